@@ -1,0 +1,61 @@
+/*
+ * Error codes and the one error object of safe-run.
+ *
+ * An error is filled where the fault is known, says which code, which field or step (path) and a
+ * sentence for the user, and is handed up unchanged. It lives on the caller's stack with fixed-size
+ * text, so it cannot leak, can be filled when memory is out, and crosses a pipe from a child whole.
+ * Texts that do not fit are cut.
+ */
+#ifndef SAFERUN_ERROR_H
+#define SAFERUN_ERROR_H
+
+#include <stdarg.h>
+
+/* The codes of the contract. Their spelling for users is sr_code_name(): SR_POL_001 is
+ * "SR-POL-001". */
+enum sr_code {
+    SR_OK = 0,
+    SR_POL_001, /* required field missing or blank; file unreadable */
+    SR_POL_002, /* wrong type or format, unknown field, syntax */
+    SR_POL_003, /* fields that contradict each other */
+    SR_POL_101, /* mount source or allowlist file */
+    SR_POL_102, /* mount target */
+    SR_POL_103, /* mount not read-only */
+    SR_POL_201, /* network rule */
+    SR_CMP_001, /* a value cannot be mapped */
+    SR_CMP_002, /* incomplete output or illegal request */
+    SR_CMP_201, /* the network plan cannot be built */
+    SR_RUN_001, /* preparation or internal failure; abnormal end */
+    SR_RUN_002, /* the VM did not start, or the host cannot give what the policy requires */
+    SR_RUN_003, /* timed out */
+    SR_RUN_101, /* a mount could not be prepared or applied */
+    SR_RUN_201, /* network could not be applied */
+    SR_RUN_202, /* network could not be released */
+    SR_EVD_001, /* an event could not be written */
+    SR_EVD_002, /* a report could not be built or read */
+    SR_EVD_301, /* verification: schema */
+    SR_EVD_302, /* verification: hashes */
+    SR_EVD_303, /* verification: event chain */
+    SR_OPS_301, /* the archive could not be written */
+    SR_CODE_COUNT
+};
+
+struct sr_error {
+    enum sr_code code;
+    unsigned line, column; /* 1-based place in the document; 0 when the error has none */
+    char path[256];        /* field ("network.egress[2].port") or step ("launch.vm") */
+    char message[512];     /* what is wrong, and what to do */
+    char hint[256];        /* a suggestion on its own ("did you mean 'args'?"), or empty */
+};
+
+/* Returns the code as users read it ("SR-RUN-002"), or "SR-OK"; static. */
+const char *sr_code_name(enum sr_code code);
+
+/* Fills err (may be NULL) and returns -1, so that a function can end with `return sr_fail(...)`. */
+int sr_fail(struct sr_error *err, enum sr_code code, const char *path, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Puts "context: " before the message of a filled err (may be NULL) and returns -1. */
+int sr_wrap(struct sr_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

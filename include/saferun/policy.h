@@ -1,0 +1,126 @@
+/*
+ * Policies: read a document, validate it, hold it in normal form.
+ *
+ *   1. sr_policy_check() takes the bytes of a document (YAML or JSON) and the mount allowlist and
+ * finds every error and warning at once.
+ *   2. When there is no error, check->policy is the normalized policy: aliases resolved, every
+ * default explicit. It is const from then on, and its canonical JSON is what policyHash is taken
+ * over.
+ *   3. sr_check_free() frees all of it, the descriptors of the mount sources included.
+ *
+ * Apart from opening mount sources (openat2) nothing is read but what the caller hands in.
+ */
+#ifndef SAFERUN_POLICY_H
+#define SAFERUN_POLICY_H
+
+#include "saferun/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SR_POLICY_API_VERSION "policy.safe-run.dev/v1alpha1"
+/* A policy is written by hand or by a generator for one run; 1 MiB holds 10,000 rules. */
+#define SR_POLICY_MAX_BYTES (1024 * 1024)
+
+enum sr_network_mode { SR_NETWORK_NONE, SR_NETWORK_ALLOWLIST };
+enum sr_protocol { SR_PROTOCOL_TCP, SR_PROTOCOL_UDP };
+enum sr_audit_level { SR_AUDIT_BASIC, SR_AUDIT_FULL };
+
+struct sr_pair {
+    const char *key, *value;
+};
+
+struct sr_egress {
+    enum sr_protocol protocol;
+    uint16_t port;
+    const char *host; /* NULL when the rule names a cidr */
+    const char *cidr; /* NULL when the rule names a host; as written, "a.b.c.d/n" */
+    uint32_t address; /* of the cidr, host byte order, host bits as written */
+    uint8_t prefix;   /* 0..32 */
+};
+
+struct sr_mount {
+    const char *source; /* as written in the policy */
+    const char *target; /* lexically normalised guest path */
+    int fd;             /* O_PATH descriptor of the source that was judged; owned by the check */
+};
+
+struct sr_output {
+    const char *path;   /* lexically normalised guest path */
+    const char *max;    /* as written, "64Mi" */
+    uint64_t max_bytes; /* UINT64_MAX never occurs: there is always a default */
+};
+
+/* A normalized policy. Every pointer lives as long as the sr_check it came from. */
+struct sr_policy {
+    const char *name;
+    const struct sr_pair *labels; /* sorted by key */
+    size_t label_count;
+
+    const char *command;
+    const char *const *args;
+    size_t arg_count;
+    const char *image;
+    const struct sr_pair *env; /* sorted by key */
+    size_t env_count;
+    const char *workdir;
+    uint32_t uid, gid;
+    uint32_t timeout_sec;
+
+    uint64_t cpu_quota_usec; /* 0: "max" */
+    uint64_t cpu_period_usec;
+    const char *cpu_max; /* canonical spelling "<quota|max> <period>" */
+    uint64_t memory_bytes;
+    const char *memory_max; /* as written, "256Mi" */
+    uint32_t pids_max;
+    uint64_t disk_bytes; /* writable scratch; 0: read-only root */
+    const char *disk_max;
+
+    enum sr_network_mode network_mode;
+    const struct sr_egress *egress; /* policy order */
+    size_t egress_count;
+    const struct sr_mount *mounts; /* policy order */
+    size_t mount_count;
+    const struct sr_output *outputs;
+    size_t output_count;
+    enum sr_audit_level audit_level;
+
+    bool require_kvm;
+    bool require_limits;
+    bool require_signature;
+
+    const char *json; /* canonical JSON (RFC 8785) of the normalized policy, NUL-terminated */
+    size_t json_len;
+};
+
+/* What one check found. Zero-initialise before use. */
+struct sr_check {
+    struct sr_error *errors; /* document order */
+    size_t error_count;
+    struct sr_error *warnings;
+    size_t warning_count;
+    const struct sr_policy *policy; /* NULL when there is an error */
+    void *owner;                    /* private */
+};
+
+/*
+ * Checks a document of len bytes. allowlist_path names the mount allowlist file, or is NULL for the
+ * built-in one. Returns 0 when the check ran (whatever it found), -1 with err filled when memory
+ * ran out.
+ */
+int sr_policy_check(const char *text, size_t len, const char *allowlist_path,
+                    struct sr_check *check, struct sr_error *err)
+    __attribute__((warn_unused_result));
+
+/*
+ * Reads path ("-" is standard input) and checks it. An unreadable or oversized file is an error in
+ * the check (SR-POL-001 at "policy"), like any other.
+ */
+int sr_policy_check_file(const char *path, const char *allowlist_path, struct sr_check *check,
+                         struct sr_error *err) __attribute__((warn_unused_result));
+
+void sr_check_free(struct sr_check *check);
+#define sr_cleanup_check __attribute__((cleanup(sr_check_free)))
+
+#endif

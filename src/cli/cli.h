@@ -1,0 +1,35 @@
+/*
+ * The command line: one file a command (cmd_<name>.c), dispatched by the table in main.c.
+ *
+ * A command gets its own arguments (argv[0] is the command's name), prints its result on stdout and
+ * its errors on stderr, and returns the exit status: 0 good, 1 I/O, 2 invalid document or failed
+ * verification, 64 usage; `run` returns the guest command's status or 124-127.
+ */
+#ifndef SR_CLI_H
+#define SR_CLI_H
+
+#include "saferun/error.h"
+
+#include <stdio.h>
+
+enum {
+    SR_EXIT_OK = 0,
+    SR_EXIT_IO = 1,
+    SR_EXIT_INVALID = 2,
+    SR_EXIT_USAGE = 64,
+};
+
+int sr_cmd_validate(int argc, char **argv);
+int sr_cmd_compile(int argc, char **argv);
+int sr_cmd_policy(int argc, char **argv);
+int sr_cmd_report(int argc, char **argv);
+int sr_cmd_run(int argc, char **argv);
+int sr_cmd_version(int argc, char **argv);
+
+/* Prints "safe-run: <text>" and the usage line on stderr; returns SR_EXIT_USAGE. */
+int sr_usage_error(const char *usage, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Prints an error for a person: "safe-run: SR-RUN-002 launch.vm: message" and its hint. */
+void sr_print_error(FILE *out, const struct sr_error *err);
+
+#endif

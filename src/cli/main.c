@@ -1,0 +1,72 @@
+#include "cli.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <string.h>
+
+static const struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+} commands[] = {
+    {"version", sr_cmd_version, "print the version"},
+};
+enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
+
+static const char top_usage[] = "usage: safe-run COMMAND [OPTIONS]";
+
+int sr_usage_error(const char *usage, const char *fmt, ...)
+{
+    fputs("safe-run: ", stderr);
+    va_list ap;
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fprintf(stderr, "\n%s\n", usage);
+    return SR_EXIT_USAGE;
+}
+
+void sr_print_error(FILE *out, const struct sr_error *err)
+{
+    fprintf(out, "safe-run: %s %s: %s\n", sr_code_name(err->code), err->path, err->message);
+    if (err->hint[0] != '\0')
+        fprintf(out, "safe-run: hint: %s\n", err->hint);
+}
+
+int sr_cmd_version(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    puts("safe-run " SR_VERSION);
+    return SR_EXIT_OK;
+}
+
+static int help(void)
+{
+    puts("safe-run runs one untrusted command in a microVM under a policy that denies by default,\n"
+         "and leaves evidence that anyone can check offline.\n");
+    puts(top_usage);
+    puts("\nCommands:");
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+    puts("\n'safe-run COMMAND --help' explains a command.\n\n"
+         "Example:\n  safe-run run --policy examples/hello.yaml");
+    return SR_EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+    /* A closed pipe is an error to report, not a reason to die with evidence unsealed. */
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2)
+        return sr_usage_error(top_usage, "no command; 'safe-run help' lists them");
+    const char *name = argv[1];
+    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        return help();
+    if (strcmp(name, "--version") == 0)
+        name = "version";
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    return sr_usage_error(top_usage, "unknown command '%s'; 'safe-run help' lists them", name);
+}

@@ -1,0 +1,27 @@
+/*
+ * Canonical JSON: RFC 8785 (JSON Canonicalization Scheme, JCS). The text that hashes are taken
+ * over.
+ *
+ * Two ways in: the primitives write straight into a buffer, for writers that know their keys in
+ * order; sr_jcs_value() writes a whole jansson value, sorting members by UTF-16 code units as the
+ * RFC says.
+ */
+#ifndef SR_COMMON_JCS_H
+#define SR_COMMON_JCS_H
+
+#include "buf.h"
+
+#include <jansson.h>
+
+/* Appends text (valid UTF-8, len bytes) as a JSON string with its quotes. */
+void sr_jcs_string(struct sr_buf *buf, const char *text, size_t len);
+
+/* Appends a double as ECMAScript's Number::toString does (RFC 8785, 3.2.2.3). NaN and infinities
+ * have no JSON form: the buffer fails. */
+void sr_jcs_double(struct sr_buf *buf, double value);
+
+/* Appends a whole value. Integers beyond 2^53 are written exactly, as jansson holds them; nesting
+ * is bounded by what the parser let in. */
+void sr_jcs_value(struct sr_buf *buf, const json_t *value);
+
+#endif

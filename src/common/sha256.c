@@ -1,0 +1,100 @@
+#include "sha256.h"
+
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct sr_hasher {
+    EVP_MD *md;
+    EVP_MD_CTX *ctx;
+    bool ok; /* no step of the current digest failed */
+};
+
+struct sr_hasher *sr_hasher_new(void)
+{
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);
+    struct sr_hasher *hasher = calloc(1, sizeof *hasher);
+    if (hasher == NULL)
+        return NULL;
+    hasher->md = EVP_MD_fetch(NULL, "SHA256", NULL);
+    hasher->ctx = EVP_MD_CTX_new();
+    if (hasher->md == NULL || hasher->ctx == NULL) {
+        sr_hasher_free(hasher);
+        return NULL;
+    }
+    return hasher;
+}
+
+void sr_hasher_free(struct sr_hasher *hasher)
+{
+    if (hasher == NULL)
+        return;
+    EVP_MD_CTX_free(hasher->ctx);
+    EVP_MD_free(hasher->md);
+    free(hasher);
+}
+
+void sr_hasher_reset(struct sr_hasher *hasher)
+{
+    hasher->ok = EVP_DigestInit_ex2(hasher->ctx, hasher->md, NULL) == 1;
+}
+
+void sr_hasher_update(struct sr_hasher *hasher, const void *data, size_t len)
+{
+    hasher->ok = hasher->ok && EVP_DigestUpdate(hasher->ctx, data, len) == 1;
+}
+
+int sr_hasher_final(struct sr_hasher *hasher, char text[SR_SHA256_TEXT])
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    if (!hasher->ok || EVP_DigestFinal_ex(hasher->ctx, digest, &len) != 1 ||
+        len != SR_SHA256_HEX / 2)
+        return -1;
+    static const char hex[] = "0123456789abcdef";
+    memcpy(text, SR_SHA256_PREFIX, sizeof SR_SHA256_PREFIX - 1);
+    char *at = text + sizeof SR_SHA256_PREFIX - 1;
+    for (unsigned i = 0; i < len; i++) {
+        *at++ = hex[digest[i] >> 4];
+        *at++ = hex[digest[i] & 15];
+    }
+    *at = '\0';
+    return 0;
+}
+
+int sr_sha256(struct sr_hasher *hasher, const void *data, size_t len, char text[SR_SHA256_TEXT])
+{
+    sr_hasher_reset(hasher);
+    sr_hasher_update(hasher, data, len);
+    return sr_hasher_final(hasher, text);
+}
+
+int sr_sha256_fd(struct sr_hasher *hasher, int fd, char text[SR_SHA256_TEXT])
+{
+    enum { CHUNK = 128 * 1024 };
+    unsigned char *chunk = malloc(CHUNK);
+    if (chunk == NULL)
+        return -ENOMEM;
+    int result = 0;
+    off_t at = 0;
+    sr_hasher_reset(hasher);
+    for (;;) {
+        ssize_t got = pread(fd, chunk, CHUNK, at);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            result = -errno;
+        if (got <= 0)
+            break;
+        sr_hasher_update(hasher, chunk, (size_t)got);
+        at += got;
+    }
+    free(chunk);
+    if (result == 0 && sr_hasher_final(hasher, text) < 0)
+        result = -EIO;
+    return result;
+}
