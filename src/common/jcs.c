@@ -1,5 +1,7 @@
 #include "jcs.h"
 
+#include "json_unit.h"
+
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -30,6 +32,41 @@ void sr_jcs_string(struct sr_buf *buf, const char *text, size_t len)
     }
     sr_buf_append(buf, text + plain, len - plain);
     sr_buf_putc(buf, '"');
+}
+
+/* Length of the character at text, or -1 when it is none. */
+static int character(const char *text, size_t len)
+{
+    int n = (unsigned char)*text < 0x80 ? 1 : sr_json_utf8(text, len);
+    return n > 0 ? n : -1;
+}
+
+bool sr_is_utf8(const char *text)
+{
+    size_t len = strlen(text), at = 0;
+    while (at < len) {
+        int n = character(text + at, len - at);
+        if (n < 0)
+            return false;
+        at += (size_t)n;
+    }
+    return true;
+}
+
+void sr_jcs_text(struct sr_buf *buf, const char *text)
+{
+    sr_cleanup_buf struct sr_buf clean = SR_BUF_INIT;
+    size_t len = strlen(text), at = 0;
+    while (at < len) {
+        int n = character(text + at, len - at);
+        if (n > 0)
+            sr_buf_append(&clean, text + at, (size_t)n);
+        else
+            sr_buf_puts(&clean, "\xef\xbf\xbd");
+        at += n > 0 ? (size_t)n : 1;
+    }
+    sr_jcs_string(buf, clean.data, clean.len);
+    buf->failed = buf->failed || clean.failed;
 }
 
 void sr_jcs_double(struct sr_buf *buf, double value)

@@ -16,6 +16,11 @@
 /* Appends text (valid UTF-8, len bytes) as a JSON string with its quotes. */
 void sr_jcs_string(struct sr_buf *buf, const char *text, size_t len);
 
+/* The same for text from anywhere: what is not UTF-8 becomes U+FFFD, byte by byte. */
+void sr_jcs_text(struct sr_buf *buf, const char *text);
+
+bool sr_is_utf8(const char *text);
+
 /* Appends a double as ECMAScript's Number::toString does (RFC 8785, 3.2.2.3). NaN and infinities
  * have no JSON form: the buffer fails. */
 void sr_jcs_double(struct sr_buf *buf, double value);
