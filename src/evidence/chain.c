@@ -1,0 +1,148 @@
+#include "chain.h"
+
+#include <string.h>
+
+static const char *const stage_names[SR_STAGE_COUNT] = {
+    [SR_STAGE_COMPILE] = "compile", [SR_STAGE_PREPARE] = "prepare", [SR_STAGE_MOUNT] = "mount",
+    [SR_STAGE_NETWORK] = "network", [SR_STAGE_LAUNCH] = "launch",   [SR_STAGE_MONITOR] = "monitor",
+    [SR_STAGE_CLEANUP] = "cleanup",
+};
+
+const char *sr_stage_name(enum sr_stage stage)
+{
+    return stage_names[stage];
+}
+
+static void append_part(struct sr_buf *buf, struct sr_json_slice part)
+{
+    sr_buf_append(buf, part.text, part.len);
+    sr_buf_putc(buf, '|');
+}
+
+int sr_chain_hash(struct sr_hasher *hasher, const struct sr_chain_parts *parts,
+                  struct sr_buf *scratch, char text[SR_SHA256_TEXT])
+{
+    scratch->len = 0;
+    append_part(scratch, parts->prev);
+    append_part(scratch, parts->timestamp);
+    append_part(scratch, parts->run_id);
+    append_part(scratch, parts->stage);
+    append_part(scratch, parts->type);
+    sr_buf_append(scratch, parts->payload.text, parts->payload.len);
+    if (!sr_buf_ok(scratch))
+        return -1;
+    return sr_sha256(hasher, scratch->data, scratch->len, text);
+}
+
+bool sr_hash_well_formed(struct sr_json_slice text)
+{
+    const size_t prefix = sizeof SR_SHA256_PREFIX - 1;
+    if (text.len != SR_SHA256_TEXT - 1 || memcmp(text.text, SR_SHA256_PREFIX, prefix) != 0)
+        return false;
+    for (size_t i = prefix; i < text.len; i++) {
+        char c = text.text[i];
+        if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'f'))
+            return false;
+    }
+    return true;
+}
+
+void sr_event_free(struct sr_event *event)
+{
+    for (size_t i = 0; i < sizeof event->decoded / sizeof event->decoded[0]; i++)
+        sr_buf_free(&event->decoded[i]);
+}
+
+static int fault_at(struct sr_event_fault *fault, const char *field, const char *what)
+{
+    *fault = (struct sr_event_fault){field, what};
+    return -1;
+}
+
+/* A member that must be a string that says something; its inside goes to *out, decoded with the
+ * help of scratch when it has escapes. */
+static int take_string(const struct sr_json_scan *scan, const char *field, struct sr_buf *scratch,
+                       struct sr_json_slice *out, struct sr_event_fault *fault)
+{
+    const struct sr_json_member *member = sr_json_find(scan, field);
+    if (member == NULL)
+        return fault_at(fault, field, "is missing");
+    if (!sr_json_is_string(member->value))
+        return fault_at(fault, field, "is not a string");
+    struct sr_json_slice inside = {member->value.text + 1, member->value.len - 2};
+    if (inside.len == 0)
+        return fault_at(fault, field, "is empty");
+    if (memchr(inside.text, '\\', inside.len) != NULL) {
+        if (scratch == NULL) /* hashes and members of closed sets have no character to escape */
+            return fault_at(fault, field, "has a value that does not exist");
+        scratch->len = 0;
+        sr_json_string(member->value, scratch);
+        if (!sr_buf_ok(scratch))
+            return fault_at(fault, field, "cannot be held: out of memory");
+        inside = (struct sr_json_slice){scratch->data, scratch->len};
+    }
+    if (memchr(inside.text, '|', inside.len) != NULL)
+        return fault_at(fault, field, "contains '|'");
+    *out = inside;
+    return 0;
+}
+
+static bool equals(struct sr_json_slice slice, const char *name)
+{
+    size_t len = strlen(name);
+    return slice.len == len && memcmp(slice.text, name, len) == 0;
+}
+
+static bool parse_type(struct sr_json_slice text, enum sr_event_type *type)
+{
+    for (int i = 0; i < SR_EVENT_TYPE_COUNT; i++) {
+        if (equals(text, sr_event_type_name((enum sr_event_type)i))) {
+            *type = (enum sr_event_type)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_stage(struct sr_json_slice text)
+{
+    for (int i = 0; i < SR_STAGE_COUNT; i++)
+        if (equals(text, stage_names[i]))
+            return true;
+    return false;
+}
+
+int sr_event_parse(const struct sr_json_scan *scan, const char *text, struct sr_event *event,
+                   struct sr_event_fault *fault)
+{
+    event->text = (struct sr_json_slice){text, scan->len};
+    if (!sr_json_is_object(event->text))
+        return fault_at(fault, "", "is not an object");
+    if (scan->member_count > SR_JSON_MAX_MEMBERS)
+        return fault_at(fault, "", "has too many members");
+    if (take_string(scan, "timestamp", &event->decoded[0], &event->timestamp, fault) < 0 ||
+        take_string(scan, "runId", &event->decoded[1], &event->run_id, fault) < 0 ||
+        take_string(scan, "stage", NULL, &event->stage, fault) < 0 ||
+        take_string(scan, "type", NULL, &event->type, fault) < 0 ||
+        take_string(scan, "hashPrev", NULL, &event->prev, fault) < 0 ||
+        take_string(scan, "hashSelf", NULL, &event->self, fault) < 0)
+        return -1;
+    const struct sr_json_member *payload = sr_json_find(scan, "payload");
+    if (payload == NULL)
+        return fault_at(fault, "payload", "is missing");
+    if (!sr_json_is_object(payload->value))
+        return fault_at(fault, "payload", "is not an object");
+    event->payload = payload->value;
+    if (!is_stage(event->stage))
+        return fault_at(fault, "stage", "is no stage of a run");
+    if (!parse_type(event->type, &event->kind))
+        return fault_at(fault, "type", "is no type of event");
+    return 0;
+}
+
+int sr_event_hash(struct sr_hasher *hasher, struct sr_event *event, char text[SR_SHA256_TEXT])
+{
+    struct sr_chain_parts parts = {event->prev,  event->timestamp, event->run_id,
+                                   event->stage, event->type,      event->payload};
+    return sr_chain_hash(hasher, &parts, &event->decoded[2], text);
+}

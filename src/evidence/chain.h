@@ -1,0 +1,75 @@
+/*
+ * The hash chain of events (EvidenceEvent, I-EV-001): one rule, used by the writer, the report and
+ * the verifier.
+ *
+ *   hashSelf = "sha256:" + hex SHA-256 of hashPrev|timestamp|runId|stage|type|<canonical payload>
+ *
+ * hashPrev of the first event is SR_HASH_ZERO, of every other one the hashSelf before it.
+ */
+#ifndef SR_EVIDENCE_CHAIN_H
+#define SR_EVIDENCE_CHAIN_H
+
+#include "buf.h"
+#include "cleanup.h"
+#include "json_text.h"
+#include "saferun/bundle.h"
+#include "sha256.h"
+
+enum sr_stage {
+    SR_STAGE_COMPILE,
+    SR_STAGE_PREPARE,
+    SR_STAGE_MOUNT,
+    SR_STAGE_NETWORK,
+    SR_STAGE_LAUNCH,
+    SR_STAGE_MONITOR,
+    SR_STAGE_CLEANUP,
+    SR_STAGE_COUNT
+};
+
+/* As written in evidence ("launch"); static. */
+const char *sr_stage_name(enum sr_stage stage);
+
+/* Before the first event; also stands for an artefact that a run never got to know. */
+#define SR_HASH_ZERO "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+
+/* The parts an event's hash is taken over. */
+struct sr_chain_parts {
+    struct sr_json_slice prev, timestamp, run_id, stage, type, payload;
+};
+
+/* Writes hashSelf into text; scratch is overwritten. 0, or -1 when memory is out or libcrypto
+ * fails. */
+int sr_chain_hash(struct sr_hasher *hasher, const struct sr_chain_parts *parts,
+                  struct sr_buf *scratch, char text[SR_SHA256_TEXT]) SR_MUST_CHECK;
+
+/* True for "sha256:" and 64 lower-case hex digits, without quotes. */
+bool sr_hash_well_formed(struct sr_json_slice text);
+
+/* An event in canonical form, taken apart. Slices are into the text, the values of strings without
+ * their quotes but still with their escapes; decoded[] holds those that have some. */
+struct sr_event {
+    struct sr_json_slice text;
+    struct sr_json_slice prev, self, payload, run_id, stage, timestamp, type;
+    enum sr_event_type kind;
+    struct sr_buf decoded[3]; /* timestamp, run id, and the hash's text; reused between events */
+};
+
+void sr_event_free(struct sr_event *event);
+
+/* What is wrong with an event on its own: a static sentence and the field it is about. */
+struct sr_event_fault {
+    const char *field, *what;
+};
+
+/*
+ * Takes apart an event, scanned and canonical. Returns 0, or -1 with the first fault in *fault
+ * (field missing, of the wrong type, empty, with a '|', not of the closed sets).
+ */
+int sr_event_parse(const struct sr_json_scan *scan, const char *text, struct sr_event *event,
+                   struct sr_event_fault *fault) SR_MUST_CHECK;
+
+/* hashSelf as it must be. 0, or -1 as sr_chain_hash(). */
+int sr_event_hash(struct sr_hasher *hasher, struct sr_event *event,
+                  char text[SR_SHA256_TEXT]) SR_MUST_CHECK;
+
+#endif

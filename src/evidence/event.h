@@ -1,0 +1,90 @@
+/*
+ * The event log of one run: events.jsonl, one canonical JSON object a line, chained by hashes.
+ *
+ *   sr_event_log_create()  sr_event_append()...  sr_event_log_sync()  sr_event_log_close()
+ *
+ * Theory of operation
+ *
+ * An append hashes the event and holds its line in memory. sr_event_log_sync() is the durability
+ * barrier: it writes all held lines with one write and one fdatasync, and only when both succeeded
+ * are they acknowledged. When either fails the file is cut back to what was acknowledged and the
+ * lines stay held, so that the next barrier writes them again: the file never has a torn line in
+ * front of a good one, and a page that the kernel gave up on is dirtied anew. What a crash can lose
+ * is therefore what was appended after the last barrier, and what it can leave is one torn tail,
+ * which sr_event_log_reopen() removes.
+ *
+ * One writer: the log holds an exclusive OFD lock on events.jsonl, which ends with the last copy of
+ * the descriptor (a forked child that does not exec keeps one).
+ *
+ * Time: the wall clock is read once, when the log is opened; from then on time is that plus what
+ * CLOCK_BOOTTIME says has passed. Timestamps in a log always rise, whatever the wall clock does.
+ */
+#ifndef SR_EVIDENCE_EVENT_H
+#define SR_EVIDENCE_EVENT_H
+
+#include "chain.h"
+#include "saferun/error.h"
+#include "timestamp.h"
+
+#include <jansson.h>
+
+#define SR_EVENTS_FILE "events.jsonl"
+/* Lines held in memory before an append becomes a barrier by itself. */
+#define SR_EVENT_LOG_HOLD (256 * 1024)
+/* Lines held at most, when barriers fail: then appends fail too. */
+#define SR_EVENT_LOG_MAX_HELD (4 * 1024 * 1024)
+
+struct sr_event_log;
+
+/*
+ * Creates events.jsonl (0600, must not exist) in run_dirfd and makes its name durable. types has a
+ * bit 1 << sr_event_type for each type that is to be written (sr_bundle.events). run_id is copied:
+ * printable ASCII without quote, backslash and '|'. SR-EVD-001 at `events`.
+ */
+int sr_event_log_create(int run_dirfd, const char *run_id, uint32_t types,
+                        struct sr_event_log **log, struct sr_error *err) SR_MUST_CHECK;
+
+/*
+ * Opens the log of a run that has died, checks its chain, removes a torn tail and goes on behind
+ * the last whole event. *dropped (may be NULL) is how many bytes the tail had. Fails with
+ * SR-EVD-001 when somebody still writes the log (path `events.lock`) or when it is damaged
+ * otherwise (path `events[<line>]`): a torn tail has no newline, or a hole of NUL bytes; anything
+ * else is no crash.
+ */
+int sr_event_log_reopen(int run_dirfd, const char *run_id, uint32_t types,
+                        struct sr_event_log **log, uint64_t *dropped,
+                        struct sr_error *err) SR_MUST_CHECK;
+
+/*
+ * Appends an event; takes payload (an object whose numbers are integers within +-(2^53 - 1); NULL
+ * is an error, so that json_pack() can be called in place). A type that is not in `types` is not
+ * written. SR-EVD-001 at `events`; the log is as before then.
+ */
+int sr_event_append(struct sr_event_log *log, enum sr_stage stage, enum sr_event_type type,
+                    json_t *payload, struct sr_error *err) SR_MUST_CHECK;
+
+/* A JSON integer for a counter of 64 bits; what no JSON number can hold becomes 2^53 - 1. */
+json_t *sr_event_count(uint64_t value);
+
+/* The barrier: all events appended so far are on disk when this returns 0. SR-EVD-001 at `events`;
+ * may be called again. */
+int sr_event_log_sync(struct sr_event_log *log, struct sr_error *err) SR_MUST_CHECK;
+
+/* The log's own time, for what is to agree with its timestamps. */
+void sr_event_log_now(const struct sr_event_log *log, char text[SR_TIMESTAMP_TEXT]);
+
+/* What a report needs of the log; valid until it is closed. */
+struct sr_event_log_state {
+    int fd;         /* events.jsonl, readable with pread */
+    uint64_t size;  /* acknowledged bytes */
+    uint64_t count; /* acknowledged events */
+    const char *run_id;
+    const char *last;   /* hashSelf of the last one */
+    const char *opened; /* timestamp of create or reopen */
+};
+struct sr_event_log_state sr_event_log_state(const struct sr_event_log *log);
+
+/* Closes without a barrier: what is still held is lost. NULL is fine. */
+void sr_event_log_close(struct sr_event_log *log);
+
+#endif

@@ -1,0 +1,26 @@
+/* Reads events.jsonl line by line, in bounded memory. */
+#ifndef SR_EVIDENCE_EVENT_FILE_H
+#define SR_EVIDENCE_EVENT_FILE_H
+
+#include "json_reader.h"
+
+struct sr_event_file {
+    struct sr_json_reader reader;
+    struct sr_json_scan scan; /* of the line's canonical text */
+    struct sr_buf text;       /* of the line when it was not canonical as written */
+    uint64_t index;           /* lines read so far */
+    bool canonical;           /* every line so far was written canonically, with one newline */
+};
+
+/* Starts reading fd (regular; stays the caller's), at most size bytes. 0 or a negative errno. */
+int sr_event_file_open(struct sr_event_file *file, int fd, uint64_t size) SR_MUST_CHECK;
+void sr_event_file_close(struct sr_event_file *file);
+#define sr_cleanup_event_file __attribute__((cleanup(sr_event_file_close)))
+
+/*
+ * The next line in canonical form, scanned into file->scan; *text is valid until the next call.
+ * 1: there is one. 0: the file ended. -1: a fault; file->reader says which.
+ */
+int sr_event_file_next(struct sr_event_file *file, const char **text) SR_MUST_CHECK;
+
+#endif
