@@ -1,0 +1,140 @@
+#include "aggregate.h"
+
+void sr_aggregate_free(struct sr_aggregate *aggregate)
+{
+    sr_buf_free(&aggregate->reasons);
+    sr_buf_free(&aggregate->mode);
+}
+
+static uint64_t number(struct sr_aggregate *aggregate, const struct sr_json_scan *payload,
+                       const char *name)
+{
+    const struct sr_json_member *member = sr_json_find(payload, name);
+    int64_t value;
+    if (member == NULL || !sr_json_integer(member->value, &value) || value < 0) {
+        aggregate->lacking = true;
+        return 0;
+    }
+    return (uint64_t)value;
+}
+
+static uint64_t add(uint64_t a, uint64_t b)
+{
+    uint64_t sum = a + b; /* both at most 2^53 - 1 */
+    return sum < SR_JSON_MAX_INTEGER ? sum : SR_JSON_MAX_INTEGER;
+}
+
+static void append_string(struct sr_buf *out, const struct sr_json_scan *payload, const char *name)
+{
+    const struct sr_json_member *member = sr_json_find(payload, name);
+    if (member != NULL && sr_json_is_string(member->value))
+        sr_buf_append(out, member->value.text + 1, member->value.len - 2);
+}
+
+static void add_rejected(struct sr_aggregate *aggregate, const struct sr_json_scan *payload)
+{
+    if (aggregate->rejected++ >= SR_MAX_REASONS)
+        return;
+    struct sr_buf *out = &aggregate->reasons;
+    /* Insides of canonical strings put together are the inside of a canonical string. */
+    sr_buf_puts(out, aggregate->rejected == 1 ? "\"" : ",\"");
+    append_string(out, payload, "errorCode");
+    sr_buf_puts(out, ": ");
+    append_string(out, payload, "message");
+    sr_buf_putc(out, '"');
+}
+
+static void add_plan(struct sr_aggregate *aggregate, const struct sr_json_scan *payload)
+{
+    const struct sr_json_member *mode = sr_json_find(payload, "mode");
+    aggregate->planned = true;
+    aggregate->plan_rules = number(aggregate, payload, "rulesTotal");
+    aggregate->mode.len = 0;
+    if (mode != NULL && sr_json_is_string(mode->value))
+        sr_buf_append(&aggregate->mode, mode->value.text, mode->value.len);
+    else
+        aggregate->lacking = true;
+}
+
+int sr_aggregate_add(struct sr_aggregate *aggregate, const struct sr_event *event)
+{
+    aggregate->event_count++;
+    aggregate->last = event->kind;
+    struct sr_json_scan payload;
+    switch (event->kind) {
+    case SR_EVENT_MOUNT_VALIDATED:
+        aggregate->validated++;
+        return 0;
+    case SR_EVENT_NETWORK_RULE_APPLIED:
+        aggregate->applied_rules++;
+        return 0;
+    case SR_EVENT_MOUNT_REJECTED:
+    case SR_EVENT_NETWORK_PLAN_GENERATED:
+    case SR_EVENT_NETWORK_RULE_HIT:
+    case SR_EVENT_RESOURCE_SAMPLED:
+        break;
+    default:
+        return 0;
+    }
+    if (sr_json_scan(event->payload.text, event->payload.len, true, &payload) != SR_JSON_OK)
+        return -1;
+    if (event->kind == SR_EVENT_MOUNT_REJECTED) {
+        add_rejected(aggregate, &payload);
+    } else if (event->kind == SR_EVENT_NETWORK_PLAN_GENERATED) {
+        add_plan(aggregate, &payload);
+    } else if (event->kind == SR_EVENT_NETWORK_RULE_HIT) {
+        aggregate->hits_seen++;
+        aggregate->allowed_hits =
+            add(aggregate->allowed_hits, number(aggregate, &payload, "allowedHits"));
+        aggregate->blocked_hits =
+            add(aggregate->blocked_hits, number(aggregate, &payload, "blockedHits"));
+    } else {
+        aggregate->sampled = true;
+        aggregate->cpu_usec = number(aggregate, &payload, "cpuUsageUsec");
+        aggregate->memory_bytes = number(aggregate, &payload, "memoryCurrentBytes");
+    }
+    return sr_buf_ok(&aggregate->reasons) && sr_buf_ok(&aggregate->mode) ? 0 : -1;
+}
+
+static void put_number(struct sr_buf *out, const char *before, uint64_t value)
+{
+    sr_buf_puts(out, before);
+    sr_buf_u64(out, value);
+}
+
+void sr_aggregate_mounts(const struct sr_aggregate *aggregate, struct sr_buf *out)
+{
+    put_number(out, "{\"accepted\":", aggregate->validated);
+    sr_buf_puts(out, ",\"reasons\":[");
+    sr_buf_append(out, aggregate->reasons.data, aggregate->reasons.len);
+    put_number(out, "],\"rejected\":", aggregate->rejected);
+    put_number(out, ",\"requested\":", aggregate->validated + aggregate->rejected);
+    sr_buf_putc(out, '}');
+}
+
+void sr_aggregate_network(const struct sr_aggregate *aggregate, const char *fallback_mode,
+                          uint64_t fallback_rules, struct sr_buf *out)
+{
+    uint64_t rules = aggregate->planned             ? aggregate->plan_rules
+                     : aggregate->applied_rules > 0 ? aggregate->applied_rules
+                                                    : fallback_rules;
+    put_number(out, "{\"allowedHits\":", aggregate->allowed_hits);
+    put_number(out, ",\"blockedHits\":", aggregate->blocked_hits);
+    sr_buf_puts(out, ",\"mode\":");
+    if (aggregate->planned && aggregate->mode.len > 0) {
+        sr_buf_append(out, aggregate->mode.data, aggregate->mode.len);
+    } else {
+        sr_buf_putc(out, '"');
+        sr_buf_puts(out, fallback_mode);
+        sr_buf_putc(out, '"');
+    }
+    put_number(out, ",\"rulesTotal\":", rules);
+    sr_buf_putc(out, '}');
+}
+
+void sr_aggregate_resources(const struct sr_aggregate *aggregate, struct sr_buf *out)
+{
+    put_number(out, "{\"cpu\":\"cpuUsageUsec=", aggregate->cpu_usec);
+    put_number(out, "\",\"memory\":\"memoryCurrentBytes=", aggregate->memory_bytes);
+    sr_buf_puts(out, "\"}");
+}

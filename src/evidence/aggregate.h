@@ -1,0 +1,53 @@
+/*
+ * What a report says in sum, computed from the events one by one: mountAudit, networkAudit and
+ * resourceUsage. The writer and the verifier use the same code, so what is written is what follows
+ * from the events.
+ *
+ *   mountAudit     accepted: mount.validated events; rejected: mount.rejected events; requested:
+ *                  their sum; reasons: "<errorCode>: <message>" of the first SR_MAX_REASONS
+ * rejected. networkAudit   mode, rulesTotal: of the last network.plan.generated; without one,
+ * rulesTotal is the number of network.rule.applied; without those, both are the policy's.
+ *                  allowedHits, blockedHits: summed over network.rule.hit. Zeros for mode none.
+ *   resourceUsage  of the last resource.sampled; zeros without one.
+ *
+ * Sums stop at 2^53 - 1.
+ */
+#ifndef SR_EVIDENCE_AGGREGATE_H
+#define SR_EVIDENCE_AGGREGATE_H
+
+#include "chain.h"
+
+#define SR_MAX_REASONS 64
+
+struct sr_aggregate {
+    uint64_t validated, rejected;
+    struct sr_buf reasons; /* canonical elements, separated by commas */
+    bool planned;
+    struct sr_buf mode; /* canonical, of the plan */
+    uint64_t plan_rules, applied_rules;
+    uint64_t hits_seen, allowed_hits, blocked_hits;
+    bool sampled;
+    uint64_t cpu_usec, memory_bytes;
+    bool lacking; /* some event lacked a field that is added up, or it was no number */
+    uint64_t event_count;
+    enum sr_event_type last; /* of the last event, when there is one */
+};
+
+#define SR_AGGREGATE_INIT                                                                          \
+    (struct sr_aggregate)                                                                          \
+    {                                                                                              \
+        0                                                                                          \
+    }
+void sr_aggregate_free(struct sr_aggregate *aggregate);
+#define sr_cleanup_aggregate __attribute__((cleanup(sr_aggregate_free)))
+
+/* Adds an event. Fields that are missing or no numbers count as zero. -1: memory is out. */
+int sr_aggregate_add(struct sr_aggregate *aggregate, const struct sr_event *event) SR_MUST_CHECK;
+
+/* Append the canonical objects. fallback_* are the policy's. */
+void sr_aggregate_mounts(const struct sr_aggregate *aggregate, struct sr_buf *out);
+void sr_aggregate_network(const struct sr_aggregate *aggregate, const char *fallback_mode,
+                          uint64_t fallback_rules, struct sr_buf *out);
+void sr_aggregate_resources(const struct sr_aggregate *aggregate, struct sr_buf *out);
+
+#endif
