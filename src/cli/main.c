@@ -10,6 +10,7 @@ static const struct command {
     int (*run)(int argc, char **argv);
     const char *summary;
 } commands[] = {
+    {"report", sr_cmd_report, "look at the evidence of a run"},
     {"version", sr_cmd_version, "print the version"},
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
@@ -58,6 +59,7 @@ int main(int argc, char **argv)
 {
     /* A closed pipe is an error to report, not a reason to die with evidence unsealed. */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* likewise a file that reached its size limit */
     if (argc < 2)
         return sr_usage_error(top_usage, "no command; 'safe-run help' lists them");
     const char *name = argv[1];

@@ -1,0 +1,142 @@
+/*
+ * What evidence costs. Prints:
+ *
+ *   append   CPU time of an append without a barrier, and of one with
+ *   verify   wall time and peak RSS of `safe-run report verify` on a report of 50,000 events,
+ * beside `openssl dgst -sha256` of the same file (medians of alternating runs)
+ *
+ *   bench-evidence SAFE-RUN [EVENTS]
+ *
+ * The goals are in the issue of the evidence chain: under 5 us, at most 5 times, at most 32 MiB.
+ */
+#include "evidence_fixture.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { ROUNDS = 15, SYNCS = 200 };
+
+static double seconds(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values)
+{
+    qsort(values, ROUNDS, sizeof *values, compare);
+    return values[ROUNDS / 2];
+}
+
+/* Runs a program with its output thrown away; wall time, and peak RSS in KiB. */
+static double run(char *const argv[], long *rss)
+{
+    double start = seconds(CLOCK_MONOTONIC);
+    pid_t pid = fork();
+    if (pid == 0) {
+        int null = open("/dev/null", O_WRONLY);
+        dup2(null, STDOUT_FILENO);
+        execvp(argv[0], argv);
+        _exit(127);
+    }
+    int status;
+    struct rusage usage;
+    if (pid < 0 || wait4(pid, &status, 0, &usage) < 0 || status != 0) {
+        fprintf(stderr, "%s failed\n", argv[0]);
+        exit(1);
+    }
+    *rss = usage.ru_maxrss;
+    return seconds(CLOCK_MONOTONIC) - start;
+}
+
+static json_t *sample(unsigned i)
+{
+    return json_pack("{s:I,s:I}", "cpuUsageUsec", (json_int_t)i * 1000, "memoryCurrentBytes",
+                     (json_int_t)104857600 + i);
+}
+
+static void bench_append(unsigned events)
+{
+    struct fixture fixture;
+    struct sr_error err;
+    fixture_open(&fixture);
+    fixture_events(&fixture, 0);
+
+    double start = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    for (unsigned i = 0; i < events; i++)
+        json_decref(sample(i));
+    double payloads = seconds(CLOCK_PROCESS_CPUTIME_ID) - start;
+
+    start = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    for (unsigned i = 0; i < events; i++)
+        if (sr_event_append(fixture.log, SR_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED, sample(i),
+                            &err) < 0)
+            exit(1);
+    double cpu = seconds(CLOCK_PROCESS_CPUTIME_ID) - start;
+    printf("append: %.2f us CPU an event (of which building its payload: %.2f us)\n",
+           cpu / events * 1e6, payloads / events * 1e6);
+
+    start = seconds(CLOCK_MONOTONIC);
+    for (unsigned i = 0; i < SYNCS; i++)
+        if (sr_event_append(fixture.log, SR_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED, sample(i),
+                            &err) < 0 ||
+            sr_event_log_sync(fixture.log, &err) < 0)
+            exit(1);
+    printf("append and barrier: %.0f us wall\n", (seconds(CLOCK_MONOTONIC) - start) / SYNCS * 1e6);
+    fixture_close(&fixture);
+}
+
+static void bench_verify(char *program, unsigned events)
+{
+    struct fixture fixture;
+    double ours[ROUNDS], openssl[ROUNDS];
+    long rss, other, max = 0;
+    fixture_open(&fixture);
+    double start = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    fixture_report(&fixture, events);
+    printf("write: %.0f ms CPU for all events and the report\n",
+           (seconds(CLOCK_PROCESS_CPUTIME_ID) - start) * 1e3);
+    struct stat st;
+    if (fstatat(fixture.dir, SR_REPORT_FILE, &st, 0) < 0)
+        exit(1);
+    char path[128];
+    snprintf(path, sizeof path, "%s", fixture_path(&fixture, SR_REPORT_FILE));
+    char *verify[] = {program, "report", "verify", path, NULL};
+    char *digest[] = {"openssl", "dgst", "-sha256", path, NULL};
+    for (int i = 0; i < ROUNDS; i++) {
+        ours[i] = run(verify, &rss);
+        openssl[i] = run(digest, &other);
+        max = rss > max ? rss : max;
+    }
+    double a = median(ours), b = median(openssl);
+    printf(
+        "verify: %u events, %.1f MB: %.1f ms, openssl dgst -sha256 %.1f ms: %.2f times; peak RSS "
+        "%.1f MiB\n",
+        events, (double)st.st_size / 1e6, a * 1e3, b * 1e3, a / b, (double)max / 1024);
+    fixture_close(&fixture);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        fprintf(stderr, "usage: %s SAFE-RUN [EVENTS]\n", argv[0]);
+        return 64;
+    }
+    unsigned events = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 50000;
+    bench_append(events);
+    bench_verify(argv[1], events);
+    return 0;
+}

@@ -1,0 +1,237 @@
+#include "verify.h"
+
+#include "report.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const char *const check_names[CHECK_COUNT] = {
+    [CHECK_SCHEMA] = "schema",
+    [CHECK_ARTIFACT_HASH] = "artifact_hash",
+    [CHECK_EVENT_CHAIN] = "event_chain",
+    [CHECK_CANONICAL_FORM] = "canonical_form",
+    [CHECK_TERMINAL_EVENT] = "terminal_event",
+    [CHECK_AGGREGATES] = "aggregates",
+    [CHECK_EVENTS_FILE] = "events_file",
+    [CHECK_ARTIFACT_FILES] = "artifact_files",
+};
+
+void verify_error(struct verify *v, enum check check, enum sr_code code, const char *path,
+                  const char *fmt, ...)
+{
+    v->checks[check].ok = false;
+    v->wanted[check] = true;
+    struct sr_verification *out = v->out;
+    if (out->error_count == SR_REPORT_MAX_ERRORS) {
+        out->more_errors++;
+        return;
+    }
+    if (out->errors == NULL)
+        out->errors = calloc(SR_REPORT_MAX_ERRORS, sizeof *out->errors);
+    if (out->errors == NULL) {
+        v->no_memory = true;
+        return;
+    }
+    char message[sizeof out->errors->message];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(message, sizeof message, fmt, ap);
+    va_end(ap);
+    sr_fail(&out->errors[out->error_count++], code, path, "%s", message);
+}
+
+void verify_note(struct verify *v, enum check check, const char *fmt, ...)
+{
+    struct sr_report_check *to = &v->checks[check];
+    v->wanted[check] = true;
+    size_t len = strlen(to->note);
+    if (len > 0 && len + 2 < sizeof to->note) {
+        memcpy(to->note + len, "; ", 3);
+        len += 2;
+    }
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(to->note + len, sizeof to->note - len, fmt, ap);
+    va_end(ap);
+}
+
+const char *verify_show(struct sr_json_slice value, char out[SHOWN_SIZE])
+{
+    size_t n = value.len < SHOWN_SIZE - 4 ? value.len : SHOWN_SIZE - 4;
+    for (size_t i = 0; i < n; i++)
+        out[i] = value.text[i] < 0x20 || value.text[i] > 0x7e ? '?' : value.text[i];
+    memcpy(out + n, n < value.len ? "..." : "", n < value.len ? 4 : 1);
+    return value.len == 0 ? "nothing" : out;
+}
+
+static void take_run_id(struct verify *v)
+{
+    struct sr_json_slice run_id = sr_report_member(&v->walk, "runId");
+    if (!sr_json_is_string(run_id))
+        return;
+    size_t room = sizeof v->out->run_id - 1;
+    size_t n = run_id.len - 2 < room ? run_id.len - 2 : room;
+    for (size_t i = 0; i < n; i++) {
+        char c = run_id.text[i + 1];
+        v->out->run_id[i] = c < 0x20 || c > 0x7e ? '?' : c;
+    }
+}
+
+/* Did our own writer, which promises exact bytes, write this? */
+static bool is_sealed(const struct verify *v)
+{
+    struct sr_json_slice integrity = sr_report_member(&v->walk, "integrity");
+    struct sr_json_scan scan;
+    if (!sr_json_is_object(integrity) ||
+        sr_json_scan(integrity.text, integrity.len, true, &scan) != SR_JSON_OK)
+        return false;
+    const struct sr_json_member *member = sr_json_find(&scan, "canonicalization");
+    return member != NULL && sr_json_is(member->value, SR_REPORT_CANONICALIZATION);
+}
+
+/* The report could not be read to its end: nothing else can be decided. */
+static void give_up(struct verify *v, const struct sr_error *fault)
+{
+    verify_error(v, CHECK_SCHEMA, fault->code, fault->path, "%s", fault->message);
+    if (v->out->error_count > 0) {
+        struct sr_error *last = &v->out->errors[v->out->error_count - 1];
+        last->line = fault->line;
+        last->column = fault->column;
+    }
+    for (int i = CHECK_SCHEMA + 1; i < CHECK_COUNT; i++) {
+        if (!v->wanted[i])
+            continue;
+        v->checks[i].ok = false;
+        v->checks[i].note[0] = '\0';
+        verify_note(v, (enum check)i, "not decided: the report could not be read to its end");
+    }
+}
+
+static void judge(struct verify *v, int fd, uint64_t offset)
+{
+    struct sr_error fault = {0};
+    verify_open_events(v);
+    if (sr_report_walk(&v->walk, fd, offset, verify_event, v, &fault) < 0) {
+        give_up(v, &fault);
+        return;
+    }
+    v->out->event_count = v->walk.event_count;
+    v->sealed = is_sealed(v);
+    take_run_id(v);
+    verify_fields(v);
+    verify_events_end(v);
+    if (v->sealed) {
+        v->wanted[CHECK_CANONICAL_FORM] = true;
+        if (!v->walk.canonical)
+            verify_error(v, CHECK_CANONICAL_FORM, SR_EVD_302, "report",
+                         "the report says it is canonical JSON (RFC 8785) and one newline, but its "
+                         "bytes are not: it was changed after it was sealed");
+    }
+    verify_aggregates(v);
+    verify_files(v);
+}
+
+static void begin(struct verify *v, const struct sr_verify_options *options,
+                  struct sr_verification *out)
+{
+    static const struct sr_verify_options nothing = {0};
+    v->options = options != NULL ? options : &nothing;
+    v->out = out;
+    v->walk.reader.copy_fd = -1;
+    v->events_fd = -1;
+    v->events.reader.copy_fd = -1;
+    memcpy(v->last, SR_HASH_ZERO, sizeof v->last);
+    v->last_known = true;
+    for (int i = 0; i < CHECK_COUNT; i++) {
+        v->checks[i].name = check_names[i];
+        v->checks[i].ok = true;
+        v->wanted[i] = i <= CHECK_EVENT_CHAIN;
+    }
+    v->wanted[CHECK_EVENTS_FILE] = v->options->events_path != NULL;
+    v->wanted[CHECK_ARTIFACT_FILES] = v->options->artifacts_dir != NULL;
+}
+
+static void conclude(struct verify *v)
+{
+    struct sr_verification *out = v->out;
+    out->valid = out->error_count == 0 && !v->no_memory;
+    out->check_count = 0;
+    for (int i = 0; i < CHECK_COUNT; i++) {
+        if (!v->wanted[i])
+            continue;
+        out->checks[out->check_count++] = v->checks[i];
+        out->valid = out->valid && v->checks[i].ok;
+    }
+}
+
+static void release(struct verify *v)
+{
+    sr_report_walk_free(&v->walk);
+    sr_event_file_close(&v->events);
+    sr_close_fd(&v->events_fd);
+    sr_event_free(&v->event);
+    sr_aggregate_free(&v->aggregate);
+    sr_buf_free(&v->run_id);
+    sr_hasher_free(v->hasher);
+    free(v);
+}
+
+/* fd is -1 when the file could not be opened, and unreadable says why. */
+static int verify(int fd, const char *unreadable, const struct sr_verify_options *options,
+                  struct sr_verification *verification, struct sr_error *err)
+{
+    struct verify *v = calloc(1, sizeof *v);
+    if (v == NULL)
+        return sr_fail(err, SR_EVD_002, "report", "out of memory");
+    begin(v, options, verification);
+    v->hasher = sr_hasher_new();
+    if (v->hasher == NULL) {
+        v->no_memory = true;
+    } else if (fd < 0) {
+        struct sr_error fault;
+        sr_fail(&fault, SR_EVD_002, "report", "%s", unreadable);
+        give_up(v, &fault);
+    } else {
+        off_t at = lseek(fd, 0, SEEK_CUR);
+        judge(v, fd, at > 0 ? (uint64_t)at : 0);
+    }
+    conclude(v);
+    bool no_memory = v->no_memory;
+    release(v);
+    return no_memory ? sr_fail(err, SR_EVD_002, "report", "out of memory") : 0;
+}
+
+int sr_report_verify_fd(int fd, const struct sr_verify_options *options,
+                        struct sr_verification *verification, struct sr_error *err)
+{
+    return verify(fd, "is not open", options, verification, err);
+}
+
+int sr_report_verify(const char *path, const struct sr_verify_options *options,
+                     struct sr_verification *verification, struct sr_error *err)
+{
+    if (strcmp(path, "-") == 0)
+        return verify(STDIN_FILENO, "", options, verification, err);
+    /* Without O_NONBLOCK opening a FIFO would wait for a writer. */
+    sr_cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat st;
+    char reason[128] = "";
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        snprintf(reason, sizeof reason, "cannot be opened: %s", strerror(errno));
+        sr_close_fd(&fd);
+    } else if (!S_ISREG(st.st_mode)) {
+        snprintf(reason, sizeof reason, "is not a regular file; '-' reads standard input");
+        sr_close_fd(&fd);
+    }
+    return verify(fd, reason, options, verification, err);
+}
+
+void sr_verification_free(struct sr_verification *verification)
+{
+    free(verification->errors);
+    verification->errors = NULL;
+    verification->error_count = 0;
+}

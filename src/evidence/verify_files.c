@@ -1,0 +1,256 @@
+/*
+ * Files on disk against the hashes that the report names. Their content and names are as foreign as
+ * the report: nothing outside the directory is opened, no symbolic link followed, nothing but
+ * regular files read.
+ *
+ *   policy.json               policyHash over its canonical form
+ *   command.json              commandHash over its canonical form; without it runtime.command and
+ *                             runtime.args of policy.json, unless arguments came from elsewhere
+ *   vmlinux, rootfs.img       kernelHash, rootfsHash; also below artifacts/
+ *   artifacts.files           each file by its name
+ *
+ * Of the first three only what is there is checked (kernel and image usually lie in a store of
+ * their own, and can be linked in); what artifacts.files names must be there.
+ */
+#include "verify.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+struct files {
+    struct verify *v;
+    int dir;
+    unsigned checked;
+};
+
+/* Opens a regular file below dir. -errno when it is not there, or is something else. */
+static int open_below(int dir, const char *name)
+{
+    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+                           .resolve =
+                               RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+    sr_cleanup_fd int fd = (int)syscall(SYS_openat2, dir, name, &how, sizeof how);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return -errno;
+    return S_ISREG(st.st_mode) ? sr_take_fd(&fd) : -EINVAL;
+}
+
+static const char *open_error(int error)
+{
+    return error == EINVAL                    ? "is not a regular file"
+           : error == ELOOP || error == EXDEV ? "is, or lies behind, a symbolic link or '..'"
+                                              : strerror(error);
+}
+
+static struct sr_json_slice artifact(const struct verify *v, const char *name)
+{
+    struct sr_json_slice artifacts = sr_report_member(&v->walk, "artifacts");
+    struct sr_json_scan scan;
+    if (!sr_json_is_object(artifacts) ||
+        sr_json_scan(artifacts.text, artifacts.len, true, &scan) != SR_JSON_OK)
+        return (struct sr_json_slice){"", 0};
+    const struct sr_json_member *member = sr_json_find(&scan, name);
+    return member != NULL ? member->value : (struct sr_json_slice){"", 0};
+}
+
+static void compare(struct files *files, const char *path, const char *name,
+                    struct sr_json_slice expected, const char *hash)
+{
+    char shown[SHOWN_SIZE];
+    files->checked++;
+    if (!sr_json_is(expected, hash))
+        verify_error(files->v, CHECK_ARTIFACT_FILES, SR_EVD_302, path, "expected %s, but %s has %s",
+                     verify_show(expected, shown), name, hash);
+}
+
+/* Hashes an open file as it is. */
+static void compare_file(struct files *files, const char *path, const char *name, int fd,
+                         struct sr_json_slice expected)
+{
+    char hash[SR_SHA256_TEXT];
+    int result = sr_sha256_fd(files->v->hasher, fd, hash);
+    if (result < 0)
+        verify_error(files->v, CHECK_ARTIFACT_FILES, SR_EVD_002, path, "%s cannot be read: %s",
+                     name, strerror(-result));
+    else
+        compare(files, path, name, expected, hash);
+}
+
+static void check_artifact(struct files *files, const char *field, const char *name,
+                           const char *other_name)
+{
+    char path[64];
+    snprintf(path, sizeof path, "artifacts.%s", field);
+    sr_cleanup_fd int fd = open_below(files->dir, name);
+    if (fd == -ENOENT) {
+        name = other_name;
+        fd = open_below(files->dir, name);
+    }
+    if (fd == -ENOENT)
+        return;
+    if (fd < 0)
+        verify_error(files->v, CHECK_ARTIFACT_FILES, SR_EVD_302, path, "%s: %s", name,
+                     open_error(-fd));
+    else
+        compare_file(files, path, name, fd, artifact(files->v, field));
+}
+
+/* Reads a small JSON document into canonical form; false with an error recorded when it is none. */
+static bool read_document(struct files *files, int fd, const char *path, const char *name,
+                          struct sr_buf *canonical)
+{
+    sr_cleanup_json_reader struct sr_json_reader reader;
+    struct sr_json_scan scan;
+    const char *text;
+    char repeated[200] = "";
+    const char *fault = NULL;
+    if (sr_json_reader_open(&reader, fd, 0, SR_JSON_MAX_VALUE, false) < 0 ||
+        sr_json_peek(&reader) == SR_JSON_FAULT)
+        fault = "cannot be read";
+    else if (sr_json_read_value(&reader, &scan, &text) < 0)
+        fault = reader.error;
+    else if (sr_json_canonical((struct sr_json_slice){text, scan.len}, canonical, repeated,
+                               sizeof repeated) < 0)
+        fault = "a key is there twice";
+    else if (!sr_buf_ok(canonical))
+        fault = "is too large";
+    else if (sr_json_peek(&reader) != SR_JSON_EOF)
+        fault = "something follows the document";
+    if (fault != NULL)
+        verify_error(files->v, CHECK_ARTIFACT_FILES, SR_EVD_302, path, "%s: %s", name, fault);
+    return fault == NULL;
+}
+
+static bool hash_text(struct files *files, const struct sr_buf *text, char hash[SR_SHA256_TEXT])
+{
+    if (sr_buf_ok(text) && sr_sha256(files->v->hasher, text->data, text->len, hash) == 0)
+        return true;
+    files->v->no_memory = true;
+    return false;
+}
+
+/* {"args":[...],"command":"..."} out of a policy's runtime; false when it has none. */
+static bool command_of(const struct sr_buf *policy, struct sr_buf *command)
+{
+    struct sr_json_scan scan;
+    const struct sr_json_member *runtime = NULL, *args = NULL, *name = NULL;
+    if (sr_json_scan(policy->data, policy->len, true, &scan) == SR_JSON_OK)
+        runtime = sr_json_find(&scan, "runtime");
+    struct sr_json_slice object = runtime != NULL ? runtime->value : (struct sr_json_slice){"", 0};
+    if (sr_json_is_object(object) &&
+        sr_json_scan(object.text, object.len, true, &scan) == SR_JSON_OK) {
+        args = sr_json_find(&scan, "args");
+        name = sr_json_find(&scan, "command");
+    }
+    if (args == NULL || name == NULL)
+        return false;
+    sr_buf_puts(command, "{\"args\":");
+    sr_buf_append(command, args->value.text, args->value.len);
+    sr_buf_puts(command, ",\"command\":");
+    sr_buf_append(command, name->value.text, name->value.len);
+    sr_buf_putc(command, '}');
+    return true;
+}
+
+static void check_policy(struct files *files, bool with_command)
+{
+    static const char path[] = "artifacts.policyHash";
+    sr_cleanup_fd int fd = open_below(files->dir, "policy.json");
+    if (fd == -ENOENT)
+        return;
+    sr_cleanup_buf struct sr_buf policy = SR_BUF_INIT, command = SR_BUF_INIT;
+    char hash[SR_SHA256_TEXT];
+    if (fd < 0) {
+        verify_error(files->v, CHECK_ARTIFACT_FILES, SR_EVD_302, path, "policy.json: %s",
+                     open_error(-fd));
+        return;
+    }
+    if (!read_document(files, fd, path, "policy.json", &policy) || !hash_text(files, &policy, hash))
+        return;
+    compare(files, path, "policy.json", artifact(files->v, "policyHash"), hash);
+    if (with_command && command_of(&policy, &command) && hash_text(files, &command, hash) &&
+        !sr_json_is(artifact(files->v, "commandHash"), hash))
+        verify_note(files->v, CHECK_ARTIFACT_FILES,
+                    "commandHash is not of policy.json's command alone (arguments may have been "
+                    "added)");
+}
+
+/* Returns whether there is a command.json. */
+static bool check_command(struct files *files)
+{
+    static const char path[] = "artifacts.commandHash";
+    sr_cleanup_fd int fd = open_below(files->dir, "command.json");
+    if (fd == -ENOENT)
+        return false;
+    sr_cleanup_buf struct sr_buf command = SR_BUF_INIT;
+    char hash[SR_SHA256_TEXT];
+    if (fd < 0)
+        verify_error(files->v, CHECK_ARTIFACT_FILES, SR_EVD_302, path, "command.json: %s",
+                     open_error(-fd));
+    else if (read_document(files, fd, path, "command.json", &command) &&
+             hash_text(files, &command, hash))
+        compare(files, path, "command.json", artifact(files->v, "commandHash"), hash);
+    return true;
+}
+
+static void check_named_file(struct files *files, struct sr_json_slice key,
+                             struct sr_json_slice expected)
+{
+    char shown[SHOWN_SIZE], path[160];
+    snprintf(path, sizeof path, "artifacts.files[\"%s\"]",
+             verify_show((struct sr_json_slice){key.text + 1, key.len - 2}, shown));
+    sr_cleanup_buf struct sr_buf name = SR_BUF_INIT;
+    sr_json_string(key, &name);
+    if (!sr_buf_ok(&name) || strlen(name.data) != name.len) {
+        verify_error(files->v, CHECK_ARTIFACT_FILES, SR_EVD_302, path, "is no name of a file");
+        return;
+    }
+    sr_cleanup_fd int fd = open_below(files->dir, name.data);
+    if (fd < 0)
+        verify_error(files->v, CHECK_ARTIFACT_FILES, SR_EVD_302, path, "%s", open_error(-fd));
+    else
+        compare_file(files, path, shown, fd, expected);
+}
+
+static void check_named_files(struct files *files)
+{
+    struct sr_json_slice map = artifact(files->v, "files");
+    struct sr_json_scan key, value;
+    if (!sr_json_is_object(map))
+        return;
+    for (size_t at = 1; map.text[at] == '"'; at += value.len + 1) {
+        struct sr_json_slice name = {map.text + at, 0};
+        if (sr_json_scan(name.text, map.len - at, true, &key) != SR_JSON_OK)
+            return;
+        name.len = key.len;
+        at += key.len + 1;
+        if (sr_json_scan(map.text + at, map.len - at, true, &value) != SR_JSON_OK)
+            return;
+        check_named_file(files, name, (struct sr_json_slice){map.text + at, value.len});
+    }
+}
+
+void verify_files(struct verify *v)
+{
+    if (v->options->artifacts_dir == NULL)
+        return;
+    sr_cleanup_fd int dir = open(v->options->artifacts_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0) {
+        verify_error(v, CHECK_ARTIFACT_FILES, SR_EVD_002, "artifacts", "cannot be opened: %s",
+                     strerror(errno));
+        return;
+    }
+    struct files files = {.v = v, .dir = dir};
+    check_artifact(&files, "kernelHash", "vmlinux", "artifacts/vmlinux");
+    check_artifact(&files, "rootfsHash", "rootfs.img", "artifacts/rootfs.img");
+    check_policy(&files, !check_command(&files));
+    check_named_files(&files);
+    if (files.checked == 0 && v->checks[CHECK_ARTIFACT_FILES].ok)
+        verify_error(v, CHECK_ARTIFACT_FILES, SR_EVD_302, "artifacts",
+                     "the directory has no file that the report names");
+}
