@@ -66,7 +66,7 @@ done
 [ -t 2 ] && echo >&2
 wait "$pid" || { tail -n 30 build.log >&2; say "the build failed"; exit 1; }
 
-strip --strip-debug vmlinux
+strip --strip-all vmlinux
 mkdir "$work/out"
 cp vmlinux .config "$work/out/"
 mv "$work/out" "$out"

@@ -114,6 +114,14 @@ int sr_policy_check(const char *text, size_t len, const char *allowlist_path,
     __attribute__((warn_unused_result));
 
 /*
+ * Reads a file ("-" is standard input) of at most SR_POLICY_MAX_BYTES into *text, which the caller
+ * frees; it ends with a NUL that *len does not count. SR-POL-001 at "policy" when it cannot be
+ * read, SR-POL-002 when it is larger.
+ */
+int sr_policy_read(const char *path, char **text, size_t *len, struct sr_error *err)
+    __attribute__((warn_unused_result));
+
+/*
  * Reads path ("-" is standard input) and checks it. An unreadable or oversized file is an error in
  * the check (SR-POL-001 at "policy"), like any other.
  */

@@ -8,8 +8,10 @@
 #ifndef SR_CLI_H
 #define SR_CLI_H
 
+#include "buf.h"
 #include "saferun/error.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 
 enum {
@@ -28,6 +30,17 @@ int sr_cmd_version(int argc, char **argv);
 
 /* Prints "safe-run: <text>" and the usage line on stderr; returns SR_EXIT_USAGE. */
 int sr_usage_error(const char *usage, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* True when what goes to fd may be coloured: a terminal, and no NO_COLOR. */
+bool sr_may_colour(int fd);
+
+/* Appends an ErrorItem as JSON: code, path, message, and line, column, hint where there are. */
+void sr_error_item(struct sr_buf *out, const struct sr_error *err);
+/* Appends several as a JSON array. */
+void sr_error_items(struct sr_buf *out, const struct sr_error *errors, size_t count);
+
+/* Writes out to stdout; false (with a word on stderr) when that fails or out has failed. */
+bool sr_emit(const struct sr_buf *out);
 
 /* Prints an error for a person: "safe-run: SR-RUN-002 launch.vm: message" and its hint. */
 void sr_print_error(FILE *out, const struct sr_error *err);

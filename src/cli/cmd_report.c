@@ -4,7 +4,6 @@
 #include "jcs.h"
 
 #include <getopt.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -27,23 +26,6 @@ static const char verify_help[] =
     "Example:\n"
     "  safe-run report verify --events events.jsonl --artifacts . run_report.json";
 
-static void put_error(struct sr_buf *out, const struct sr_error *error)
-{
-    sr_buf_puts(out, "{\"code\":");
-    sr_jcs_text(out, sr_code_name(error->code));
-    sr_buf_puts(out, ",\"path\":");
-    sr_jcs_text(out, error->path);
-    sr_buf_puts(out, ",\"message\":");
-    sr_jcs_text(out, error->message);
-    if (error->line > 0)
-        sr_buf_printf(out, ",\"line\":%u,\"column\":%u", error->line, error->column);
-    if (error->hint[0] != '\0') {
-        sr_buf_puts(out, ",\"hint\":");
-        sr_jcs_text(out, error->hint);
-    }
-    sr_buf_putc(out, '}');
-}
-
 static void verify_json(struct sr_buf *out, const struct sr_verification *result)
 {
     sr_buf_puts(out, result->valid ? "{\"valid\":true" : "{\"valid\":false");
@@ -59,13 +41,8 @@ static void verify_json(struct sr_buf *out, const struct sr_verification *result
         }
         sr_buf_putc(out, '}');
     }
-    sr_buf_puts(out, "],\"errors\":[");
-    for (size_t i = 0; i < result->error_count; i++) {
-        if (i > 0)
-            sr_buf_putc(out, ',');
-        put_error(out, &result->errors[i]);
-    }
-    sr_buf_putc(out, ']');
+    sr_buf_puts(out, "],\"errors\":");
+    sr_error_items(out, result->errors, result->error_count);
     if (result->more_errors > 0) {
         sr_buf_puts(out, ",\"moreErrors\":");
         sr_buf_u64(out, result->more_errors);
@@ -147,17 +124,12 @@ static int report_verify(int argc, char **argv)
         return SR_EXIT_IO;
     }
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
-    const char *variable = getenv("NO_COLOR");
-    bool no_color = variable != NULL && variable[0] != '\0';
     if (text)
-        verify_text(&out, &result, isatty(STDOUT_FILENO) && !no_color);
+        verify_text(&out, &result, sr_may_colour(STDOUT_FILENO));
     else
         verify_json(&out, &result);
-    if (!sr_buf_ok(&out) || fwrite(out.data, 1, out.len, stdout) != out.len ||
-        fflush(stdout) != 0) {
-        fputs("safe-run: the answer cannot be written\n", stderr);
+    if (!sr_emit(&out))
         return SR_EXIT_IO;
-    }
     return result.valid ? SR_EXIT_OK : SR_EXIT_INVALID;
 }
 

@@ -1,8 +1,6 @@
 #include "cli.h"
 
 #include <signal.h>
-#include <stdarg.h>
-#include <stdbool.h>
 #include <string.h>
 
 static const struct command {
@@ -10,6 +8,9 @@ static const struct command {
     int (*run)(int argc, char **argv);
     const char *summary;
 } commands[] = {
+    {"validate", sr_cmd_validate, "check policies; every error at once"},
+    {"compile", sr_cmd_compile, "print the plans made of a policy"},
+    {"run", sr_cmd_run, "run a policy's command in a microVM"},
     {"report", sr_cmd_report, "look at the evidence of a run"},
     {"version", sr_cmd_version, "print the version"},
 };
@@ -17,28 +18,15 @@ enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 
 static const char top_usage[] = "usage: safe-run COMMAND [OPTIONS]";
 
-int sr_usage_error(const char *usage, const char *fmt, ...)
-{
-    fputs("safe-run: ", stderr);
-    va_list ap;
-    va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
-    fprintf(stderr, "\n%s\n", usage);
-    return SR_EXIT_USAGE;
-}
-
-void sr_print_error(FILE *out, const struct sr_error *err)
-{
-    fprintf(out, "safe-run: %s %s: %s\n", sr_code_name(err->code), err->path, err->message);
-    if (err->hint[0] != '\0')
-        fprintf(out, "safe-run: hint: %s\n", err->hint);
-}
-
 int sr_cmd_version(int argc, char **argv)
 {
-    (void)argc, (void)argv;
-    puts("safe-run " SR_VERSION);
+    static const char usage[] = "usage: safe-run version";
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
+        printf("%s\n\nPrints the version.\n\nExample:\n  safe-run version\n", usage);
+    else if (argc > 1)
+        return sr_usage_error(usage, "unexpected argument '%s'", argv[1]);
+    else
+        puts("safe-run " SR_VERSION);
     return SR_EXIT_OK;
 }
 

@@ -127,7 +127,7 @@ void sr_jcs_double(struct sr_buf *buf, double value)
  * from UTF-16's order only where a character beyond the BMP (surrogates, 0xD800..) meets one in
  * U+E000..U+FFFF: the former sorts first there, and its UTF-8 lead byte (0xF0..) is the greater
  * one. */
-static int utf16_compare(const char *a, const char *b)
+int sr_jcs_compare(const char *a, const char *b)
 {
     while (*a != '\0' && *a == *b) {
         a++;
@@ -148,7 +148,7 @@ struct member {
 
 static int member_compare(const void *a, const void *b)
 {
-    return utf16_compare(((const struct member *)a)->key, ((const struct member *)b)->key);
+    return sr_jcs_compare(((const struct member *)a)->key, ((const struct member *)b)->key);
 }
 
 static void write_object(struct sr_buf *buf, const json_t *object)

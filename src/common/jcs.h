@@ -25,6 +25,9 @@ bool sr_is_utf8(const char *text);
  * have no JSON form: the buffer fails. */
 void sr_jcs_double(struct sr_buf *buf, double value);
 
+/* Compares two keys by UTF-16 code units, the order of members in canonical form. */
+int sr_jcs_compare(const char *a, const char *b);
+
 /* Appends a whole value. Integers beyond 2^53 are written exactly, as jansson holds them; nesting
  * is bounded by what the parser let in. */
 void sr_jcs_value(struct sr_buf *buf, const json_t *value);

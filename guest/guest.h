@@ -1,0 +1,93 @@
+/*
+ * The guest's init: PID 1 inside the microVM. It trusts the host; everything it starts is
+ * untrusted.
+ *
+ *   main.c     the story: set up, say hello, take the specification, run, report, power off
+ *   channel.c  frames to and from the host
+ *   root.c     the file systems the command sees
+ *   command.c  the command's process
+ */
+#ifndef SR_GUEST_H
+#define SR_GUEST_H
+
+#include "protocol.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdnoreturn.h>
+#include <sys/types.h>
+
+/* A frame being built: header and payload in one piece, because each write is one round through the
+ * device. */
+struct frame {
+    struct sr_frame_header header;
+    uint8_t payload[SR_FRAME_MAX_PAYLOAD];
+};
+
+struct channel {
+    int fd;
+    struct frame out;
+    uint8_t in[sizeof(struct sr_frame_header) + SR_FRAME_MAX_PAYLOAD];
+    size_t in_len;
+};
+
+/* Waits for the channel device to appear and opens it. */
+void channel_open(struct channel *channel);
+/* Sends channel->out with len bytes of payload; blocks until the host took it. */
+void channel_send(struct channel *channel, enum sr_frame_type type, size_t len);
+/* Reads more bytes; blocks. Powers off when the host is gone. */
+void channel_fill(struct channel *channel);
+/* Takes the next whole frame out of what was read: true, with *payload valid until the next call of
+ * channel_done(). */
+bool channel_next(struct channel *channel, struct sr_frame_header *header, const uint8_t **payload);
+void channel_done(struct channel *channel, const struct sr_frame_header *header);
+
+/* The run specification. Texts are NUL-terminated and live for ever. */
+struct spec {
+    char *command;
+    char **argv; /* argv[0] is the command; NULL-terminated */
+    size_t argc;
+    char **env; /* NULL-terminated */
+    size_t envc;
+    char *workdir;
+    char *hostname;
+    uint32_t uid, gid;
+    uint32_t pids_max;
+    uint64_t disk_bytes;
+    uint64_t clock_nsec;
+    const uint8_t *entropy;
+    size_t entropy_len;
+    bool with_stdin;
+};
+
+/* Reads SPEC frames up to START. */
+void spec_receive(struct channel *channel, struct spec *spec);
+
+/* Why something could not be done: the exit status a shell would give, and a sentence. */
+struct refusal {
+    uint32_t status;
+    char text[400];
+};
+bool refuse(struct refusal *refusal, uint32_t status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Mounts the root image, its overlay and the kernel's file systems, and makes that the root. */
+bool root_enter(const struct spec *spec, struct refusal *refusal);
+/* Makes the cgroup whose pids.max bounds the command. */
+bool root_limit_pids(const struct spec *spec, struct refusal *refusal);
+
+struct command {
+    pid_t pid;
+    int in, out, err; /* our ends of its pipes; -1 when closed; in is -1 without stdin */
+};
+
+/* Starts the command as the specification says. */
+bool command_start(const struct spec *spec, struct command *command, struct refusal *refusal);
+
+/* Ends the VM. */
+noreturn void power_off(void);
+/* Says why on the console and ends the VM. */
+noreturn void die(const char *what);
+
+#endif

@@ -1,0 +1,106 @@
+/*
+ * The guest channel: the frames that safe-run and the guest's init exchange over one byte stream (a
+ * virtio-serial port under QEMU). This header is all that host and guest share.
+ *
+ * Theory of operation
+ *
+ *   guest                                host
+ *     HELLO{version}                ->                 init is up, nothing is mounted yet
+ *                                   <-   SPEC{bytes}*  the run specification, in pieces
+ *                                   <-   START         the specification is complete; run it
+ *     STARTED                       ->                 the command was executed (exec succeeded),
+ * or: REFUSED{status,sentence}      ->                 it could not be, as a shell would say: 126,
+ * 127 STDOUT{bytes}* STDERR{bytes}* -> <- STDIN{bytes}* STDIN_EOF SIGNAL{number}* CLOSE{stream}*
+ *     CREDIT{stdin,n}               -> <- CREDIT{stdout|stderr,n}
+ *     EXIT{status,rusage}           ->                 the command ended and both streams are
+ * complete
+ *     (the machine powers off)
+ *
+ * Flow control. Data of a stream is sent only against credit, in bytes. Each side starts with
+ * SR_CHANNEL_WINDOW for each stream it sends, and gets back what the receiver has passed on. So
+ * neither side ever holds more than a window of a stream, one slow stream does not stop the others,
+ * and both sides may always read the channel to the end. A guest that sends beyond its credit
+ * breaks the protocol.
+ *
+ * Everything is little endian. The host treats each byte as hostile (channel.h).
+ */
+#ifndef SR_CHANNEL_PROTOCOL_H
+#define SR_CHANNEL_PROTOCOL_H
+
+#include <stdint.h>
+
+#define SR_CHANNEL_VERSION 1
+#define SR_CHANNEL_MAGIC 0x4e555253u /* "SRUN" */
+
+/* Header of every frame; payload follows. */
+struct sr_frame_header {
+    uint32_t length; /* of the payload */
+    uint8_t type;    /* enum sr_frame_type */
+    uint8_t zero[3];
+};
+
+/* Large enough that the cost per frame vanishes, small enough for a fixed buffer on both sides. */
+#define SR_FRAME_MAX_PAYLOAD (64u * 1024u)
+/* A window covers the round trip of a slow emulated guest many times over. */
+#define SR_CHANNEL_WINDOW (256u * 1024u)
+/* Arguments and environment; Linux's own limit for them is 2 MiB with the default stack. */
+#define SR_SPEC_MAX (2u * 1024u * 1024u)
+
+enum sr_frame_type {
+    /* guest to host */
+    SR_FRAME_HELLO = 1,   /* struct sr_frame_hello */
+    SR_FRAME_STARTED = 2, /* empty */
+    SR_FRAME_REFUSED = 3, /* u32 exit status, then a sentence (no NUL) */
+    SR_FRAME_STDOUT = 4,  /* bytes */
+    SR_FRAME_STDERR = 5,  /* bytes */
+    SR_FRAME_EXIT = 6,    /* struct sr_frame_exit */
+    /* both ways */
+    SR_FRAME_CREDIT = 7, /* struct sr_frame_credit */
+    /* host to guest */
+    SR_FRAME_SPEC = 16,      /* a piece of the specification */
+    SR_FRAME_START = 17,     /* empty */
+    SR_FRAME_STDIN = 18,     /* bytes */
+    SR_FRAME_STDIN_EOF = 19, /* empty */
+    SR_FRAME_SIGNAL = 20,    /* u32 Linux signal number, for the command's process group */
+    SR_FRAME_CLOSE = 21,     /* u32 stream: nobody reads it any more; the command gets SIGPIPE */
+};
+
+enum sr_stream { SR_STREAM_STDIN, SR_STREAM_STDOUT, SR_STREAM_STDERR, SR_STREAM_COUNT };
+
+struct sr_frame_hello {
+    uint32_t magic;
+    uint32_t version;
+};
+
+struct sr_frame_credit {
+    uint32_t stream; /* enum sr_stream */
+    uint32_t bytes;
+};
+
+struct sr_frame_exit {
+    uint32_t exit_code; /* when signal is 0 */
+    uint32_t signal;    /* that ended the command, or 0 */
+    uint64_t user_usec, system_usec;
+    uint64_t max_rss_kib;
+    uint64_t oom_kills; /* processes the guest kernel killed for lack of memory */
+};
+
+/*
+ * The run specification: fields, each a tag byte, a u32 length and that many bytes. ARG and ENV
+ * repeat, in order. Texts carry no NUL.
+ */
+enum sr_spec_tag {
+    SR_SPEC_COMMAND = 1,   /* text; a name without '/' is looked up in PATH */
+    SR_SPEC_ARG = 2,       /* text */
+    SR_SPEC_ENV = 3,       /* text "KEY=value" */
+    SR_SPEC_WORKDIR = 4,   /* text */
+    SR_SPEC_USER = 5,      /* u32 uid, u32 gid */
+    SR_SPEC_PIDS = 6,      /* u32: processes and threads of the command at once */
+    SR_SPEC_DISK = 7,      /* u64: bytes of writable scratch; 0: the root stays read-only */
+    SR_SPEC_CLOCK = 8,     /* u64: wall clock, nanoseconds since the epoch */
+    SR_SPEC_ENTROPY = 9,   /* bytes for the guest's random pool */
+    SR_SPEC_STDIN = 10,    /* empty: the command's stdin is the channel's, not /dev/null */
+    SR_SPEC_HOSTNAME = 11, /* text */
+};
+
+#endif

@@ -1,0 +1,248 @@
+#include "cli.h"
+
+#include "saferun/run.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char run_usage[] = "usage: safe-run run --policy P [OPTIONS] [-- ARGS...]";
+
+static const char run_help[] =
+    "\n"
+    "Runs the policy's command in a microVM. Its output comes out on stdout and stderr as it is\n"
+    "produced, and its exit status is the exit status (128+n for signal n).\n"
+    "\n"
+    "  --policy P            the policy (YAML or JSON), - for stdin\n"
+    "  --mount-allowlist F   what of the host may be mounted (or $SAFE_RUN_MOUNT_ALLOWLIST)\n"
+    "  --stdin               pass this stdin on to the command (default: /dev/null)\n"
+    "  --timeout S           end the command after S seconds instead of the policy's timeoutSec\n"
+    "  --json                print one JSON object about the run instead of the command's output,\n"
+    "                        which is left in the run directory\n"
+    "  --accel auto|kvm|tcg  what runs the guest's instructions (default auto: KVM where it "
+    "works)\n"
+    "  --vmm qemu            the virtual machine monitor\n"
+    "  --workdir-base D      where run directories are made (or $SAFE_RUN_WORKDIR_BASE)\n"
+    "  --rehash              hash kernel and image again, whatever is remembered of them\n"
+    "  --keep                gc is not to remove the run directory\n"
+    "  -v, --verbose         say on stderr what is being done\n"
+    "  -- ARGS...            appended to the policy's runtime.args\n"
+    "\n"
+    "Ctrl-C is passed on to the command; a second one ends the VM. SIGTERM and SIGHUP end it in "
+    "an\n"
+    "orderly way.\n"
+    "\n"
+    "Exit status: the command's; 124 timed out; 125 safe-run could not run it or could not keep "
+    "its\n"
+    "promises; 126 not executable, 127 not found in the guest; 64 usage.\n"
+    "\n"
+    "Example:\n"
+    "  safe-run run --policy examples/hello.yaml\n"
+    "  tar c src | safe-run run --policy build.yaml --stdin --timeout 60 > out.log";
+
+struct run_arguments {
+    const char *policy, *allowlist;
+    struct sr_run_options options;
+    bool json, verbose;
+};
+
+enum {
+    OPT_POLICY = 256,
+    OPT_ALLOWLIST,
+    OPT_STDIN,
+    OPT_TIMEOUT,
+    OPT_JSON,
+    OPT_ACCEL,
+    OPT_VMM,
+    OPT_BASE,
+    OPT_REHASH,
+    OPT_KEEP
+};
+
+static const struct option long_options[] = {
+    {"policy", required_argument, NULL, OPT_POLICY},
+    {"mount-allowlist", required_argument, NULL, OPT_ALLOWLIST},
+    {"stdin", no_argument, NULL, OPT_STDIN},
+    {"timeout", required_argument, NULL, OPT_TIMEOUT},
+    {"json", no_argument, NULL, OPT_JSON},
+    {"accel", required_argument, NULL, OPT_ACCEL},
+    {"vmm", required_argument, NULL, OPT_VMM},
+    {"workdir-base", required_argument, NULL, OPT_BASE},
+    {"rehash", no_argument, NULL, OPT_REHASH},
+    {"keep", no_argument, NULL, OPT_KEEP},
+    {"verbose", no_argument, NULL, 'v'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+static bool parse_timeout(const char *text, uint32_t *seconds)
+{
+    char *end;
+    errno = 0;
+    unsigned long value = strtoul(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < 1 || value > 604800)
+        return false;
+    *seconds = (uint32_t)value;
+    return true;
+}
+
+static bool parse_accel(const char *text, enum sr_accel_choice *choice)
+{
+    static const char *const names[] = {[SR_ACCEL_CHOICE_AUTO] = "auto",
+                                        [SR_ACCEL_CHOICE_KVM] = "kvm",
+                                        [SR_ACCEL_CHOICE_TCG] = "tcg"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(text, names[i]) == 0) {
+            *choice = (enum sr_accel_choice)i;
+            return true;
+        }
+    return false;
+}
+
+/* Returns -1 to go on, or the exit status. */
+static int parse_arguments(int argc, char **argv, struct run_arguments *arguments)
+{
+    struct sr_run_options *options = &arguments->options;
+    int option;
+    optind = 1;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "+:vh", long_options, NULL)) >= 0) {
+        switch (option) {
+        case OPT_POLICY:
+            arguments->policy = optarg;
+            break;
+        case OPT_ALLOWLIST:
+            arguments->allowlist = optarg;
+            break;
+        case OPT_STDIN:
+            options->with_stdin = true;
+            break;
+        case OPT_TIMEOUT:
+            if (!parse_timeout(optarg, &options->timeout_sec))
+                return sr_usage_error(
+                    run_usage, "--timeout takes whole seconds from 1 to 604800, not '%s'", optarg);
+            break;
+        case OPT_JSON:
+            arguments->json = true;
+            break;
+        case OPT_ACCEL:
+            if (!parse_accel(optarg, &options->accel))
+                return sr_usage_error(run_usage, "--accel takes auto, kvm or tcg, not '%s'",
+                                      optarg);
+            break;
+        case OPT_VMM:
+            if (strcmp(optarg, "qemu") != 0)
+                return sr_usage_error(
+                    run_usage, "--vmm takes qemu, not '%s': this version has no other", optarg);
+            break;
+        case OPT_BASE:
+            options->workdir_base = optarg;
+            break;
+        case OPT_REHASH:
+            options->rehash = true;
+            break;
+        case OPT_KEEP:
+            options->keep = true;
+            break;
+        case 'v':
+            arguments->verbose = true;
+            break;
+        case 'h':
+            puts(run_usage);
+            puts(run_help);
+            return SR_EXIT_OK;
+        case ':':
+            return sr_usage_error(run_usage, "%s needs a value", argv[optind - 1]);
+        default:
+            return sr_usage_error(run_usage, "unknown option %s", argv[optind - 1]);
+        }
+    }
+    bool separated = optind > 1 && strcmp(argv[optind - 1], "--") == 0;
+    if (optind < argc && !separated)
+        return sr_usage_error(run_usage,
+                              "unexpected argument '%s'; arguments for the command come after --",
+                              argv[optind]);
+    if (arguments->policy == NULL)
+        return sr_usage_error(run_usage, "--policy is missing");
+    if (options->with_stdin && strcmp(arguments->policy, "-") == 0)
+        return sr_usage_error(run_usage, "the policy and the command cannot both have stdin");
+    options->more_args = (const char *const *)argv + optind;
+    return -1;
+}
+
+static void print_progress(void *context, const char *text)
+{
+    (void)context;
+    fprintf(stderr, "safe-run: %s\n", text);
+}
+
+/* {"runId","state","exitCode","report","artifacts"}, and the error when there is one. */
+static int print_json(const struct sr_run_result *result)
+{
+    const char *dir = result->run_dir;
+    json_t *object =
+        json_pack("{s:s?,s:s,s:i,s:s}", "runId", result->run_id[0] != '\0' ? result->run_id : NULL,
+                  "state", result->finished ? "finished" : "failed", "exitCode", result->exit_code,
+                  "cause", sr_cause_name(result->cause));
+    json_object_set_new(object, "report",
+                        result->report_written ? json_sprintf("%s/run_report.json", dir)
+                                               : json_null());
+    json_object_set_new(object, "artifacts",
+                        dir[0] == '\0' ? json_object()
+                                       : json_pack("{s:s,s:o,s:o,s:o,s:o}", "runDir", dir, "stdout",
+                                                   json_sprintf("%s/stdout.log", dir), "stderr",
+                                                   json_sprintf("%s/stderr.log", dir), "console",
+                                                   json_sprintf("%s/console.log", dir), "events",
+                                                   json_sprintf("%s/events.jsonl", dir)));
+    if (result->error.code != SR_OK)
+        json_object_set_new(object, "error",
+                            json_pack("{s:s,s:s,s:s}", "code", sr_code_name(result->error.code),
+                                      "path", result->error.path, "message",
+                                      result->error.message));
+    int failed = json_dumpf(object, stdout, JSON_COMPACT);
+    json_decref(object);
+    putchar('\n');
+    return failed != 0 || fflush(stdout) != 0 ? SR_EXIT_FAILED : result->exit_code;
+}
+
+int sr_cmd_run(int argc, char **argv)
+{
+    struct run_arguments arguments = {0};
+    int status = parse_arguments(argc, argv, &arguments);
+    if (status >= 0)
+        return status;
+    if (arguments.allowlist == NULL)
+        arguments.allowlist = getenv("SAFE_RUN_MOUNT_ALLOWLIST");
+
+    sr_cleanup_check struct sr_check check = {0};
+    struct sr_error err;
+    if (sr_policy_check_file(arguments.policy, arguments.allowlist, &check, &err) < 0) {
+        sr_print_error(stderr, &err);
+        return SR_EXIT_FAILED;
+    }
+    for (size_t i = 0; i < check.error_count; i++)
+        sr_print_error(stderr, &check.errors[i]);
+    if (check.policy == NULL) {
+        fprintf(stderr, "safe-run: %s is not a valid policy; 'safe-run validate' shows where\n",
+                arguments.policy);
+        return SR_EXIT_FAILED;
+    }
+
+    struct sr_run_options *options = &arguments.options;
+    options->policy = check.policy;
+    options->stdin_fd = STDIN_FILENO;
+    options->stdout_fd = arguments.json ? -1 : STDOUT_FILENO;
+    options->stderr_fd = arguments.json ? -1 : STDERR_FILENO;
+    options->progress = arguments.verbose ? print_progress : NULL;
+    struct sr_run_result result;
+    sr_run(options, &result);
+
+    if (result.error.code != SR_OK)
+        sr_print_error(stderr, &result.error);
+    if (arguments.verbose && result.run_dir[0] != '\0')
+        fprintf(stderr, "safe-run: evidence is in %s\n", result.run_dir);
+    return arguments.json ? print_json(&result) : result.exit_code;
+}

@@ -1,0 +1,67 @@
+#include "cli.h"
+
+#include "jcs.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+int sr_usage_error(const char *usage, const char *fmt, ...)
+{
+    fputs("safe-run: ", stderr);
+    va_list ap;
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fprintf(stderr, "\n%s\n", usage);
+    return SR_EXIT_USAGE;
+}
+
+void sr_print_error(FILE *out, const struct sr_error *err)
+{
+    fprintf(out, "safe-run: %s %s: %s\n", sr_code_name(err->code), err->path, err->message);
+    if (err->hint[0] != '\0')
+        fprintf(out, "safe-run: hint: %s\n", err->hint);
+}
+
+bool sr_may_colour(int fd)
+{
+    const char *no_color = getenv("NO_COLOR");
+    return isatty(fd) && (no_color == NULL || no_color[0] == '\0');
+}
+
+void sr_error_item(struct sr_buf *out, const struct sr_error *err)
+{
+    sr_buf_puts(out, "{\"code\":");
+    sr_jcs_text(out, sr_code_name(err->code));
+    sr_buf_puts(out, ",\"path\":");
+    sr_jcs_text(out, err->path);
+    sr_buf_puts(out, ",\"message\":");
+    sr_jcs_text(out, err->message);
+    if (err->line > 0)
+        sr_buf_printf(out, ",\"line\":%u,\"column\":%u", err->line, err->column);
+    if (err->hint[0] != '\0') {
+        sr_buf_puts(out, ",\"hint\":");
+        sr_jcs_text(out, err->hint);
+    }
+    sr_buf_putc(out, '}');
+}
+
+void sr_error_items(struct sr_buf *out, const struct sr_error *errors, size_t count)
+{
+    sr_buf_putc(out, '[');
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
+            sr_buf_putc(out, ',');
+        sr_error_item(out, &errors[i]);
+    }
+    sr_buf_putc(out, ']');
+}
+
+bool sr_emit(const struct sr_buf *out)
+{
+    if (sr_buf_ok(out) && fwrite(out->data, 1, out->len, stdout) == out->len && fflush(stdout) == 0)
+        return true;
+    fputs("safe-run: the answer cannot be written\n", stderr);
+    return false;
+}

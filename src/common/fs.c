@@ -1,0 +1,89 @@
+#include "fs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+int sr_mkdir_all(const char *path, mode_t mode)
+{
+    char part[PATH_MAX];
+    if (snprintf(part, sizeof part, "%s", path) >= (int)sizeof part)
+        return -ENAMETOOLONG;
+    for (char *at = part + 1; *at != '\0'; at++) {
+        if (*at != '/')
+            continue;
+        *at = '\0';
+        if (mkdir(part, mode) < 0 && errno != EEXIST)
+            return -errno;
+        *at = '/';
+    }
+    return mkdir(part, mode) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+int sr_write_all(int fd, const void *data, size_t len)
+{
+    const char *at = data;
+    while (len > 0) {
+        ssize_t put = write(fd, at, len);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0)
+            return -errno;
+        at += put;
+        len -= (size_t)put;
+    }
+    return 0;
+}
+
+int sr_write_new_file(int dirfd, const char *name, const void *data, size_t len)
+{
+    sr_cleanup_fd int fd =
+        openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    int result = sr_write_all(fd, data, len);
+    if (result == 0 && fdatasync(fd) < 0)
+        result = -errno;
+    if (result < 0)
+        unlinkat(dirfd, name, 0);
+    return result;
+}
+
+int sr_replace_file(int dirfd, const char *name, const void *data, size_t len)
+{
+    char temporary[NAME_MAX];
+    snprintf(temporary, sizeof temporary, ".%s.%d", name, (int)getpid());
+    sr_cleanup_fd int fd =
+        openat(dirfd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    int result = sr_write_all(fd, data, len);
+    if (result == 0 && renameat(dirfd, temporary, dirfd, name) < 0)
+        result = -errno;
+    if (result < 0)
+        unlinkat(dirfd, temporary, 0);
+    return result;
+}
+
+ssize_t sr_read_small_file(int dirfd, const char *name, char *text, size_t size)
+{
+    sr_cleanup_fd int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    size_t len = 0;
+    while (len < size - 1) {
+        ssize_t got = read(fd, text + len, size - 1 - len);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -errno;
+        if (got == 0)
+            break;
+        len += (size_t)got;
+    }
+    text[len] = '\0';
+    return (ssize_t)len;
+}

@@ -1,0 +1,30 @@
+/* Files and directories: the few operations that must be right everywhere. All descriptors are
+ * close-on-exec. */
+#ifndef SR_COMMON_FS_H
+#define SR_COMMON_FS_H
+
+#include "cleanup.h"
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Creates path and its missing parents with mode (directories that exist keep theirs). 0 or a
+ * negative errno. */
+int sr_mkdir_all(const char *path, mode_t mode) SR_MUST_CHECK;
+
+/* Writes all of data to fd, going on after short writes and EINTR. 0 or a negative errno. */
+int sr_write_all(int fd, const void *data, size_t len) SR_MUST_CHECK;
+
+/* Creates name in dirfd (0600, must not exist) with this content and makes the content durable.
+ * 0 or a negative errno; nothing is left on failure. */
+int sr_write_new_file(int dirfd, const char *name, const void *data, size_t len) SR_MUST_CHECK;
+
+/* Replaces name in dirfd by this content in one step (temporary file, rename); not durable. 0 or a
+ * negative errno. */
+int sr_replace_file(int dirfd, const char *name, const void *data, size_t len) SR_MUST_CHECK;
+
+/* Reads up to size-1 bytes of name in dirfd, no symbolic link, and terminates them with NUL. The
+ * length, or a negative errno. */
+ssize_t sr_read_small_file(int dirfd, const char *name, char *text, size_t size) SR_MUST_CHECK;
+
+#endif

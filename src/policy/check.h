@@ -1,0 +1,121 @@
+/*
+ * The checker: what the files of this module share while one policy is validated. Findings are
+ * collected, never returned one by one; a field that is wrong is reported and the rest is checked
+ * all the same.
+ */
+#ifndef SR_POLICY_CHECK_H
+#define SR_POLICY_CHECK_H
+
+#include "document.h"
+#include "saferun/policy.h"
+
+struct sr_findings {
+    struct sr_error *items;
+    size_t count, cap;
+};
+
+struct sr_mount_allowlist;
+
+struct sr_checker {
+    struct sr_arena arena;
+    struct sr_findings errors, warnings;
+    bool out_of_memory;
+    struct sr_policy policy; /* filled as far as it is good */
+};
+
+/* Where in the document: a field of a parent, or an item of one. Rendered only when there is
+ * something to report. */
+struct sr_path {
+    const struct sr_path *parent; /* NULL: the document */
+    const char *name;             /* NULL: an item */
+    size_t index;
+};
+void sr_path_render(const struct sr_path *path, char *text, size_t size);
+
+/* Report at a path; node is the place (may be NULL). */
+void sr_check_error(struct sr_checker *checker, enum sr_code code, const struct sr_path *path,
+                    const struct sr_node *node, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+void sr_check_warn(struct sr_checker *checker, enum sr_code code, const struct sr_path *path,
+                   const struct sr_node *node, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+/* Adds a hint to the error reported last. */
+void sr_check_hint(struct sr_checker *checker, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* fields.c: one field each, with its error when it is not what it should be. */
+
+/* The map at node; unknown and repeated fields are reported against known (NULL-terminated; NULL:
+ * any name goes). False when it is no map (reported). missing_is_error: an absent one is
+ * SR-POL-001, else just false. place is where an absent field is reported. */
+bool sr_field_map(struct sr_checker *checker, const struct sr_node *node,
+                  const struct sr_path *path, const char *const *known, bool required,
+                  const struct sr_node *place);
+bool sr_field_list(struct sr_checker *checker, const struct sr_node *node,
+                   const struct sr_path *path, bool required, const struct sr_node *place);
+
+/* A text without NUL, not blank when required. NULL when absent or wrong (reported). */
+const char *sr_field_text(struct sr_checker *checker, const struct sr_node *node,
+                          const struct sr_path *path, bool required, const struct sr_node *place);
+/* True when the node is a plain or quoted text at all; used for lists of texts, where "" is fine.
+ */
+const char *sr_field_any_text(struct sr_checker *checker, const struct sr_node *node,
+                              const struct sr_path *path);
+/* An integer written as digits; false when wrong (reported). */
+bool sr_field_integer(struct sr_checker *checker, const struct sr_node *node,
+                      const struct sr_path *path, enum sr_code code, uint64_t min, uint64_t max,
+                      uint64_t *value);
+bool sr_field_bool(struct sr_checker *checker, const struct sr_node *node,
+                   const struct sr_path *path, bool *value);
+/* One of names (NULL-terminated): its index, or -1 (reported with code). */
+int sr_field_choice(struct sr_checker *checker, const struct sr_node *node,
+                    const struct sr_path *path, const char *const *names, enum sr_code code,
+                    bool required, const struct sr_node *place);
+/* "<integer>Ki|Mi|Gi" in bytes; zero_ok allows "0" and 0. NULL when absent or wrong (reported),
+ * else the text. */
+const char *sr_field_size(struct sr_checker *checker, const struct sr_node *node,
+                          const struct sr_path *path, bool required, bool zero_ok,
+                          const struct sr_node *place, uint64_t *bytes);
+/* A map of texts as pairs sorted by key. */
+void sr_field_pairs(struct sr_checker *checker, const struct sr_node *node,
+                    const struct sr_path *path, const struct sr_pair **pairs, size_t *count);
+
+/* The known name nearest to a misspelt one, or NULL. */
+const char *sr_nearest_name(const char *name, const char *const *known);
+
+/* paths.c: pure functions over guest and host paths. */
+
+/* Lexically normalised copy of an absolute path ("/a/../b//c/" is "/b/c"), or NULL when memory is
+ * out. */
+char *sr_path_normalize(struct sr_arena *arena, const char *path);
+/* True when path is prefix or below it, component by component. Both normalised. */
+bool sr_path_within(const char *path, const char *prefix);
+/* True for "/" and for the places the guest's system lives in, with all below. */
+bool sr_path_protected(const char *path);
+
+/* network.c, mounts.c: their sections of the policy. */
+void sr_check_network(struct sr_checker *checker, const struct sr_node *node,
+                      const struct sr_path *root, const struct sr_node *document);
+void sr_check_mounts(struct sr_checker *checker, const struct sr_node *node,
+                     const struct sr_path *root, const struct sr_mount_allowlist *allowlist,
+                     const struct sr_node *document);
+
+/* mounts.c: the allowlist. */
+struct sr_mount_allowlist {
+    const char *const *host; /* resolved prefixes; those that do not exist are left out */
+    size_t host_count;
+    const char *const *guest; /* normalised prefixes */
+    size_t guest_count;
+    bool usable; /* false: it was malformed, and that is reported already */
+};
+void sr_allowlist_load(struct sr_checker *checker, const char *path,
+                       struct sr_mount_allowlist *allowlist);
+
+/* validate.c: the whole document. */
+void sr_check_document(struct sr_checker *checker, const struct sr_node *root,
+                       const struct sr_mount_allowlist *allowlist);
+
+/* normalize.c: canonical JSON of checker->policy into its json and json_len. */
+void sr_check_normalize(struct sr_checker *checker);
+
+#endif

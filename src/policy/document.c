@@ -1,0 +1,190 @@
+#include "document.h"
+
+#include "json_unit.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+struct sr_arena_chunk {
+    struct sr_arena_chunk *before;
+    max_align_t data[];
+};
+
+void *sr_arena_alloc(struct sr_arena *arena, size_t size)
+{
+    size = (size + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
+    if (arena->chunk == NULL || size > arena->size - arena->used) {
+        size_t room = arena->chunk == NULL ? 16 * 1024 : 256 * 1024;
+        room = size > room ? size : room;
+        struct sr_arena_chunk *chunk = malloc(sizeof *chunk + room);
+        if (chunk == NULL)
+            return NULL;
+        chunk->before = arena->chunk;
+        *arena = (struct sr_arena){.chunk = chunk, .size = room};
+    }
+    void *memory = (char *)arena->chunk->data + arena->used;
+    arena->used += size;
+    return memory;
+}
+
+char *sr_arena_text(struct sr_arena *arena, const char *text, size_t len)
+{
+    char *copy = sr_arena_alloc(arena, len + 1);
+    if (copy == NULL)
+        return NULL;
+    memcpy(copy, text, len);
+    copy[len] = '\0';
+    return copy;
+}
+
+void sr_arena_free(struct sr_arena *arena)
+{
+    while (arena->chunk != NULL) {
+        struct sr_arena_chunk *before = arena->chunk->before;
+        free(arena->chunk);
+        arena->chunk = before;
+    }
+    *arena = (struct sr_arena){0};
+}
+
+struct sr_node *sr_node_scalar(struct sr_arena *arena, enum sr_scalar_form form, const char *text,
+                               size_t len, unsigned line, unsigned column)
+{
+    struct sr_node *node = sr_arena_alloc(arena, sizeof *node);
+    char *copy = sr_arena_text(arena, text, len);
+    if (node == NULL || copy == NULL)
+        return NULL;
+    *node = (struct sr_node){
+        .kind = SR_NODE_SCALAR, .form = form, .line = line, .column = column, .nodes = 1};
+    node->text = copy;
+    node->len = len;
+    return node;
+}
+
+struct sr_node *sr_node_collection(struct sr_arena *arena, enum sr_node_kind kind,
+                                   struct sr_node *const *items, size_t item_count, unsigned line,
+                                   unsigned column)
+{
+    struct sr_node *node = sr_arena_alloc(arena, sizeof *node);
+    struct sr_node **copy = sr_arena_alloc(arena, item_count * sizeof *copy);
+    if (node == NULL || copy == NULL)
+        return NULL;
+    *node = (struct sr_node){.kind = kind, .line = line, .column = column, .nodes = 1};
+    for (size_t i = 0; i < item_count; i++) {
+        copy[i] = items[i];
+        if (__builtin_add_overflow(node->nodes, items[i]->nodes, &node->nodes))
+            node->nodes = UINT32_MAX;
+    }
+    node->items = copy;
+    node->count = kind == SR_NODE_MAP ? item_count / 2 : item_count;
+    return node;
+}
+
+const struct sr_node *sr_node_get(const struct sr_node *map, const char *key)
+{
+    size_t len = strlen(key);
+    for (size_t i = 0; i < map->count; i++) {
+        const struct sr_node *name = map->items[2 * i];
+        if (name->len == len && memcmp(name->text, key, len) == 0)
+            return map->items[2 * i + 1];
+    }
+    return NULL;
+}
+
+static bool same_key(const struct sr_node *a, const struct sr_node *b)
+{
+    return a->len == b->len && memcmp(a->text, b->text, a->len) == 0;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    const struct sr_node *x = *(const struct sr_node *const *)a,
+                         *y = *(const struct sr_node *const *)b;
+    size_t n = x->len < y->len ? x->len : y->len;
+    int order = memcmp(x->text, y->text, n);
+    if (order == 0)
+        order = x->len < y->len ? -1 : x->len > y->len;
+    if (order == 0 && x->line != y->line)
+        order = x->line < y->line ? -1 : 1;
+    return order != 0 ? order : x->column < y->column ? -1 : x->column > y->column;
+}
+
+/* Few keys are compared with each other. Of many, one sorted copy tells whether any repeats at all,
+ * which is rare; only then are they compared. */
+static bool all_differ(const struct sr_node *map)
+{
+    sr_cleanup_free const struct sr_node **keys = malloc(map->count * sizeof *keys);
+    if (keys == NULL)
+        return false;
+    for (size_t i = 0; i < map->count; i++)
+        keys[i] = map->items[2 * i];
+    qsort(keys, map->count, sizeof *keys, compare_keys);
+    for (size_t i = 1; i < map->count; i++)
+        if (same_key(keys[i - 1], keys[i]))
+            return false;
+    return true;
+}
+
+const struct sr_node *sr_node_repeated_key(const struct sr_node *map, size_t *state)
+{
+    if (*state == 0 && map->count > 16 && all_differ(map))
+        *state = map->count;
+    for (size_t i = *state; i < map->count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (same_key(map->items[2 * j], map->items[2 * i])) {
+                *state = i + 1;
+                return map->items[2 * i];
+            }
+    *state = map->count;
+    return NULL;
+}
+
+int sr_fail_at(struct sr_error *err, enum sr_code code, unsigned line, unsigned column,
+               const char *path, const char *fmt, ...)
+{
+    char message[sizeof err->message];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(message, sizeof message, fmt, ap);
+    va_end(ap);
+    sr_fail(err, code, path, "%s", message);
+    err->line = line;
+    err->column = column;
+    return -1;
+}
+
+/* Both languages: UTF-8 (RFC 3629) without NUL. */
+static int check_bytes(const char *text, size_t len, struct sr_error *err)
+{
+    unsigned line = 1, column = 1;
+    for (size_t i = 0; i < len; column++) {
+        unsigned char c = (unsigned char)text[i];
+        int n = c < 0x80 ? 1 : sr_json_utf8(text + i, len - i);
+        if (c == 0 || n <= 0)
+            return sr_fail_at(err, SR_POL_002, line, column, "policy",
+                              c == 0 ? "the document has a NUL byte"
+                                     : "the document is not valid UTF-8");
+        i += (size_t)n;
+        if (c == '\n') {
+            line++;
+            column = 0;
+        }
+    }
+    return 0;
+}
+
+int sr_document_parse(struct sr_arena *arena, const char *text, size_t len, struct sr_node **root,
+                      struct sr_error *err)
+{
+    if (check_bytes(text, len, err) < 0)
+        return -1;
+    size_t start = 0;
+    while (start < len && strchr(" \t\r\n", text[start]) != NULL)
+        start++;
+    if (start == len)
+        return sr_fail_at(err, SR_POL_001, 1, 1, "policy", "the document is empty");
+    if (text[start] == '{')
+        return sr_document_parse_json(arena, text, len, root, err);
+    return sr_document_parse_yaml(arena, text, len, root, err);
+}

@@ -1,0 +1,157 @@
+/* JSON into the tree: the strict scanner of src/common judges the text; the walk over what it found
+ * good only has to follow it and to count lines. */
+#include "document.h"
+#include "json_text.h"
+#include "json_unit.h"
+
+#include <string.h>
+
+struct walk {
+    struct sr_arena *arena;
+    const char *at, *end;
+    unsigned line, column;
+    struct sr_buf text; /* scratch for decoded strings */
+    struct sr_node **stack;
+    size_t depth, cap; /* of the stack of children not yet in a collection */
+};
+
+static void step(struct walk *walk)
+{
+    unsigned char c = (unsigned char)*walk->at++;
+    if (c == '\n') {
+        walk->line++;
+        walk->column = 1;
+    } else if ((c & 0xC0) != 0x80) { /* bytes inside a character do not count */
+        walk->column++;
+    }
+}
+
+static void skip_space(struct walk *walk)
+{
+    while (walk->at < walk->end && strchr(" \t\r\n", *walk->at) != NULL)
+        step(walk);
+}
+
+static bool push(struct walk *walk, struct sr_node *node)
+{
+    if (node == NULL)
+        return false;
+    if (walk->depth == walk->cap) {
+        size_t cap = walk->cap == 0 ? 64 : walk->cap * 2;
+        struct sr_node **grown = realloc(walk->stack, cap * sizeof(struct sr_node *));
+        if (grown == NULL)
+            return false;
+        walk->stack = grown;
+        walk->cap = cap;
+    }
+    walk->stack[walk->depth++] = node;
+    return true;
+}
+
+static bool string_node(struct walk *walk)
+{
+    const char *start = walk->at;
+    unsigned line = walk->line, column = walk->column;
+    step(walk);
+    while (*walk->at != '"') {
+        if (*walk->at == '\\')
+            step(walk);
+        step(walk);
+    }
+    step(walk);
+    walk->text.len = 0;
+    sr_json_string((struct sr_json_slice){start, (size_t)(walk->at - start)}, &walk->text);
+    if (!sr_buf_ok(&walk->text))
+        return false;
+    return push(walk, sr_node_scalar(walk->arena, SR_SCALAR_STRING,
+                                     walk->text.data == NULL ? "" : walk->text.data, walk->text.len,
+                                     line, column));
+}
+
+static bool word_node(struct walk *walk)
+{
+    const char *start = walk->at;
+    unsigned line = walk->line, column = walk->column;
+    enum sr_scalar_form form = *start == 't' || *start == 'f' ? SR_SCALAR_BOOL
+                               : *start == 'n'                ? SR_SCALAR_NULL
+                                                              : SR_SCALAR_NUMBER;
+    while (walk->at < walk->end && strchr(" \t\r\n,]}", *walk->at) == NULL)
+        step(walk);
+    return push(walk,
+                sr_node_scalar(walk->arena, form, start, (size_t)(walk->at - start), line, column));
+}
+
+/* Recursion is bounded by the scanner's SR_JSON_MAX_DEPTH. */
+static bool value_node(struct walk *walk) // NOLINT(misc-no-recursion)
+{
+    if (*walk->at == '"')
+        return string_node(walk);
+    if (*walk->at != '{' && *walk->at != '[')
+        return word_node(walk);
+    bool map = *walk->at == '{';
+    unsigned line = walk->line, column = walk->column;
+    size_t first = walk->depth;
+    step(walk);
+    for (skip_space(walk); *walk->at != '}' && *walk->at != ']'; skip_space(walk)) {
+        if (*walk->at == ',') {
+            step(walk);
+            continue;
+        }
+        if (map) {
+            if (!string_node(walk))
+                return false;
+            skip_space(walk);
+            step(walk); /* the colon */
+            skip_space(walk);
+        }
+        if (!value_node(walk))
+            return false;
+    }
+    step(walk);
+    struct sr_node *node =
+        sr_node_collection(walk->arena, map ? SR_NODE_MAP : SR_NODE_LIST, walk->stack + first,
+                           walk->depth - first, line, column);
+    walk->depth = first;
+    return push(walk, node);
+}
+
+static void place(const char *text, size_t offset, unsigned *line, unsigned *column)
+{
+    struct walk walk = {.at = text, .line = 1, .column = 1};
+    while (walk.at < text + offset)
+        step(&walk);
+    *line = walk.line;
+    *column = walk.column;
+}
+
+int sr_document_parse_json(struct sr_arena *arena, const char *text, size_t len,
+                           struct sr_node **root, struct sr_error *err)
+{
+    struct walk walk = {.arena = arena, .at = text, .end = text + len, .line = 1, .column = 1};
+    unsigned line, column;
+    skip_space(&walk);
+    struct sr_json_scan scan;
+    size_t start = (size_t)(walk.at - text);
+    enum sr_json_result result = sr_json_scan(walk.at, len - start, true, &scan);
+    if (result != SR_JSON_OK) {
+        place(text, result == SR_JSON_BAD ? start + scan.error_at : len, &line, &column);
+        sr_fail_at(err, SR_POL_002, line, column, "policy", "not valid JSON: %s",
+                   result == SR_JSON_BAD ? scan.error : "the document ends before its value does");
+        if (err != NULL)
+            strcpy(err->hint, "a document that begins with '{' is read as JSON; YAML begins with "
+                              "its first field");
+        return -1;
+    }
+    bool ok = value_node(&walk);
+    if (ok)
+        *root = walk.stack[0];
+    free(walk.stack);
+    sr_buf_free(&walk.text);
+    if (!ok)
+        return sr_fail(err, SR_POL_001, "policy", "out of memory");
+    skip_space(&walk);
+    if (walk.at < walk.end)
+        return sr_fail_at(err, SR_POL_002, walk.line, walk.column, "policy",
+                          "not valid JSON: there is more behind the document's value");
+    return 0;
+}

@@ -1,0 +1,237 @@
+/* YAML into the tree, from libyaml's events. */
+#include "document.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <yaml.h>
+
+/* More than any document needs; each alias is looked up among them one by one. */
+#define MAX_ANCHORS 1000
+
+struct anchor {
+    struct anchor *next;
+    const char *name;
+    struct sr_node *node; /* NULL while it is being read: an alias to it would be a cycle */
+};
+
+struct open_collection {
+    enum sr_node_kind kind;
+    unsigned line, column;
+    size_t first; /* of its children on the stack */
+    struct anchor *anchor;
+};
+
+struct reader {
+    struct sr_arena *arena;
+    struct sr_error *err;
+    struct sr_node **stack; /* children of collections still open */
+    size_t depth, cap;
+    struct open_collection open[SR_DOCUMENT_MAX_DEPTH];
+    size_t open_count;
+    struct anchor *anchors;
+    unsigned anchor_count;
+    uint32_t aliased;
+    bool have_document;
+};
+
+static int refuse(struct reader *reader, const yaml_mark_t *mark, const char *what)
+{
+    return sr_fail_at(reader->err, SR_POL_002, (unsigned)mark->line + 1, (unsigned)mark->column + 1,
+                      "policy", "%s", what);
+}
+
+static int no_memory(struct reader *reader)
+{
+    return sr_fail(reader->err, SR_POL_001, "policy", "out of memory");
+}
+
+static int push(struct reader *reader, struct sr_node *node)
+{
+    if (node == NULL)
+        return no_memory(reader);
+    if (reader->depth == reader->cap) {
+        size_t cap = reader->cap == 0 ? 64 : reader->cap * 2;
+        struct sr_node **grown = realloc(reader->stack, cap * sizeof(struct sr_node *));
+        if (grown == NULL)
+            return no_memory(reader);
+        reader->stack = grown;
+        reader->cap = cap;
+    }
+    reader->stack[reader->depth++] = node;
+    return 0;
+}
+
+/* True when the next node is a key of the innermost map. */
+static bool at_key(const struct reader *reader)
+{
+    if (reader->open_count == 0)
+        return false;
+    const struct open_collection *open = &reader->open[reader->open_count - 1];
+    return open->kind == SR_NODE_MAP && (reader->depth - open->first) % 2 == 0;
+}
+
+/* Remembers an anchor (*anchor NULL when there is none); a name may be used again, the latest
+ * counts. */
+static int new_anchor(struct reader *reader, const yaml_mark_t *mark, const yaml_char_t *name,
+                      struct anchor **anchor)
+{
+    *anchor = NULL;
+    if (name == NULL)
+        return 0;
+    if (reader->anchor_count++ == MAX_ANCHORS)
+        return refuse(reader, mark, "the document has more than 1000 anchors");
+    struct anchor *made = sr_arena_alloc(reader->arena, sizeof *made);
+    const char *copy = sr_arena_text(reader->arena, (const char *)name, strlen((const char *)name));
+    if (made == NULL || copy == NULL)
+        return no_memory(reader);
+    *made = (struct anchor){.next = reader->anchors, .name = copy};
+    reader->anchors = made;
+    *anchor = made;
+    return 0;
+}
+
+static int take_scalar(struct reader *reader, const yaml_event_t *event)
+{
+    if (event->data.scalar.tag != NULL)
+        return refuse(reader, &event->start_mark,
+                      "tags are not allowed; the field decides the type");
+    struct anchor *anchor;
+    if (new_anchor(reader, &event->start_mark, event->data.scalar.anchor, &anchor) < 0)
+        return -1;
+    bool plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+    struct sr_node *node = sr_node_scalar(
+        reader->arena, plain ? SR_SCALAR_PLAIN : SR_SCALAR_STRING,
+        (const char *)event->data.scalar.value, event->data.scalar.length,
+        (unsigned)event->start_mark.line + 1, (unsigned)event->start_mark.column + 1);
+    if (anchor != NULL)
+        anchor->node = node;
+    return push(reader, node);
+}
+
+static int take_alias(struct reader *reader, const yaml_event_t *event)
+{
+    const struct anchor *anchor = reader->anchors;
+    while (anchor != NULL && strcmp(anchor->name, (const char *)event->data.alias.anchor) != 0)
+        anchor = anchor->next;
+    if (anchor == NULL)
+        return refuse(reader, &event->start_mark, "this alias names no anchor before it");
+    if (anchor->node == NULL)
+        return refuse(reader, &event->start_mark, "this alias stands inside what it names");
+    if (at_key(reader) && anchor->node->kind != SR_NODE_SCALAR)
+        return refuse(reader, &event->start_mark, "a key must be a plain text");
+    if (__builtin_add_overflow(reader->aliased, anchor->node->nodes, &reader->aliased) ||
+        reader->aliased > SR_DOCUMENT_MAX_ALIASED)
+        return refuse(reader, &event->start_mark,
+                      "the document's aliases expand to more than 10000 nodes");
+    return push(reader, anchor->node);
+}
+
+static int open_collection(struct reader *reader, enum sr_node_kind kind, const yaml_mark_t *mark,
+                           const yaml_char_t *anchor, const yaml_char_t *tag)
+{
+    if (tag != NULL)
+        return refuse(reader, mark, "tags are not allowed; the field decides the type");
+    if (at_key(reader))
+        return refuse(reader, mark, "a key must be a plain text");
+    if (reader->open_count == SR_DOCUMENT_MAX_DEPTH)
+        return refuse(reader, mark, "the document nests deeper than 64 levels");
+    struct open_collection *open = &reader->open[reader->open_count];
+    *open = (struct open_collection){
+        .kind = kind,
+        .line = (unsigned)mark->line + 1,
+        .column = (unsigned)mark->column + 1,
+        .first = reader->depth,
+    };
+    if (new_anchor(reader, mark, anchor, &open->anchor) < 0)
+        return -1;
+    reader->open_count++;
+    return 0;
+}
+
+static int close_collection(struct reader *reader)
+{
+    const struct open_collection *open = &reader->open[--reader->open_count];
+    struct sr_node *node =
+        sr_node_collection(reader->arena, open->kind, reader->stack + open->first,
+                           reader->depth - open->first, open->line, open->column);
+    reader->depth = open->first;
+    if (open->anchor != NULL)
+        open->anchor->node = node;
+    return push(reader, node);
+}
+
+static int take_event(struct reader *reader, const yaml_event_t *event)
+{
+    switch (event->type) {
+    case YAML_DOCUMENT_START_EVENT:
+        if (reader->have_document)
+            return refuse(reader, &event->start_mark, "there is more than one document");
+        reader->have_document = true;
+        return 0;
+    case YAML_SCALAR_EVENT:
+        return take_scalar(reader, event);
+    case YAML_ALIAS_EVENT:
+        return take_alias(reader, event);
+    case YAML_SEQUENCE_START_EVENT:
+        return open_collection(reader, SR_NODE_LIST, &event->start_mark,
+                               event->data.sequence_start.anchor, event->data.sequence_start.tag);
+    case YAML_MAPPING_START_EVENT:
+        return open_collection(reader, SR_NODE_MAP, &event->start_mark,
+                               event->data.mapping_start.anchor, event->data.mapping_start.tag);
+    case YAML_SEQUENCE_END_EVENT:
+    case YAML_MAPPING_END_EVENT:
+        return close_collection(reader);
+    case YAML_NO_EVENT:
+    case YAML_STREAM_START_EVENT:
+    case YAML_STREAM_END_EVENT:
+    case YAML_DOCUMENT_END_EVENT:
+        break;
+    }
+    return 0;
+}
+
+static int parser_error(struct reader *reader, const yaml_parser_t *parser)
+{
+    if (parser->error == YAML_MEMORY_ERROR)
+        return no_memory(reader);
+    const yaml_mark_t *mark =
+        parser->error == YAML_READER_ERROR ? &parser->mark : &parser->problem_mark;
+    return sr_fail_at(reader->err, SR_POL_002, (unsigned)mark->line + 1, (unsigned)mark->column + 1,
+                      "policy", "not valid YAML: %s%s%s", parser->problem,
+                      parser->context != NULL ? ", " : "",
+                      parser->context != NULL ? parser->context : "");
+}
+
+static int read_events(struct reader *reader, yaml_parser_t *parser)
+{
+    for (bool more = true; more;) {
+        yaml_event_t event;
+        if (!yaml_parser_parse(parser, &event))
+            return parser_error(reader, parser);
+        more = event.type != YAML_STREAM_END_EVENT;
+        int result = take_event(reader, &event);
+        yaml_event_delete(&event);
+        if (result < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int sr_document_parse_yaml(struct sr_arena *arena, const char *text, size_t len,
+                           struct sr_node **root, struct sr_error *err)
+{
+    struct reader reader = {.arena = arena, .err = err};
+    yaml_parser_t parser;
+    if (!yaml_parser_initialize(&parser))
+        return no_memory(&reader);
+    yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
+    int result = read_events(&reader, &parser);
+    yaml_parser_delete(&parser);
+    if (result == 0 && reader.depth == 0)
+        result = sr_fail_at(err, SR_POL_001, 1, 1, "policy", "the document is empty");
+    if (result == 0)
+        *root = reader.stack[0];
+    free(reader.stack);
+    return result;
+}

@@ -1,0 +1,383 @@
+#include "check.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void sr_path_render(const struct sr_path *path, char *text, size_t size)
+{
+    const struct sr_path *parts[SR_DOCUMENT_MAX_DEPTH];
+    size_t count = 0, len = 0;
+    for (; path != NULL && count < SR_DOCUMENT_MAX_DEPTH; path = path->parent)
+        parts[count++] = path;
+    text[0] = '\0';
+    while (count > 0 && len < size) {
+        const struct sr_path *part = parts[--count];
+        int n = part->name == NULL
+                    ? snprintf(text + len, size - len, "[%zu]", part->index)
+                    : snprintf(text + len, size - len, "%s%s", len > 0 ? "." : "", part->name);
+        len += n > 0 ? (size_t)n : 0;
+    }
+}
+
+static struct sr_error *add(struct sr_checker *checker, struct sr_findings *findings)
+{
+    if (findings->count == findings->cap) {
+        size_t cap = findings->cap == 0 ? 8 : findings->cap * 2;
+        struct sr_error *grown = realloc(findings->items, cap * sizeof *grown);
+        if (grown == NULL) {
+            checker->out_of_memory = true;
+            return NULL;
+        }
+        findings->items = grown;
+        findings->cap = cap;
+    }
+    return &findings->items[findings->count++];
+}
+
+__attribute__((format(printf, 6, 0))) static void
+report(struct sr_checker *checker, struct sr_findings *findings, enum sr_code code,
+       const struct sr_path *path, const struct sr_node *node, const char *fmt, va_list ap)
+{
+    struct sr_error *item = add(checker, findings);
+    if (item == NULL)
+        return;
+    *item = (struct sr_error){.code = code};
+    if (node != NULL) {
+        item->line = node->line;
+        item->column = node->column;
+    }
+    sr_path_render(path, item->path, sizeof item->path);
+    if (item->path[0] == '\0')
+        snprintf(item->path, sizeof item->path, "policy");
+    vsnprintf(item->message, sizeof item->message, fmt, ap);
+}
+
+void sr_check_error(struct sr_checker *checker, enum sr_code code, const struct sr_path *path,
+                    const struct sr_node *node, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    report(checker, &checker->errors, code, path, node, fmt, ap);
+    va_end(ap);
+}
+
+void sr_check_warn(struct sr_checker *checker, enum sr_code code, const struct sr_path *path,
+                   const struct sr_node *node, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    report(checker, &checker->warnings, code, path, node, fmt, ap);
+    va_end(ap);
+}
+
+void sr_check_hint(struct sr_checker *checker, const char *fmt, ...)
+{
+    if (checker->errors.count == 0)
+        return;
+    struct sr_error *last = &checker->errors.items[checker->errors.count - 1];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(last->hint, sizeof last->hint, fmt, ap);
+    va_end(ap);
+}
+
+/* Optimal string alignment distance (Levenshtein with swapped neighbours), cut off above 2. */
+static unsigned distance(const char *a, const char *b)
+{
+    enum { MAX = 32 };
+    size_t n = strlen(a), m = strlen(b);
+    if (n >= MAX || m >= MAX || (n > m ? n - m : m - n) > 2)
+        return 3;
+    unsigned row[MAX + 1][MAX + 1];
+    for (size_t i = 0; i <= n; i++)
+        row[i][0] = (unsigned)i;
+    for (size_t j = 0; j <= m; j++)
+        row[0][j] = (unsigned)j;
+    for (size_t i = 1; i <= n; i++)
+        for (size_t j = 1; j <= m; j++) {
+            unsigned same = tolower((unsigned char)a[i - 1]) != tolower((unsigned char)b[j - 1]);
+            unsigned best = row[i - 1][j - 1] + same;
+            best = row[i - 1][j] + 1 < best ? row[i - 1][j] + 1 : best;
+            best = row[i][j - 1] + 1 < best ? row[i][j - 1] + 1 : best;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                row[i - 2][j - 2] + 1 < best)
+                best = row[i - 2][j - 2] + 1;
+            row[i][j] = best;
+        }
+    return row[n][m];
+}
+
+const char *sr_nearest_name(const char *name, const char *const *known)
+{
+    const char *nearest = NULL;
+    unsigned best = strlen(name) < 4 ? 2 : 3; /* short names are near to everything */
+    for (; *known != NULL; known++) {
+        unsigned d = distance(name, *known);
+        if (d < best) {
+            best = d;
+            nearest = *known;
+        }
+    }
+    return nearest;
+}
+
+static const char *kind_name(const struct sr_node *node)
+{
+    static const char *const forms[] = {[SR_SCALAR_PLAIN] = "a plain value",
+                                        [SR_SCALAR_STRING] = "a text",
+                                        [SR_SCALAR_NUMBER] = "a number",
+                                        [SR_SCALAR_BOOL] = "true or false",
+                                        [SR_SCALAR_NULL] = "null"};
+    if (node->kind == SR_NODE_SCALAR)
+        return forms[node->form];
+    return node->kind == SR_NODE_LIST ? "a list" : "a map";
+}
+
+static bool is_null(const struct sr_node *node)
+{
+    static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
+    if (node->kind != SR_NODE_SCALAR || node->form == SR_SCALAR_STRING)
+        return false;
+    for (size_t i = 0; i < sizeof nulls / sizeof nulls[0]; i++)
+        if (strcmp(node->text, nulls[i]) == 0)
+            return true;
+    return false;
+}
+
+static void report_missing(struct sr_checker *checker, const struct sr_path *path,
+                           const struct sr_node *place)
+{
+    sr_check_error(checker, SR_POL_001, path, place, "this field is required");
+}
+
+static void report_unknown(struct sr_checker *checker, const struct sr_node *key,
+                           const struct sr_path *path, const char *const *known)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)(key->len < 63 ? key->len : 63), key->text);
+    for (char *at = name; *at != '\0'; at++)
+        if ((unsigned char)*at < ' ')
+            *at = '?';
+    sr_check_error(checker, SR_POL_002, &(struct sr_path){path, name, 0}, key,
+                   "there is no such field");
+    const char *nearest = sr_nearest_name(name, known);
+    if (nearest != NULL)
+        sr_check_hint(checker, "did you mean '%s'?", nearest);
+}
+
+bool sr_field_map(struct sr_checker *checker, const struct sr_node *node,
+                  const struct sr_path *path, const char *const *known, bool required,
+                  const struct sr_node *place)
+{
+    if (node == NULL) {
+        if (required)
+            report_missing(checker, path, place);
+        return false;
+    }
+    if (node->kind != SR_NODE_MAP) {
+        sr_check_error(checker, SR_POL_002, path, node, "must be a map of fields, not %s",
+                       kind_name(node));
+        return false;
+    }
+    size_t state = 0;
+    const struct sr_node *key;
+    while ((key = sr_node_repeated_key(node, &state)) != NULL)
+        sr_check_error(checker, SR_POL_002, &(struct sr_path){path, key->text, 0}, key,
+                       "this key is given twice");
+    for (size_t i = 0; known != NULL && i < node->count; i++) {
+        key = node->items[2 * i];
+        size_t k = 0;
+        while (known[k] != NULL &&
+               (strlen(known[k]) != key->len || memcmp(known[k], key->text, key->len) != 0))
+            k++;
+        if (known[k] == NULL)
+            report_unknown(checker, key, path, known);
+    }
+    return true;
+}
+
+bool sr_field_list(struct sr_checker *checker, const struct sr_node *node,
+                   const struct sr_path *path, bool required, const struct sr_node *place)
+{
+    if (node == NULL) {
+        if (required) {
+            report_missing(checker, path, place);
+            sr_check_hint(checker, "an empty list is written []");
+        }
+        return false;
+    }
+    if (node->kind == SR_NODE_LIST)
+        return true;
+    sr_check_error(checker, SR_POL_002, path, node, "must be a list, not %s",
+                   is_null(node) ? "null" : kind_name(node));
+    sr_check_hint(checker, "an empty list is written []");
+    return false;
+}
+
+const char *sr_field_any_text(struct sr_checker *checker, const struct sr_node *node,
+                              const struct sr_path *path)
+{
+    bool text = node->kind == SR_NODE_SCALAR &&
+                (node->form == SR_SCALAR_STRING || node->form == SR_SCALAR_PLAIN);
+    if (text && node->form == SR_SCALAR_PLAIN && is_null(node)) {
+        sr_check_error(checker, SR_POL_002, path, node, "must be a text, not null");
+        sr_check_hint(checker, "an empty text is written \"\"");
+        return NULL;
+    }
+    if (!text) {
+        sr_check_error(checker, SR_POL_002, path, node, "must be a text, not %s", kind_name(node));
+        return NULL;
+    }
+    if (memchr(node->text, '\0', node->len) != NULL) {
+        sr_check_error(checker, SR_POL_002, path, node, "must not contain a NUL character");
+        return NULL;
+    }
+    return node->text;
+}
+
+const char *sr_field_text(struct sr_checker *checker, const struct sr_node *node,
+                          const struct sr_path *path, bool required, const struct sr_node *place)
+{
+    if (node == NULL) {
+        if (required)
+            report_missing(checker, path, place);
+        return NULL;
+    }
+    if (node->kind == SR_NODE_SCALAR && node->form == SR_SCALAR_PLAIN && is_null(node)) {
+        sr_check_error(checker, SR_POL_001, path, node, "must not be blank");
+        return NULL;
+    }
+    const char *text = sr_field_any_text(checker, node, path);
+    if (text != NULL && text[strspn(text, " \t\r\n\v\f")] == '\0') {
+        sr_check_error(checker, SR_POL_001, path, node, "must not be blank");
+        return NULL;
+    }
+    return text;
+}
+
+bool sr_field_integer(struct sr_checker *checker, const struct sr_node *node,
+                      const struct sr_path *path, enum sr_code code, uint64_t min, uint64_t max,
+                      uint64_t *value)
+{
+    bool number = node->kind == SR_NODE_SCALAR &&
+                  (node->form == SR_SCALAR_PLAIN || node->form == SR_SCALAR_NUMBER);
+    bool digits = number && node->len > 0 && strspn(node->text, "0123456789") == node->len;
+    if (!digits || (node->text[0] == '0' && node->len > 1)) {
+        sr_check_error(checker, code, path, node, "must be a whole number from %ju to %ju",
+                       (uintmax_t)min, (uintmax_t)max);
+        if (node->kind == SR_NODE_SCALAR && node->form == SR_SCALAR_STRING)
+            sr_check_hint(checker, "write the number without quotes");
+        return false;
+    }
+    uint64_t sum = 0;
+    for (const char *at = node->text; *at != '\0' && sum <= max; at++)
+        sum = sum * 10 + (uint64_t)(*at - '0');
+    if (node->len > 18 || sum < min || sum > max) {
+        sr_check_error(checker, code, path, node, "must be from %ju to %ju", (uintmax_t)min,
+                       (uintmax_t)max);
+        return false;
+    }
+    *value = sum;
+    return true;
+}
+
+bool sr_field_bool(struct sr_checker *checker, const struct sr_node *node,
+                   const struct sr_path *path, bool *value)
+{
+    bool may = node->kind == SR_NODE_SCALAR &&
+               (node->form == SR_SCALAR_PLAIN || node->form == SR_SCALAR_BOOL);
+    if (may && (strcmp(node->text, "true") == 0 || strcmp(node->text, "false") == 0)) {
+        *value = node->text[0] == 't';
+        return true;
+    }
+    sr_check_error(checker, SR_POL_002, path, node, "must be true or false");
+    return false;
+}
+
+int sr_field_choice(struct sr_checker *checker, const struct sr_node *node,
+                    const struct sr_path *path, const char *const *names, enum sr_code code,
+                    bool required, const struct sr_node *place)
+{
+    const char *text = sr_field_text(checker, node, path, required, place);
+    if (text == NULL)
+        return -1;
+    char list[96] = "";
+    for (int i = 0; names[i] != NULL; i++) {
+        if (strcmp(text, names[i]) == 0)
+            return i;
+        size_t len = strlen(list);
+        snprintf(list + len, sizeof list - len, "%s%s", i > 0 ? " or " : "", names[i]);
+    }
+    sr_check_error(checker, code, path, node, "must be %s", list);
+    const char *nearest = sr_nearest_name(text, names);
+    if (nearest != NULL)
+        sr_check_hint(checker, "did you mean '%s'?", nearest);
+    return -1;
+}
+
+const char *sr_field_size(struct sr_checker *checker, const struct sr_node *node,
+                          const struct sr_path *path, bool required, bool zero_ok,
+                          const struct sr_node *place, uint64_t *bytes)
+{
+    if (zero_ok && node != NULL && node->kind == SR_NODE_SCALAR && strcmp(node->text, "0") == 0) {
+        *bytes = 0;
+        return "0";
+    }
+    if (node != NULL && node->kind == SR_NODE_SCALAR && node->form == SR_SCALAR_NUMBER) {
+        sr_check_error(checker, SR_POL_002, path, node,
+                       "must be a size like 256Mi (an integer and Ki, Mi or Gi)");
+        return NULL;
+    }
+    const char *text = sr_field_text(checker, node, path, required, place);
+    if (text == NULL)
+        return NULL;
+    size_t digits = strspn(text, "0123456789");
+    static const char *const units[] = {"Ki", "Mi", "Gi"};
+    for (int i = 0; i < 3; i++) {
+        /* 12 digits of Gi are beyond every machine and below 2^70; of them only 2^53 bytes count.
+         */
+        if (digits == 0 || digits > 12 || text[0] == '0' || strcmp(text + digits, units[i]) != 0)
+            continue;
+        uint64_t value = strtoull(text, NULL, 10);
+        if (value > (UINT64_C(1) << 53) >> (10 * (i + 1)))
+            break;
+        *bytes = value << (10 * (i + 1));
+        return text;
+    }
+    sr_check_error(checker, SR_POL_002, path, node,
+                   "must be a size like 256Mi (an integer and Ki, Mi or Gi)");
+    return NULL;
+}
+
+static int compare_pairs(const void *a, const void *b)
+{
+    return strcmp(((const struct sr_pair *)a)->key, ((const struct sr_pair *)b)->key);
+}
+
+void sr_field_pairs(struct sr_checker *checker, const struct sr_node *node,
+                    const struct sr_path *path, const struct sr_pair **pairs, size_t *count)
+{
+    if (!sr_field_map(checker, node, path, NULL, false, NULL))
+        return;
+    struct sr_pair *list = sr_arena_alloc(&checker->arena, node->count * sizeof *list);
+    if (list == NULL) {
+        checker->out_of_memory = true;
+        return;
+    }
+    size_t good = 0;
+    for (size_t i = 0; i < node->count; i++) {
+        const struct sr_node *key = node->items[2 * i];
+        const struct sr_path at = {path, key->text, 0};
+        if (key->len == 0 || memchr(key->text, '\0', key->len) != NULL)
+            sr_check_error(checker, SR_POL_002, &at, key,
+                           "a name must not be empty or contain a NUL character");
+        const char *value = sr_field_any_text(checker, node->items[2 * i + 1], &at);
+        if (value != NULL)
+            list[good++] = (struct sr_pair){key->text, value};
+    }
+    qsort(list, good, sizeof *list, compare_pairs);
+    *pairs = list;
+    *count = good;
+}

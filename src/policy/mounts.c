@@ -1,0 +1,342 @@
+/*
+ * Theory of operation: mount sources
+ *
+ * A source is opened once, by the kernel (openat2, no magic links), and judged by what was opened,
+ * never by the text in the policy: its real path is read back from the descriptor and compared with
+ * the allowlist's prefixes, which were resolved the same way, component by component. Symbolic
+ * links may be followed as long as they end inside the allowlist. The descriptor is kept and is
+ * what a later step reads, so nothing can be swapped in between. `..` in the text is refused
+ * outright: it has no honest use here. Kernel file systems are recognised by their type too,
+ * because a bind mount may show them anywhere.
+ */
+#include "check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+
+#define ALLOWLIST_SCHEMA "safe-run.mount-allowlist/v1"
+
+static int open_path(const char *path)
+{
+    const struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS};
+    return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+}
+
+/* The path the kernel knows the descriptor's file by. False when it has none any more. */
+static bool real_path(int fd, char path[PATH_MAX])
+{
+    char link[40];
+    struct stat opened, named;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t len = readlink(link, path, PATH_MAX - 1);
+    if (len <= 0 || path[0] != '/')
+        return false;
+    path[len] = '\0';
+    /* A deleted file's path is followed by " (deleted)", and a name may end so too: ask. */
+    return fstat(fd, &opened) == 0 && lstat(path, &named) == 0 && opened.st_dev == named.st_dev &&
+           opened.st_ino == named.st_ino;
+}
+
+static bool is_kernel_file_system(int fd)
+{
+    static const long magics[] = {PROC_SUPER_MAGIC,    SYSFS_MAGIC,        CGROUP_SUPER_MAGIC,
+                                  CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC, DEBUGFS_MAGIC,
+                                  TRACEFS_MAGIC,       SECURITYFS_MAGIC,   BPF_FS_MAGIC,
+                                  PSTOREFS_MAGIC,      EFIVARFS_MAGIC,     BINDERFS_SUPER_MAGIC,
+                                  NSFS_MAGIC,          SELINUX_MAGIC};
+    struct statfs fs;
+    if (fstatfs(fd, &fs) < 0)
+        return true;
+    for (size_t i = 0; i < sizeof magics / sizeof magics[0]; i++)
+        if (fs.f_type == magics[i])
+            return true;
+    return false;
+}
+
+static bool has_dot_dot(const char *path)
+{
+    for (; *path != '\0'; path += strcspn(path, "/"), path += *path == '/')
+        if (path[0] == '.' && path[1] == '.' && (path[2] == '/' || path[2] == '\0'))
+            return true;
+    return false;
+}
+
+static bool in_system_place(const char *path)
+{
+    static const char *const places[] = {"/proc", "/sys", "/dev", "/run"};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
+        if (sr_path_within(path, places[i]))
+            return true;
+    return false;
+}
+
+/* What is wrong with an opened source, or NULL. */
+static const char *source_fault(int fd, const struct sr_mount_allowlist *allowlist)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    if (!real_path(fd, path))
+        return "was removed or replaced while it was looked at";
+    if (in_system_place(path) || is_kernel_file_system(fd))
+        return "is part of the system (/proc, /sys, /dev, /run) and never mounted";
+    bool allowed = false;
+    for (size_t i = 0; i < allowlist->host_count; i++)
+        allowed = allowed || sr_path_within(path, allowlist->host[i]);
+    if (!allowed)
+        return "is outside the host allowlist";
+    if (fstat(fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)))
+        return "is neither a file nor a directory";
+    return NULL;
+}
+
+static void check_source(struct sr_checker *checker, const struct sr_node *node,
+                         const struct sr_path *path, const struct sr_mount_allowlist *allowlist,
+                         struct sr_mount *mount)
+{
+    mount->source = node->text;
+    if (node->text[0] != '/' || has_dot_dot(node->text)) {
+        sr_check_error(checker, SR_POL_101, path, node, "must be an absolute path without '..'");
+        return;
+    }
+    if (!allowlist->usable)
+        return;
+    sr_cleanup_fd int fd = open_path(node->text);
+    if (fd < 0) {
+        sr_check_error(checker, SR_POL_101, path, node,
+                       errno == ENOENT ? "does not exist on this host (%s)"
+                                       : "cannot be opened: %s",
+                       strerror(errno));
+        return;
+    }
+    const char *fault = source_fault(fd, allowlist);
+    if (fault != NULL) {
+        sr_check_error(checker, SR_POL_101, path, node, "what this resolves to %s", fault);
+        if (allowlist->host_count > 0)
+            sr_check_hint(checker,
+                          "allowed is what lies in %s; --mount-allowlist names another list",
+                          allowlist->host[0]);
+        return;
+    }
+    mount->fd = sr_take_fd(&fd);
+}
+
+static void check_target(struct sr_checker *checker, const struct sr_node *node,
+                         const struct sr_path *path, const struct sr_mount_allowlist *allowlist,
+                         struct sr_mount *mount)
+{
+    if (node->text[0] != '/') {
+        sr_check_error(checker, SR_POL_102, path, node, "must be an absolute path");
+        return;
+    }
+    char *target = sr_path_normalize(&checker->arena, node->text);
+    if (target == NULL) {
+        checker->out_of_memory = true;
+        return;
+    }
+    mount->target = target;
+    if (sr_path_protected(target)) {
+        sr_check_error(checker, SR_POL_102, path, node, "%.100s is a protected place of the guest",
+                       target);
+        return;
+    }
+    bool allowed = false;
+    for (size_t i = 0; i < allowlist->guest_count; i++)
+        allowed = allowed || sr_path_within(target, allowlist->guest[i]);
+    if (!allowed && allowlist->usable)
+        sr_check_error(checker, SR_POL_102, path, node, "%.100s is outside the guest allowlist",
+                       target);
+}
+
+/* The field under its name or its alias; both at once are one too many. */
+static const struct sr_node *aliased(struct sr_checker *checker, const struct sr_node *map,
+                                     const struct sr_path *path, const char *name,
+                                     const char *alias)
+{
+    const struct sr_node *value = sr_node_get(map, name), *other = sr_node_get(map, alias);
+    if (value != NULL && other != NULL)
+        sr_check_error(checker, SR_POL_002, &(struct sr_path){path, alias, 0}, other,
+                       "is another name of %s, which is given too", name);
+    return value != NULL ? value : other;
+}
+
+static void check_mount(struct sr_checker *checker, const struct sr_node *node,
+                        const struct sr_path *path, const struct sr_mount_allowlist *allowlist,
+                        struct sr_mount *mount)
+{
+    static const char *const known[] = {"source",    "target",   "read_only", "hostPath",
+                                        "guestPath", "readOnly", NULL};
+    const struct sr_path source = {path, "source", 0}, target = {path, "target", 0},
+                         read_only = {path, "read_only", 0};
+    if (!sr_field_map(checker, node, path, known, true, node))
+        return;
+    const struct sr_node *value = aliased(checker, node, path, "source", "hostPath");
+    if (sr_field_text(checker, value, &source, true, node) != NULL)
+        check_source(checker, value, &source, allowlist, mount);
+    value = aliased(checker, node, path, "target", "guestPath");
+    if (sr_field_text(checker, value, &target, true, node) != NULL)
+        check_target(checker, value, &target, allowlist, mount);
+    value = aliased(checker, node, path, "read_only", "readOnly");
+    bool is_read_only = false;
+    bool good = value != NULL && sr_field_bool(checker, value, &read_only, &is_read_only);
+    if ((value == NULL || good) && !is_read_only)
+        sr_check_error(checker, SR_POL_103, &read_only, value != NULL ? value : node,
+                       "must be true: a writable mount of the host is never granted");
+}
+
+void sr_check_mounts(struct sr_checker *checker, const struct sr_node *node,
+                     const struct sr_path *root, const struct sr_mount_allowlist *allowlist,
+                     const struct sr_node *document)
+{
+    const struct sr_path path = {root, "mounts", 0};
+    if (!sr_field_list(checker, node, &path, true, document) || node->count == 0)
+        return;
+    struct sr_mount *mounts = sr_arena_alloc(&checker->arena, node->count * sizeof *mounts);
+    if (mounts == NULL) {
+        checker->out_of_memory = true;
+        return;
+    }
+    checker->policy.mounts = mounts;
+    for (size_t i = 0; i < node->count; i++) {
+        mounts[i] = (struct sr_mount){.fd = -1};
+        checker->policy.mount_count = i + 1; /* what is open so far is owned by the check */
+        const struct sr_path item = {&path, NULL, i};
+        check_mount(checker, node->items[i], &item, allowlist, &mounts[i]);
+        for (size_t j = 0; j < i && mounts[i].target != NULL; j++)
+            if (mounts[j].target != NULL && strcmp(mounts[i].target, mounts[j].target) == 0) {
+                sr_check_error(checker, SR_POL_003, &(struct sr_path){&item, "target", 0},
+                               node->items[i], "mounts[%zu] has the same target", j);
+                break;
+            }
+    }
+}
+
+/* -- The allowlist
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static const char *const default_host[] = {"/var/lib/safe-run"};
+static const char *const default_guest[] = {"/data"};
+
+static void allowlist_error(struct sr_checker *checker, const struct sr_path *path,
+                            const struct sr_node *node, const char *what)
+{
+    /* The places are the allowlist's, not the policy's. */
+    sr_check_error(checker, SR_POL_101, path, NULL, "line %u, column %u: %s", node->line,
+                   node->column, what);
+}
+
+static bool read_prefixes(struct sr_checker *checker, const struct sr_node *root, const char *field,
+                          bool host, const char *const **list, size_t *count)
+{
+    const struct sr_path top = {NULL, "mountAllowlist", 0}, path = {&top, field, 0};
+    const struct sr_node *node = sr_node_get(root, field);
+    if (node == NULL || node->kind != SR_NODE_LIST) {
+        allowlist_error(checker, &path, node != NULL ? node : root,
+                        "must be a list of absolute paths");
+        return false;
+    }
+    const char **prefixes = sr_arena_alloc(&checker->arena, node->count * sizeof *prefixes);
+    checker->out_of_memory = checker->out_of_memory || prefixes == NULL;
+    bool good = prefixes != NULL;
+    size_t found = 0;
+    for (size_t i = 0; good && i < node->count; i++) {
+        const struct sr_node *item = node->items[i];
+        if (item->kind != SR_NODE_SCALAR || item->text[0] != '/' ||
+            strlen(item->text) != item->len) {
+            allowlist_error(checker, &(struct sr_path){&path, NULL, i}, item,
+                            "must be an absolute path");
+            good = false;
+            continue;
+        }
+        char real[PATH_MAX];
+        sr_cleanup_fd int fd = host ? open_path(item->text) : -1;
+        const char *text = item->text;
+        if (host && (fd < 0 || !real_path(fd, real)))
+            continue; /* what is not there allows nothing */
+        if (host)
+            text = real;
+        prefixes[found] = sr_path_normalize(&checker->arena, text);
+        good = prefixes[found++] != NULL;
+    }
+    *list = prefixes;
+    *count = found;
+    return good;
+}
+
+static void read_allowlist(struct sr_checker *checker, const char *path,
+                           struct sr_mount_allowlist *allowlist)
+{
+    static const char *const known[] = {"schemaVersion", "hostAllowPrefixes", "guestAllowPrefixes",
+                                        NULL};
+    const struct sr_path top = {NULL, "mountAllowlist", 0};
+    const struct sr_path file_path = {&top, "file", 0};
+    sr_cleanup_free char *text = NULL;
+    size_t len;
+    struct sr_error err = {0};
+    struct sr_node *root;
+    if (sr_policy_read(path, &text, &len, &err) < 0 ||
+        sr_document_parse(&checker->arena, text, len, &root, &err) < 0) {
+        sr_check_error(checker, SR_POL_101, &file_path, NULL, "%.200s:%u:%u: %s", path, err.line,
+                       err.column, err.message);
+        return;
+    }
+    if (root->kind != SR_NODE_MAP) {
+        allowlist_error(checker, &file_path, root, "must be a map");
+        return;
+    }
+    bool good = true;
+    size_t state = 0;
+    const struct sr_node *key = sr_node_repeated_key(root, &state);
+    if (key != NULL) {
+        allowlist_error(checker, &(struct sr_path){&top, key->text, 0}, key,
+                        "this key is given twice");
+        good = false;
+    }
+    for (size_t i = 0; i < root->count; i++) {
+        size_t k = 0;
+        key = root->items[2 * i];
+        while (known[k] != NULL && strcmp(known[k], key->text) != 0)
+            k++;
+        if (known[k] == NULL) {
+            allowlist_error(checker, &(struct sr_path){&top, key->text, 0}, key,
+                            "there is no such field");
+            good = false;
+        }
+    }
+    const struct sr_node *schema = sr_node_get(root, "schemaVersion");
+    if (schema == NULL || schema->kind != SR_NODE_SCALAR ||
+        strcmp(schema->text, ALLOWLIST_SCHEMA) != 0) {
+        allowlist_error(checker, &(struct sr_path){&top, "schemaVersion", 0},
+                        schema != NULL ? schema : root, "must be " ALLOWLIST_SCHEMA);
+        good = false;
+    }
+    good = read_prefixes(checker, root, "hostAllowPrefixes", true, &allowlist->host,
+                         &allowlist->host_count) &&
+           good;
+    good = read_prefixes(checker, root, "guestAllowPrefixes", false, &allowlist->guest,
+                         &allowlist->guest_count) &&
+           good;
+    allowlist->usable = good;
+}
+
+void sr_allowlist_load(struct sr_checker *checker, const char *path,
+                       struct sr_mount_allowlist *allowlist)
+{
+    *allowlist = (struct sr_mount_allowlist){.host = default_host,
+                                             .host_count = 1,
+                                             .guest = default_guest,
+                                             .guest_count = 1,
+                                             .usable = true};
+    if (path == NULL)
+        return;
+    allowlist->usable = false;
+    read_allowlist(checker, path, allowlist);
+}

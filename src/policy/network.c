@@ -1,0 +1,250 @@
+#include "check.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const modes[] = {"none", "allowlist", NULL};
+static const char *const protocols[] = {"tcp", "udp", NULL};
+
+/* Strict a.b.c.d/n: decimal, no leading zeros, nothing else. */
+static bool parse_cidr(const char *text, uint32_t *address, uint8_t *prefix)
+{
+    uint32_t parts[5];
+    for (int i = 0; i < 5; i++) {
+        size_t digits = strspn(text, "0123456789");
+        if (digits == 0 || digits > 3 || (digits > 1 && text[0] == '0'))
+            return false;
+        parts[i] = (uint32_t)strtoul(text, NULL, 10);
+        text += digits;
+        if (parts[i] > (i < 4 ? 255u : 32u) || *text != (i < 3 ? '.' : i == 3 ? '/' : '\0'))
+            return false;
+        text += i < 4;
+    }
+    *address = parts[0] << 24 | parts[1] << 16 | parts[2] << 8 | parts[3];
+    *prefix = (uint8_t)parts[4];
+    return true;
+}
+
+static uint32_t prefix_mask(unsigned prefix)
+{
+    return prefix == 0 ? 0 : UINT32_MAX << (32 - prefix);
+}
+
+/* A DNS name: LDH labels of 1..63 octets, 253 octets in all, and a last label that is not a number
+ * (RFC 1123, 2.1: then it would be an address). NULL when it is good, else what is wrong. */
+static const char *host_fault(const char *name)
+{
+    size_t len = strlen(name);
+    const char *label = name;
+    if (len > 253)
+        return "is longer than 253 octets";
+    for (;;) {
+        size_t n = strcspn(label, ".");
+        if (n == 0)
+            return label[0] == '\0' && label != name ? "must not end with a dot"
+                                                     : "has an empty label";
+        if (n > 63)
+            return "has a label longer than 63 octets";
+        if (label[0] == '-' || label[n - 1] == '-')
+            return "has a label that begins or ends with a hyphen";
+        for (size_t i = 0; i < n; i++)
+            if (!isalnum((unsigned char)label[i]) && label[i] != '-')
+                return "must consist of letters, digits, hyphens and dots";
+        if (label[n] == '\0')
+            return label[strspn(label, "0123456789")] == '\0' ? "looks like an address; use cidr"
+                                                              : NULL;
+        label += n + 1;
+    }
+}
+
+static void check_host(struct sr_checker *checker, const struct sr_node *node,
+                       const struct sr_path *path, struct sr_egress *rule)
+{
+    const char *name = sr_field_text(checker, node, path, true, node);
+    if (name == NULL)
+        return;
+    const char *fault = host_fault(name);
+    if (fault != NULL) {
+        sr_check_error(checker, SR_POL_201, path, node, "'%.100s' %s", name, fault);
+        return;
+    }
+    char *lower = sr_arena_text(&checker->arena, name, strlen(name));
+    checker->out_of_memory = checker->out_of_memory || lower == NULL;
+    for (char *at = lower; at != NULL && *at != '\0'; at++)
+        *at = (char)tolower((unsigned char)*at);
+    rule->host = lower;
+}
+
+static void check_cidr(struct sr_checker *checker, const struct sr_node *node,
+                       const struct sr_path *path, struct sr_egress *rule)
+{
+    const char *text = sr_field_text(checker, node, path, true, node);
+    if (text == NULL)
+        return;
+    if (!parse_cidr(text, &rule->address, &rule->prefix)) {
+        sr_check_error(checker, SR_POL_201, path, node,
+                       "'%.60s' is not an IPv4 prefix a.b.c.d/0..32", text);
+        if (strchr(text, ':') != NULL)
+            sr_check_hint(checker, "IPv6 is denied in the guest altogether");
+        else if (strchr(text, '/') == NULL)
+            sr_check_hint(checker, "a single address is written with /32");
+        return;
+    }
+    rule->cidr = text;
+    uint32_t network = rule->address & prefix_mask(rule->prefix);
+    if (network != rule->address)
+        sr_check_warn(checker, SR_POL_201, path, node,
+                      "host bits are set; the rule covers %u.%u.%u.%u/%u", network >> 24,
+                      network >> 16 & 255, network >> 8 & 255, network & 255, rule->prefix);
+}
+
+static void check_rule(struct sr_checker *checker, const struct sr_node *node,
+                       const struct sr_path *path, struct sr_egress *rule)
+{
+    static const char *const known[] = {"protocol", "host", "cidr", "port", NULL};
+    if (!sr_field_map(checker, node, path, known, true, node))
+        return;
+    const struct sr_path protocol = {path, "protocol", 0}, host = {path, "host", 0},
+                         cidr = {path, "cidr", 0}, port = {path, "port", 0};
+    const struct sr_node *value = sr_node_get(node, "protocol");
+    if (value == NULL) {
+        sr_check_error(checker, SR_POL_201, &protocol, node, "this field is required: tcp or udp");
+    } else {
+        int choice = sr_field_choice(checker, value, &protocol, protocols, SR_POL_201, true, node);
+        rule->protocol = choice == 1 ? SR_PROTOCOL_UDP : SR_PROTOCOL_TCP;
+    }
+    const struct sr_node *host_node = sr_node_get(node, "host"),
+                         *cidr_node = sr_node_get(node, "cidr");
+    if ((host_node == NULL) == (cidr_node == NULL)) {
+        const char *what = host_node == NULL ? "a rule needs a host or a cidr"
+                                             : "a rule has a host or a cidr, not both";
+        sr_check_error(checker, SR_POL_201, &host, host_node != NULL ? host_node : node, "%s",
+                       what);
+        sr_check_error(checker, SR_POL_201, &cidr, cidr_node != NULL ? cidr_node : node, "%s",
+                       what);
+    }
+    if (host_node != NULL)
+        check_host(checker, host_node, &host, rule);
+    if (cidr_node != NULL)
+        check_cidr(checker, cidr_node, &cidr, rule);
+    uint64_t number;
+    value = sr_node_get(node, "port");
+    if (value == NULL)
+        sr_check_error(checker, SR_POL_201, &port, node, "this field is required: 1 to 65535");
+    else if (sr_field_integer(checker, value, &port, SR_POL_201, 1, 65535, &number))
+        rule->port = (uint16_t)number;
+}
+
+/* A rule with its place, for finding rules that another makes superfluous. */
+struct ranked {
+    const struct sr_egress *rule;
+    size_t index;
+};
+
+static int compare_names(const struct sr_egress *a, const struct sr_egress *b)
+{
+    if ((a->host == NULL) != (b->host == NULL))
+        return a->host == NULL ? -1 : 1;
+    return a->host == NULL ? 0 : strcmp(a->host, b->host);
+}
+
+/* By protocol and port, cidr rules before host rules, then by network, the wider prefix first. So a
+ * prefix that covers another stands before it, and only prefixes inside the same one stand between.
+ */
+static int compare_ranked(const void *a, const void *b)
+{
+    const struct ranked *x = a, *y = b;
+    const struct sr_egress *p = x->rule, *q = y->rule;
+    if (p->protocol != q->protocol)
+        return p->protocol < q->protocol ? -1 : 1;
+    if (p->port != q->port)
+        return p->port < q->port ? -1 : 1;
+    int order = compare_names(p, q);
+    if (order != 0)
+        return order;
+    uint32_t m = p->address & prefix_mask(p->prefix), n = q->address & prefix_mask(q->prefix);
+    if (m != n)
+        return m < n ? -1 : 1;
+    if (p->prefix != q->prefix)
+        return p->prefix < q->prefix ? -1 : 1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+static bool covers(const struct sr_egress *wide, const struct sr_egress *narrow)
+{
+    if (wide->protocol != narrow->protocol || wide->port != narrow->port)
+        return false;
+    if (wide->host != NULL || narrow->host != NULL)
+        return wide->host != NULL && narrow->host != NULL && strcmp(wide->host, narrow->host) == 0;
+    return wide->prefix <= narrow->prefix &&
+           ((wide->address ^ narrow->address) & prefix_mask(wide->prefix)) == 0;
+}
+
+static void warn_superfluous(struct sr_checker *checker, const struct sr_node *list,
+                             const struct sr_path *path)
+{
+    const struct sr_policy *policy = &checker->policy;
+    struct ranked *order = sr_arena_alloc(&checker->arena, policy->egress_count * sizeof *order);
+    if (order == NULL) {
+        checker->out_of_memory = true;
+        return;
+    }
+    for (size_t i = 0; i < policy->egress_count; i++)
+        order[i] = (struct ranked){&policy->egress[i], i};
+    qsort(order, policy->egress_count, sizeof *order, compare_ranked);
+    size_t nest[34], depth = 0; /* prefixes around the current one: at most one a length */
+    for (size_t i = 0; i < policy->egress_count; i++) {
+        while (depth > 0 && !covers(order[nest[depth - 1]].rule, order[i].rule))
+            depth--;
+        if (depth > 0) {
+            const struct ranked *wide = &order[nest[depth - 1]];
+            bool same = covers(order[i].rule, wide->rule);
+            size_t later = same && wide->index > order[i].index ? wide->index : order[i].index;
+            size_t other = later == order[i].index ? wide->index : order[i].index;
+            sr_check_warn(checker, SR_POL_201, &(struct sr_path){path, NULL, later},
+                          list->items[later],
+                          same ? "this rule repeats network.egress[%zu]"
+                               : "this rule is covered by the wider network.egress[%zu]",
+                          other);
+            if (same)
+                continue;
+        }
+        nest[depth++] = i;
+    }
+}
+
+void sr_check_network(struct sr_checker *checker, const struct sr_node *node,
+                      const struct sr_path *root, const struct sr_node *document)
+{
+    static const char *const known[] = {"mode", "egress", NULL};
+    const struct sr_path path = {root, "network", 0}, mode = {&path, "mode", 0},
+                         egress = {&path, "egress", 0};
+    if (!sr_field_map(checker, node, &path, known, true, document))
+        return;
+    int choice =
+        sr_field_choice(checker, sr_node_get(node, "mode"), &mode, modes, SR_POL_002, true, node);
+    const struct sr_node *list = sr_node_get(node, "egress");
+    bool is_list = sr_field_list(checker, list, &egress, false, node);
+    size_t count = is_list ? list->count : 0;
+    checker->policy.network_mode = choice == 1 ? SR_NETWORK_ALLOWLIST : SR_NETWORK_NONE;
+    if (choice == 0 && count > 0)
+        sr_check_error(checker, SR_POL_201, &egress, list, "mode none has no egress rules");
+    if (choice == 1 && (list == NULL || (is_list && count == 0)))
+        sr_check_error(checker, SR_POL_201, &egress, list != NULL ? list : node,
+                       "mode allowlist needs at least one egress rule");
+    struct sr_egress *rules = sr_arena_alloc(&checker->arena, count * sizeof *rules);
+    if (rules == NULL) {
+        checker->out_of_memory = true;
+        return;
+    }
+    size_t errors = checker->errors.count;
+    for (size_t i = 0; i < count; i++) {
+        rules[i] = (struct sr_egress){0};
+        check_rule(checker, list->items[i], &(struct sr_path){&egress, NULL, i}, &rules[i]);
+    }
+    checker->policy.egress = rules;
+    checker->policy.egress_count = count;
+    if (checker->errors.count == errors && count > 1)
+        warn_superfluous(checker, list, &egress);
+}

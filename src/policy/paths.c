@@ -1,0 +1,48 @@
+#include "check.h"
+
+#include <string.h>
+
+char *sr_path_normalize(struct sr_arena *arena, const char *path)
+{
+    char *out = sr_arena_alloc(arena, strlen(path) + 2);
+    if (out == NULL)
+        return NULL;
+    size_t len = 0;
+    while (*path != '\0') {
+        size_t part = strcspn(path, "/");
+        if (part == 2 && path[0] == '.' && path[1] == '.') {
+            while (len > 0 && out[--len] != '/')
+                ;
+        } else if (part > 0 && !(part == 1 && path[0] == '.')) {
+            out[len++] = '/';
+            memcpy(out + len, path, part);
+            len += part;
+        }
+        path += part;
+        path += *path == '/';
+    }
+    if (len == 0)
+        out[len++] = '/';
+    out[len] = '\0';
+    return out;
+}
+
+bool sr_path_within(const char *path, const char *prefix)
+{
+    size_t len = strlen(prefix);
+    if (strcmp(prefix, "/") == 0)
+        return true;
+    return strncmp(path, prefix, len) == 0 && (path[len] == '\0' || path[len] == '/');
+}
+
+bool sr_path_protected(const char *path)
+{
+    static const char *const places[] = {"/proc", "/sys",  "/dev", "/run",   "/boot", "/etc",
+                                         "/bin",  "/sbin", "/lib", "/lib64", "/usr"};
+    if (strcmp(path, "/") == 0)
+        return true;
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
+        if (sr_path_within(path, places[i]))
+            return true;
+    return false;
+}

@@ -1,0 +1,148 @@
+#include "check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+static int compare_places(const void *a, const void *b)
+{
+    const struct sr_error *x = *(const struct sr_error *const *)a,
+                          *y = *(const struct sr_error *const *)b;
+    if (x->line != y->line)
+        return x->line < y->line ? -1 : 1;
+    if (x->column != y->column)
+        return x->column < y->column ? -1 : 1;
+    return x < y ? -1 : x > y; /* found first, reported first */
+}
+
+/* Document order. Sorting pointers and not the items keeps equal places in the order of finding. */
+static bool sort_findings(struct sr_findings *findings)
+{
+    if (findings->count < 2)
+        return true;
+    sr_cleanup_free const struct sr_error **order = malloc(findings->count * sizeof *order);
+    struct sr_error *sorted = malloc(findings->count * sizeof *sorted);
+    if (order == NULL || sorted == NULL) {
+        free(sorted);
+        return false;
+    }
+    for (size_t i = 0; i < findings->count; i++)
+        order[i] = &findings->items[i];
+    qsort(order, findings->count, sizeof *order, compare_places);
+    for (size_t i = 0; i < findings->count; i++)
+        sorted[i] = *order[i];
+    free(findings->items);
+    findings->items = sorted;
+    return true;
+}
+
+static void add_error(struct sr_checker *checker, const struct sr_error *err)
+{
+    sr_check_error(checker, err->code, NULL,
+                   &(const struct sr_node){.line = err->line, .column = err->column}, "%s",
+                   err->message);
+    if (err->hint[0] != '\0')
+        sr_check_hint(checker, "%s", err->hint);
+}
+
+static int finish(struct sr_checker *checker, struct sr_check *check, struct sr_error *err)
+{
+    if (checker->errors.count == 0 && !checker->out_of_memory)
+        sr_check_normalize(checker);
+    if (checker->out_of_memory || !sort_findings(&checker->errors) ||
+        !sort_findings(&checker->warnings)) {
+        check->owner = checker;
+        sr_check_free(check);
+        return sr_fail(err, SR_POL_001, "policy", "out of memory");
+    }
+    *check = (struct sr_check){
+        .errors = checker->errors.items,
+        .error_count = checker->errors.count,
+        .warnings = checker->warnings.items,
+        .warning_count = checker->warnings.count,
+        .policy = checker->errors.count == 0 ? &checker->policy : NULL,
+        .owner = checker,
+    };
+    return 0;
+}
+
+int sr_policy_check(const char *text, size_t len, const char *allowlist_path,
+                    struct sr_check *check, struct sr_error *err)
+{
+    struct sr_checker *checker = calloc(1, sizeof *checker);
+    if (checker == NULL)
+        return sr_fail(err, SR_POL_001, "policy", "out of memory");
+    struct sr_error parse = {0};
+    struct sr_node *root;
+    if (len > SR_POLICY_MAX_BYTES) {
+        sr_fail(&parse, SR_POL_002, "policy", "the document is larger than 1 MiB");
+        add_error(checker, &parse);
+    } else if (sr_document_parse(&checker->arena, text, len, &root, &parse) < 0) {
+        add_error(checker, &parse);
+    } else {
+        struct sr_mount_allowlist allowlist;
+        sr_allowlist_load(checker, allowlist_path, &allowlist);
+        sr_check_document(checker, root, &allowlist);
+    }
+    return finish(checker, check, err);
+}
+
+int sr_policy_read(const char *path, char **text, size_t *len, struct sr_error *err)
+{
+    bool standard_input = strcmp(path, "-") == 0;
+    sr_cleanup_fd int opened = standard_input ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int fd = standard_input ? STDIN_FILENO : opened;
+    sr_cleanup_free char *buffer = malloc(SR_POLICY_MAX_BYTES + 1);
+    if (buffer == NULL)
+        return sr_fail(err, SR_POL_001, "policy", "out of memory");
+    size_t used = 0;
+    ssize_t got = fd < 0 ? -1 : 1;
+    while (got > 0 && used <= SR_POLICY_MAX_BYTES) {
+        got = read(fd, buffer + used, SR_POLICY_MAX_BYTES + 1 - used);
+        if (got > 0)
+            used += (size_t)got;
+        else if (got < 0 && errno == EINTR)
+            got = 1;
+    }
+    if (got < 0)
+        return sr_fail(err, SR_POL_001, "policy", "%s cannot be read: %s",
+                       standard_input ? "standard input" : path, strerror(errno));
+    if (used > SR_POLICY_MAX_BYTES)
+        return sr_fail(err, SR_POL_002, "policy", "the document is larger than 1 MiB");
+    buffer[used] = '\0';
+    *text = buffer;
+    buffer = NULL;
+    *len = used;
+    return 0;
+}
+
+int sr_policy_check_file(const char *path, const char *allowlist_path, struct sr_check *check,
+                         struct sr_error *err)
+{
+    sr_cleanup_free char *text = NULL;
+    size_t len;
+    struct sr_error unreadable = {0};
+    if (sr_policy_read(path, &text, &len, &unreadable) == 0)
+        return sr_policy_check(text, len, allowlist_path, check, err);
+    struct sr_checker *checker = calloc(1, sizeof *checker);
+    if (checker == NULL)
+        return sr_fail(err, SR_POL_001, "policy", "out of memory");
+    add_error(checker, &unreadable);
+    return finish(checker, check, err);
+}
+
+void sr_check_free(struct sr_check *check)
+{
+    struct sr_checker *checker = check->owner;
+    if (checker != NULL) {
+        for (size_t i = 0; i < checker->policy.mount_count; i++) {
+            int fd = checker->policy.mounts[i].fd;
+            sr_close_fd(&fd);
+        }
+        free(checker->errors.items);
+        free(checker->warnings.items);
+        sr_arena_free(&checker->arena);
+        free(checker);
+    }
+    *check = (struct sr_check){0};
+}

@@ -1,0 +1,330 @@
+#include "check.h"
+
+#include <string.h>
+
+/* Ranges, with their reasons. */
+enum {
+    TIMEOUT_DEFAULT = 300,
+    TIMEOUT_MAX = 7 * 24 * 3600, /* a week: beyond that it is a service, not a run */
+    PIDS_DEFAULT = 256,
+    PIDS_MAX = 4194304,   /* Linux's own limit, PID_MAX_LIMIT */
+    PERIOD_MIN = 1000,    /* cgroup v2 takes 1 ms to 1 s */
+    PERIOD_MAX = 1000000, /* likewise */
+    QUOTA_MIN = 1000,     /* likewise */
+    VCPU_MAX = 8,         /* CONFIG_NR_CPUS of the guest kernel */
+    MEMORY_MIN_MIB = 64,  /* kernel, init and page cache of a small program */
+    BOOT_SHARE = 10,      /* a tenth of a CPU boots in some five seconds; less never ends */
+};
+#define MIB (UINT64_C(1) << 20)
+#define MEMORY_MAX (UINT64_C(1) << 40) /* 1 TiB */
+#define DISK_DEFAULT (64 * MIB)
+#define OUTPUT_DEFAULT (64 * MIB)
+
+static void check_metadata(struct sr_checker *checker, const struct sr_node *node,
+                           const struct sr_path *root, const struct sr_node *document)
+{
+    static const char *const known[] = {"name", "labels", NULL};
+    const struct sr_path path = {root, "metadata", 0}, name = {&path, "name", 0},
+                         labels = {&path, "labels", 0};
+    struct sr_policy *policy = &checker->policy;
+    if (!sr_field_map(checker, node, &path, known, true, document))
+        return;
+    policy->name = sr_field_text(checker, sr_node_get(node, "name"), &name, true, node);
+    const struct sr_node *value = sr_node_get(node, "labels");
+    if (value != NULL)
+        sr_field_pairs(checker, value, &labels, &policy->labels, &policy->label_count);
+}
+
+static void check_args(struct sr_checker *checker, const struct sr_node *node,
+                       const struct sr_path *path, const struct sr_node *runtime)
+{
+    if (!sr_field_list(checker, node, path, true, runtime))
+        return;
+    const char **args = sr_arena_alloc(&checker->arena, node->count * sizeof *args);
+    if (args == NULL) {
+        checker->out_of_memory = true;
+        return;
+    }
+    for (size_t i = 0; i < node->count; i++)
+        args[i] = sr_field_any_text(checker, node->items[i], &(struct sr_path){path, NULL, i});
+    checker->policy.args = args;
+    checker->policy.arg_count = node->count;
+}
+
+/* "uid" or "uid:gid", numeric. */
+static void check_user(struct sr_checker *checker, const struct sr_node *node,
+                       const struct sr_path *path)
+{
+    const char *text = sr_field_text(checker, node, path, true, node);
+    if (text == NULL)
+        return;
+    uint64_t ids[2] = {0, 0};
+    const char *at = text;
+    int count = 0;
+    bool good = true;
+    do {
+        size_t digits = strspn(at, "0123456789");
+        /* uid_t's -1 means "unchanged" to the kernel. */
+        good = digits > 0 && digits <= 10 && (digits == 1 || at[0] != '0') &&
+               (ids[count] = strtoull(at, NULL, 10)) < UINT32_MAX;
+        at += digits;
+        count++;
+    } while (good && count < 2 && *at == ':' && *++at != '\0');
+    if (!good || *at != '\0' || (at > text && at[-1] == ':')) {
+        sr_check_error(checker, SR_POL_002, path, node, "must be a numeric \"uid\" or \"uid:gid\"");
+        return;
+    }
+    checker->policy.uid = (uint32_t)ids[0];
+    checker->policy.gid = (uint32_t)(count == 2 ? ids[1] : ids[0]);
+    if (checker->policy.uid == 0)
+        sr_check_warn(checker, SR_POL_002, path, node, "the command runs as root inside the guest");
+}
+
+static void check_runtime(struct sr_checker *checker, const struct sr_node *node,
+                          const struct sr_path *root, const struct sr_node *document)
+{
+    static const char *const known[] = {"command", "args", "image",      "env",
+                                        "workdir", "user", "timeoutSec", NULL};
+    const struct sr_path path = {root, "runtime", 0}, command = {&path, "command", 0},
+                         args = {&path, "args", 0}, image = {&path, "image", 0},
+                         env = {&path, "env", 0}, workdir = {&path, "workdir", 0},
+                         user = {&path, "user", 0}, timeout = {&path, "timeoutSec", 0};
+    struct sr_policy *policy = &checker->policy;
+    if (!sr_field_map(checker, node, &path, known, true, document))
+        return;
+    policy->command = sr_field_text(checker, sr_node_get(node, "command"), &command, true, node);
+    check_args(checker, sr_node_get(node, "args"), &args, node);
+    const struct sr_node *value = sr_node_get(node, "image");
+    if (value != NULL)
+        policy->image = sr_field_text(checker, value, &image, true, node);
+    value = sr_node_get(node, "env");
+    if (value != NULL)
+        sr_field_pairs(checker, value, &env, &policy->env, &policy->env_count);
+    for (size_t i = 0; i < policy->env_count; i++)
+        if (strchr(policy->env[i].key, '=') != NULL)
+            sr_check_error(checker, SR_POL_002, &(struct sr_path){&env, policy->env[i].key, 0},
+                           value, "a variable's name must not contain '='");
+    value = sr_node_get(node, "workdir");
+    const char *text = value != NULL ? sr_field_text(checker, value, &workdir, true, node) : NULL;
+    if (text != NULL && text[0] != '/')
+        sr_check_error(checker, SR_POL_002, &workdir, value,
+                       "must be an absolute path in the guest");
+    else if (text != NULL)
+        policy->workdir = text;
+    value = sr_node_get(node, "user");
+    if (value != NULL)
+        check_user(checker, value, &user);
+    uint64_t seconds;
+    value = sr_node_get(node, "timeoutSec");
+    if (value != NULL &&
+        sr_field_integer(checker, value, &timeout, SR_POL_002, 1, TIMEOUT_MAX, &seconds))
+        policy->timeout_sec = (uint32_t)seconds;
+}
+
+/* cgroup v2's cpu.max: "<quota|max> <period>", microseconds, one space. */
+static bool parse_cpu_max(const char *text, uint64_t *quota, uint64_t *period)
+{
+    size_t first = strcspn(text, " ");
+    const char *second = text + first + (text[first] == ' ');
+    size_t digits = strspn(second, "0123456789");
+    bool is_max = first == 3 && strncmp(text, "max", 3) == 0;
+    if ((!is_max && strspn(text, "0123456789") != first) || first == 0 || first > 12 ||
+        digits == 0 || digits > 9 || second[digits] != '\0' || text[0] == '0' || second[0] == '0' ||
+        second == text + first)
+        return false;
+    *quota = is_max ? 0 : strtoull(text, NULL, 10);
+    *period = strtoull(second, NULL, 10);
+    return (is_max || *quota >= QUOTA_MIN) && *period >= PERIOD_MIN && *period <= PERIOD_MAX;
+}
+
+static void check_cpu(struct sr_checker *checker, const struct sr_node *node,
+                      const struct sr_path *resources, const struct sr_node *place)
+{
+    static const char *const known[] = {"max", NULL};
+    const struct sr_path path = {resources, "cpu", 0}, max = {&path, "max", 0};
+    struct sr_policy *policy = &checker->policy;
+    if (!sr_field_map(checker, node, &path, known, true, place))
+        return;
+    const struct sr_node *value = sr_node_get(node, "max");
+    const char *text = sr_field_text(checker, value, &max, true, node);
+    if (text == NULL)
+        return;
+    if (!parse_cpu_max(text, &policy->cpu_quota_usec, &policy->cpu_period_usec)) {
+        sr_check_error(checker, SR_POL_002, &max, value,
+                       "must be \"<quota|max> <period>\" in microseconds, quota from 1000, period "
+                       "1000 to 1000000");
+        sr_check_hint(checker, "one CPU is \"100000 100000\"");
+        return;
+    }
+    policy->cpu_max = text;
+    if (policy->cpu_quota_usec == 0)
+        sr_check_warn(checker, SR_POL_003, &max, value, "max sets no limit but the VM's one CPU");
+    else if (policy->cpu_quota_usec < policy->cpu_period_usec / BOOT_SHARE)
+        sr_check_error(checker, SR_POL_003, &max, value,
+                       "is less than a tenth of a CPU, with which a guest does not boot");
+    else if (policy->cpu_quota_usec > VCPU_MAX * policy->cpu_period_usec)
+        sr_check_error(checker, SR_POL_003, &max, value,
+                       "is more than the %d CPUs a guest can have", VCPU_MAX);
+}
+
+static void check_memory(struct sr_checker *checker, const struct sr_node *node,
+                         const struct sr_path *resources, const struct sr_node *place)
+{
+    static const char *const known[] = {"max", NULL};
+    const struct sr_path path = {resources, "memory", 0}, max = {&path, "max", 0};
+    struct sr_policy *policy = &checker->policy;
+    if (!sr_field_map(checker, node, &path, known, true, place))
+        return;
+    const struct sr_node *value = sr_node_get(node, "max");
+    policy->memory_max =
+        sr_field_size(checker, value, &max, true, false, node, &policy->memory_bytes);
+    if (policy->memory_max == NULL)
+        return;
+    if (policy->memory_bytes < MEMORY_MIN_MIB * MIB)
+        sr_check_error(checker, SR_POL_003, &max, value, "is less than the %d MiB a guest needs",
+                       MEMORY_MIN_MIB);
+    else if (policy->memory_bytes > MEMORY_MAX)
+        sr_check_error(checker, SR_POL_003, &max, value,
+                       "is more than the 1024 GiB a guest can have");
+    uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    if (policy->memory_bytes > host && policy->memory_bytes <= MEMORY_MAX)
+        sr_check_warn(checker, SR_POL_003, &max, value, "is more than the memory of this host");
+}
+
+static void check_resources(struct sr_checker *checker, const struct sr_node *node,
+                            const struct sr_path *root, const struct sr_node *document)
+{
+    static const char *const known[] = {"cpu", "memory", "pids", "disk", NULL}, *const only_max[] =
+                                                                                    {"max", NULL};
+    const struct sr_path path = {root, "resources", 0}, pids = {&path, "pids", 0},
+                         pids_max = {&pids, "max", 0}, disk = {&path, "disk", 0},
+                         disk_max = {&disk, "max", 0};
+    struct sr_policy *policy = &checker->policy;
+    if (!sr_field_map(checker, node, &path, known, true, document))
+        return;
+    check_cpu(checker, sr_node_get(node, "cpu"), &path, node);
+    check_memory(checker, sr_node_get(node, "memory"), &path, node);
+    const struct sr_node *value = sr_node_get(node, "pids");
+    if (sr_field_map(checker, value, &pids, only_max, false, node)) {
+        const struct sr_node *max = sr_node_get(value, "max");
+        uint64_t count;
+        if (max == NULL)
+            sr_check_error(checker, SR_POL_001, &pids_max, value, "this field is required");
+        else if (sr_field_integer(checker, max, &pids_max, SR_POL_002, 1, PIDS_MAX, &count))
+            policy->pids_max = (uint32_t)count;
+    }
+    value = sr_node_get(node, "disk");
+    if (sr_field_map(checker, value, &disk, only_max, false, node))
+        policy->disk_max = sr_field_size(checker, sr_node_get(value, "max"), &disk_max, true, true,
+                                         value, &policy->disk_bytes);
+}
+
+static void check_outputs(struct sr_checker *checker, const struct sr_node *node,
+                          const struct sr_path *root)
+{
+    static const char *const known[] = {"path", "max", NULL};
+    const struct sr_path path = {root, "outputs", 0};
+    struct sr_policy *policy = &checker->policy;
+    if (!sr_field_list(checker, node, &path, false, NULL))
+        return;
+    struct sr_output *outputs = sr_arena_alloc(&checker->arena, node->count * sizeof *outputs);
+    if (outputs == NULL) {
+        checker->out_of_memory = true;
+        return;
+    }
+    for (size_t i = 0; i < node->count; i++) {
+        const struct sr_path item = {&path, NULL, i}, where = {&item, "path", 0},
+                             max = {&item, "max", 0};
+        const struct sr_node *entry = node->items[i];
+        outputs[i] = (struct sr_output){.max = "64Mi", .max_bytes = OUTPUT_DEFAULT};
+        if (!sr_field_map(checker, entry, &item, known, true, node))
+            continue;
+        const struct sr_node *value = sr_node_get(entry, "path");
+        const char *text = sr_field_text(checker, value, &where, true, entry);
+        if (text != NULL && text[0] != '/')
+            sr_check_error(checker, SR_POL_002, &where, value,
+                           "must be an absolute path in the guest");
+        else if (text != NULL)
+            outputs[i].path = sr_path_normalize(&checker->arena, text);
+        for (size_t j = 0; outputs[i].path != NULL && j < policy->mount_count; j++)
+            if (policy->mounts[j].target != NULL &&
+                sr_path_within(outputs[i].path, policy->mounts[j].target))
+                sr_check_error(checker, SR_POL_003, &where, value,
+                               "lies inside mounts[%zu], which is read-only", j);
+        value = sr_node_get(entry, "max");
+        if (value != NULL)
+            outputs[i].max =
+                sr_field_size(checker, value, &max, true, false, entry, &outputs[i].max_bytes);
+    }
+    policy->outputs = outputs;
+    policy->output_count = node->count;
+}
+
+static void check_audit(struct sr_checker *checker, const struct sr_node *node,
+                        const struct sr_path *root, const struct sr_node *document)
+{
+    static const char *const known[] = {"level", NULL}, *const levels[] = {"basic", "full", NULL};
+    const struct sr_path path = {root, "audit", 0}, level = {&path, "level", 0};
+    if (!sr_field_map(checker, node, &path, known, true, document))
+        return;
+    int choice = sr_field_choice(checker, sr_node_get(node, "level"), &level, levels, SR_POL_002,
+                                 true, node);
+    checker->policy.audit_level = choice == 1 ? SR_AUDIT_FULL : SR_AUDIT_BASIC;
+}
+
+static void check_require(struct sr_checker *checker, const struct sr_node *node,
+                          const struct sr_path *root)
+{
+    static const char *const known[] = {"accel", "limits", "signature", NULL},
+                             *const accels[] = {"any", "kvm", NULL},
+                             *const limits[] = {"any", "enforced", NULL};
+    const struct sr_path path = {root, "require", 0}, accel = {&path, "accel", 0},
+                         limit = {&path, "limits", 0}, signature = {&path, "signature", 0};
+    struct sr_policy *policy = &checker->policy;
+    if (!sr_field_map(checker, node, &path, known, false, NULL))
+        return;
+    const struct sr_node *value = sr_node_get(node, "accel");
+    if (value != NULL)
+        policy->require_kvm =
+            sr_field_choice(checker, value, &accel, accels, SR_POL_002, true, node) == 1;
+    value = sr_node_get(node, "limits");
+    if (value != NULL)
+        policy->require_limits =
+            sr_field_choice(checker, value, &limit, limits, SR_POL_002, true, node) == 1;
+    value = sr_node_get(node, "signature");
+    if (value != NULL)
+        sr_field_bool(checker, value, &signature, &policy->require_signature);
+}
+
+void sr_check_document(struct sr_checker *checker, const struct sr_node *root,
+                       const struct sr_mount_allowlist *allowlist)
+{
+    static const char *const known[] = {"apiVersion", "metadata", "runtime", "resources", "network",
+                                        "mounts",     "outputs",  "audit",   "require",   NULL},
+                             *const versions[] = {SR_POLICY_API_VERSION, NULL};
+    checker->policy = (struct sr_policy){
+        .image = "base",
+        .workdir = "/",
+        .uid = 1000,
+        .gid = 1000,
+        .timeout_sec = TIMEOUT_DEFAULT,
+        .pids_max = PIDS_DEFAULT,
+        .disk_max = "64Mi",
+        .disk_bytes = DISK_DEFAULT,
+    };
+    if (!sr_field_map(checker, root, NULL, known, true, root))
+        return;
+    const struct sr_path version = {NULL, "apiVersion", 0};
+    sr_field_choice(checker, sr_node_get(root, "apiVersion"), &version, versions, SR_POL_002, true,
+                    root);
+    check_metadata(checker, sr_node_get(root, "metadata"), NULL, root);
+    check_runtime(checker, sr_node_get(root, "runtime"), NULL, root);
+    check_resources(checker, sr_node_get(root, "resources"), NULL, root);
+    sr_check_network(checker, sr_node_get(root, "network"), NULL, root);
+    sr_check_mounts(checker, sr_node_get(root, "mounts"), NULL, allowlist, root);
+    if (sr_node_get(root, "outputs") != NULL)
+        check_outputs(checker, sr_node_get(root, "outputs"), NULL);
+    check_audit(checker, sr_node_get(root, "audit"), NULL, root);
+    if (sr_node_get(root, "require") != NULL)
+        check_require(checker, sr_node_get(root, "require"), NULL);
+}

@@ -1,0 +1,193 @@
+#include "host.h"
+
+#include "document.h"
+#include "saferun/policy.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* How long a guest may take to say hello. It takes half a second; twenty at once on two busy cores
+ * take ten. */
+#define BOOT_TIMEOUT_SEC 60
+#define LOGS_MAX (64u * 1024u * 1024u)
+
+/* Where the artefacts lie: beside the program in a build tree, in ../lib/safe-run of an
+ * installation, else where this build was told it would be installed. */
+static void find_artifacts(char dir[PATH_MAX])
+{
+    static const char *const places[] = {"artifacts", "../lib/safe-run"};
+    char self[PATH_MAX];
+    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
+    snprintf(dir, PATH_MAX, "%s", SR_LIBDIR);
+    if (len <= 0)
+        return;
+    self[len] = '\0';
+    *strrchr(self, '/') = '\0';
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        char candidate[PATH_MAX];
+        struct stat st;
+        if (snprintf(candidate, sizeof candidate, "%s/%s", self, places[i]) <
+                (int)sizeof candidate &&
+            stat(candidate, &st) == 0 && S_ISDIR(st.st_mode)) {
+            memcpy(dir, candidate, sizeof candidate);
+            return;
+        }
+    }
+}
+
+static void set_defaults(struct sr_host_config *config)
+{
+    char dir[PATH_MAX];
+    find_artifacts(dir);
+    *config = (struct sr_host_config){
+        .accel = SR_ACCEL_CHOICE_AUTO,
+        .boot_timeout_sec = BOOT_TIMEOUT_SEC,
+        .logs_max = LOGS_MAX,
+    };
+    snprintf(config->qemu, sizeof config->qemu, "/usr/bin/qemu-system-x86_64");
+    snprintf(config->kernel, sizeof config->kernel, "%s/vmlinux", dir);
+    snprintf(config->initrd, sizeof config->initrd, "%s/initrd.img", dir);
+    snprintf(config->images, sizeof config->images, "%s/images", dir);
+}
+
+static bool find_file(char path[PATH_MAX])
+{
+    const char *named = getenv("SAFE_RUN_CONFIG"), *xdg = getenv("XDG_CONFIG_HOME"),
+               *home = getenv("HOME");
+    if (named != NULL && named[0] != '\0')
+        return snprintf(path, PATH_MAX, "%s", named) < PATH_MAX; /* named, so it must be there */
+    if (xdg != NULL && xdg[0] == '/' &&
+        snprintf(path, PATH_MAX, "%s/safe-run/config.yaml", xdg) < PATH_MAX &&
+        access(path, F_OK) == 0)
+        return true;
+    if ((xdg == NULL || xdg[0] != '/') && home != NULL && home[0] == '/' &&
+        snprintf(path, PATH_MAX, "%s/.config/safe-run/config.yaml", home) < PATH_MAX &&
+        access(path, F_OK) == 0)
+        return true;
+    snprintf(path, PATH_MAX, "/etc/safe-run/config.yaml");
+    return access(path, F_OK) == 0;
+}
+
+/* One field: where its text goes, or how it is read. */
+struct config_field {
+    const char *name;
+    int (*read)(const char *text, void *to);
+    size_t offset;
+};
+
+static int read_path(const char *text, void *to)
+{
+    if (text[0] != '/')
+        return -1;
+    return snprintf(to, PATH_MAX, "%s", text) < PATH_MAX ? 0 : -1;
+}
+
+static int read_accel(const char *text, void *to)
+{
+    static const char *const names[] = {[SR_ACCEL_CHOICE_AUTO] = "auto",
+                                        [SR_ACCEL_CHOICE_KVM] = "kvm",
+                                        [SR_ACCEL_CHOICE_TCG] = "tcg"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(text, names[i]) == 0) {
+            *(enum sr_accel_choice *)to = (enum sr_accel_choice)i;
+            return 0;
+        }
+    return -1;
+}
+
+static int read_seconds(const char *text, void *to)
+{
+    size_t digits = strspn(text, "0123456789");
+    unsigned long value = strtoul(text, NULL, 10);
+    if (digits == 0 || digits > 4 || text[digits] != '\0' || value < 1 || value > 3600)
+        return -1;
+    *(uint32_t *)to = (uint32_t)value;
+    return 0;
+}
+
+static int read_size(const char *text, void *to)
+{
+    size_t digits = strspn(text, "0123456789");
+    static const char *const units[] = {"Ki", "Mi", "Gi"};
+    for (int i = 0; i < 3; i++)
+        if (digits > 0 && digits <= 6 && strcmp(text + digits, units[i]) == 0) {
+            *(uint64_t *)to = strtoull(text, NULL, 10) << (10 * (i + 1));
+            return 0;
+        }
+    return -1;
+}
+
+static const struct config_field fields[] = {
+    {"qemu", read_path, offsetof(struct sr_host_config, qemu)},
+    {"kernel", read_path, offsetof(struct sr_host_config, kernel)},
+    {"initrd", read_path, offsetof(struct sr_host_config, initrd)},
+    {"images", read_path, offsetof(struct sr_host_config, images)},
+    {"accel", read_accel, offsetof(struct sr_host_config, accel)},
+    {"bootTimeoutSec", read_seconds, offsetof(struct sr_host_config, boot_timeout_sec)},
+    {"logs.max", read_size, offsetof(struct sr_host_config, logs_max)},
+};
+
+static int config_error(struct sr_error *err, const char *file, const struct sr_node *node,
+                        const char *field, const char *what)
+{
+    char path[128];
+    snprintf(path, sizeof path, "prepare.config%s%.100s", field[0] != '\0' ? "." : "", field);
+    return sr_fail_at(err, SR_RUN_001, node->line, node->column, path,
+                      "%s:%u:%u: %s; docs/OPERATIONS.md lists the fields", file, node->line,
+                      node->column, what);
+}
+
+/* Reads the fields of a map; prefix is "" or that of a section ("logs."). */
+static int read_fields(struct sr_host_config *config, const char *file, const struct sr_node *map,
+                       const char *prefix, struct sr_error *err)
+{
+    if (map->kind != SR_NODE_MAP)
+        return config_error(err, file, map, "", "must be a map of fields");
+    size_t state = 0;
+    const struct sr_node *repeated = sr_node_repeated_key(map, &state);
+    if (repeated != NULL)
+        return config_error(err, file, repeated, repeated->text, "this field is given twice");
+    for (size_t i = 0; i < map->count; i++) {
+        const struct sr_node *key = map->items[2 * i], *value = map->items[2 * i + 1];
+        char name[64];
+        snprintf(name, sizeof name, "%s%.40s", prefix, key->text);
+        if (prefix[0] == '\0' && strcmp(key->text, "logs") == 0) {
+            if (read_fields(config, file, value, "logs.", err) < 0)
+                return -1;
+            continue;
+        }
+        size_t f = 0;
+        while (f < sizeof fields / sizeof fields[0] && strcmp(fields[f].name, name) != 0)
+            f++;
+        if (f == sizeof fields / sizeof fields[0])
+            return config_error(err, file, key, name, "there is no such field");
+        if (value->kind != SR_NODE_SCALAR || strlen(value->text) != value->len ||
+            fields[f].read(value->text, (char *)config + fields[f].offset) < 0)
+            return config_error(err, file, value, name, "this value cannot be used");
+    }
+    return 0;
+}
+
+int sr_host_config_load(struct sr_host_config *config, struct sr_error *err)
+{
+    char path[PATH_MAX];
+    set_defaults(config);
+    if (!find_file(path))
+        return 0;
+    sr_cleanup_free char *text = NULL;
+    size_t len;
+    struct sr_error fault = {0};
+    struct sr_arena arena = {0};
+    struct sr_node *root;
+    if (sr_policy_read(path, &text, &len, &fault) < 0 ||
+        sr_document_parse(&arena, text, len, &root, &fault) < 0) {
+        sr_arena_free(&arena);
+        return sr_fail(err, SR_RUN_001, "prepare.config", "%s:%u: %s", path, fault.line,
+                       fault.message);
+    }
+    int result = read_fields(config, path, root, "", err);
+    sr_arena_free(&arena);
+    return result;
+}

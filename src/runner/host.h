@@ -1,0 +1,71 @@
+/*
+ * What this host brings to a run: the host configuration, the artefacts (kernel, initrd, root
+ * image) with their hashes, the accelerator that works, the frequency of the TSC. None of it is the
+ * policy's business.
+ */
+#ifndef SR_RUNNER_HOST_H
+#define SR_RUNNER_HOST_H
+
+#include "cleanup.h"
+#include "saferun/error.h"
+#include "saferun/run.h"
+#include "sha256.h"
+#include "vmm.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The host configuration: $SAFE_RUN_CONFIG, else $XDG_CONFIG_HOME/safe-run/config.yaml, else
+ * /etc/safe-run/config.yaml, else the defaults. docs/OPERATIONS.md lists the fields. */
+struct sr_host_config {
+    char qemu[PATH_MAX];
+    char kernel[PATH_MAX];
+    char initrd[PATH_MAX];
+    char images[PATH_MAX]; /* directory of <name>.img */
+    enum sr_accel_choice accel;
+    uint32_t boot_timeout_sec;
+    uint64_t logs_max; /* bytes kept of each of stdout, stderr, console and VMM log */
+};
+
+/* Fills config. Errors: SR-RUN-001 at prepare.config[.field]. */
+int sr_host_config_load(struct sr_host_config *config, struct sr_error *err) SR_MUST_CHECK;
+
+/* An artefact: opened once, hashed through the same descriptor, handed to the VMM by it. */
+struct sr_artifact {
+    int fd;
+    char hash[SR_SHA256_TEXT];
+};
+
+/*
+ * Opens path and learns its hash: remembered from an earlier run when device, inode, size, mtime
+ * and ctime are unchanged, else computed. Errors: SR-RUN-002 at launch.preflight.<what>.
+ */
+int sr_artifact_open(struct sr_artifact *artifact, const char *path, const char *what, bool rehash,
+                     struct sr_hasher *hasher, struct sr_error *err) SR_MUST_CHECK;
+
+/* Path of the image that a policy names: a path when it has a '/', else <images>/<name>.img. */
+int sr_image_path(const struct sr_host_config *config, const char *image, char path[PATH_MAX],
+                  struct sr_error *err) SR_MUST_CHECK;
+
+/* Opens the directory of remembered facts (hashes, what KVM is worth here), creating it;
+ * /var/cache/safe-run for root, else $XDG_CACHE_HOME/safe-run. A descriptor to close, or -1: then
+ * nothing is remembered. */
+int sr_cache_open(void);
+
+/* What is known of KVM on this boot of the host with this QEMU. */
+enum sr_kvm_state { SR_KVM_ABSENT, SR_KVM_UNKNOWN, SR_KVM_WORKS, SR_KVM_BROKEN };
+enum sr_kvm_state sr_kvm_state(const char *qemu);
+/* Remembers that a guest did (WORKS) or did not (BROKEN) come up under KVM. */
+void sr_kvm_remember(const char *qemu, enum sr_kvm_state state);
+
+/* A reading of the TSC beside the monotonic clock. */
+struct sr_tsc_sample {
+    uint64_t ticks, nsec;
+};
+struct sr_tsc_sample sr_tsc_sample(void);
+/* Frequency in kHz from the time since start (at least 2 ms: waits for the rest); 0 when this CPU's
+ * TSC does not tick evenly, so that a guest must calibrate for itself. */
+uint32_t sr_tsc_khz(const struct sr_tsc_sample *start);
+
+#endif

@@ -1,0 +1,189 @@
+#include "run_state.h"
+
+#include "clock.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+
+/* How long an accelerator that nobody has seen work may keep a guest silent before TCG is tried. A
+ * guest under working KVM says hello within 0.2 s. */
+#define PROBE_NSEC (1500 * SR_NSEC_PER_MSEC)
+
+int run_choose_accel(struct run *run, enum sr_accel *accel, const char **reason, bool *fallback,
+                     struct sr_error *err)
+{
+    enum sr_accel_choice choice = run->options->accel;
+    if (choice == SR_ACCEL_CHOICE_AUTO)
+        choice = run->config.accel;
+    bool required = run->options->policy->require_kvm;
+    *fallback = false;
+    *accel = SR_ACCEL_KVM;
+    *reason = required ? "required by the policy" : "chosen";
+    if (choice == SR_ACCEL_CHOICE_TCG && !required) {
+        *accel = SR_ACCEL_TCG;
+        return 0;
+    }
+    if (choice == SR_ACCEL_CHOICE_TCG)
+        return sr_fail(err, SR_RUN_002, "require.accel",
+                       "the policy requires KVM, the caller chose TCG");
+    enum sr_kvm_state state = sr_kvm_state(run->config.qemu);
+    if (required && (state == SR_KVM_ABSENT || state == SR_KVM_BROKEN))
+        return sr_fail(err, SR_RUN_002, "require.accel", "the policy requires KVM, and %s",
+                       state == SR_KVM_ABSENT ? "/dev/kvm cannot be opened here"
+                                              : "no guest came up under KVM on this host");
+    if (required || choice == SR_ACCEL_CHOICE_KVM) {
+        if (state == SR_KVM_ABSENT)
+            return sr_fail(
+                err, SR_RUN_002, "launch.vm",
+                "/dev/kvm cannot be opened: %s; --accel auto uses it only where it works",
+                strerror(errno));
+        return 0;
+    }
+    switch (state) {
+    case SR_KVM_WORKS:
+        *reason = "KVM has worked on this host";
+        *fallback = true;
+        break;
+    case SR_KVM_UNKNOWN:
+        *reason = "KVM is tried for the first time on this boot of the host";
+        *fallback = true;
+        break;
+    case SR_KVM_BROKEN:
+        *accel = SR_ACCEL_TCG;
+        *reason = "no guest came up under KVM on this host";
+        break;
+    case SR_KVM_ABSENT:
+        *accel = SR_ACCEL_TCG;
+        *reason = "/dev/kvm cannot be opened";
+        break;
+    }
+    return 0;
+}
+
+static int make_pair(int *ours, int *theirs, struct sr_error *err)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return sr_fail(err, SR_RUN_002, "launch.vm", "no socket for the VM: %s", strerror(errno));
+    *ours = pair[0];
+    *theirs = pair[1];
+    return 0;
+}
+
+/* The run's files must be opened by now; every descriptor made here is closed in the VMM's end when
+ * this returns. */
+static int start_vmm(struct run *run, struct sr_qemu_args *args, struct sr_error *err)
+{
+    sr_cleanup_fd int channel = -1, console = -1, log = -1;
+    if (make_pair(&run->channel_fd, &channel, err) < 0 ||
+        make_pair(&run->console.in_fd, &console, err) < 0 ||
+        make_pair(&run->vmm_log.in_fd, &log, err) < 0)
+        return -1;
+    const struct sr_vmm_spec spec = {
+        .program = run->config.qemu,
+        .accel = run->accel,
+        .vcpu_count = run->bundle.vcpu_count,
+        .mem_size_mib = run->bundle.mem_size_mib,
+        .tsc_khz = run->accel == SR_ACCEL_TCG ? sr_tsc_khz(&run->tsc_start) : 0,
+        .kernel_fd = run->kernel.fd,
+        .initrd_fd = run->initrd.fd,
+        .rootfs_fd = run->rootfs.fd,
+        .channel_fd = channel,
+        .console_fd = console,
+        .log_fd = log,
+    };
+    sr_channel_init(&run->channel);
+    sr_qemu_arguments(&spec, args);
+    return sr_vmm_start(&spec, args, &run->vmm, err);
+}
+
+static json_t *started_facts(const struct run *run, const struct sr_qemu_args *args)
+{
+    json_t *argv = json_array();
+    for (size_t i = 0; args->argv[i] != NULL; i++)
+        json_array_append_new(argv, json_string(args->argv[i]));
+    return json_pack("{s:i,s:s,s:s,s:o}", "pid", (int)run->vmm.pid, "launcher", "qemu", "accel",
+                     sr_accel_name(run->accel), "argv", argv);
+}
+
+int run_launch(struct run *run, enum sr_accel accel, const char *reason, struct sr_error *err)
+{
+    run->accel = accel;
+    if (run_event(run, SR_STAGE_LAUNCH, SR_EVENT_VM_ACCEL_SELECTED,
+                  json_pack("{s:s,s:s}", "accel", sr_accel_name(accel), "reason", reason),
+                  err) < 0 ||
+        sr_event_log_sync(run->log, err) < 0)
+        return -1;
+    run_progress(run, "starting the VM under %s: %s", sr_accel_name(accel), reason);
+    struct sr_qemu_args args;
+    if (start_vmm(run, &args, err) < 0)
+        return -1;
+    uint64_t now = sr_now();
+    if (run->launched_nsec == 0) {
+        run->launched_nsec = now;
+        run->timeout_deadline = now + run->timeout_sec * SR_NSEC_PER_SEC;
+    }
+    bool probing = accel == SR_ACCEL_KVM && sr_kvm_state(run->config.qemu) == SR_KVM_UNKNOWN;
+    run->boot_deadline =
+        now + (probing ? PROBE_NSEC : run->config.boot_timeout_sec * SR_NSEC_PER_SEC);
+    run->phase = PHASE_BOOT;
+    if (run_event(run, SR_STAGE_LAUNCH, SR_EVENT_VM_STARTED, started_facts(run, &args), err) < 0 ||
+        sr_event_log_sync(run->log, err) < 0)
+        return -1;
+    return run_monitor_watch_vm(run, err);
+}
+
+void run_drop_vm(struct run *run)
+{
+    sr_vmm_drop(&run->vmm);
+    sr_close_fd(&run->channel_fd);
+    sr_close_fd(&run->console.in_fd);
+    sr_close_fd(&run->vmm_log.in_fd);
+    sr_channel_free(&run->channel);
+}
+
+int run_send_spec(struct run *run, struct sr_error *err)
+{
+    const struct sr_policy *policy = run->options->policy;
+    sr_cleanup_buf struct sr_buf spec = SR_BUF_INIT;
+    unsigned char entropy[64];
+    if (getrandom(entropy, sizeof entropy, 0) != sizeof entropy)
+        return sr_fail(err, SR_RUN_001, "launch.entropy", "the kernel gives no random bytes");
+    sr_spec_text(&spec, SR_SPEC_COMMAND, policy->command);
+    for (size_t i = 0; i < policy->arg_count; i++)
+        sr_spec_text(&spec, SR_SPEC_ARG, policy->args[i]);
+    for (const char *const *more = run->options->more_args; more != NULL && *more != NULL; more++)
+        sr_spec_text(&spec, SR_SPEC_ARG, *more);
+    bool has_path = false;
+    for (size_t i = 0; i < policy->env_count; i++) {
+        sr_cleanup_buf struct sr_buf pair = SR_BUF_INIT;
+        sr_buf_printf(&pair, "%s=%s", policy->env[i].key, policy->env[i].value);
+        sr_spec_bytes(&spec, SR_SPEC_ENV, pair.data, pair.len);
+        has_path = has_path || strcmp(policy->env[i].key, "PATH") == 0;
+    }
+    if (!has_path)
+        sr_spec_text(&spec, SR_SPEC_ENV,
+                     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    sr_spec_text(&spec, SR_SPEC_WORKDIR, policy->workdir);
+    const uint32_t user[2] = {policy->uid, policy->gid};
+    sr_spec_bytes(&spec, SR_SPEC_USER, user, sizeof user);
+    sr_spec_bytes(&spec, SR_SPEC_PIDS, &policy->pids_max, sizeof policy->pids_max);
+    sr_spec_bytes(&spec, SR_SPEC_DISK, &policy->disk_bytes, sizeof policy->disk_bytes);
+    sr_spec_bytes(&spec, SR_SPEC_ENTROPY, entropy, sizeof entropy);
+    sr_spec_text(&spec, SR_SPEC_HOSTNAME, "safe-run");
+    if (run->options->with_stdin)
+        sr_spec_bytes(&spec, SR_SPEC_STDIN, "", 0);
+    const uint64_t clock = sr_clock_nsec(CLOCK_REALTIME);
+    sr_spec_bytes(&spec, SR_SPEC_CLOCK, &clock, sizeof clock);
+    if (!sr_buf_ok(&spec))
+        return sr_fail(err, SR_RUN_001, "launch", "out of memory");
+    if (spec.len > SR_SPEC_MAX)
+        return sr_fail(err, SR_RUN_001, "prepare.runtime",
+                       "command, arguments and environment are %zu bytes; %u are "
+                       "the most that fits",
+                       spec.len, SR_SPEC_MAX);
+    sr_channel_send_start(&run->channel, spec.data, spec.len);
+    return 0;
+}

@@ -1,0 +1,435 @@
+/*
+ * Theory of operation
+ *
+ * One loop, one thread. Everything that can happen is a descriptor in one epoll set: signals, the
+ * nearest deadline (one timerfd), the VMM's end (pidfd), QMP, the guest channel, console and VMM
+ * log, and the caller's stdin, stdout and stderr. Nothing in the loop blocks but the fdatasync of
+ * evidence.
+ *
+ * Invariants:
+ *   - The channel is always read. Output waits in a sink until the caller takes it; the guest has
+ * no credit for more than a window, so memory is bounded and a slow reader slows the guest, not us.
+ *   - The command was handed over only after every event before it is durable (run.c).
+ *   - After sr_vmm_kill() the loop goes on until the VMM is gone and the channel is read to its
+ * end: what the guest said last is not lost.
+ *   - Deadlines: boot (a guest that never speaks), timeout (the policy's), kill (grace after a
+ * polite request), sample.
+ */
+#include "run_state.h"
+
+#include "clock.h"
+#include "fs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+
+#define NEVER UINT64_MAX
+#define GRACE_NSEC (2 * SR_NSEC_PER_SEC) /* between SIGTERM and the end of the VM */
+#define POWER_OFF_NSEC SR_NSEC_PER_SEC   /* for a guest to power off after its last frame */
+#define SAMPLE_NSEC SR_NSEC_PER_SEC
+
+static int watch(struct run *run, enum run_source source, int fd, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.u32 = source};
+    return epoll_ctl(run->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+}
+
+/* Asks for events of a source whose wishes change; 0 takes it out of the set. */
+static void want(struct run *run, enum run_source source, int fd, uint32_t events)
+{
+    if (run->armed[source] == events || fd < 0)
+        return;
+    struct epoll_event event = {.events = events, .data.u32 = source};
+    int how = run->armed[source] == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+    if (epoll_ctl(run->epoll_fd, how, fd, &event) == 0)
+        run->armed[source] = events;
+}
+
+int run_monitor_open(struct run *run, struct sr_error *err)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGHUP);
+    run->boot_deadline = run->timeout_deadline = run->kill_deadline = run->sample_deadline = NEVER;
+    run->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    run->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    run->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (run->epoll_fd < 0 || run->signal_fd < 0 || run->timer_fd < 0 ||
+        watch(run, SOURCE_SIGNAL, run->signal_fd, EPOLLIN) < 0 ||
+        watch(run, SOURCE_TIMER, run->timer_fd, EPOLLIN) < 0)
+        return sr_fail(err, SR_RUN_001, "prepare.monitor", "the event loop cannot be set up: %s",
+                       strerror(errno));
+    struct stat st;
+    run->stdin_open = run->options->with_stdin;
+    run->stdin_always_ready =
+        run->stdin_open && fstat(run->options->stdin_fd, &st) == 0 && S_ISREG(st.st_mode);
+    return 0;
+}
+
+int run_monitor_watch_vm(struct run *run, struct sr_error *err)
+{
+    run->armed[SOURCE_CHANNEL] = 0;
+    run->vm_gone = false;
+    want(run, SOURCE_CHANNEL, run->channel_fd, EPOLLIN);
+    if (run->armed[SOURCE_CHANNEL] == 0 || watch(run, SOURCE_VMM, run->vmm.pidfd, EPOLLIN) < 0 ||
+        watch(run, SOURCE_CONSOLE, run->console.in_fd, EPOLLIN) < 0 ||
+        watch(run, SOURCE_VMM_LOG, run->vmm_log.in_fd, EPOLLIN) < 0 ||
+        (run->vmm.qmp.fd >= 0 && watch(run, SOURCE_QMP, run->vmm.qmp.fd, EPOLLIN) < 0))
+        return sr_fail(err, SR_RUN_001, "launch.monitor", "the VM cannot be watched: %s",
+                       strerror(errno));
+    return 0;
+}
+
+void run_monitor_close(struct run *run)
+{
+    sr_close_fd(&run->epoll_fd);
+    sr_close_fd(&run->signal_fd);
+    sr_close_fd(&run->timer_fd);
+}
+
+/* Ends the VM now; the loop goes on until it is gone. */
+static void force_end(struct run *run)
+{
+    run->forced = true;
+    run->kill_deadline = NEVER;
+    sr_vmm_kill(&run->vmm);
+}
+
+/* Asks the command to end and gives it the grace; without a command there is nobody to ask. */
+static void ask_to_end(struct run *run, uint32_t signal_number)
+{
+    if (run->phase != PHASE_RUNNING) {
+        force_end(run);
+        return;
+    }
+    sr_channel_send_signal(&run->channel, signal_number);
+    if (run->kill_deadline == NEVER)
+        run->kill_deadline = sr_now() + GRACE_NSEC;
+}
+
+static void on_signal(struct run *run)
+{
+    struct signalfd_siginfo info;
+    while (read(run->signal_fd, &info, sizeof info) == sizeof info) {
+        int number = (int)info.ssi_signo;
+        if (number == SIGINT && run->interrupts++ == 0 && run->phase == PHASE_RUNNING) {
+            sr_channel_send_signal(&run->channel, SIGINT);
+            run_progress(run, "interrupt passed on to the command; once more ends the VM");
+            continue;
+        }
+        run->ended_by_signal = number;
+        if (number == SIGINT)
+            force_end(run);
+        else
+            ask_to_end(run, SIGTERM);
+    }
+}
+
+static int sample(struct run *run, struct sr_error *err)
+{
+    uint64_t cpu, memory;
+    if (sr_vmm_usage(&run->vmm, &cpu, &memory) < 0)
+        return 0; /* it is ending */
+    run->samples++;
+    run->last_cpu_usec = cpu;
+    run->last_memory_bytes = memory;
+    return run_event(run, SR_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED,
+                     json_pack("{s:I,s:I,s:s}", "cpuUsageUsec", (json_int_t)cpu,
+                               "memoryCurrentBytes", (json_int_t)memory, "source", "vmm-process"),
+                     err);
+}
+
+/* Acts on each deadline that has passed and sets the timer to the nearest that has not. */
+static int on_deadlines(struct run *run, struct sr_error *err)
+{
+    uint64_t now = sr_now();
+    if (now >= run->boot_deadline) {
+        run->boot_deadline = NEVER;
+        force_end(run);
+        return sr_fail(
+            err, SR_RUN_002, "launch.vm", "the guest did not say hello within %u ms under %s",
+            (unsigned)((now - run->launched_nsec) / SR_NSEC_PER_MSEC), sr_accel_name(run->accel));
+    }
+    if (now >= run->timeout_deadline) {
+        run->timeout_deadline = NEVER;
+        run->timed_out = true;
+        run_progress(run, "time is up: asking the command to end");
+        ask_to_end(run, SIGTERM);
+    }
+    if (now >= run->kill_deadline)
+        force_end(run);
+    if (now >= run->sample_deadline) {
+        run->sample_deadline = now + SAMPLE_NSEC;
+        if (sample(run, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int arm_timer(struct run *run, struct sr_error *err)
+{
+    uint64_t nearest = run->boot_deadline;
+    if (run->timeout_deadline < nearest)
+        nearest = run->timeout_deadline;
+    if (run->kill_deadline < nearest)
+        nearest = run->kill_deadline;
+    if (run->sample_deadline < nearest)
+        nearest = run->sample_deadline;
+    struct itimerspec when = {0};
+    if (nearest != NEVER) {
+        when.it_value.tv_sec = (time_t)(nearest / SR_NSEC_PER_SEC);
+        when.it_value.tv_nsec = (long)(nearest % SR_NSEC_PER_SEC);
+    }
+    if (timerfd_settime(run->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) < 0)
+        return sr_fail(err, SR_RUN_001, "monitor.timer", "timerfd_settime: %s", strerror(errno));
+    return 0;
+}
+
+/* The command has ended, or never began: the guest is powering off. */
+static void begin_ending(struct run *run)
+{
+    run->phase = PHASE_ENDING;
+    run->timeout_deadline = run->sample_deadline = NEVER;
+    run->kill_deadline = sr_now() + POWER_OFF_NSEC;
+}
+
+static int on_output(struct run *run, const struct sr_channel_event *event, struct sr_error *err)
+{
+    struct sr_sink *sink = event->stream == SR_STREAM_STDOUT ? &run->out : &run->err;
+    bool was_gone = sink->reader_gone;
+    size_t passed;
+    if (sr_sink_write(sink, event->data, event->len, &passed, err) < 0)
+        return -1;
+    if (sink->reader_gone && !was_gone)
+        sr_channel_send_close(&run->channel, event->stream);
+    sr_channel_credit(&run->channel, event->stream, passed);
+    return 0;
+}
+
+static int on_channel_event(struct run *run, const struct sr_channel_event *event,
+                            struct sr_error *err)
+{
+    switch (event->type) {
+    case SR_CHANNEL_HELLO:
+        run->boot_deadline = NEVER;
+        run->phase = PHASE_STARTING;
+        break;
+    case SR_CHANNEL_STARTED:
+        run->phase = PHASE_RUNNING;
+        run->sample_deadline = sr_now() + SAMPLE_NSEC;
+        break;
+    case SR_CHANNEL_REFUSED:
+        run->refused = true;
+        run->refused_status = event->status;
+        snprintf(run->refused_text, sizeof run->refused_text, "%.*s", (int)event->len,
+                 (const char *)event->data);
+        begin_ending(run);
+        break;
+    case SR_CHANNEL_OUTPUT:
+        return on_output(run, event, err);
+    case SR_CHANNEL_STDIN_CREDIT:
+        break;
+    case SR_CHANNEL_EXIT:
+        run->has_exit = true;
+        run->exit = event->exit;
+        begin_ending(run);
+        return sample(run, err);
+    }
+    return 0;
+}
+
+static int decode(struct run *run, struct sr_error *err)
+{
+    struct sr_channel_event event;
+    int result;
+    /* At hello the story goes on in run.c before anything else is read. */
+    while ((result = sr_channel_next(&run->channel, &event, err)) > 0) {
+        if (on_channel_event(run, &event, err) < 0)
+            return -1;
+        if (event.type == SR_CHANNEL_HELLO)
+            return 0;
+    }
+    return result;
+}
+
+static int on_channel_readable(struct run *run, struct sr_error *err)
+{
+    size_t room;
+    uint8_t *space = sr_channel_space(&run->channel, &room);
+    ssize_t got = recv(run->channel_fd, space, room, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return 0;
+    if (got <= 0) { /* the VMM's end is closed; its exit says the rest */
+        sr_close_fd(&run->channel_fd);
+        return 0;
+    }
+    sr_channel_received(&run->channel, (size_t)got);
+    return decode(run, err);
+}
+
+static int send_to_guest(struct run *run, struct sr_error *err)
+{
+    size_t len;
+    const char *data = sr_channel_pending(&run->channel, &len);
+    if (!sr_buf_ok(&run->channel.out))
+        return sr_fail(err, SR_RUN_001, "monitor.channel", "out of memory");
+    if (len == 0 || run->channel_fd < 0)
+        return 0;
+    ssize_t put = send(run->channel_fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (put > 0)
+        sr_channel_sent(&run->channel, (size_t)put);
+    return 0; /* an error shows as the end of the channel */
+}
+
+static int on_stdin(struct run *run, struct sr_error *err)
+{
+    char chunk[SR_FRAME_MAX_PAYLOAD];
+    size_t room = sr_channel_stdin_room(&run->channel);
+    if (room == 0)
+        return 0;
+    ssize_t got = read(run->options->stdin_fd, chunk, room);
+    if (got < 0 && (errno == EINTR || errno == EAGAIN))
+        return 0;
+    if (got < 0)
+        return sr_fail(err, SR_RUN_001, "monitor.stdin", "stdin cannot be read: %s",
+                       strerror(errno));
+    if (got > 0) {
+        sr_channel_send_stdin(&run->channel, chunk, (size_t)got);
+        return 0;
+    }
+    want(run, SOURCE_STDIN, run->options->stdin_fd, 0);
+    run->stdin_open = false;
+    sr_channel_send_stdin_eof(&run->channel);
+    return 0;
+}
+
+static int on_sink_writable(struct run *run, struct sr_sink *sink, enum sr_stream stream,
+                            struct sr_error *err)
+{
+    size_t passed;
+    if (sr_sink_flush(sink, &passed, err) < 0)
+        return -1;
+    if (sink->reader_gone)
+        sr_channel_send_close(&run->channel, stream);
+    sr_channel_credit(&run->channel, stream, passed);
+    return 0;
+}
+
+/* Copies what has come on a console or log stream; beyond the limit it is read and dropped. */
+static void on_tail(const struct run *run, struct run_tail *tail)
+{
+    char chunk[4096];
+    ssize_t got = recv(tail->in_fd, chunk, sizeof chunk, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got <= 0) {
+        sr_close_fd(&tail->in_fd);
+        return;
+    }
+    uint64_t room = run->config.logs_max - tail->logged;
+    size_t keep = (uint64_t)got < room ? (size_t)got : (size_t)room;
+    /* These files help a person find a fault; a full disk must not hide the guest's own end. */
+    if (sr_write_all(tail->log_fd, chunk, keep) == 0)
+        tail->logged += keep;
+    size_t have = strlen(tail->last), size = sizeof tail->last - 1;
+    for (ssize_t i = 0; i < got; i++) {
+        if (have == size) {
+            memmove(tail->last, tail->last + size / 2, have - size / 2);
+            have -= size / 2;
+        }
+        tail->last[have++] = chunk[i] >= ' ' && chunk[i] <= '~' ? chunk[i] : ' ';
+        tail->last[have] = '\0';
+    }
+}
+
+static int dispatch(struct run *run, const struct epoll_event *event, struct sr_error *err)
+{
+    uint64_t expirations;
+    switch ((enum run_source)event->data.u32) {
+    case SOURCE_SIGNAL:
+        on_signal(run);
+        return 0;
+    case SOURCE_TIMER:
+        if (read(run->timer_fd, &expirations, sizeof expirations) < 0 && errno != EAGAIN)
+            return sr_fail(err, SR_RUN_001, "monitor.timer", "timerfd: %s", strerror(errno));
+        return on_deadlines(run, err);
+    case SOURCE_VMM:
+        run->vm_gone = true;
+        return epoll_ctl(run->epoll_fd, EPOLL_CTL_DEL, run->vmm.pidfd, NULL);
+    case SOURCE_QMP:
+        sr_qmp_read(&run->vmm.qmp);
+        return 0;
+    case SOURCE_CHANNEL:
+        if ((event->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && run->channel_fd >= 0)
+            return on_channel_readable(run, err);
+        return 0;
+    case SOURCE_CONSOLE:
+        on_tail(run, &run->console);
+        return 0;
+    case SOURCE_VMM_LOG:
+        on_tail(run, &run->vmm_log);
+        return 0;
+    case SOURCE_STDIN:
+        return on_stdin(run, err);
+    case SOURCE_STDOUT:
+        return on_sink_writable(run, &run->out, SR_STREAM_STDOUT, err);
+    case SOURCE_STDERR:
+        return on_sink_writable(run, &run->err, SR_STREAM_STDERR, err);
+    case SOURCE_COUNT:
+        break;
+    }
+    return 0;
+}
+
+static void update_interest(struct run *run)
+{
+    bool to_guest = run->channel.out.len > 0;
+    want(run, SOURCE_CHANNEL, run->channel_fd, to_guest ? EPOLLIN | EPOLLOUT : EPOLLIN);
+    want(run, SOURCE_STDOUT, run->out.user_fd, sr_sink_holds(&run->out) ? EPOLLOUT : 0);
+    want(run, SOURCE_STDERR, run->err.user_fd, sr_sink_holds(&run->err) ? EPOLLOUT : 0);
+    if (run->options->with_stdin && !run->stdin_always_ready) {
+        bool ready = run->stdin_open && sr_channel_stdin_room(&run->channel) > 0;
+        want(run, SOURCE_STDIN, run->options->stdin_fd, ready ? EPOLLIN : 0);
+    }
+}
+
+static bool over(const struct run *run)
+{
+    if (!run->vm_gone || run->channel_fd >= 0 || run->console.in_fd >= 0 || run->vmm_log.in_fd >= 0)
+        return false;
+    return run->forced || (!sr_sink_holds(&run->out) && !sr_sink_holds(&run->err));
+}
+
+int run_monitor(struct run *run, bool to_the_end, struct sr_error *err)
+{
+    enum { BATCH = 16 };
+    struct epoll_event events[BATCH];
+    if (run->phase == PHASE_STARTING && decode(run, err) < 0) /* what came right behind hello */
+        return -1;
+    while (!over(run) && (to_the_end || run->phase == PHASE_BOOT)) {
+        if (send_to_guest(run, err) < 0 || arm_timer(run, err) < 0)
+            return -1;
+        bool feed =
+            run->stdin_always_ready && run->stdin_open && sr_channel_stdin_room(&run->channel) > 0;
+        if (feed && on_stdin(run, err) < 0)
+            return -1;
+        update_interest(run);
+        int count = epoll_wait(run->epoll_fd, events, BATCH, feed ? 0 : -1);
+        if (count < 0 && errno != EINTR)
+            return sr_fail(err, SR_RUN_001, "monitor.loop", "epoll_wait: %s", strerror(errno));
+        for (int i = 0; i < count; i++)
+            if (dispatch(run, &events[i], err) < 0)
+                return -1;
+    }
+    if (over(run))
+        run->phase = PHASE_OVER;
+    return 0;
+}

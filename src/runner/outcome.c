@@ -1,0 +1,199 @@
+/*
+ * What came out of a run: from the facts that the loop has gathered to a cause, an exit status, the
+ * closing events and the report. The order in decide() is the order of precedence: what we did to
+ * the VM explains its end before what the guest says does.
+ */
+#include "run_state.h"
+
+#include "report.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+static const char *const cause_names[] = {
+    [SR_CAUSE_WORKLOAD] = "workload",
+    [SR_CAUSE_TIMEOUT] = "timeout",
+    [SR_CAUSE_INTERRUPTED] = "interrupted",
+    [SR_CAUSE_GUEST_OOM] = "guest-oom",
+    [SR_CAUSE_HOST_OOM] = "host-oom",
+    [SR_CAUSE_VMM] = "vmm",
+    [SR_CAUSE_SETUP] = "setup",
+    [SR_CAUSE_CLEANUP] = "cleanup",
+};
+
+const char *sr_cause_name(enum sr_cause cause)
+{
+    return cause_names[cause];
+}
+
+/* The guest's words for a terminal and for JSON: printable ASCII, the rest as '?'. */
+static void make_printable(char *text)
+{
+    for (; *text != '\0'; text++)
+        if (*text < ' ' || *text > '~')
+            *text = '?';
+}
+
+/* The VM ended, and nobody asked it to. */
+static void explain_lost_vm(struct run *run, const struct sr_vmm_exit *how, struct sr_error *err)
+{
+    if (WIFSIGNALED(how->status))
+        sr_fail(err, SR_RUN_001, "monitor.vm", "the VMM was killed by signal %d",
+                WTERMSIG(how->status));
+    else if (how->status != 0)
+        sr_fail(err, SR_RUN_001, "monitor.vm", "the VMM ended with status %d: %s",
+                WEXITSTATUS(how->status), run->vmm_log.last);
+    else
+        sr_fail(err, SR_RUN_001, "run.exitCode",
+                "the guest ended without an exit status of the command (QEMU: %s)",
+                run->vmm.qmp.stopped[0] != '\0' ? run->vmm.qmp.stopped : "no reason given");
+}
+
+static bool is_vm_fault(const struct sr_error *err)
+{
+    static const char *const paths[] = {"launch.vm", "monitor.vm", "monitor.channel",
+                                        "run.exitCode"};
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
+        if (strcmp(err->path, paths[i]) == 0)
+            return true;
+    return false;
+}
+
+/* Fills result's cause, exit_code, finished and error. */
+static void decide(struct run *run, const struct sr_vmm_exit *how)
+{
+    struct sr_run_result *result = run->result;
+    result->exit_code = SR_EXIT_FAILED;
+    if (run->error.code != SR_OK) {
+        result->cause = is_vm_fault(&run->error) ? SR_CAUSE_VMM : SR_CAUSE_SETUP;
+    } else if (run->timed_out) {
+        result->cause = SR_CAUSE_TIMEOUT;
+        result->exit_code = SR_EXIT_TIMEOUT;
+        sr_fail(&run->error, SR_RUN_003, "monitor.timeout", "timed out after %u s",
+                run->timeout_sec);
+    } else if (run->ended_by_signal != 0) {
+        result->cause = SR_CAUSE_INTERRUPTED;
+        result->exit_code = 128 + run->ended_by_signal;
+        sr_fail(&run->error, SR_RUN_001, "monitor.interrupted", "ended by signal %d to safe-run",
+                run->ended_by_signal);
+    } else if (run->refused) {
+        make_printable(run->refused_text);
+        result->cause = SR_CAUSE_SETUP;
+        result->exit_code = (int)run->refused_status;
+        sr_fail(&run->error, SR_RUN_001,
+                run->refused_status == SR_EXIT_FAILED ? "prepare.guest" : "runtime.command", "%s",
+                run->refused_text);
+    } else if (!run->has_exit) {
+        result->cause = SR_CAUSE_VMM;
+        explain_lost_vm(run, how, &run->error);
+    } else {
+        bool interrupted = run->interrupts > 0 && run->exit.signal == SIGINT;
+        bool out_of_memory = run->exit.signal == SIGKILL && run->exit.oom_kills > 0;
+        result->cause = interrupted     ? SR_CAUSE_INTERRUPTED
+                        : out_of_memory ? SR_CAUSE_GUEST_OOM
+                                        : SR_CAUSE_WORKLOAD;
+        result->exit_code =
+            run->exit.signal != 0 ? 128 + (int)run->exit.signal : (int)run->exit.exit_code;
+        result->finished = true;
+    }
+    result->error = run->error;
+}
+
+static json_t *stream_facts(const struct sr_sink *sink)
+{
+    return json_pack("{s:I,s:I}", "bytes", (json_int_t)sink->bytes, "logged",
+                     (json_int_t)sink->logged);
+}
+
+/* What the host saw of the VM's end, and apart from it what the guest said of the command's. */
+static json_t *exit_facts(const struct run *run, const struct sr_vmm_exit *how)
+{
+    json_t *payload = json_pack(
+        "{s:i,s:b,s:i,s:I,s:s?,s:o,s:o}", "exitCode", run->result->exit_code, "timedOut",
+        run->timed_out, "sampleCount", (int)run->samples, "vmmCpuUsec", (json_int_t)how->cpu_usec,
+        "stopReason", run->vmm.qmp.stopped[0] != '\0' ? run->vmm.qmp.stopped : NULL, "stdout",
+        stream_facts(&run->out), "stderr", stream_facts(&run->err));
+    if (run->has_exit)
+        json_object_set_new(
+            payload, "guest",
+            json_pack(
+                "{s:I,s:I,s:I,s:I,s:I,s:I}", "exitCode", (json_int_t)run->exit.exit_code, "signal",
+                (json_int_t)run->exit.signal, "userUsec", (json_int_t)run->exit.user_usec,
+                "systemUsec", (json_int_t)run->exit.system_usec, "maxRssKib",
+                (json_int_t)run->exit.max_rss_kib, "oomKills", (json_int_t)run->exit.oom_kills));
+    return payload;
+}
+
+static int write_closing_events(struct run *run, const struct sr_vmm_exit *how,
+                                struct sr_error *err)
+{
+    const struct sr_error *failure = &run->result->error;
+    if (run->launched_nsec != 0 &&
+        run_event(run, SR_STAGE_MONITOR, SR_EVENT_VM_EXITED, exit_facts(run, how), err) < 0)
+        return -1;
+    if (run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, json_object(), err) < 0)
+        return -1;
+    if (failure->code != SR_OK &&
+        run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
+                  json_pack("{s:s,s:s,s:s,s:s}", "reason", sr_cause_name(run->result->cause),
+                            "errorCode", sr_code_name(failure->code), "path", failure->path,
+                            "message", failure->message),
+                  err) < 0)
+        return -1;
+    return sr_event_log_sync(run->log, err);
+}
+
+static int write_report(struct run *run, struct sr_error *err)
+{
+    const struct sr_policy *policy = run->options->policy;
+    const struct sr_run_result *result = run->result;
+    char cpu[64];
+    snprintf(cpu, sizeof cpu, "vm (%u vCPU; quota not enforced)", run->bundle.vcpu_count);
+    const struct sr_report_facts facts = {
+        .run_id = result->run_id,
+        .exit_code = result->exit_code,
+        .kernel_hash = run->kernel.hash,
+        .rootfs_hash = run->rootfs.hash,
+        .policy_hash = run->policy_hash,
+        .command_hash = run->command_hash,
+        .network_mode = policy->network_mode,
+        .mount_count = policy->mount_count,
+        .rules_total = policy->egress_count,
+        .cause = sr_cause_name(result->cause),
+        .code = run->has_exit && run->exit.signal == 0 ? (int)run->exit.exit_code : -1,
+        .signal = run->has_exit ? (int)run->exit.signal : 0,
+        .vmm = "qemu",
+        .vmm_version = run->vmm_version,
+        .accel = sr_accel_name(run->accel),
+        .jail = "none",
+        .uplink = "none",
+        .limit_cpu = cpu,
+        .limit_memory = "vm (guest RAM)",
+        .limit_pids = "guest (cgroup v2 pids.max)",
+        .limit_disk = "guest (tmpfs size)",
+    };
+    return sr_report_write(run->dirfd, &facts, run->log, err);
+}
+
+void run_conclude(struct run *run)
+{
+    struct sr_vmm_exit how = {0};
+    struct sr_error err = {0};
+    sr_vmm_kill(&run->vmm);
+    sr_vmm_reap(&run->vmm, &how);
+    snprintf(run->vmm_version, sizeof run->vmm_version, "%s", run->vmm.qmp.version);
+    decide(run, &how);
+    run_drop_vm(run);
+    if (run->log == NULL)
+        return; /* preparation failed before there was a place for evidence */
+    if (write_closing_events(run, &how, &err) < 0 || write_report(run, &err) < 0) {
+        /* What cannot be proved has not been run well, whatever the command said. */
+        run->result->finished = false;
+        run->result->exit_code = SR_EXIT_FAILED;
+        if (run->result->error.code == SR_OK)
+            run->result->error = err;
+        return;
+    }
+    run->result->report_written = true;
+}

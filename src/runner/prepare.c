@@ -1,0 +1,232 @@
+#include "run_state.h"
+
+#include "fs.h"
+#include "report.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+
+static int base_path(const struct run *run, char path[PATH_MAX], struct sr_error *err)
+{
+    const char *base = run->options->workdir_base;
+    if (base == NULL || base[0] == '\0')
+        base = getenv("SAFE_RUN_WORKDIR_BASE");
+    const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    int len;
+    if (base != NULL && base[0] != '\0')
+        len = snprintf(path, PATH_MAX, "%s", base);
+    else if (geteuid() == 0)
+        len = snprintf(path, PATH_MAX, "/var/lib/safe-run/runs");
+    else if (xdg != NULL && xdg[0] == '/')
+        len = snprintf(path, PATH_MAX, "%s/safe-run/runs", xdg);
+    else if (home != NULL && home[0] == '/')
+        len = snprintf(path, PATH_MAX, "%s/.local/state/safe-run/runs", home);
+    else
+        return sr_fail(err, SR_RUN_001, "prepare.workdir",
+                       "there is no place for the run directory: set HOME, SAFE_RUN_WORKDIR_BASE "
+                       "or --workdir-base");
+    if (len >= PATH_MAX)
+        return sr_fail(err, SR_RUN_001, "prepare.workdir",
+                       "the path of the run directory is too long");
+    return 0;
+}
+
+/* sr-<UTC yyyymmddThhmmss>-<6 random base32>: sorts by time, tells two runs of a second apart. */
+static int make_run_id(char id[32])
+{
+    static const char base32[] = "abcdefghijklmnopqrstuvwxyz234567";
+    unsigned char random[6];
+    if (getrandom(random, sizeof random, 0) != sizeof random)
+        return -EIO;
+    time_t now = time(NULL);
+    struct tm utc;
+    gmtime_r(&now, &utc);
+    size_t len = strftime(id, 32, "sr-%Y%m%dT%H%M%S-", &utc);
+    for (size_t i = 0; i < sizeof random; i++)
+        id[len++] = base32[random[i] % 32];
+    id[len] = '\0';
+    return 0;
+}
+
+static int make_run_dir(struct run *run, struct sr_error *err)
+{
+    char base[PATH_MAX], path[PATH_MAX], id[32];
+    if (base_path(run, base, err) < 0)
+        return -1;
+    int result = sr_mkdir_all(base, 0700);
+    if (result < 0)
+        return sr_fail(err, SR_RUN_001, "prepare.workdir",
+                       "%s cannot be created: %s; --workdir-base names another", base,
+                       strerror(-result));
+    sr_cleanup_fd int base_fd = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (base_fd < 0 || realpath(base, path) == NULL)
+        return sr_fail(err, SR_RUN_001, "prepare.workdir", "%s cannot be opened: %s", base,
+                       strerror(errno));
+    if (strlen(path) + 1 + sizeof id > PATH_MAX)
+        return sr_fail(err, SR_RUN_001, "prepare.workdir",
+                       "the path of the run directory is too long");
+    do { /* a second run of this second may have drawn the same letters */
+        if (make_run_id(id) < 0)
+            return sr_fail(err, SR_RUN_001, "prepare.workdir", "the kernel gives no random bytes");
+        result = mkdirat(base_fd, id, 0700);
+    } while (result < 0 && errno == EEXIST);
+    if (result < 0)
+        return sr_fail(err, SR_RUN_001, "prepare.workdir",
+                       "a run directory cannot be made in %s: %s", base, strerror(errno));
+    run->dirfd = openat(base_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (run->dirfd < 0 || fsync(base_fd) < 0)
+        return sr_fail(err, SR_RUN_001, "prepare.workdir",
+                       "the run directory %s/%s cannot be used: %s", base, id, strerror(errno));
+    memcpy(run->result->run_id, id, sizeof id);
+    snprintf(run->result->run_dir, sizeof run->result->run_dir, "%s/%s", path, id);
+    return 0;
+}
+
+/* Held as long as the run lives: how ps and gc tell a live run from a dead one's remains. */
+static int take_lock(struct run *run, struct sr_error *err)
+{
+    run->lock_fd = openat(run->dirfd, "lock", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (run->lock_fd < 0 || flock(run->lock_fd, LOCK_EX | LOCK_NB) < 0)
+        return sr_fail(err, SR_RUN_001, "prepare.lock", "the run's lock cannot be taken: %s",
+                       strerror(errno));
+    char pid[16];
+    int len = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+    int result = sr_write_all(run->lock_fd, pid, (size_t)len);
+    if (result < 0)
+        return sr_fail(err, SR_RUN_001, "prepare.lock", "the run's lock cannot be written: %s",
+                       strerror(-result));
+    return 0;
+}
+
+static int open_log_file(struct run *run, const char *name, int *fd, struct sr_error *err)
+{
+    *fd = openat(run->dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    return *fd >= 0 ? 0
+                    : sr_fail(err, SR_RUN_001, "prepare.workdir", "%s cannot be created: %s", name,
+                              strerror(errno));
+}
+
+static int write_documents(struct run *run, struct sr_error *err)
+{
+    const struct sr_policy *policy = run->options->policy;
+    int result = sr_write_new_file(run->dirfd, "policy.json", policy->json, policy->json_len);
+    if (result == 0)
+        result =
+            sr_write_new_file(run->dirfd, "bundle.json", run->bundle.json, run->bundle.json_len);
+    if (result == 0 && run->options->keep)
+        result = sr_write_new_file(run->dirfd, "keep", "", 0);
+    if (result < 0)
+        return sr_fail(err, SR_RUN_001, "prepare.workdir",
+                       "the run directory cannot be written: %s", strerror(-result));
+    return 0;
+}
+
+static int open_sinks(struct run *run, struct sr_error *err)
+{
+    int out, error;
+    if (open_log_file(run, "stdout.log", &out, err) < 0)
+        return -1;
+    sr_sink_open(&run->out, "stdout", run->options->stdout_fd, out, run->config.logs_max);
+    if (open_log_file(run, "stderr.log", &error, err) < 0)
+        return -1;
+    sr_sink_open(&run->err, "stderr", run->options->stderr_fd, error, run->config.logs_max);
+    if (open_log_file(run, "console.log", &run->console.log_fd, err) < 0)
+        return -1;
+    return open_log_file(run, "vmm.log", &run->vmm_log.log_fd, err);
+}
+
+static int hash_request(struct run *run, struct sr_error *err)
+{
+    const struct sr_policy *policy = run->options->policy;
+    size_t more = 0;
+    while (run->options->more_args != NULL && run->options->more_args[more] != NULL)
+        more++;
+    sr_cleanup_free const char **args = calloc(policy->arg_count + more + 1, sizeof *args);
+    if (args == NULL)
+        return sr_fail(err, SR_RUN_001, "prepare", "out of memory");
+    for (size_t i = 0; i < policy->arg_count; i++)
+        args[i] = policy->args[i];
+    for (size_t i = 0; i < more; i++)
+        args[policy->arg_count + i] = run->options->more_args[i];
+    if (sr_command_hash(run->hasher, policy->command, args, policy->arg_count + more,
+                        run->command_hash) < 0)
+        return sr_fail(err, SR_RUN_001, "prepare.runtime", "arguments must be UTF-8");
+    if (sr_policy_hash(run->hasher, policy->json, policy->json_len, run->policy_hash) < 0)
+        return sr_fail(err, SR_RUN_001, "prepare", "the policy cannot be hashed: out of memory");
+    return 0;
+}
+
+/* What this version cannot do yet is refused, never left out silently. */
+static int refuse_unbuilt(const struct run *run, struct sr_error *err)
+{
+    const struct sr_policy *policy = run->options->policy;
+    if (policy->network_mode != SR_NETWORK_NONE)
+        return sr_fail(err, SR_RUN_201, "launch.network.apply",
+                       "network.mode allowlist is not built into this version; use mode: none");
+    if (policy->mount_count > 0)
+        return sr_fail(err, SR_RUN_101, "mount.apply",
+                       "mounts are not built into this version; use mounts: []");
+    if (policy->output_count > 0)
+        return sr_fail(err, SR_RUN_001, "prepare.outputs",
+                       "outputs are not built into this version; remove them from the policy");
+    if (policy->require_limits)
+        return sr_fail(
+            err, SR_RUN_002, "require.limits",
+            "this version bounds a run by its VM only, which limits: enforced does not accept; use "
+            "limits: any");
+    if (policy->require_signature)
+        return sr_fail(err, SR_RUN_002, "require.signature",
+                       "this version does not sign reports; remove require.signature");
+    return 0;
+}
+
+static int open_artifacts(struct run *run, struct sr_error *err)
+{
+    char image[PATH_MAX];
+    if (access(run->config.qemu, X_OK) < 0)
+        return sr_fail(err, SR_RUN_002, "launch.preflight.qemu-system-x86_64",
+                       "%s cannot be executed: %s; install the package qemu-system-x86",
+                       run->config.qemu, strerror(errno));
+    if (sr_image_path(&run->config, run->options->policy->image, image, err) < 0)
+        return -1;
+    bool rehash = run->options->rehash;
+    if (sr_artifact_open(&run->kernel, run->config.kernel, "kernel", rehash, run->hasher, err) <
+            0 ||
+        sr_artifact_open(&run->initrd, run->config.initrd, "initrd", rehash, run->hasher, err) < 0)
+        return -1;
+    return sr_artifact_open(&run->rootfs, image, "image", rehash, run->hasher, err);
+}
+
+int run_prepare(struct run *run, struct sr_error *err)
+{
+    const struct sr_policy *policy = run->options->policy;
+    run->timeout_sec =
+        run->options->timeout_sec > 0 ? run->options->timeout_sec : policy->timeout_sec;
+    if (sr_host_config_load(&run->config, err) < 0 || sr_compile(policy, &run->bundle, err) < 0)
+        return -1;
+    if (make_run_dir(run, err) < 0 || take_lock(run, err) < 0)
+        return -1;
+    if (sr_event_log_create(run->dirfd, run->result->run_id, run->bundle.events, &run->log, err) <
+        0)
+        return -1;
+    if (write_documents(run, err) < 0 || hash_request(run, err) < 0)
+        return -1;
+    if (run_event(run, SR_STAGE_COMPILE, SR_EVENT_COMPILE,
+                  json_pack("{s:s,s:s}", "policyHash", run->policy_hash, "commandHash",
+                            run->command_hash),
+                  err) < 0 ||
+        run_event(run, SR_STAGE_PREPARE, SR_EVENT_RUN_PREPARED,
+                  json_pack("{s:s,s:i}", "workdir", run->result->run_dir, "timeoutSec",
+                            (int)run->timeout_sec),
+                  err) < 0)
+        return -1;
+    if (refuse_unbuilt(run, err) < 0 || open_artifacts(run, err) < 0)
+        return -1;
+    return open_sinks(run, err);
+}

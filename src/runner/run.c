@@ -1,0 +1,151 @@
+/*
+ * Theory of operation: the life of a run
+ *
+ *   prepare    run directory, lock, evidence log, policy.json and bundle.json on disk, artefacts
+ * open and hashed. launch     "vm.accel.selected" and all before it durable, then the VM starts;
+ * "vm.started" durable. hello      The guest's init answers. Only now does it get the command: at
+ * that moment the evidence on disk already says what runs, under which policy, in which VM. A guest
+ * that stays silent under an accelerator nobody has seen work gets a second chance under TCG, with
+ * an event that says so. monitor    The event loop (monitor.c), until the VM is gone. conclude
+ * Whatever happened: the VM is reaped, the closing events and the report are written (outcome.c).
+ *
+ * What a crash of the supervisor leaves: no process (the VMM dies by its parent-death signal), a
+ * run directory whose lock is free and whose events end before run.cleaned or run.failed.
+ */
+#include "run_state.h"
+
+#include "clock.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void run_progress(const struct run *run, const char *fmt, ...)
+{
+    if (run->options->progress == NULL)
+        return;
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    run->options->progress(run->options->progress_context, text);
+}
+
+int run_event(struct run *run, enum sr_stage stage, enum sr_event_type type, json_t *payload,
+              struct sr_error *err)
+{
+    if (payload == NULL)
+        return sr_fail(err, SR_EVD_001, "events",
+                       "the payload of %s cannot be built: out of memory",
+                       sr_event_type_name(type));
+    return sr_event_append(run->log, stage, type, payload, err);
+}
+
+/* Starts one VM and waits for its hello. 0: it came. -1 with err: it did not, and *retry tells
+ * whether that was the accelerator's fault for all we know. */
+static int boot_once(struct run *run, enum sr_accel accel, const char *reason, bool *retry,
+                     struct sr_error *err)
+{
+    *retry = false;
+    if (run_launch(run, accel, reason, err) < 0)
+        return -1;
+    int result = run_monitor(run, false, err);
+    if (result == 0 && run->phase == PHASE_STARTING)
+        return 0;
+    bool stopped = run->timed_out || run->ended_by_signal != 0;
+    *retry = !stopped && (result == 0 || err->code == SR_RUN_002);
+    if (result == 0 && !stopped)
+        sr_fail(err, SR_RUN_002, "launch.vm", "the VMM ended before the guest said hello: %s",
+                run->vmm_log.last[0] != '\0'   ? run->vmm_log.last
+                : run->console.last[0] != '\0' ? run->console.last
+                                               : "it said nothing");
+    return stopped ? 0 : -1;
+}
+
+static int boot(struct run *run, struct sr_error *err)
+{
+    enum sr_accel accel;
+    const char *reason;
+    bool fallback, retry;
+    if (run_choose_accel(run, &accel, &reason, &fallback, err) < 0)
+        return -1;
+    int result = boot_once(run, accel, reason, &retry, err);
+    bool up = result == 0 && run->phase == PHASE_STARTING;
+    if (accel == SR_ACCEL_KVM && sr_kvm_state(run->config.qemu) == SR_KVM_UNKNOWN && (up || retry))
+        sr_kvm_remember(run->config.qemu, up ? SR_KVM_WORKS : SR_KVM_BROKEN);
+    if (result == 0 || !fallback || !retry)
+        return result;
+    run_drop_vm(run);
+    char why[300];
+    snprintf(why, sizeof why, "no guest under KVM: %s", err->message);
+    *err = (struct sr_error){0};
+    return boot_once(run, SR_ACCEL_TCG, why, &retry, err);
+}
+
+static int execute(struct run *run, struct sr_error *err)
+{
+    if (run->hasher == NULL)
+        return sr_fail(err, SR_RUN_001, "prepare", "libcrypto has no SHA-256 or memory is out");
+    if (run_monitor_open(run, err) < 0 || run_prepare(run, err) < 0 || boot(run, err) < 0)
+        return -1;
+    if (run->phase == PHASE_STARTING) {
+        run_progress(run, "guest up after %u ms",
+                     (unsigned)((sr_now() - run->launched_nsec) / SR_NSEC_PER_MSEC));
+        if (run_send_spec(run, err) < 0)
+            return -1;
+    }
+    return run_monitor(run, true, err);
+}
+
+static void release(struct run *run)
+{
+    run_monitor_close(run);
+    sr_sink_close(&run->out);
+    sr_sink_close(&run->err);
+    sr_close_fd(&run->console.log_fd);
+    sr_close_fd(&run->vmm_log.log_fd);
+    sr_close_fd(&run->kernel.fd);
+    sr_close_fd(&run->initrd.fd);
+    sr_close_fd(&run->rootfs.fd);
+    sr_event_log_close(run->log);
+    sr_close_fd(&run->lock_fd);
+    sr_close_fd(&run->dirfd);
+    sr_bundle_free(&run->bundle);
+    sr_hasher_free(run->hasher);
+    free(run);
+}
+
+void sr_run(const struct sr_run_options *options, struct sr_run_result *result)
+{
+    *result = (struct sr_run_result){.exit_code = SR_EXIT_FAILED, .cause = SR_CAUSE_SETUP};
+    struct run *run = calloc(1, sizeof *run);
+    if (run == NULL) {
+        sr_fail(&result->error, SR_RUN_001, "prepare", "out of memory");
+        return;
+    }
+    run->options = options;
+    run->result = result;
+    run->tsc_start = sr_tsc_sample();
+    run->hasher = sr_hasher_new();
+    run->vmm = (struct sr_vmm)SR_VMM_INIT;
+    run->dirfd = run->lock_fd = run->channel_fd = -1;
+    run->kernel.fd = run->initrd.fd = run->rootfs.fd = -1;
+    run->console.in_fd = run->console.log_fd = run->vmm_log.in_fd = run->vmm_log.log_fd = -1;
+    run->epoll_fd = run->signal_fd = run->timer_fd = -1;
+    run->out.user_fd = run->out.log_fd = run->err.user_fd = run->err.log_fd = -1;
+
+    sigset_t ours, before;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGINT);
+    sigaddset(&ours, SIGTERM);
+    sigaddset(&ours, SIGHUP);
+    sigaddset(&ours, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &ours, &before);
+    if (execute(run, &run->error) < 0 && run->error.code == SR_OK)
+        sr_fail(&run->error, SR_RUN_001, "run",
+                "failed without saying why"); /* a bug, but never a success */
+    run_conclude(run);
+    release(run);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+}

@@ -1,0 +1,134 @@
+/*
+ * The state of one run, shared by the files of this module and by nothing else.
+ *
+ *   run.c       the story, top to bottom
+ *   prepare.c   run id, run directory, evidence log, artefacts
+ *   launch.c    the VM: descriptors, accelerator, fallback
+ *   monitor.c   the event loop, from launch to the end of the command
+ *   outcome.c   what came out, as evidence and as exit status
+ */
+#ifndef SR_RUNNER_RUN_STATE_H
+#define SR_RUNNER_RUN_STATE_H
+
+#include "channel.h"
+#include "event.h"
+#include "host.h"
+#include "saferun/bundle.h"
+#include "saferun/run.h"
+#include "sink.h"
+#include "vmm.h"
+
+#include <jansson.h>
+#include <signal.h>
+
+enum run_phase {
+    PHASE_PREPARE,  /* no VM yet */
+    PHASE_BOOT,     /* the VM was started; init has not said hello */
+    PHASE_STARTING, /* init has the specification */
+    PHASE_RUNNING,  /* the command runs */
+    PHASE_ENDING,   /* the command ended, or is to end with the VM */
+    PHASE_OVER,     /* the VM is gone */
+};
+
+/* What the event loop waits for. */
+enum run_source {
+    SOURCE_SIGNAL,
+    SOURCE_TIMER,
+    SOURCE_VMM,
+    SOURCE_QMP,
+    SOURCE_CHANNEL,
+    SOURCE_CONSOLE,
+    SOURCE_VMM_LOG,
+    SOURCE_STDIN,
+    SOURCE_STDOUT,
+    SOURCE_STDERR,
+    SOURCE_COUNT
+};
+
+/* A copy of a stream into a file, bounded; the last bytes are kept for error messages. */
+struct run_tail {
+    int in_fd, log_fd;
+    uint64_t logged;
+    char last[200];
+};
+
+struct run {
+    const struct sr_run_options *options;
+    struct sr_run_result *result;
+    struct sr_hasher *hasher;
+    struct sr_host_config config;
+    struct sr_bundle bundle;
+    struct sr_event_log *log;
+    int dirfd, lock_fd;
+    struct sr_artifact kernel, initrd, rootfs;
+    char command_hash[SR_SHA256_TEXT], policy_hash[SR_SHA256_TEXT];
+    struct sr_tsc_sample tsc_start;
+    uint32_t timeout_sec;
+
+    enum run_phase phase;
+    enum sr_accel accel;
+    struct sr_vmm vmm;
+    char vmm_version[32];
+    struct sr_channel channel;
+    int channel_fd;
+    struct sr_sink out, err;
+    struct run_tail console, vmm_log;
+    bool stdin_open;
+    uint64_t launched_nsec; /* monotonic */
+
+    /* The loop. Deadlines are monotonic nanoseconds, UINT64_MAX: none. */
+    int epoll_fd, signal_fd, timer_fd;
+    uint32_t armed[SOURCE_COUNT]; /* epoll events asked for, of the sources that come and go */
+    bool vm_gone;                 /* its process has ended */
+    bool forced;                  /* we ended it: nothing more is owed to anybody */
+    bool stdin_always_ready;      /* a regular file */
+    uint64_t boot_deadline, timeout_deadline, kill_deadline, sample_deadline;
+    unsigned interrupts; /* SIGINTs so far */
+    int ended_by_signal; /* the supervisor's own: SIGINT, SIGTERM, SIGHUP */
+
+    /* What came out. */
+    bool timed_out, has_exit, refused;
+    uint32_t refused_status;
+    char refused_text[400];
+    struct sr_frame_exit exit;
+    unsigned samples;
+    uint64_t last_cpu_usec, last_memory_bytes;
+    struct sr_error error; /* the first failure; code SR_OK: none */
+    enum sr_cause cause;
+};
+
+/* Tells the user's progress function, if there is one. */
+void run_progress(const struct run *run, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Appends an event; takes payload. */
+int run_event(struct run *run, enum sr_stage stage, enum sr_event_type type, json_t *payload,
+              struct sr_error *err) SR_MUST_CHECK;
+
+/* prepare.c */
+int run_prepare(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+
+/* launch.c: starts the VM under accelerator and leaves run in PHASE_BOOT. */
+int run_launch(struct run *run, enum sr_accel accel, const char *reason,
+               struct sr_error *err) SR_MUST_CHECK;
+/* Which accelerator to begin with, and whether TCG is to be tried when its guest does not come up.
+ */
+int run_choose_accel(struct run *run, enum sr_accel *accel, const char **reason, bool *fallback,
+                     struct sr_error *err) SR_MUST_CHECK;
+/* The specification as the guest's init wants it. */
+int run_send_spec(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+/* Kills what is left of the VM and forgets it. */
+void run_drop_vm(struct run *run);
+
+/* monitor.c: runs the loop until init said hello (PHASE_BOOT left), or, with to_the_end, until the
+ * VM is gone. -1: the run failed, err says how; the VM may still be there. */
+int run_monitor_open(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+int run_monitor_watch_vm(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+int run_monitor(struct run *run, bool to_the_end, struct sr_error *err) SR_MUST_CHECK;
+void run_monitor_close(struct run *run);
+
+/* outcome.c: after the VM is gone. Decides cause and exit status and writes the closing events and
+ * the report. */
+void run_conclude(struct run *run);
+
+#endif

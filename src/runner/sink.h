@@ -1,0 +1,55 @@
+/*
+ * Where a stream of the guest's output goes: the caller's descriptor, without ever blocking on it,
+ * and a log file in the run directory up to a limit.
+ *
+ * The caller's descriptor is shared with other processes, so it is never made non-blocking itself:
+ * a pipe or terminal is opened anew through /proc, a socket is sent to with MSG_DONTWAIT, a regular
+ * file does not block. What the descriptor does not take now is held here; the channel's flow
+ * control bounds that to one window.
+ */
+#ifndef SR_RUNNER_SINK_H
+#define SR_RUNNER_SINK_H
+
+#include "cleanup.h"
+#include "protocol.h"
+#include "saferun/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct sr_sink {
+    const char *name; /* "stdout": for errors */
+    int user_fd;      /* where to write; -1: nowhere (any more) */
+    bool owned;       /* user_fd is ours to close */
+    bool socket;
+    bool may_block;   /* opening anew failed: small writes after poll only */
+    bool reader_gone; /* the user's end was closed: EPIPE */
+    int log_fd;
+    uint64_t bytes, logged, log_max;
+    size_t held_start, held_end;
+    uint8_t held[SR_CHANNEL_WINDOW];
+};
+
+/* user_fd may be -1. Takes log_fd. */
+void sr_sink_open(struct sr_sink *sink, const char *name, int user_fd, int log_fd,
+                  uint64_t log_max);
+
+/*
+ * Takes len bytes in. *passed is how many bytes left the sink (credit for the guest). Errors:
+ * SR-RUN-001 at monitor.<name> when the log or the user's descriptor cannot be written.
+ */
+int sr_sink_write(struct sr_sink *sink, const void *data, size_t len, size_t *passed,
+                  struct sr_error *err) SR_MUST_CHECK;
+
+/* Writes what is held, as far as the descriptor takes it. */
+int sr_sink_flush(struct sr_sink *sink, size_t *passed, struct sr_error *err) SR_MUST_CHECK;
+
+static inline bool sr_sink_holds(const struct sr_sink *sink)
+{
+    return sink->held_end > sink->held_start;
+}
+
+void sr_sink_close(struct sr_sink *sink);
+
+#endif

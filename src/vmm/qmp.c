@@ -1,0 +1,91 @@
+#include "qmp.h"
+
+#include "cleanup.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* The negotiation QMP demands first, then our question; both may be sent before the greeting is
+ * read. */
+static const char opening[] = "{\"execute\":\"qmp_capabilities\"}\n"
+                              "{\"execute\":\"query-kvm\",\"id\":\"kvm\"}\n";
+
+void sr_qmp_start(struct sr_qmp *qmp, int fd)
+{
+    *qmp = (struct sr_qmp){.fd = fd, .kvm = -1};
+    /* An empty socket takes this in one piece; a QEMU that never reads it just stays unknown. */
+    if (send(fd, opening, sizeof opening - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        sr_qmp_close(qmp);
+}
+
+static void copy_text(char *to, size_t size, const char *from)
+{
+    if (from == NULL)
+        return;
+    snprintf(to, size, "%s", from);
+    for (char *at = to; *at != '\0'; at++)
+        if (*at < ' ' || *at > '~')
+            *at = '?';
+}
+
+static void take_greeting(struct sr_qmp *qmp, json_t *greeting)
+{
+    int major, minor, micro;
+    if (json_unpack(greeting, "{s:{s:{s:i,s:i,s:i}}}", "version", "qemu", "major", &major, "minor",
+                    &minor, "micro", &micro) == 0)
+        snprintf(qmp->version, sizeof qmp->version, "%d.%d.%d", major, minor, micro);
+}
+
+bool sr_qmp_line(struct sr_qmp *qmp, const char *line, size_t len)
+{
+    json_t *message = json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
+    if (!json_is_object(message)) {
+        json_decref(message);
+        return false;
+    }
+    const char *id = json_string_value(json_object_get(message, "id"));
+    const char *event = json_string_value(json_object_get(message, "event"));
+    json_t *greeting = json_object_get(message, "QMP");
+    int enabled;
+    if (greeting != NULL)
+        take_greeting(qmp, greeting);
+    else if (id != NULL && strcmp(id, "kvm") == 0 &&
+             json_unpack(message, "{s:{s:b}}", "return", "enabled", &enabled) == 0)
+        qmp->kvm = enabled;
+    else if (event != NULL && strcmp(event, "SHUTDOWN") == 0)
+        copy_text(qmp->stopped, sizeof qmp->stopped,
+                  json_string_value(json_object_get(json_object_get(message, "data"), "reason")));
+    json_decref(message);
+    return true;
+}
+
+bool sr_qmp_read(struct sr_qmp *qmp)
+{
+    char chunk[4096];
+    ssize_t got = recv(qmp->fd, chunk, sizeof chunk, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return true;
+    if (got > 0)
+        sr_buf_append(&qmp->in, chunk, (size_t)got);
+    bool sound = got > 0 && sr_buf_ok(&qmp->in);
+    char *end;
+    while (sound && (end = memchr(qmp->in.data, '\n', qmp->in.len)) != NULL) {
+        size_t len = (size_t)(end - qmp->in.data);
+        sound = sr_qmp_line(qmp, qmp->in.data, len);
+        sr_buf_consume(&qmp->in, len + 1);
+    }
+    if (!sound || qmp->in.len > SR_QMP_MAX_LINE) {
+        sr_qmp_close(qmp);
+        return false;
+    }
+    return true;
+}
+
+void sr_qmp_close(struct sr_qmp *qmp)
+{
+    sr_close_fd(&qmp->fd);
+    sr_buf_free(&qmp->in);
+}

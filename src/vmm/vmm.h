@@ -1,0 +1,87 @@
+/*
+ * The VMM: one microVM as a child process. QEMU is the driver (qemu.c); what a second one must
+ * offer is this header.
+ *
+ *   1. Fill struct sr_vmm_spec; every descriptor stays the caller's. sr_qemu_arguments() makes the
+ * command line of it.
+ *   2. sr_vmm_start() forks and executes the VMM. It inherits those descriptors and nothing else,
+ * dies with its parent (parent-death signal), and leads a session of its own, so that a terminal's
+ * Ctrl-C does not reach it.
+ *   3. Watch vmm.pidfd for its end and vmm.qmp.fd for what it says (sr_qmp_read()).
+ *   4. sr_vmm_kill() at any time, then sr_vmm_reap(). The cleanup attribute does both.
+ */
+#ifndef SR_VMM_VMM_H
+#define SR_VMM_VMM_H
+
+#include "cleanup.h"
+#include "qmp.h"
+#include "saferun/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum sr_accel { SR_ACCEL_TCG, SR_ACCEL_KVM };
+
+/* "tcg", "kvm"; static. */
+const char *sr_accel_name(enum sr_accel accel);
+
+struct sr_vmm_spec {
+    const char *program; /* path of qemu-system-x86_64 */
+    enum sr_accel accel;
+    unsigned vcpu_count, mem_size_mib;
+    uint32_t tsc_khz; /* the host's, for TCG guests, whose TSC is the host's; 0: unknown */
+    int kernel_fd, initrd_fd, rootfs_fd;
+    int channel_fd; /* guest's end of the channel (stream socket) */
+    int console_fd; /* guest's end of its console (stream socket) */
+    int log_fd;     /* the VMM's own stdout and stderr */
+};
+
+struct sr_vmm {
+    pid_t pid; /* -1: none */
+    int pidfd;
+    struct sr_qmp qmp;
+};
+
+#define SR_VMM_INIT                                                                                \
+    {                                                                                              \
+        .pid = -1, .pidfd = -1, .qmp = {.fd = -1 }                                                 \
+    }
+
+/* How the VMM ended. */
+struct sr_vmm_exit {
+    int status; /* as from wait(2) */
+    uint64_t cpu_usec;
+};
+
+/* The most arguments QEMU is ever given, and the longest of those that are built. */
+#define SR_QEMU_MAX_ARGS 64
+struct sr_qemu_args {
+    const char *argv[SR_QEMU_MAX_ARGS];
+    char memory[32], smp[32], append[384];
+};
+
+/* QEMU's command line for spec, pure: descriptors are named by the fixed numbers the child gives
+ * them. args must outlive its use and not be moved. */
+void sr_qemu_arguments(const struct sr_vmm_spec *spec, struct sr_qemu_args *args);
+
+/* Starts the VMM with these arguments (sr_qemu_arguments()). Errors: SR-RUN-002 launch.vm. *vmm is
+ * untouched on failure. */
+int sr_vmm_start(const struct sr_vmm_spec *spec, const struct sr_qemu_args *args,
+                 struct sr_vmm *vmm, struct sr_error *err) SR_MUST_CHECK;
+
+/* Kills it at once; nothing when it is gone already. */
+void sr_vmm_kill(struct sr_vmm *vmm);
+
+/* Waits for its end (kill first, or know from pidfd that it has ended) and releases everything. */
+void sr_vmm_reap(struct sr_vmm *vmm, struct sr_vmm_exit *how);
+
+/* CPU time and resident memory of the running VMM, from the kernel's accounting of the process. */
+int sr_vmm_usage(const struct sr_vmm *vmm, uint64_t *cpu_usec,
+                 uint64_t *memory_bytes) SR_MUST_CHECK;
+
+/* Kills and reaps: for the cleanup attribute. */
+void sr_vmm_drop(struct sr_vmm *vmm);
+#define sr_cleanup_vmm __attribute__((cleanup(sr_vmm_drop)))
+
+#endif

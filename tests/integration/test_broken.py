@@ -1,0 +1,251 @@
+"""What goes wrong: missing parts, hostile guests, dying VMMs, full disks. Always the right code and path, a report
+where one can be written, and nothing left running."""
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+from harness import BUILD, SAFE_RUN, SANITIZED, SafeRunTest, policy, shell
+
+GUESTS = os.path.join(BUILD, "tests", "guests")
+
+
+class Parts(SafeRunTest):
+    """Something that every run needs is missing or no good."""
+
+    def refused(self, code, path, **config):
+        self.configure(**config)
+        run = self.run_policy(policy("/bin/true"))
+        self.assertEqual((run.status, run.stdout), (125, b""))
+        self.assertIn(f"{code} {path}:".encode(), run.stderr)
+        self.assertEqual((run.failure[0], run.cause), (code, "setup" if "preflight" in path else "vmm"))
+        self.assertEqual(run.report["exitCode"], 125)
+        return run
+
+    def test_no_qemu(self):
+        run = self.refused("SR-RUN-002", "launch.preflight.qemu-system-x86_64", qemu="/no/qemu")
+        self.assertIn(b"install the package qemu-system-x86", run.stderr)
+
+    def test_no_kernel(self):
+        self.refused("SR-RUN-002", "launch.preflight.kernel", kernel="/no/kernel")
+
+    def test_a_kernel_that_is_a_directory(self):
+        self.refused("SR-RUN-002", "launch.preflight.kernel", kernel="/etc")
+
+    def test_a_kernel_that_is_a_fifo_does_not_hang(self):
+        os.mkfifo(self.path("fifo"))
+        self.refused("SR-RUN-002", "launch.preflight.kernel", kernel=self.path("fifo"))
+
+    def test_no_image(self):
+        self.refused("SR-RUN-002", "launch.preflight.image", images="/no/images")
+
+    def test_an_empty_image(self):
+        self.write("base.img", "")
+        self.refused("SR-RUN-002", "launch.preflight.image", images=self.dir)
+
+    def test_an_image_that_is_no_file_system(self):
+        self.write("base.img", b"no file system " * 10000)
+        self.configure(images=self.dir)
+        run = self.run_policy(policy("/bin/true"))
+        self.assertEqual(run.status, 125)
+        self.assertIn(b"the root image cannot be mounted", run.stderr)
+        self.assertEqual(run.failure[0], "SR-RUN-001")
+
+    def test_a_kernel_that_is_no_kernel(self):
+        self.refused("SR-RUN-002", "launch.vm", kernel=self.write("kernel", b"no kernel " * 1000))
+
+    def test_a_kernel_that_never_answers(self):
+        self.refused("SR-RUN-002", "launch.vm", kernel=os.path.join(GUESTS, "spin.kernel"), bootTimeoutSec=1)
+
+    def test_a_bad_configuration_names_its_field(self):
+        self.configure(kernle="/x")
+        done = self.start(policy("/bin/true"))
+        run = self.finish(done)
+        self.assertEqual(run.status, 125)
+        self.assertIn(b"SR-RUN-001 prepare.config.kernle", run.stderr)
+
+
+class HostileGuests(SafeRunTest):
+    """A guest whose init is not ours."""
+
+    def run_guest(self, behaviour, **config):
+        self.configure(initrd=os.path.join(GUESTS, f"{behaviour}.initrd"), **config)
+        return self.run_policy(policy("/bin/true", timeout=20))
+
+    def failed(self, run, code, path):
+        self.assertEqual(run.status, 125, run.stderr)
+        self.assertIn(f"{code} {path}:".encode(), run.stderr)
+        self.assertEqual((run.failure[0], run.cause), (code, "vmm"))
+
+    def test_one_that_never_says_hello(self):
+        self.failed(self.run_guest("silent", bootTimeoutSec=3 if not SANITIZED else 10), "SR-RUN-002", "launch.vm")
+
+    def test_one_whose_kernel_panics(self):
+        run = self.run_guest("panics")
+        self.failed(run, "SR-RUN-002", "launch.vm")
+        with open(os.path.join(run.dir, "console.log"), encoding="utf-8", errors="replace") as file:
+            self.assertIn("Kernel panic", file.read())
+
+    def test_one_that_dies_in_the_middle_of_its_output(self):
+        run = self.run_guest("dies")
+        self.failed(run, "SR-RUN-001", "run.exitCode")
+        self.assertEqual(run.stdout, b"x" * 1000)
+
+    def test_one_that_floods(self):
+        self.failed(self.run_guest("floods"), "SR-RUN-001", "monitor.channel")
+
+    def test_one_that_babbles(self):
+        self.failed(self.run_guest("babbles"), "SR-RUN-001", "monitor.channel")
+
+    def test_one_of_another_version(self):
+        run = self.run_guest("futuristic")
+        self.failed(run, "SR-RUN-002", "launch.vm")
+        self.assertIn(b"channel version 2", run.stderr)
+
+    def test_one_that_talks_after_its_end(self):
+        self.failed(self.run_guest("lingers"), "SR-RUN-001", "monitor.channel")
+
+    def test_one_that_does_not_power_off_is_ended(self):
+        run = self.run_guest("stays")
+        self.assertEqual((run.status, run.cause), (0, "workload"))
+
+    def test_one_that_writes_to_the_users_terminal(self):
+        run = self.run_guest("draws")
+        self.assertEqual(run.status, 126)
+        self.assertNotIn(b"\033", run.stderr)
+        self.assertNotIn(b"\xff", run.stderr)
+
+    def test_a_root_command_that_resets_the_machine(self):
+        self.configure()
+        run = self.run_policy(shell("echo before; reboot -f; sleep 100", user="0:0"))
+        self.assertEqual(run.stdout, b"before\n")
+        self.failed(run, "SR-RUN-001", "run.exitCode")
+
+
+class Accelerators(SafeRunTest):
+    def test_auto_comes_out_right_and_fast(self):
+        self.configure(accel="auto")
+        self.env["HOME"] = self.dir
+        self.run_policy(policy("/bin/true"))  # may have to find out
+        times = {}
+        for accel in ("auto", "tcg"):
+            started = time.monotonic()
+            run = self.run_policy(policy("/bin/true"), "--accel", accel)
+            times[accel] = time.monotonic() - started
+            self.assertEqual(run.status, 0, run.stderr)
+        self.assertLess(times["auto"], times["tcg"] + 2)
+        self.assertIn(run.report["assurance"]["accel"], ("kvm", "tcg"))
+
+    def test_a_vmm_that_fails_under_kvm_gets_a_second_chance_under_tcg(self):
+        if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+            self.skipTest("/dev/kvm cannot be opened")
+        # A wrapper that injects the failure: QEMU really starts, with KVM it is told to use no device there is.
+        wrapper = self.write("qemu", "#!/bin/sh\ncase \"$*\" in *'-accel kvm'*) exit 1;; esac\n"
+                             "exec /usr/bin/qemu-system-x86_64 \"$@\"\n")
+        os.chmod(wrapper, 0o755)
+        self.configure(accel="auto", qemu=wrapper)
+        run = self.run_policy(policy("/bin/true"))
+        self.assertEqual(run.status, 0, run.stderr)
+        chosen = run.events("vm.accel.selected")
+        self.assertEqual([event["accel"] for event in chosen], ["kvm", "tcg"])
+        self.assertIn("no guest under KVM", chosen[1]["reason"])
+        again = self.run_policy(policy("/bin/true"))  # and now it is known
+        self.assertEqual([event["accel"] for event in again.events("vm.accel.selected")], ["tcg"])
+
+    def test_a_guest_that_hangs_under_kvm_costs_less_than_two_seconds(self):
+        if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+            self.skipTest("/dev/kvm cannot be opened")
+        wrapper = self.write("qemu", "#!/bin/sh\ncase \"$*\" in *'-accel kvm'*) exec sleep 100;; esac\n"
+                             "exec /usr/bin/qemu-system-x86_64 \"$@\"\n")
+        os.chmod(wrapper, 0o755)
+        self.configure(accel="auto", qemu=wrapper)
+        started = time.monotonic()
+        tcg = self.run_policy(policy("/bin/true"), "--accel", "tcg")
+        middle = time.monotonic()
+        auto = self.run_policy(policy("/bin/true"))
+        self.assertEqual((tcg.status, auto.status), (0, 0), auto.stderr)
+        self.assertLess(time.monotonic() - middle, middle - started + 2)
+
+    def test_a_policy_that_requires_kvm_is_not_run_under_tcg(self):
+        self.configure()
+        run = self.run_policy(policy("/bin/true", require={"accel": "kvm"}), "--accel", "tcg")
+        self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-002"))
+        self.assertIn(b"require.accel", run.stderr)
+
+
+class RunDirectory(SafeRunTest):
+    """The run directory cannot be made or written."""
+
+    def test_a_base_that_cannot_be_created(self):
+        run = self.run_policy(policy("/bin/true"), "--workdir-base", "/proc/no/such")
+        self.assertEqual(run.status, 125)
+        self.assertIn(b"SR-RUN-001 prepare.workdir", run.stderr)
+
+    def mounted(self, options):
+        """Runs safe-run in a mount namespace of its own, with a tmpfs as its base; the report's text."""
+        os.mkdir(self.base)
+        script = (f'mount -t tmpfs -o {options[0]} none "$BASE" && {{ {options[1]}; }} && '
+                  f'"$SAFE_RUN" run --policy "$POLICY"; echo "status $?"; cat "$BASE"/sr-*/run_report.json')
+        self.env.update(BASE=self.base, SAFE_RUN=SAFE_RUN, POLICY=self.write_policy(
+            shell("dd if=/dev/zero bs=64k count=48")))
+        return subprocess.run(["unshare", "--map-root-user", "--mount", "sh", "-c", script], env=self.env,
+                              capture_output=True, timeout=60, check=False)
+
+    def test_a_read_only_base(self):
+        done = self.mounted(("mode=700", 'mount -o remount,ro "$BASE"'))
+        self.assertIn(b"status 125", done.stdout)
+        self.assertIn(b"SR-RUN-001 prepare.workdir", done.stderr)
+
+    def test_a_disk_that_is_full_from_the_start(self):
+        done = self.mounted(("size=8k", 'head -c 8k /dev/zero > "$BASE"/fill; true'))
+        self.assertIn(b"status 125", done.stdout)
+        self.assertRegex(done.stderr, b"SR-(RUN|EVD)-001 ")
+
+    def test_a_disk_that_fills_up_while_the_command_runs(self):
+        done = self.mounted(("size=1m", "true"))
+        self.assertIn(b"status 125", done.stdout)
+        self.assertIn(b"SR-RUN-001 monitor.stdout: the run directory's copy cannot be written: No space left", done.stderr)
+
+
+class KilledVmm(SafeRunTest):
+    def test_a_vmm_killed_from_outside(self):
+        process = self.start(shell("echo up; sleep 100"))
+        self.wait_for_output(process, b"up\n")
+        os.kill(self.vmm_pids()[0], signal.SIGKILL)
+        run = self.finish(process)
+        self.assertEqual((run.status, run.cause, run.failure[0]), (125, "vmm", "SR-RUN-001"))
+        self.assertIn(b"SR-RUN-001 monitor.vm: the VMM was killed by signal 9", run.stderr)
+
+    def test_a_vmm_killed_while_it_boots(self):
+        process = self.start(policy("/bin/true"))
+        self.wait_for(lambda: os.path.isdir(self.base) and self.vmm_pids())
+        os.kill(self.vmm_pids()[0], signal.SIGKILL)
+        run = self.finish(process)
+        self.assertEqual((run.status, run.cause), (125, "vmm"))
+
+    def test_a_stopped_vmm_ends_by_the_timeout(self):
+        process = self.start(shell("echo up; sleep 100", timeout=3))
+        self.wait_for_output(process, b"up\n")
+        os.kill(self.vmm_pids()[0], signal.SIGSTOP)
+        run = self.finish(process)
+        self.assertEqual((run.status, run.cause), (124, "timeout"))
+
+
+class AnotherUser(SafeRunTest):
+    """Everything works without privileges."""
+
+    @unittest.skipUnless(os.geteuid() == 0, "already another user than root")
+    def test_an_ordinary_user_runs_the_same_policy(self):
+        os.chmod(self.dir, 0o755)
+        home = self.path("home")
+        os.mkdir(home)
+        os.chown(home, 12345, 12345)
+        self.env.update(HOME=home, SAFE_RUN_WORKDIR_BASE="")
+        done = subprocess.run(["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", SAFE_RUN, "run", "--policy",
+                               self.write_policy(shell("id -u"))],
+                              env=self.env, capture_output=True, timeout=60, check=False)
+        self.assertEqual((done.stdout, done.stderr, done.returncode), (b"1000\n", b"", 0))
+        runs = os.path.join(home, ".local/state/safe-run/runs")
+        report = os.path.join(runs, os.listdir(runs)[0], "run_report.json")
+        self.assertEqual(self.call("report", "verify", report).returncode, 0)

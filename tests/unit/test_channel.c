@@ -1,0 +1,311 @@
+#include "channel.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static int open_channel(void **state)
+{
+    struct sr_channel *channel = malloc(sizeof *channel);
+    if (channel == NULL)
+        return -1;
+    sr_channel_init(channel);
+    *state = channel;
+    return 0;
+}
+
+static int close_channel(void **state)
+{
+    sr_channel_free(*state);
+    free(*state);
+    return 0;
+}
+
+static void receive(struct sr_channel *channel, const void *data, size_t len)
+{
+    size_t room;
+    uint8_t *space = sr_channel_space(channel, &room);
+    assert_true(len <= room);
+    memcpy(space, data, len);
+    sr_channel_received(channel, len);
+}
+
+static void receive_frame(struct sr_channel *channel, uint8_t type, const void *payload,
+                          uint32_t len)
+{
+    const struct sr_frame_header header = {.length = len, .type = type};
+    receive(channel, &header, sizeof header);
+    receive(channel, payload, len);
+}
+
+static void expect_event(struct sr_channel *channel, enum sr_channel_event_type type)
+{
+    struct sr_channel_event event;
+    struct sr_error err = {0};
+    assert_int_equal(sr_channel_next(channel, &event, &err), 1);
+    assert_int_equal(event.type, type);
+}
+
+static void expect_violation(struct sr_channel *channel)
+{
+    struct sr_channel_event event;
+    struct sr_error err = {0};
+    assert_int_equal(sr_channel_next(channel, &event, &err), -1);
+    assert_int_equal(err.code, SR_RUN_001);
+    assert_string_equal(err.path, "monitor.channel");
+    assert_int_equal(channel->state, SR_CHANNEL_BROKEN);
+    assert_int_equal(sr_channel_next(channel, &event, &err), -1); /* and stays so */
+}
+
+static const struct sr_frame_hello good_hello = {SR_CHANNEL_MAGIC, SR_CHANNEL_VERSION};
+
+/* Brings the channel to the state in which the command runs. */
+static void start(struct sr_channel *channel)
+{
+    receive_frame(channel, SR_FRAME_HELLO, &good_hello, sizeof good_hello);
+    expect_event(channel, SR_CHANNEL_HELLO);
+    sr_channel_send_start(channel, "", 0);
+    receive_frame(channel, SR_FRAME_STARTED, "", 0);
+    expect_event(channel, SR_CHANNEL_STARTED);
+}
+
+static void a_run_goes_through_its_states(void **state)
+{
+    struct sr_channel *channel = *state;
+    start(channel);
+    receive_frame(channel, SR_FRAME_STDOUT, "hello", 5);
+    struct sr_channel_event event;
+    struct sr_error err;
+    assert_int_equal(sr_channel_next(channel, &event, &err), 1);
+    assert_int_equal(event.stream, SR_STREAM_STDOUT);
+    assert_memory_equal(event.data, "hello", 5);
+    const struct sr_frame_exit status = {.exit_code = 42, .max_rss_kib = 7};
+    receive_frame(channel, SR_FRAME_EXIT, &status, sizeof status);
+    assert_int_equal(sr_channel_next(channel, &event, &err), 1);
+    assert_int_equal(event.type, SR_CHANNEL_EXIT);
+    assert_int_equal(event.exit.exit_code, 42);
+    assert_int_equal(channel->state, SR_CHANNEL_ENDED);
+    assert_int_equal(sr_channel_next(channel, &event, &err), 0);
+}
+
+static void a_frame_may_come_byte_by_byte(void **state)
+{
+    struct sr_channel *channel = *state;
+    uint8_t bytes[sizeof(struct sr_frame_header) + sizeof good_hello];
+    const struct sr_frame_header header = {.length = sizeof good_hello, .type = SR_FRAME_HELLO};
+    memcpy(bytes, &header, sizeof header);
+    memcpy(bytes + sizeof header, &good_hello, sizeof good_hello);
+    struct sr_channel_event event;
+    struct sr_error err;
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        assert_int_equal(sr_channel_next(channel, &event, &err), 0);
+        receive(channel, &bytes[i], 1);
+    }
+    expect_event(channel, SR_CHANNEL_HELLO);
+}
+
+static void an_init_of_another_version_is_named(void **state)
+{
+    struct sr_channel *channel = *state;
+    const struct sr_frame_hello hello = {SR_CHANNEL_MAGIC, SR_CHANNEL_VERSION + 1};
+    receive_frame(channel, SR_FRAME_HELLO, &hello, sizeof hello);
+    struct sr_channel_event event;
+    struct sr_error err;
+    assert_int_equal(sr_channel_next(channel, &event, &err), -1);
+    assert_int_equal(err.code, SR_RUN_002);
+    assert_string_equal(err.path, "launch.vm");
+}
+
+static void hello_without_magic_is_refused(void **state)
+{
+    const struct sr_frame_hello hello = {0, SR_CHANNEL_VERSION};
+    receive_frame(*state, SR_FRAME_HELLO, &hello, sizeof hello);
+    expect_violation(*state);
+}
+
+static void output_before_the_command_runs_is_refused(void **state)
+{
+    receive_frame(*state, SR_FRAME_STDOUT, "x", 1);
+    expect_violation(*state);
+}
+
+static void a_second_hello_is_refused(void **state)
+{
+    start(*state);
+    receive_frame(*state, SR_FRAME_HELLO, &good_hello, sizeof good_hello);
+    expect_violation(*state);
+}
+
+static void anything_after_exit_is_refused(void **state)
+{
+    start(*state);
+    const struct sr_frame_exit status = {0};
+    receive_frame(*state, SR_FRAME_EXIT, &status, sizeof status);
+    expect_event(*state, SR_CHANNEL_EXIT);
+    receive_frame(*state, SR_FRAME_STDOUT, "x", 1);
+    expect_violation(*state);
+}
+
+static void an_unknown_frame_is_refused(void **state)
+{
+    receive_frame(*state, 99, "", 0);
+    expect_violation(*state);
+}
+
+static void a_frame_beyond_the_limit_is_refused_by_its_header(void **state)
+{
+    start(*state);
+    const struct sr_frame_header header = {.length = SR_FRAME_MAX_PAYLOAD + 1,
+                                           .type = SR_FRAME_STDOUT};
+    receive(*state, &header, sizeof header);
+    expect_violation(*state);
+}
+
+static void reserved_header_bytes_must_be_zero(void **state)
+{
+    const struct sr_frame_header header = {.type = SR_FRAME_STDOUT, .zero = {0, 0, 1}};
+    receive(*state, &header, sizeof header);
+    expect_violation(*state);
+}
+
+static void impossible_exit_statuses_are_refused(void **state)
+{
+    start(*state);
+    const struct sr_frame_exit status = {.exit_code = 256};
+    receive_frame(*state, SR_FRAME_EXIT, &status, sizeof status);
+    expect_violation(*state);
+}
+
+static void usage_that_json_cannot_hold_is_refused(void **state)
+{
+    start(*state);
+    const struct sr_frame_exit status = {.oom_kills = UINT64_MAX};
+    receive_frame(*state, SR_FRAME_EXIT, &status, sizeof status);
+    expect_violation(*state);
+}
+
+static void output_beyond_its_credit_is_refused(void **state)
+{
+    static const uint8_t piece[SR_FRAME_MAX_PAYLOAD];
+    start(*state);
+    for (unsigned sent = 0; sent < SR_CHANNEL_WINDOW; sent += sizeof piece) {
+        receive_frame(*state, SR_FRAME_STDOUT, piece, sizeof piece);
+        expect_event(*state, SR_CHANNEL_OUTPUT);
+    }
+    receive_frame(*state, SR_FRAME_STDERR, "other streams have their own", 28);
+    expect_event(*state, SR_CHANNEL_OUTPUT);
+    receive_frame(*state, SR_FRAME_STDOUT, "x", 1);
+    expect_violation(*state);
+}
+
+static void credit_lets_output_go_on(void **state)
+{
+    static const uint8_t piece[SR_FRAME_MAX_PAYLOAD];
+    struct sr_channel *channel = *state;
+    start(channel);
+    sr_channel_sent(channel, channel->out.len);
+    for (unsigned sent = 0; sent < 16 * SR_CHANNEL_WINDOW; sent += sizeof piece) {
+        receive_frame(channel, SR_FRAME_STDOUT, piece, sizeof piece);
+        expect_event(channel, SR_CHANNEL_OUTPUT);
+        sr_channel_credit(channel, SR_STREAM_STDOUT, sizeof piece);
+        sr_channel_sent(channel, channel->out.len);
+    }
+}
+
+static void what_a_deaf_guest_is_sent_is_bounded(void **state)
+{
+    static const uint8_t piece[SR_FRAME_MAX_PAYLOAD];
+    struct sr_channel *channel = *state;
+    start(channel);
+    for (unsigned i = 0; i < 100000; i++)
+        sr_channel_send_signal(channel, 2);
+    assert_true(channel->out.len <= 3 * SR_CHANNEL_WINDOW);
+    /* Credit is owed, not queued, and so output stops at the window. */
+    for (unsigned sent = 0; sent < SR_CHANNEL_WINDOW; sent += sizeof piece) {
+        receive_frame(channel, SR_FRAME_STDOUT, piece, sizeof piece);
+        expect_event(channel, SR_CHANNEL_OUTPUT);
+        sr_channel_credit(channel, SR_STREAM_STDOUT, sizeof piece);
+    }
+    receive_frame(channel, SR_FRAME_STDOUT, "x", 1);
+    expect_violation(channel);
+}
+
+static void stdin_stops_at_its_window(void **state)
+{
+    static const uint8_t piece[SR_FRAME_MAX_PAYLOAD];
+    struct sr_channel *channel = *state;
+    assert_int_equal(sr_channel_stdin_room(channel), 0);
+    start(channel);
+    size_t sent = 0, room;
+    while ((room = sr_channel_stdin_room(channel)) > 0) {
+        sr_channel_send_stdin(channel, piece, room);
+        sent += room;
+    }
+    assert_int_equal(sent, SR_CHANNEL_WINDOW);
+    const struct sr_frame_credit credit = {SR_STREAM_STDIN, 10};
+    receive_frame(channel, SR_FRAME_CREDIT, &credit, sizeof credit);
+    expect_event(channel, SR_CHANNEL_STDIN_CREDIT);
+    assert_int_equal(sr_channel_stdin_room(channel), 10);
+}
+
+static void credit_for_more_than_was_sent_is_refused(void **state)
+{
+    start(*state);
+    const struct sr_frame_credit credit = {SR_STREAM_STDIN, 1};
+    receive_frame(*state, SR_FRAME_CREDIT, &credit, sizeof credit);
+    expect_violation(*state);
+}
+
+static void a_long_specification_goes_in_pieces(void **state)
+{
+    struct sr_channel *channel = *state;
+    receive_frame(channel, SR_FRAME_HELLO, &good_hello, sizeof good_hello);
+    expect_event(channel, SR_CHANNEL_HELLO);
+    char *spec = calloc(1, SR_FRAME_MAX_PAYLOAD + 1);
+    assert_non_null(spec);
+    sr_channel_send_start(channel, spec, SR_FRAME_MAX_PAYLOAD + 1);
+    free(spec);
+    struct sr_frame_header header;
+    const char *at = channel->out.data;
+    static const struct sr_frame_header expected[] = {{SR_FRAME_MAX_PAYLOAD, SR_FRAME_SPEC, {0}},
+                                                      {1, SR_FRAME_SPEC, {0}},
+                                                      {0, SR_FRAME_START, {0}}};
+    for (int i = 0; i < 3; i++) {
+        memcpy(&header, at, sizeof header);
+        assert_memory_equal(&header, &expected[i], sizeof header);
+        at += sizeof header + header.length;
+    }
+    assert_ptr_equal(at, channel->out.data + channel->out.len);
+}
+
+#define channel_test(name) cmocka_unit_test_setup_teardown(name, open_channel, close_channel)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        channel_test(a_run_goes_through_its_states),
+        channel_test(a_frame_may_come_byte_by_byte),
+        channel_test(an_init_of_another_version_is_named),
+        channel_test(hello_without_magic_is_refused),
+        channel_test(output_before_the_command_runs_is_refused),
+        channel_test(a_second_hello_is_refused),
+        channel_test(anything_after_exit_is_refused),
+        channel_test(an_unknown_frame_is_refused),
+        channel_test(a_frame_beyond_the_limit_is_refused_by_its_header),
+        channel_test(reserved_header_bytes_must_be_zero),
+        channel_test(impossible_exit_statuses_are_refused),
+        channel_test(usage_that_json_cannot_hold_is_refused),
+        channel_test(output_beyond_its_credit_is_refused),
+        channel_test(credit_lets_output_go_on),
+        channel_test(what_a_deaf_guest_is_sent_is_bounded),
+        channel_test(stdin_stops_at_its_window),
+        channel_test(credit_for_more_than_was_sent_is_refused),
+        channel_test(a_long_specification_goes_in_pieces),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,120 @@
+#include "vmm.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char golden_tcg[] =
+    "/usr/bin/qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none "
+    "-M microvm,acpi=off,rtc=on,isa-serial=off -accel tcg -cpu max,erms=off,fsrm=off -smp 1 -m 256M "
+    "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny "
+    "-kernel /proc/self/fd/6 -initrd /proc/self/fd/7 "
+    "-append console=hvc0 reboot=t panic=-1 quiet no_timer_check random.trust_cpu=on "
+    "ipv6.disable=1 "
+    "rcupdate.rcu_expedited=1 "
+    "nolapic_timer tsc=reliable tsc_early_khz=2596100 "
+    "-add-fd fd=8,set=1 -blockdev "
+    "driver=file,node-name=rootfs,filename=/dev/fdset/"
+    "1,read-only=on,auto-read-only=off,locking=off "
+    "-device virtio-blk-device,drive=rootfs -device virtio-serial-device,max_ports=2 "
+    "-chardev socket,id=console,fd=5 -device virtconsole,chardev=console,nr=0 "
+    "-chardev socket,id=channel,fd=4 "
+    "-device virtserialport,chardev=channel,nr=1,name=safe-run.channel "
+    "-chardev socket,id=qmp,fd=3 -mon chardev=qmp,mode=control";
+
+static void join(const struct sr_qemu_args *args, char *text, size_t size)
+{
+    size_t len = 0;
+    for (int i = 0; args->argv[i] != NULL; i++)
+        len += (size_t)snprintf(text + len, size - len, "%s%s", i > 0 ? " " : "", args->argv[i]);
+    assert_true(len < size);
+}
+
+static void qemu_is_started_with_these_arguments(void **state)
+{
+    (void)state;
+    const struct sr_vmm_spec spec = {.program = "/usr/bin/qemu-system-x86_64",
+                                     .accel = SR_ACCEL_TCG,
+                                     .vcpu_count = 1,
+                                     .mem_size_mib = 256,
+                                     .tsc_khz = 2596100};
+    struct sr_qemu_args args;
+    char text[4096];
+    sr_qemu_arguments(&spec, &args);
+    join(&args, text, sizeof text);
+    assert_string_equal(text, golden_tcg);
+}
+
+static void kvm_guests_calibrate_by_their_own_clock(void **state)
+{
+    (void)state;
+    const struct sr_vmm_spec spec = {.program = "qemu",
+                                     .accel = SR_ACCEL_KVM,
+                                     .vcpu_count = 4,
+                                     .mem_size_mib = 512,
+                                     .tsc_khz = 1};
+    struct sr_qemu_args args;
+    char text[4096];
+    sr_qemu_arguments(&spec, &args);
+    join(&args, text, sizeof text);
+    assert_non_null(strstr(text, "-accel kvm"));
+    assert_non_null(strstr(text, "-smp 4 -m 512M"));
+    assert_non_null(strstr(text, "noreplace-smp"));
+    assert_null(strstr(text, "tsc"));
+}
+
+static bool feed(struct sr_qmp *qmp, const char *line)
+{
+    return sr_qmp_line(qmp, line, strlen(line));
+}
+
+static void qmp_tells_version_accelerator_and_end(void **state)
+{
+    (void)state;
+    struct sr_qmp qmp = {.fd = -1, .kvm = -1};
+    assert_true(feed(
+        &qmp, "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "
+              "\"package\": \"Debian\"}, \"capabilities\": [\"oob\"]}}\r"));
+    assert_string_equal(qmp.version, "7.2.22");
+    assert_true(feed(&qmp, "{\"return\": {}}"));
+    assert_int_equal(qmp.kvm, -1);
+    assert_true(
+        feed(&qmp, "{\"return\": {\"enabled\": false, \"present\": true}, \"id\": \"kvm\"}"));
+    assert_int_equal(qmp.kvm, 0);
+    assert_true(feed(
+        &qmp,
+        "{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true, \"reason\": \"guest-reset\"}}"));
+    assert_string_equal(qmp.stopped, "guest-reset");
+}
+
+static void qmp_takes_nonsense_without_harm(void **state)
+{
+    (void)state;
+    struct sr_qmp qmp = {.fd = -1, .kvm = -1};
+    assert_false(feed(&qmp, ""));
+    assert_false(feed(&qmp, "[]"));
+    assert_false(feed(&qmp, "{\"a\":1,\"a\":2}"));
+    assert_true(feed(&qmp, "{\"QMP\": 7}"));
+    assert_true(feed(&qmp, "{\"QMP\": {\"version\": {\"qemu\": \"x\"}}}"));
+    assert_true(feed(&qmp, "{\"event\": \"SHUTDOWN\", \"data\": []}"));
+    assert_true(feed(&qmp, "{\"event\": \"SHUTDOWN\", \"data\": {\"reason\": \"a\\u001b[2Jb\"}}"));
+    assert_string_equal(qmp.stopped, "a?[2Jb");
+    assert_string_equal(qmp.version, "");
+    assert_int_equal(qmp.kvm, -1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(qemu_is_started_with_these_arguments),
+        cmocka_unit_test(kvm_guests_calibrate_by_their_own_clock),
+        cmocka_unit_test(qmp_tells_version_accelerator_and_end),
+        cmocka_unit_test(qmp_takes_nonsense_without_harm),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
