@@ -205,7 +205,7 @@ static void many_events_do_not_pile_up_in_memory(void **state)
     open_log(f, ALL_EVENTS);
     for (int i = 0; i < 2000; i++)
         append_sample(f, i);
-    assert_true(file_size(f) >= SR_EVENT_LOG_HOLD);
+    assert_true((size_t)file_size(f) >= SR_EVENT_LOG_HOLD);
 }
 
 static void one_writer_at_a_time(void **state)

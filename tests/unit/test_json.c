@@ -299,7 +299,7 @@ static void a_value_without_end_is_refused_in_bounded_memory(void **state)
     assert_int_equal(pwrite(fd, "\"", 1, 0), 1);
     char many[4096];
     memset(many, 'x', sizeof many);
-    for (off_t at = 1; at < 8 * SR_JSON_MAX_VALUE; at += (off_t)sizeof many)
+    for (off_t at = 1; at < (off_t)(8 * SR_JSON_MAX_VALUE); at += (off_t)sizeof many)
         assert_int_equal(pwrite(fd, many, sizeof many, at), sizeof many);
     sr_cleanup_json_reader struct sr_json_reader reader;
     struct sr_json_scan out;
