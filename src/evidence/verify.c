@@ -25,12 +25,6 @@ static struct sr_error *add_error(struct verify *v, enum check check, size_t lim
     struct sr_verification *out = v->out;
     v->checks[check].ok = false;
     v->wanted[check] = true;
-    if (out->errors == NULL)
-        out->errors = calloc(SR_REPORT_MAX_ERRORS, sizeof *out->errors);
-    if (out->errors == NULL) {
-        v->no_memory = true;
-        return NULL;
-    }
     if (out->error_count >= limit) {
         out->more_errors++;
         return NULL;
@@ -189,9 +183,12 @@ static void release(struct verify *v)
 static int verify(int fd, const char *unreadable, const struct sr_verify_options *options,
                   struct sr_verification *verification, struct sr_error *err)
 {
+    verification->errors = calloc(SR_REPORT_MAX_ERRORS, sizeof *verification->errors);
     struct verify *v = calloc(1, sizeof *v);
-    if (v == NULL)
+    if (v == NULL || verification->errors == NULL) {
+        free(v);
         return sr_fail(err, SR_EVD_002, "report", "out of memory");
+    }
     begin(v, options, verification);
     v->hasher = sr_hasher_new();
     if (v->hasher == NULL) {
