@@ -43,7 +43,7 @@ struct sr_report_check {
     char note[160]; /* what could not be decided, or empty */
 };
 
-/* Zero-initialise before use. */
+/* Zero-initialise before use; one verification each. */
 struct sr_verification {
     bool valid;
     struct sr_report_check checks[SR_REPORT_MAX_CHECKS];

@@ -259,7 +259,10 @@ static void write_string(struct canoniser *c, const char *body, size_t len)
 
 static void write_number(struct canoniser *c, const char *text, size_t len)
 {
-    if (len <= 15 && *text != '-' && strspn(text, "0123456789") >= len) {
+    size_t digits = 0;
+    while (digits < len && text[digits] >= '0' && text[digits] <= '9')
+        digits++;
+    if (digits == len && len <= 15) {
         sr_buf_append(c->out, text, len);
         return;
     }

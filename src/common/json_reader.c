@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 /* Large enough that reading costs nothing beside scanning, small enough to stay in the cache. */
-enum { FIRST_WINDOW = 128 * 1024 };
+enum { FIRST_WINDOW = 64 * 1024 };
 
 /* An unnamed file on disk, because memory is what is to be saved. */
 static int open_copy(void)

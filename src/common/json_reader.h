@@ -19,7 +19,7 @@
 
 /* One event, or one member of a report other than its events. A bundle of 10,000 rules is 0.9 MB.
  */
-#define SR_JSON_MAX_VALUE (1024 * 1024)
+#define SR_JSON_MAX_VALUE ((size_t)1024 * 1024)
 
 struct sr_json_reader {
     int fd;          /* not owned */

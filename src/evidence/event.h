@@ -30,9 +30,9 @@
 
 #define SR_EVENTS_FILE "events.jsonl"
 /* Lines held in memory before an append becomes a barrier by itself. */
-#define SR_EVENT_LOG_HOLD (256 * 1024)
+#define SR_EVENT_LOG_HOLD ((size_t)256 * 1024)
 /* Lines held at most, when barriers fail: then appends fail too. */
-#define SR_EVENT_LOG_MAX_HELD (4 * 1024 * 1024)
+#define SR_EVENT_LOG_MAX_HELD ((size_t)4 * 1024 * 1024)
 
 struct sr_event_log;
 

@@ -20,7 +20,7 @@
 /* A report has 16 members; the rest is for what may be added. */
 #define SR_REPORT_MAX_MEMBERS 64
 /* Of members other than events, together: a run of 256 mounts needs 0.1 MB. */
-#define SR_REPORT_MAX_REST (2 * 1024 * 1024)
+#define SR_REPORT_MAX_REST ((size_t)2 * 1024 * 1024)
 /* Of a report: 10 million events. */
 #define SR_REPORT_MAX_BYTES (UINT64_C(4) << 30)
 

@@ -19,28 +19,31 @@ static const char *const check_names[CHECK_COUNT] = {
     [CHECK_ARTIFACT_FILES] = "artifact_files",
 };
 
+/* Records an error if there are fewer than limit. */
+static struct sr_error *add_error(struct verify *v, enum check check, size_t limit)
+{
+    struct sr_verification *out = v->out;
+    v->checks[check].ok = false;
+    v->wanted[check] = true;
+    if (out->error_count >= limit) {
+        out->more_errors++;
+        return NULL;
+    }
+    return &out->errors[out->error_count++];
+}
+
 void verify_error(struct verify *v, enum check check, enum sr_code code, const char *path,
                   const char *fmt, ...)
 {
-    v->checks[check].ok = false;
-    v->wanted[check] = true;
-    struct sr_verification *out = v->out;
-    if (out->error_count == SR_REPORT_MAX_ERRORS) {
-        out->more_errors++;
-        return;
-    }
-    if (out->errors == NULL)
-        out->errors = calloc(SR_REPORT_MAX_ERRORS, sizeof *out->errors);
-    if (out->errors == NULL) {
-        v->no_memory = true;
-        return;
-    }
-    char message[sizeof out->errors->message];
+    char message[sizeof v->out->errors->message];
+    /* The last place is for the fault that ends everything. */
+    struct sr_error *error = add_error(v, check, SR_REPORT_MAX_ERRORS - 1);
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(message, sizeof message, fmt, ap);
     va_end(ap);
-    sr_fail(&out->errors[out->error_count++], code, path, "%s", message);
+    if (error != NULL)
+        sr_fail(error, code, path, "%s", message);
 }
 
 void verify_note(struct verify *v, enum check check, const char *fmt, ...)
@@ -95,12 +98,9 @@ static bool is_sealed(const struct verify *v)
 /* The report could not be read to its end: nothing else can be decided. */
 static void give_up(struct verify *v, const struct sr_error *fault)
 {
-    verify_error(v, CHECK_SCHEMA, fault->code, fault->path, "%s", fault->message);
-    if (v->out->error_count > 0) {
-        struct sr_error *last = &v->out->errors[v->out->error_count - 1];
-        last->line = fault->line;
-        last->column = fault->column;
-    }
+    struct sr_error *error = add_error(v, CHECK_SCHEMA, SR_REPORT_MAX_ERRORS);
+    if (error != NULL)
+        *error = *fault;
     for (int i = CHECK_SCHEMA + 1; i < CHECK_COUNT; i++) {
         if (!v->wanted[i])
             continue;
@@ -183,9 +183,12 @@ static void release(struct verify *v)
 static int verify(int fd, const char *unreadable, const struct sr_verify_options *options,
                   struct sr_verification *verification, struct sr_error *err)
 {
+    verification->errors = calloc(SR_REPORT_MAX_ERRORS, sizeof *verification->errors);
     struct verify *v = calloc(1, sizeof *v);
-    if (v == NULL)
+    if (v == NULL || verification->errors == NULL) {
+        free(v);
         return sr_fail(err, SR_EVD_002, "report", "out of memory");
+    }
     begin(v, options, verification);
     v->hasher = sr_hasher_new();
     if (v->hasher == NULL) {
