@@ -31,6 +31,7 @@ test: build
 	@[ -e build-asan/build.ninja ] || meson setup build-asan -Db_sanitize=address,undefined > /dev/null
 	@ninja -C build-asan --quiet
 	@scripts/artifacts build-asan
+	@scripts/fuzz 3
 	@tests/run.py $(BUILD) build-asan
 
 lint: setup $(BUILD)/build.ninja

@@ -71,14 +71,36 @@ static bool make_devices(void)
     return mkdir("/root/dev/pts", 0755) == 0 && mkdir("/root/dev/shm", 01777) == 0;
 }
 
+static bool put(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool ok = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    close(fd);
+    return ok;
+}
+
+/* A guest has no swap: when memory is full, the kernel drops and re-reads the pages of the running
+ * program for minutes before it gives up. With a minimum age for the working set
+ * (multi-generational LRU, Documentation/admin-guide/mm/multigen_lru.rst) it kills instead. A
+ * brought kernel may not have it. */
+static void forbid_thrashing(void)
+{
+    put("/root/sys/kernel/mm/lru_gen/min_ttl_ms", "500");
+}
+
 static bool mount_kernel_views(struct refusal *refusal)
 {
     const unsigned long plain = MS_NOSUID | MS_NODEV | MS_NOEXEC;
     if (mount("proc", "/root/proc", "proc", plain, NULL) < 0 ||
-        mount("sysfs", "/root/sys", "sysfs", plain | MS_RDONLY, NULL) < 0 ||
+        mount("sysfs", "/root/sys", "sysfs", plain, NULL) < 0 ||
         mount("dev", "/root/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "size=16m,mode=0755") < 0)
         return refuse(refusal, 125, "the image has no usable /proc, /sys and /dev: %s",
                       strerror(errno));
+    forbid_thrashing();
+    if (mount(NULL, "/root/sys", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | plain, NULL) < 0)
+        return refuse(refusal, 125, "/sys cannot be made read-only: %s", strerror(errno));
     if (!make_devices() || mount("devpts", "/root/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
                                  "newinstance,ptmxmode=0666,mode=0620,gid=5") < 0)
         return refuse(refusal, 125, "/dev cannot be filled: %s", strerror(errno));
@@ -106,16 +128,6 @@ bool root_enter(const struct spec *spec, struct refusal *refusal)
         chdir("/") < 0)
         return refuse(refusal, 125, "the root cannot be entered: %s", strerror(errno));
     return true;
-}
-
-static bool put(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    bool ok = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-    close(fd);
-    return ok;
 }
 
 bool root_limit_pids(const struct spec *spec, struct refusal *refusal)

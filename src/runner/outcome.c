@@ -7,6 +7,7 @@
 
 #include "report.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -144,13 +145,37 @@ static int write_closing_events(struct run *run, const struct sr_vmm_exit *how,
     return sr_event_log_sync(run->log, err);
 }
 
+/* What the report vouches for beside the events; sorted, as it wants them. */
+static const char *const vouched[] = {"bundle.json", "command.json", "policy.json", "stderr.log",
+                                      "stdout.log"};
+enum { VOUCHED_COUNT = sizeof vouched / sizeof vouched[0] };
+
+/* Hashes what is there of them: a run that failed early has not all. */
+static size_t hash_files(const struct run *run, struct sr_report_file files[VOUCHED_COUNT],
+                         char hashes[VOUCHED_COUNT][SR_SHA256_TEXT])
+{
+    size_t count = 0;
+    for (size_t i = 0; i < VOUCHED_COUNT; i++) {
+        sr_cleanup_fd int fd = openat(run->dirfd, vouched[i], O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0 && sr_sha256_fd(run->hasher, fd, hashes[count]) == 0) {
+            files[count] = (struct sr_report_file){vouched[i], hashes[count]};
+            count++;
+        }
+    }
+    return count;
+}
+
 static int write_report(struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
     const struct sr_run_result *result = run->result;
     char cpu[64];
     snprintf(cpu, sizeof cpu, "vm (%u vCPU; quota not enforced)", run->bundle.vcpu_count);
+    struct sr_report_file files[VOUCHED_COUNT];
+    char hashes[VOUCHED_COUNT][SR_SHA256_TEXT];
     const struct sr_report_facts facts = {
+        .files = files,
+        .file_count = hash_files(run, files, hashes),
         .run_id = result->run_id,
         .exit_code = result->exit_code,
         .kernel_hash = run->kernel.hash,

@@ -1,6 +1,7 @@
 #include "run_state.h"
 
 #include "fs.h"
+#include "jcs.h"
 #include "report.h"
 
 #include <errno.h>
@@ -141,24 +142,33 @@ static int open_sinks(struct run *run, struct sr_error *err)
     return open_log_file(run, "vmm.log", &run->vmm_log.log_fd, err);
 }
 
-static int hash_request(struct run *run, struct sr_error *err)
+/* The command as it is run, with what the caller appended: command.json, and the hash of its bytes.
+ */
+static int record_command(struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
-    size_t more = 0;
-    while (run->options->more_args != NULL && run->options->more_args[more] != NULL)
-        more++;
-    sr_cleanup_free const char **args = calloc(policy->arg_count + more + 1, sizeof *args);
-    if (args == NULL)
-        return sr_fail(err, SR_RUN_001, "prepare", "out of memory");
+    const char *const *more = run->options->more_args;
+    json_t *args = json_array();
+    bool good = true;
     for (size_t i = 0; i < policy->arg_count; i++)
-        args[i] = policy->args[i];
-    for (size_t i = 0; i < more; i++)
-        args[policy->arg_count + i] = run->options->more_args[i];
-    if (sr_command_hash(run->hasher, policy->command, args, policy->arg_count + more,
-                        run->command_hash) < 0)
-        return sr_fail(err, SR_RUN_001, "prepare.runtime", "arguments must be UTF-8");
-    if (sr_policy_hash(run->hasher, policy->json, policy->json_len, run->policy_hash) < 0)
-        return sr_fail(err, SR_RUN_001, "prepare", "the policy cannot be hashed: out of memory");
+        good = json_array_append_new(args, json_string(policy->args[i])) == 0 && good;
+    for (; more != NULL && *more != NULL; more++)
+        good = json_array_append_new(args, json_string(*more)) == 0 && good;
+    json_t *command = json_pack("{s:s,s:o}", "command", policy->command, "args", args);
+    if (!good || command == NULL) {
+        json_decref(command);
+        return sr_fail(err, SR_RUN_001, "prepare.runtime",
+                       "the command and its arguments must be UTF-8");
+    }
+    sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
+    sr_jcs_value(&text, command);
+    json_decref(command);
+    if (!sr_buf_ok(&text) || sr_sha256(run->hasher, text.data, text.len, run->command_hash) < 0)
+        return sr_fail(err, SR_RUN_001, "prepare", "the command cannot be hashed: out of memory");
+    int result = sr_write_new_file(run->dirfd, "command.json", text.data, text.len);
+    if (result < 0)
+        return sr_fail(err, SR_RUN_001, "prepare.workdir",
+                       "the run directory cannot be written: %s", strerror(-result));
     return 0;
 }
 
@@ -215,8 +225,10 @@ int run_prepare(struct run *run, struct sr_error *err)
     if (sr_event_log_create(run->dirfd, run->result->run_id, run->bundle.events, &run->log, err) <
         0)
         return -1;
-    if (write_documents(run, err) < 0 || hash_request(run, err) < 0)
+    if (write_documents(run, err) < 0 || record_command(run, err) < 0)
         return -1;
+    if (sr_policy_hash(run->hasher, policy->json, policy->json_len, run->policy_hash) < 0)
+        return sr_fail(err, SR_RUN_001, "prepare", "the policy cannot be hashed: out of memory");
     if (run_event(run, SR_STAGE_COMPILE, SR_EVENT_COMPILE,
                   json_pack("{s:s,s:s}", "policyHash", run->policy_hash, "commandHash",
                             run->command_hash),

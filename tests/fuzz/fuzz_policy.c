@@ -1,4 +1,5 @@
-/* A policy: document, validation and, when it is valid, the plans; validating its normal form changes nothing. */
+/* A policy: document, validation and, when it is valid, the plans; validating its normal form
+ * changes nothing. */
 #include "saferun/bundle.h"
 
 #include <stdint.h>

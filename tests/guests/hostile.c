@@ -1,6 +1,6 @@
 /*
- * Guests that misbehave, for the integration tests: each is a real init in a real VM. Which one is compiled in by
- * -DBEHAVIOUR=<name>.
+ * Guests that misbehave, for the integration tests: each is a real init in a real VM. Which one is
+ * compiled in by -DBEHAVIOUR=<name>.
  */
 #include "guest.h"
 

@@ -28,7 +28,7 @@ class Hello(SafeRunTest):
         run = self.run_policy(policy("/bin/true"))
         self.assertEqual(os.stat(run.dir).st_mode & 0o777, 0o700)
         self.assertEqual(sorted(os.listdir(run.dir)),
-                         ["bundle.json", "console.log", "events.jsonl", "lock", "policy.json", "run_report.json",
+                         ["bundle.json", "command.json", "console.log", "events.jsonl", "lock", "policy.json", "run_report.json",
                           "stderr.log", "stdout.log", "vmm.log"])
 
     def test_a_changed_byte_in_the_report_is_found(self):
@@ -42,7 +42,8 @@ class Hello(SafeRunTest):
 
     def test_two_runs_agree_in_every_hash_and_differ_in_id(self):
         first, second = (self.run_policy(policy("/bin/echo", "x")) for _ in range(2))
-        self.assertEqual(first.report["artifacts"], second.report["artifacts"])
+        for name in ("kernelHash", "rootfsHash", "policyHash", "commandHash"):
+            self.assertEqual(first.report["artifacts"][name], second.report["artifacts"][name])
         self.assertNotEqual(first.report["runId"], second.report["runId"])
         with open(os.path.join(first.dir, "policy.json"), "rb") as file:
             self.assertEqual(first.report["artifacts"]["policyHash"],
@@ -188,6 +189,19 @@ class Request(SafeRunTest):
         self.assertEqual(run.stdout, b"a b --json\n")
         hashed = hashlib.sha256(b'{"args":["a","b","--json"],"command":"/bin/echo"}').hexdigest()
         self.assertEqual(run.report["artifacts"]["commandHash"], "sha256:" + hashed)
+        with open(os.path.join(run.dir, "command.json"), encoding="utf-8") as file:
+            self.assertEqual(json.load(file), {"command": "/bin/echo", "args": ["a", "b", "--json"]})
+
+    def test_the_report_vouches_for_the_files_of_the_run(self):
+        run = self.run_policy(shell("echo out; echo err >&2"))
+        for name in ("stdout.log", "stderr.log", "policy.json", "bundle.json", "command.json"):
+            with open(os.path.join(run.dir, name), "rb") as file:
+                self.assertEqual(run.report["artifacts"]["files"][name],
+                                 "sha256:" + hashlib.sha256(file.read()).hexdigest())
+        self.assertEqual(self.call("report", "verify", run.report_path, "--artifacts", run.dir).returncode, 0)
+        with open(os.path.join(run.dir, "stdout.log"), "ab") as file:
+            file.write(b"forged")
+        self.assertEqual(self.call("report", "verify", run.report_path, "--artifacts", run.dir).returncode, 2)
 
     def test_a_long_argument_list_arrives_whole(self):
         arguments = [f"{i:0100}" for i in range(5000)]

@@ -17,7 +17,8 @@ struct fixture {
     struct sr_event_log *log;
 };
 
-/* Makes an empty run directory below $TMPDIR, /dev/shm or /tmp. Aborts the test on failure, like the rest. */
+/* Makes an empty run directory below $TMPDIR, /dev/shm or /tmp. Aborts the test on failure, like
+ * the rest. */
 void fixture_open(struct fixture *fixture);
 /* Removes it with everything in it. */
 void fixture_close(struct fixture *fixture);

@@ -1,0 +1,25 @@
+# bash completion for safe-run
+_safe_run() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words=
+    case $prev in
+    --policy | --mount-allowlist | --events) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --workdir-base | --artifacts) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+    --accel) words='auto kvm tcg' ;;
+    --vmm) words=qemu ;;
+    --format) words='text json' ;;
+    *)
+        case ${COMP_WORDS[1]}:$COMP_CWORD in
+        *:1) words='validate compile run report version help' ;;
+        report:2) words='verify --help' ;;
+        validate:*) words='--mount-allowlist --format --help' ;;
+        compile:*) words='--dry-run --policy --mount-allowlist --help' ;;
+        run:*) words='--policy --mount-allowlist --stdin --timeout --json --accel --vmm --workdir-base --rehash
+            --keep --verbose --help' ;;
+        report:*) words='--events --artifacts --format --help' ;;
+        esac
+        ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+    [ ${#COMPREPLY[@]} -gt 0 ] || [ "$COMP_CWORD" -eq 1 ] || mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+}
+complete -F _safe_run safe-run
