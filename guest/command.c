@@ -55,7 +55,7 @@ static int drop_privileges(const struct spec *spec)
 }
 
 /* The child: nothing here may allocate or return. */
-noreturn static void become_command(const struct spec *spec, const int fds[3], int report)
+_Noreturn static void become_command(const struct spec *spec, const int fds[3], int report)
 {
     struct failure failure = {STEP_PRIVILEGES, 0};
     setsid();

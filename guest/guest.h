@@ -15,7 +15,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdnoreturn.h>
 #include <sys/types.h>
 
 /* A frame being built: header and payload in one piece, because each write is one round through the
@@ -86,8 +85,8 @@ struct command {
 bool command_start(const struct spec *spec, struct command *command, struct refusal *refusal);
 
 /* Ends the VM. */
-noreturn void power_off(void);
+_Noreturn void power_off(void);
 /* Says why on the console and ends the VM. */
-noreturn void die(const char *what);
+_Noreturn void die(const char *what);
 
 #endif

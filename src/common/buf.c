@@ -14,7 +14,7 @@ static bool reserve(struct sr_buf *buf, size_t len)
         buf->failed = true;
         return false;
     }
-    if (need <= buf->cap)
+    if (buf->data != NULL && need <= buf->cap)
         return true;
     size_t cap = buf->cap < 256 ? 256 : buf->cap;
     while (cap < need)

@@ -87,7 +87,7 @@ void sr_jcs_double(struct sr_buf *buf, double value)
         if (strtod(text, NULL) == value)
             break;
     }
-    char digits[24];
+    char digits[24] = "";
     int n = 0; /* digits d1..dn, value = 0.d1..dn * 10^point, as in ECMAScript's description */
     const char *at = text;
     if (*at == '-') {
@@ -99,7 +99,7 @@ void sr_jcs_double(struct sr_buf *buf, double value)
             digits[n++] = *at;
     while (n > 1 && digits[n - 1] == '0')
         n--;
-    int point = atoi(at + 1) + 1;
+    int point = (int)strtol(at + 1, NULL, 10) + 1;
     if (n <= point && point <= 21) {
         sr_buf_append(buf, digits, (size_t)n);
         for (int i = n; i < point; i++)

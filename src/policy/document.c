@@ -62,6 +62,22 @@ struct sr_node *sr_node_scalar(struct sr_arena *arena, enum sr_scalar_form form,
     return node;
 }
 
+bool sr_node_push(struct sr_node_stack *stack, struct sr_node *node)
+{
+    if (node == NULL)
+        return false;
+    if (stack->items == NULL || stack->depth == stack->cap) {
+        size_t cap = stack->cap == 0 ? 64 : stack->cap * 2;
+        struct sr_node **grown = realloc(stack->items, cap * sizeof(struct sr_node *));
+        if (grown == NULL)
+            return false;
+        stack->items = grown;
+        stack->cap = cap;
+    }
+    stack->items[stack->depth++] = node;
+    return true;
+}
+
 struct sr_node *sr_node_collection(struct sr_arena *arena, enum sr_node_kind kind,
                                    struct sr_node *const *items, size_t item_count, unsigned line,
                                    unsigned column)

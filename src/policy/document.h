@@ -86,6 +86,15 @@ const struct sr_node *sr_node_get(const struct sr_node *map, const char *key);
  * 0. */
 const struct sr_node *sr_node_repeated_key(const struct sr_node *map, size_t *state);
 
+/* The children of collections that are still being read. Zero-initialise; items is the owner's to
+ * free. */
+struct sr_node_stack {
+    struct sr_node **items;
+    size_t depth, cap;
+};
+/* False when node is NULL or memory is out. */
+bool sr_node_push(struct sr_node_stack *stack, struct sr_node *node);
+
 /* Finishes a list or map: copies what was collected into the arena and counts. NULL when memory is
  * out. */
 struct sr_node *sr_node_collection(struct sr_arena *arena, enum sr_node_kind kind,

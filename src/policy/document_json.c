@@ -11,8 +11,7 @@ struct walk {
     const char *at, *end;
     unsigned line, column;
     struct sr_buf text; /* scratch for decoded strings */
-    struct sr_node **stack;
-    size_t depth, cap; /* of the stack of children not yet in a collection */
+    struct sr_node_stack stack;
 };
 
 static void step(struct walk *walk)
@@ -32,22 +31,6 @@ static void skip_space(struct walk *walk)
         step(walk);
 }
 
-static bool push(struct walk *walk, struct sr_node *node)
-{
-    if (node == NULL)
-        return false;
-    if (walk->depth == walk->cap) {
-        size_t cap = walk->cap == 0 ? 64 : walk->cap * 2;
-        struct sr_node **grown = realloc(walk->stack, cap * sizeof(struct sr_node *));
-        if (grown == NULL)
-            return false;
-        walk->stack = grown;
-        walk->cap = cap;
-    }
-    walk->stack[walk->depth++] = node;
-    return true;
-}
-
 static bool string_node(struct walk *walk)
 {
     const char *start = walk->at;
@@ -63,9 +46,9 @@ static bool string_node(struct walk *walk)
     sr_json_string((struct sr_json_slice){start, (size_t)(walk->at - start)}, &walk->text);
     if (!sr_buf_ok(&walk->text))
         return false;
-    return push(walk, sr_node_scalar(walk->arena, SR_SCALAR_STRING,
-                                     walk->text.data == NULL ? "" : walk->text.data, walk->text.len,
-                                     line, column));
+    return sr_node_push(&walk->stack, sr_node_scalar(walk->arena, SR_SCALAR_STRING,
+                                                     walk->text.data == NULL ? "" : walk->text.data,
+                                                     walk->text.len, line, column));
 }
 
 static bool word_node(struct walk *walk)
@@ -77,8 +60,8 @@ static bool word_node(struct walk *walk)
                                                               : SR_SCALAR_NUMBER;
     while (walk->at < walk->end && strchr(" \t\r\n,]}", *walk->at) == NULL)
         step(walk);
-    return push(walk,
-                sr_node_scalar(walk->arena, form, start, (size_t)(walk->at - start), line, column));
+    return sr_node_push(&walk->stack, sr_node_scalar(walk->arena, form, start,
+                                                     (size_t)(walk->at - start), line, column));
 }
 
 /* Recursion is bounded by the scanner's SR_JSON_MAX_DEPTH. */
@@ -90,7 +73,7 @@ static bool value_node(struct walk *walk) // NOLINT(misc-no-recursion)
         return word_node(walk);
     bool map = *walk->at == '{';
     unsigned line = walk->line, column = walk->column;
-    size_t first = walk->depth;
+    size_t first = walk->stack.depth;
     step(walk);
     for (skip_space(walk); *walk->at != '}' && *walk->at != ']'; skip_space(walk)) {
         if (*walk->at == ',') {
@@ -109,10 +92,10 @@ static bool value_node(struct walk *walk) // NOLINT(misc-no-recursion)
     }
     step(walk);
     struct sr_node *node =
-        sr_node_collection(walk->arena, map ? SR_NODE_MAP : SR_NODE_LIST, walk->stack + first,
-                           walk->depth - first, line, column);
-    walk->depth = first;
-    return push(walk, node);
+        sr_node_collection(walk->arena, map ? SR_NODE_MAP : SR_NODE_LIST, walk->stack.items + first,
+                           walk->stack.depth - first, line, column);
+    walk->stack.depth = first;
+    return sr_node_push(&walk->stack, node);
 }
 
 static void place(const char *text, size_t offset, unsigned *line, unsigned *column)
@@ -142,10 +125,10 @@ int sr_document_parse_json(struct sr_arena *arena, const char *text, size_t len,
                               "its first field");
         return -1;
     }
-    bool ok = value_node(&walk);
+    bool ok = value_node(&walk) && walk.stack.items != NULL;
     if (ok)
-        *root = walk.stack[0];
-    free(walk.stack);
+        *root = walk.stack.items[0];
+    free(walk.stack.items);
     sr_buf_free(&walk.text);
     if (!ok)
         return sr_fail(err, SR_POL_001, "policy", "out of memory");

@@ -24,9 +24,8 @@ struct open_collection {
 struct reader {
     struct sr_arena *arena;
     struct sr_error *err;
-    struct sr_node **stack; /* children of collections still open */
-    size_t depth, cap;
-    struct open_collection open[SR_DOCUMENT_MAX_DEPTH];
+    struct sr_node_stack stack;   /* children of collections still open */
+    struct open_collection *open; /* SR_DOCUMENT_MAX_DEPTH of them */
     size_t open_count;
     struct anchor *anchors;
     unsigned anchor_count;
@@ -47,18 +46,7 @@ static int no_memory(struct reader *reader)
 
 static int push(struct reader *reader, struct sr_node *node)
 {
-    if (node == NULL)
-        return no_memory(reader);
-    if (reader->depth == reader->cap) {
-        size_t cap = reader->cap == 0 ? 64 : reader->cap * 2;
-        struct sr_node **grown = realloc(reader->stack, cap * sizeof(struct sr_node *));
-        if (grown == NULL)
-            return no_memory(reader);
-        reader->stack = grown;
-        reader->cap = cap;
-    }
-    reader->stack[reader->depth++] = node;
-    return 0;
+    return sr_node_push(&reader->stack, node) ? 0 : no_memory(reader);
 }
 
 /* True when the next node is a key of the innermost map. */
@@ -67,7 +55,7 @@ static bool at_key(const struct reader *reader)
     if (reader->open_count == 0)
         return false;
     const struct open_collection *open = &reader->open[reader->open_count - 1];
-    return open->kind == SR_NODE_MAP && (reader->depth - open->first) % 2 == 0;
+    return open->kind == SR_NODE_MAP && (reader->stack.depth - open->first) % 2 == 0;
 }
 
 /* Remembers an anchor (*anchor NULL when there is none); a name may be used again, the latest
@@ -140,7 +128,7 @@ static int open_collection(struct reader *reader, enum sr_node_kind kind, const 
         .kind = kind,
         .line = (unsigned)mark->line + 1,
         .column = (unsigned)mark->column + 1,
-        .first = reader->depth,
+        .first = reader->stack.depth,
     };
     if (new_anchor(reader, mark, anchor, &open->anchor) < 0)
         return -1;
@@ -152,9 +140,9 @@ static int close_collection(struct reader *reader)
 {
     const struct open_collection *open = &reader->open[--reader->open_count];
     struct sr_node *node =
-        sr_node_collection(reader->arena, open->kind, reader->stack + open->first,
-                           reader->depth - open->first, open->line, open->column);
-    reader->depth = open->first;
+        sr_node_collection(reader->arena, open->kind, reader->stack.items + open->first,
+                           reader->stack.depth - open->first, open->line, open->column);
+    reader->stack.depth = open->first;
     if (open->anchor != NULL)
         open->anchor->node = node;
     return push(reader, node);
@@ -220,7 +208,8 @@ static int read_events(struct reader *reader, yaml_parser_t *parser)
 int sr_document_parse_yaml(struct sr_arena *arena, const char *text, size_t len,
                            struct sr_node **root, struct sr_error *err)
 {
-    struct reader reader = {.arena = arena, .err = err};
+    struct open_collection open[SR_DOCUMENT_MAX_DEPTH] = {{0}};
+    struct reader reader = {.arena = arena, .err = err, .open = open};
     yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser))
         return no_memory(&reader);
@@ -228,10 +217,10 @@ int sr_document_parse_yaml(struct sr_arena *arena, const char *text, size_t len,
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
     int result = read_events(&reader, &parser);
     yaml_parser_delete(&parser);
-    if (result == 0 && reader.depth == 0)
+    if (result == 0 && reader.stack.items != NULL && reader.stack.depth > 0)
+        *root = reader.stack.items[0];
+    else if (result == 0)
         result = sr_fail_at(err, SR_POL_001, 1, 1, "policy", "the document is empty");
-    if (result == 0)
-        *root = reader.stack[0];
-    free(reader.stack);
+    free(reader.stack.items);
     return result;
 }

@@ -120,7 +120,7 @@ int sr_policy_check_file(const char *path, const char *allowlist_path, struct sr
                          struct sr_error *err)
 {
     sr_cleanup_free char *text = NULL;
-    size_t len;
+    size_t len = 0;
     struct sr_error unreadable = {0};
     if (sr_policy_read(path, &text, &len, &unreadable) == 0)
         return sr_policy_check(text, len, allowlist_path, check, err);

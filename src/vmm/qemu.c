@@ -85,8 +85,7 @@ void sr_qemu_arguments(const struct sr_vmm_spec *spec, struct sr_qemu_args *args
         "-add-fd",
         "fd=8,set=1",
         "-blockdev",
-        "driver=file,node-name=rootfs,filename=/dev/fdset/"
-        "1,read-only=on,auto-read-only=off,locking=off",
+        "driver=file,node-name=rootfs,filename=/dev/fdset/1,read-only=on,locking=off",
         "-device",
         "virtio-blk-device,drive=rootfs",
         "-device",

@@ -21,7 +21,7 @@ static const char golden_tcg[] =
     "nolapic_timer tsc=reliable tsc_early_khz=2596100 "
     "-add-fd fd=8,set=1 -blockdev "
     "driver=file,node-name=rootfs,filename=/dev/fdset/"
-    "1,read-only=on,auto-read-only=off,locking=off "
+    "1,read-only=on,locking=off "
     "-device virtio-blk-device,drive=rootfs -device virtio-serial-device,max_ports=2 "
     "-chardev socket,id=console,fd=5 -device virtconsole,chardev=console,nr=0 "
     "-chardev socket,id=channel,fd=4 "
