@@ -85,8 +85,8 @@ struct command {
 bool command_start(const struct spec *spec, struct command *command, struct refusal *refusal);
 
 /* Ends the VM. */
-_Noreturn void power_off(void);
+void power_off(void) __attribute__((noreturn));
 /* Says why on the console and ends the VM. */
-_Noreturn void die(const char *what);
+void die(const char *what) __attribute__((noreturn));
 
 #endif

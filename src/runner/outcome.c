@@ -165,6 +165,14 @@ static size_t hash_files(const struct run *run, struct sr_report_file files[VOUC
     return count;
 }
 
+/* What ran the guest: QEMU's own answer where it gave one, else what it was told. */
+static const char *accel_in_fact(const struct run *run)
+{
+    if (run->launched_nsec == 0)
+        return "none";
+    return run->vmm.qmp.kvm < 0 ? sr_accel_name(run->accel) : run->vmm.qmp.kvm > 0 ? "kvm" : "tcg";
+}
+
 static int write_report(struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
@@ -188,9 +196,9 @@ static int write_report(struct run *run, struct sr_error *err)
         .cause = sr_cause_name(result->cause),
         .code = run->has_exit && run->exit.signal == 0 ? (int)run->exit.exit_code : -1,
         .signal = run->has_exit ? (int)run->exit.signal : 0,
-        .vmm = "qemu",
+        .vmm = run->launched_nsec != 0 ? "qemu" : "none",
         .vmm_version = run->vmm_version,
-        .accel = sr_accel_name(run->accel),
+        .accel = accel_in_fact(run),
         .jail = "none",
         .uplink = "none",
         .limit_cpu = cpu,
