@@ -1,7 +1,10 @@
 #include "cli.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct command {
     const char *name;
@@ -43,8 +46,21 @@ static int help(void)
     return SR_EXIT_OK;
 }
 
+/* Descriptors 0 to 2 that the caller has closed become /dev/null, lest a file of ours is taken for
+ * them. */
+static bool fill_standard_descriptors(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    return fd >= 0 && close(fd) == 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (!fill_standard_descriptors())
+        return SR_EXIT_IO;
     /* A closed pipe is an error to report, not a reason to die with evidence unsealed. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* likewise a file that reached its size limit */

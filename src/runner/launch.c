@@ -95,6 +95,7 @@ static int start_vmm(struct run *run, struct sr_qemu_args *args, struct sr_error
         .log_fd = log,
     };
     sr_channel_init(&run->channel);
+    run->console.last[0] = run->vmm_log.last[0] = '\0';
     sr_qemu_arguments(&spec, args);
     return sr_vmm_start(&spec, args, &run->vmm, err);
 }
@@ -104,8 +105,10 @@ static json_t *started_facts(const struct run *run, const struct sr_qemu_args *a
     json_t *argv = json_array();
     for (size_t i = 0; args->argv[i] != NULL; i++)
         json_array_append_new(argv, json_string(args->argv[i]));
-    return json_pack("{s:i,s:s,s:s,s:o}", "pid", (int)run->vmm.pid, "launcher", "qemu", "accel",
-                     sr_accel_name(run->accel), "argv", argv);
+    return json_pack("{s:i,s:s,s:s,s:o,s:s,s:s,s:s}", "pid", (int)run->vmm.pid, "launcher", "qemu",
+                     "accel", sr_accel_name(run->accel), "argv", argv, "kernelHash",
+                     run->kernel.hash, "initrdHash", run->initrd.hash, "rootfsHash",
+                     run->rootfs.hash);
 }
 
 int run_launch(struct run *run, enum sr_accel accel, const char *reason, struct sr_error *err)

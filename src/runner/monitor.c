@@ -26,7 +26,6 @@
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/timerfd.h>
 
 #define NEVER UINT64_MAX
@@ -49,6 +48,8 @@ static void want(struct run *run, enum run_source source, int fd, uint32_t event
     int how = run->armed[source] == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
     if (epoll_ctl(run->epoll_fd, how, fd, &event) == 0)
         run->armed[source] = events;
+    else if (source == SOURCE_STDIN) /* EPERM: /dev/null and other files that never block */
+        run->stdin_always_ready = true;
 }
 
 int run_monitor_open(struct run *run, struct sr_error *err)
@@ -67,10 +68,7 @@ int run_monitor_open(struct run *run, struct sr_error *err)
         watch(run, SOURCE_TIMER, run->timer_fd, EPOLLIN) < 0)
         return sr_fail(err, SR_RUN_001, "prepare.monitor", "the event loop cannot be set up: %s",
                        strerror(errno));
-    struct stat st;
     run->stdin_open = run->options->with_stdin;
-    run->stdin_always_ready =
-        run->stdin_open && fstat(run->options->stdin_fd, &st) == 0 && S_ISREG(st.st_mode);
     return 0;
 }
 
@@ -164,8 +162,13 @@ static int on_deadlines(struct run *run, struct sr_error *err)
         run_progress(run, "time is up: asking the command to end");
         ask_to_end(run, SIGTERM);
     }
-    if (now >= run->kill_deadline)
+    if (now >= run->kill_deadline && run->phase == PHASE_ENDING) {
+        run->kill_deadline =
+            NEVER; /* it has said all it had to say, and its output is still owed */
+        sr_vmm_kill(&run->vmm);
+    } else if (now >= run->kill_deadline) {
         force_end(run);
+    }
     if (now >= run->sample_deadline) {
         run->sample_deadline = now + SAMPLE_NSEC;
         if (sample(run, err) < 0)
@@ -363,6 +366,7 @@ static int dispatch(struct run *run, const struct epoll_event *event, struct sr_
         return on_deadlines(run, err);
     case SOURCE_VMM:
         run->vm_gone = true;
+        run->kill_deadline = NEVER;
         return epoll_ctl(run->epoll_fd, EPOLL_CTL_DEL, run->vmm.pidfd, NULL);
     case SOURCE_QMP:
         sr_qmp_read(&run->vmm.qmp);

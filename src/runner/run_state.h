@@ -81,7 +81,7 @@ struct run {
     uint32_t armed[SOURCE_COUNT]; /* epoll events asked for, of the sources that come and go */
     bool vm_gone;                 /* its process has ended */
     bool forced;                  /* we ended it: nothing more is owed to anybody */
-    bool stdin_always_ready;      /* a regular file */
+    bool stdin_always_ready;      /* a file that epoll does not take: it never blocks */
     uint64_t boot_deadline, timeout_deadline, kill_deadline, sample_deadline;
     unsigned interrupts; /* SIGINTs so far */
     int ended_by_signal; /* the supervisor's own: SIGINT, SIGTERM, SIGHUP */

@@ -75,6 +75,24 @@ class Output(SafeRunTest):
             run = self.run_policy(policy("/bin/md5sum"), "--stdin", stdin=file)
         self.assertEqual(run.stdout.split()[0].decode(), hashlib.md5(b"a\0b\n" * 100000).hexdigest())
 
+    def test_stdin_may_be_dev_null(self):
+        run = self.run_policy(policy("/bin/cat"), "--stdin")
+        self.assertEqual((run.stdout, run.status), (b"", 0))
+
+    def test_closed_standard_descriptors_are_as_good_as_dev_null(self):
+        path = self.write_policy(shell("cat; echo out; echo err >&2; exit 4"))
+        done = subprocess.run(["/bin/sh", "-c", f'"{SAFE_RUN}" run --policy "{path}" --stdin <&- >&- 2>&-'], env=self.env,
+                              timeout=60, check=False)
+        self.assertEqual(done.returncode, 4)
+
+    def test_output_that_is_read_long_after_the_end_is_complete(self):
+        process = self.start(shell("dd if=/dev/zero bs=1k count=200 2>/dev/null"))
+        self.wait_for(lambda: os.path.isdir(self.base) and self.vmm_pids())
+        self.wait_for(lambda: self.state(self.vmm_pids()[0]) == "Z")  # ended, and waited for only at the very end
+        time.sleep(1.5)  # longer than the guest is given to power off
+        run = self.finish(process)
+        self.assertEqual((len(run.stdout), run.status), (200 * 1024, 0))
+
     def test_without_stdin_the_command_reads_nothing(self):
         run = self.run_policy(policy("/bin/cat"), feed=b"not for the guest")
         self.assertEqual((run.stdout, run.status), (b"", 0))
