@@ -71,10 +71,10 @@ struct refusal {
 bool refuse(struct refusal *refusal, uint32_t status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Mounts the root image, its overlay and the kernel's file systems, and makes that the root. */
+/* Makes what every run has: /proc, /sys, /dev and the cgroup whose pids.max bounds the command. */
+bool root_prepare(struct refusal *refusal);
+/* Mounts the root image and its overlay, and makes that the root. */
 bool root_enter(const struct spec *spec, struct refusal *refusal);
-/* Makes the cgroup whose pids.max bounds the command. */
-bool root_limit_pids(const struct spec *spec, struct refusal *refusal);
 
 struct command {
     pid_t pid;

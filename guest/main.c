@@ -311,9 +311,7 @@ static bool prepare(const struct spec *spec, struct refusal *refusal)
         seed_random(spec->entropy, spec->entropy_len);
     if (spec->hostname != NULL)
         sethostname(spec->hostname, strlen(spec->hostname));
-    loopback_up();
-    yield_to_command();
-    return root_enter(spec, refusal) && root_limit_pids(spec, refusal);
+    return root_enter(spec, refusal);
 }
 
 int main(void)
@@ -327,17 +325,19 @@ int main(void)
     int signals = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
 
     mkdir("/dev", 0755);
-    mkdir("/proc", 0755);
     if (mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID | MS_NOEXEC, NULL) < 0)
         die("/dev");
+    yield_to_command();
+    loopback_up();
+    struct refusal refusal;
+    bool prepared = root_prepare(&refusal);
     channel_open(&run.channel);
     say_hello();
 
     struct spec spec = {0};
-    struct refusal refusal;
     spec_receive(&run.channel, &spec);
     run.credit[SR_STREAM_STDOUT] = run.credit[SR_STREAM_STDERR] = SR_CHANNEL_WINDOW;
-    if (prepare(&spec, &refusal) && command_start(&spec, &run.command, &refusal)) {
+    if (prepared && prepare(&spec, &refusal) && command_start(&spec, &run.command, &refusal)) {
         channel_send(&run.channel, SR_FRAME_STARTED, 0);
         run_to_end(signals);
         /* Formatting /proc/vmstat takes milliseconds under emulation; a command that succeeded

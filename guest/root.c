@@ -1,12 +1,17 @@
 /*
  * Theory of operation
  *
- * Init starts in the initramfs, which holds nothing but itself. The root image (/dev/vda) is
- * mounted read-only; when the policy grants scratch space, an overlay on a tmpfs of exactly that
- * size goes on top, so every byte the command writes anywhere counts against disk.max. The kernel's
- * own file systems come in restricted form: /sys and the cgroup tree read-only, /dev a small tmpfs
- * with the usual character devices and neither disks nor the channel. Then that tree becomes the
- * root, and nothing of the initramfs stays reachable.
+ * Init starts in the initramfs, which holds nothing but itself.
+ *
+ *   1. root_prepare(), before anything of the run is known and while the channel's driver is still
+ * busy: the kernel's own file systems in restricted form, below /view. /sys is read-only, /dev a
+ * small tmpfs with the usual character devices and neither disks nor the channel, the cgroup tree
+ * is root's.
+ *   2. root_enter(): the root image (/dev/vda) is mounted read-only; when the policy grants scratch
+ * space, an overlay on a tmpfs of exactly that size goes on top, so that every byte the command
+ * writes to a file system counts against disk.max (/dev/shm is memory, 16 MiB with the rest of
+ * /dev). The views are moved in. Then that tree becomes the root, and nothing of the initramfs
+ * stays reachable.
  */
 #include "guest.h"
 
@@ -50,14 +55,14 @@ struct device {
 };
 
 static const struct device devices[] = {
-    {"/root/dev/null", 1, 3},   {"/root/dev/zero", 1, 5},    {"/root/dev/full", 1, 7},
-    {"/root/dev/random", 1, 8}, {"/root/dev/urandom", 1, 9}, {"/root/dev/tty", 5, 0},
+    {"/view/dev/null", 1, 3},   {"/view/dev/zero", 1, 5},    {"/view/dev/full", 1, 7},
+    {"/view/dev/random", 1, 8}, {"/view/dev/urandom", 1, 9}, {"/view/dev/tty", 5, 0},
 };
 
 static const char *const links[][2] = {
-    {"/proc/self/fd", "/root/dev/fd"},       {"/proc/self/fd/0", "/root/dev/stdin"},
-    {"/proc/self/fd/1", "/root/dev/stdout"}, {"/proc/self/fd/2", "/root/dev/stderr"},
-    {"pts/ptmx", "/root/dev/ptmx"},
+    {"/proc/self/fd", "/view/dev/fd"},       {"/proc/self/fd/0", "/view/dev/stdin"},
+    {"/proc/self/fd/1", "/view/dev/stdout"}, {"/proc/self/fd/2", "/view/dev/stderr"},
+    {"pts/ptmx", "/view/dev/ptmx"},
 };
 
 static bool make_devices(void)
@@ -68,7 +73,7 @@ static bool make_devices(void)
     for (size_t i = 0; i < sizeof links / sizeof links[0]; i++)
         if (symlink(links[i][0], links[i][1]) < 0)
             return false;
-    return mkdir("/root/dev/pts", 0755) == 0 && mkdir("/root/dev/shm", 01777) == 0;
+    return mkdir("/view/dev/pts", 0755) == 0 && mkdir("/view/dev/shm", 01777) == 0;
 }
 
 static bool put(const char *path, const char *text)
@@ -81,37 +86,47 @@ static bool put(const char *path, const char *text)
     return ok;
 }
 
-/* A guest has no swap: when memory is full, the kernel drops and re-reads the pages of the running
- * program for minutes before it gives up. With a minimum age for the working set
- * (multi-generational LRU, Documentation/admin-guide/mm/multigen_lru.rst) it kills instead. A
- * brought kernel may not have it. */
-static void forbid_thrashing(void)
-{
-    put("/root/sys/kernel/mm/lru_gen/min_ttl_ms", "500");
-}
-
-static bool mount_kernel_views(struct refusal *refusal)
+bool root_prepare(struct refusal *refusal)
 {
     const unsigned long plain = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-    if (mount("proc", "/root/proc", "proc", plain, NULL) < 0 ||
-        mount("sysfs", "/root/sys", "sysfs", plain, NULL) < 0 ||
-        mount("dev", "/root/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "size=16m,mode=0755") < 0)
-        return refuse(refusal, 125, "the image has no usable /proc, /sys and /dev: %s",
-                      strerror(errno));
-    forbid_thrashing();
-    if (mount(NULL, "/root/sys", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | plain, NULL) < 0)
+    static const char *const places[] = {"/image",     "/scratch",  "/root",    "/view",
+                                         "/view/proc", "/view/sys", "/view/dev"};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
+        mkdir(places[i], 0755);
+    if (mount("proc", "/view/proc", "proc", plain, NULL) < 0 ||
+        mount("sysfs", "/view/sys", "sysfs", plain, NULL) < 0 ||
+        mount("cgroup", "/view/sys/fs/cgroup", "cgroup2", plain, NULL) < 0 ||
+        mount("dev", "/view/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "size=16m,mode=0755") < 0 ||
+        !make_devices() ||
+        mount("devpts", "/view/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
+              "newinstance,ptmxmode=0666,mode=0620,gid=5") < 0)
+        return refuse(refusal, 125, "/proc, /sys and /dev cannot be made: %s", strerror(errno));
+    if (!put("/view/sys/fs/cgroup/cgroup.subtree_control", "+pids") ||
+        mkdir("/view/sys/fs/cgroup/run", 0755) < 0)
+        return refuse(refusal, 125, "the command's cgroup cannot be made: %s", strerror(errno));
+    /* A guest has no swap: when memory is full, the kernel drops and re-reads the pages of the
+     * running program for minutes before it gives up. With a minimum age for the working set
+     * (multi-generational LRU, Documentation/admin-guide/mm/multigen_lru.rst) it kills instead. A
+     * brought kernel may not have it. */
+    put("/view/sys/kernel/mm/lru_gen/min_ttl_ms", "500");
+    if (mount(NULL, "/view/sys", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | plain, NULL) < 0)
         return refuse(refusal, 125, "/sys cannot be made read-only: %s", strerror(errno));
-    if (!make_devices() || mount("devpts", "/root/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
-                                 "newinstance,ptmxmode=0666,mode=0620,gid=5") < 0)
-        return refuse(refusal, 125, "/dev cannot be filled: %s", strerror(errno));
+    return true;
+}
+
+static bool limit_pids(const struct spec *spec, struct refusal *refusal)
+{
+    char max[16];
+    snprintf(max, sizeof max, "%u", spec->pids_max);
+    if (!put("/view/sys/fs/cgroup/run/pids.max", max))
+        return refuse(refusal, 125, "pids.max cannot be set in the guest: %s", strerror(errno));
     return true;
 }
 
 bool root_enter(const struct spec *spec, struct refusal *refusal)
 {
-    mkdir("/image", 0755);
-    mkdir("/scratch", 0755);
-    mkdir("/root", 0755);
+    if (!limit_pids(spec, refusal))
+        return false;
     if (spec->disk_bytes > 0) {
         if (!mount_image(refusal, "/image") || !mount_overlay(spec, refusal))
             return false;
@@ -121,22 +136,14 @@ bool root_enter(const struct spec *spec, struct refusal *refusal)
     } else if (!mount_image(refusal, "/root")) {
         return false;
     }
-    if (!mount_kernel_views(refusal))
-        return false;
+    if (mount("/view/proc", "/root/proc", NULL, MS_MOVE, NULL) < 0 ||
+        mount("/view/sys", "/root/sys", NULL, MS_MOVE, NULL) < 0 ||
+        mount("/view/dev", "/root/dev", NULL, MS_MOVE, NULL) < 0)
+        return refuse(refusal, 125, "the image has no directories /proc, /sys and /dev: %s",
+                      strerror(errno));
     umount2("/dev", MNT_DETACH);
     if (chdir("/root") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
         chdir("/") < 0)
         return refuse(refusal, 125, "the root cannot be entered: %s", strerror(errno));
-    return true;
-}
-
-bool root_limit_pids(const struct spec *spec, struct refusal *refusal)
-{
-    char max[16];
-    snprintf(max, sizeof max, "%u", spec->pids_max);
-    if (mount("cgroup", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 ||
-        !put("/sys/fs/cgroup/cgroup.subtree_control", "+pids") ||
-        mkdir("/sys/fs/cgroup/run", 0755) < 0 || !put("/sys/fs/cgroup/run/pids.max", max))
-        return refuse(refusal, 125, "pids.max cannot be set in the guest: %s", strerror(errno));
     return true;
 }
