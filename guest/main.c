@@ -2,13 +2,13 @@
  * Theory of operation
  *
  *   1. The kernel starts us from the initramfs. We mount just enough to find the channel and say
- * HELLO; a host that takes snapshots takes them here, before anything of a run is known.
- *   2. SPEC and START come. Clock and random pool are the host's from now on; the root is built and
- * entered.
+ *      HELLO; a host that takes snapshots takes them here, before anything of a run is known.
+ *   2. SPEC and START come. Clock and random pool are the host's from now on; the root is built
+ *      and entered.
  *   3. The command runs. One poll loop moves its output to the host as far as the host has given
- * credit, its input from the host as far as the pipe takes it, and reaps every orphan.
+ *      credit, its input from the host as far as the pipe takes it, and reaps every orphan.
  *   4. The command ends: everything else it left running is killed, its pipes are read to their
- * end, and only then EXIT is sent. So EXIT means that both streams are complete.
+ *      end, and only then EXIT is sent. So EXIT means that both streams are complete.
  *   5. The machine resets, which ends the VMM; likewise whenever the channel ends.
  *
  * Writing to the channel may block; the host always reads it, because credit bounds what we send.

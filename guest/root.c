@@ -3,15 +3,15 @@
  *
  * Init starts in the initramfs, which holds nothing but itself.
  *
- *   1. root_prepare(), before anything of the run is known and while the channel's driver is still
- * busy: the kernel's own file systems in restricted form, below /view. /sys is read-only, /dev a
- * small tmpfs with the usual character devices and neither disks nor the channel, the cgroup tree
- * is root's.
- *   2. root_enter(): the root image (/dev/vda) is mounted read-only; when the policy grants scratch
- * space, an overlay on a tmpfs of exactly that size goes on top, so that every byte the command
- * writes to a file system counts against disk.max (/dev/shm is memory, 16 MiB with the rest of
- * /dev). The views are moved in. Then that tree becomes the root, and nothing of the initramfs
- * stays reachable.
+ *   1. root_prepare(), before anything of the run is known and while the channel's driver is
+ *      still busy: the kernel's own file systems in restricted form, below /view. /sys is
+ *      read-only, /dev a small tmpfs with the usual character devices and neither disks nor the
+ *      channel, the cgroup tree is root's.
+ *   2. root_enter(): the root image (/dev/vda) is mounted read-only; when the policy grants
+ *      scratch space, an overlay on a tmpfs of exactly that size goes on top, so that every byte
+ *      the command writes to a file system counts against disk.max (/dev/shm is memory, 16 MiB
+ *      with the rest of /dev). The views are moved in. Then that tree becomes the root, and
+ *      nothing of the initramfs stays reachable.
  */
 #include "guest.h"
 

@@ -2,10 +2,10 @@
  * Policies: read a document, validate it, hold it in normal form.
  *
  *   1. sr_policy_check() takes the bytes of a document (YAML or JSON) and the mount allowlist and
- * finds every error and warning at once.
+ *      finds every error and warning at once.
  *   2. When there is no error, check->policy is the normalized policy: aliases resolved, every
- * default explicit. It is const from then on, and its canonical JSON is what policyHash is taken
- * over.
+ *      default explicit. It is const from then on, and its canonical JSON is what policyHash is
+ *      taken over.
  *   3. sr_check_free() frees all of it, the descriptors of the mount sources included.
  *
  * Apart from opening mount sources (openat2) nothing is read but what the caller hands in.

@@ -4,16 +4,15 @@
  *
  * Theory of operation
  *
- *   guest                                host
- *     HELLO{version}                ->                 init is up, nothing is mounted yet
- *                                   <-   SPEC{bytes}*  the run specification, in pieces
- *                                   <-   START         the specification is complete; run it
- *     STARTED                       ->                 the command was executed (exec succeeded),
- * or: REFUSED{status,sentence}      ->                 it could not be, as a shell would say: 126,
- * 127 STDOUT{bytes}* STDERR{bytes}* -> <- STDIN{bytes}* STDIN_EOF SIGNAL{number}* CLOSE{stream}*
- *     CREDIT{stdin,n}               -> <- CREDIT{stdout|stderr,n}
- *     EXIT{status,rusage}           ->                 the command ended and both streams are
- * complete
+ *   guest                                     host
+ *     HELLO{version}                 ->                     init is up, nothing is known of the run
+ *                                        <-  SPEC{bytes}*   the run specification, in pieces
+ *                                        <-  START          it is complete; run it
+ *     STARTED                        ->                     exec succeeded, or:
+ *     REFUSED{status,sentence}       ->                     it did not, as a shell would say
+ *     STDOUT{bytes}* STDERR{bytes}*  ->  <-  STDIN{bytes}* STDIN_EOF SIGNAL{number}* CLOSE{stream}*
+ *     CREDIT{stdin,n}                ->  <-  CREDIT{stdout|stderr,n}
+ *     EXIT{status,rusage}            ->                     both streams are complete
  *     (the machine powers off)
  *
  * Flow control. Data of a stream is sent only against credit, in bytes. Each side starts with

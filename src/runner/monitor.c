@@ -8,12 +8,13 @@
  *
  * Invariants:
  *   - The channel is always read. Output waits in a sink until the caller takes it; the guest has
- * no credit for more than a window, so memory is bounded and a slow reader slows the guest, not us.
+ *     no credit for more than a window, so memory is bounded and a slow reader slows the guest,
+ *     not us.
  *   - The command was handed over only after every event before it is durable (run.c).
  *   - After sr_vmm_kill() the loop goes on until the VMM is gone and the channel is read to its
- * end: what the guest said last is not lost.
+ *     end: what the guest said last is not lost.
  *   - Deadlines: boot (a guest that never speaks), timeout (the policy's), kill (grace after a
- * polite request), sample.
+ *     polite request), sample.
  */
 #include "run_state.h"
 

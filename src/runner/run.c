@@ -1,13 +1,17 @@
 /*
  * Theory of operation: the life of a run
  *
- *   prepare    run directory, lock, evidence log, policy.json and bundle.json on disk, artefacts
- * open and hashed. launch     "vm.accel.selected" and all before it durable, then the VM starts;
- * "vm.started" durable. hello      The guest's init answers. Only now does it get the command: at
- * that moment the evidence on disk already says what runs, under which policy, in which VM. A guest
- * that stays silent under an accelerator nobody has seen work gets a second chance under TCG, with
- * an event that says so. monitor    The event loop (monitor.c), until the VM is gone. conclude
- * Whatever happened: the VM is reaped, the closing events and the report are written (outcome.c).
+ *   prepare   Run directory, lock, evidence log, policy.json and bundle.json on disk; artefacts open
+ *             and hashed.
+ *   launch    "vm.accel.selected" and all before it durable, then the VM starts; "vm.started"
+ *             durable.
+ *   hello     The guest's init answers. Only now does it get the command: at that moment the
+ *             evidence on disk already says what runs, under which policy, in which VM. A guest that
+ *             stays silent under an accelerator nobody has seen work gets a second chance under TCG,
+ *             with an event that says so.
+ *   monitor   The event loop (monitor.c), until the VM is gone.
+ *   conclude  Whatever happened: the VM is reaped, the closing events and the report are written
+ *             (outcome.c).
  *
  * What a crash of the supervisor leaves: no process (the VMM dies by its parent-death signal), a
  * run directory whose lock is free and whose events end before run.cleaned or run.failed.

@@ -2,11 +2,11 @@
  * The VMM: one microVM as a child process. QEMU is the driver (qemu.c); what a second one must
  * offer is this header.
  *
- *   1. Fill struct sr_vmm_spec; every descriptor stays the caller's. sr_qemu_arguments() makes the
- * command line of it.
+ *   1. Fill struct sr_vmm_spec; every descriptor stays the caller's. sr_qemu_arguments() makes
+ *      the command line of it.
  *   2. sr_vmm_start() forks and executes the VMM. It inherits those descriptors and nothing else,
- * dies with its parent (parent-death signal), and leads a session of its own, so that a terminal's
- * Ctrl-C does not reach it.
+ *      dies with its parent (parent-death signal), and leads a session of its own, so that a
+ *      terminal's Ctrl-C does not reach it.
  *   3. Watch vmm.pidfd for its end and vmm.qmp.fd for what it says (sr_qmp_read()).
  *   4. sr_vmm_kill() at any time, then sr_vmm_reap(). The cleanup attribute does both.
  */
