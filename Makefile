@@ -15,7 +15,7 @@ export KERNEL
 .PHONY: build setup demo test lint fuzz bench install clean
 
 build: setup $(BUILD)/build.ninja
-	@ninja -C $(BUILD) --quiet
+	@out=$$(ninja -C $(BUILD) --quiet) || { echo "$$out"; exit 1; }
 	@scripts/artifacts $(BUILD)
 
 setup:
@@ -29,7 +29,7 @@ demo: build
 
 test: build
 	@[ -e build-asan/build.ninja ] || meson setup build-asan -Db_sanitize=address,undefined > /dev/null
-	@ninja -C build-asan --quiet
+	@out=$$(ninja -C build-asan --quiet) || { echo "$$out"; exit 1; }
 	@scripts/artifacts build-asan
 	@scripts/fuzz 3
 	@tests/run.py $(BUILD) build-asan
