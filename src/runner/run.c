@@ -78,6 +78,12 @@ static int boot(struct run *run, struct sr_error *err)
     bool up = result == 0 && run->phase == PHASE_STARTING;
     if (accel == SR_ACCEL_KVM && sr_kvm_state(run->config.qemu) == SR_KVM_UNKNOWN && (up || retry))
         sr_kvm_remember(run->config.qemu, up ? SR_KVM_WORKS : SR_KVM_BROKEN);
+    if (result < 0 && retry && run->options->policy->require_kvm) {
+        char why[300];
+        snprintf(why, sizeof why, "%s", err->message);
+        return sr_fail(err, SR_RUN_002, "require.accel",
+                       "the policy requires KVM, and no guest came up under it: %s", why);
+    }
     if (result == 0 || !fallback || !retry)
         return result;
     run_drop_vm(run);

@@ -167,6 +167,15 @@ class Accelerators(SafeRunTest):
         self.assertEqual((tcg.status, auto.status), (0, 0), auto.stderr)
         self.assertLess(time.monotonic() - middle, middle - started + 2)
 
+    def test_a_policy_that_requires_kvm_runs_under_it_or_not_at_all(self):
+        self.configure(accel="auto")
+        run = self.run_policy(policy("/bin/true", require={"accel": "kvm"}))
+        if run.status == 0:
+            self.assertEqual(run.report["assurance"]["accel"], "kvm")
+        else:
+            self.assertEqual((run.status, run.failure[0], run.cause), (125, "SR-RUN-002", "setup"))
+            self.assertIn(b"SR-RUN-002 require.accel", run.stderr)
+
     def test_a_policy_that_requires_kvm_is_not_run_under_tcg(self):
         self.configure()
         run = self.run_policy(policy("/bin/true", require={"accel": "kvm"}), "--accel", "tcg")
