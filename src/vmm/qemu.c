@@ -149,7 +149,8 @@ _Noreturn static void become_qemu(const struct sr_vmm_spec *spec, char *const *a
     signal(SIGPIPE, SIG_DFL);
     const struct rlimit no_core = {0, 0};
     setrlimit(RLIMIT_CORE, &no_core);
-    if (place_descriptors(spec, qmp_fd) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+    if (chdir("/") < 0 || place_descriptors(spec, qmp_fd) < 0 ||
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         _exit(127);
     char *const no_environment[] = {NULL};
     execve(argv[0], argv, no_environment);
