@@ -27,15 +27,15 @@ void die(const char *what)
     power_off();
 }
 
-static void hello(uint32_t version)
+static inline void hello(uint32_t version)
 {
     const struct sr_frame_hello hello = {SR_CHANNEL_MAGIC, version};
     memcpy(channel.out.payload, &hello, sizeof hello);
     channel_send(&channel, SR_FRAME_HELLO, sizeof hello);
 }
 
-/* Says hello, takes the specification and claims that the command runs. */
-static void start(void)
+/* Says hello and takes the specification. */
+static inline void meet(void)
 {
     struct sr_frame_header header = {0};
     const uint8_t *payload;
@@ -47,10 +47,16 @@ static void start(void)
         }
         channel_done(&channel, &header);
     }
+}
+
+/* And claims that the command runs. */
+static inline void start(void)
+{
+    meet();
     channel_send(&channel, SR_FRAME_STARTED, 0);
 }
 
-static void output(size_t len)
+static inline void output(size_t len)
 {
     memset(channel.out.payload, 'x', len);
     channel_send(&channel, SR_FRAME_STDOUT, len);
@@ -124,16 +130,7 @@ static inline void stays(void)
 /* Refuses with a sentence meant for the terminal that will show it. */
 static inline void draws(void)
 {
-    struct sr_frame_header header = {0};
-    const uint8_t *payload;
-    hello(SR_CHANNEL_VERSION);
-    while (header.type != SR_FRAME_START) {
-        if (!channel_next(&channel, &header, &payload)) {
-            channel_fill(&channel);
-            continue;
-        }
-        channel_done(&channel, &header);
-    }
+    meet();
     static const char sentence[] = "\033]0;owned\007\xff\xc2\x9b\n";
     const uint32_t status = 126;
     memcpy(channel.out.payload, &status, sizeof status);
