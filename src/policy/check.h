@@ -9,9 +9,13 @@
 #include "document.h"
 #include "saferun/policy.h"
 
+/* Findings kept of each kind; a document of a megabyte could otherwise make hundreds of thousands. */
+#define SR_FINDINGS_MAX 1000
+
 struct sr_findings {
     struct sr_error *items;
     size_t count, cap;
+    bool full; /* the last one says that there are more */
 };
 
 struct sr_mount_allowlist;

@@ -126,26 +126,33 @@ static int compare_keys(const void *a, const void *b)
     return order != 0 ? order : x->column < y->column ? -1 : x->column > y->column;
 }
 
-/* Few keys are compared with each other. Of many, one sorted copy tells whether any repeats at all,
- * which is rare; only then are they compared. */
-static bool all_differ(const struct sr_node *map)
+/* The first key in the document that repeats another, by one sorted copy; NULL when all differ. */
+static const struct sr_node *first_repeated(const struct sr_node *map)
 {
     sr_cleanup_free const struct sr_node **keys = malloc(map->count * sizeof *keys);
+    const struct sr_node *first = NULL;
     if (keys == NULL)
-        return false;
+        return map->items[0]; /* not known to differ: refused */
     for (size_t i = 0; i < map->count; i++)
         keys[i] = map->items[2 * i];
     qsort(keys, map->count, sizeof *keys, compare_keys);
     for (size_t i = 1; i < map->count; i++)
-        if (same_key(keys[i - 1], keys[i]))
-            return false;
-    return true;
+        if (same_key(keys[i - 1], keys[i]) &&
+            (first == NULL || keys[i]->line < first->line ||
+             (keys[i]->line == first->line && keys[i]->column < first->column)))
+            first = keys[i];
+    return first;
 }
 
+/* Few keys are compared with each other, and each repeated one is told. Of many only the first is: finding all must not
+ * cost the square of what a hostile document can hold. */
 const struct sr_node *sr_node_repeated_key(const struct sr_node *map, size_t *state)
 {
-    if (*state == 0 && map->count > 16 && all_differ(map))
+    if (map->count > 16) {
+        bool asked = *state != 0;
         *state = map->count;
+        return asked ? NULL : first_repeated(map);
+    }
     for (size_t i = *state; i < map->count; i++)
         for (size_t j = 0; j < i; j++)
             if (same_key(map->items[2 * j], map->items[2 * i])) {

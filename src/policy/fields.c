@@ -40,6 +40,8 @@ __attribute__((format(printf, 6, 0))) static void
 report(struct sr_checker *checker, struct sr_findings *findings, enum sr_code code,
        const struct sr_path *path, const struct sr_node *node, const char *fmt, va_list ap)
 {
+    if (findings->full)
+        return;
     struct sr_error *item = add(checker, findings);
     if (item == NULL)
         return;
@@ -52,6 +54,11 @@ report(struct sr_checker *checker, struct sr_findings *findings, enum sr_code co
     if (item->path[0] == '\0')
         snprintf(item->path, sizeof item->path, "policy");
     vsnprintf(item->message, sizeof item->message, fmt, ap);
+    if (findings->count > SR_FINDINGS_MAX) {
+        findings->full = true;
+        snprintf(item->message, sizeof item->message, "and more: only the first %d are shown",
+                 SR_FINDINGS_MAX);
+    }
 }
 
 void sr_check_error(struct sr_checker *checker, enum sr_code code, const struct sr_path *path,
@@ -74,7 +81,7 @@ void sr_check_warn(struct sr_checker *checker, enum sr_code code, const struct s
 
 void sr_check_hint(struct sr_checker *checker, const char *fmt, ...)
 {
-    if (checker->errors.count == 0)
+    if (checker->errors.count == 0 || checker->errors.full)
         return;
     struct sr_error *last = &checker->errors.items[checker->errors.count - 1];
     va_list ap;

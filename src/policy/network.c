@@ -31,6 +31,14 @@ static uint32_t prefix_mask(unsigned prefix)
     return prefix == 0 ? 0 : UINT32_MAX << (32 - prefix);
 }
 
+/* What inet_aton() takes for a number: decimal, octal, or hexadecimal behind 0x. */
+static bool is_number(const char *label)
+{
+    if (label[0] == '0' && (label[1] == 'x' || label[1] == 'X'))
+        return label[2 + strspn(label + 2, "0123456789abcdefABCDEF")] == '\0';
+    return label[strspn(label, "0123456789")] == '\0';
+}
+
 /* A DNS name: LDH labels of 1..63 octets, 253 octets in all, and a last label that is not a number
  * (RFC 1123, 2.1: then it would be an address). NULL when it is good, else what is wrong. */
 static const char *host_fault(const char *name)
@@ -52,8 +60,7 @@ static const char *host_fault(const char *name)
             if (!isalnum((unsigned char)label[i]) && label[i] != '-')
                 return "must consist of letters, digits, hyphens and dots";
         if (label[n] == '\0')
-            return label[strspn(label, "0123456789")] == '\0' ? "looks like an address; use cidr"
-                                                              : NULL;
+            return is_number(label) ? "looks like an address; use cidr" : NULL;
         label += n + 1;
     }
 }

@@ -250,6 +250,27 @@ static void bombs_are_refused(void **state)
     sr_check_free(&check);
 }
 
+static void a_flood_of_faults_is_cut_short(void **state)
+{
+    (void)state;
+    enum { LINES = 100000 };
+    char *text = malloc(LINES * 5 + 1);
+    assert_non_null(text);
+    for (int i = 0; i < LINES; i++)
+        memcpy(text + 5 * (size_t)i, "a: 1\n", 6);
+    struct sr_check check = {0};
+    check_text(text, &check);
+    free(text);
+    assert_int_equal(check.error_count, 1001);
+    assert_null(check.policy);
+    sr_check_free(&check);
+    check_with(9,
+               "network: {mode: allowlist, egress: [{protocol: tcp, host: 0x7f000001, port: 1}]}",
+               &check);
+    assert_null(check.policy); /* an address in disguise */
+    sr_check_free(&check);
+}
+
 static void warnings_do_not_make_a_policy_invalid(void **state)
 {
     (void)state;
@@ -309,6 +330,7 @@ int main(void)
         cmocka_unit_test(spelling_does_not_change_the_normal_form),
         cmocka_unit_test(json_is_read_strictly),
         cmocka_unit_test(bombs_are_refused),
+        cmocka_unit_test(a_flood_of_faults_is_cut_short),
         cmocka_unit_test(warnings_do_not_make_a_policy_invalid),
         cmocka_unit_test(the_bundle_follows_from_the_policy),
     };
