@@ -4,7 +4,7 @@
  * An error is filled where the fault is known, says which code, which field or step (path) and a
  * sentence for the user, and is handed up unchanged. It lives on the caller's stack with fixed-size
  * text, so it cannot leak, can be filled when memory is out, and crosses a pipe from a child whole.
- * Texts that do not fit are cut.
+ * Texts that do not fit are cut; path and message are UTF-8 without control characters, whatever they quote.
  */
 #ifndef SAFERUN_ERROR_H
 #define SAFERUN_ERROR_H
@@ -54,6 +54,8 @@ const char *sr_code_name(enum sr_code code);
 /* Fills err (may be NULL) and returns -1, so that a function can end with `return sr_fail(...)`. */
 int sr_fail(struct sr_error *err, enum sr_code code, const char *path, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+int sr_vfail(struct sr_error *err, enum sr_code code, const char *path, const char *fmt, va_list ap)
+    __attribute__((format(printf, 4, 0)));
 
 /* Puts "context: " before the message of a filled err (may be NULL) and returns -1. */
 int sr_wrap(struct sr_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -38,6 +38,7 @@ struct sr_egress {
     const char *cidr; /* NULL when the rule names a host; as written, "a.b.c.d/n" */
     uint32_t address; /* of the cidr, host byte order, host bits as written */
     uint8_t prefix;   /* 0..32 */
+    unsigned line;    /* where the document has the rule */
 };
 
 struct sr_mount {
@@ -93,6 +94,9 @@ struct sr_policy {
     const char *json; /* canonical JSON (RFC 8785) of the normalized policy, NUL-terminated */
     size_t json_len;
 };
+
+/* How paths of findings in the mount allowlist begin; their lines and columns are of that file. */
+#define SR_ALLOWLIST_PATH "mountAllowlist."
 
 /* What one check found. Zero-initialise before use. */
 struct sr_check {

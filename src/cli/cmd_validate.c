@@ -28,7 +28,8 @@ static const char help[] =
 
 struct document {
     const char *name;
-    char *text; /* NULL when it could not be read */
+    const char *allowlist; /* NULL: the built-in one */
+    char *text;            /* NULL when it could not be read */
     size_t len;
     struct sr_check check;
     struct sr_error unreadable;
@@ -84,12 +85,13 @@ static void finding_text(struct sr_buf *out, const struct document *document,
                          const struct sr_error *err, const char *kind, const char *colour)
 {
     const char *plain = colour[0] != '\0' ? "\033[0m" : "";
-    sr_buf_puts(out, document->name);
+    bool elsewhere = strncmp(err->path, SR_ALLOWLIST_PATH, strlen(SR_ALLOWLIST_PATH)) == 0;
+    sr_buf_puts(out, elsewhere ? document->allowlist : document->name);
     if (err->line > 0)
         sr_buf_printf(out, ":%u:%u", err->line, err->column);
     sr_buf_printf(out, ": %s%s%s: %s: %s [%s]\n", colour, kind, plain, err->path, err->message,
                   sr_code_name(err->code));
-    if (err->line > 0 && document->text != NULL) {
+    if (err->line > 0 && document->text != NULL && !elsewhere) {
         quote_line(out, document, err, colour);
         sr_buf_puts(out, plain);
     }
@@ -112,7 +114,7 @@ static void answer_text(struct sr_buf *out, const struct document *document, boo
 }
 
 /* False when memory is out. */
-static bool check(struct document *document, const char *allowlist, struct sr_error *err)
+static bool check(struct document *document, struct sr_error *err)
 {
     if (sr_policy_read(document->name, &document->text, &document->len, &document->unreadable) <
         0) {
@@ -120,7 +122,8 @@ static bool check(struct document *document, const char *allowlist, struct sr_er
         document->error_count = 1;
         return true;
     }
-    if (sr_policy_check(document->text, document->len, allowlist, &document->check, err) < 0)
+    if (sr_policy_check(document->text, document->len, document->allowlist, &document->check, err) <
+        0)
         return false;
     document->errors = document->check.errors;
     document->error_count = document->check.error_count;
@@ -131,10 +134,10 @@ static int validate(char **names, int count, const char *allowlist, bool text)
 {
     int status = SR_EXIT_OK;
     for (int i = 0; i < count; i++) {
-        struct document document = {.name = names[i]};
+        struct document document = {.name = names[i], .allowlist = allowlist};
         struct sr_error err;
         sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
-        bool done = check(&document, allowlist, &err);
+        bool done = check(&document, &err);
         if (!done)
             sr_print_error(stderr, &err);
         else if (text)

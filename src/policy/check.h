@@ -12,6 +12,10 @@
 /* Findings kept of each kind; a document of a megabyte could otherwise make hundreds of thousands. */
 #define SR_FINDINGS_MAX 1000
 
+/* Each mount and each output costs the run; a longer list is a mistake or an attack. */
+#define SR_MOUNTS_MAX 64
+#define SR_OUTPUTS_MAX 64
+
 struct sr_findings {
     struct sr_error *items;
     size_t count, cap;
@@ -58,6 +62,10 @@ bool sr_field_map(struct sr_checker *checker, const struct sr_node *node,
 bool sr_field_list(struct sr_checker *checker, const struct sr_node *node,
                    const struct sr_path *path, bool required, const struct sr_node *place);
 
+/* False, reported, when a list has more items than any run can use. */
+bool sr_field_at_most(struct sr_checker *checker, const struct sr_node *node,
+                      const struct sr_path *path, size_t max);
+
 /* A text without NUL, not blank when required. NULL when absent or wrong (reported). */
 const char *sr_field_text(struct sr_checker *checker, const struct sr_node *node,
                           const struct sr_path *path, bool required, const struct sr_node *place);
@@ -80,9 +88,10 @@ int sr_field_choice(struct sr_checker *checker, const struct sr_node *node,
 const char *sr_field_size(struct sr_checker *checker, const struct sr_node *node,
                           const struct sr_path *path, bool required, bool zero_ok,
                           const struct sr_node *place, uint64_t *bytes);
-/* A map of texts as pairs sorted by key. */
+/* A map of texts as pairs sorted by key; no key is empty or has one of the forbidden characters. */
 void sr_field_pairs(struct sr_checker *checker, const struct sr_node *node,
-                    const struct sr_path *path, const struct sr_pair **pairs, size_t *count);
+                    const struct sr_path *path, const char *forbidden, const struct sr_pair **pairs,
+                    size_t *count);
 
 /* The known name nearest to a misspelt one, or NULL. */
 const char *sr_nearest_name(const char *name, const char *const *known);

@@ -166,28 +166,61 @@ const struct sr_node *sr_node_repeated_key(const struct sr_node *map, size_t *st
 int sr_fail_at(struct sr_error *err, enum sr_code code, unsigned line, unsigned column,
                const char *path, const char *fmt, ...)
 {
-    char message[sizeof err->message];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(message, sizeof message, fmt, ap);
+    sr_vfail(err, code, path, fmt, ap);
     va_end(ap);
-    sr_fail(err, code, path, "%s", message);
+    if (err == NULL)
+        return -1;
     err->line = line;
     err->column = column;
     return -1;
 }
 
-/* Both languages: UTF-8 (RFC 3629) without NUL. */
-static int check_bytes(const char *text, size_t len, struct sr_error *err)
+void sr_document_place(const char *text, size_t offset, unsigned *line, unsigned *column)
+{
+    *line = *column = 1;
+    for (size_t i = 0; i < offset; i++) {
+        if (text[i] == '\n') {
+            ++*line;
+            *column = 1;
+        } else if (((unsigned char)text[i] & 0xC0) !=
+                   0x80) { /* bytes inside a character do not count */
+            ++*column;
+        }
+    }
+}
+
+/* Line ends to YAML 1.1 and letters to YAML 1.2, JSON and editors: U+0085, U+2028, U+2029. */
+static bool is_odd_line_end(const char *text, int n)
+{
+    return (n == 2 && memcmp(text, "\xC2\x85", 2) == 0) ||
+           (n == 3 &&
+            (memcmp(text, "\xE2\x80\xA8", 3) == 0 || memcmp(text, "\xE2\x80\xA9", 3) == 0));
+}
+
+/* Both languages: UTF-8 (RFC 3629) without control characters. */
+static int check_bytes(const char *text, size_t len, bool yaml, struct sr_error *err)
 {
     unsigned line = 1, column = 1;
     for (size_t i = 0; i < len; column++) {
         unsigned char c = (unsigned char)text[i];
         int n = c < 0x80 ? 1 : sr_json_utf8(text + i, len - i);
-        if (c == 0 || n <= 0)
+        if (n <= 0)
             return sr_fail_at(err, SR_POL_002, line, column, "policy",
-                              c == 0 ? "the document has a NUL byte"
-                                     : "the document is not valid UTF-8");
+                              "the document is not valid UTF-8");
+        if ((c < ' ' && c != '\t' && c != '\n' && c != '\r') || c == 0x7f)
+            return sr_fail_at(
+                err, SR_POL_002, line, column, "policy",
+                c == 0 ? "the document has a NUL byte"
+                       : "the document has a control character (%#04x); a text may hold it "
+                         "as an escape",
+                c);
+        if (yaml && n > 1 && is_odd_line_end(text + i, n))
+            return sr_fail_at(
+                err, SR_POL_002, line, column, "policy",
+                "some readers of YAML take this character for the end of a line; write it as "
+                "an escape (\"\\u2028\")");
         i += (size_t)n;
         if (c == '\n') {
             line++;
@@ -200,14 +233,20 @@ static int check_bytes(const char *text, size_t len, struct sr_error *err)
 int sr_document_parse(struct sr_arena *arena, const char *text, size_t len, struct sr_node **root,
                       struct sr_error *err)
 {
-    if (check_bytes(text, len, err) < 0)
-        return -1;
+    if (len >= 3 &&
+        memcmp(text, "\xEF\xBB\xBF", 3) == 0) { /* a byte order mark says nothing about UTF-8 */
+        text += 3;
+        len -= 3;
+    }
     size_t start = 0;
     while (start < len && strchr(" \t\r\n", text[start]) != NULL)
         start++;
     if (start == len)
         return sr_fail_at(err, SR_POL_001, 1, 1, "policy", "the document is empty");
-    if (text[start] == '{')
+    bool json = text[start] == '{';
+    if (check_bytes(text, len, !json, err) < 0)
+        return -1;
+    if (json)
         return sr_document_parse_json(arena, text, len, root, err);
     return sr_document_parse_yaml(arena, text, len, root, err);
 }

@@ -79,6 +79,9 @@ int sr_document_parse_yaml(struct sr_arena *arena, const char *text, size_t len,
 int sr_document_parse_json(struct sr_arena *arena, const char *text, size_t len,
                            struct sr_node **root, struct sr_error *err) SR_MUST_CHECK;
 
+/* The line and column of a byte of a document. */
+void sr_document_place(const char *text, size_t offset, unsigned *line, unsigned *column);
+
 /* The value of a key in a map, or NULL. The first one when it is repeated. */
 const struct sr_node *sr_node_get(const struct sr_node *map, const char *key);
 

@@ -98,15 +98,6 @@ static bool value_node(struct walk *walk) // NOLINT(misc-no-recursion)
     return sr_node_push(&walk->stack, node);
 }
 
-static void place(const char *text, size_t offset, unsigned *line, unsigned *column)
-{
-    struct walk walk = {.at = text, .line = 1, .column = 1};
-    while (walk.at < text + offset)
-        step(&walk);
-    *line = walk.line;
-    *column = walk.column;
-}
-
 int sr_document_parse_json(struct sr_arena *arena, const char *text, size_t len,
                            struct sr_node **root, struct sr_error *err)
 {
@@ -117,7 +108,8 @@ int sr_document_parse_json(struct sr_arena *arena, const char *text, size_t len,
     size_t start = (size_t)(walk.at - text);
     enum sr_json_result result = sr_json_scan(walk.at, len - start, true, &scan);
     if (result != SR_JSON_OK) {
-        place(text, result == SR_JSON_BAD ? start + scan.error_at : len, &line, &column);
+        sr_document_place(text, result == SR_JSON_BAD ? start + scan.error_at : len, &line,
+                          &column);
         sr_fail_at(err, SR_POL_002, line, column, "policy", "not valid JSON: %s",
                    result == SR_JSON_BAD ? scan.error : "the document ends before its value does");
         if (err != NULL)

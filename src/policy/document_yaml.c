@@ -24,6 +24,7 @@ struct open_collection {
 struct reader {
     struct sr_arena *arena;
     struct sr_error *err;
+    const char *text;             /* the document */
     struct sr_node_stack stack;   /* children of collections still open */
     struct open_collection *open; /* SR_DOCUMENT_MAX_DEPTH of them */
     size_t open_count;
@@ -182,11 +183,12 @@ static int parser_error(struct reader *reader, const yaml_parser_t *parser)
 {
     if (parser->error == YAML_MEMORY_ERROR)
         return no_memory(reader);
-    const yaml_mark_t *mark =
-        parser->error == YAML_READER_ERROR ? &parser->mark : &parser->problem_mark;
-    return sr_fail_at(reader->err, SR_POL_002, (unsigned)mark->line + 1, (unsigned)mark->column + 1,
-                      "policy", "not valid YAML: %s%s%s", parser->problem,
-                      parser->context != NULL ? ", " : "",
+    unsigned line = (unsigned)parser->problem_mark.line + 1,
+             column = (unsigned)parser->problem_mark.column + 1;
+    if (parser->error == YAML_READER_ERROR) /* it knows bytes, not places */
+        sr_document_place(reader->text, parser->problem_offset, &line, &column);
+    return sr_fail_at(reader->err, SR_POL_002, line, column, "policy", "not valid YAML: %s%s%s",
+                      parser->problem, parser->context != NULL ? ", " : "",
                       parser->context != NULL ? parser->context : "");
 }
 
@@ -209,7 +211,7 @@ int sr_document_parse_yaml(struct sr_arena *arena, const char *text, size_t len,
                            struct sr_node **root, struct sr_error *err)
 {
     struct open_collection open[SR_DOCUMENT_MAX_DEPTH] = {{0}};
-    struct reader reader = {.arena = arena, .err = err, .open = open};
+    struct reader reader = {.arena = arena, .err = err, .text = text, .open = open};
     yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser))
         return no_memory(&reader);

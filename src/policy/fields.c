@@ -45,15 +45,13 @@ report(struct sr_checker *checker, struct sr_findings *findings, enum sr_code co
     struct sr_error *item = add(checker, findings);
     if (item == NULL)
         return;
-    *item = (struct sr_error){.code = code};
+    char where[sizeof item->path];
+    sr_path_render(path, where, sizeof where);
+    sr_vfail(item, code, where[0] != '\0' ? where : "policy", fmt, ap);
     if (node != NULL) {
         item->line = node->line;
         item->column = node->column;
     }
-    sr_path_render(path, item->path, sizeof item->path);
-    if (item->path[0] == '\0')
-        snprintf(item->path, sizeof item->path, "policy");
-    vsnprintf(item->message, sizeof item->message, fmt, ap);
     if (findings->count > SR_FINDINGS_MAX) {
         findings->full = true;
         snprintf(item->message, sizeof item->message, "and more: only the first %d are shown",
@@ -162,14 +160,9 @@ static void report_missing(struct sr_checker *checker, const struct sr_path *pat
 static void report_unknown(struct sr_checker *checker, const struct sr_node *key,
                            const struct sr_path *path, const char *const *known)
 {
-    char name[64];
-    snprintf(name, sizeof name, "%.*s", (int)(key->len < 63 ? key->len : 63), key->text);
-    for (char *at = name; *at != '\0'; at++)
-        if ((unsigned char)*at < ' ')
-            *at = '?';
-    sr_check_error(checker, SR_POL_002, &(struct sr_path){path, name, 0}, key,
+    sr_check_error(checker, SR_POL_002, &(struct sr_path){path, key->text, 0}, key,
                    "there is no such field");
-    const char *nearest = sr_nearest_name(name, known);
+    const char *nearest = sr_nearest_name(key->text, known);
     if (nearest != NULL)
         sr_check_hint(checker, "did you mean '%s'?", nearest);
 }
@@ -220,6 +213,16 @@ bool sr_field_list(struct sr_checker *checker, const struct sr_node *node,
     sr_check_error(checker, SR_POL_002, path, node, "must be a list, not %s",
                    is_null(node) ? "null" : kind_name(node));
     sr_check_hint(checker, "an empty list is written []");
+    return false;
+}
+
+bool sr_field_at_most(struct sr_checker *checker, const struct sr_node *node,
+                      const struct sr_path *path, size_t max)
+{
+    if (node->count <= max)
+        return true;
+    sr_check_error(checker, SR_POL_002, path, node, "has %zu items; at most %zu are allowed",
+                   node->count, max);
     return false;
 }
 
@@ -364,7 +367,8 @@ static int compare_pairs(const void *a, const void *b)
 }
 
 void sr_field_pairs(struct sr_checker *checker, const struct sr_node *node,
-                    const struct sr_path *path, const struct sr_pair **pairs, size_t *count)
+                    const struct sr_path *path, const char *forbidden, const struct sr_pair **pairs,
+                    size_t *count)
 {
     if (!sr_field_map(checker, node, path, NULL, false, NULL))
         return;
@@ -380,6 +384,9 @@ void sr_field_pairs(struct sr_checker *checker, const struct sr_node *node,
         if (key->len == 0 || memchr(key->text, '\0', key->len) != NULL)
             sr_check_error(checker, SR_POL_002, &at, key,
                            "a name must not be empty or contain a NUL character");
+        else if (key->text[strcspn(key->text, forbidden)] != '\0')
+            sr_check_error(checker, SR_POL_002, &at, key, "a name must not contain '%c'",
+                           key->text[strcspn(key->text, forbidden)]);
         const char *value = sr_field_any_text(checker, node->items[2 * i + 1], &at);
         if (value != NULL)
             list[good++] = (struct sr_pair){key->text, value};

@@ -169,8 +169,9 @@ static const struct sr_node *aliased(struct sr_checker *checker, const struct sr
 
 static void check_mount(struct sr_checker *checker, const struct sr_node *node,
                         const struct sr_path *path, const struct sr_mount_allowlist *allowlist,
-                        struct sr_mount *mount)
+                        struct sr_mount *mounts, size_t index)
 {
+    struct sr_mount *mount = &mounts[index];
     static const char *const known[] = {"source",    "target",   "read_only", "hostPath",
                                         "guestPath", "readOnly", NULL};
     const struct sr_path source = {path, "source", 0}, target = {path, "target", 0},
@@ -183,6 +184,12 @@ static void check_mount(struct sr_checker *checker, const struct sr_node *node,
     value = aliased(checker, node, path, "target", "guestPath");
     if (sr_field_text(checker, value, &target, true, node) != NULL)
         check_target(checker, value, &target, allowlist, mount);
+    for (size_t j = 0; j < index && mount->target != NULL; j++)
+        if (mounts[j].target != NULL && strcmp(mount->target, mounts[j].target) == 0) {
+            sr_check_error(checker, SR_POL_003, &target, value, "mounts[%zu] has the same target",
+                           j);
+            break;
+        }
     value = aliased(checker, node, path, "read_only", "readOnly");
     bool is_read_only = false;
     bool good = value != NULL && sr_field_bool(checker, value, &read_only, &is_read_only);
@@ -196,7 +203,8 @@ void sr_check_mounts(struct sr_checker *checker, const struct sr_node *node,
                      const struct sr_node *document)
 {
     const struct sr_path path = {root, "mounts", 0};
-    if (!sr_field_list(checker, node, &path, true, document) || node->count == 0)
+    if (!sr_field_list(checker, node, &path, true, document) || node->count == 0 ||
+        !sr_field_at_most(checker, node, &path, SR_MOUNTS_MAX))
         return;
     struct sr_mount *mounts = sr_arena_alloc(&checker->arena, node->count * sizeof *mounts);
     if (mounts == NULL) {
@@ -208,13 +216,7 @@ void sr_check_mounts(struct sr_checker *checker, const struct sr_node *node,
         mounts[i] = (struct sr_mount){.fd = -1};
         checker->policy.mount_count = i + 1; /* what is open so far is owned by the check */
         const struct sr_path item = {&path, NULL, i};
-        check_mount(checker, node->items[i], &item, allowlist, &mounts[i]);
-        for (size_t j = 0; j < i && mounts[i].target != NULL; j++)
-            if (mounts[j].target != NULL && strcmp(mounts[i].target, mounts[j].target) == 0) {
-                sr_check_error(checker, SR_POL_003, &(struct sr_path){&item, "target", 0},
-                               node->items[i], "mounts[%zu] has the same target", j);
-                break;
-            }
+        check_mount(checker, node->items[i], &item, allowlist, mounts, i);
     }
 }
 
@@ -228,9 +230,13 @@ static const char *const default_guest[] = {"/data"};
 static void allowlist_error(struct sr_checker *checker, const struct sr_path *path,
                             const struct sr_node *node, const char *what)
 {
-    /* The places are the allowlist's, not the policy's. */
-    sr_check_error(checker, SR_POL_101, path, NULL, "line %u, column %u: %s", node->line,
-                   node->column, what);
+    sr_check_error(checker, SR_POL_101, path, node, "%s", what);
+}
+
+static bool is_text(const struct sr_node *node, const char *text)
+{
+    return node->kind == SR_NODE_SCALAR && node->len == strlen(text) &&
+           memcmp(node->text, text, node->len) == 0;
 }
 
 static bool read_prefixes(struct sr_checker *checker, const struct sr_node *root, const char *field,
@@ -284,8 +290,9 @@ static void read_allowlist(struct sr_checker *checker, const char *path,
     struct sr_node *root;
     if (sr_policy_read(path, &text, &len, &err) < 0 ||
         sr_document_parse(&checker->arena, text, len, &root, &err) < 0) {
-        sr_check_error(checker, SR_POL_101, &file_path, NULL, "%.200s:%u:%u: %s", path, err.line,
-                       err.column, err.message);
+        sr_check_error(checker, SR_POL_101, &file_path,
+                       &(const struct sr_node){.line = err.line, .column = err.column},
+                       "%.200s: %s", path, err.message);
         return;
     }
     if (root->kind != SR_NODE_MAP) {
@@ -303,7 +310,7 @@ static void read_allowlist(struct sr_checker *checker, const char *path,
     for (size_t i = 0; i < root->count; i++) {
         size_t k = 0;
         key = root->items[2 * i];
-        while (known[k] != NULL && strcmp(known[k], key->text) != 0)
+        while (known[k] != NULL && !is_text(key, known[k]))
             k++;
         if (known[k] == NULL) {
             allowlist_error(checker, &(struct sr_path){&top, key->text, 0}, key,
@@ -312,8 +319,7 @@ static void read_allowlist(struct sr_checker *checker, const char *path,
         }
     }
     const struct sr_node *schema = sr_node_get(root, "schemaVersion");
-    if (schema == NULL || schema->kind != SR_NODE_SCALAR ||
-        strcmp(schema->text, ALLOWLIST_SCHEMA) != 0) {
+    if (schema == NULL || !is_text(schema, ALLOWLIST_SCHEMA)) {
         allowlist_error(checker, &(struct sr_path){&top, "schemaVersion", 0},
                         schema != NULL ? schema : root, "must be " ALLOWLIST_SCHEMA);
         good = false;

@@ -1,4 +1,5 @@
 #include "check.h"
+#include "ipv4.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -10,25 +11,16 @@ static const char *const protocols[] = {"tcp", "udp", NULL};
 /* Strict a.b.c.d/n: decimal, no leading zeros, nothing else. */
 static bool parse_cidr(const char *text, uint32_t *address, uint8_t *prefix)
 {
-    uint32_t parts[5];
-    for (int i = 0; i < 5; i++) {
-        size_t digits = strspn(text, "0123456789");
-        if (digits == 0 || digits > 3 || (digits > 1 && text[0] == '0'))
-            return false;
-        parts[i] = (uint32_t)strtoul(text, NULL, 10);
-        text += digits;
-        if (parts[i] > (i < 4 ? 255u : 32u) || *text != (i < 3 ? '.' : i == 3 ? '/' : '\0'))
-            return false;
-        text += i < 4;
-    }
-    *address = parts[0] << 24 | parts[1] << 16 | parts[2] << 8 | parts[3];
-    *prefix = (uint8_t)parts[4];
+    const char *rest = sr_ipv4_parse(text, address);
+    if (rest == NULL || *rest++ != '/')
+        return false;
+    size_t digits = strspn(rest, "0123456789");
+    unsigned long length = strtoul(rest, NULL, 10);
+    if (digits == 0 || digits > 2 || (digits > 1 && rest[0] == '0') || rest[digits] != '\0' ||
+        length > 32)
+        return false;
+    *prefix = (uint8_t)length;
     return true;
-}
-
-static uint32_t prefix_mask(unsigned prefix)
-{
-    return prefix == 0 ? 0 : UINT32_MAX << (32 - prefix);
 }
 
 /* What inet_aton() takes for a number: decimal, octal, or hexadecimal behind 0x. */
@@ -99,11 +91,11 @@ static void check_cidr(struct sr_checker *checker, const struct sr_node *node,
         return;
     }
     rule->cidr = text;
-    uint32_t network = rule->address & prefix_mask(rule->prefix);
+    uint32_t network = rule->address & sr_ipv4_mask(rule->prefix);
+    char written[SR_IPV4_TEXT_MAX];
     if (network != rule->address)
-        sr_check_warn(checker, SR_POL_201, path, node,
-                      "host bits are set; the rule covers %u.%u.%u.%u/%u", network >> 24,
-                      network >> 16 & 255, network >> 8 & 255, network & 255, rule->prefix);
+        sr_check_warn(checker, SR_POL_201, path, node, "host bits are set; the rule covers %s/%u",
+                      sr_ipv4_format(network, written), rule->prefix);
 }
 
 static void check_rule(struct sr_checker *checker, const struct sr_node *node,
@@ -170,7 +162,7 @@ static int compare_ranked(const void *a, const void *b)
     int order = compare_names(p, q);
     if (order != 0)
         return order;
-    uint32_t m = p->address & prefix_mask(p->prefix), n = q->address & prefix_mask(q->prefix);
+    uint32_t m = p->address & sr_ipv4_mask(p->prefix), n = q->address & sr_ipv4_mask(q->prefix);
     if (m != n)
         return m < n ? -1 : 1;
     if (p->prefix != q->prefix)
@@ -185,7 +177,7 @@ static bool covers(const struct sr_egress *wide, const struct sr_egress *narrow)
     if (wide->host != NULL || narrow->host != NULL)
         return wide->host != NULL && narrow->host != NULL && strcmp(wide->host, narrow->host) == 0;
     return wide->prefix <= narrow->prefix &&
-           ((wide->address ^ narrow->address) & prefix_mask(wide->prefix)) == 0;
+           ((wide->address ^ narrow->address) & sr_ipv4_mask(wide->prefix)) == 0;
 }
 
 static void warn_superfluous(struct sr_checker *checker, const struct sr_node *list,
@@ -247,7 +239,7 @@ void sr_check_network(struct sr_checker *checker, const struct sr_node *node,
     }
     size_t errors = checker->errors.count;
     for (size_t i = 0; i < count; i++) {
-        rules[i] = (struct sr_egress){0};
+        rules[i] = (struct sr_egress){.line = list->items[i]->line};
         check_rule(checker, list->items[i], &(struct sr_path){&egress, NULL, i}, &rules[i]);
     }
     checker->policy.egress = rules;

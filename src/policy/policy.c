@@ -4,10 +4,17 @@
 #include <fcntl.h>
 #include <string.h>
 
+static bool is_allowlist(const struct sr_error *finding)
+{
+    return strncmp(finding->path, SR_ALLOWLIST_PATH, strlen(SR_ALLOWLIST_PATH)) == 0;
+}
+
 static int compare_places(const void *a, const void *b)
 {
     const struct sr_error *x = *(const struct sr_error *const *)a,
                           *y = *(const struct sr_error *const *)b;
+    if (is_allowlist(x) != is_allowlist(y)) /* another document, read before */
+        return is_allowlist(x) ? -1 : 1;
     if (x->line != y->line)
         return x->line < y->line ? -1 : 1;
     if (x->column != y->column)
@@ -74,14 +81,14 @@ int sr_policy_check(const char *text, size_t len, const char *allowlist_path,
         return sr_fail(err, SR_POL_001, "policy", "out of memory");
     struct sr_error parse = {0};
     struct sr_node *root;
+    struct sr_mount_allowlist allowlist;
+    sr_allowlist_load(checker, allowlist_path, &allowlist);
     if (len > SR_POLICY_MAX_BYTES) {
         sr_fail(&parse, SR_POL_002, "policy", "the document is larger than 1 MiB");
         add_error(checker, &parse);
     } else if (sr_document_parse(&checker->arena, text, len, &root, &parse) < 0) {
         add_error(checker, &parse);
     } else {
-        struct sr_mount_allowlist allowlist;
-        sr_allowlist_load(checker, allowlist_path, &allowlist);
         sr_check_document(checker, root, &allowlist);
     }
     return finish(checker, check, err);

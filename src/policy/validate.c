@@ -32,7 +32,7 @@ static void check_metadata(struct sr_checker *checker, const struct sr_node *nod
     policy->name = sr_field_text(checker, sr_node_get(node, "name"), &name, true, node);
     const struct sr_node *value = sr_node_get(node, "labels");
     if (value != NULL)
-        sr_field_pairs(checker, value, &labels, &policy->labels, &policy->label_count);
+        sr_field_pairs(checker, value, &labels, "", &policy->labels, &policy->label_count);
 }
 
 static void check_args(struct sr_checker *checker, const struct sr_node *node,
@@ -99,11 +99,7 @@ static void check_runtime(struct sr_checker *checker, const struct sr_node *node
         policy->image = sr_field_text(checker, value, &image, true, node);
     value = sr_node_get(node, "env");
     if (value != NULL)
-        sr_field_pairs(checker, value, &env, &policy->env, &policy->env_count);
-    for (size_t i = 0; i < policy->env_count; i++)
-        if (strchr(policy->env[i].key, '=') != NULL)
-            sr_check_error(checker, SR_POL_002, &(struct sr_path){&env, policy->env[i].key, 0},
-                           value, "a variable's name must not contain '='");
+        sr_field_pairs(checker, value, &env, "=", &policy->env, &policy->env_count);
     value = sr_node_get(node, "workdir");
     const char *text = value != NULL ? sr_field_text(checker, value, &workdir, true, node) : NULL;
     if (text != NULL && text[0] != '/')
@@ -219,13 +215,53 @@ static void check_resources(struct sr_checker *checker, const struct sr_node *no
                                          value, &policy->disk_bytes);
 }
 
+/* Where an output may lie: nowhere that is the guest system's own state, not in what is mounted read-only, and not in
+ * another output. */
+static void check_output_path(struct sr_checker *checker, const struct sr_node *node,
+                              const struct sr_path *path, struct sr_output *outputs, size_t index)
+{
+    static const char *const never[] = {"/proc", "/sys", "/dev"};
+    const struct sr_policy *policy = &checker->policy;
+    const char *text = sr_field_text(checker, node, path, true, node);
+    if (text == NULL)
+        return;
+    if (text[0] != '/') {
+        sr_check_error(checker, SR_POL_002, path, node, "must be an absolute path in the guest");
+        return;
+    }
+    const char *place = sr_path_normalize(&checker->arena, text);
+    if (place == NULL) {
+        checker->out_of_memory = true;
+        return;
+    }
+    bool is_system = strcmp(place, "/") == 0;
+    for (size_t i = 0; i < sizeof never / sizeof never[0]; i++)
+        is_system = is_system || sr_path_within(place, never[i]);
+    if (is_system)
+        sr_check_error(checker, SR_POL_002, path, node,
+                       "%.100s is the guest's system, not an output; name a directory of results",
+                       place);
+    for (size_t j = 0; j < policy->mount_count; j++)
+        if (policy->mounts[j].target != NULL && sr_path_within(place, policy->mounts[j].target))
+            sr_check_error(checker, SR_POL_003, path, node,
+                           "lies inside mounts[%zu], which is read-only", j);
+    for (size_t j = 0; j < index; j++)
+        if (outputs[j].path != NULL &&
+            (sr_path_within(place, outputs[j].path) || sr_path_within(outputs[j].path, place))) {
+            sr_check_error(checker, SR_POL_003, path, node, "overlaps outputs[%zu]", j);
+            break;
+        }
+    outputs[index].path = place;
+}
+
 static void check_outputs(struct sr_checker *checker, const struct sr_node *node,
                           const struct sr_path *root)
 {
     static const char *const known[] = {"path", "max", NULL};
     const struct sr_path path = {root, "outputs", 0};
     struct sr_policy *policy = &checker->policy;
-    if (!sr_field_list(checker, node, &path, false, NULL))
+    if (!sr_field_list(checker, node, &path, false, NULL) ||
+        !sr_field_at_most(checker, node, &path, SR_OUTPUTS_MAX))
         return;
     struct sr_output *outputs = sr_arena_alloc(&checker->arena, node->count * sizeof *outputs);
     if (outputs == NULL) {
@@ -240,17 +276,10 @@ static void check_outputs(struct sr_checker *checker, const struct sr_node *node
         if (!sr_field_map(checker, entry, &item, known, true, node))
             continue;
         const struct sr_node *value = sr_node_get(entry, "path");
-        const char *text = sr_field_text(checker, value, &where, true, entry);
-        if (text != NULL && text[0] != '/')
-            sr_check_error(checker, SR_POL_002, &where, value,
-                           "must be an absolute path in the guest");
-        else if (text != NULL)
-            outputs[i].path = sr_path_normalize(&checker->arena, text);
-        for (size_t j = 0; outputs[i].path != NULL && j < policy->mount_count; j++)
-            if (policy->mounts[j].target != NULL &&
-                sr_path_within(outputs[i].path, policy->mounts[j].target))
-                sr_check_error(checker, SR_POL_003, &where, value,
-                               "lies inside mounts[%zu], which is read-only", j);
+        if (value == NULL)
+            sr_check_error(checker, SR_POL_001, &where, entry, "this field is required");
+        else
+            check_output_path(checker, value, &where, outputs, i);
         value = sr_node_get(entry, "max");
         if (value != NULL)
             outputs[i].max =

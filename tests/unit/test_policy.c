@@ -72,7 +72,7 @@ static const struct bad bads[] = {
     {5, "  args: []\n  timeoutSec: 0", SR_POL_002, "runtime.timeoutSec", 6, 15, NULL},
     {5, "  args: []\n  timeoutSec: 010", SR_POL_002, "runtime.timeoutSec", 6, 15, NULL},
     {5, "  args: []\n  workdir: tmp", SR_POL_002, "runtime.workdir", 6, 12, NULL},
-    {5, "  args: []\n  env: {\"A=B\": c}", SR_POL_002, "runtime.env.A=B", 6, 8, NULL},
+    {5, "  args: []\n  env: {\"A=B\": c}", SR_POL_002, "runtime.env.A=B", 6, 9, NULL},
     {7, "  cpu: {max: \"100000\"}", SR_POL_002, "resources.cpu.max", 7, 14, NULL},
     {7, "  cpu: {max: \"100000  100000\"}", SR_POL_002, "resources.cpu.max", 7, 14, NULL},
     {7, "  cpu: {max: \"5000 100000\"}", SR_POL_003, "resources.cpu.max", 7, 14, NULL},

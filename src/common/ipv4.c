@@ -1,0 +1,52 @@
+#include "ipv4.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct sr_ipv4_range sr_ipv4_reserved[] = {
+    {0x00000000, 0x00FFFFFF, "this host (0.0.0.0/8)"},
+    {0x7F000000, 0x7FFFFFFF, "loopback (127.0.0.0/8)"},
+    {0xA9FE0000, 0xA9FEFFFF, "link-local (169.254.0.0/16)"},
+    {0xE0000000, 0xEFFFFFFF, "multicast (224.0.0.0/4)"},
+    {0xF0000000, 0xFFFFFFFF, "reserved and broadcast (240.0.0.0/4)"},
+};
+const size_t sr_ipv4_reserved_count = sizeof sr_ipv4_reserved / sizeof sr_ipv4_reserved[0];
+
+const char *sr_ipv4_parse(const char *text, uint32_t *address)
+{
+    uint32_t sum = 0;
+    for (int i = 0; i < 4; i++) {
+        size_t digits = strspn(text, "0123456789");
+        if (digits == 0 || digits > 3 || (digits > 1 && text[0] == '0'))
+            return NULL;
+        unsigned long part = strtoul(text, NULL, 10);
+        text += digits;
+        if (part > 255 || (i < 3 && *text++ != '.'))
+            return NULL;
+        sum = sum << 8 | (uint32_t)part;
+    }
+    *address = sum;
+    return text;
+}
+
+const char *sr_ipv4_format(uint32_t address, char text[SR_IPV4_TEXT_MAX])
+{
+    snprintf(text, SR_IPV4_TEXT_MAX, "%u.%u.%u.%u", address >> 24, address >> 16 & 255,
+             address >> 8 & 255, address & 255);
+    return text;
+}
+
+const struct sr_ipv4_range *sr_ipv4_find_reserved(uint32_t address)
+{
+    for (size_t i = 0; i < sr_ipv4_reserved_count; i++)
+        if (address >= sr_ipv4_reserved[i].first && address <= sr_ipv4_reserved[i].last)
+            return &sr_ipv4_reserved[i];
+    return NULL;
+}
+
+bool sr_ipv4_is_private(uint32_t address)
+{
+    return address >> 24 == 10 || address >> 20 == 0xAC1 || address >> 16 == 0xC0A8 ||
+           address >> 22 == 0x191;
+}
