@@ -28,6 +28,16 @@ int sr_cmd_report(int argc, char **argv);
 int sr_cmd_run(int argc, char **argv);
 int sr_cmd_version(int argc, char **argv);
 
+/* The subcommands of a command, ended by one without a name. */
+struct sr_subcommand {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+};
+/* Runs the subcommand that argv[1] names, or --help; anything else is a usage error. */
+int sr_dispatch(const char *command, const struct sr_subcommand *subcommands, const char *example,
+                int argc, char **argv);
+
 /* Prints "safe-run: <text>" and the usage line on stderr; returns SR_EXIT_USAGE. */
 int sr_usage_error(const char *usage, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

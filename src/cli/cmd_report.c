@@ -133,37 +133,12 @@ static int report_verify(int argc, char **argv)
     return result.valid ? SR_EXIT_OK : SR_EXIT_INVALID;
 }
 
-static const struct subcommand {
-    const char *name;
-    int (*run)(int argc, char **argv);
-    const char *summary;
-} subcommands[] = {
+static const struct sr_subcommand subcommands[] = {
     {"verify", report_verify, "check a report offline"},
+    {NULL, NULL, NULL},
 };
-enum { SUBCOMMAND_COUNT = sizeof subcommands / sizeof subcommands[0] };
-
-static const char report_usage[] = "usage: safe-run report SUBCOMMAND [OPTIONS] FILE";
-
-static int report_help(void)
-{
-    puts(report_usage);
-    puts("\nSubcommands:");
-    for (int i = 0; i < SUBCOMMAND_COUNT; i++)
-        printf("  %-10s %s\n", subcommands[i].name, subcommands[i].summary);
-    puts("\n'safe-run report SUBCOMMAND --help' explains one.\n\n"
-         "Example:\n  safe-run report verify run_report.json");
-    return SR_EXIT_OK;
-}
 
 int sr_cmd_report(int argc, char **argv)
 {
-    if (argc < 2)
-        return sr_usage_error(report_usage, "no subcommand; 'safe-run report --help' lists them");
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
-        return report_help();
-    for (int i = 0; i < SUBCOMMAND_COUNT; i++)
-        if (strcmp(argv[1], subcommands[i].name) == 0)
-            return subcommands[i].run(argc - 1, argv + 1);
-    return sr_usage_error(report_usage,
-                          "unknown subcommand '%s'; 'safe-run report --help' lists them", argv[1]);
+    return sr_dispatch("report", subcommands, "safe-run report verify run_report.json", argc, argv);
 }

@@ -13,6 +13,7 @@ static const struct command {
 } commands[] = {
     {"validate", sr_cmd_validate, "check policies; every error at once"},
     {"compile", sr_cmd_compile, "print the plans made of a policy"},
+    {"policy", sr_cmd_policy, "write, understand and compare policies"},
     {"run", sr_cmd_run, "run a policy's command in a microVM"},
     {"report", sr_cmd_report, "look at the evidence of a run"},
     {"version", sr_cmd_version, "print the version"},

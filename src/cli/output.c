@@ -4,6 +4,7 @@
 
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 int sr_usage_error(const char *usage, const char *fmt, ...)
@@ -15,6 +16,29 @@ int sr_usage_error(const char *usage, const char *fmt, ...)
     va_end(ap);
     fprintf(stderr, "\n%s\n", usage);
     return SR_EXIT_USAGE;
+}
+
+int sr_dispatch(const char *command, const struct sr_subcommand *subcommands, const char *example,
+                int argc, char **argv)
+{
+    char usage[96];
+    snprintf(usage, sizeof usage, "usage: safe-run %s SUBCOMMAND [OPTIONS]", command);
+    if (argc < 2)
+        return sr_usage_error(usage, "no subcommand; 'safe-run %s --help' lists them", command);
+    bool help = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
+    if (help)
+        printf("%s\n\nSubcommands:\n", usage);
+    for (const struct sr_subcommand *one = subcommands; one->name != NULL; one++) {
+        if (help)
+            printf("  %-10s %s\n", one->name, one->summary);
+        else if (strcmp(argv[1], one->name) == 0)
+            return one->run(argc - 1, argv + 1);
+    }
+    if (!help)
+        return sr_usage_error(usage, "unknown subcommand '%s'; 'safe-run %s --help' lists them",
+                              argv[1], command);
+    printf("\n'safe-run %s SUBCOMMAND --help' explains one.\n\nExample:\n  %s\n", command, example);
+    return SR_EXIT_OK;
 }
 
 void sr_print_error(FILE *out, const struct sr_error *err)

@@ -70,11 +70,17 @@ void sr_buf_i64(struct sr_buf *buf, int64_t value)
 
 void sr_buf_printf(struct sr_buf *buf, const char *fmt, ...)
 {
-    va_list ap, again;
+    va_list ap;
     va_start(ap, fmt);
+    sr_buf_vprintf(buf, fmt, ap);
+    va_end(ap);
+}
+
+void sr_buf_vprintf(struct sr_buf *buf, const char *fmt, va_list ap)
+{
+    va_list again;
     va_copy(again, ap);
     int len = vsnprintf(NULL, 0, fmt, ap);
-    va_end(ap);
     if (len < 0) {
         buf->failed = true;
     } else if (reserve(buf, (size_t)len)) {

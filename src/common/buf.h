@@ -6,6 +6,7 @@
 #ifndef SR_COMMON_BUF_H
 #define SR_COMMON_BUF_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,6 +29,8 @@ void sr_buf_putc(struct sr_buf *buf, char c);
 void sr_buf_u64(struct sr_buf *buf, uint64_t value); /* decimal */
 void sr_buf_i64(struct sr_buf *buf, int64_t value);  /* decimal */
 void sr_buf_printf(struct sr_buf *buf, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void sr_buf_vprintf(struct sr_buf *buf, const char *fmt, va_list ap)
+    __attribute__((format(printf, 2, 0)));
 
 /* Drops the first n bytes (n <= len). */
 void sr_buf_consume(struct sr_buf *buf, size_t n);

@@ -1,6 +1,6 @@
 #include "saferun/error.h"
 
-#include "json_unit.h"
+#include "printable.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -21,26 +21,6 @@ const char *sr_code_name(enum sr_code code)
     return (unsigned)code < SR_CODE_COUNT ? code_names[code] : code_names[SR_OK];
 }
 
-/* Texts quote documents, guests and archives, and end on terminals: control characters, C1 ones included, and what is
- * not UTF-8 become '?'. A character cut in half at the end of the buffer goes altogether. */
-static void make_printable(char *text, size_t size)
-{
-    size_t len = strlen(text), at = 0;
-    while (at < len) {
-        unsigned char c = (unsigned char)text[at];
-        int n = c < 0x80 ? 1 : sr_json_utf8(text + at, len - at);
-        if (n == 0 && len + 1 == size) {
-            text[at] = '\0';
-            return;
-        }
-        if (n <= 0 || c < ' ' || c == 0x7f || (c == 0xC2 && (unsigned char)text[at + 1] < 0xA0)) {
-            n = n > 0 ? n : 1;
-            memset(text + at, '?', (size_t)n);
-        }
-        at += (size_t)n;
-    }
-}
-
 int sr_vfail(struct sr_error *err, enum sr_code code, const char *path, const char *fmt, va_list ap)
 {
     if (err == NULL)
@@ -48,8 +28,8 @@ int sr_vfail(struct sr_error *err, enum sr_code code, const char *path, const ch
     *err = (struct sr_error){.code = code};
     snprintf(err->path, sizeof err->path, "%s", path);
     vsnprintf(err->message, sizeof err->message, fmt, ap);
-    make_printable(err->path, sizeof err->path);
-    make_printable(err->message, sizeof err->message);
+    sr_make_printable(err->path);
+    sr_make_printable(err->message);
     return -1;
 }
 
@@ -74,6 +54,6 @@ int sr_wrap(struct sr_error *err, const char *fmt, ...)
     if (len >= 0 && (size_t)len < sizeof text)
         snprintf(text + len, sizeof text - (size_t)len, ": %s", err->message);
     memcpy(err->message, text, sizeof text);
-    make_printable(err->message, sizeof err->message);
+    sr_make_printable(err->message);
     return -1;
 }

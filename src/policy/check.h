@@ -106,6 +106,10 @@ bool sr_path_within(const char *path, const char *prefix);
 /* True for "/" and for the places the guest's system lives in, with all below. */
 bool sr_path_protected(const char *path);
 
+/* A DNS name: LDH labels of 1..63 octets, 253 octets in all, and a last label that is not a number (RFC 1123, 2.1: then
+ * it would be an address). NULL when it is good, else what is wrong. */
+const char *sr_host_fault(const char *name);
+
 /* network.c, mounts.c: their sections of the policy. */
 void sr_check_network(struct sr_checker *checker, const struct sr_node *node,
                       const struct sr_path *root, const struct sr_node *document);

@@ -31,9 +31,7 @@ static bool is_number(const char *label)
     return label[strspn(label, "0123456789")] == '\0';
 }
 
-/* A DNS name: LDH labels of 1..63 octets, 253 octets in all, and a last label that is not a number
- * (RFC 1123, 2.1: then it would be an address). NULL when it is good, else what is wrong. */
-static const char *host_fault(const char *name)
+const char *sr_host_fault(const char *name)
 {
     size_t len = strlen(name);
     const char *label = name;
@@ -63,7 +61,7 @@ static void check_host(struct sr_checker *checker, const struct sr_node *node,
     const char *name = sr_field_text(checker, node, path, true, node);
     if (name == NULL)
         return;
-    const char *fault = host_fault(name);
+    const char *fault = sr_host_fault(name);
     if (fault != NULL) {
         sr_check_error(checker, SR_POL_201, path, node, "'%.100s' %s", name, fault);
         return;

@@ -1,0 +1,297 @@
+#include "cli.h"
+
+#include "jcs.h"
+#include "saferun/explain.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What every subcommand that reads policies takes. */
+struct request {
+    const char *allowlist;
+    bool text;
+    bool exit_code;
+};
+
+/* Options of a subcommand up to its operands, which begin at optind. Returns -1 to go on, else the exit status. */
+static int take_options(int argc, char **argv, const char *usage, const char *help,
+                        bool with_exit_code, struct request *request)
+{
+    static const struct option options[] = {
+        {"mount-allowlist", required_argument, NULL, 'm'},
+        {"format", required_argument, NULL, 'f'},
+        {"help", no_argument, NULL, 'h'},
+        {"exit-code", no_argument, NULL, 'e'},
+        {NULL, 0, NULL, 0},
+    };
+    *request = (struct request){.allowlist = getenv("SAFE_RUN_MOUNT_ALLOWLIST"), .text = true};
+    int option;
+    optind = 1;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":h", options, NULL)) >= 0) {
+        if (option == 'm') {
+            request->allowlist = optarg;
+        } else if (option == 'f') {
+            if (strcmp(optarg, "text") != 0 && strcmp(optarg, "json") != 0)
+                return sr_usage_error(usage, "--format is text or json, not '%s'", optarg);
+            request->text = optarg[0] == 't';
+        } else if (option == 'h') {
+            printf("%s\n\n%s\n", usage, help);
+            return SR_EXIT_OK;
+        } else if (option == 'e' && with_exit_code) {
+            request->exit_code = true;
+        } else if (option == ':') {
+            return sr_usage_error(usage, "%s needs a value", argv[optind - 1]);
+        } else {
+            return sr_usage_error(usage, "unknown option %s", argv[optind - 1]);
+        }
+    }
+    return -1;
+}
+
+/* Checks a policy that must be valid. Returns SR_EXIT_OK, or the exit status when it is not (its errors are printed). */
+static int read_policy(const char *path, const char *allowlist, struct sr_check *check)
+{
+    struct sr_error err;
+    if (sr_policy_check_file(path, allowlist, check, &err) < 0) {
+        sr_print_error(stderr, &err);
+        return SR_EXIT_IO;
+    }
+    for (size_t i = 0; i < check->error_count; i++)
+        sr_print_error(stderr, &check->errors[i]);
+    if (check->policy != NULL)
+        return SR_EXIT_OK;
+    fprintf(stderr, "safe-run: %s is not valid; 'safe-run validate' shows where\n", path);
+    return SR_EXIT_INVALID;
+}
+
+/* Sentences under the headings of their topics, or as JSON {"topic":[...],...}. */
+struct listing {
+    struct sr_buf out;
+    const char *topic; /* the one that is open */
+    bool text, colour;
+};
+
+static void list_sentence(void *context, const char *topic, const char *sentence)
+{
+    struct listing *listing = context;
+    bool same = listing->topic != NULL && strcmp(listing->topic, topic) == 0;
+    if (listing->text) {
+        if (!same)
+            sr_buf_printf(&listing->out, "%s%s%s:%s\n", listing->topic != NULL ? "\n" : "",
+                          listing->colour ? "\033[1m" : "", topic,
+                          listing->colour ? "\033[0m" : "");
+        sr_buf_printf(&listing->out, "  %s\n", sentence);
+    } else {
+        if (!same) {
+            sr_buf_puts(&listing->out, listing->topic != NULL ? "]," : "{");
+            sr_jcs_text(&listing->out, topic);
+            sr_buf_puts(&listing->out, ":[");
+        } else {
+            sr_buf_putc(&listing->out, ',');
+        }
+        sr_jcs_text(&listing->out, sentence);
+    }
+    listing->topic = topic;
+}
+
+static bool emit_listing(struct listing *listing)
+{
+    if (!listing->text)
+        sr_buf_puts(&listing->out, listing->topic != NULL ? "]}\n" : "{}\n");
+    bool written = sr_emit(&listing->out);
+    sr_buf_free(&listing->out);
+    return written;
+}
+
+static int init(int argc, char **argv)
+{
+    static const char usage[] = "usage: safe-run policy init",
+                      help[] = "Prints a commented policy to start from.\n\n"
+                               "Example:\n"
+                               "  safe-run policy init > policy.yaml\n"
+                               "  safe-run validate policy.yaml";
+    struct request request;
+    int status = take_options(argc, argv, usage, help, false, &request);
+    if (status >= 0)
+        return status;
+    if (optind < argc)
+        return sr_usage_error(usage, "unexpected argument '%s'", argv[optind]);
+    fputs(sr_policy_starter, stdout);
+    return fflush(stdout) == 0 ? SR_EXIT_OK : SR_EXIT_IO;
+}
+
+static int schema(int argc, char **argv)
+{
+    static const char
+        usage[] = "usage: safe-run policy schema",
+        help[] = "Prints the JSON Schema (2020-12) of a policy, for editors and generators.\n\n"
+                 "Example:\n"
+                 "  safe-run policy schema > policy.schema.json";
+    struct request request;
+    int status = take_options(argc, argv, usage, help, false, &request);
+    if (status >= 0)
+        return status;
+    if (optind < argc)
+        return sr_usage_error(usage, "unexpected argument '%s'", argv[optind]);
+    fputs(sr_policy_schema, stdout);
+    return fflush(stdout) == 0 ? SR_EXIT_OK : SR_EXIT_IO;
+}
+
+static int explain(int argc, char **argv)
+{
+    static const char usage
+        [] = "usage: safe-run policy explain [--mount-allowlist F] [--format text|json] POLICY|-",
+   help[] =
+        "Says in sentences what the command may reach, read, write and use, and what is denied.\n\n"
+        "Exit status: 0; 2 the policy is invalid; 64 usage; 1 output error.\n\n"
+        "Example:\n"
+        "  safe-run policy explain policy.yaml";
+    struct request request;
+    int status = take_options(argc, argv, usage, help, false, &request);
+    if (status >= 0)
+        return status;
+    if (argc - optind != 1)
+        return sr_usage_error(usage,
+                              argc == optind ? "no policy named" : "more than one policy named");
+    sr_cleanup_check struct sr_check check = {0};
+    status = read_policy(argv[optind], request.allowlist, &check);
+    if (status != SR_EXIT_OK)
+        return status;
+    struct listing listing = {.text = request.text, .colour = sr_may_colour(STDOUT_FILENO)};
+    struct sr_error err;
+    if (sr_policy_explain(check.policy, list_sentence, &listing, &err) < 0) {
+        sr_buf_free(&listing.out);
+        sr_print_error(stderr, &err);
+        return SR_EXIT_IO;
+    }
+    return emit_listing(&listing) ? SR_EXIT_OK : SR_EXIT_IO;
+}
+
+static void verdict_json(struct sr_buf *out, const struct sr_policy *policy,
+                         const struct sr_verdict *verdict)
+{
+    sr_buf_puts(out, verdict->allowed ? "{\"allowed\":true" : "{\"allowed\":false");
+    if (verdict->rule != SR_NO_RULE)
+        sr_buf_printf(out, ",\"path\":\"network.egress[%zu]\",\"line\":%u", verdict->rule,
+                      policy->egress[verdict->rule].line);
+    sr_buf_puts(out, ",\"reason\":");
+    sr_jcs_text(out, verdict->reason);
+    if (!verdict->allowed) {
+        sr_buf_puts(out, ",\"remedy\":");
+        sr_jcs_text(out, verdict->remedy);
+    }
+    sr_buf_puts(out, "}\n");
+}
+
+static void verdict_text(struct sr_buf *out, const char *file, const char *destination,
+                         const struct sr_policy *policy, const struct sr_verdict *verdict,
+                         bool colour)
+{
+    const char *good = colour ? "\033[32m" : "", *bad = colour ? "\033[31m" : "",
+               *plain = colour ? "\033[0m" : "";
+    sr_buf_printf(out, "%s%s%s %s: %s\n", verdict->allowed ? good : bad,
+                  verdict->allowed ? "allowed" : "denied", plain, destination, verdict->reason);
+    if (verdict->rule != SR_NO_RULE)
+        sr_buf_printf(out, "    network.egress[%zu] is at %s:%u\n", verdict->rule, file,
+                      policy->egress[verdict->rule].line);
+    if (!verdict->allowed)
+        sr_buf_printf(out, "%s:\n    %s\n",
+                      policy->network_mode == SR_NETWORK_NONE
+                          ? "this in the policy would allow it"
+                          : "this line in network.egress would allow it",
+                      verdict->remedy);
+}
+
+static int why(int argc, char **argv)
+{
+    static const char usage
+        [] = "usage: safe-run policy why [--mount-allowlist F] [--format text|json] POLICY|- "
+             "PROTO:DEST:PORT",
+   help[] =
+        "Names the rule that lets the guest reach a destination, or says why it is denied and\n"
+        "which line of the policy would allow it. PROTO is tcp or udp, DEST an IPv4 address\n"
+        "or a DNS name.\n\n"
+        "Exit status: 0 allowed; 2 denied, or the policy is invalid; 64 usage; 1 output error.\n\n"
+        "Example:\n"
+        "  safe-run policy why policy.yaml tcp:198.51.100.7:443";
+    struct request request;
+    int status = take_options(argc, argv, usage, help, false, &request);
+    if (status >= 0)
+        return status;
+    if (argc - optind != 2)
+        return sr_usage_error(usage, "a policy and a destination are needed");
+    struct sr_destination destination;
+    struct sr_error err;
+    if (sr_destination_parse(argv[optind + 1], &destination, &err) < 0)
+        return sr_usage_error(usage, "%s", err.message);
+    sr_cleanup_check struct sr_check check = {0};
+    status = read_policy(argv[optind], request.allowlist, &check);
+    if (status != SR_EXIT_OK)
+        return status;
+    struct sr_verdict verdict;
+    sr_policy_why(check.policy, &destination, &verdict);
+    sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
+    if (request.text)
+        verdict_text(&out, argv[optind], argv[optind + 1], check.policy, &verdict,
+                     sr_may_colour(STDOUT_FILENO));
+    else
+        verdict_json(&out, check.policy, &verdict);
+    if (!sr_emit(&out))
+        return SR_EXIT_IO;
+    return verdict.allowed ? SR_EXIT_OK : SR_EXIT_INVALID;
+}
+
+static int diff(int argc, char **argv)
+{
+    static const char usage[] =
+        "usage: safe-run policy diff [--mount-allowlist F] [--format text|json] [--exit-code] A B",
+                      help[] = "Says what B may do that A may not, the other way round, what else "
+                               "changed, and where the\n"
+                               "compiled plans differ. For reviewing a change of a policy.\n\n"
+                               "  --exit-code   exit with 2 when they differ\n\n"
+                               "Exit status: 0; 2 a policy is invalid, or --exit-code and they "
+                               "differ; 64 usage; 1 output error.\n\n"
+                               "Example:\n"
+                               "  git show HEAD:policy.yaml | safe-run policy diff - policy.yaml";
+    struct request request;
+    int status = take_options(argc, argv, usage, help, true, &request);
+    if (status >= 0)
+        return status;
+    if (argc - optind != 2)
+        return sr_usage_error(usage, "two policies are needed");
+    sr_cleanup_check struct sr_check a = {0}, b = {0};
+    int other = read_policy(argv[optind], request.allowlist, &a);
+    status = read_policy(argv[optind + 1], request.allowlist, &b);
+    if (other != SR_EXIT_OK || status != SR_EXIT_OK)
+        return other != SR_EXIT_OK ? other : status;
+    sr_cleanup_bundle struct sr_bundle old = {0}, new = {0};
+    struct listing listing = {.text = request.text, .colour = sr_may_colour(STDOUT_FILENO)};
+    struct sr_error err;
+    size_t changes;
+    if (sr_compile(a.policy, &old, &err) < 0 || sr_compile(b.policy, &new, &err) < 0 ||
+        sr_bundle_diff(&old, &new, list_sentence, &listing, &changes, &err) < 0) {
+        sr_buf_free(&listing.out);
+        sr_print_error(stderr, &err);
+        return SR_EXIT_INVALID;
+    }
+    if (!emit_listing(&listing))
+        return SR_EXIT_IO;
+    return request.exit_code && changes > 0 ? SR_EXIT_INVALID : SR_EXIT_OK;
+}
+
+static const struct sr_subcommand subcommands[] = {
+    {"init", init, "print a commented policy to start from"},
+    {"explain", explain, "say in sentences what a policy allows and denies"},
+    {"why", why, "say which rule allows a destination, or why it is denied"},
+    {"diff", diff, "say what one policy may do that another may not"},
+    {"schema", schema, "print the JSON Schema of a policy"},
+    {NULL, NULL, NULL},
+};
+
+int sr_cmd_policy(int argc, char **argv)
+{
+    return sr_dispatch("policy", subcommands, "safe-run policy explain policy.yaml", argc, argv);
+}

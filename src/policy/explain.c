@@ -1,0 +1,169 @@
+/* A policy in plain sentences. */
+#include "saferun/explain.h"
+
+#include "buf.h"
+#include "ipv4.h"
+#include "printable.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct speaker {
+    sr_say_fn *say;
+    void *context;
+    struct sr_buf text;
+    bool failed;
+};
+
+__attribute__((format(printf, 3, 4))) static void say(struct speaker *speaker, const char *topic,
+                                                      const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    speaker->text.len = 0;
+    sr_buf_vprintf(&speaker->text, fmt, ap);
+    va_end(ap);
+    speaker->failed = speaker->failed || !sr_buf_ok(&speaker->text);
+    if (speaker->failed)
+        return;
+    sr_make_printable(speaker->text.data);
+    speaker->say(speaker->context, topic, speaker->text.data);
+}
+
+/* A word as a shell would take it. */
+static void quote(struct sr_buf *out, const char *word)
+{
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=:,./@%";
+    if (word[0] != '\0' && word[strspn(word, plain)] == '\0') {
+        sr_buf_puts(out, word);
+        return;
+    }
+    sr_buf_putc(out, '\'');
+    for (; *word != '\0'; word++)
+        if (*word == '\'')
+            sr_buf_puts(out, "'\\''");
+        else
+            sr_buf_putc(out, *word);
+    sr_buf_putc(out, '\'');
+}
+
+static void runs(struct speaker *speaker, const struct sr_policy *policy)
+{
+    static const char topic[] = "Runs";
+    struct sr_buf words = SR_BUF_INIT;
+    quote(&words, policy->command);
+    for (size_t i = 0; i < policy->arg_count; i++) {
+        sr_buf_putc(&words, ' ');
+        quote(&words, policy->args[i]);
+    }
+    say(speaker, topic, "%s", sr_buf_ok(&words) ? words.data : policy->command);
+    sr_buf_free(&words);
+    say(speaker, topic, "in a microVM of its own, from the image %s, in %s", policy->image,
+        policy->workdir);
+    if (policy->uid == 0)
+        say(speaker, topic, "as root of the guest (user 0:%u), which is not root of this host",
+            policy->gid);
+    else
+        say(speaker, topic, "as the unprivileged user %u:%u of the guest", policy->uid,
+            policy->gid);
+    for (size_t i = 0; i < policy->env_count; i++)
+        say(speaker, topic, "with %s=%s in its environment", policy->env[i].key,
+            policy->env[i].value);
+}
+
+static void reaches(struct speaker *speaker, const struct sr_policy *policy)
+{
+    static const char topic[] = "May reach";
+    if (policy->network_mode == SR_NETWORK_NONE)
+        say(speaker, topic, "nothing: the guest has no network at all");
+    for (size_t i = 0; i < policy->egress_count; i++) {
+        const struct sr_egress *rule = &policy->egress[i];
+        const char *protocol = rule->protocol == SR_PROTOCOL_UDP ? "udp" : "tcp";
+        char network[SR_IPV4_TEXT_MAX];
+        if (rule->host != NULL)
+            say(speaker, topic, "%s, %s port %u, at the addresses the name has when the run starts",
+                rule->host, protocol, rule->port);
+        else if (rule->prefix == 32)
+            say(speaker, topic, "%s, %s port %u", sr_ipv4_format(rule->address, network), protocol,
+                rule->port);
+        else
+            say(speaker, topic,
+                "%s/%u (%llu addresses), %s port %u; but not loopback, link-local (cloud "
+                "metadata), multicast or "
+                "this host's own addresses",
+                sr_ipv4_format(rule->address & sr_ipv4_mask(rule->prefix), network), rule->prefix,
+                1ULL << (32 - rule->prefix), protocol, rule->port);
+    }
+}
+
+static void reads_and_writes(struct speaker *speaker, const struct sr_policy *policy)
+{
+    say(speaker, "May read", "the files of the image %s", policy->image);
+    for (size_t i = 0; i < policy->mount_count; i++)
+        say(speaker, "May read", "a copy of %s, at %s, read-only", policy->mounts[i].source,
+            policy->mounts[i].target);
+    if (policy->disk_bytes == 0)
+        say(speaker, "May write", "nothing: the root is read-only");
+    else
+        say(speaker, "May write", "up to %s of scratch space, which is gone when the run ends",
+            policy->disk_max);
+    for (size_t i = 0; i < policy->output_count; i++)
+        say(speaker, "May write", "%s, of which up to %s is copied out when the command has ended",
+            policy->outputs[i].path, policy->outputs[i].max);
+}
+
+static void uses(struct speaker *speaker, const struct sr_policy *policy)
+{
+    static const char topic[] = "May use";
+    if (policy->cpu_quota_usec == 0) {
+        say(speaker, topic, "one CPU, without a quota");
+    } else {
+        uint64_t percent = policy->cpu_quota_usec * 100 / policy->cpu_period_usec;
+        say(speaker, topic, "%llu.%02llu CPUs (%s)", (unsigned long long)percent / 100,
+            (unsigned long long)percent % 100, policy->cpu_max);
+    }
+    say(speaker, topic, "%s of memory, its kernel's included", policy->memory_max);
+    say(speaker, topic, "%u processes at once", policy->pids_max);
+    say(speaker, topic, "%u seconds, then it is stopped", policy->timeout_sec);
+}
+
+static void denied(struct speaker *speaker, const struct sr_policy *policy)
+{
+    static const char topic[] = "Is denied";
+    say(speaker, topic, "every file, process and device of this host%s",
+        policy->mount_count > 0 ? " but the copies above" : "");
+    if (policy->network_mode == SR_NETWORK_ALLOWLIST)
+        say(speaker, topic,
+            "every other destination, port and protocol; IPv6, ICMP and incoming connections; "
+            "looking up names, unless a rule above is a name server");
+}
+
+static void records(struct speaker *speaker, const struct sr_policy *policy)
+{
+    static const char topic[] = "Is recorded", required[] = "Requires";
+    say(speaker, topic, "%s",
+        policy->audit_level == SR_AUDIT_FULL
+            ? "everything (audit level full): counters throughout the run, denied destinations too"
+            : "what was asked, enforced, allowed and blocked (audit level basic)");
+    if (policy->require_kvm)
+        say(speaker, required, "KVM, or the run is refused");
+    if (policy->require_limits)
+        say(speaker, required, "a host kernel that enforces every limit, or the run is refused");
+    if (policy->require_signature)
+        say(speaker, required, "a signed report, or the run is refused");
+}
+
+int sr_policy_explain(const struct sr_policy *policy, sr_say_fn *to, void *context,
+                      struct sr_error *err)
+{
+    struct speaker speaker = {.say = to, .context = context, .text = SR_BUF_INIT};
+    runs(&speaker, policy);
+    reaches(&speaker, policy);
+    reads_and_writes(&speaker, policy);
+    uses(&speaker, policy);
+    denied(&speaker, policy);
+    records(&speaker, policy);
+    sr_buf_free(&speaker.text);
+    return speaker.failed ? sr_fail(err, SR_POL_001, "policy", "out of memory") : 0;
+}
