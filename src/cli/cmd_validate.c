@@ -1,6 +1,7 @@
 #include "cli.h"
 
 #include "jcs.h"
+#include "printable.h"
 #include "saferun/policy.h"
 
 #include <getopt.h>
@@ -56,29 +57,50 @@ static void answer_json(struct sr_buf *out, const struct document *document, boo
     sr_buf_puts(out, "}\n");
 }
 
-/* The line of the document and a caret under the column (which counts characters). Control
- * characters are not passed on to the terminal. */
+/* Bytes of the first count characters of a text. */
+static size_t characters(const char *text, size_t len, size_t count)
+{
+    size_t at = 0;
+    while (at < len && (((unsigned char)text[at] & 0xC0) == 0x80 || count-- > 0))
+        at++;
+    return at;
+}
+
+/* The line of the document and a caret under the column (which counts characters). Of a long line only what is around
+ * the column is shown; nothing harmful is passed on to the terminal. */
 static void quote_line(struct sr_buf *out, const struct document *document,
                        const struct sr_error *err, const char *mark)
 {
+    enum { BEFORE = 70, SHOWN = 110 };
     const char *at = document->text, *end = at + document->len;
     for (unsigned line = 1; line < err->line && at < end; line++) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         at = newline == NULL ? end : newline + 1;
     }
-    sr_buf_puts(out, "    ");
-    unsigned column = 1, before = 0;
-    size_t shown = 0;
-    for (; at < end && *at != '\n' && shown < 160; at++, shown++) {
-        bool control = (unsigned char)*at < ' ' || *at == 0x7f;
-        sr_buf_putc(out, *at == '\t' || control ? ' ' : *at);
-        if (((unsigned char)*at & 0xC0) != 0x80 && column++ < err->column)
-            before++;
+    if (err->line == 1 && end - at >= 3 && memcmp(at, "\xEF\xBB\xBF", 3) == 0)
+        at += 3;
+    const char *newline = memchr(at, '\n', (size_t)(end - at));
+    size_t len = (size_t)((newline == NULL ? end : newline) - at);
+    if (len > 0 && at[len - 1] == '\r')
+        len--;
+    bool cut = err->column > BEFORE + 20;
+    unsigned column = cut ? BEFORE : err->column;
+    if (cut) {
+        size_t skipped = characters(at, len, err->column - BEFORE);
+        at += skipped;
+        len -= skipped;
     }
-    sr_buf_puts(out, "\n    ");
-    for (unsigned i = 0; i < before; i++)
-        sr_buf_putc(out, ' ');
-    sr_buf_printf(out, "%s^\n", mark);
+    char shown[4 * SHOWN + 1];
+    size_t bytes = characters(at, len, SHOWN);
+    bytes = bytes < sizeof shown ? bytes : sizeof shown - 1;
+    memcpy(shown, at, bytes);
+    shown[bytes] = '\0';
+    for (size_t i = 0; i < bytes; i++)
+        if (shown[i] == '\t' || shown[i] == '\0')
+            shown[i] = ' ';
+    sr_make_printable(shown);
+    sr_buf_printf(out, "    %s%s%s\n    %*s%s^\n", cut ? "..." : "", shown,
+                  bytes < len ? "..." : "", (int)column - 1 + (cut ? 3 : 0), "", mark);
 }
 
 static void finding_text(struct sr_buf *out, const struct document *document,

@@ -17,7 +17,7 @@ struct level {
 
 struct scanner {
     const char *start, *at, *end;
-    bool last;
+    bool last, repeats;
     struct sr_json_scan *scan;
     unsigned depth;
     struct level levels[SR_JSON_MAX_DEPTH];
@@ -287,7 +287,7 @@ static enum sr_json_result scan_key(struct scanner *s)
     if (level->has_key) {
         int order = level->escaped || escaped ? sr_json_compare_keys(level->key, key)
                                               : sr_json_compare_plain(level->key, key);
-        if (order == 0)
+        if (order == 0 && !s->repeats)
             return bad(s, start, "the key is there twice");
         if (order > 0)
             s->scan->canonical = false;
@@ -358,12 +358,14 @@ static enum sr_json_result scan_separator(struct scanner *s, enum step *next)
     return level->object ? scan_key(s) : SR_JSON_OK;
 }
 
-enum sr_json_result sr_json_scan(const char *text, size_t len, bool last, struct sr_json_scan *scan)
+enum sr_json_result sr_json_scan(const char *text, size_t len, unsigned how,
+                                 struct sr_json_scan *scan)
 {
     struct scanner s; /* its levels are filled as they are opened */
     s.start = s.at = text;
     s.end = text + len;
-    s.last = last;
+    s.last = (how & SR_JSON_LAST) != 0;
+    s.repeats = (how & SR_JSON_REPEATS) != 0;
     s.scan = scan;
     s.depth = 0;
     scan->canonical = true;

@@ -58,13 +58,18 @@ struct sr_json_scan {
     char error_path[200];
 };
 
+enum {
+    SR_JSON_LAST =
+        1, /* nothing follows the text in the input; else a number that reaches its end is incomplete */
+    SR_JSON_REPEATS = 2, /* keys may repeat: the caller finds them */
+};
+
 /*
- * Scans the value that text begins with (no white space before it). last says that nothing follows
- * text in the input: without it a number that reaches the end is incomplete. Keys that repeat are
- * found here only when they are neighbours; a text with others is never canonical, and
- * sr_json_canonical() finds them.
+ * Scans the value that text begins with (no white space before it). Keys that repeat are found here
+ * only when they are neighbours; a text with others is never canonical, and sr_json_canonical()
+ * finds them.
  */
-enum sr_json_result sr_json_scan(const char *text, size_t len, bool last,
+enum sr_json_result sr_json_scan(const char *text, size_t len, unsigned how,
                                  struct sr_json_scan *scan);
 
 /* The member with this name (plain ASCII) of the object that was scanned, or NULL. Exact for text

@@ -20,17 +20,19 @@ static bool is_harmful(const unsigned char *text, int n)
 
 void sr_make_printable(char *text)
 {
-    size_t len = strlen(text), at = 0;
+    size_t len = strlen(text), at = 0, kept = 0;
     while (at < len) {
         int n = (unsigned char)text[at] < 0x80 ? 1 : sr_json_utf8(text + at, len - at);
-        if (n == 0) {
-            text[at] = '\0';
-            return;
-        }
+        if (n == 0)
+            break;
         if (n < 0 || is_harmful((const unsigned char *)text + at, n)) {
-            n = n > 0 ? n : 1;
-            memset(text + at, '?', (size_t)n);
+            text[kept++] = '?';
+            at += n > 0 ? (size_t)n : 1;
+        } else {
+            memmove(text + kept, text + at, (size_t)n);
+            kept += (size_t)n;
+            at += (size_t)n;
         }
-        at += (size_t)n;
     }
+    text[kept] = '\0';
 }

@@ -76,7 +76,7 @@ int sr_aggregate_add(struct sr_aggregate *aggregate, const struct sr_event *even
     default:
         return 0;
     }
-    if (sr_json_scan(event->payload.text, event->payload.len, true, &payload) != SR_JSON_OK)
+    if (sr_json_scan(event->payload.text, event->payload.len, SR_JSON_LAST, &payload) != SR_JSON_OK)
         return -1;
     if (event->kind == SR_EVENT_MOUNT_REJECTED) {
         add_rejected(aggregate, &payload);

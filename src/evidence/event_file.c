@@ -28,7 +28,7 @@ static int canonicalise(struct sr_event_file *file, const char **text)
         return -1;
     }
     if (!sr_buf_ok(&file->text) ||
-        sr_json_scan(file->text.data, file->text.len, true, &file->scan) != SR_JSON_OK) {
+        sr_json_scan(file->text.data, file->text.len, SR_JSON_LAST, &file->scan) != SR_JSON_OK) {
         reader->io_error = ENOMEM;
         return sr_json_reader_fault(reader, "cannot be held");
     }

@@ -92,7 +92,7 @@ static int canonicalise(struct sr_report_walk *walk, struct sr_buf *out, bool ke
             return fault(&walk->reader, err, base);
         }
     }
-    if (!sr_buf_ok(out) || sr_json_scan(out->data, out->len, true, scan) != SR_JSON_OK)
+    if (!sr_buf_ok(out) || sr_json_scan(out->data, out->len, SR_JSON_LAST, scan) != SR_JSON_OK)
         return out_of_memory(err);
     *text = out->data;
     return 0;
@@ -133,7 +133,7 @@ static void hash_value(struct sr_report_walk *walk, const struct sr_buf *key,
     const struct sr_json_member *digest = NULL;
     struct sr_json_scan scan;
     if (sr_json_is(slice(key), "integrity") && sr_json_is_object(slice(value)) &&
-        sr_json_scan(value->data, value->len, true, &scan) == SR_JSON_OK)
+        sr_json_scan(value->data, value->len, SR_JSON_LAST, &scan) == SR_JSON_OK)
         digest = sr_json_find(&scan, "digest");
     if (digest == NULL) {
         sr_hasher_update(walk->hasher, value->data, value->len);

@@ -89,7 +89,7 @@ static bool is_sealed(const struct verify *v)
     struct sr_json_slice integrity = sr_report_member(&v->walk, "integrity");
     struct sr_json_scan scan;
     if (!sr_json_is_object(integrity) ||
-        sr_json_scan(integrity.text, integrity.len, true, &scan) != SR_JSON_OK)
+        sr_json_scan(integrity.text, integrity.len, SR_JSON_LAST, &scan) != SR_JSON_OK)
         return false;
     const struct sr_json_member *member = sr_json_find(&scan, "canonicalization");
     return member != NULL && sr_json_is(member->value, SR_REPORT_CANONICALIZATION);

@@ -86,7 +86,7 @@ static struct sr_json_slice member_of(struct sr_json_slice object, const char *n
 {
     struct sr_json_scan scan;
     if (!sr_json_is_object(object) ||
-        sr_json_scan(object.text, object.len, true, &scan) != SR_JSON_OK)
+        sr_json_scan(object.text, object.len, SR_JSON_LAST, &scan) != SR_JSON_OK)
         return nothing;
     const struct sr_json_member *member = sr_json_find(&scan, name);
     return member != NULL ? member->value : nothing;
@@ -169,11 +169,11 @@ static void check_hashes(struct verify *v, const char *path, struct sr_json_slic
     while (object.text[at] == '"') {
         struct sr_json_scan key, value;
         char below[200], shown[SHOWN_SIZE];
-        if (sr_json_scan(object.text + at, object.len - at, true, &key) != SR_JSON_OK)
+        if (sr_json_scan(object.text + at, object.len - at, SR_JSON_LAST, &key) != SR_JSON_OK)
             return;
         struct sr_json_slice name = {object.text + at + 1, key.len - 2};
         at += key.len + 1;
-        if (sr_json_scan(object.text + at, object.len - at, true, &value) != SR_JSON_OK)
+        if (sr_json_scan(object.text + at, object.len - at, SR_JSON_LAST, &value) != SR_JSON_OK)
             return;
         struct sr_json_slice hash = {object.text + at, value.len};
         snprintf(below, sizeof below, "%s[\"%s\"]", path, verify_show(name, shown));

@@ -52,7 +52,7 @@ static struct sr_json_slice artifact(const struct verify *v, const char *name)
     struct sr_json_slice artifacts = sr_report_member(&v->walk, "artifacts");
     struct sr_json_scan scan;
     if (!sr_json_is_object(artifacts) ||
-        sr_json_scan(artifacts.text, artifacts.len, true, &scan) != SR_JSON_OK)
+        sr_json_scan(artifacts.text, artifacts.len, SR_JSON_LAST, &scan) != SR_JSON_OK)
         return (struct sr_json_slice){"", 0};
     const struct sr_json_member *member = sr_json_find(&scan, name);
     return member != NULL ? member->value : (struct sr_json_slice){"", 0};
@@ -139,11 +139,11 @@ static bool command_of(const struct sr_buf *policy, struct sr_buf *command)
 {
     struct sr_json_scan scan;
     const struct sr_json_member *runtime = NULL, *args = NULL, *name = NULL;
-    if (sr_json_scan(policy->data, policy->len, true, &scan) == SR_JSON_OK)
+    if (sr_json_scan(policy->data, policy->len, SR_JSON_LAST, &scan) == SR_JSON_OK)
         runtime = sr_json_find(&scan, "runtime");
     struct sr_json_slice object = runtime != NULL ? runtime->value : (struct sr_json_slice){"", 0};
     if (sr_json_is_object(object) &&
-        sr_json_scan(object.text, object.len, true, &scan) == SR_JSON_OK) {
+        sr_json_scan(object.text, object.len, SR_JSON_LAST, &scan) == SR_JSON_OK) {
         args = sr_json_find(&scan, "args");
         name = sr_json_find(&scan, "command");
     }
@@ -225,11 +225,11 @@ static void check_named_files(struct files *files)
         return;
     for (size_t at = 1; map.text[at] == '"'; at += value.len + 1) {
         struct sr_json_slice name = {map.text + at, 0};
-        if (sr_json_scan(name.text, map.len - at, true, &key) != SR_JSON_OK)
+        if (sr_json_scan(name.text, map.len - at, SR_JSON_LAST, &key) != SR_JSON_OK)
             return;
         name.len = key.len;
         at += key.len + 1;
-        if (sr_json_scan(map.text + at, map.len - at, true, &value) != SR_JSON_OK)
+        if (sr_json_scan(map.text + at, map.len - at, SR_JSON_LAST, &value) != SR_JSON_OK)
             return;
         check_named_file(files, name, (struct sr_json_slice){map.text + at, value.len});
     }

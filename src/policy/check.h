@@ -66,6 +66,9 @@ bool sr_field_list(struct sr_checker *checker, const struct sr_node *node,
 bool sr_field_at_most(struct sr_checker *checker, const struct sr_node *node,
                       const struct sr_path *path, size_t max);
 
+/* True for what YAML or JSON mean by null: nothing, ~, null. */
+bool sr_node_is_null(const struct sr_node *node);
+
 /* A text without NUL, not blank when required. NULL when absent or wrong (reported). */
 const char *sr_field_text(struct sr_checker *checker, const struct sr_node *node,
                           const struct sr_path *path, bool required, const struct sr_node *place);

@@ -106,7 +106,8 @@ int sr_document_parse_json(struct sr_arena *arena, const char *text, size_t len,
     skip_space(&walk);
     struct sr_json_scan scan;
     size_t start = (size_t)(walk.at - text);
-    enum sr_json_result result = sr_json_scan(walk.at, len - start, true, &scan);
+    enum sr_json_result result =
+        sr_json_scan(walk.at, len - start, SR_JSON_LAST | SR_JSON_REPEATS, &scan);
     if (result != SR_JSON_OK) {
         sr_document_place(text, result == SR_JSON_BAD ? start + scan.error_at : len, &line,
                           &column);

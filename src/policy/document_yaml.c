@@ -187,9 +187,19 @@ static int parser_error(struct reader *reader, const yaml_parser_t *parser)
              column = (unsigned)parser->problem_mark.column + 1;
     if (parser->error == YAML_READER_ERROR) /* it knows bytes, not places */
         sr_document_place(reader->text, parser->problem_offset, &line, &column);
-    return sr_fail_at(reader->err, SR_POL_002, line, column, "policy", "not valid YAML: %s%s%s",
-                      parser->problem, parser->context != NULL ? ", " : "",
-                      parser->context != NULL ? parser->context : "");
+    char context[96] = "";
+    if (parser->context != NULL && parser->context_mark.line + 1 < line)
+        snprintf(context, sizeof context, ", %s that begins in line %zu", parser->context,
+                 parser->context_mark.line + 1);
+    else if (parser->context != NULL)
+        snprintf(context, sizeof context, ", %s", parser->context);
+    sr_fail_at(reader->err, SR_POL_002, line, column, "policy", "not valid YAML: %s%s",
+               parser->problem, context);
+    if (reader->err != NULL && parser->context != NULL &&
+        strcmp(parser->context, "while scanning for the next token") == 0)
+        strcpy(reader->err->hint,
+               "YAML is indented with spaces, and a text that begins with @ or ` is quoted");
+    return -1;
 }
 
 static int read_events(struct reader *reader, yaml_parser_t *parser)

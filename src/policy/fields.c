@@ -140,7 +140,7 @@ static const char *kind_name(const struct sr_node *node)
     return node->kind == SR_NODE_LIST ? "a list" : "a map";
 }
 
-static bool is_null(const struct sr_node *node)
+bool sr_node_is_null(const struct sr_node *node)
 {
     static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
     if (node->kind != SR_NODE_SCALAR || node->form == SR_SCALAR_STRING)
@@ -211,7 +211,7 @@ bool sr_field_list(struct sr_checker *checker, const struct sr_node *node,
     if (node->kind == SR_NODE_LIST)
         return true;
     sr_check_error(checker, SR_POL_002, path, node, "must be a list, not %s",
-                   is_null(node) ? "null" : kind_name(node));
+                   sr_node_is_null(node) ? "null" : kind_name(node));
     sr_check_hint(checker, "an empty list is written []");
     return false;
 }
@@ -231,7 +231,7 @@ const char *sr_field_any_text(struct sr_checker *checker, const struct sr_node *
 {
     bool text = node->kind == SR_NODE_SCALAR &&
                 (node->form == SR_SCALAR_STRING || node->form == SR_SCALAR_PLAIN);
-    if (text && node->form == SR_SCALAR_PLAIN && is_null(node)) {
+    if (text && node->form == SR_SCALAR_PLAIN && sr_node_is_null(node)) {
         sr_check_error(checker, SR_POL_002, path, node, "must be a text, not null");
         sr_check_hint(checker, "an empty text is written \"\"");
         return NULL;
@@ -255,7 +255,7 @@ const char *sr_field_text(struct sr_checker *checker, const struct sr_node *node
             report_missing(checker, path, place);
         return NULL;
     }
-    if (node->kind == SR_NODE_SCALAR && node->form == SR_SCALAR_PLAIN && is_null(node)) {
+    if (node->kind == SR_NODE_SCALAR && node->form == SR_SCALAR_PLAIN && sr_node_is_null(node)) {
         sr_check_error(checker, SR_POL_001, path, node, "must not be blank");
         return NULL;
     }

@@ -55,10 +55,22 @@ const char *sr_host_fault(const char *name)
     }
 }
 
+/* A text of a rule, or NULL (reported): every fault of a rule has the rules' code. */
+static const char *rule_text(struct sr_checker *checker, const struct sr_node *node,
+                             const struct sr_path *path)
+{
+    if (node->kind == SR_NODE_SCALAR && !sr_node_is_null(node) &&
+        (node->form == SR_SCALAR_PLAIN || node->form == SR_SCALAR_STRING) && node->len > 0 &&
+        strspn(node->text, " \t\r\n\v\f") < node->len && strlen(node->text) == node->len)
+        return node->text;
+    sr_check_error(checker, SR_POL_201, path, node, "must be a text, and not blank");
+    return NULL;
+}
+
 static void check_host(struct sr_checker *checker, const struct sr_node *node,
                        const struct sr_path *path, struct sr_egress *rule)
 {
-    const char *name = sr_field_text(checker, node, path, true, node);
+    const char *name = rule_text(checker, node, path);
     if (name == NULL)
         return;
     const char *fault = sr_host_fault(name);
@@ -76,7 +88,7 @@ static void check_host(struct sr_checker *checker, const struct sr_node *node,
 static void check_cidr(struct sr_checker *checker, const struct sr_node *node,
                        const struct sr_path *path, struct sr_egress *rule)
 {
-    const char *text = sr_field_text(checker, node, path, true, node);
+    const char *text = rule_text(checker, node, path);
     if (text == NULL)
         return;
     if (!parse_cidr(text, &rule->address, &rule->prefix)) {
@@ -94,6 +106,11 @@ static void check_cidr(struct sr_checker *checker, const struct sr_node *node,
     if (network != rule->address)
         sr_check_warn(checker, SR_POL_201, path, node, "host bits are set; the rule covers %s/%u",
                       sr_ipv4_format(network, written), rule->prefix);
+    const struct sr_ipv4_range *range = sr_ipv4_find_reserved(network);
+    if (range != NULL && rule->prefix < 32 &&
+        (network | ~sr_ipv4_mask(rule->prefix)) <= range->last)
+        sr_check_warn(checker, SR_POL_201, path, node,
+                      "opens nothing: a rule wider than /32 never opens %s", range->name);
 }
 
 static void check_rule(struct sr_checker *checker, const struct sr_node *node,
@@ -107,7 +124,7 @@ static void check_rule(struct sr_checker *checker, const struct sr_node *node,
     const struct sr_node *value = sr_node_get(node, "protocol");
     if (value == NULL) {
         sr_check_error(checker, SR_POL_201, &protocol, node, "this field is required: tcp or udp");
-    } else {
+    } else if (rule_text(checker, value, &protocol) != NULL) {
         int choice = sr_field_choice(checker, value, &protocol, protocols, SR_POL_201, true, node);
         rule->protocol = choice == 1 ? SR_PROTOCOL_UDP : SR_PROTOCOL_TCP;
     }

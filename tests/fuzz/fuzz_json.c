@@ -63,10 +63,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         char *prefix = malloc(cut + 1);
         must(prefix != NULL);
         memcpy(prefix, text, cut);
-        (void)sr_json_scan(prefix, cut, false, &part);
+        (void)sr_json_scan(prefix, cut, 0, &part);
         free(prefix);
     }
-    if (sr_json_scan(text, size, true, &scan) != SR_JSON_OK)
+    if (sr_json_scan(text, size, SR_JSON_LAST, &scan) != SR_JSON_OK)
         return 0;
     must(scan.len <= size);
     sr_cleanup_buf struct sr_buf canonical = SR_BUF_INIT;
@@ -78,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must(sr_buf_ok(&canonical));
     must(scan.canonical ==
          (canonical.len == scan.len && memcmp(canonical.data, text, scan.len) == 0));
-    must(sr_json_scan(canonical.data, canonical.len, true, &part) == SR_JSON_OK);
+    must(sr_json_scan(canonical.data, canonical.len, SR_JSON_LAST, &part) == SR_JSON_OK);
     must(part.canonical && part.len == canonical.len);
     compare_with_jansson(text, scan.len, &canonical);
     return 0;

@@ -14,7 +14,7 @@
 
 static enum sr_json_result scan(const char *text, struct sr_json_scan *out)
 {
-    return sr_json_scan(text, strlen(text), true, out);
+    return sr_json_scan(text, strlen(text), SR_JSON_LAST, out);
 }
 
 static void takes_json_and_nothing_else(void **state)
@@ -143,11 +143,11 @@ static void a_cut_text_wants_more(void **state)
         "\"b\":{\"c\":false}}";
     struct sr_json_scan out;
     for (size_t len = 0; len < sizeof text - 1; len++) {
-        assert_int_equal(sr_json_scan(text, len, false, &out), SR_JSON_MORE);
-        assert_int_equal(sr_json_scan(text, len, true, &out), SR_JSON_BAD);
+        assert_int_equal(sr_json_scan(text, len, 0, &out), SR_JSON_MORE);
+        assert_int_equal(sr_json_scan(text, len, SR_JSON_LAST, &out), SR_JSON_BAD);
     }
     assert_int_equal(scan(text, &out), SR_JSON_OK);
-    assert_int_equal(sr_json_scan("12", 2, false, &out), SR_JSON_MORE);
+    assert_int_equal(sr_json_scan("12", 2, 0, &out), SR_JSON_MORE);
 }
 
 static void faults_say_where(void **state)
