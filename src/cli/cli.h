@@ -51,6 +51,7 @@ void sr_error_items(struct sr_buf *out, const struct sr_error *errors, size_t co
 
 /* Writes out to stdout; false (with a word on stderr) when that fails or out has failed. */
 bool sr_emit(const struct sr_buf *out);
+bool sr_emit_text(const char *text, size_t len);
 
 /* Prints an error for a person: "safe-run: SR-RUN-002 launch.vm: message" and its hint. */
 void sr_print_error(FILE *out, const struct sr_error *err);

@@ -83,6 +83,6 @@ int sr_cmd_compile(int argc, char **argv)
         sr_print_error(stderr, &err);
         return SR_EXIT_INVALID;
     }
-    puts(bundle.json);
-    return fflush(stdout) == 0 ? SR_EXIT_OK : SR_EXIT_IO;
+    bundle.json[bundle.json_len] = '\n'; /* in place of its NUL */
+    return sr_emit_text(bundle.json, bundle.json_len + 1) ? SR_EXIT_OK : SR_EXIT_IO;
 }

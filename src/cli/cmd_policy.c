@@ -119,8 +119,7 @@ static int init(int argc, char **argv)
         return status;
     if (optind < argc)
         return sr_usage_error(usage, "unexpected argument '%s'", argv[optind]);
-    fputs(sr_policy_starter, stdout);
-    return fflush(stdout) == 0 ? SR_EXIT_OK : SR_EXIT_IO;
+    return sr_emit_text(sr_policy_starter, strlen(sr_policy_starter)) ? SR_EXIT_OK : SR_EXIT_IO;
 }
 
 static int schema(int argc, char **argv)
@@ -136,8 +135,7 @@ static int schema(int argc, char **argv)
         return status;
     if (optind < argc)
         return sr_usage_error(usage, "unexpected argument '%s'", argv[optind]);
-    fputs(sr_policy_schema, stdout);
-    return fflush(stdout) == 0 ? SR_EXIT_OK : SR_EXIT_IO;
+    return sr_emit_text(sr_policy_schema, strlen(sr_policy_schema)) ? SR_EXIT_OK : SR_EXIT_IO;
 }
 
 static int explain(int argc, char **argv)

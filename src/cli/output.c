@@ -82,10 +82,18 @@ void sr_error_items(struct sr_buf *out, const struct sr_error *errors, size_t co
     sr_buf_putc(out, ']');
 }
 
-bool sr_emit(const struct sr_buf *out)
+bool sr_emit_text(const char *text, size_t len)
 {
-    if (sr_buf_ok(out) && fwrite(out->data, 1, out->len, stdout) == out->len && fflush(stdout) == 0)
+    if (fwrite(text, 1, len, stdout) == len && fflush(stdout) == 0)
         return true;
     fputs("safe-run: the answer cannot be written\n", stderr);
+    return false;
+}
+
+bool sr_emit(const struct sr_buf *out)
+{
+    if (sr_buf_ok(out))
+        return sr_emit_text(out->data != NULL ? out->data : "", out->len);
+    fputs("safe-run: the answer cannot be written: out of memory\n", stderr);
     return false;
 }
