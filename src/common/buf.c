@@ -40,14 +40,12 @@ void sr_buf_append(struct sr_buf *buf, const void *data, size_t len)
     buf->data[buf->len] = '\0';
 }
 
-void sr_buf_puts(struct sr_buf *buf, const char *text)
-{
-    sr_buf_append(buf, text, strlen(text));
-}
-
 void sr_buf_putc(struct sr_buf *buf, char c)
 {
-    sr_buf_append(buf, &c, 1);
+    if (!reserve(buf, 1))
+        return;
+    buf->data[buf->len++] = c;
+    buf->data[buf->len] = '\0';
 }
 
 void sr_buf_u64(struct sr_buf *buf, uint64_t value)

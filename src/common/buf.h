@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct sr_buf {
     char *data;
@@ -24,7 +25,10 @@ struct sr_buf {
     }
 
 void sr_buf_append(struct sr_buf *buf, const void *data, size_t len);
-void sr_buf_puts(struct sr_buf *buf, const char *text);
+static inline void sr_buf_puts(struct sr_buf *buf, const char *text)
+{
+    sr_buf_append(buf, text, strlen(text)); /* inline: the length of a literal is known */
+}
 void sr_buf_putc(struct sr_buf *buf, char c);
 void sr_buf_u64(struct sr_buf *buf, uint64_t value); /* decimal */
 void sr_buf_i64(struct sr_buf *buf, int64_t value);  /* decimal */

@@ -1,8 +1,6 @@
 #include "ipv4.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 const struct sr_ipv4_range sr_ipv4_reserved[] = {
     {0x00000000, 0x00FFFFFF, "this host (0.0.0.0/8)"},
@@ -17,14 +15,14 @@ const char *sr_ipv4_parse(const char *text, uint32_t *address)
 {
     uint32_t sum = 0;
     for (int i = 0; i < 4; i++) {
-        size_t digits = strspn(text, "0123456789");
-        if (digits == 0 || digits > 3 || (digits > 1 && text[0] == '0'))
+        uint32_t part = 0;
+        int digits = 0;
+        for (; *text >= '0' && *text <= '9' && digits < 4; text++, digits++)
+            part = part * 10 + (uint32_t)(*text - '0');
+        if (digits == 0 || part > 255 || (digits > 1 && text[-digits] == '0') ||
+            (i < 3 && *text++ != '.'))
             return NULL;
-        unsigned long part = strtoul(text, NULL, 10);
-        text += digits;
-        if (part > 255 || (i < 3 && *text++ != '.'))
-            return NULL;
-        sum = sum << 8 | (uint32_t)part;
+        sum = sum << 8 | part;
     }
     *address = sum;
     return text;

@@ -29,6 +29,7 @@ struct sr_checker {
     struct sr_findings errors, warnings;
     bool out_of_memory;
     struct sr_policy policy; /* filled as far as it is good */
+    char *json;              /* of the policy; owned */
 };
 
 /* Where in the document: a field of a parent, or an item of one. Rendered only when there is

@@ -8,12 +8,12 @@
 
 struct sr_arena_chunk {
     struct sr_arena_chunk *before;
-    max_align_t data[];
+    uint64_t data[];
 };
 
 void *sr_arena_alloc(struct sr_arena *arena, size_t size)
 {
-    size = (size + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
+    size = (size + sizeof(uint64_t) - 1) / sizeof(uint64_t) * sizeof(uint64_t);
     if (arena->chunk == NULL || size > arena->size - arena->used) {
         size_t room = arena->chunk == NULL ? 16 * 1024 : 256 * 1024;
         room = size > room ? size : room;
@@ -51,10 +51,13 @@ void sr_arena_free(struct sr_arena *arena)
 struct sr_node *sr_node_scalar(struct sr_arena *arena, enum sr_scalar_form form, const char *text,
                                size_t len, unsigned line, unsigned column)
 {
-    struct sr_node *node = sr_arena_alloc(arena, sizeof *node);
-    char *copy = sr_arena_text(arena, text, len);
-    if (node == NULL || copy == NULL)
+    struct sr_node *node =
+        sr_arena_alloc(arena, sizeof *node + len + 1); /* its text lies behind it */
+    if (node == NULL)
         return NULL;
+    char *copy = (char *)(node + 1);
+    memcpy(copy, text, len);
+    copy[len] = '\0';
     *node = (struct sr_node){
         .kind = SR_NODE_SCALAR, .form = form, .line = line, .column = column, .nodes = 1};
     node->text = copy;
@@ -97,9 +100,8 @@ struct sr_node *sr_node_collection(struct sr_arena *arena, enum sr_node_kind kin
     return node;
 }
 
-const struct sr_node *sr_node_get(const struct sr_node *map, const char *key)
+const struct sr_node *sr_node_find(const struct sr_node *map, const char *key, size_t len)
 {
-    size_t len = strlen(key);
     for (size_t i = 0; i < map->count; i++) {
         const struct sr_node *name = map->items[2 * i];
         if (name->len == len && memcmp(name->text, key, len) == 0)
@@ -202,30 +204,30 @@ static bool is_odd_line_end(const char *text, int n)
 /* Both languages: UTF-8 (RFC 3629) without control characters. */
 static int check_bytes(const char *text, size_t len, bool yaml, struct sr_error *err)
 {
-    unsigned line = 1, column = 1;
-    for (size_t i = 0; i < len; column++) {
+    for (size_t i = 0; i < len;) {
         unsigned char c = (unsigned char)text[i];
+        if ((c >= ' ' && c < 0x7f) || c == '\n') {
+            i++;
+            continue;
+        }
+        const char *fault = NULL;
         int n = c < 0x80 ? 1 : sr_json_utf8(text + i, len - i);
         if (n <= 0)
-            return sr_fail_at(err, SR_POL_002, line, column, "policy",
-                              "the document is not valid UTF-8");
-        if ((c < ' ' && c != '\t' && c != '\n' && c != '\r') || c == 0x7f)
-            return sr_fail_at(
-                err, SR_POL_002, line, column, "policy",
-                c == 0 ? "the document has a NUL byte"
-                       : "the document has a control character (%#04x); a text may hold it "
-                         "as an escape",
-                c);
-        if (yaml && n > 1 && is_odd_line_end(text + i, n))
-            return sr_fail_at(
-                err, SR_POL_002, line, column, "policy",
-                "some readers of YAML take this character for the end of a line; write it as "
-                "an escape (\"\\u2028\")");
-        i += (size_t)n;
-        if (c == '\n') {
-            line++;
-            column = 0;
+            fault = "the document is not valid UTF-8";
+        else if (c == 0)
+            fault = "the document has a NUL byte";
+        else if ((c < ' ' && c != '\t' && c != '\r') || c == 0x7f)
+            fault = "the document has a control character; a text may hold it as an escape";
+        else if (yaml && n > 1 && is_odd_line_end(text + i, n))
+            fault =
+                "some readers of YAML take this character for the end of a line; write it as an "
+                "escape (\"\\u2028\")";
+        if (fault != NULL) {
+            unsigned line, column;
+            sr_document_place(text, i, &line, &column);
+            return sr_fail_at(err, SR_POL_002, line, column, "policy", "%s", fault);
         }
+        i += (size_t)n;
     }
     return 0;
 }

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* A policy nests five deep. Bounds the stack of every walk. */
 #define SR_DOCUMENT_MAX_DEPTH 64
@@ -30,7 +31,7 @@ struct sr_arena {
     size_t used, size; /* of the newest chunk */
 };
 
-/* Memory aligned for anything, freed by sr_arena_free(); NULL when there is none. */
+/* Memory aligned for pointers and 64-bit numbers, freed by sr_arena_free(); NULL when there is none. */
 void *sr_arena_alloc(struct sr_arena *arena, size_t size);
 /* A NUL-terminated copy of len bytes. */
 char *sr_arena_text(struct sr_arena *arena, const char *text, size_t len);
@@ -48,8 +49,8 @@ enum sr_scalar_form {
 };
 
 struct sr_node {
-    enum sr_node_kind kind;
-    enum sr_scalar_form form;
+    enum sr_node_kind kind : 8;
+    enum sr_scalar_form form : 8;
     unsigned line, column; /* 1-based; columns count characters */
     uint32_t nodes;        /* this one and all below, walked as a tree */
     union {
@@ -83,7 +84,11 @@ int sr_document_parse_json(struct sr_arena *arena, const char *text, size_t len,
 void sr_document_place(const char *text, size_t offset, unsigned *line, unsigned *column);
 
 /* The value of a key in a map, or NULL. The first one when it is repeated. */
-const struct sr_node *sr_node_get(const struct sr_node *map, const char *key);
+const struct sr_node *sr_node_find(const struct sr_node *map, const char *key, size_t len);
+static inline const struct sr_node *sr_node_get(const struct sr_node *map, const char *key)
+{
+    return sr_node_find(map, key, strlen(key)); /* inline: the length of a literal is known */
+}
 
 /* The next key of a map that repeats an earlier one, NULL when there is none; start with *state =
  * 0. */

@@ -143,8 +143,9 @@ static const char *kind_name(const struct sr_node *node)
 bool sr_node_is_null(const struct sr_node *node)
 {
     static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
-    if (node->kind != SR_NODE_SCALAR || node->form == SR_SCALAR_STRING)
-        return false;
+    if (node->kind != SR_NODE_SCALAR || node->form == SR_SCALAR_STRING ||
+        strchr("~nN", node->text[0]) == NULL)
+        return false; /* strchr() finds the NUL of an empty text too */
     for (size_t i = 0; i < sizeof nulls / sizeof nulls[0]; i++)
         if (strcmp(node->text, nulls[i]) == 0)
             return true;
@@ -190,7 +191,8 @@ bool sr_field_map(struct sr_checker *checker, const struct sr_node *node,
         key = node->items[2 * i];
         size_t k = 0;
         while (known[k] != NULL &&
-               (strlen(known[k]) != key->len || memcmp(known[k], key->text, key->len) != 0))
+               (known[k][0] != key->text[0] || strncmp(known[k], key->text, key->len) != 0 ||
+                known[k][key->len] != '\0'))
             k++;
         if (known[k] == NULL)
             report_unknown(checker, key, path, known);
@@ -313,10 +315,11 @@ int sr_field_choice(struct sr_checker *checker, const struct sr_node *node,
     const char *text = sr_field_text(checker, node, path, required, place);
     if (text == NULL)
         return -1;
-    char list[96] = "";
-    for (int i = 0; names[i] != NULL; i++) {
+    for (int i = 0; names[i] != NULL; i++)
         if (strcmp(text, names[i]) == 0)
             return i;
+    char list[96] = "";
+    for (int i = 0; names[i] != NULL; i++) {
         size_t len = strlen(list);
         snprintf(list + len, sizeof list - len, "%s%s", i > 0 ? " or " : "", names[i]);
     }

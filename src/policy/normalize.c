@@ -134,6 +134,6 @@ void sr_check_normalize(struct sr_checker *checker)
     runtime(checker, &out, policy);
     sr_buf_putc(&out, '}');
     policy->json_len = out.len;
-    policy->json = sr_buf_ok(&out) ? sr_arena_text(&checker->arena, out.data, out.len) : NULL;
+    policy->json = checker->json = sr_buf_take(&out);
     checker->out_of_memory = checker->out_of_memory || policy->json == NULL;
 }

@@ -146,6 +146,7 @@ void sr_check_free(struct sr_check *check)
             int fd = checker->policy.mounts[i].fd;
             sr_close_fd(&fd);
         }
+        free(checker->json);
         free(checker->errors.items);
         free(checker->warnings.items);
         sr_arena_free(&checker->arena);
