@@ -51,6 +51,7 @@ struct spec {
     size_t envc;
     char *workdir;
     char *hostname;
+    char *hosts; /* for /etc/hosts, or NULL: the image's own */
     uint32_t uid, gid;
     uint32_t pids_max;
     uint64_t disk_bytes;

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
@@ -117,6 +118,25 @@ static void loopback_up(void)
         ioctl(fd, SIOCSIFFLAGS, &request);
         close(fd);
     }
+}
+
+/* The kernel has configured eth0 while it booted, but learns of the carrier in a work queue: a command that came
+ * first would find the network down. */
+static void wait_for_carrier(void)
+{
+    const struct sockaddr_nl links = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
+    int changes = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct ifreq request = {.ifr_name = "eth0"};
+    char drain[4096];
+    if (changes >= 0 && bind(changes, (const struct sockaddr *)&links, sizeof links) == 0)
+        while (ioctl(fd, SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_RUNNING) == 0) {
+            struct pollfd wait = {.fd = changes, .events = POLLIN};
+            if (poll(&wait, 1, 1000) <= 0 || read(changes, drain, sizeof drain) <= 0)
+                break;
+        }
+    close(changes);
+    close(fd);
 }
 
 static uint64_t oom_kills(void)
@@ -309,6 +329,8 @@ static bool prepare(const struct spec *spec, struct refusal *refusal)
         set_clock(spec->clock_nsec);
     if (spec->entropy_len > 0)
         seed_random(spec->entropy, spec->entropy_len);
+    if (spec->hosts != NULL)
+        wait_for_carrier();
     if (spec->hostname != NULL)
         sethostname(spec->hostname, strlen(spec->hostname));
     return root_enter(spec, refusal);

@@ -123,6 +123,25 @@ static bool limit_pids(const struct spec *spec, struct refusal *refusal)
     return true;
 }
 
+/* /etc/hosts is a file of init's own, bound over the image's, so that a read-only root has it too. */
+static bool enter_hosts(const struct spec *spec, struct refusal *refusal)
+{
+    int fd = open("/hosts", O_WRONLY | O_CREAT | O_CLOEXEC, 0644), there;
+    size_t len = strlen(spec->hosts);
+    if (fd < 0 || write(fd, spec->hosts, len) != (ssize_t)len)
+        return refuse(refusal, 125, "/etc/hosts cannot be written: %s", strerror(errno));
+    close(fd);
+    if (spec->disk_bytes > 0 &&
+        (there = open("/root/etc/hosts", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644)) >= 0)
+        close(there); /* an image without one gets one to bind over */
+    if (mount("/hosts", "/root/etc/hosts", NULL, MS_BIND, NULL) < 0 ||
+        mount(NULL, "/root/etc/hosts", NULL,
+              MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) < 0)
+        return refuse(refusal, 125, "the image has no /etc/hosts to put the run's in place of: %s",
+                      strerror(errno));
+    return true;
+}
+
 bool root_enter(const struct spec *spec, struct refusal *refusal)
 {
     if (!limit_pids(spec, refusal))
@@ -136,6 +155,8 @@ bool root_enter(const struct spec *spec, struct refusal *refusal)
     } else if (!mount_image(refusal, "/root")) {
         return false;
     }
+    if (spec->hosts != NULL && !enter_hosts(spec, refusal))
+        return false;
     if (mount("/view/proc", "/root/proc", NULL, MS_MOVE, NULL) < 0 ||
         mount("/view/sys", "/root/sys", NULL, MS_MOVE, NULL) < 0 ||
         mount("/view/dev", "/root/dev", NULL, MS_MOVE, NULL) < 0)

@@ -100,6 +100,7 @@ enum sr_spec_tag {
     SR_SPEC_ENTROPY = 9,   /* bytes for the guest's random pool */
     SR_SPEC_STDIN = 10,    /* empty: the command's stdin is the channel's, not /dev/null */
     SR_SPEC_HOSTNAME = 11, /* text */
+    SR_SPEC_HOSTS = 12,    /* text: the guest's /etc/hosts */
 };
 
 #endif

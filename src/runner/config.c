@@ -1,6 +1,7 @@
 #include "host.h"
 
 #include "document.h"
+#include "ipv4.h"
 #include "saferun/policy.h"
 
 #include <stddef.h>
@@ -47,6 +48,8 @@ static void set_defaults(struct sr_host_config *config)
         .logs_max = LOGS_MAX,
     };
     snprintf(config->qemu, sizeof config->qemu, "/usr/bin/qemu-system-x86_64");
+    snprintf(config->nft, sizeof config->nft, "/usr/sbin/nft");
+    snprintf(config->pasta, sizeof config->pasta, "/usr/bin/pasta");
     snprintf(config->kernel, sizeof config->kernel, "%s/vmlinux", dir);
     snprintf(config->initrd, sizeof config->initrd, "%s/initrd.img", dir);
     snprintf(config->images, sizeof config->images, "%s/images", dir);
@@ -82,6 +85,17 @@ static int read_path(const char *text, void *to)
     if (text[0] != '/')
         return -1;
     return snprintf(to, PATH_MAX, "%s", text) < PATH_MAX ? 0 : -1;
+}
+
+/* "a.b.c.d" or "a.b.c.d:port". */
+static int read_resolver(const char *text, void *to)
+{
+    uint32_t address;
+    const char *rest = sr_ipv4_parse(text, &address);
+    if (rest == NULL || (*rest != '\0' && (*rest != ':' || rest[1] == '\0' ||
+                                           rest[1 + strspn(rest + 1, "0123456789")] != '\0')))
+        return -1;
+    return snprintf(to, 64, "%s", text) < 64 ? 0 : -1;
 }
 
 static int read_accel(const char *text, void *to)
@@ -124,6 +138,9 @@ static const struct config_field fields[] = {
     {"kernel", read_path, offsetof(struct sr_host_config, kernel)},
     {"initrd", read_path, offsetof(struct sr_host_config, initrd)},
     {"images", read_path, offsetof(struct sr_host_config, images)},
+    {"nft", read_path, offsetof(struct sr_host_config, nft)},
+    {"pasta", read_path, offsetof(struct sr_host_config, pasta)},
+    {"network.resolver", read_resolver, offsetof(struct sr_host_config, resolver)},
     {"accel", read_accel, offsetof(struct sr_host_config, accel)},
     {"bootTimeoutSec", read_seconds, offsetof(struct sr_host_config, boot_timeout_sec)},
     {"logs.max", read_size, offsetof(struct sr_host_config, logs_max)},
@@ -153,8 +170,10 @@ static int read_fields(struct sr_host_config *config, const char *file, const st
         const struct sr_node *key = map->items[2 * i], *value = map->items[2 * i + 1];
         char name[64];
         snprintf(name, sizeof name, "%s%.40s", prefix, key->text);
-        if (prefix[0] == '\0' && strcmp(key->text, "logs") == 0) {
-            if (read_fields(config, file, value, "logs.", err) < 0)
+        if (prefix[0] == '\0' &&
+            (strcmp(key->text, "logs") == 0 || strcmp(key->text, "network") == 0)) {
+            if (read_fields(config, file, value, key->text[0] == 'l' ? "logs." : "network.", err) <
+                0)
                 return -1;
             continue;
         }

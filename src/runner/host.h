@@ -23,6 +23,9 @@ struct sr_host_config {
     char kernel[PATH_MAX];
     char initrd[PATH_MAX];
     char images[PATH_MAX]; /* directory of <name>.img */
+    char nft[PATH_MAX];
+    char pasta[PATH_MAX];
+    char resolver[64]; /* address of a name server; empty: those of /etc/resolv.conf */
     enum sr_accel_choice accel;
     uint32_t boot_timeout_sec;
     uint64_t logs_max; /* bytes kept of each of stdout, stderr, console and VMM log */

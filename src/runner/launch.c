@@ -90,6 +90,8 @@ static int start_vmm(struct run *run, struct sr_qemu_args *args, struct sr_error
         .kernel_fd = run->kernel.fd,
         .initrd_fd = run->initrd.fd,
         .rootfs_fd = run->rootfs.fd,
+        .tap_fd = run->net != NULL ? run->net->tap_fd : -1,
+        .network = run->net != NULL ? SR_NET_BOOT_ARGUMENT : NULL,
         .channel_fd = channel,
         .console_fd = console,
         .log_fd = log,
@@ -176,6 +178,8 @@ int run_send_spec(struct run *run, struct sr_error *err)
     sr_spec_bytes(&spec, SR_SPEC_DISK, &policy->disk_bytes, sizeof policy->disk_bytes);
     sr_spec_bytes(&spec, SR_SPEC_ENTROPY, entropy, sizeof entropy);
     sr_spec_text(&spec, SR_SPEC_HOSTNAME, "safe-run");
+    if (run->net != NULL)
+        sr_spec_text(&spec, SR_SPEC_HOSTS, run->net->hosts);
     if (run->options->with_stdin)
         sr_spec_bytes(&spec, SR_SPEC_STDIN, "", 0);
     const uint64_t clock = sr_clock_nsec(CLOCK_REALTIME);

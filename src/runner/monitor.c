@@ -81,9 +81,12 @@ int run_monitor_watch_vm(struct run *run, struct sr_error *err)
     if (run->armed[SOURCE_CHANNEL] == 0 || watch(run, SOURCE_VMM, run->vmm.pidfd, EPOLLIN) < 0 ||
         watch(run, SOURCE_CONSOLE, run->console.in_fd, EPOLLIN) < 0 ||
         watch(run, SOURCE_VMM_LOG, run->vmm_log.in_fd, EPOLLIN) < 0 ||
+        (run->net != NULL && !run->net_watched &&
+         watch(run, SOURCE_NET, run->net->fd, EPOLLIN) < 0) ||
         (run->vmm.qmp.fd >= 0 && watch(run, SOURCE_QMP, run->vmm.qmp.fd, EPOLLIN) < 0))
         return sr_fail(err, SR_RUN_001, "launch.monitor", "the VM cannot be watched: %s",
                        strerror(errno));
+    run->net_watched = run->net != NULL;
     return 0;
 }
 
@@ -172,7 +175,8 @@ static int on_deadlines(struct run *run, struct sr_error *err)
     }
     if (now >= run->sample_deadline) {
         run->sample_deadline = now + SAMPLE_NSEC;
-        if (sample(run, err) < 0)
+        if (sample(run, err) < 0 || (run->options->policy->audit_level == SR_AUDIT_FULL &&
+                                     run_network_sample(run, err) < 0))
             return -1;
     }
     return 0;
@@ -382,6 +386,10 @@ static int dispatch(struct run *run, const struct epoll_event *event, struct sr_
     case SOURCE_VMM_LOG:
         on_tail(run, &run->vmm_log);
         return 0;
+    case SOURCE_NET:
+        if (epoll_ctl(run->epoll_fd, EPOLL_CTL_DEL, run->net->fd, NULL) < 0)
+            return sr_fail(err, SR_RUN_001, "monitor.network", "epoll: %s", strerror(errno));
+        return sr_net_lost(run->net, err);
     case SOURCE_STDIN:
         return on_stdin(run, err);
     case SOURCE_STDOUT:

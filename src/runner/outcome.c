@@ -126,12 +126,34 @@ static json_t *exit_facts(const struct run *run, const struct sr_vmm_exit *how)
     return payload;
 }
 
+/* A network that cannot be taken down is a failed run, but one whose evidence is closed all the same. */
+static int release_network(struct run *run, struct sr_error *err)
+{
+    struct sr_error failure = {0};
+    if (run_network_release(run, &failure) == 0)
+        return 0;
+    if (failure.code != SR_RUN_202) {
+        *err = failure;
+        return -1;
+    }
+    run->result->finished = false;
+    run->result->exit_code = SR_EXIT_FAILED;
+    run->result->cause = SR_CAUSE_CLEANUP;
+    if (run->result->error.code == SR_OK)
+        run->result->error = failure;
+    return 0;
+}
+
 static int write_closing_events(struct run *run, const struct sr_vmm_exit *how,
                                 struct sr_error *err)
 {
     const struct sr_error *failure = &run->result->error;
+    if (run_network_finish(run, err) < 0)
+        return -1;
     if (run->launched_nsec != 0 &&
         run_event(run, SR_STAGE_MONITOR, SR_EVENT_VM_EXITED, exit_facts(run, how), err) < 0)
+        return -1;
+    if (release_network(run, err) < 0)
         return -1;
     if (run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, json_object(), err) < 0)
         return -1;
@@ -146,8 +168,8 @@ static int write_closing_events(struct run *run, const struct sr_vmm_exit *how,
 }
 
 /* What the report vouches for beside the events; sorted, as it wants them. */
-static const char *const vouched[] = {"bundle.json", "command.json", "policy.json", "stderr.log",
-                                      "stdout.log"};
+static const char *const vouched[] = {"bundle.json", "command.json", "policy.json",
+                                      "ruleset.nft", "stderr.log",   "stdout.log"};
 enum { VOUCHED_COUNT = sizeof vouched / sizeof vouched[0] };
 
 /* Hashes what is there of them: a run that failed early has not all. */
@@ -200,7 +222,7 @@ static int write_report(struct run *run, struct sr_error *err)
         .vmm_version = run->vmm_version,
         .accel = accel_in_fact(run),
         .jail = "none",
-        .uplink = "none",
+        .uplink = run->net != NULL ? "pasta" : "none",
         .limit_cpu = cpu,
         .limit_memory = "vm (guest RAM)",
         .limit_pids = "guest (cgroup v2 pids.max)",

@@ -176,9 +176,6 @@ static int record_command(struct run *run, struct sr_error *err)
 static int refuse_unbuilt(const struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
-    if (policy->network_mode != SR_NETWORK_NONE)
-        return sr_fail(err, SR_RUN_201, "launch.network.apply",
-                       "network.mode allowlist is not built into this version; use mode: none");
     if (policy->mount_count > 0)
         return sr_fail(err, SR_RUN_101, "mount.apply",
                        "mounts are not built into this version; use mounts: []");

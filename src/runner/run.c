@@ -3,6 +3,7 @@
  *
  *   prepare   Run directory, lock, evidence log, policy.json and bundle.json on disk; artefacts open
  *             and hashed.
+ *   network   Names resolved, the namespace with its TAP, rules and uplink (network.c, src/net).
  *   launch    "vm.accel.selected" and all before it durable, then the VM starts; "vm.started"
  *             durable.
  *   hello     The guest's init answers. Only now does it get the command: at that moment the
@@ -97,7 +98,8 @@ static int execute(struct run *run, struct sr_error *err)
 {
     if (run->hasher == NULL)
         return sr_fail(err, SR_RUN_001, "prepare", "libcrypto has no SHA-256 or memory is out");
-    if (run_monitor_open(run, err) < 0 || run_prepare(run, err) < 0 || boot(run, err) < 0)
+    if (run_monitor_open(run, err) < 0 || run_prepare(run, err) < 0 ||
+        run_network_apply(run, err) < 0 || boot(run, err) < 0)
         return -1;
     if (run->phase == PHASE_STARTING) {
         run_progress(run, "guest up after %u ms",
@@ -111,6 +113,8 @@ static int execute(struct run *run, struct sr_error *err)
 static void release(struct run *run)
 {
     run_monitor_close(run);
+    sr_net_free(run->net);
+    free(run->hits);
     sr_sink_close(&run->out);
     sr_sink_close(&run->err);
     sr_close_fd(&run->console.log_fd);

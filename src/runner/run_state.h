@@ -3,6 +3,7 @@
  *
  *   run.c       the story, top to bottom
  *   prepare.c   run id, run directory, evidence log, artefacts
+ *   network.c   the run's network, and what is recorded of it
  *   launch.c    the VM: descriptors, accelerator, fallback
  *   monitor.c   the event loop, from launch to the end of the command
  *   outcome.c   what came out, as evidence and as exit status
@@ -13,6 +14,7 @@
 #include "channel.h"
 #include "event.h"
 #include "host.h"
+#include "net.h"
 #include "saferun/bundle.h"
 #include "saferun/run.h"
 #include "sink.h"
@@ -39,6 +41,7 @@ enum run_source {
     SOURCE_CHANNEL,
     SOURCE_CONSOLE,
     SOURCE_VMM_LOG,
+    SOURCE_NET,
     SOURCE_STDIN,
     SOURCE_STDOUT,
     SOURCE_STDERR,
@@ -50,6 +53,11 @@ struct run_tail {
     int in_fd, log_fd;
     uint64_t logged;
     char last[200];
+};
+
+/* What events have told of a target so far. */
+struct run_hits {
+    uint64_t allowed, blocked;
 };
 
 struct run {
@@ -69,6 +77,9 @@ struct run {
     enum sr_accel accel;
     struct sr_vmm vmm;
     char vmm_version[32];
+    struct sr_net *net;    /* NULL: mode none, or not yet */
+    struct run_hits *hits; /* of each of its targets */
+    bool net_watched;      /* its descriptor is in the loop, over a second boot too */
     struct sr_channel channel;
     int channel_fd;
     struct sr_sink out, err;
@@ -107,6 +118,13 @@ int run_event(struct run *run, enum sr_stage stage, enum sr_event_type type, jso
 
 /* prepare.c */
 int run_prepare(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+
+/* network.c: each does nothing in mode none. Apply before the VM starts; sample at any time; finish before vm.exited;
+ * release after it. */
+int run_network_apply(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+int run_network_sample(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+int run_network_finish(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+int run_network_release(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 
 /* launch.c: starts the VM under accelerator and leaves run in PHASE_BOOT. */
 int run_launch(struct run *run, enum sr_accel accel, const char *reason,

@@ -28,7 +28,7 @@
 #include <time.h>
 
 /* Descriptor numbers in QEMU. */
-enum { FD_QMP = 3, FD_CHANNEL, FD_CONSOLE, FD_KERNEL, FD_INITRD, FD_ROOTFS, FD_END };
+enum { FD_QMP = 3, FD_CHANNEL, FD_CONSOLE, FD_KERNEL, FD_INITRD, FD_ROOTFS, FD_TAP, FD_END };
 
 const char *sr_accel_name(enum sr_accel accel)
 {
@@ -46,6 +46,8 @@ static void build_append(const struct sr_vmm_spec *spec, char *append, size_t si
         if (spec->tsc_khz > 0)
             len += snprintf(append + len, size - (size_t)len, " tsc_early_khz=%u", spec->tsc_khz);
     }
+    if (spec->tap_fd >= 0)
+        len += snprintf(append + len, size - (size_t)len, " %s", spec->network);
     if (spec->vcpu_count > 1)
         snprintf(append + len, size - (size_t)len, " noreplace-smp");
 }
@@ -102,12 +104,16 @@ void sr_qemu_arguments(const struct sr_vmm_spec *spec, struct sr_qemu_args *args
         "socket,id=qmp,fd=3",
         "-mon",
         "chardev=qmp,mode=control",
+        spec->tap_fd >= 0 ? "-netdev" : NULL,
+        "tap,id=network,fd=9",
+        "-device",
+        "virtio-net-device,netdev=network",
         NULL,
     };
     _Static_assert(sizeof argv / sizeof argv[0] <= SR_QEMU_MAX_ARGS,
                    "SR_QEMU_MAX_ARGS is too small");
     _Static_assert(FD_CHANNEL == 4 && FD_CONSOLE == 5 && FD_KERNEL == 6 && FD_INITRD == 7 &&
-                       FD_ROOTFS == 8,
+                       FD_ROOTFS == 8 && FD_TAP == 9,
                    "the arguments name these numbers");
     memcpy(args->argv, argv, sizeof argv);
 }
@@ -126,14 +132,16 @@ static int place_descriptors(const struct sr_vmm_spec *spec, int qmp_fd)
         [FD_KERNEL] = spec->kernel_fd,
         [FD_INITRD] = spec->initrd_fd,
         [FD_ROOTFS] = spec->rootfs_fd,
+        [FD_TAP] = spec->tap_fd, /* the last, because it may be absent */
     };
-    for (int i = 0; i < FD_END; i++)
+    int end = spec->tap_fd >= 0 ? FD_END : FD_TAP;
+    for (int i = 0; i < end; i++)
         if (wanted[i] < 0 || (wanted[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, FD_END)) < 0)
             return -1;
-    for (int i = 0; i < FD_END; i++)
+    for (int i = 0; i < end; i++)
         if (dup2(wanted[i], i) < 0)
             return -1;
-    return close_range(FD_END, ~0u, 0);
+    return close_range((unsigned)end, ~0u, 0);
 }
 
 _Noreturn static void become_qemu(const struct sr_vmm_spec *spec, char *const *argv, int qmp_fd,

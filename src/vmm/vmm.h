@@ -32,9 +32,11 @@ struct sr_vmm_spec {
     unsigned vcpu_count, mem_size_mib;
     uint32_t tsc_khz; /* the host's, for TCG guests, whose TSC is the host's; 0: unknown */
     int kernel_fd, initrd_fd, rootfs_fd;
-    int channel_fd; /* guest's end of the channel (stream socket) */
-    int console_fd; /* guest's end of its console (stream socket) */
-    int log_fd;     /* the VMM's own stdout and stderr */
+    int tap_fd;          /* a TAP with IFF_VNET_HDR, or -1: no network */
+    const char *network; /* with it: the kernel's ip= argument */
+    int channel_fd;      /* guest's end of the channel (stream socket) */
+    int console_fd;      /* guest's end of its console (stream socket) */
+    int log_fd;          /* the VMM's own stdout and stderr */
 };
 
 struct sr_vmm {
@@ -58,7 +60,7 @@ struct sr_vmm_exit {
 #define SR_QEMU_MAX_ARGS 64
 struct sr_qemu_args {
     const char *argv[SR_QEMU_MAX_ARGS];
-    char memory[32], smp[32], append[384];
+    char memory[32], smp[32], append[448];
 };
 
 /* QEMU's command line for spec, pure: descriptors are named by the fixed numbers the child gives

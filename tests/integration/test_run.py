@@ -243,9 +243,7 @@ class Request(SafeRunTest):
         self.assertIn(b"SR-POL-002 resources.memory.max", run.stderr)
 
     def test_what_is_not_built_yet_is_refused_with_its_code(self):
-        allow = {"mode": "allowlist", "egress": [{"protocol": "tcp", "cidr": "192.0.2.1/32", "port": 80}]}
-        for changes, code, path in (({"network": allow}, "SR-RUN-201", b"launch.network.apply"),
-                                    ({"outputs": [{"path": "/tmp/x"}]}, "SR-RUN-001", b"prepare.outputs"),
+        for changes, code, path in (({"outputs": [{"path": "/tmp/x"}]}, "SR-RUN-001", b"prepare.outputs"),
                                     ({"require": {"signature": True}}, "SR-RUN-002", b"require.signature"),
                                     ({"require": {"limits": "enforced"}}, "SR-RUN-002", b"require.limits")):
             with self.subTest(code=code):

@@ -1,0 +1,448 @@
+/*
+ * Theory of operation
+ *
+ * The cell is PID 1 of a pid namespace: when it ends, however it ends, the kernel kills what it started (pasta, nft).
+ * It asks to be killed when the supervisor dies, and sees the end of its socket if that happened before it could ask.
+ * The network namespace lives by the cell, by pasta, which has joined it, and by the TAP's descriptor in the VMM and
+ * the supervisor; when they are gone, so are TAP, addresses, routes and rules. Nothing is made outside of it.
+ *
+ * Stages, in this order, each true before the next begins:
+ *   1. own pid and mount namespace (and user namespace, when the caller is not root): nothing the cell mounts or
+ *      starts is seen by the host;
+ *   2. a child waits to become pasta: it must stay in the host's network namespace, whose sockets it uses;
+ *   3. own network namespace, which has a path for pasta: a bind mount in the private mount namespace;
+ *   4. lo, TAP with its address, forwarding, no IPv6; then the rules, in one transaction: from here on the TAP lets
+ *      through what the rules allow and nothing else;
+ *   5. only now the uplink, and the wait for its default route;
+ *   6. CAP_NET_ADMIN is all the cell keeps; it answers requests.
+ */
+#include "cell.h"
+
+#include "clock.h"
+#include "fs.h"
+#include "rtnl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/if_tun.h>
+#include <linux/sched.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define PATH "launch.network.apply"
+#define UPLINK_NSEC (5 * SR_NSEC_PER_SEC)
+#define NETNS_FILE "/tmp/netns"
+
+struct cell {
+    const struct cell_plan *plan;
+    int tap, routes, signals;
+    int gate;     /* written to let pasta go; -1 when it has gone */
+    pid_t uplink; /* -1: none */
+};
+
+static int write_file(const char *path, const char *text)
+{
+    sr_cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    return sr_write_all(fd, text, strlen(text));
+}
+
+/* Maps root of the cell's user namespace to the caller: the only mapping an ordinary user may make. */
+static int map_ids(const struct cell_plan *plan, struct sr_error *err)
+{
+    char uids[64], gids[64];
+    snprintf(uids, sizeof uids, "0 %u 1\n", plan->uid);
+    snprintf(gids, sizeof gids, "0 %u 1\n", plan->gid);
+    int result = write_file("/proc/self/setgroups", "deny");
+    if (result == 0)
+        result = write_file("/proc/self/uid_map", uids);
+    if (result == 0)
+        result = write_file("/proc/self/gid_map", gids);
+    if (result < 0)
+        return sr_fail(err, SR_RUN_201, PATH,
+                       "the network's user namespace cannot be set up: %s; ordinary users need "
+                       "unprivileged user namespaces",
+                       strerror(-result));
+    return 0;
+}
+
+/* Runs as a child of the cell until its end. */
+_Noreturn static void become_pasta(const struct cell_plan *plan, int gate)
+{
+    char go;
+    if (read(gate, &go, 1) != 1)
+        _exit(127); /* the cell did not come that far */
+    const char *const argv[] = {
+        plan->pasta, "--foreground", "--quiet", "--ipv4-only", "--config-net", "--no-map-gw",
+        "--no-dhcp", "--no-dhcpv6", "--no-ra", "--no-ndp", "-t", "none", "-u", "none", "-T", "none",
+        "-U", "none", "-I", SR_NET_UPLINK, "-a", SR_NET_UPLINK_TEXT, "-n", "30", "-g",
+        SR_NET_UPLINK_GATEWAY_TEXT, "--netns", NETNS_FILE,
+        /* As nobody it could not join the namespace; it gives up its capabilities and its root
+                                 * directory, and filters its system calls, by itself. */
+        "--runas", "0", NULL};
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL); /* this pasta takes an ignored one for an error */
+    char *const environment[] = {NULL};
+    execve(plan->pasta, (char *const *)argv, environment);
+    dprintf(STDERR_FILENO, "cannot execute %s: %s\n", plan->pasta, strerror(errno));
+    _exit(127);
+}
+
+static int start_uplink(struct cell *cell, struct sr_error *err)
+{
+    int gate[2];
+    if (pipe2(gate, O_CLOEXEC) < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "no pipe for the uplink: %s", strerror(errno));
+    cell->uplink = fork();
+    if (cell->uplink == 0) {
+        close(gate[1]);
+        become_pasta(cell->plan, gate[0]);
+    }
+    close(gate[0]);
+    cell->gate = gate[1];
+    if (cell->uplink < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "the uplink cannot be started: %s", strerror(errno));
+    return 0;
+}
+
+/* A path by which pasta finds the namespace, on a file system that only the cell and its children see. */
+static int name_namespace(struct sr_error *err)
+{
+    if (mount("none", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,mode=0755") < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "a private /tmp cannot be mounted: %s",
+                       strerror(errno));
+    sr_cleanup_fd int fd = open(NETNS_FILE, O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0444);
+    if (fd < 0 || mount("/proc/self/ns/net", NETNS_FILE, NULL, MS_BIND, NULL) < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "the network namespace cannot be named: %s",
+                       strerror(errno));
+    return 0;
+}
+
+static int make_tap(struct cell *cell, struct sr_error *err)
+{
+    struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+    snprintf(request.ifr_name, sizeof request.ifr_name, "%s", cell->plan->tap);
+    cell->tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    if (cell->tap < 0)
+        return sr_fail(err, SR_RUN_201, PATH,
+                       "/dev/net/tun cannot be opened: %s; network.mode allowlist needs it (mode "
+                       "0666 on most systems)",
+                       strerror(errno));
+    if (ioctl(cell->tap, TUNSETIFF, &request) < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "the TAP %s cannot be made: %s", cell->plan->tap,
+                       strerror(errno));
+    return 0;
+}
+
+static int set_up_links(struct cell *cell, struct sr_error *err)
+{
+    if (make_tap(cell, err) < 0)
+        return -1;
+    /* Before anything is up. A kernel without IPv6 has no such file. */
+    int result = write_file("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
+    if (result == 0)
+        result = write_file("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+    if (result == -ENOENT)
+        result = 0;
+    if (result == 0)
+        result = write_file("/proc/sys/net/ipv4/ip_forward", "1");
+    if (result == 0)
+        result = sr_rtnl_link_up("lo");
+    if (result == 0)
+        result = sr_rtnl_address_add(cell->plan->tap, SR_NET_GATEWAY, 30);
+    if (result == 0)
+        result = sr_rtnl_link_up(cell->plan->tap);
+    if (result < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "the run's interfaces cannot be set up: %s",
+                       strerror(-result));
+    return 0;
+}
+
+/* One nft transaction; what nft says against it becomes the message. */
+static int run_nft(const struct cell *cell, const char *text, size_t len, struct sr_error *err)
+{
+    sr_cleanup_fd int input = memfd_create("ruleset", MFD_CLOEXEC);
+    int said[2];
+    if (input < 0 || sr_write_all(input, text, len) < 0 || lseek(input, 0, SEEK_SET) < 0 ||
+        pipe2(said, O_CLOEXEC) < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "the rules cannot be handed to nft: %s",
+                       strerror(errno));
+    pid_t pid = fork();
+    if (pid == 0) {
+        char *const argv[] = {(char *)cell->plan->nft, "-f", "-", NULL}, *const environment[] = {
+                                                                             NULL};
+        sigset_t none;
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        if (dup2(input, STDIN_FILENO) == STDIN_FILENO &&
+            dup2(said[1], STDERR_FILENO) == STDERR_FILENO &&
+            dup2(said[1], STDOUT_FILENO) == STDOUT_FILENO)
+            execve(argv[0], argv, environment);
+        dprintf(STDERR_FILENO, "cannot execute %s: %s", argv[0], strerror(errno));
+        _exit(127);
+    }
+    close(said[1]);
+    char answer[400];
+    size_t have = 0;
+    ssize_t got;
+    char rest[1024];
+    while ((got = have < sizeof answer - 1 ? read(said[0], answer + have, sizeof answer - 1 - have)
+                                           : read(said[0], rest, sizeof rest)) > 0 ||
+           (got < 0 && errno == EINTR))
+        if (got > 0 && have < sizeof answer - 1)
+            have += (size_t)got;
+    answer[have] = '\0';
+    close(said[0]);
+    int status = -1;
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (pid < 0 || status != 0)
+        return sr_fail(err, SR_RUN_201, PATH,
+                       "nft does not take the rules (they are in ruleset.nft): %s",
+                       pid < 0 ? strerror(errno) : answer);
+    return 0;
+}
+
+static int wait_for_uplink(struct cell *cell, struct sr_error *err)
+{
+    uint64_t deadline = sr_now() + UPLINK_NSEC;
+    for (;;) {
+        int there = sr_rtnl_has_default_route();
+        if (there > 0)
+            return 0;
+        if (there < 0)
+            return sr_fail(err, SR_RUN_201, PATH, "routes cannot be read: %s", strerror(-there));
+        int status;
+        if (waitpid(cell->uplink, &status, WNOHANG) == cell->uplink) {
+            cell->uplink = -1;
+            return sr_fail(err, SR_RUN_201, PATH,
+                           "pasta, the uplink, ended at once; what it said is in net.log (it needs "
+                           "a host with a "
+                           "default IPv4 route)");
+        }
+        uint64_t now = sr_now();
+        if (now >= deadline)
+            return sr_fail(err, SR_RUN_201, PATH, "pasta, the uplink, brought no route within 5 s");
+        struct pollfd wait[] = {{.fd = cell->routes, .events = POLLIN},
+                                {.fd = cell->signals, .events = POLLIN}};
+        poll(wait, 2, (int)((deadline - now) / SR_NSEC_PER_MSEC) + 1);
+        char drain[4096];
+        while (read(cell->routes, drain, sizeof drain) > 0 ||
+               read(cell->signals, drain, sizeof drain) > 0)
+            ;
+    }
+}
+
+/* CAP_NET_ADMIN for the rules and the counters, and nothing else, not even for what is executed. */
+static int drop_capabilities(struct sr_error *err)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {0};
+    for (int capability = 0; capability <= CAP_LAST_CAP; capability++)
+        if (capability != CAP_NET_ADMIN)
+            prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+    data[0].effective = data[0].permitted = data[0].inheritable = 1u << CAP_NET_ADMIN;
+    if (syscall(SYS_capset, &header, data) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0) < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "privileges cannot be given up: %s", strerror(errno));
+    return 0;
+}
+
+static int apply(struct cell *cell, struct sr_error *err)
+{
+    const struct cell_plan *plan = cell->plan;
+    if (plan->new_user && map_ids(plan, err) < 0)
+        return -1;
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "mounts cannot be made private: %s", strerror(errno));
+    if (start_uplink(cell, err) < 0)
+        return -1;
+    if (unshare(CLONE_NEWNET) < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "no network namespace: %s", strerror(errno));
+    cell->routes = sr_rtnl_watch_routes();
+    if (cell->routes < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "routes cannot be watched: %s",
+                       strerror(-cell->routes));
+    if (name_namespace(err) < 0 || set_up_links(cell, err) < 0 ||
+        run_nft(cell, plan->ruleset, plan->ruleset_len, err) < 0)
+        return -1;
+    if (write(cell->gate, "", 1) != 1)
+        return sr_fail(err, SR_RUN_201, PATH, "the uplink has ended early");
+    sr_close_fd(&cell->gate);
+    if (wait_for_uplink(cell, err) < 0)
+        return -1;
+    return drop_capabilities(err);
+}
+
+/* Takes everything down although the namespace's end would: what was removed is evidence too. */
+static int take_down(struct cell *cell, struct sr_error *err)
+{
+    static const char text[] =
+        "delete table inet " SR_NET_TABLE "\ndelete table netdev " SR_NET_TABLE "\n";
+    struct sr_error first = {0};
+    if (cell->uplink > 0) {
+        kill(cell->uplink, SIGKILL);
+        while (waitpid(cell->uplink, NULL, 0) < 0 && errno == EINTR)
+            ;
+        cell->uplink = -1;
+    }
+    run_nft(cell, text, sizeof text - 1, &first);
+    sr_close_fd(&cell->tap);
+    if (first.code != SR_OK)
+        return sr_fail(err, SR_RUN_202, "cleanup.network.release", "%s", first.message);
+    return 0;
+}
+
+static int sample(struct cell *cell, struct sr_error *err)
+{
+    struct sr_net_sample *into = cell->plan->sample;
+    int result = sr_net_counters_read(into);
+    if (result == 0)
+        result = sr_rtnl_frames(cell->plan->tap, &into->tap_received, &into->tap_sent);
+    if (result < 0)
+        return sr_fail(err, SR_RUN_001, "monitor.network",
+                       "the network's counters cannot be read: %s", strerror(-result));
+    return 0;
+}
+
+static bool answer(const struct cell *cell, enum cell_operation operation,
+                   const struct sr_error *error, int fd)
+{
+    struct cell_message message = {.operation = operation, .error = *error};
+    struct iovec piece = {&message, sizeof message};
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {{0}};
+    struct msghdr header = {.msg_iov = &piece, .msg_iovlen = 1};
+    if (fd >= 0) {
+        header.msg_control = control.bytes;
+        header.msg_controllen = sizeof control.bytes;
+        struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
+        rights->cmsg_level = SOL_SOCKET;
+        rights->cmsg_type = SCM_RIGHTS;
+        rights->cmsg_len = CMSG_LEN(sizeof fd);
+        memcpy(CMSG_DATA(rights), &fd, sizeof fd);
+    }
+    return sendmsg(cell->plan->socket, &header, MSG_NOSIGNAL) == (ssize_t)sizeof message;
+}
+
+/* The uplink's end, or that of something it left behind. */
+static bool reap(struct cell *cell)
+{
+    bool lost = false;
+    pid_t pid;
+    while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+        lost = lost || pid == cell->uplink;
+    if (lost)
+        cell->uplink = -1;
+    return lost;
+}
+
+static void serve(struct cell *cell)
+{
+    static struct {
+        struct cell_message message;
+        char text[CELL_TEXT_MAX];
+    } request;
+    for (;;) {
+        struct pollfd wait[] = {{.fd = cell->plan->socket, .events = POLLIN},
+                                {.fd = cell->signals, .events = POLLIN}};
+        if (poll(wait, 2, -1) < 0 && errno != EINTR)
+            return;
+        struct signalfd_siginfo info;
+        struct sr_error error = {0};
+        if (wait[1].revents != 0 && read(cell->signals, &info, sizeof info) > 0 && reap(cell) &&
+            !answer(cell, CELL_LOST, &error, -1))
+            return;
+        if (wait[0].revents == 0)
+            continue;
+        ssize_t got = recv(cell->plan->socket, &request, sizeof request, 0);
+        if (got < (ssize_t)sizeof request.message)
+            return; /* the supervisor is gone */
+        enum cell_operation operation = request.message.operation;
+        int result = 0;
+        if (operation == CELL_SAMPLE)
+            result = sample(cell, &error);
+        else if (operation == CELL_ADD)
+            result = run_nft(cell, request.text, (size_t)got - sizeof request.message, &error);
+        else if (operation == CELL_RELEASE)
+            result = take_down(cell, &error);
+        (void)result; /* error says it */
+        if (!answer(cell, operation, &error, -1) || operation == CELL_RELEASE)
+            return;
+    }
+}
+
+_Noreturn static void live(const struct cell_plan *plan)
+{
+    struct cell cell = {
+        .plan = plan, .tap = -1, .routes = -1, .signals = -1, .gate = -1, .uplink = -1};
+    struct sr_error error = {0};
+    setsid();
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_NAME, "safe-run-net");
+    sigset_t children;
+    sigemptyset(&children);
+    sigaddset(&children, SIGCHLD);
+    sigprocmask(SIG_SETMASK, &children, NULL);
+    const struct rlimit no_core = {0, 0};
+    setrlimit(RLIMIT_CORE, &no_core);
+    cell.signals = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
+    /* Of the supervisor's descriptors only these stay: its lock and its evidence must end with it. */
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    bool good = cell.signals >= 0 && null >= 0 && dup2(null, STDIN_FILENO) >= 0 &&
+                dup2(plan->log_fd, STDOUT_FILENO) >= 0 && dup2(plan->log_fd, STDERR_FILENO) >= 0 &&
+                chdir("/") == 0;
+    int first = plan->socket < cell.signals ? plan->socket : cell.signals,
+        second = plan->socket < cell.signals ? cell.signals : plan->socket;
+    if ((first > 3 && close_range(3, (unsigned)first - 1, 0) < 0) ||
+        (second > first + 1 && close_range((unsigned)first + 1, (unsigned)second - 1, 0) < 0) ||
+        close_range((unsigned)second + 1, ~0u, 0) < 0)
+        good = false;
+    if (!good)
+        sr_fail(&error, SR_RUN_201, PATH, "the net cell cannot start: %s", strerror(errno));
+    else if (apply(&cell, &error) == 0 && answer(&cell, CELL_READY, &error, cell.tap)) {
+        serve(&cell);
+        _exit(0);
+    }
+    answer(&cell, CELL_READY, &error, -1);
+    _exit(1);
+}
+
+int cell_start(const struct cell_plan *plan, pid_t *pid, struct sr_error *err)
+{
+    int pidfd = -1;
+    struct clone_args how = {
+        .flags = CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | (plan->new_user ? CLONE_NEWUSER : 0),
+        .pidfd = (uintptr_t)&pidfd,
+        .exit_signal = SIGCHLD,
+    };
+    long child = syscall(SYS_clone3, &how, sizeof how);
+    if (child < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "the net cell cannot be started: %s%s",
+                       strerror(errno),
+                       plan->new_user ? "; ordinary users need unprivileged user namespaces" : "");
+    if (child == 0)
+        live(plan);
+    *pid = (pid_t)child;
+    return pidfd;
+}

@@ -1,0 +1,48 @@
+/*
+ * The net cell: a process in the run's own network namespace and the only holder of CAP_NET_ADMIN there. net.c starts
+ * it and speaks to it over a socketpair; nothing else includes this header.
+ */
+#ifndef SR_NET_CELL_H
+#define SR_NET_CELL_H
+
+#include "counters.h"
+#include "net.h"
+
+#include <sys/types.h>
+
+/* What the cell makes, fixed before it starts. */
+struct cell_plan {
+    const char *nft, *pasta; /* programs */
+    const char *tap;         /* interface name */
+    const char *ruleset;     /* text of sr_net_ruleset_text() */
+    size_t ruleset_len;
+    int socket;    /* the cell's end, SOCK_SEQPACKET */
+    int log_fd;    /* for what its programs say */
+    bool new_user; /* in a user namespace of its own: the caller is not root */
+    uid_t uid;     /* the caller's, to map */
+    gid_t gid;
+    struct sr_net_sample *sample; /* shared with the supervisor */
+};
+
+enum cell_operation {
+    CELL_READY, /* cell to supervisor, once: everything is in place; the TAP's descriptor comes with it */
+    CELL_SAMPLE,  /* fill plan->sample */
+    CELL_ADD,     /* more elements: an nft text follows the message */
+    CELL_RELEASE, /* take everything down, and look whether it is gone */
+    CELL_LOST,    /* cell to supervisor, unasked: the uplink has ended */
+};
+
+/* One message, either way. */
+struct cell_message {
+    enum cell_operation operation;
+    struct sr_error error; /* code SR_OK: done */
+};
+
+/* The longest text of CELL_ADD. */
+#define CELL_TEXT_MAX 65536
+
+/* Starts the cell as a child in pid and mount (and, with new_user, user) namespaces of its own. Returns its pidfd and
+ * *pid, or -1 with err. */
+int cell_start(const struct cell_plan *plan, pid_t *pid, struct sr_error *err) SR_MUST_CHECK;
+
+#endif

@@ -1,0 +1,59 @@
+/*
+ * What the kernel counted: the elements of the run's sets and its named counters, by netlink dump
+ * (nfnetlink, linux/netfilter/nf_tables.h) of the network namespace the caller is in.
+ */
+#ifndef SR_NET_COUNTERS_H
+#define SR_NET_COUNTERS_H
+
+#include "cleanup.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum sr_net_set {
+    SR_NET_SET_ALLOW_ADDRESS,
+    SR_NET_SET_ALLOW_RANGE,
+    SR_NET_SET_BLOCK_ADDRESS,
+    SR_NET_SET_BLOCK_RANGE,
+    SR_NET_SET_FLOWS,
+    SR_NET_SET_ODD_FLOWS,
+    SR_NET_SET_COUNT
+};
+
+/* Named counters, packets each. */
+enum sr_net_total {
+    SR_NET_FRAMES_ARP,
+    SR_NET_FRAMES_IPV4,
+    SR_NET_FRAMES_OTHER,
+    SR_NET_REPLIES,
+    SR_NET_SPOOFED,
+    SR_NET_ESTABLISHED,
+    SR_NET_INVALID,
+    SR_NET_DENIED,
+    SR_NET_UNLISTED,
+    SR_NET_TO_GATEWAY,
+    SR_NET_TOTAL_COUNT
+};
+
+/* An element that has counted something. protocol and port are 0 where its set has none. */
+struct sr_net_count {
+    uint8_t set; /* enum sr_net_set */
+    uint8_t protocol;
+    uint16_t port;
+    uint32_t first; /* host byte order */
+    uint64_t packets;
+};
+
+/* A sample; lies in memory that the cell and the supervisor share. */
+struct sr_net_sample {
+    uint64_t totals[SR_NET_TOTAL_COUNT];
+    uint64_t tap_received, tap_sent; /* frames on the TAP, as its own statistics say */
+    size_t count, cap;
+    struct sr_net_count counts[];
+};
+
+/* Fills sample->totals and counts (elements whose counters are not zero). 0 or negative errno; -E2BIG when there are
+ * more than cap. */
+int sr_net_counters_read(struct sr_net_sample *sample) SR_MUST_CHECK;
+
+#endif

@@ -1,0 +1,447 @@
+#include "net.h"
+
+#include "cell.h"
+#include "clock.h"
+#include "fs.h"
+#include "ipv4.h"
+#include "resolve.h"
+#include "saferun/explain.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#define PATH "launch.network.apply"
+/* The cell gives its uplink 5 s; more it needs only on a machine that stands still. */
+#define APPLY_NSEC (15 * SR_NSEC_PER_SEC)
+#define ANSWER_NSEC (10 * SR_NSEC_PER_SEC)
+/* Elements that may still be added while the run goes on, and the flows the kernel notes. */
+#define MORE_COUNTS (4096 + 4096 + 256)
+
+/* -- Targets ---------------------------------------------------------------------------------------- */
+
+/* The host's own addresses and the run's: opened by name only. */
+static int own_addresses(uint32_t **own, size_t *count, struct sr_error *err)
+{
+    struct ifaddrs *list = NULL;
+    size_t cap = 16;
+    uint32_t *found = malloc(cap * sizeof *found);
+    bool good = found != NULL && getifaddrs(&list) == 0;
+    size_t have = 0;
+    if (good) {
+        const uint32_t ours[] = {SR_NET_GATEWAY, SR_NET_GUEST, SR_NET_UPLINK_GATEWAY,
+                                 SR_NET_UPLINK_ADDRESS};
+        memcpy(found, ours, sizeof ours);
+        have = sizeof ours / sizeof ours[0];
+    }
+    for (const struct ifaddrs *at = list; good && at != NULL; at = at->ifa_next) {
+        if (at->ifa_addr == NULL || at->ifa_addr->sa_family != AF_INET)
+            continue;
+        if (have == cap) {
+            cap *= 2;
+            uint32_t *grown = realloc(found, cap * sizeof *grown);
+            good = grown != NULL;
+            found = good ? grown : found;
+        }
+        struct sockaddr_in address;
+        memcpy(&address, at->ifa_addr, sizeof address);
+        if (good)
+            found[have++] = ntohl(address.sin_addr.s_addr);
+    }
+    if (list != NULL)
+        freeifaddrs(list);
+    if (!good) {
+        free(found);
+        return sr_fail(err, SR_RUN_201, PATH, "the host's addresses cannot be listed: %s",
+                       strerror(errno));
+    }
+    *own = found;
+    *count = have;
+    return 0;
+}
+
+/* An address that a name may not lead to unless a cidr rule opens it: rebinding. NULL: it may. */
+static const char *unfit(const struct sr_policy *policy, const struct sr_egress *rule,
+                         uint32_t address, const uint32_t *own, size_t own_count)
+{
+    const struct sr_ipv4_range *reserved = sr_ipv4_find_reserved(address);
+    const char *what = reserved != NULL              ? reserved->name
+                       : sr_ipv4_is_private(address) ? "a private network"
+                                                     : NULL;
+    bool is_own = false;
+    for (size_t i = 0; i < own_count; i++)
+        is_own = is_own || own[i] == address;
+    if (is_own)
+        what = "this host";
+    if (what == NULL)
+        return NULL;
+    for (size_t i = 0; i < policy->egress_count; i++) {
+        const struct sr_egress *other = &policy->egress[i];
+        bool meant = other->cidr != NULL && other->protocol == rule->protocol &&
+                     other->port == rule->port &&
+                     ((other->address ^ address) & sr_ipv4_mask(other->prefix)) == 0;
+        if (meant && (other->prefix == 32 || (reserved == NULL && !is_own)))
+            return NULL;
+    }
+    return what;
+}
+
+/* Names of the host rules, each once a rule, and which rule each is. */
+struct names {
+    const char **names;
+    size_t *rules;
+    size_t count;
+};
+
+static bool list_names(const struct sr_policy *policy, struct names *names)
+{
+    names->names = malloc((policy->egress_count + 1) * sizeof *names->names);
+    names->rules = malloc((policy->egress_count + 1) * sizeof *names->rules);
+    names->count = 0;
+    if (names->names == NULL || names->rules == NULL)
+        return false;
+    for (size_t i = 0; i < policy->egress_count; i++)
+        if (policy->egress[i].host != NULL) {
+            names->names[names->count] = policy->egress[i].host;
+            names->rules[names->count++] = i;
+        }
+    return true;
+}
+
+static int check_answers(const struct sr_policy *policy, const struct names *names,
+                         const struct sr_answers *answers, const uint32_t *own, size_t own_count,
+                         struct sr_error *err)
+{
+    for (size_t i = 0; i < answers->count; i++) {
+        const struct sr_answer *answer = &answers->items[i];
+        size_t rule = names->rules[answer->name];
+        const char *what = unfit(policy, &policy->egress[rule], answer->address, own, own_count);
+        char text[SR_IPV4_TEXT_MAX];
+        if (what != NULL)
+            return sr_fail(err, SR_RUN_201, "launch.network.dns",
+                           "%s (network.egress[%zu]) resolves to %s, which is %s; a rule with "
+                           "cidr: %s/32 would allow it",
+                           names->names[answer->name], rule, sr_ipv4_format(answer->address, text),
+                           what, text);
+    }
+    return 0;
+}
+
+/* Policy order; of a name all its addresses. */
+static bool build_targets(struct sr_net *net, const struct sr_policy *policy,
+                          const struct sr_answers *answers)
+{
+    net->targets = calloc(policy->egress_count + answers->count, sizeof *net->targets);
+    if (net->targets == NULL)
+        return false;
+    size_t name = 0, answer = 0;
+    for (size_t i = 0; i < policy->egress_count; i++) {
+        const struct sr_egress *rule = &policy->egress[i];
+        struct sr_net_target target = {i, rule->protocol, rule->address, rule->prefix, rule->port};
+        if (rule->cidr != NULL) {
+            net->targets[net->target_count++] = target;
+            continue;
+        }
+        for (uint32_t before = 0; answer < answers->count && answers->items[answer].name == name;
+             answer++) {
+            target.address = answers->items[answer].address;
+            target.prefix = 32;
+            if (target.address != before)
+                net->targets[net->target_count++] = target;
+            before = target.address;
+        }
+        name++;
+    }
+    net->allowed = calloc(net->target_count, sizeof *net->allowed);
+    net->blocked = calloc(net->target_count, sizeof *net->blocked);
+    return net->allowed != NULL && net->blocked != NULL;
+}
+
+/* Lines of /etc/hosts: each name with each of its addresses, once. */
+static bool build_hosts(struct sr_net *net, const struct names *names,
+                        const struct sr_answers *answers)
+{
+    sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
+    sr_buf_puts(&text, "127.0.0.1\tlocalhost\n127.0.1.1\tsafe-run\n");
+    for (size_t i = 0; i < answers->count; i++) {
+        const struct sr_answer *answer = &answers->items[i];
+        char address[SR_IPV4_TEXT_MAX];
+        bool said = i > 0 && answers->items[i - 1].name == answer->name &&
+                    answers->items[i - 1].address == answer->address;
+        for (uint32_t j = 0; j < answer->name && !said; j++) /* several rules for one name */
+            said = strcmp(names->names[j], names->names[answer->name]) == 0;
+        if (!said)
+            sr_buf_printf(&text, "%s\t%s\n", sr_ipv4_format(answer->address, address),
+                          names->names[answer->name]);
+    }
+    net->hosts = sr_buf_take(&text);
+    return net->hosts != NULL;
+}
+
+static int resolve(struct sr_net *net, const struct sr_policy *policy, const char *resolver,
+                   const uint32_t *own, size_t own_count, struct sr_error *err)
+{
+    struct names names;
+    struct sr_answers answers = {0};
+    size_t failed;
+    int result = -1;
+    if (!list_names(policy, &names)) {
+        sr_fail(err, SR_RUN_201, PATH, "out of memory");
+    } else if (sr_resolve(names.names, names.count, resolver, &answers, &failed, err) < 0) {
+        if (names.count > 0)
+            sr_wrap(err, "network.egress[%zu]", names.rules[failed]);
+    } else if (check_answers(policy, &names, &answers, own, own_count, err) == 0) {
+        bool built = build_targets(net, policy, &answers) && build_hosts(net, &names, &answers);
+        result = built ? 0 : sr_fail(err, SR_RUN_201, PATH, "out of memory");
+    }
+    free(names.names);
+    free(names.rules);
+    free(answers.items);
+    return result;
+}
+
+/* -- The cell ---------------------------------------------------------------------------------------- */
+
+/* Waits for the cell's next message up to a deadline; with fd also for a descriptor. */
+static int receive(struct sr_net *net, uint64_t deadline, struct cell_message *message, int *fd)
+{
+    for (;;) {
+        uint64_t now = sr_now();
+        struct pollfd wait = {.fd = net->fd, .events = POLLIN};
+        int ready =
+            now < deadline ? poll(&wait, 1, (int)((deadline - now) / SR_NSEC_PER_MSEC) + 1) : 0;
+        if (ready < 0 && errno == EINTR)
+            continue;
+        if (ready <= 0)
+            return -ETIMEDOUT;
+        struct iovec piece = {message, sizeof *message};
+        union {
+            char bytes[CMSG_SPACE(sizeof(int))];
+            struct cmsghdr align;
+        } control;
+        struct msghdr header = {.msg_iov = &piece,
+                                .msg_iovlen = 1,
+                                .msg_control = control.bytes,
+                                .msg_controllen = sizeof control.bytes};
+        ssize_t got = recvmsg(net->fd, &header, MSG_CMSG_CLOEXEC);
+        if (got != (ssize_t)sizeof *message)
+            return -EPIPE;
+        const struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
+        if (rights != NULL && rights->cmsg_type == SCM_RIGHTS && fd != NULL)
+            memcpy(fd, CMSG_DATA(rights), sizeof *fd);
+        return 0;
+    }
+}
+
+/* One request and its answer. A lost uplink that is reported in between stays the loop's matter: the sample still counts. */
+static int request(struct sr_net *net, enum cell_operation operation, struct sr_error *err)
+{
+    struct cell_message message = {.operation = operation};
+    uint64_t deadline = sr_now() + ANSWER_NSEC;
+    int result = -EPIPE;
+    if (net->fd >= 0 &&
+        send(net->fd, &message, sizeof message, MSG_NOSIGNAL) == (ssize_t)sizeof message)
+        do
+            result = receive(net, deadline, &message, NULL);
+        while (result == 0 && message.operation != operation);
+    if (result < 0)
+        return sr_fail(err, operation == CELL_RELEASE ? SR_RUN_202 : SR_RUN_001,
+                       operation == CELL_RELEASE ? "cleanup.network.release" : "monitor.network",
+                       "the net cell does not answer: %s",
+                       result == -EPIPE ? "it has ended" : strerror(-result));
+    if (message.error.code != SR_OK) {
+        *err = message.error;
+        return -1;
+    }
+    return 0;
+}
+
+static int start_cell(struct sr_net *net, const struct sr_net_config *config,
+                      const struct sr_buf *ruleset, int dirfd, struct sr_error *err)
+{
+    int pair[2];
+    sr_cleanup_fd int log =
+        openat(dirfd, "net.log", O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
+    if (log < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "the net cell cannot be started: %s",
+                       strerror(errno));
+    net->fd = pair[0];
+    sr_cleanup_fd int theirs = pair[1];
+    const struct cell_plan plan = {
+        .nft = config->nft,
+        .pasta = config->pasta,
+        .tap = net->tap,
+        .ruleset = ruleset->data,
+        .ruleset_len = ruleset->len,
+        .socket = theirs,
+        .log_fd = log,
+        .new_user = geteuid() != 0,
+        .uid = geteuid(),
+        .gid = getegid(),
+        .sample = net->sample,
+    };
+    net->pidfd = cell_start(&plan, &net->pid, err);
+    if (net->pidfd < 0)
+        return -1;
+    sr_close_fd(&theirs);
+    struct cell_message message;
+    int result = receive(net, sr_now() + APPLY_NSEC, &message, &net->tap_fd);
+    if (result < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "the net cell %s; net.log may say why",
+                       result == -ETIMEDOUT ? "did not get ready in 15 s" : "has died");
+    if (message.error.code != SR_OK) {
+        *err = message.error;
+        return -1;
+    }
+    if (net->tap_fd < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "the net cell sent no TAP");
+    return 0;
+}
+
+static int share_sample(struct sr_net *net, struct sr_error *err)
+{
+    size_t cap = net->ruleset.allow.count + net->ruleset.block.count + MORE_COUNTS;
+    net->sample_size = sizeof *net->sample + cap * sizeof net->sample->counts[0];
+    void *memory =
+        mmap(NULL, net->sample_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return sr_fail(err, SR_RUN_201, PATH, "no memory for counters: %s", strerror(errno));
+    net->sample = memory;
+    net->sample->cap = cap;
+    return 0;
+}
+
+/* sr-tap-<8 hex of sha256(runId)>: 15 characters, all that the kernel allows. */
+static int name_tap(struct sr_net *net, const char *run_id, struct sr_hasher *hasher,
+                    struct sr_error *err)
+{
+    char hash[SR_SHA256_TEXT];
+    if (sr_sha256(hasher, run_id, strlen(run_id), hash) < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "the run id cannot be hashed: out of memory");
+    snprintf(net->tap, sizeof net->tap, "sr-tap-%.8s", hash + strlen(SR_SHA256_PREFIX));
+    return 0;
+}
+
+static int apply(struct sr_net *net, const struct sr_policy *policy, const char *run_id, int dirfd,
+                 const struct sr_net_config *config, struct sr_hasher *hasher, struct sr_error *err)
+{
+    sr_cleanup_free uint32_t *own = NULL;
+    size_t own_count = 0;
+    if (name_tap(net, run_id, hasher, err) < 0 || own_addresses(&own, &own_count, err) < 0 ||
+        resolve(net, policy, config->resolver, own, own_count, err) < 0)
+        return -1;
+    const struct sr_net_ruleset_input input = {
+        .targets = net->targets,
+        .target_count = net->target_count,
+        .guest = SR_NET_GUEST,
+        .own = own,
+        .own_count = own_count,
+        .tap = net->tap,
+        .uplink = SR_NET_UPLINK,
+    };
+    sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
+    if (sr_net_split(&input, &net->ruleset, err) < 0)
+        return -1;
+    sr_net_ruleset_text(&input, &net->ruleset, &text);
+    if (!sr_buf_ok(&text) || sr_sha256(hasher, text.data, text.len, net->ruleset_hash) < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "out of memory for the rules");
+    int result = sr_write_new_file(dirfd, "ruleset.nft", text.data, text.len);
+    if (result < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "ruleset.nft cannot be written: %s",
+                       strerror(-result));
+    if (share_sample(net, err) < 0)
+        return -1;
+    return start_cell(net, config, &text, dirfd, err);
+}
+
+int sr_net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
+                 const struct sr_net_config *config, struct sr_hasher *hasher, struct sr_net **net,
+                 struct sr_error *err)
+{
+    struct sr_net *made = malloc(sizeof *made);
+    if (made == NULL)
+        return sr_fail(err, SR_RUN_201, PATH, "out of memory");
+    *made = (struct sr_net){.tap_fd = -1, .fd = -1, .pid = -1, .pidfd = -1};
+    if (apply(made, policy, run_id, dirfd, config, hasher, err) < 0) {
+        sr_net_free(made);
+        return -1;
+    }
+    *net = made;
+    return 0;
+}
+
+int sr_net_sample(struct sr_net *net, struct sr_error *err)
+{
+    if (request(net, CELL_SAMPLE, err) < 0)
+        return -1;
+    memset(net->allowed, 0, net->target_count * sizeof *net->allowed);
+    memset(net->blocked, 0, net->target_count * sizeof *net->blocked);
+    for (size_t i = 0; i < net->sample->count; i++) {
+        const struct sr_net_count *count = &net->sample->counts[i];
+        bool allow = count->set == SR_NET_SET_ALLOW_ADDRESS || count->set == SR_NET_SET_ALLOW_RANGE,
+             block = count->set == SR_NET_SET_BLOCK_ADDRESS || count->set == SR_NET_SET_BLOCK_RANGE;
+        if (!allow && !block)
+            continue;
+        const struct sr_net_element *element =
+            sr_net_element_find(allow ? &net->ruleset.allow : &net->ruleset.block, count->protocol,
+                                count->port, count->first);
+        if (element == NULL)
+            return sr_fail(err, SR_RUN_001, "monitor.network",
+                           "the kernel counts an element that no rule has");
+        (allow ? net->allowed : net->blocked)[element->target] += count->packets;
+    }
+    return 0;
+}
+
+int sr_net_lost(struct sr_net *net, struct sr_error *err)
+{
+    struct cell_message message;
+    if (receive(net, sr_now() + ANSWER_NSEC, &message, NULL) == 0 && message.operation == CELL_LOST)
+        return sr_fail(err, SR_RUN_001, "monitor.network",
+                       "the uplink (pasta) ended while the command ran; net.log may say why");
+    sr_close_fd(&net->fd);
+    return sr_fail(err, SR_RUN_001, "monitor.network", "the net cell ended while the command ran");
+}
+
+int sr_net_release(struct sr_net *net, struct sr_error *err)
+{
+    sr_close_fd(&net->tap_fd);
+    int result = request(net, CELL_RELEASE, err);
+    sr_close_fd(&net->fd); /* the cell ends at it */
+    struct pollfd wait = {.fd = net->pidfd, .events = POLLIN};
+    bool ended = poll(&wait, 1, (int)(ANSWER_NSEC / SR_NSEC_PER_MSEC)) == 1;
+    if (result == 0 && !ended)
+        return sr_fail(err, SR_RUN_202, "cleanup.network.release", "the net cell does not end");
+    return result;
+}
+
+void sr_net_free(struct sr_net *net)
+{
+    if (net == NULL)
+        return;
+    if (net->pidfd >= 0) {
+        pidfd_send_signal(net->pidfd, SIGKILL, NULL, 0);
+        while (waitpid(net->pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    sr_close_fd(&net->pidfd);
+    sr_close_fd(&net->tap_fd);
+    sr_close_fd(&net->fd);
+    sr_net_ruleset_free(&net->ruleset);
+    if (net->sample != NULL)
+        munmap(net->sample, net->sample_size);
+    free(net->targets);
+    free(net->allowed);
+    free(net->blocked);
+    free(net->hosts);
+    free(net);
+}

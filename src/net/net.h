@@ -1,0 +1,73 @@
+/*
+ * The network of a run with network.mode allowlist: names resolved, a namespace with a TAP whose rules let through what the
+ * policy names, an uplink, counters.
+ *
+ *   1. sr_net_apply() before the VM starts. When it fails, nothing is left.
+ *   2. net->tap_fd goes to the VMM; net->fd becomes readable when the uplink is lost.
+ *   3. sr_net_sample() at any time, and once more at the end.
+ *   4. sr_net_release(), then sr_net_free(). A supervisor that dies before leaves nothing either (cell.c says why).
+ *
+ * Hosts see none of it: no link, address, rule or sysctl outside the run's namespace.
+ */
+#ifndef SR_NET_NET_H
+#define SR_NET_NET_H
+
+#include "cleanup.h"
+#include "counters.h"
+#include "ruleset.h"
+#include "saferun/error.h"
+#include "saferun/policy.h"
+#include "sha256.h"
+
+/* The run's addresses: of 198.18.0.0/15 (RFC 2544, benchmarks), which no host on any network has. */
+#define SR_NET_GATEWAY UINT32_C(0xC6120001) /* 198.18.0.1, the TAP's */
+#define SR_NET_GUEST UINT32_C(0xC6120002)   /* 198.18.0.2 */
+#define SR_NET_UPLINK_GATEWAY UINT32_C(0xC6120005)
+#define SR_NET_UPLINK_ADDRESS UINT32_C(0xC6120006)
+#define SR_NET_UPLINK_GATEWAY_TEXT "198.18.0.5"
+#define SR_NET_UPLINK_TEXT "198.18.0.6"
+#define SR_NET_UPLINK "sr-uplink"
+/* Boot argument (Documentation/admin-guide/nfs/nfsroot.rst): client, gateway, mask, device; no autoconfiguration. */
+#define SR_NET_BOOT_ARGUMENT "ip=198.18.0.2::198.18.0.1:255.255.255.252::eth0:off"
+
+struct sr_net_config {
+    const char *nft, *pasta;
+    const char *resolver; /* address of a name server, or NULL: the host's */
+};
+
+struct sr_net {
+    char tap[16];
+    int tap_fd, fd;
+    pid_t pid;
+    int pidfd;
+    struct sr_net_target *targets;
+    size_t target_count;
+    uint64_t *allowed, *blocked; /* packets of each target, from the last sample */
+    struct sr_net_ruleset ruleset;
+    char ruleset_hash[SR_SHA256_TEXT];
+    char *hosts; /* lines for the guest's /etc/hosts, of the rules that name hosts */
+    struct sr_net_sample *sample;
+    size_t sample_size;
+};
+
+/*
+ * Applies the policy's network. run_id names the TAP; ruleset.nft and net.log are written to dirfd. On failure nothing is
+ * left and *net is untouched. Errors: SR-RUN-201 at launch.network.apply or launch.network.dns.
+ */
+int sr_net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
+                 const struct sr_net_config *config, struct sr_hasher *hasher, struct sr_net **net,
+                 struct sr_error *err) SR_MUST_CHECK;
+
+/* Reads every counter: net->sample, and allowed and blocked by target. SR-RUN-001 at monitor.network. */
+int sr_net_sample(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
+
+/* To be called when net->fd is readable: it is only when the network is lost. Always -1, SR-RUN-001 at monitor.network. */
+int sr_net_lost(struct sr_net *net, struct sr_error *err);
+
+/* Takes everything down and makes sure that it is gone. SR-RUN-202 at cleanup.network.release. */
+int sr_net_release(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
+
+/* Kills what is left, releases everything; net may be NULL. */
+void sr_net_free(struct sr_net *net);
+
+#endif

@@ -1,0 +1,137 @@
+#include "rtnl.h"
+
+#include "attributes.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <stdbool.h>
+#include <string.h>
+#include <unistd.h>
+
+static void close_socket(struct mnl_socket **socket)
+{
+    if (*socket != NULL)
+        mnl_socket_close(*socket);
+}
+#define cleanup_socket __attribute__((cleanup(close_socket)))
+
+static struct mnl_socket *open_socket(void)
+{
+    struct mnl_socket *socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+    if (socket != NULL && mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0) {
+        mnl_socket_close(socket);
+        return NULL;
+    }
+    return socket;
+}
+
+/* Sends one request and runs cb over what comes back, up to the acknowledgement. */
+static int ask(struct nlmsghdr *request, mnl_cb_t cb, void *data)
+{
+    cleanup_socket struct mnl_socket *socket = open_socket();
+    char buffer[32768];
+    if (socket == NULL || mnl_socket_sendto(socket, request, request->nlmsg_len) < 0)
+        return -errno;
+    for (;;) {
+        ssize_t got = mnl_socket_recvfrom(socket, buffer, sizeof buffer);
+        if (got < 0)
+            return -errno;
+        int result = mnl_cb_run(buffer, (size_t)got, request->nlmsg_seq, 0, cb, data);
+        if (result < 0)
+            return -errno;
+        if (result == MNL_CB_STOP)
+            return 0;
+    }
+}
+
+int sr_rtnl_link_up(const char *name)
+{
+    char buffer[256];
+    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+    request->nlmsg_type = RTM_NEWLINK;
+    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    struct ifinfomsg *link = mnl_nlmsg_put_extra_header(request, sizeof *link);
+    link->ifi_family = AF_UNSPEC;
+    link->ifi_index = (int)if_nametoindex(name);
+    link->ifi_change = link->ifi_flags = IFF_UP;
+    return link->ifi_index == 0 ? -ENODEV : ask(request, NULL, NULL);
+}
+
+int sr_rtnl_address_add(const char *name, uint32_t address, uint8_t prefix)
+{
+    char buffer[256];
+    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+    request->nlmsg_type = RTM_NEWADDR;
+    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    struct ifaddrmsg *message = mnl_nlmsg_put_extra_header(request, sizeof *message);
+    message->ifa_family = AF_INET;
+    message->ifa_prefixlen = prefix;
+    message->ifa_scope = RT_SCOPE_UNIVERSE;
+    message->ifa_index = if_nametoindex(name);
+    mnl_attr_put_u32(request, IFA_LOCAL, htonl(address));
+    mnl_attr_put_u32(request, IFA_ADDRESS, htonl(address));
+    return message->ifa_index == 0 ? -ENODEV : ask(request, NULL, NULL);
+}
+
+static int take_stats(const struct nlmsghdr *message, void *data)
+{
+    struct rtnl_link_stats64 *stats = data;
+    const struct nlattr *attribute;
+    SR_EACH_OF_MESSAGE (attribute, message, sizeof(struct ifinfomsg))
+        if (mnl_attr_get_type(attribute) == IFLA_STATS64 &&
+            mnl_attr_get_payload_len(attribute) >= sizeof(uint64_t) * 2)
+            memcpy(stats, mnl_attr_get_payload(attribute), sizeof(uint64_t) * 2);
+    return MNL_CB_OK;
+}
+
+int sr_rtnl_frames(const char *name, uint64_t *received, uint64_t *sent)
+{
+    char buffer[256];
+    struct rtnl_link_stats64 stats = {0};
+    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+    request->nlmsg_type = RTM_GETLINK;
+    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    struct ifinfomsg *link = mnl_nlmsg_put_extra_header(request, sizeof *link);
+    link->ifi_family = AF_UNSPEC;
+    link->ifi_index = (int)if_nametoindex(name);
+    int result = link->ifi_index == 0 ? -ENODEV : ask(request, take_stats, &stats);
+    if (result == 0) {
+        *received = stats.rx_packets;
+        *sent = stats.tx_packets;
+    }
+    return result;
+}
+
+int sr_rtnl_watch_routes(void)
+{
+    sr_cleanup_fd int fd =
+        socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+    const struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_ROUTE};
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof address) < 0)
+        return -errno;
+    return sr_take_fd(&fd);
+}
+
+static int take_route(const struct nlmsghdr *message, void *data)
+{
+    const struct rtmsg *route = mnl_nlmsg_get_payload(message);
+    if (route->rtm_table == RT_TABLE_MAIN && route->rtm_dst_len == 0)
+        *(bool *)data = true;
+    return MNL_CB_OK;
+}
+
+int sr_rtnl_has_default_route(void)
+{
+    char buffer[256];
+    bool found = false;
+    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+    request->nlmsg_type = RTM_GETROUTE;
+    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+    struct rtmsg *route = mnl_nlmsg_put_extra_header(request, sizeof *route);
+    route->rtm_family = AF_INET;
+    int result = ask(request, take_route, &found);
+    return result < 0 ? result : found;
+}

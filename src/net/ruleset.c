@@ -1,0 +1,319 @@
+#include "ruleset.h"
+
+#include "ipv4.h"
+
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct ranges {
+    struct sr_net_element *items;
+    size_t count, cap;
+};
+
+static bool add(struct ranges *ranges, const struct sr_net_element *element)
+{
+    if (ranges->items == NULL || ranges->count == ranges->cap) {
+        size_t cap = ranges->cap == 0 ? 64 : ranges->cap * 2;
+        struct sr_net_element *grown = realloc(ranges->items, cap * sizeof *grown);
+        if (grown == NULL)
+            return false;
+        ranges->items = grown;
+        ranges->cap = cap;
+    }
+    ranges->items[ranges->count++] = *element;
+    return true;
+}
+
+static int compare_ranges(const void *a, const void *b)
+{
+    const struct sr_ipv4_range *x = a, *y = b;
+    return x->first < y->first ? -1 : x->first > y->first;
+}
+
+/* What no wide rule opens, sorted: the reserved ranges and the host's own addresses. */
+static struct sr_ipv4_range *closed_ranges(const struct sr_net_ruleset_input *input, size_t *count)
+{
+    *count = sr_ipv4_reserved_count + input->own_count;
+    struct sr_ipv4_range *closed = calloc(*count, sizeof *closed);
+    if (closed == NULL)
+        return NULL;
+    memcpy(closed, sr_ipv4_reserved, sr_ipv4_reserved_count * sizeof *closed);
+    for (size_t i = 0; i < input->own_count; i++)
+        closed[sr_ipv4_reserved_count + i] =
+            (struct sr_ipv4_range){input->own[i], input->own[i], NULL};
+    qsort(closed, *count, sizeof *closed, compare_ranges);
+    return closed;
+}
+
+/* Adds what is left of element without the closed ranges. */
+static bool add_open_parts(struct ranges *ranges, struct sr_net_element element,
+                           const struct sr_ipv4_range *closed, size_t closed_count)
+{
+    uint64_t next = element.first, last = element.last;
+    for (size_t i = 0; i < closed_count && next <= last; i++) {
+        if (closed[i].last < next || closed[i].first > last)
+            continue;
+        if (closed[i].first > next) {
+            element.first = (uint32_t)next;
+            element.last = closed[i].first - 1;
+            if (!add(ranges, &element))
+                return false;
+        }
+        next = (uint64_t)closed[i].last + 1;
+    }
+    if (next > last)
+        return true;
+    element.first = (uint32_t)next;
+    element.last = (uint32_t)last;
+    return add(ranges, &element);
+}
+
+static int compare_elements(const void *a, const void *b)
+{
+    const struct sr_net_element *x = a, *y = b;
+    if (x->protocol != y->protocol)
+        return x->protocol < y->protocol ? -1 : 1;
+    if (x->port != y->port)
+        return x->port < y->port ? -1 : 1;
+    return x->first < y->first ? -1 : x->first > y->first;
+}
+
+/* Open ranges while a sweep goes over them: a binary heap, the earliest target on top. */
+struct heap {
+    const struct sr_net_element **items;
+    size_t count;
+};
+
+static void heap_push(struct heap *heap, const struct sr_net_element *element)
+{
+    size_t at = heap->count++;
+    for (; at > 0 && heap->items[(at - 1) / 2]->target > element->target; at = (at - 1) / 2)
+        heap->items[at] = heap->items[(at - 1) / 2];
+    heap->items[at] = element;
+}
+
+static void heap_pop(struct heap *heap)
+{
+    const struct sr_net_element *last = heap->items[--heap->count];
+    size_t at = 0, child;
+    while ((child = 2 * at + 1) < heap->count) {
+        if (child + 1 < heap->count && heap->items[child + 1]->target < heap->items[child]->target)
+            child++;
+        if (heap->items[child]->target >= last->target)
+            break;
+        heap->items[at] = heap->items[child];
+        at = child;
+    }
+    heap->items[at] = last;
+}
+
+/* One service's ranges, sorted by first: every address to its earliest target. */
+static bool sweep(const struct sr_net_element *in, size_t count, struct heap *heap,
+                  struct ranges *out)
+{
+    uint64_t at = 0;
+    size_t begun = out->count;
+    for (size_t i = 0; i < count || heap->count > 0;) {
+        while (heap->count > 0 && heap->items[0]->last < at)
+            heap_pop(heap);
+        if (heap->count == 0) {
+            if (i == count)
+                break;
+            at = in[i].first > at ? in[i].first : at;
+        }
+        while (i < count && in[i].first <= at)
+            heap_push(heap, &in[i++]);
+        while (heap->count > 0 && heap->items[0]->last < at)
+            heap_pop(heap);
+        if (heap->count == 0)
+            continue;
+        struct sr_net_element part = *heap->items[0];
+        part.first = (uint32_t)at;
+        if (i < count && in[i].first <= part.last)
+            part.last = in[i].first - 1;
+        at = (uint64_t)part.last + 1;
+        struct sr_net_element *before = out->count > begun ? &out->items[out->count - 1] : NULL;
+        if (before != NULL && before->target == part.target && before->last + 1 == part.first)
+            before->last = part.last;
+        else if (!add(out, &part))
+            return false;
+    }
+    return true;
+}
+
+/* Makes ranges disjoint; takes them. False when memory is out. */
+static bool split(struct ranges *ranges, struct sr_net_elements *elements)
+{
+    struct ranges out = {0};
+    if (ranges->count > 0)
+        qsort(ranges->items, ranges->count, sizeof *ranges->items, compare_elements);
+    struct heap heap = {.items = malloc((ranges->count + 1) * sizeof(struct sr_net_element *))};
+    bool good = heap.items != NULL;
+    for (size_t i = 0, end; good && i < ranges->count; i = end) {
+        end = i + 1;
+        while (end < ranges->count && ranges->items[end].protocol == ranges->items[i].protocol &&
+               ranges->items[end].port == ranges->items[i].port)
+            end++;
+        good = sweep(ranges->items + i, end - i, &heap, &out);
+    }
+    free(heap.items);
+    free(ranges->items);
+    if (!good) {
+        free(out.items);
+        return false;
+    }
+    *elements = (struct sr_net_elements){out.items, out.count};
+    return true;
+}
+
+int sr_net_split(const struct sr_net_ruleset_input *input, struct sr_net_ruleset *ruleset,
+                 struct sr_error *err)
+{
+    size_t closed_count;
+    sr_cleanup_free struct sr_ipv4_range *closed = closed_ranges(input, &closed_count);
+    struct ranges allow = {0}, block = {0};
+    bool good = closed != NULL;
+    for (size_t i = 0; good && i < input->target_count; i++) {
+        const struct sr_net_target *target = &input->targets[i];
+        uint32_t mask = sr_ipv4_mask(target->prefix);
+        struct sr_net_element element = {
+            .protocol = target->protocol == SR_PROTOCOL_UDP ? IPPROTO_UDP : IPPROTO_TCP,
+            .port = target->port,
+            .first = target->address & mask,
+            .last = target->address | ~mask,
+            .target = i,
+        };
+        size_t holes =
+            target->prefix < 32 ? closed_count : 0; /* an address that is named is meant */
+        good = add_open_parts(&allow, element, closed, holes);
+        element.protocol = 0;
+        element.port = 0;
+        good = good && add_open_parts(&block, element, closed, holes);
+    }
+    struct sr_net_ruleset made = {0};
+    if (!good) {
+        free(allow.items);
+        free(block.items);
+    } else {
+        bool first = split(&allow, &made.allow), second = split(&block, &made.block);
+        good = first && second;
+    }
+    if (!good) {
+        sr_net_ruleset_free(&made);
+        return sr_fail(err, SR_RUN_201, "launch.network.apply", "out of memory for the rules");
+    }
+    *ruleset = made;
+    return 0;
+}
+
+const struct sr_net_element *sr_net_element_find(const struct sr_net_elements *elements,
+                                                 uint8_t protocol, uint16_t port, uint32_t first)
+{
+    const struct sr_net_element key = {.protocol = protocol, .port = port, .first = first};
+    if (elements->count == 0)
+        return NULL;
+    return bsearch(&key, elements->items, elements->count, sizeof key, compare_elements);
+}
+
+void sr_net_ruleset_free(struct sr_net_ruleset *ruleset)
+{
+    free(ruleset->allow.items);
+    free(ruleset->block.items);
+    *ruleset = (struct sr_net_ruleset){0};
+}
+
+/* One set's elements: single addresses, or the ranges that are wider. */
+static void elements_text(struct sr_buf *out, const struct sr_net_elements *elements, bool single)
+{
+    char first[SR_IPV4_TEXT_MAX], last[SR_IPV4_TEXT_MAX];
+    const char *before = "\n    elements = {\n      ";
+    for (size_t i = 0; i < elements->count; i++) {
+        const struct sr_net_element *element = &elements->items[i];
+        if ((element->first == element->last) != single)
+            continue;
+        sr_buf_puts(out, before);
+        sr_buf_puts(out, sr_ipv4_format(element->first, first));
+        if (!single) {
+            sr_buf_putc(out, '-');
+            sr_buf_puts(out, sr_ipv4_format(element->last, last));
+        }
+        if (element->protocol != 0) {
+            sr_buf_puts(out, element->protocol == IPPROTO_UDP ? " . udp . " : " . tcp . ");
+            sr_buf_u64(out, element->port);
+        }
+        before = ",\n      ";
+    }
+    sr_buf_puts(out, before[0] == ',' ? "\n    }\n  }\n" : "\n  }\n");
+}
+
+void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
+                         const struct sr_net_ruleset *ruleset, struct sr_buf *out)
+{
+    char guest[SR_IPV4_TEXT_MAX];
+    /* What is neither IPv4 nor ARP goes no further than the TAP; all frames are counted there. */
+    sr_buf_printf(out,
+                  "table netdev " SR_NET_TABLE " {\n"
+                  "  counter frames_arp { }\n"
+                  "  counter frames_ipv4 { }\n"
+                  "  counter frames_other { }\n"
+                  "  chain ingress {\n"
+                  "    type filter hook ingress device \"%s\" priority 0; policy drop;\n"
+                  "    ether type arp counter name frames_arp accept\n"
+                  "    ether type ip counter name frames_ipv4 accept\n"
+                  "    counter name frames_other drop\n"
+                  "  }\n"
+                  "}\n"
+                  "table inet " SR_NET_TABLE " {\n",
+                  input->tap);
+    static const char *const counters[] = {"replies", "spoofed",  "established", "invalid",
+                                           "denied",  "unlisted", "to_gateway"};
+    for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
+        sr_buf_printf(out, "  counter %s { }\n", counters[i]);
+    sr_buf_puts(
+        out, "  set allow_address {\n    type ipv4_addr . inet_proto . inet_service\n    counter");
+    elements_text(out, &ruleset->allow, true);
+    sr_buf_puts(out, "  set allow_range {\n    type ipv4_addr . inet_proto . inet_service\n"
+                     "    flags interval\n    counter");
+    elements_text(out, &ruleset->allow, false);
+    sr_buf_puts(out, "  set block_address {\n    type ipv4_addr\n    counter");
+    elements_text(out, &ruleset->block, true);
+    sr_buf_puts(out, "  set block_range {\n    type ipv4_addr\n    flags interval\n    counter");
+    elements_text(out, &ruleset->block, false);
+    sr_buf_puts(out,
+                "  set flows {\n    type ipv4_addr . inet_proto . inet_service\n    size 4096\n"
+                "    flags dynamic\n    counter\n  }\n"
+                "  set odd_flows {\n    type ipv4_addr . inet_proto\n    size 256\n"
+                "    flags dynamic\n    counter\n  }\n");
+    sr_buf_printf(
+        out,
+        "  chain forward {\n"
+        "    type filter hook forward priority 0; policy accept;\n"
+        "    iifname != \"%s\" ct state established,related counter name replies accept\n"
+        "    iifname != \"%s\" drop\n"
+        "    meta nfproto != ipv4 drop\n"
+        "    ip saddr != %s counter name spoofed drop\n"
+        "    oifname != \"%s\" counter name to_gateway drop\n"
+        "    ct state established counter name established accept\n"
+        "    ct state != new counter name invalid drop\n"
+        "    ip daddr . meta l4proto . th dport @allow_address accept\n"
+        "    ip daddr . meta l4proto . th dport @allow_range accept\n"
+        "    counter name denied\n"
+        "    ip daddr @block_address\n"
+        "    ip daddr @block_range\n"
+        "    meta l4proto { tcp, udp } update @flows { ip daddr . meta l4proto . th dport } drop\n"
+        "    meta l4proto != { tcp, udp } update @odd_flows { ip daddr . meta l4proto } drop\n"
+        "    counter name unlisted drop\n"
+        "  }\n"
+        "  chain input {\n"
+        "    type filter hook input priority 0; policy accept;\n"
+        "    iifname \"%s\" counter name to_gateway drop\n"
+        "  }\n"
+        "  chain postrouting {\n"
+        "    type nat hook postrouting priority 100; policy accept;\n"
+        "    oifname \"%s\" masquerade\n"
+        "  }\n"
+        "}\n",
+        input->tap, input->tap, sr_ipv4_format(input->guest, guest), input->uplink, input->tap,
+        input->uplink);
+}

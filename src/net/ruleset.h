@@ -1,0 +1,68 @@
+/*
+ * The rules of a run as text for a single `nft -f -`: a pure function of typed, validated values.
+ *
+ * nft's interval sets refuse elements that overlap, so the targets are split into disjoint ranges first, each of which
+ * belongs to the first target in policy order that has it: that is how every counted packet belongs to one rule. Single
+ * addresses go into hash sets, which load and look up faster, wider ranges into interval sets. The arrays that come out
+ * say which target each element of the kernel's sets belongs to.
+ */
+#ifndef SR_NET_RULESET_H
+#define SR_NET_RULESET_H
+
+#include "buf.h"
+#include "cleanup.h"
+#include "saferun/policy.h"
+
+#define SR_NET_TABLE "safe_run"
+
+/* What a rule allows, with its name resolved: one for each address. */
+struct sr_net_target {
+    size_t rule; /* of network.egress */
+    enum sr_protocol protocol;
+    uint32_t address; /* host byte order */
+    uint8_t prefix;
+    uint16_t port;
+};
+
+/* A range of addresses in a set, and the target its packets count for. Of the block sets protocol and port are 0. */
+struct sr_net_element {
+    uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP */
+    uint16_t port;
+    uint32_t first, last;
+    size_t target;
+};
+
+struct sr_net_elements {
+    struct sr_net_element *items; /* sorted by protocol, port, first; owned */
+    size_t count;
+};
+
+struct sr_net_ruleset_input {
+    const struct sr_net_target *targets; /* policy order */
+    size_t target_count;
+    uint32_t guest;      /* the only source address the guest may use */
+    const uint32_t *own; /* the host's addresses: opened by nothing wider than /32 */
+    size_t own_count;
+    const char *tap, *uplink; /* interface names */
+};
+
+/* Which element of the sets a target got; sr_net_elements_free() both. */
+struct sr_net_ruleset {
+    struct sr_net_elements allow, block;
+};
+
+/* Splits the targets. SR-RUN-201 at launch.network.apply when memory is out. */
+int sr_net_split(const struct sr_net_ruleset_input *input, struct sr_net_ruleset *ruleset,
+                 struct sr_error *err) SR_MUST_CHECK;
+
+/* Appends the whole ruleset; out fails when memory is out. */
+void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
+                         const struct sr_net_ruleset *ruleset, struct sr_buf *out);
+
+/* The element with this service (0, 0 in block) and first address, or NULL. */
+const struct sr_net_element *sr_net_element_find(const struct sr_net_elements *elements,
+                                                 uint8_t protocol, uint16_t port, uint32_t first);
+
+void sr_net_ruleset_free(struct sr_net_ruleset *ruleset);
+
+#endif

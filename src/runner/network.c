@@ -1,0 +1,188 @@
+/* The run's network and what is recorded of it: plan, rules, counters, release. The work is done by src/net. */
+#include "run_state.h"
+
+#include "ipv4.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+
+#define FLOWS_MAX 4096 /* what the kernel's set holds; more are counted together */
+
+static const char *protocol_name(uint8_t protocol, char number[8])
+{
+    switch (protocol) {
+    case IPPROTO_TCP:
+        return "tcp";
+    case IPPROTO_UDP:
+        return "udp";
+    case IPPROTO_ICMP:
+        return "icmp";
+    default:
+        snprintf(number, 8, "ip-%u", protocol);
+        return number;
+    }
+}
+
+/* The target of a rule, as in every event: tap, table, chain, protocol, target, port; and which rule it comes from. */
+static json_t *target_facts(const struct run *run, size_t index)
+{
+    const struct sr_net_target *target = &run->net->targets[index];
+    const struct sr_egress *rule = &run->options->policy->egress[target->rule];
+    char address[SR_IPV4_TEXT_MAX], text[32];
+    snprintf(text, sizeof text, "%s/%u",
+             sr_ipv4_format(target->address & sr_ipv4_mask(target->prefix), address),
+             target->prefix);
+    json_t *facts = json_pack("{s:s,s:s,s:s,s:s,s:s,s:i,s:I}", "tap", run->net->tap, "table",
+                              SR_NET_TABLE, "chain", "forward", "protocol",
+                              target->protocol == SR_PROTOCOL_UDP ? "udp" : "tcp", "target", text,
+                              "port", (int)target->port, "rule", (json_int_t)target->rule);
+    if (rule->host != NULL)
+        json_object_set_new(facts, "host", json_string(rule->host));
+    return facts;
+}
+
+static json_t *table_facts(const struct run *run)
+{
+    return json_pack("{s:s,s:s,s:[s],s:I}", "tap", run->net->tap, "table", SR_NET_TABLE, "chains",
+                     "forward", "rulesTotal", (json_int_t)run->net->target_count);
+}
+
+int run_network_apply(struct run *run, struct sr_error *err)
+{
+    const struct sr_policy *policy = run->options->policy;
+    if (policy->network_mode == SR_NETWORK_NONE)
+        return 0;
+    const struct sr_net_config config = {
+        .nft = run->config.nft,
+        .pasta = run->config.pasta,
+        .resolver = run->config.resolver[0] != '\0' ? run->config.resolver : NULL,
+    };
+    static const char *const packages[][2] = {{"nft", "nftables"}, {"pasta", "passt"}};
+    for (int i = 0; i < 2; i++) {
+        const char *program = i == 0 ? config.nft : config.pasta;
+        char path[64];
+        snprintf(path, sizeof path, "launch.preflight.%s", packages[i][0]);
+        if (access(program, X_OK) < 0)
+            return sr_fail(err, SR_RUN_002, path,
+                           "%s cannot be executed: %s; install the package %s", program,
+                           strerror(errno), packages[i][1]);
+    }
+    run_progress(run, "setting up the network: %zu rules", policy->egress_count);
+    if (sr_net_apply(policy, run->result->run_id, run->dirfd, &config, run->hasher, &run->net,
+                     err) < 0)
+        return -1;
+    run->hits = calloc(run->net->target_count, sizeof *run->hits);
+    if (run->hits == NULL)
+        return sr_fail(err, SR_RUN_201, "launch.network.apply", "out of memory");
+    json_t *plan = table_facts(run);
+    json_object_set_new(plan, "mode", json_string("allowlist"));
+    json_object_set_new(plan, "rulesetHash", json_string(run->net->ruleset_hash));
+    json_object_set_new(plan, "uplink", json_string("pasta"));
+    if (run_event(run, SR_STAGE_NETWORK, SR_EVENT_NETWORK_PLAN_GENERATED, plan, err) < 0)
+        return -1;
+    for (size_t i = 0; i < run->net->target_count; i++)
+        if (run_event(run, SR_STAGE_NETWORK, SR_EVENT_NETWORK_RULE_APPLIED, target_facts(run, i),
+                      err) < 0)
+            return -1;
+    return 0;
+}
+
+int run_network_sample(struct run *run, struct sr_error *err)
+{
+    if (run->net == NULL || run->net->fd < 0)
+        return 0;
+    if (sr_net_sample(run->net, err) < 0)
+        return -1;
+    for (size_t i = 0; i < run->net->target_count; i++) {
+        struct run_hits *seen = &run->hits[i];
+        uint64_t allowed = run->net->allowed[i] - seen->allowed,
+                 blocked = run->net->blocked[i] - seen->blocked;
+        if (allowed == 0 && blocked == 0)
+            continue;
+        *seen = (struct run_hits){run->net->allowed[i], run->net->blocked[i]};
+        json_t *hit = target_facts(run, i);
+        json_object_set_new(hit, "allowedHits", json_integer((json_int_t)allowed));
+        json_object_set_new(hit, "blockedHits", json_integer((json_int_t)blocked));
+        if (run_event(run, SR_STAGE_MONITOR, SR_EVENT_NETWORK_RULE_HIT, hit, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* What was stopped and where it was going, as far as the kernel could note it. */
+static int record_flows(struct run *run, struct sr_error *err)
+{
+    const struct sr_net_sample *sample = run->net->sample;
+    for (size_t i = 0; i < sample->count; i++) {
+        const struct sr_net_count *count = &sample->counts[i];
+        if (count->set != SR_NET_SET_FLOWS && count->set != SR_NET_SET_ODD_FLOWS)
+            continue;
+        char address[SR_IPV4_TEXT_MAX], number[8];
+        if (run_event(run, SR_STAGE_MONITOR, SR_EVENT_NETWORK_FLOW_DENIED,
+                      json_pack("{s:s,s:s,s:i,s:I}", "protocol",
+                                protocol_name(count->protocol, number), "destination",
+                                sr_ipv4_format(count->first, address), "port", (int)count->port,
+                                "packets", (json_int_t)count->packets),
+                      err) < 0)
+            return -1;
+    }
+    uint64_t rest = sample->totals[SR_NET_UNLISTED];
+    if (rest == 0)
+        return 0;
+    return run_event(run, SR_STAGE_MONITOR, SR_EVENT_NETWORK_FLOW_DENIED,
+                     json_pack("{s:s,s:s,s:i,s:I}", "protocol", "any", "destination", "others",
+                               "port", 0, "packets", (json_int_t)rest),
+                     err);
+}
+
+/* Every frame that the guest sent, and what became of it. What none of the counters has seen the kernel's own checks
+ * stopped (bad checksums, martian addresses), or it was a fragment, counted once when whole. */
+static json_t *frame_facts(const struct sr_net_sample *sample, uint64_t allowed)
+{
+    const uint64_t *totals = sample->totals;
+    uint64_t known = totals[SR_NET_FRAMES_ARP] + totals[SR_NET_FRAMES_OTHER] + allowed +
+                     totals[SR_NET_ESTABLISHED] + totals[SR_NET_SPOOFED] + totals[SR_NET_INVALID] +
+                     totals[SR_NET_DENIED] + totals[SR_NET_TO_GATEWAY];
+    return json_pack(
+        "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "sent", (json_int_t)sample->tap_received,
+        "arp", (json_int_t)totals[SR_NET_FRAMES_ARP], "notIpv4",
+        (json_int_t)totals[SR_NET_FRAMES_OTHER], "allowed", (json_int_t)allowed, "established",
+        (json_int_t)totals[SR_NET_ESTABLISHED], "denied", (json_int_t)totals[SR_NET_DENIED],
+        "spoofed", (json_int_t)totals[SR_NET_SPOOFED], "invalid",
+        (json_int_t)totals[SR_NET_INVALID], "toGateway", (json_int_t)totals[SR_NET_TO_GATEWAY],
+        "replies", (json_int_t)totals[SR_NET_REPLIES], "unaccounted",
+        (json_int_t)sample->tap_received - (json_int_t)known);
+}
+
+int run_network_finish(struct run *run, struct sr_error *err)
+{
+    if (run->net == NULL || run->net->fd < 0)
+        return 0;
+    if (run_network_sample(run, err) < 0)
+        return -1;
+    return run->options->policy->audit_level == SR_AUDIT_FULL ? record_flows(run, err) : 0;
+}
+
+int run_network_release(struct run *run, struct sr_error *err)
+{
+    if (run->net == NULL)
+        return 0;
+    uint64_t allowed = 0;
+    for (size_t i = 0; i < run->net->target_count; i++)
+        allowed += run->net->allowed[i];
+    json_t *facts = table_facts(run);
+    json_object_set_new(facts, "frames", frame_facts(run->net->sample, allowed));
+    struct sr_error failure = {0};
+    if (sr_net_release(run->net, &failure) == 0) {
+        json_object_set_new(facts, "removed",
+                            json_pack("[s,s,s]", "nft table", "uplink", "net cell"));
+        return run_event(run, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_RELEASED, facts, err);
+    }
+    json_object_set_new(facts, "errorCode", json_string(sr_code_name(failure.code)));
+    json_object_set_new(facts, "message", json_string(failure.message));
+    if (run_event(run, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_CLEANUP_FAILED, facts, err) == 0)
+        *err = failure;
+    return -1;
+}
