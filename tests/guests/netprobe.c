@@ -1,0 +1,178 @@
+/*
+ * Tries to reach things from inside a guest, and says what answered: one line a probe, "<probe> open|closed".
+ *
+ *   tcp:ADDRESS:PORT     connects and has a line echoed        udp:ADDRESS:PORT[:COUNT]  sends; waits for an echo of the last
+ *   mute:ADDRESS:PORT:N  sends N datagrams, waits for nothing  icmp:ADDRESS              an echo request
+ *   fragments:ADDRESS:PORT  a datagram whose first fragment hides the port
+ *   spoof:SOURCE:ADDRESS:PORT  a datagram with another source address
+ *   ether:TYPE           three raw frames of an Ethernet type (hexadecimal), 86dd is IPv6
+ *   broadcast:PORT, multicast:ADDRESS:PORT  a datagram
+ *
+ * Runs as root of the guest, which may do all of this. Static, so that any image runs it.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/ip_icmp.h>
+#include <netinet/udp.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+enum { WAIT_MS = 700 };
+
+static struct sockaddr_in to(const char *address, const char *port)
+{
+    struct sockaddr_in where = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
+    inet_pton(AF_INET, address, &where.sin_addr);
+    return where;
+}
+
+static bool answers(int fd)
+{
+    char buffer[256];
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    return poll(&wait, 1, WAIT_MS) == 1 && recv(fd, buffer, sizeof buffer, 0) > 0;
+}
+
+static bool tcp(char **a)
+{
+    struct sockaddr_in where = to(a[0], a[1]);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    struct pollfd wait = {.fd = fd, .events = POLLOUT};
+    connect(fd, (struct sockaddr *)&where, sizeof where);
+    bool open = poll(&wait, 1, WAIT_MS) == 1 && send(fd, "hello\n", 6, MSG_NOSIGNAL) == 6 && answers(fd);
+    close(fd);
+    return open;
+}
+
+static bool udp(char **a)
+{
+    struct sockaddr_in where = to(a[0], a[1]);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0), on = 1;
+    setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &on, sizeof on);
+    for (int n = a[2] != NULL ? atoi(a[2]) : 1; n > 0; n--)
+        sendto(fd, "hello\n", 6, 0, (struct sockaddr *)&where, sizeof where);
+    bool open = answers(fd);
+    close(fd);
+    return open;
+}
+
+static bool mute(char **a)
+{
+    struct sockaddr_in where = to(a[0], a[1]);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0), sent = 0;
+    for (int n = atoi(a[2]); n > 0; n--)
+        sent += sendto(fd, "mute", 4, 0, (struct sockaddr *)&where, sizeof where) == 4;
+    close(fd);
+    return sent == atoi(a[2]);
+}
+
+static bool icmp(char **a)
+{
+    struct sockaddr_in where = to(a[0], "0");
+    int fd = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+    struct icmphdr echo = {.type = ICMP_ECHO, .checksum = htons(0xf7ff)};
+    sendto(fd, &echo, sizeof echo, 0, (struct sockaddr *)&where, sizeof where);
+    bool open = answers(fd);
+    close(fd);
+    return open;
+}
+
+/* A datagram by hand; offset in units of 8 bytes. The kernel fills in checksum and length. */
+static bool raw(const char *source, const char *address, const char *port, uint16_t fragment, const void *data, size_t len)
+{
+    unsigned char packet[512] = {0};
+    struct sockaddr_in where = to(address, port);
+    struct iphdr *ip = (struct iphdr *)packet;
+    *ip = (struct iphdr){.ihl = 5, .version = 4, .ttl = 64, .protocol = IPPROTO_UDP, .id = htons(77),
+                         .frag_off = htons(fragment), .daddr = where.sin_addr.s_addr};
+    inet_pton(AF_INET, source, &ip->saddr);
+    memcpy(packet + sizeof *ip, data, len);
+    int fd = socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
+    bool sent = sendto(fd, packet, sizeof *ip + len, 0, (struct sockaddr *)&where, sizeof where) > 0;
+    close(fd);
+    return sent;
+}
+
+static bool fragments(char **a)
+{
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in ours = {.sin_family = AF_INET, .sin_port = htons(40000)};
+    bind(fd, (struct sockaddr *)&ours, sizeof ours);
+    unsigned char datagram[24] = {0};
+    struct udphdr *header = (struct udphdr *)datagram;
+    *header = (struct udphdr){.source = htons(40000), .dest = htons((uint16_t)atoi(a[1])), .len = htons(sizeof datagram)};
+    memcpy(datagram + 8, "fragmented echo\n", 16);
+    raw("198.18.0.2", a[0], a[1], IP_MF, datagram, 8);
+    raw("198.18.0.2", a[0], a[1], 1, datagram + 8, 16);
+    bool open = answers(fd);
+    close(fd);
+    return open;
+}
+
+static bool spoof(char **a)
+{
+    unsigned char datagram[14] = {0};
+    struct udphdr *header = (struct udphdr *)datagram;
+    *header = (struct udphdr){.source = htons(40001), .dest = htons((uint16_t)atoi(a[2])), .len = htons(sizeof datagram)};
+    memcpy(datagram + 8, "spoof\n", 6);
+    return raw(a[0], a[1], a[2], 0, datagram, sizeof datagram);
+}
+
+static bool ether(char **a)
+{
+    struct sockaddr_ll link = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex("eth0"), .sll_halen = 6};
+    unsigned char frame[64] = {[12] = 0};
+    unsigned type = (unsigned)strtoul(a[0], NULL, 16);
+    int fd = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL)), sent = 0;
+    memset(frame, 0xff, 6);
+    frame[6] = 0x52;
+    frame[12] = (unsigned char)(type >> 8);
+    frame[13] = (unsigned char)type;
+    for (int i = 0; i < 3; i++)
+        sent += sendto(fd, frame, sizeof frame, 0, (struct sockaddr *)&link, sizeof link) == sizeof frame;
+    close(fd);
+    return sent == 3;
+}
+
+static bool broadcast(char **a)
+{
+    char *const args[] = {"255.255.255.255", a[0], NULL};
+    return udp((char **)args);
+}
+
+static const struct {
+    const char *name;
+    bool (*run)(char **arguments);
+    int arguments;
+} probes[] = {{"tcp", tcp, 2},     {"udp", udp, 2},           {"mute", mute, 3}, {"icmp", icmp, 1},
+              {"fragments", fragments, 2}, {"spoof", spoof, 3}, {"ether", ether, 1}, {"broadcast", broadcast, 1},
+              {"multicast", udp, 2}};
+
+int main(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        char text[128], *words[6] = {NULL};
+        snprintf(text, sizeof text, "%s", argv[i]);
+        int count = 0;
+        for (char *word = strtok(text, ":"); word != NULL && count < 5; word = strtok(NULL, ":"))
+            words[count++] = word;
+        const char *verdict = "unknown";
+        for (size_t p = 0; p < sizeof probes / sizeof probes[0]; p++)
+            if (strcmp(words[0], probes[p].name) == 0 && count > probes[p].arguments)
+                verdict = probes[p].run(words + 1) ? "open" : "closed";
+        printf("%s %s\n", argv[i], verdict);
+        fflush(stdout);
+    }
+    return 0;
+}

@@ -1,0 +1,153 @@
+"""A small internet for tests: a namespace that is the host safe-run runs on, one that is everything else, a cable
+between them. No address outside of them is ever contacted.
+
+    host       192.0.2.1/24, 10.99.0.1/32, lo; default route to the rest
+    the rest   192.0.2.2, 198.51.100.7, 198.51.100.8, 203.0.113.5, 203.0.113.6, 10.1.2.3, 169.254.169.254
+"""
+import json
+import os
+import stat
+import subprocess
+import time
+
+from harness import BUILD, SAFE_RUN, SafeRunTest, policy
+
+ADDRESSES = ["192.0.2.2/24", "198.51.100.7/32", "198.51.100.8/32", "203.0.113.5/32", "203.0.113.6/32", "10.1.2.3/32",
+             "169.254.169.254/32"]
+ECHO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "echo_server.py")
+PROBE = os.path.join(BUILD, "tests", "guests", "netprobe")
+
+
+def rule(protocol, target, port):
+    return {"protocol": protocol, "cidr" if target[0].isdigit() else "host": target, "port": port}
+
+
+def allow(*rules):
+    return {"mode": "allowlist", "egress": [rule(*words) for words in rules]}
+
+
+def probing(network, *probes, **changes):
+    """A policy that runs the probe, which comes by stdin, as root of the guest."""
+    return policy("/bin/sh", "-c", 'cat > /tmp/probe; chmod 755 /tmp/probe; exec /tmp/probe "$@"', "probe", *probes,
+                  network=network, user="0:0", **changes)
+
+
+class NetworkTest(SafeRunTest):
+    as_user = False  # or as an ordinary user who may open /dev/net/tun
+
+    def setUp(self):
+        super().setUp()
+        if self.as_user:  # a node of mode 0666 in a mount namespace, where this machine has none
+            os.chmod(self.dir, 0o755)
+            for directory in (self.base, self.path("home")):
+                os.mkdir(directory)
+                os.chown(directory, 12345, 12345)
+            os.mknod(self.path("tun"), 0o666 | stat.S_IFCHR, os.makedev(10, 200))
+            os.chmod(self.path("tun"), 0o666)
+            self.env["HOME"] = self.path("home")
+        self.host = self.namespace()
+        self.rest = self.namespace()
+        self.inside(self.host, "ip", "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", str(self.rest))
+        for space, addresses in ((self.host, ["192.0.2.1/24", "10.99.0.1/32"]), (self.rest, ADDRESSES)):
+            for address in addresses:
+                self.inside(space, "ip", "addr", "add", address, "dev", "cable")
+            self.inside(space, "ip", "link", "set", "cable", "up")
+            self.inside(space, "ip", "link", "set", "lo", "up")
+        self.inside(self.host, "ip", "route", "add", "default", "via", "192.0.2.2")
+        self.servers, self.running = [], []
+
+    def tearDown(self):
+        for server in self.running:
+            server.kill()
+            server.wait()
+        super().tearDown()
+
+    def namespace(self):
+        """A network namespace, which a process of ours holds; its pid."""
+        holder = subprocess.Popen(["unshare", "-n", "sh", "-c", "echo; exec sleep 1000"], stdout=subprocess.PIPE)
+        self.addCleanup(lambda: (holder.kill(), holder.wait(), holder.stdout.close()))
+        holder.stdout.readline()
+        return holder.pid
+
+    def inside(self, space, *command, **options):
+        done = subprocess.run(["nsenter", "-t", str(space), "-n", *command], capture_output=True, text=True, **options)
+        self.assertEqual(done.returncode, 0, (command, done.stderr))
+        return done.stdout
+
+    def serve(self, *specs, space=None):
+        """Starts servers; their log of what arrived is arrivals(). "udp:*:53" is one for each address: the answer must
+        come from where the question went."""
+        ours = ["192.0.2.1", "10.99.0.1"] if space else [address.split("/")[0] for address in ADDRESSES]
+        specs = [spec.replace("*", address) for spec in specs for address in (ours if "*" in spec else [""])]
+        log = os.path.join(self.dir, f"server{len(self.servers)}")
+        with open(log, "wb") as file:
+            server = subprocess.Popen(["nsenter", "-t", str(space or self.rest), "-n", ECHO, *specs], stdout=file)
+        self.servers.append(log)
+        self.running.append(server)
+        self.wait_for(lambda: self.read(log).startswith("ready"))
+        return log
+
+    def read(self, path):
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+
+    def arrivals(self):
+        return [line for log in self.servers for line in self.read(log).splitlines()[1:]]
+
+    def start_here(self, document, *options, **popen):
+        """Like start(), on the test's host."""
+        path = document if isinstance(document, str) else self.write_policy(document)
+        popen.setdefault("stdin", subprocess.DEVNULL)
+        become = ["unshare", "-m", "sh", "-c", f'mount --bind {self.path("tun")} /dev/net/tun && exec "$@"', "sh", "setpriv",
+                  "--reuid=12345", "--regid=12345", "--clear-groups"] if self.as_user else []
+        return subprocess.Popen(["nsenter", "-t", str(self.host), "-n", *become, SAFE_RUN, "run", "--policy", path, *options],
+                                env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **popen)
+
+    def run_here(self, document, *options, feed=None):
+        return self.finish(self.start_here(document, *options, stdin=subprocess.PIPE if feed else subprocess.DEVNULL), feed)
+
+    def probe(self, network, *probes, **changes):
+        """Runs probes in a guest: ({probe: verdict}, run)."""
+        with open(PROBE, "rb") as file:
+            run = self.run_here(probing(network, *probes, **changes), "--stdin", feed=file.read())
+        self.assertEqual(run.status, 0, run.stderr)
+        return dict(line.rsplit(" ", 1) for line in run.stdout.decode().splitlines()), run
+
+    def dns(self, table):
+        """A name server with this table ({name: [ttl, address...]}), and safe-run told to use it."""
+        path = os.path.join(self.dir, "names.json")
+        self.write_names(table)
+        self.serve(f"dns:192.0.2.2:53:{path}")
+        self.configure(network={"resolver": "192.0.2.2"})
+
+    def write_names(self, table):
+        path = os.path.join(self.dir, "names.json")
+        with open(path + ".new", "w", encoding="utf-8") as file:
+            json.dump({name: {"ttl": ttl, "addresses": addresses} for name, (ttl, *addresses) in table.items()}, file)
+        os.rename(path + ".new", path)
+
+    def residue(self):
+        """What the runs of this test have left on its host: links, and processes in its namespaces or below."""
+        links = [line.split(": ")[1].split("@")[0] for line in self.inside(self.host, "ip", "-o", "link").splitlines()]
+        found = [("link", link) for link in links if link not in ("lo", "cable")]
+        rules = self.inside(self.host, "nft", "list", "ruleset")
+        if rules.strip():
+            found.append(("rules", rules))
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/comm", encoding="ascii") as file:
+                    name = file.read().strip()
+                with open(f"/proc/{pid}/environ", "rb") as file:
+                    ours = self.dir.encode() in file.read()
+                logs = any(os.readlink(f"/proc/{pid}/fd/{fd}").startswith(self.dir) for fd in os.listdir(f"/proc/{pid}/fd"))
+            except OSError:
+                continue
+            if (name.startswith(("safe-run", "pasta", "passt", "nft", "qemu"))) and (ours or logs):
+                found.append(("process", pid, name))
+        return found
+
+    def assert_no_residue(self):
+        deadline = time.monotonic() + 2
+        while self.residue() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.assertEqual(self.residue(), [])

@@ -1,0 +1,208 @@
+"""network.mode allowlist, with real guests in namespaces that the tests make: what is reached, what is not, and what the
+evidence says of it."""
+import json
+import os
+import signal
+import unittest
+
+from harness import shell
+from network import NetworkTest, allow
+
+EVERYWHERE = ["tcp:*:443", "tcp:*:80", "udp:*:53", "udp:*:443"]
+
+
+def hits(run):
+    """Allowed and blocked packets of each target, summed over the events."""
+    sums = {}
+    for hit in run.events("network.rule.hit"):
+        key = (hit["protocol"], hit["target"], hit["port"])
+        allowed, blocked = sums.get(key, (0, 0))
+        sums[key] = (allowed + hit["allowedHits"], blocked + hit["blockedHits"])
+    return sums
+
+
+class Reach(NetworkTest):
+    def test_only_what_a_rule_names_is_reached(self):
+        self.serve(*EVERYWHERE)
+        network = allow(("tcp", "198.51.100.7/32", 443), ("udp", "198.51.100.7/32", 53), ("tcp", "203.0.113.0/24", 80))
+        verdicts, run = self.probe(
+            network, "tcp:198.51.100.7:443", "udp:198.51.100.7:53", "tcp:203.0.113.5:80", "tcp:203.0.113.6:80",
+            "tcp:198.51.100.7:80", "udp:198.51.100.7:443", "tcp:198.51.100.8:443", "udp:198.51.100.8:53",
+            "tcp:203.0.113.5:443", "udp:203.0.113.5:53", "icmp:198.51.100.7", "icmp:203.0.113.5", "tcp:10.1.2.3:443",
+            "tcp:169.254.169.254:80", audit={"level": "full"})
+        opened = [probe for probe, verdict in verdicts.items() if verdict == "open"]
+        self.assertEqual(opened, ["tcp:198.51.100.7:443", "udp:198.51.100.7:53", "tcp:203.0.113.5:80", "tcp:203.0.113.6:80"])
+        self.assertEqual(sorted(line.rsplit(" ", 1)[0] for line in self.arrivals()),
+                         ["tcp 198.51.100.7 443", "tcp 203.0.113.5 80", "tcp 203.0.113.6 80", "udp 198.51.100.7 53"])
+        sums = hits(run)
+        self.assertEqual(sums["tcp", "198.51.100.7/32", 443][0], 1)
+        self.assertEqual(sums["udp", "198.51.100.7/32", 53][0], 1)
+        self.assertEqual(sums["tcp", "203.0.113.0/24", 80][0], 2)
+        self.assertGreaterEqual(sums["tcp", "198.51.100.7/32", 443][1], 3)  # tcp 80, udp 443, icmp: its first rule counts
+        self.assertEqual(sums["udp", "198.51.100.7/32", 53][1], 0)
+        self.assertGreaterEqual(sums["tcp", "203.0.113.0/24", 80][1], 3)
+        audit = run.report["networkAudit"]
+        self.assertEqual((audit["mode"], audit["rulesTotal"]), ("allowlist", 3))
+        self.assertEqual((audit["allowedHits"], audit["blockedHits"]), tuple(map(sum, zip(*sums.values()))))
+        flows = {(flow["protocol"], flow["destination"], flow["port"]) for flow in run.events("network.flow.denied")}
+        self.assertLessEqual({("tcp", "198.51.100.7", 80), ("udp", "198.51.100.7", 443), ("icmp", "198.51.100.7", 0),
+                              ("tcp", "10.1.2.3", 443), ("tcp", "169.254.169.254", 80)}, flows)
+        self.assert_no_residue()
+
+    def test_every_other_way_out_is_stopped_and_counted(self):
+        self.serve(*EVERYWHERE, "udp:*:40001")
+        self.serve("udp:*:53", "tcp:*:80", space=self.host)  # the host's own services
+        verdicts, run = self.probe(
+            allow(("udp", "198.51.100.7/32", 53), ("tcp", "0.0.0.0/0", 80)), "udp:198.51.100.7:53",
+            "fragments:198.51.100.8:53", "spoof:198.51.100.99:198.51.100.7:53", "spoof:192.0.2.1:198.51.100.7:53",
+            "ether:86dd", "ether:88b5", "ether:8100", "broadcast:53", "multicast:224.0.0.251:53", "multicast:239.1.2.3:53",
+            "tcp:198.18.0.1:80", "tcp:198.18.0.5:80", "tcp:192.0.2.1:80", "tcp:10.99.0.1:80", "tcp:127.0.0.1:80",
+            "tcp:169.254.169.254:80", "udp:192.0.2.1:53", "icmp:198.18.0.1", audit={"level": "full"})
+        expected = {"udp:198.51.100.7:53", "spoof:198.51.100.99:198.51.100.7:53", "spoof:192.0.2.1:198.51.100.7:53",
+                    "ether:86dd", "ether:88b5", "ether:8100"}  # of raw frames and spoofs only the sending is known
+        self.assertEqual({probe for probe, verdict in verdicts.items() if verdict == "open"}, expected)
+        self.assertEqual([line for line in self.arrivals()], ["udp 198.51.100.7 53 192.0.2.1"])
+        frames = run.events("network.rule.released")[0]["frames"]
+        self.assertEqual(frames["spoofed"], 2)
+        self.assertEqual(frames["notIpv4"], 9)
+        self.assertGreaterEqual(frames["toGateway"], 3)
+        self.assert_no_residue()
+
+    def test_new_connections_are_counted_to_the_packet(self):
+        self.serve("mute:*:9000", "tcp:*:443")
+        network = allow(("udp", "198.51.100.7/32", 9000), ("tcp", "198.51.100.8/32", 443))
+        for sent in (137, 20):  # the second run starts from zero
+            verdicts, run = self.probe(network, f"mute:198.51.100.7:9000:{sent}", "mute:198.51.100.8:9000:25",
+                                       *["tcp:198.51.100.8:443"] * 5)
+            self.assertNotIn("closed", verdicts.values())
+            self.assertEqual(hits(run), {("udp", "198.51.100.7/32", 9000): (sent, 0), ("tcp", "198.51.100.8/32", 443): (5, 25)})
+            frames = run.events("network.rule.released")[0]["frames"]
+            self.assertEqual((frames["allowed"], frames["denied"], frames["unaccounted"]), (sent + 5, 25, 0))
+        self.assertEqual(sum(line.startswith("mute") for line in self.arrivals()), 157)
+
+    def test_an_address_opened_by_name_is_open(self):
+        self.serve(*EVERYWHERE)
+        self.serve("tcp:*:80", space=self.host)
+        verdicts, _ = self.probe(allow(("tcp", "169.254.169.254/32", 80), ("tcp", "192.0.2.1/32", 80), ("tcp", "10.0.0.0/8", 80)),
+                                 "tcp:169.254.169.254:80", "tcp:192.0.2.1:80", "tcp:10.1.2.3:80", "tcp:10.99.0.1:80")
+        self.assertEqual(list(verdicts.values()), ["open", "open", "open", "closed"])
+
+    def test_the_ruleset_is_evidence(self):
+        _, run = self.probe(allow(("tcp", "198.51.100.7/32", 443)))
+        with open(os.path.join(run.dir, "ruleset.nft"), encoding="utf-8") as file:
+            self.assertIn("198.51.100.7 . tcp . 443", file.read())
+        self.assertIn("ruleset.nft", run.report["artifacts"]["files"])
+        self.assertEqual(run.report["artifacts"]["files"]["ruleset.nft"], run.events("network.plan.generated")[0]["rulesetHash"])
+        self.assertEqual(run.report["assurance"]["uplink"], "pasta")
+
+
+class Names(NetworkTest):
+    def test_each_address_of_a_name_is_a_target(self):
+        self.serve(*EVERYWHERE)
+        self.dns({"api.example.com": [60, "198.51.100.7", "198.51.100.8", "203.0.113.5"]})
+        network = allow(("tcp", "API.example.com", 443))
+        verdicts, run = self.probe(network, "tcp:198.51.100.7:443", "tcp:198.51.100.8:443", "tcp:203.0.113.5:443",
+                                   "tcp:203.0.113.6:443")
+        self.assertEqual(list(verdicts.values()), ["open", "open", "open", "closed"])
+        self.assertEqual(run.report["networkAudit"]["rulesTotal"], 3)
+        self.assertEqual([(rule["target"], rule["host"]) for rule in run.events("network.rule.applied")],
+                         [("198.51.100.7/32", "api.example.com"), ("198.51.100.8/32", "api.example.com"),
+                          ("203.0.113.5/32", "api.example.com")])
+
+    def test_the_guest_finds_names_in_its_hosts_file(self):
+        self.serve("tcp:*:443")
+        self.dns({"api.example.com": [60, "198.51.100.7"]})
+        for disk in ("64Mi", "0"):
+            run = self.run_here(shell("cat /etc/hosts; (echo hello; sleep 1) | timeout 2 nc api.example.com 443; echo x > /etc/hosts",
+                                      network=allow(("tcp", "api.example.com", 443)), disk=disk))
+            self.assertIn(b"198.51.100.7\tapi.example.com\n", run.stdout, run.stderr)
+            self.assertIn(b"hello", run.stdout)
+            self.assertIn(b"Read-only file system", run.stderr)
+
+    def test_names_that_lead_where_no_name_may(self):
+        table = {"nowhere.example": [60], "local.example": [60, "127.0.0.1"], "metadata.example": [60, "169.254.169.254"],
+                 "private.example": [60, "10.1.2.3"], "shared.example": [60, "100.64.0.1"], "own.example": [60, "192.0.2.1"],
+                 "mixed.example": [60, "198.51.100.7", "192.168.1.1"], "null.example": [60, "0.0.0.0"],
+                 "many.example": [60] + [f"203.0.113.{i}" for i in range(100)]}
+        self.dns(table)
+        for name in [*table, "missing.example"]:
+            with self.subTest(name):
+                run = self.run_here(shell("true", network=allow(("tcp", "198.51.100.7/32", 1), ("tcp", name, 443))))
+                self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-201"))
+                self.assertIn(b"SR-RUN-201 launch.network.dns", run.stderr)
+                self.assertIn(name, run.failure[1])
+                self.assertIn("network.egress[1]", run.failure[1])
+                self.assertEqual(run.events("vm.started"), [])
+        self.assert_no_residue()
+
+    def test_a_cidr_rule_opens_what_a_name_leads_to(self):
+        self.serve("tcp:*:443")
+        self.dns({"private.example": [60, "10.1.2.3"], "metadata.example": [60, "169.254.169.254"]})
+        verdicts, _ = self.probe(allow(("tcp", "private.example", 443), ("tcp", "10.1.0.0/16", 443),
+                                       ("tcp", "metadata.example", 443), ("tcp", "169.254.169.254/32", 443)),
+                                 "tcp:10.1.2.3:443", "tcp:169.254.169.254:443")
+        self.assertEqual(list(verdicts.values()), ["open", "open"])
+
+    def test_a_name_server_that_does_not_answer(self):
+        self.configure(network={"resolver": "192.0.2.2"})  # nobody listens there
+        run = self.run_here(shell("true", network=allow(("tcp", "api.example.com", 443))))
+        self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-201"))
+        self.assertIn("api.example.com cannot be resolved", run.failure[1])
+
+
+class Life(NetworkTest):
+    def test_a_host_without_a_route_has_no_uplink(self):
+        self.inside(self.host, "ip", "route", "del", "default")
+        run = self.run_here(shell("true", network=allow(("tcp", "198.51.100.7/32", 443))))
+        self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-201"))
+        self.assertIn(b"SR-RUN-201 launch.network.apply", run.stderr)
+        self.assert_no_residue()
+
+    def test_missing_programs_are_named(self):
+        for program, package in (("nft", "nftables"), ("pasta", "passt")):
+            self.configure(**{program: "/no/such/program"})
+            run = self.run_here(shell("true", network=allow(("tcp", "198.51.100.7/32", 443))))
+            self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-002"))
+            self.assertIn(f"SR-RUN-002 launch.preflight.{program}", run.stderr.decode())
+            self.assertIn(f"install the package {package}", run.failure[1])
+
+    def test_rules_that_nft_does_not_take_leave_nothing(self):
+        self.configure(nft="/bin/false")
+        run = self.run_here(shell("true", network=allow(("tcp", "198.51.100.7/32", 443))))
+        self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-201"))
+        self.assert_no_residue()
+
+    def test_a_lost_uplink_ends_the_run(self):
+        for name in ("passt", "safe-run-net"):
+            process = self.start_here(shell("echo up; sleep 60", network=allow(("tcp", "198.51.100.7/32", 443))))
+            self.wait_for_output(process, b"up")
+            victims = [int(entry[1]) for entry in self.residue() if entry[0] == "process" and entry[2].startswith(name)]
+            self.assertNotEqual(victims, [], name)
+            os.kill(victims[0], signal.SIGKILL)
+            run = self.finish(process)
+            self.assertEqual(run.status, 125, run.stderr)
+            self.assertIn("ended while the command ran", run.failure[1])
+            self.assert_no_residue()
+
+    def test_killing_safe_run_leaves_nothing(self):
+        process = self.start_here(shell("echo up; sleep 60", network=allow(("tcp", "198.51.100.7/32", 443))))
+        self.wait_for_output(process, b"up")
+        process.kill()
+        process.communicate()
+        self.assert_no_residue()
+
+
+class ReachAsUser(Reach):
+    as_user = True
+
+
+class NamesAsUser(Names):
+    as_user = True
+
+
+class LifeAsUser(Life):
+    as_user = True
+
+
+if __name__ == "__main__":
+    unittest.main()
