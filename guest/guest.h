@@ -77,6 +77,9 @@ bool root_prepare(struct refusal *refusal);
 /* Mounts the root image and its overlay, and makes that the root. */
 bool root_enter(const struct spec *spec, struct refusal *refusal);
 
+/* Changes what /etc/hosts says; a reader may see the old text, the new one, or the beginning of one. */
+void root_write_hosts(const void *text, size_t len);
+
 struct command {
     pid_t pid;
     int in, out, err; /* our ends of its pipes; -1 when closed; in is -1 without stdin */

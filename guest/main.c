@@ -120,23 +120,31 @@ static void loopback_up(void)
     }
 }
 
+static bool has_carrier(void)
+{
+    char carrier = '0';
+    int fd = open("/view/sys/class/net/eth0/carrier", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)!read(fd, &carrier, 1);
+        close(fd);
+    }
+    return carrier == '1';
+}
+
 /* The kernel has configured eth0 while it booted, but learns of the carrier in a work queue: a command that came
- * first would find the network down. */
+ * first would find the network down. (IFF_RUNNING says so a second late.) */
 static void wait_for_carrier(void)
 {
     const struct sockaddr_nl links = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
     int changes = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    struct ifreq request = {.ifr_name = "eth0"};
     char drain[4096];
-    if (changes >= 0 && bind(changes, (const struct sockaddr *)&links, sizeof links) == 0)
-        while (ioctl(fd, SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_RUNNING) == 0) {
-            struct pollfd wait = {.fd = changes, .events = POLLIN};
-            if (poll(&wait, 1, 1000) <= 0 || read(changes, drain, sizeof drain) <= 0)
-                break;
-        }
+    if (changes < 0)
+        return;
+    bind(changes, (const struct sockaddr *)&links, sizeof links);
+    struct pollfd wait = {.fd = changes, .events = POLLIN};
+    while (!has_carrier() && poll(&wait, 1, 1000) > 0 && read(changes, drain, sizeof drain) > 0)
+        ;
     close(changes);
-    close(fd);
 }
 
 static uint64_t oom_kills(void)
@@ -238,6 +246,9 @@ static void take_frame(const struct sr_frame_header *header, const uint8_t *payl
             run.credit[credit.stream] += credit.bytes;
         break;
     }
+    case SR_FRAME_HOSTS:
+        root_write_hosts(payload, header->length);
+        break;
     case SR_FRAME_CLOSE: {
         uint32_t stream;
         memcpy(&stream, payload, sizeof stream);

@@ -123,14 +123,22 @@ static bool limit_pids(const struct spec *spec, struct refusal *refusal)
     return true;
 }
 
+static int hosts_fd = -1;
+
+void root_write_hosts(const void *text, size_t len)
+{
+    if (hosts_fd >= 0 && pwrite(hosts_fd, text, len, 0) == (ssize_t)len)
+        ftruncate(hosts_fd, (off_t)len);
+}
+
 /* /etc/hosts is a file of init's own, bound over the image's, so that a read-only root has it too. */
 static bool enter_hosts(const struct spec *spec, struct refusal *refusal)
 {
-    int fd = open("/hosts", O_WRONLY | O_CREAT | O_CLOEXEC, 0644), there;
-    size_t len = strlen(spec->hosts);
-    if (fd < 0 || write(fd, spec->hosts, len) != (ssize_t)len)
+    int there;
+    hosts_fd = open("/hosts", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (hosts_fd < 0)
         return refuse(refusal, 125, "/etc/hosts cannot be written: %s", strerror(errno));
-    close(fd);
+    root_write_hosts(spec->hosts, strlen(spec->hosts));
     if (spec->disk_bytes > 0 &&
         (there = open("/root/etc/hosts", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644)) >= 0)
         close(there); /* an image without one gets one to bind over */

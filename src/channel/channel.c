@@ -266,6 +266,13 @@ void sr_channel_send_signal(struct sr_channel *channel, uint32_t number)
         queue(channel, SR_FRAME_SIGNAL, &number, sizeof number);
 }
 
+void sr_channel_send_hosts(struct sr_channel *channel, const char *text, size_t len)
+{
+    if (channel->state == SR_CHANNEL_RUNNING && channel->out.len <= QUEUE_LONG &&
+        len <= SR_FRAME_MAX_PAYLOAD)
+        queue(channel, SR_FRAME_HOSTS, text, len);
+}
+
 void sr_channel_send_close(struct sr_channel *channel, enum sr_stream stream)
 {
     const uint32_t number = stream;

@@ -168,6 +168,48 @@ static int read_all(struct mnl_socket *socket, struct sr_net_sample *sample)
     return reader.full ? -E2BIG : 0;
 }
 
+/* Puts one message of a transaction at buffer; the whole transaction is sent and acknowledged at once. */
+static struct nlmsghdr *batch_message(char *buffer, uint16_t type, uint16_t flags, uint8_t family,
+                                      uint16_t resource)
+{
+    struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+    message->nlmsg_type = type;
+    message->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
+    struct nfgenmsg *header = mnl_nlmsg_put_extra_header(message, sizeof *header);
+    *header = (struct nfgenmsg){
+        .nfgen_family = family, .version = NFNETLINK_V0, .res_id = htons(resource)};
+    return message;
+}
+
+int sr_net_tables_delete(void)
+{
+    static const uint8_t families[] = {NFPROTO_INET, NFPROTO_NETDEV};
+    char buffer[1024], answer[1024];
+    size_t len =
+        batch_message(buffer, NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES)->nlmsg_len;
+    for (size_t i = 0; i < 2; i++) {
+        struct nlmsghdr *message =
+            batch_message(buffer + len, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELTABLE,
+                          i == 1 ? NLM_F_ACK : 0, families[i], 0);
+        mnl_attr_put_strz(message, NFTA_TABLE_NAME, SR_NET_TABLE);
+        len += message->nlmsg_len;
+    }
+    len += batch_message(buffer + len, NFNL_MSG_BATCH_END, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES)
+               ->nlmsg_len;
+    struct mnl_socket *socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+    if (socket == NULL)
+        return -errno;
+    ssize_t got = -1;
+    int result = 0;
+    if (mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0 ||
+        mnl_socket_sendto(socket, buffer, len) < 0 ||
+        (got = mnl_socket_recvfrom(socket, answer, sizeof answer)) < 0 ||
+        mnl_cb_run(answer, (size_t)got, 0, 0, NULL, NULL) < 0)
+        result = -errno;
+    mnl_socket_close(socket);
+    return result;
+}
+
 int sr_net_counters_read(struct sr_net_sample *sample)
 {
     struct mnl_socket *socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);

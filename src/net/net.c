@@ -3,9 +3,7 @@
 #include "cell.h"
 #include "clock.h"
 #include "fs.h"
-#include "ipv4.h"
-#include "resolve.h"
-#include "saferun/explain.h"
+#include "names.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,11 +21,11 @@
 #define PATH "launch.network.apply"
 /* The cell gives its uplink 5 s; more it needs only on a machine that stands still. */
 #define APPLY_NSEC (15 * SR_NSEC_PER_SEC)
+/* For a cell to end by itself; then it is killed, which takes all it has along. */
+#define END_NSEC (1 * SR_NSEC_PER_SEC)
 #define ANSWER_NSEC (10 * SR_NSEC_PER_SEC)
 /* Elements that may still be added while the run goes on, and the flows the kernel notes. */
-#define MORE_COUNTS (4096 + 4096 + 256)
-
-/* -- Targets ---------------------------------------------------------------------------------------- */
+#define MORE_COUNTS (2 * SR_NET_MORE_TARGETS + 4096 + 256)
 
 /* The host's own addresses and the run's: opened by name only. */
 static int own_addresses(uint32_t **own, size_t *count, struct sr_error *err)
@@ -69,148 +67,6 @@ static int own_addresses(uint32_t **own, size_t *count, struct sr_error *err)
     return 0;
 }
 
-/* An address that a name may not lead to unless a cidr rule opens it: rebinding. NULL: it may. */
-static const char *unfit(const struct sr_policy *policy, const struct sr_egress *rule,
-                         uint32_t address, const uint32_t *own, size_t own_count)
-{
-    const struct sr_ipv4_range *reserved = sr_ipv4_find_reserved(address);
-    const char *what = reserved != NULL              ? reserved->name
-                       : sr_ipv4_is_private(address) ? "a private network"
-                                                     : NULL;
-    bool is_own = false;
-    for (size_t i = 0; i < own_count; i++)
-        is_own = is_own || own[i] == address;
-    if (is_own)
-        what = "this host";
-    if (what == NULL)
-        return NULL;
-    for (size_t i = 0; i < policy->egress_count; i++) {
-        const struct sr_egress *other = &policy->egress[i];
-        bool meant = other->cidr != NULL && other->protocol == rule->protocol &&
-                     other->port == rule->port &&
-                     ((other->address ^ address) & sr_ipv4_mask(other->prefix)) == 0;
-        if (meant && (other->prefix == 32 || (reserved == NULL && !is_own)))
-            return NULL;
-    }
-    return what;
-}
-
-/* Names of the host rules, each once a rule, and which rule each is. */
-struct names {
-    const char **names;
-    size_t *rules;
-    size_t count;
-};
-
-static bool list_names(const struct sr_policy *policy, struct names *names)
-{
-    names->names = malloc((policy->egress_count + 1) * sizeof *names->names);
-    names->rules = malloc((policy->egress_count + 1) * sizeof *names->rules);
-    names->count = 0;
-    if (names->names == NULL || names->rules == NULL)
-        return false;
-    for (size_t i = 0; i < policy->egress_count; i++)
-        if (policy->egress[i].host != NULL) {
-            names->names[names->count] = policy->egress[i].host;
-            names->rules[names->count++] = i;
-        }
-    return true;
-}
-
-static int check_answers(const struct sr_policy *policy, const struct names *names,
-                         const struct sr_answers *answers, const uint32_t *own, size_t own_count,
-                         struct sr_error *err)
-{
-    for (size_t i = 0; i < answers->count; i++) {
-        const struct sr_answer *answer = &answers->items[i];
-        size_t rule = names->rules[answer->name];
-        const char *what = unfit(policy, &policy->egress[rule], answer->address, own, own_count);
-        char text[SR_IPV4_TEXT_MAX];
-        if (what != NULL)
-            return sr_fail(err, SR_RUN_201, "launch.network.dns",
-                           "%s (network.egress[%zu]) resolves to %s, which is %s; a rule with "
-                           "cidr: %s/32 would allow it",
-                           names->names[answer->name], rule, sr_ipv4_format(answer->address, text),
-                           what, text);
-    }
-    return 0;
-}
-
-/* Policy order; of a name all its addresses. */
-static bool build_targets(struct sr_net *net, const struct sr_policy *policy,
-                          const struct sr_answers *answers)
-{
-    net->targets = calloc(policy->egress_count + answers->count, sizeof *net->targets);
-    if (net->targets == NULL)
-        return false;
-    size_t name = 0, answer = 0;
-    for (size_t i = 0; i < policy->egress_count; i++) {
-        const struct sr_egress *rule = &policy->egress[i];
-        struct sr_net_target target = {i, rule->protocol, rule->address, rule->prefix, rule->port};
-        if (rule->cidr != NULL) {
-            net->targets[net->target_count++] = target;
-            continue;
-        }
-        for (uint32_t before = 0; answer < answers->count && answers->items[answer].name == name;
-             answer++) {
-            target.address = answers->items[answer].address;
-            target.prefix = 32;
-            if (target.address != before)
-                net->targets[net->target_count++] = target;
-            before = target.address;
-        }
-        name++;
-    }
-    net->allowed = calloc(net->target_count, sizeof *net->allowed);
-    net->blocked = calloc(net->target_count, sizeof *net->blocked);
-    return net->allowed != NULL && net->blocked != NULL;
-}
-
-/* Lines of /etc/hosts: each name with each of its addresses, once. */
-static bool build_hosts(struct sr_net *net, const struct names *names,
-                        const struct sr_answers *answers)
-{
-    sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
-    sr_buf_puts(&text, "127.0.0.1\tlocalhost\n127.0.1.1\tsafe-run\n");
-    for (size_t i = 0; i < answers->count; i++) {
-        const struct sr_answer *answer = &answers->items[i];
-        char address[SR_IPV4_TEXT_MAX];
-        bool said = i > 0 && answers->items[i - 1].name == answer->name &&
-                    answers->items[i - 1].address == answer->address;
-        for (uint32_t j = 0; j < answer->name && !said; j++) /* several rules for one name */
-            said = strcmp(names->names[j], names->names[answer->name]) == 0;
-        if (!said)
-            sr_buf_printf(&text, "%s\t%s\n", sr_ipv4_format(answer->address, address),
-                          names->names[answer->name]);
-    }
-    net->hosts = sr_buf_take(&text);
-    return net->hosts != NULL;
-}
-
-static int resolve(struct sr_net *net, const struct sr_policy *policy, const char *resolver,
-                   const uint32_t *own, size_t own_count, struct sr_error *err)
-{
-    struct names names;
-    struct sr_answers answers = {0};
-    size_t failed;
-    int result = -1;
-    if (!list_names(policy, &names)) {
-        sr_fail(err, SR_RUN_201, PATH, "out of memory");
-    } else if (sr_resolve(names.names, names.count, resolver, &answers, &failed, err) < 0) {
-        if (names.count > 0)
-            sr_wrap(err, "network.egress[%zu]", names.rules[failed]);
-    } else if (check_answers(policy, &names, &answers, own, own_count, err) == 0) {
-        bool built = build_targets(net, policy, &answers) && build_hosts(net, &names, &answers);
-        result = built ? 0 : sr_fail(err, SR_RUN_201, PATH, "out of memory");
-    }
-    free(names.names);
-    free(names.rules);
-    free(answers.items);
-    return result;
-}
-
-/* -- The cell ---------------------------------------------------------------------------------------- */
-
 /* Waits for the cell's next message up to a deadline; with fd also for a descriptor. */
 static int receive(struct sr_net *net, uint64_t deadline, struct cell_message *message, int *fd)
 {
@@ -242,20 +98,24 @@ static int receive(struct sr_net *net, uint64_t deadline, struct cell_message *m
     }
 }
 
-/* One request and its answer. A lost uplink that is reported in between stays the loop's matter: the sample still counts. */
-static int request(struct sr_net *net, enum cell_operation operation, struct sr_error *err)
+/* One request and its answer. That the uplink is lost may be reported in between. */
+static int request(struct sr_net *net, enum cell_operation operation, const char *text, size_t len,
+                   struct sr_error *err)
 {
     struct cell_message message = {.operation = operation};
+    struct iovec pieces[] = {{&message, sizeof message}, {(void *)text, len}};
+    const struct msghdr header = {.msg_iov = pieces, .msg_iovlen = 2};
     uint64_t deadline = sr_now() + ANSWER_NSEC;
     int result = -EPIPE;
-    if (net->fd >= 0 &&
-        send(net->fd, &message, sizeof message, MSG_NOSIGNAL) == (ssize_t)sizeof message)
-        do
+    if (net->fd >= 0 && sendmsg(net->fd, &header, MSG_NOSIGNAL) == (ssize_t)(sizeof message + len))
+        do {
             result = receive(net, deadline, &message, NULL);
-        while (result == 0 && message.operation != operation);
+            net->lost = net->lost || (result == 0 && message.operation == CELL_LOST);
+        } while (result == 0 && message.operation != operation);
+    bool release = operation == CELL_RELEASE;
     if (result < 0)
-        return sr_fail(err, operation == CELL_RELEASE ? SR_RUN_202 : SR_RUN_001,
-                       operation == CELL_RELEASE ? "cleanup.network.release" : "monitor.network",
+        return sr_fail(err, release ? SR_RUN_202 : SR_RUN_001,
+                       release ? "cleanup.network.release" : "monitor.network",
                        "the net cell does not answer: %s",
                        result == -EPIPE ? "it has ended" : strerror(-result));
     if (message.error.code != SR_OK) {
@@ -334,17 +194,18 @@ static int name_tap(struct sr_net *net, const char *run_id, struct sr_hasher *ha
 static int apply(struct sr_net *net, const struct sr_policy *policy, const char *run_id, int dirfd,
                  const struct sr_net_config *config, struct sr_hasher *hasher, struct sr_error *err)
 {
-    sr_cleanup_free uint32_t *own = NULL;
-    size_t own_count = 0;
-    if (name_tap(net, run_id, hasher, err) < 0 || own_addresses(&own, &own_count, err) < 0 ||
-        resolve(net, policy, config->resolver, own, own_count, err) < 0)
+    net->policy = policy;
+    net->resolver_address = config->resolver;
+    net->refresh_min_sec = config->refresh_min_sec;
+    if (name_tap(net, run_id, hasher, err) < 0 ||
+        own_addresses(&net->own, &net->own_count, err) < 0 || sr_net_names_resolve(net, err) < 0)
         return -1;
     const struct sr_net_ruleset_input input = {
         .targets = net->targets,
         .target_count = net->target_count,
         .guest = SR_NET_GUEST,
-        .own = own,
-        .own_count = own_count,
+        .own = net->own,
+        .own_count = net->own_count,
         .tap = net->tap,
         .uplink = SR_NET_UPLINK,
     };
@@ -379,9 +240,16 @@ int sr_net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
     return 0;
 }
 
+int sr_net_add_text(struct sr_net *net, const char *text, size_t len, struct sr_error *err)
+{
+    if (len > CELL_TEXT_MAX)
+        return sr_fail(err, SR_RUN_201, PATH, "too many new addresses at once");
+    return request(net, CELL_ADD, text, len, err);
+}
+
 int sr_net_sample(struct sr_net *net, struct sr_error *err)
 {
-    if (request(net, CELL_SAMPLE, err) < 0)
+    if (request(net, CELL_SAMPLE, NULL, 0, err) < 0)
         return -1;
     memset(net->allowed, 0, net->target_count * sizeof *net->allowed);
     memset(net->blocked, 0, net->target_count * sizeof *net->blocked);
@@ -415,12 +283,8 @@ int sr_net_lost(struct sr_net *net, struct sr_error *err)
 int sr_net_release(struct sr_net *net, struct sr_error *err)
 {
     sr_close_fd(&net->tap_fd);
-    int result = request(net, CELL_RELEASE, err);
+    int result = request(net, CELL_RELEASE, NULL, 0, err);
     sr_close_fd(&net->fd); /* the cell ends at it */
-    struct pollfd wait = {.fd = net->pidfd, .events = POLLIN};
-    bool ended = poll(&wait, 1, (int)(ANSWER_NSEC / SR_NSEC_PER_MSEC)) == 1;
-    if (result == 0 && !ended)
-        return sr_fail(err, SR_RUN_202, "cleanup.network.release", "the net cell does not end");
     return result;
 }
 
@@ -429,7 +293,10 @@ void sr_net_free(struct sr_net *net)
     if (net == NULL)
         return;
     if (net->pidfd >= 0) {
-        pidfd_send_signal(net->pidfd, SIGKILL, NULL, 0);
+        struct pollfd ended = {.fd = net->pidfd, .events = POLLIN};
+        sr_close_fd(&net->fd);
+        if (poll(&ended, 1, (int)(END_NSEC / SR_NSEC_PER_MSEC)) != 1)
+            pidfd_send_signal(net->pidfd, SIGKILL, NULL, 0);
         while (waitpid(net->pid, NULL, 0) < 0 && errno == EINTR)
             ;
     }
@@ -442,6 +309,7 @@ void sr_net_free(struct sr_net *net)
     free(net->targets);
     free(net->allowed);
     free(net->blocked);
-    free(net->hosts);
+    free(net->own);
+    sr_net_names_free(net);
     free(net);
 }

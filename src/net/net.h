@@ -14,6 +14,7 @@
 
 #include "cleanup.h"
 #include "counters.h"
+#include "resolve.h"
 #include "ruleset.h"
 #include "saferun/error.h"
 #include "saferun/policy.h"
@@ -32,8 +33,12 @@
 
 struct sr_net_config {
     const char *nft, *pasta;
-    const char *resolver; /* address of a name server, or NULL: the host's */
+    const char *resolver;     /* address of a name server, or NULL: the host's */
+    uint32_t refresh_min_sec; /* names are asked again when their TTL is over, but not more often */
 };
+
+/* Addresses that names may bring while the run goes on. */
+#define SR_NET_MORE_TARGETS 2048
 
 struct sr_net {
     char tap[16];
@@ -45,7 +50,21 @@ struct sr_net {
     uint64_t *allowed, *blocked; /* packets of each target, from the last sample */
     struct sr_net_ruleset ruleset;
     char ruleset_hash[SR_SHA256_TEXT];
-    char *hosts; /* lines for the guest's /etc/hosts, of the rules that name hosts */
+    char *hosts; /* text for the guest's /etc/hosts, with the names of the rules */
+    bool lost;   /* the uplink has ended */
+
+    /* Names (names.c). */
+    const struct sr_policy *policy;
+    const char **names; /* of the rules that name hosts */
+    size_t *name_rules; /* which rule each is */
+    size_t name_count;
+    const char *resolver_address;
+    uint32_t refresh_min_sec;
+    uint64_t refresh_nsec;       /* when to ask again, monotonic; UINT64_MAX: never */
+    struct sr_resolver resolver; /* of a refresh that goes on; fd is 0 when none does */
+    size_t added;                /* targets since the network was applied */
+    uint32_t *own;               /* the host's addresses */
+    size_t own_count;
     struct sr_net_sample *sample;
     size_t sample_size;
 };
@@ -61,10 +80,19 @@ int sr_net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
 /* Reads every counter: net->sample, and allowed and blocked by target. SR-RUN-001 at monitor.network. */
 int sr_net_sample(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 
+/*
+ * Names again, when net->refresh_nsec has come: start, then collect whenever net->resolver.fd is readable or its deadline is
+ * over. Collect returns 1 when it is done, *added targets later (they are at the end of net->targets, open, and in net->hosts), 0
+ * when more is to come; -1 when they could not be opened. A name that is not answered keeps what it had.
+ */
+int sr_net_refresh_start(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
+int sr_net_refresh_collect(struct sr_net *net, size_t *added, struct sr_error *err) SR_MUST_CHECK;
+
 /* To be called when net->fd is readable: it is only when the network is lost. Always -1, SR-RUN-001 at monitor.network. */
 int sr_net_lost(struct sr_net *net, struct sr_error *err);
 
-/* Takes everything down and makes sure that it is gone. SR-RUN-202 at cleanup.network.release. */
+/* Takes uplink and rules down and makes sure that they are gone; the namespace and its TAP end with the cell, for which
+ * sr_net_free() waits. SR-RUN-202 at cleanup.network.release. */
 int sr_net_release(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 
 /* Kills what is left, releases everything; net may be NULL. */

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -133,49 +132,6 @@ _Noreturn static void live(const char *const *names, size_t count, const char *s
     resolve_all(names, count, server, kept);
 }
 
-/* Takes lines until every name is done. The child's word is checked: it has read what a stranger sent. */
-static int collect(int in, const char *const *names, size_t count, struct sr_answers *answers,
-                   size_t *failed, struct sr_error *err)
-{
-    uint64_t deadline = sr_now() + DEADLINE_NSEC;
-    sr_cleanup_free unsigned *seen = calloc(count, sizeof *seen);
-    sr_cleanup_free bool *done = calloc(count, sizeof *done);
-    answers->items = calloc(count * SR_RESOLVE_MAX, sizeof *answers->items);
-    if (seen == NULL || done == NULL || answers->items == NULL)
-        return sr_fail(err, SR_RUN_201, PATH, "out of memory");
-    size_t left = count;
-    while (left > 0) {
-        uint64_t now = sr_now();
-        struct pollfd wait = {.fd = in, .events = POLLIN};
-        struct line line;
-        int ready =
-            now < deadline ? poll(&wait, 1, (int)((deadline - now) / SR_NSEC_PER_MSEC) + 1) : 0;
-        if (ready < 0 && errno == EINTR)
-            continue;
-        ssize_t got = ready > 0 ? read(in, &line, sizeof line) : 0;
-        if (got != (ssize_t)sizeof line || line.answer.name >= count || done[line.answer.name]) {
-            for (*failed = 0; *failed + 1 < count && done[*failed];)
-                ++*failed;
-            return sr_fail(err, SR_RUN_201, PATH, "%s cannot be resolved: %s", names[*failed],
-                           ready > 0 ? "the resolver failed" : "no answer within 5 s");
-        }
-        *failed = line.answer.name;
-        if (line.done != 0 && line.status != ARES_SUCCESS)
-            return sr_fail(err, SR_RUN_201, PATH, "%s cannot be resolved: %s", names[*failed],
-                           ares_strerror((int)line.status));
-        if (line.done != 0) {
-            done[line.answer.name] = true;
-            left--;
-        } else if (seen[line.answer.name]++ == SR_RESOLVE_MAX) {
-            return sr_fail(err, SR_RUN_201, PATH, "%s has more than %d addresses", names[*failed],
-                           SR_RESOLVE_MAX);
-        } else {
-            answers->items[answers->count++] = line.answer;
-        }
-    }
-    return 0;
-}
-
 static int compare_answers(const void *a, const void *b)
 {
     const struct sr_answer *x = a, *y = b;
@@ -184,35 +140,97 @@ static int compare_answers(const void *a, const void *b)
     return x->address < y->address ? -1 : x->address > y->address;
 }
 
-int sr_resolve(const char *const *names, size_t count, const char *server,
-               struct sr_answers *answers, size_t *failed, struct sr_error *err)
+int sr_resolver_start(const char *const *names, size_t count, const char *server,
+                      struct sr_resolver *resolver, struct sr_error *err)
 {
-    *failed = 0;
-    *answers = (struct sr_answers){0};
-    if (count == 0)
-        return 0;
     int pair[2];
-    if (pipe2(pair, O_CLOEXEC) < 0)
-        return sr_fail(err, SR_RUN_201, PATH, "no pipe for the resolver: %s", strerror(errno));
-    sr_cleanup_fd int in = pair[0], out = pair[1];
-    pid_t child = fork();
-    if (child < 0)
+    struct sr_resolver made = {
+        .fd = -1,
+        .names = names,
+        .count = count,
+        .left = count,
+        .deadline = sr_now() + DEADLINE_NSEC,
+        .answers.items = calloc(count * SR_RESOLVE_MAX, sizeof(struct sr_answer)),
+        .seen = calloc(count, sizeof *made.seen),
+        .done = calloc(count, sizeof *made.done),
+    };
+    if (made.answers.items == NULL || made.seen == NULL || made.done == NULL ||
+        pipe2(pair, O_CLOEXEC | O_NONBLOCK) < 0) {
+        sr_resolver_stop(&made);
         return sr_fail(err, SR_RUN_201, PATH, "the resolver cannot be started: %s",
                        strerror(errno));
-    if (child == 0)
-        live(names, count, server, out);
-    sr_close_fd(&out);
-    struct sr_answers found = {0};
-    int result = collect(in, names, count, &found, failed, err);
-    kill(child, SIGKILL);
-    while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
-        ;
-    if (result < 0) {
-        free(found.items);
-        return -1;
     }
-    if (found.count > 0)
-        qsort(found.items, found.count, sizeof *found.items, compare_answers);
-    *answers = found;
+    made.fd = pair[0];
+    made.child = fork();
+    if (made.child == 0)
+        live(names, count, server, pair[1]);
+    close(pair[1]);
+    if (made.child < 0) {
+        made.child = 0;
+        sr_resolver_stop(&made);
+        return sr_fail(err, SR_RUN_201, PATH, "the resolver cannot be started: %s",
+                       strerror(errno));
+    }
+    *resolver = made;
     return 0;
+}
+
+/* One line of the child. Its word is checked: it has read what a stranger sent. */
+static int take(struct sr_resolver *resolver, const struct line *line, size_t *failed,
+                struct sr_error *err)
+{
+    uint32_t name = line->answer.name;
+    *failed = name;
+    if (line->done != 0 && line->status != ARES_SUCCESS)
+        return sr_fail(err, SR_RUN_201, PATH, "%s cannot be resolved: %s", resolver->names[name],
+                       ares_strerror((int)line->status));
+    if (line->done != 0) {
+        resolver->done[name] = true;
+        resolver->left--;
+        return 0;
+    }
+    if (resolver->seen[name]++ == SR_RESOLVE_MAX)
+        return sr_fail(err, SR_RUN_201, PATH, "%s has more than %d addresses",
+                       resolver->names[name], SR_RESOLVE_MAX);
+    resolver->answers.items[resolver->answers.count++] = line->answer;
+    return 0;
+}
+
+int sr_resolver_collect(struct sr_resolver *resolver, size_t *failed, struct sr_error *err)
+{
+    struct line line;
+    ssize_t got = 0;
+    while (resolver->left > 0 &&
+           (got = read(resolver->fd, &line, sizeof line)) == (ssize_t)sizeof line &&
+           line.answer.name < resolver->count && !resolver->done[line.answer.name])
+        if (take(resolver, &line, failed, err) < 0)
+            return -1;
+    if (resolver->left == 0) {
+        if (resolver->answers.count > 0)
+            qsort(resolver->answers.items, resolver->answers.count, sizeof *resolver->answers.items,
+                  compare_answers);
+        return 1;
+    }
+    bool waiting = got < 0 && (errno == EAGAIN || errno == EINTR);
+    if (waiting && sr_now() < resolver->deadline)
+        return 0;
+    for (*failed = 0; *failed + 1 < resolver->count && resolver->done[*failed];)
+        ++*failed;
+    return sr_fail(err, SR_RUN_201, PATH, "%s cannot be resolved: %s", resolver->names[*failed],
+                   waiting ? "no answer within 5 s" : "the resolver failed");
+}
+
+void sr_resolver_stop(struct sr_resolver *resolver)
+{
+    if (resolver->child > 0) {
+        kill(resolver->child, SIGKILL);
+        while (waitpid(resolver->child, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    if (resolver->fd > 0)
+        close(resolver->fd);
+    free(resolver->answers.items);
+    free(resolver->seen);
+    free(resolver->done);
+    *resolver = (struct sr_resolver){0};
 }

@@ -8,8 +8,10 @@
 #include "cleanup.h"
 #include "saferun/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* More addresses than this for one name is no host but an attack on the rules. */
 #define SR_RESOLVE_MAX 64
@@ -25,11 +27,33 @@ struct sr_answers {
     size_t count;
 };
 
+/* Questions that are being asked. fd is readable when there is something to collect. */
+struct sr_resolver {
+    int fd;
+    pid_t child;
+    const char *const *names; /* the caller's, as long as this lives */
+    size_t count, left;
+    uint64_t deadline; /* monotonic nanoseconds */
+    struct sr_answers answers;
+    unsigned *seen;
+    bool *done;
+};
+
 /*
- * Resolves every name. server is the address of a name server ("192.0.2.53" or "192.0.2.53:5353"), or NULL: the ones of
- * /etc/resolv.conf. On failure *failed is the index of the name, the error SR-RUN-201 at launch.network.dns.
+ * Asks for every name. server is the address of a name server ("192.0.2.53" or "192.0.2.53:5353"), or NULL: the ones of
+ * /etc/resolv.conf. SR-RUN-201 at launch.network.dns; *resolver is untouched then.
  */
-int sr_resolve(const char *const *names, size_t count, const char *server,
-               struct sr_answers *answers, size_t *failed, struct sr_error *err) SR_MUST_CHECK;
+int sr_resolver_start(const char *const *names, size_t count, const char *server,
+                      struct sr_resolver *resolver, struct sr_error *err) SR_MUST_CHECK;
+
+/*
+ * Collects what has come, without waiting. 1: all names are answered, resolver->answers is complete and sorted; 0: not
+ * yet; -1 with *failed, the index of the name, and err.
+ */
+int sr_resolver_collect(struct sr_resolver *resolver, size_t *failed,
+                        struct sr_error *err) SR_MUST_CHECK;
+
+/* Ends it, answers and all. Nothing when it was never started (all zero). */
+void sr_resolver_stop(struct sr_resolver *resolver);
 
 #endif

@@ -69,7 +69,7 @@ static bool add_open_parts(struct ranges *ranges, struct sr_net_element element,
     return add(ranges, &element);
 }
 
-static int compare_elements(const void *a, const void *b)
+int sr_net_element_compare(const void *a, const void *b)
 {
     const struct sr_net_element *x = a, *y = b;
     if (x->protocol != y->protocol)
@@ -147,7 +147,7 @@ static bool split(struct ranges *ranges, struct sr_net_elements *elements)
 {
     struct ranges out = {0};
     if (ranges->count > 0)
-        qsort(ranges->items, ranges->count, sizeof *ranges->items, compare_elements);
+        qsort(ranges->items, ranges->count, sizeof *ranges->items, sr_net_element_compare);
     struct heap heap = {.items = malloc((ranges->count + 1) * sizeof(struct sr_net_element *))};
     bool good = heap.items != NULL;
     for (size_t i = 0, end; good && i < ranges->count; i = end) {
@@ -213,7 +213,7 @@ const struct sr_net_element *sr_net_element_find(const struct sr_net_elements *e
     const struct sr_net_element key = {.protocol = protocol, .port = port, .first = first};
     if (elements->count == 0)
         return NULL;
-    return bsearch(&key, elements->items, elements->count, sizeof key, compare_elements);
+    return bsearch(&key, elements->items, elements->count, sizeof key, sr_net_element_compare);
 }
 
 void sr_net_ruleset_free(struct sr_net_ruleset *ruleset)

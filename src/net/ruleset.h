@@ -59,6 +59,9 @@ int sr_net_split(const struct sr_net_ruleset_input *input, struct sr_net_ruleset
 void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
                          const struct sr_net_ruleset *ruleset, struct sr_buf *out);
 
+/* Their order: protocol, port, first. */
+int sr_net_element_compare(const void *a, const void *b);
+
 /* The element with this service (0, 0 in block) and first address, or NULL. */
 const struct sr_net_element *sr_net_element_find(const struct sr_net_elements *elements,
                                                  uint8_t protocol, uint16_t port, uint32_t first);

@@ -12,6 +12,8 @@
 /* How long a guest may take to say hello. It takes half a second; twenty at once on two busy cores
  * take ten. */
 #define BOOT_TIMEOUT_SEC 60
+/* Names are not asked for more often, whatever their TTL. */
+#define REFRESH_MIN_SEC 30
 #define LOGS_MAX (64u * 1024u * 1024u)
 
 /* Where the artefacts lie: beside the program in a build tree, in ../lib/safe-run of an
@@ -46,6 +48,7 @@ static void set_defaults(struct sr_host_config *config)
         .accel = SR_ACCEL_CHOICE_AUTO,
         .boot_timeout_sec = BOOT_TIMEOUT_SEC,
         .logs_max = LOGS_MAX,
+        .refresh_min_sec = REFRESH_MIN_SEC,
     };
     snprintf(config->qemu, sizeof config->qemu, "/usr/bin/qemu-system-x86_64");
     snprintf(config->nft, sizeof config->nft, "/usr/sbin/nft");
@@ -140,6 +143,7 @@ static const struct config_field fields[] = {
     {"images", read_path, offsetof(struct sr_host_config, images)},
     {"nft", read_path, offsetof(struct sr_host_config, nft)},
     {"pasta", read_path, offsetof(struct sr_host_config, pasta)},
+    {"network.refreshMinSec", read_seconds, offsetof(struct sr_host_config, refresh_min_sec)},
     {"network.resolver", read_resolver, offsetof(struct sr_host_config, resolver)},
     {"accel", read_accel, offsetof(struct sr_host_config, accel)},
     {"bootTimeoutSec", read_seconds, offsetof(struct sr_host_config, boot_timeout_sec)},

@@ -25,6 +25,7 @@ struct sr_host_config {
     char images[PATH_MAX]; /* directory of <name>.img */
     char nft[PATH_MAX];
     char pasta[PATH_MAX];
+    uint32_t refresh_min_sec;
     char resolver[64]; /* address of a name server; empty: those of /etc/resolv.conf */
     enum sr_accel_choice accel;
     uint32_t boot_timeout_sec;

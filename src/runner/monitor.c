@@ -149,6 +149,14 @@ static int sample(struct run *run, struct sr_error *err)
                      err);
 }
 
+/* When names are to be asked for again, or the question is given up. */
+static uint64_t network_deadline(const struct run *run)
+{
+    if (run->net == NULL || run->phase != PHASE_RUNNING)
+        return NEVER;
+    return run->net->resolver.fd > 0 ? run->net->resolver.deadline : run->net->refresh_nsec;
+}
+
 /* Acts on each deadline that has passed and sets the timer to the nearest that has not. */
 static int on_deadlines(struct run *run, struct sr_error *err)
 {
@@ -173,6 +181,9 @@ static int on_deadlines(struct run *run, struct sr_error *err)
     } else if (now >= run->kill_deadline) {
         force_end(run);
     }
+    if (run->phase == PHASE_RUNNING && now >= network_deadline(run) &&
+        run_network_refresh(run, err) < 0)
+        return -1;
     if (now >= run->sample_deadline) {
         run->sample_deadline = now + SAMPLE_NSEC;
         if (sample(run, err) < 0 || (run->options->policy->audit_level == SR_AUDIT_FULL &&
@@ -191,6 +202,8 @@ static int arm_timer(struct run *run, struct sr_error *err)
         nearest = run->kill_deadline;
     if (run->sample_deadline < nearest)
         nearest = run->sample_deadline;
+    if (network_deadline(run) < nearest)
+        nearest = network_deadline(run);
     struct itimerspec when = {0};
     if (nearest != NEVER) {
         when.it_value.tv_sec = (time_t)(nearest / SR_NSEC_PER_SEC);
@@ -390,6 +403,8 @@ static int dispatch(struct run *run, const struct epoll_event *event, struct sr_
         if (epoll_ctl(run->epoll_fd, EPOLL_CTL_DEL, run->net->fd, NULL) < 0)
             return sr_fail(err, SR_RUN_001, "monitor.network", "epoll: %s", strerror(errno));
         return sr_net_lost(run->net, err);
+    case SOURCE_RESOLVER:
+        return run_network_refresh(run, err);
     case SOURCE_STDIN:
         return on_stdin(run, err);
     case SOURCE_STDOUT:
@@ -408,6 +423,10 @@ static void update_interest(struct run *run)
     want(run, SOURCE_CHANNEL, run->channel_fd, to_guest ? EPOLLIN | EPOLLOUT : EPOLLIN);
     want(run, SOURCE_STDOUT, run->out.user_fd, sr_sink_holds(&run->out) ? EPOLLOUT : 0);
     want(run, SOURCE_STDERR, run->err.user_fd, sr_sink_holds(&run->err) ? EPOLLOUT : 0);
+    int resolver = run->net != NULL && run->net->resolver.fd > 0 ? run->net->resolver.fd : -1;
+    if (resolver < 0)
+        run->armed[SOURCE_RESOLVER] = 0; /* closed, and so out of the set */
+    want(run, SOURCE_RESOLVER, resolver, EPOLLIN);
     if (run->options->with_stdin && !run->stdin_always_ready) {
         bool ready = run->stdin_open && sr_channel_stdin_room(&run->channel) > 0;
         want(run, SOURCE_STDIN, run->options->stdin_fd, ready ? EPOLLIN : 0);

@@ -57,6 +57,7 @@ int run_network_apply(struct run *run, struct sr_error *err)
     const struct sr_net_config config = {
         .nft = run->config.nft,
         .pasta = run->config.pasta,
+        .refresh_min_sec = run->config.refresh_min_sec,
         .resolver = run->config.resolver[0] != '\0' ? run->config.resolver : NULL,
     };
     static const char *const packages[][2] = {{"nft", "nftables"}, {"pasta", "passt"}};
@@ -87,6 +88,38 @@ int run_network_apply(struct run *run, struct sr_error *err)
                       err) < 0)
             return -1;
     return 0;
+}
+
+/* New addresses of names: recorded before the guest can learn of them. */
+static int take_new_targets(struct run *run, size_t added, struct sr_error *err)
+{
+    struct sr_net *net = run->net;
+    struct run_hits *hits = realloc(run->hits, net->target_count * sizeof *hits);
+    if (hits == NULL)
+        return sr_fail(err, SR_RUN_001, "monitor.network", "out of memory");
+    run->hits = hits;
+    for (size_t i = net->target_count - added; i < net->target_count; i++) {
+        hits[i] = (struct run_hits){0};
+        if (run_event(run, SR_STAGE_MONITOR, SR_EVENT_NETWORK_RULE_APPLIED, target_facts(run, i),
+                      err) < 0)
+            return -1;
+    }
+    if (added > 0)
+        sr_channel_send_hosts(&run->channel, net->hosts, strlen(net->hosts));
+    return 0;
+}
+
+int run_network_refresh(struct run *run, struct sr_error *err)
+{
+    struct sr_net *net = run->net;
+    size_t added = 0;
+    if (net->resolver.fd == 0) {
+        if (sr_net_refresh_start(net, err) < 0)
+            return -1;
+        return 0;
+    }
+    int result = sr_net_refresh_collect(net, &added, err);
+    return result <= 0 ? result : take_new_targets(run, added, err);
 }
 
 int run_network_sample(struct run *run, struct sr_error *err)
@@ -176,8 +209,7 @@ int run_network_release(struct run *run, struct sr_error *err)
     json_object_set_new(facts, "frames", frame_facts(run->net->sample, allowed));
     struct sr_error failure = {0};
     if (sr_net_release(run->net, &failure) == 0) {
-        json_object_set_new(facts, "removed",
-                            json_pack("[s,s,s]", "nft table", "uplink", "net cell"));
+        json_object_set_new(facts, "removed", json_pack("[s,s]", "nft tables", "uplink"));
         return run_event(run, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_RELEASED, facts, err);
     }
     json_object_set_new(facts, "errorCode", json_string(sr_code_name(failure.code)));

@@ -42,6 +42,7 @@ enum run_source {
     SOURCE_CONSOLE,
     SOURCE_VMM_LOG,
     SOURCE_NET,
+    SOURCE_RESOLVER,
     SOURCE_STDIN,
     SOURCE_STDOUT,
     SOURCE_STDERR,
@@ -123,6 +124,9 @@ int run_prepare(struct run *run, struct sr_error *err) SR_MUST_CHECK;
  * release after it. */
 int run_network_apply(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 int run_network_sample(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+/* Starts asking for names again, or goes on with it: when net->refresh_nsec has come, the resolver has something, or its
+ * deadline is over. */
+int run_network_refresh(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 int run_network_finish(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 int run_network_release(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 

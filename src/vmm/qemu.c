@@ -46,7 +46,7 @@ static void build_append(const struct sr_vmm_spec *spec, char *append, size_t si
         if (spec->tsc_khz > 0)
             len += snprintf(append + len, size - (size_t)len, " tsc_early_khz=%u", spec->tsc_khz);
     }
-    if (spec->tap_fd >= 0)
+    if (spec->network != NULL)
         len += snprintf(append + len, size - (size_t)len, " %s", spec->network);
     if (spec->vcpu_count > 1)
         snprintf(append + len, size - (size_t)len, " noreplace-smp");
@@ -104,7 +104,7 @@ void sr_qemu_arguments(const struct sr_vmm_spec *spec, struct sr_qemu_args *args
         "socket,id=qmp,fd=3",
         "-mon",
         "chardev=qmp,mode=control",
-        spec->tap_fd >= 0 ? "-netdev" : NULL,
+        spec->network != NULL ? "-netdev" : NULL,
         "tap,id=network,fd=9",
         "-device",
         "virtio-net-device,netdev=network",
@@ -134,7 +134,7 @@ static int place_descriptors(const struct sr_vmm_spec *spec, int qmp_fd)
         [FD_ROOTFS] = spec->rootfs_fd,
         [FD_TAP] = spec->tap_fd, /* the last, because it may be absent */
     };
-    int end = spec->tap_fd >= 0 ? FD_END : FD_TAP;
+    int end = spec->network != NULL ? FD_END : FD_TAP;
     for (int i = 0; i < end; i++)
         if (wanted[i] < 0 || (wanted[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, FD_END)) < 0)
             return -1;

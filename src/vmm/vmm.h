@@ -32,8 +32,8 @@ struct sr_vmm_spec {
     unsigned vcpu_count, mem_size_mib;
     uint32_t tsc_khz; /* the host's, for TCG guests, whose TSC is the host's; 0: unknown */
     int kernel_fd, initrd_fd, rootfs_fd;
-    int tap_fd;          /* a TAP with IFF_VNET_HDR, or -1: no network */
-    const char *network; /* with it: the kernel's ip= argument */
+    const char *network; /* the kernel's ip= argument; NULL: no network */
+    int tap_fd;          /* with it: a TAP with IFF_VNET_HDR */
     int channel_fd;      /* guest's end of the channel (stream socket) */
     int console_fd;      /* guest's end of its console (stream socket) */
     int log_fd;          /* the VMM's own stdout and stderr */

@@ -133,6 +133,7 @@ class NetworkTest(SafeRunTest):
         rules = self.inside(self.host, "nft", "list", "ruleset")
         if rules.strip():
             found.append(("rules", rules))
+        found += [("process", str(pid), "qemu") for pid, _ in self.leftovers() if pid in self.vmm_pids()]
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open(f"/proc/{pid}/comm", encoding="ascii") as file:

@@ -135,6 +135,22 @@ class Names(NetworkTest):
                 self.assertEqual(run.events("vm.started"), [])
         self.assert_no_residue()
 
+    def test_a_name_that_moves_is_followed(self):
+        self.serve("tcp:*:443")
+        self.dns({"api.example.com": [1, "198.51.100.7"]})
+        self.configure(network={"resolver": "192.0.2.2", "refreshMinSec": 1})
+        process = self.start_here(shell("echo up; while ! grep 198.51.100.8 /etc/hosts; do sleep 0.1; done; "
+                                        "(echo moved; sleep 1) | timeout 3 nc 198.51.100.8 443; "
+                                        "(echo still; sleep 1) | timeout 3 nc 198.51.100.7 443",
+                                        network=allow(("tcp", "api.example.com", 443))))
+        self.wait_for_output(process, b"up")
+        self.write_names({"api.example.com": [1, "198.51.100.8", "127.0.0.1"]})
+        run = self.finish(process)
+        self.assertIn(b"moved\nstill\n", run.stdout, run.stderr)
+        self.assertEqual([rule["target"] for rule in run.events("network.rule.applied")],
+                         ["198.51.100.7/32", "198.51.100.8/32"])  # and never 127.0.0.1
+        self.assertEqual(hits(run), {("tcp", "198.51.100.7/32", 443): (1, 0), ("tcp", "198.51.100.8/32", 443): (1, 0)})
+
     def test_a_cidr_rule_opens_what_a_name_leads_to(self):
         self.serve("tcp:*:443")
         self.dns({"private.example": [60, "10.1.2.3"], "metadata.example": [60, "169.254.169.254"]})

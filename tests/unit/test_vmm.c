@@ -51,6 +51,19 @@ static void qemu_is_started_with_these_arguments(void **state)
     assert_string_equal(text, golden_tcg);
 }
 
+static void a_network_is_a_tap_and_a_boot_argument(void **state)
+{
+    (void)state;
+    const struct sr_vmm_spec spec = {.program = "qemu", .network = "ip=192.0.2.2", .tap_fd = 5};
+    struct sr_qemu_args args;
+    sr_qemu_arguments(&spec, &args);
+    assert_non_null(strstr(args.append, " ip=192.0.2.2"));
+    bool there = false;
+    for (size_t i = 0; args.argv[i] != NULL; i++)
+        there = there || strcmp(args.argv[i], "tap,id=network,fd=9") == 0;
+    assert_true(there);
+}
+
 static void kvm_guests_calibrate_by_their_own_clock(void **state)
 {
     (void)state;
@@ -113,6 +126,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(qemu_is_started_with_these_arguments),
+        cmocka_unit_test(a_network_is_a_tap_and_a_boot_argument),
         cmocka_unit_test(kvm_guests_calibrate_by_their_own_clock),
         cmocka_unit_test(qmp_tells_version_accelerator_and_end),
         cmocka_unit_test(qmp_takes_nonsense_without_harm),

@@ -1,0 +1,20 @@
+/*
+ * The rules that name hosts: from names to targets, when the network is applied and again when an answer has outlived
+ * its TTL. Files of this module only.
+ */
+#ifndef SR_NET_NAMES_H
+#define SR_NET_NAMES_H
+
+#include "net.h"
+
+/* Resolves every name, with one deadline, and fills net->targets (policy order, prefixes too), counters and hosts. SR-RUN-201
+ * at launch.network.dns, naming host and rule, or at launch.network.apply. */
+int sr_net_names_resolve(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
+
+void sr_net_names_free(struct sr_net *net);
+
+/* net.c: hands more elements to the kernel, in one transaction. */
+int sr_net_add_text(struct sr_net *net, const char *text, size_t len,
+                    struct sr_error *err) SR_MUST_CHECK;
+
+#endif
