@@ -165,11 +165,11 @@ static int set_up_links(struct cell *cell, struct sr_error *err)
     if (result == 0)
         result = write_file("/proc/sys/net/ipv4/ip_forward", "1");
     if (result == 0)
-        result = sr_rtnl_link_up("lo");
+        result = sr_rtnl_link_up("lo", 0);
     if (result == 0)
         result = sr_rtnl_address_add(cell->plan->tap, SR_NET_GATEWAY, 30);
     if (result == 0)
-        result = sr_rtnl_link_up(cell->plan->tap);
+        result = sr_rtnl_link_up(cell->plan->tap, SR_NET_MTU);
     if (result < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the run's interfaces cannot be set up: %s",
                        strerror(-result));

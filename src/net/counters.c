@@ -199,15 +199,13 @@ int sr_net_tables_delete(void)
     struct mnl_socket *socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
     if (socket == NULL)
         return -errno;
-    ssize_t got = -1;
-    int result = 0;
+    ssize_t got;
     if (mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0 ||
         mnl_socket_sendto(socket, buffer, len) < 0 ||
         (got = mnl_socket_recvfrom(socket, answer, sizeof answer)) < 0 ||
         mnl_cb_run(answer, (size_t)got, 0, 0, NULL, NULL) < 0)
-        result = -errno;
-    mnl_socket_close(socket);
-    return result;
+        return -errno;
+    return 0;
 }
 
 int sr_net_counters_read(struct sr_net_sample *sample)

@@ -47,7 +47,7 @@ static int ask(struct nlmsghdr *request, mnl_cb_t cb, void *data)
     }
 }
 
-int sr_rtnl_link_up(const char *name)
+int sr_rtnl_link_up(const char *name, uint32_t mtu)
 {
     char buffer[256];
     struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
@@ -57,6 +57,8 @@ int sr_rtnl_link_up(const char *name)
     link->ifi_family = AF_UNSPEC;
     link->ifi_index = (int)if_nametoindex(name);
     link->ifi_change = link->ifi_flags = IFF_UP;
+    if (mtu > 0)
+        mnl_attr_put_u32(request, IFLA_MTU, mtu);
     return link->ifi_index == 0 ? -ENODEV : ask(request, NULL, NULL);
 }
 

@@ -11,8 +11,8 @@
 
 /* Every function: 0, or a negative errno. */
 
-/* Brings an interface up. */
-int sr_rtnl_link_up(const char *name) SR_MUST_CHECK;
+/* Brings an interface up, with this MTU; 0 leaves the MTU as it is. */
+int sr_rtnl_link_up(const char *name, uint32_t mtu) SR_MUST_CHECK;
 
 /* Gives an interface an address (host byte order) with its prefix length. */
 int sr_rtnl_address_add(const char *name, uint32_t address, uint8_t prefix) SR_MUST_CHECK;

@@ -56,6 +56,8 @@ void sr_qemu_arguments(const struct sr_vmm_spec *spec, struct sr_qemu_args *args
 {
     snprintf(args->memory, sizeof args->memory, "%uM", spec->mem_size_mib);
     snprintf(args->smp, sizeof args->smp, "%u", spec->vcpu_count);
+    snprintf(args->nic, sizeof args->nic, "virtio-net-device,netdev=network,host_mtu=%u",
+             spec->mtu);
     build_append(spec, args->append, sizeof args->append);
     const char *const argv[] = {
         spec->program,
@@ -107,7 +109,7 @@ void sr_qemu_arguments(const struct sr_vmm_spec *spec, struct sr_qemu_args *args
         spec->network != NULL ? "-netdev" : NULL,
         "tap,id=network,fd=9",
         "-device",
-        "virtio-net-device,netdev=network",
+        args->nic,
         NULL,
     };
     _Static_assert(sizeof argv / sizeof argv[0] <= SR_QEMU_MAX_ARGS,

@@ -34,6 +34,7 @@ struct sr_vmm_spec {
     int kernel_fd, initrd_fd, rootfs_fd;
     const char *network; /* the kernel's ip= argument; NULL: no network */
     int tap_fd;          /* with it: a TAP with IFF_VNET_HDR */
+    uint16_t mtu;        /* of both ends */
     int channel_fd;      /* guest's end of the channel (stream socket) */
     int console_fd;      /* guest's end of its console (stream socket) */
     int log_fd;          /* the VMM's own stdout and stderr */
@@ -60,7 +61,7 @@ struct sr_vmm_exit {
 #define SR_QEMU_MAX_ARGS 64
 struct sr_qemu_args {
     const char *argv[SR_QEMU_MAX_ARGS];
-    char memory[32], smp[32], append[448];
+    char memory[32], smp[32], nic[64], append[448];
 };
 
 /* QEMU's command line for spec, pure: descriptors are named by the fixed numbers the child gives

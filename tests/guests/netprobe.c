@@ -6,6 +6,7 @@
  *   fragments:ADDRESS:PORT  a datagram whose first fragment hides the port
  *   spoof:SOURCE:ADDRESS:PORT  a datagram with another source address
  *   ether:TYPE           three raw frames of an Ethernet type (hexadecimal), 86dd is IPv6
+ *   flood:ADDRESS:PORT:MEGABYTES  sends that much over TCP
  *   broadcast:PORT, multicast:ADDRESS:PORT  a datagram
  *
  * Runs as root of the guest, which may do all of this. Static, so that any image runs it.
@@ -145,6 +146,24 @@ static bool ether(char **a)
     return sent == 3;
 }
 
+static bool flood(char **a)
+{
+    static char data[1 << 20];
+    struct sockaddr_in where = to(a[0], a[1]);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    long left = atol(a[2]) << 20;
+    if (connect(fd, (struct sockaddr *)&where, sizeof where) < 0)
+        return false;
+    while (left > 0) {
+        ssize_t sent = send(fd, data, left < (long)sizeof data ? (size_t)left : sizeof data, MSG_NOSIGNAL);
+        if (sent <= 0)
+            return false;
+        left -= sent;
+    }
+    close(fd);
+    return true;
+}
+
 static bool broadcast(char **a)
 {
     char *const args[] = {"255.255.255.255", a[0], NULL};
@@ -156,7 +175,7 @@ static const struct {
     bool (*run)(char **arguments);
     int arguments;
 } probes[] = {{"tcp", tcp, 2},     {"udp", udp, 2},           {"mute", mute, 3}, {"icmp", icmp, 1},
-              {"fragments", fragments, 2}, {"spoof", spoof, 3}, {"ether", ether, 1}, {"broadcast", broadcast, 1},
+              {"fragments", fragments, 2}, {"spoof", spoof, 3}, {"ether", ether, 1}, {"broadcast", broadcast, 1}, {"flood", flood, 3},
               {"multicast", udp, 2}};
 
 int main(int argc, char **argv)

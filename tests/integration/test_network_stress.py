@@ -8,11 +8,11 @@ from harness import SANITIZED, shell
 from network import PROBE, NetworkTest, allow, probing
 
 MOMENTS = 100 if os.environ.get("SR_STRESS") else 3 if SANITIZED else 6
-LIFE_SEC = 1.6  # of the runs that are killed here, on a quiet machine
+LIFE_SEC = 1.2  # of the runs that are killed here, on a quiet machine
 
 
 class Killed(NetworkTest):
-    document = shell("echo hello | timeout 1 nc 198.51.100.7 443; true", network=allow(("tcp", "198.51.100.7/32", 443)))
+    document = shell("echo hello | timeout 1 nc 198.51.100.7 443; sleep 0.3", network=allow(("tcp", "198.51.100.7/32", 443)))
 
     def victim(self, process, name):
         """The pid of one of the run's processes, None when there is none (yet, or any more)."""
