@@ -156,8 +156,8 @@ static int read_all(struct mnl_socket *socket, struct sr_net_sample *sample)
             return result;
     }
     struct reader reader = {.sample = sample};
-    for (uint8_t set = 0; set < SR_NET_SET_COUNT; set++) {
-        reader.set = set;
+    for (unsigned set = 0; set < SR_NET_SET_COUNT; set++) {
+        reader.set = (uint8_t)set;
         struct nlmsghdr *request = request_header(buffer, NFT_MSG_GETSETELEM, NFPROTO_INET);
         mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_TABLE, SR_NET_TABLE);
         mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_SET, set_names[set]);

@@ -85,7 +85,7 @@ static int check_answers(const struct sr_net *net, const struct sr_answers *answ
 static bool build_targets(struct sr_net *net, const struct sr_answers *answers)
 {
     const struct sr_policy *policy = net->policy;
-    size_t cap = policy->egress_count + answers->count, answer = 0;
+    size_t cap = policy->egress_count + answers->count + 1, answer = 0; /* never 0 bytes */
     net->targets = calloc(cap, sizeof *net->targets);
     if (net->targets == NULL)
         return false;
@@ -100,8 +100,8 @@ static bool build_targets(struct sr_net *net, const struct sr_answers *answers)
                 answers->items[answer - 1].address != answers->items[answer].address)
                 net->targets[net->target_count++] = target_of(net, &answers->items[answer]);
     }
-    net->allowed = calloc(net->target_count, sizeof *net->allowed);
-    net->blocked = calloc(net->target_count, sizeof *net->blocked);
+    net->allowed = calloc(cap, sizeof *net->allowed);
+    net->blocked = calloc(cap, sizeof *net->blocked);
     return net->allowed != NULL && net->blocked != NULL;
 }
 

@@ -51,7 +51,8 @@ static bool tcp(char **a)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     struct pollfd wait = {.fd = fd, .events = POLLOUT};
     connect(fd, (struct sockaddr *)&where, sizeof where);
-    bool open = poll(&wait, 1, WAIT_MS) == 1 && send(fd, "hello\n", 6, MSG_NOSIGNAL) == 6 && answers(fd);
+    bool open =
+        poll(&wait, 1, WAIT_MS) == 1 && send(fd, "hello\n", 6, MSG_NOSIGNAL) == 6 && answers(fd);
     close(fd);
     return open;
 }
@@ -90,17 +91,24 @@ static bool icmp(char **a)
 }
 
 /* A datagram by hand; offset in units of 8 bytes. The kernel fills in checksum and length. */
-static bool raw(const char *source, const char *address, const char *port, uint16_t fragment, const void *data, size_t len)
+static bool raw(const char *source, const char *address, const char *port, uint16_t fragment,
+                const void *data, size_t len)
 {
     unsigned char packet[512] = {0};
     struct sockaddr_in where = to(address, port);
     struct iphdr *ip = (struct iphdr *)packet;
-    *ip = (struct iphdr){.ihl = 5, .version = 4, .ttl = 64, .protocol = IPPROTO_UDP, .id = htons(77),
-                         .frag_off = htons(fragment), .daddr = where.sin_addr.s_addr};
+    *ip = (struct iphdr){.ihl = 5,
+                         .version = 4,
+                         .ttl = 64,
+                         .protocol = IPPROTO_UDP,
+                         .id = htons(77),
+                         .frag_off = htons(fragment),
+                         .daddr = where.sin_addr.s_addr};
     inet_pton(AF_INET, source, &ip->saddr);
     memcpy(packet + sizeof *ip, data, len);
     int fd = socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
-    bool sent = sendto(fd, packet, sizeof *ip + len, 0, (struct sockaddr *)&where, sizeof where) > 0;
+    bool sent =
+        sendto(fd, packet, sizeof *ip + len, 0, (struct sockaddr *)&where, sizeof where) > 0;
     close(fd);
     return sent;
 }
@@ -112,7 +120,8 @@ static bool fragments(char **a)
     bind(fd, (struct sockaddr *)&ours, sizeof ours);
     unsigned char datagram[24] = {0};
     struct udphdr *header = (struct udphdr *)datagram;
-    *header = (struct udphdr){.source = htons(40000), .dest = htons((uint16_t)atoi(a[1])), .len = htons(sizeof datagram)};
+    *header = (struct udphdr){
+        .source = htons(40000), .dest = htons((uint16_t)atoi(a[1])), .len = htons(sizeof datagram)};
     memcpy(datagram + 8, "fragmented echo\n", 16);
     raw("198.18.0.2", a[0], a[1], IP_MF, datagram, 8);
     raw("198.18.0.2", a[0], a[1], 1, datagram + 8, 16);
@@ -125,14 +134,16 @@ static bool spoof(char **a)
 {
     unsigned char datagram[14] = {0};
     struct udphdr *header = (struct udphdr *)datagram;
-    *header = (struct udphdr){.source = htons(40001), .dest = htons((uint16_t)atoi(a[2])), .len = htons(sizeof datagram)};
+    *header = (struct udphdr){
+        .source = htons(40001), .dest = htons((uint16_t)atoi(a[2])), .len = htons(sizeof datagram)};
     memcpy(datagram + 8, "spoof\n", 6);
     return raw(a[0], a[1], a[2], 0, datagram, sizeof datagram);
 }
 
 static bool ether(char **a)
 {
-    struct sockaddr_ll link = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex("eth0"), .sll_halen = 6};
+    struct sockaddr_ll link = {
+        .sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex("eth0"), .sll_halen = 6};
     unsigned char frame[64] = {[12] = 0};
     unsigned type = (unsigned)strtoul(a[0], NULL, 16);
     int fd = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL)), sent = 0;
@@ -141,7 +152,8 @@ static bool ether(char **a)
     frame[12] = (unsigned char)(type >> 8);
     frame[13] = (unsigned char)type;
     for (int i = 0; i < 3; i++)
-        sent += sendto(fd, frame, sizeof frame, 0, (struct sockaddr *)&link, sizeof link) == sizeof frame;
+        sent += sendto(fd, frame, sizeof frame, 0, (struct sockaddr *)&link, sizeof link) ==
+                sizeof frame;
     close(fd);
     return sent == 3;
 }
@@ -155,7 +167,8 @@ static bool flood(char **a)
     if (connect(fd, (struct sockaddr *)&where, sizeof where) < 0)
         return false;
     while (left > 0) {
-        ssize_t sent = send(fd, data, left < (long)sizeof data ? (size_t)left : sizeof data, MSG_NOSIGNAL);
+        ssize_t sent =
+            send(fd, data, left < (long)sizeof data ? (size_t)left : sizeof data, MSG_NOSIGNAL);
         if (sent <= 0)
             return false;
         left -= sent;
@@ -174,8 +187,15 @@ static const struct {
     const char *name;
     bool (*run)(char **arguments);
     int arguments;
-} probes[] = {{"tcp", tcp, 2},     {"udp", udp, 2},           {"mute", mute, 3}, {"icmp", icmp, 1},
-              {"fragments", fragments, 2}, {"spoof", spoof, 3}, {"ether", ether, 1}, {"broadcast", broadcast, 1}, {"flood", flood, 3},
+} probes[] = {{"tcp", tcp, 2},
+              {"udp", udp, 2},
+              {"mute", mute, 3},
+              {"icmp", icmp, 1},
+              {"fragments", fragments, 2},
+              {"spoof", spoof, 3},
+              {"ether", ether, 1},
+              {"broadcast", broadcast, 1},
+              {"flood", flood, 3},
               {"multicast", udp, 2}};
 
 int main(int argc, char **argv)

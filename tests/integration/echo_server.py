@@ -49,10 +49,12 @@ def main():
                 print("tcp", address, port, name[0], flush=True)
                 selector.register(peer, selectors.EVENT_READ, ("stream", address, port, rest))
             elif kind == "stream":
-                data = key.fileobj.recv(65536)
-                if data:
+                try:
+                    data = key.fileobj.recv(65536)
                     key.fileobj.sendall(data)
-                else:
+                except ConnectionError:  # the run was killed
+                    data = b""
+                if not data:
                     selector.unregister(key.fileobj)
                     key.fileobj.close()
             else:

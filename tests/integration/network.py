@@ -2,7 +2,7 @@
 between them. No address outside of them is ever contacted.
 
     host       192.0.2.1/24, 10.99.0.1/32, lo; default route to the rest
-    the rest   192.0.2.2, 198.51.100.7, 198.51.100.8, 203.0.113.5, 203.0.113.6, 10.1.2.3, 169.254.169.254
+    the rest   192.0.2.2, 198.51.100.7 to .9, 203.0.113.5, 203.0.113.6, 10.1.2.3, 169.254.169.254
 """
 import json
 import os
@@ -12,8 +12,8 @@ import time
 
 from harness import BUILD, SAFE_RUN, SafeRunTest, policy
 
-ADDRESSES = ["192.0.2.2/24", "198.51.100.7/32", "198.51.100.8/32", "203.0.113.5/32", "203.0.113.6/32", "10.1.2.3/32",
-             "169.254.169.254/32"]
+ADDRESSES = ["192.0.2.2/24", "198.51.100.7/32", "198.51.100.8/32", "198.51.100.9/32", "203.0.113.5/32", "203.0.113.6/32",
+             "10.1.2.3/32", "169.254.169.254/32"]
 ECHO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "echo_server.py")
 PROBE = os.path.join(BUILD, "tests", "guests", "netprobe")
 
@@ -24,6 +24,10 @@ def rule(protocol, target, port):
 
 def allow(*rules):
     return {"mode": "allowlist", "egress": [rule(*words) for words in rules]}
+
+
+def shell_policy(network):
+    return policy("/bin/true", network=network)
 
 
 def probing(network, *probes, **changes):

@@ -3,9 +3,10 @@ evidence says of it."""
 import json
 import os
 import signal
+import subprocess
 import unittest
 
-from harness import shell
+from harness import BUILD, SOURCE, shell
 from network import NetworkTest, allow
 
 EVERYWHERE = ["tcp:*:443", "tcp:*:80", "udp:*:53", "udp:*:443"]
@@ -206,6 +207,15 @@ class Life(NetworkTest):
         process.kill()
         process.communicate()
         self.assert_no_residue()
+
+
+class Conformance(unittest.TestCase):
+    def test_the_acceptance_script(self):
+        script = os.path.join(SOURCE, "scripts", "network_allowlist_acceptance.sh")
+        done = subprocess.run([script, BUILD], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("tcp:198.51.100.7:443", done.stdout)
+        self.assertNotIn("WRONG", done.stdout)
 
 
 class ReachAsUser(Reach):

@@ -55,7 +55,7 @@ class Killed(NetworkTest):
                 run = self.finish(process, timeout=60)  # its report verifies
                 self.assertIn(run.status, (0, 125), run.stderr)
             self.assert_no_residue()
-        self.assertGreater(killed, MOMENTS // 2)
+        self.assertGreater(killed, MOMENTS // 4)  # the last moments may find it over
         run = self.run_here(self.document)
         self.assertEqual((run.status, run.stdout), (0, b"hello\n"), run.stderr)
 
