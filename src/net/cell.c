@@ -4,16 +4,17 @@
  * The cell is PID 1 of a pid namespace: when it ends, however it ends, the kernel kills what it started (pasta, nft).
  * It asks to be killed when the supervisor dies, and sees the end of its socket if that happened before it could ask.
  * The network namespace lives by the cell, by pasta, which has joined it, and by the TAP's descriptor in the VMM and
- * the supervisor; when they are gone, so are TAP, addresses, routes and rules. Nothing is made outside of it.
+ * the supervisor; when they are gone, so are TAP, addresses, routes and rules. Nothing is made outside of it, other than
+ * the host's end of the bridge uplink, which goes with its peer.
  *
  * Stages, in this order, each true before the next begins:
  *   1. own pid and mount namespace (and user namespace, when the caller is not root): nothing the cell mounts or
  *      starts is seen by the host;
- *   2. a child waits to become pasta: it must stay in the host's network namespace, whose sockets it uses;
- *   3. own network namespace, which has a path for pasta: a bind mount in the private mount namespace;
+ *   2. what the uplink needs of the host's network namespace is in hand (a child, a socket);
+ *   3. own network namespace;
  *   4. lo, TAP with its address, forwarding, no IPv6; then the rules, in one transaction: from here on the TAP lets
  *      through what the rules allow and nothing else;
- *   5. only now the uplink, and the wait for its default route;
+ *   5. only now the uplink, with its default route;
  *   6. CAP_NET_ADMIN is all the cell keeps; it answers requests.
  */
 #include "cell.h"
@@ -21,6 +22,7 @@
 #include "clock.h"
 #include "fs.h"
 #include "rtnl.h"
+#include "uplink.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -45,14 +47,14 @@
 #include <sys/wait.h>
 
 #define PATH "launch.network.apply"
-#define UPLINK_NSEC (5 * SR_NSEC_PER_SEC)
-#define NETNS_FILE "/tmp/netns"
+/* 10,000 rules take nft 0.1 s. */
+#define NFT_NSEC (8 * SR_NSEC_PER_SEC)
 
 struct cell {
     const struct cell_plan *plan;
-    int tap, routes, signals;
-    int gate;     /* written to let pasta go; -1 when it has gone */
-    pid_t uplink; /* -1: none */
+    int tap, signals;
+    const struct uplink_kind *kind;
+    struct uplink uplink;
 };
 
 static int write_file(const char *path, const char *text)
@@ -79,60 +81,6 @@ static int map_ids(const struct cell_plan *plan, struct sr_error *err)
                        "the network's user namespace cannot be set up: %s; ordinary users need "
                        "unprivileged user namespaces",
                        strerror(-result));
-    return 0;
-}
-
-/* Runs as a child of the cell until its end. */
-_Noreturn static void become_pasta(const struct cell_plan *plan, int gate)
-{
-    char go;
-    if (read(gate, &go, 1) != 1)
-        _exit(127); /* the cell did not come that far */
-    const char *const argv[] = {
-        plan->pasta, "--foreground", "--quiet", "--ipv4-only", "--config-net", "--no-map-gw",
-        "--no-dhcp", "--no-dhcpv6", "--no-ra", "--no-ndp", "-t", "none", "-u", "none", "-T", "none",
-        "-U", "none", "-I", SR_NET_UPLINK, "-a", SR_NET_UPLINK_TEXT, "-n", "30", "-g",
-        SR_NET_UPLINK_GATEWAY_TEXT, "--netns", NETNS_FILE,
-        /* As nobody it could not join the namespace; it gives up its capabilities and its root
-                                 * directory, and filters its system calls, by itself. */
-        "--runas", "0", NULL};
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL); /* this pasta takes an ignored one for an error */
-    char *const environment[] = {NULL};
-    execve(plan->pasta, (char *const *)argv, environment);
-    dprintf(STDERR_FILENO, "cannot execute %s: %s\n", plan->pasta, strerror(errno));
-    _exit(127);
-}
-
-static int start_uplink(struct cell *cell, struct sr_error *err)
-{
-    int gate[2];
-    if (pipe2(gate, O_CLOEXEC) < 0)
-        return sr_fail(err, SR_RUN_201, PATH, "no pipe for the uplink: %s", strerror(errno));
-    cell->uplink = fork();
-    if (cell->uplink == 0) {
-        close(gate[1]);
-        become_pasta(cell->plan, gate[0]);
-    }
-    close(gate[0]);
-    cell->gate = gate[1];
-    if (cell->uplink < 0)
-        return sr_fail(err, SR_RUN_201, PATH, "the uplink cannot be started: %s", strerror(errno));
-    return 0;
-}
-
-/* A path by which pasta finds the namespace, on a file system that only the cell and its children see. */
-static int name_namespace(struct sr_error *err)
-{
-    if (mount("none", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,mode=0755") < 0)
-        return sr_fail(err, SR_RUN_201, PATH, "a private /tmp cannot be mounted: %s",
-                       strerror(errno));
-    sr_cleanup_fd int fd = open(NETNS_FILE, O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0444);
-    if (fd < 0 || mount("/proc/self/ns/net", NETNS_FILE, NULL, MS_BIND, NULL) < 0)
-        return sr_fail(err, SR_RUN_201, PATH, "the network namespace cannot be named: %s",
-                       strerror(errno));
     return 0;
 }
 
@@ -169,11 +117,34 @@ static int set_up_links(struct cell *cell, struct sr_error *err)
     if (result == 0)
         result = sr_rtnl_address_add(cell->plan->tap, SR_NET_GATEWAY, 30);
     if (result == 0)
-        result = sr_rtnl_link_up(cell->plan->tap, SR_NET_MTU);
+        result = sr_rtnl_link_up(cell->plan->tap, cell->plan->mtu);
     if (result < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the run's interfaces cannot be set up: %s",
                        strerror(-result));
     return 0;
+}
+
+/* What comes from fd until its end, cut off at size; false when the end does not come in time. */
+static bool read_to_end(int fd, char *text, size_t size)
+{
+    uint64_t deadline = sr_now() + NFT_NSEC;
+    size_t have = 0;
+    for (;;) {
+        uint64_t now = sr_now();
+        struct pollfd wait = {.fd = fd, .events = POLLIN};
+        text[have] = '\0';
+        if (now >= deadline)
+            return false;
+        if (poll(&wait, 1, (int)((deadline - now) / SR_NSEC_PER_MSEC) + 1) <= 0)
+            continue;
+        char piece[1024];
+        ssize_t got = read(fd, piece, sizeof piece);
+        if (got == 0 || (got < 0 && errno != EINTR))
+            return true;
+        size_t room = size - 1 - have, take = got < 0 ? 0 : (size_t)got < room ? (size_t)got : room;
+        memcpy(text + have, piece, take);
+        have += take;
+    }
 }
 
 /* One nft transaction; what nft says against it becomes the message. */
@@ -200,55 +171,22 @@ static int run_nft(const struct cell *cell, const char *text, size_t len, struct
         _exit(127);
     }
     close(said[1]);
+    sr_cleanup_fd int output = said[0];
     char answer[400];
-    size_t have = 0;
-    ssize_t got;
-    char rest[1024];
-    while ((got = have < sizeof answer - 1 ? read(said[0], answer + have, sizeof answer - 1 - have)
-                                           : read(said[0], rest, sizeof rest)) > 0 ||
-           (got < 0 && errno == EINTR))
-        if (got > 0 && have < sizeof answer - 1)
-            have += (size_t)got;
-    answer[have] = '\0';
-    close(said[0]);
+    bool late = !read_to_end(output, answer, sizeof answer);
+    if (late && pid > 0)
+        kill(pid, SIGKILL);
     int status = -1;
     while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
+    if (late)
+        return sr_fail(err, SR_RUN_201, PATH, "nft did not take the rules in %d s",
+                       (int)(NFT_NSEC / SR_NSEC_PER_SEC));
     if (pid < 0 || status != 0)
         return sr_fail(err, SR_RUN_201, PATH,
                        "nft does not take the rules (they are in ruleset.nft): %s",
                        pid < 0 ? strerror(errno) : answer);
     return 0;
-}
-
-static int wait_for_uplink(struct cell *cell, struct sr_error *err)
-{
-    uint64_t deadline = sr_now() + UPLINK_NSEC;
-    for (;;) {
-        int there = sr_rtnl_has_default_route();
-        if (there > 0)
-            return 0;
-        if (there < 0)
-            return sr_fail(err, SR_RUN_201, PATH, "routes cannot be read: %s", strerror(-there));
-        int status;
-        if (waitpid(cell->uplink, &status, WNOHANG) == cell->uplink) {
-            cell->uplink = -1;
-            return sr_fail(err, SR_RUN_201, PATH,
-                           "pasta, the uplink, ended at once; what it said is in net.log (it needs "
-                           "a host with a "
-                           "default IPv4 route)");
-        }
-        uint64_t now = sr_now();
-        if (now >= deadline)
-            return sr_fail(err, SR_RUN_201, PATH, "pasta, the uplink, brought no route within 5 s");
-        struct pollfd wait[] = {{.fd = cell->routes, .events = POLLIN},
-                                {.fd = cell->signals, .events = POLLIN}};
-        poll(wait, 2, (int)((deadline - now) / SR_NSEC_PER_MSEC) + 1);
-        char drain[4096];
-        while (read(cell->routes, drain, sizeof drain) > 0 ||
-               read(cell->signals, drain, sizeof drain) > 0)
-            ;
-    }
 }
 
 /* CAP_NET_ADMIN for the rules and the counters, and nothing else, not even for what is executed. */
@@ -273,21 +211,12 @@ static int apply(struct cell *cell, struct sr_error *err)
         return -1;
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return sr_fail(err, SR_RUN_201, PATH, "mounts cannot be made private: %s", strerror(errno));
-    if (start_uplink(cell, err) < 0)
+    if (cell->kind->prepare(&cell->uplink, err) < 0)
         return -1;
     if (unshare(CLONE_NEWNET) < 0)
         return sr_fail(err, SR_RUN_201, PATH, "no network namespace: %s", strerror(errno));
-    cell->routes = sr_rtnl_watch_routes();
-    if (cell->routes < 0)
-        return sr_fail(err, SR_RUN_201, PATH, "routes cannot be watched: %s",
-                       strerror(-cell->routes));
-    if (name_namespace(err) < 0 || set_up_links(cell, err) < 0 ||
-        run_nft(cell, plan->ruleset, plan->ruleset_len, err) < 0)
-        return -1;
-    if (write(cell->gate, "", 1) != 1)
-        return sr_fail(err, SR_RUN_201, PATH, "the uplink has ended early");
-    sr_close_fd(&cell->gate);
-    if (wait_for_uplink(cell, err) < 0)
+    if (set_up_links(cell, err) < 0 || run_nft(cell, plan->ruleset, plan->ruleset_len, err) < 0 ||
+        cell->kind->connect(&cell->uplink, err) < 0)
         return -1;
     return drop_capabilities(err);
 }
@@ -297,13 +226,12 @@ static int apply(struct cell *cell, struct sr_error *err)
  * and the cell is not gone before they are, so that the supervisor, which waits for it last, can write its report meanwhile. */
 static int take_down(struct cell *cell, struct sr_error *err)
 {
-    if (cell->uplink > 0)
-        kill(cell->uplink, SIGKILL);
+    int disconnected = cell->kind->disconnect(&cell->uplink, err);
     int result = sr_net_tables_delete();
     if (result < 0)
         return sr_fail(err, SR_RUN_202, "cleanup.network.release",
                        "the rules cannot be deleted: %s", strerror(-result));
-    return 0;
+    return disconnected;
 }
 
 static int sample(struct cell *cell, struct sr_error *err)
@@ -321,7 +249,8 @@ static int sample(struct cell *cell, struct sr_error *err)
 static bool answer(const struct cell *cell, enum cell_operation operation,
                    const struct sr_error *error, int fd)
 {
-    struct cell_message message = {.operation = operation, .error = *error};
+    struct cell_message message = {
+        .operation = operation, .uplink_address = cell->uplink.address, .error = *error};
     struct iovec piece = {&message, sizeof message};
     union {
         char bytes[CMSG_SPACE(sizeof(int))];
@@ -346,9 +275,9 @@ static bool reap(struct cell *cell)
     bool lost = false;
     pid_t pid;
     while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
-        lost = lost || pid == cell->uplink;
+        lost = lost || pid == cell->uplink.child;
     if (lost)
-        cell->uplink = -1;
+        cell->uplink.child = -1;
     return lost;
 }
 
@@ -360,14 +289,20 @@ static void serve(struct cell *cell)
     } request;
     for (;;) {
         struct pollfd wait[] = {{.fd = cell->plan->socket, .events = POLLIN},
-                                {.fd = cell->signals, .events = POLLIN}};
-        if (poll(wait, 2, -1) < 0 && errno != EINTR)
+                                {.fd = cell->signals, .events = POLLIN},
+                                {.fd = cell->uplink.links, .events = POLLIN}};
+        if (poll(wait, 3, -1) < 0 && errno != EINTR)
             return;
         struct signalfd_siginfo info;
         struct sr_error error = {0};
-        if (wait[1].revents != 0 && read(cell->signals, &info, sizeof info) > 0 && reap(cell) &&
-            !answer(cell, CELL_LOST, &error, -1))
-            return;
+        bool lost =
+            (wait[1].revents != 0 && read(cell->signals, &info, sizeof info) > 0 && reap(cell)) ||
+            (wait[2].revents != 0 && uplink_bridge_lost(&cell->uplink));
+        if (lost) {
+            sr_close_fd(&cell->uplink.links);
+            if (!answer(cell, CELL_LOST, &error, -1))
+                return;
+        }
         if (wait[0].revents == 0)
             continue;
         ssize_t got = recv(cell->plan->socket, &request, sizeof request, 0);
@@ -390,7 +325,11 @@ static void serve(struct cell *cell)
 _Noreturn static void live(const struct cell_plan *plan)
 {
     struct cell cell = {
-        .plan = plan, .tap = -1, .routes = -1, .signals = -1, .gate = -1, .uplink = -1};
+        .plan = plan,
+        .tap = -1,
+        .kind = plan->bridge != NULL ? &uplink_bridge : &uplink_pasta,
+        .uplink = {.plan = plan, .child = -1, .gate = -1, .links = -1},
+    };
     struct sr_error error = {0};
     setsid();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -401,7 +340,7 @@ _Noreturn static void live(const struct cell_plan *plan)
     sigprocmask(SIG_SETMASK, &children, NULL);
     const struct rlimit no_core = {0, 0};
     setrlimit(RLIMIT_CORE, &no_core);
-    cell.signals = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
+    cell.signals = cell.uplink.signals = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
     /* Of the supervisor's descriptors only these stay: its lock and its evidence must end with it. */
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     bool good = cell.signals >= 0 && null >= 0 && dup2(null, STDIN_FILENO) >= 0 &&

@@ -14,6 +14,9 @@
 struct cell_plan {
     const char *nft, *pasta; /* programs */
     const char *tap;         /* interface name */
+    uint32_t mtu;            /* of the TAP */
+    const char *bridge;      /* the uplink; NULL: pasta */
+    struct sr_net_pool pool; /* addresses on the bridge */
     const char *ruleset;     /* text of sr_net_ruleset_text() */
     size_t ruleset_len;
     int socket;    /* the cell's end, SOCK_SEQPACKET */
@@ -35,7 +38,8 @@ enum cell_operation {
 /* One message, either way. */
 struct cell_message {
     enum cell_operation operation;
-    struct sr_error error; /* code SR_OK: done */
+    uint32_t uplink_address; /* CELL_READY with a bridge: the one of the pool that was free */
+    struct sr_error error;   /* code SR_OK: done */
 };
 
 /* The longest text of CELL_ADD. */

@@ -9,14 +9,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
+#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #define PATH "launch.network.apply"
 /* The cell gives its uplink 5 s; more it needs only on a machine that stands still. */
@@ -27,19 +30,23 @@
 /* Elements that may still be added while the run goes on, and the flows the kernel notes. */
 #define MORE_COUNTS (2 * SR_NET_MORE_TARGETS + 4096 + 256)
 
+static const struct sr_net_pool pasta_pool = {SR_NET_UPLINK_ADDRESS, SR_NET_UPLINK_ADDRESS,
+                                              SR_NET_UPLINK_GATEWAY, 30};
+
 /* The host's own addresses and the run's: opened by name only. */
-static int own_addresses(uint32_t **own, size_t *count, struct sr_error *err)
+static int own_addresses(struct sr_net *net, const struct sr_net_pool *pool, struct sr_error *err)
 {
     struct ifaddrs *list = NULL;
-    size_t cap = 16;
+    size_t cap = 16 + (size_t)(pool->last - pool->first);
     uint32_t *found = malloc(cap * sizeof *found);
     bool good = found != NULL && getifaddrs(&list) == 0;
     size_t have = 0;
     if (good) {
-        const uint32_t ours[] = {SR_NET_GATEWAY, SR_NET_GUEST, SR_NET_UPLINK_GATEWAY,
-                                 SR_NET_UPLINK_ADDRESS};
-        memcpy(found, ours, sizeof ours);
-        have = sizeof ours / sizeof ours[0];
+        found[have++] = SR_NET_GATEWAY;
+        found[have++] = SR_NET_GUEST;
+        found[have++] = pool->gateway;
+        for (uint32_t i = 0; i <= pool->last - pool->first; i++)
+            found[have++] = pool->first + i;
     }
     for (const struct ifaddrs *at = list; good && at != NULL; at = at->ifa_next) {
         if (at->ifa_addr == NULL || at->ifa_addr->sa_family != AF_INET)
@@ -62,8 +69,8 @@ static int own_addresses(uint32_t **own, size_t *count, struct sr_error *err)
         return sr_fail(err, SR_RUN_201, PATH, "the host's addresses cannot be listed: %s",
                        strerror(errno));
     }
-    *own = found;
-    *count = have;
+    net->own = found;
+    net->own_count = have;
     return 0;
 }
 
@@ -140,6 +147,9 @@ static int start_cell(struct sr_net *net, const struct sr_net_config *config,
         .nft = config->nft,
         .pasta = config->pasta,
         .tap = net->tap,
+        .mtu = net->mtu,
+        .bridge = net->bridge,
+        .pool = config->pool,
         .ruleset = ruleset->data,
         .ruleset_len = ruleset->len,
         .socket = theirs,
@@ -164,6 +174,7 @@ static int start_cell(struct sr_net *net, const struct sr_net_config *config,
     }
     if (net->tap_fd < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the net cell sent no TAP");
+    net->uplink_address = message.uplink_address;
     return 0;
 }
 
@@ -191,14 +202,38 @@ static int name_tap(struct sr_net *net, const char *run_id, struct sr_hasher *ha
     return 0;
 }
 
+static int choose_uplink(struct sr_net *net, const struct sr_net_config *config,
+                         struct sr_error *err)
+{
+    net->bridge = config->bridge;
+    if (net->bridge == NULL) {
+        net->mtu = SR_NET_MTU_MAX;
+        return 0;
+    }
+    if (geteuid() != 0)
+        return sr_fail(err, SR_RUN_201, PATH,
+                       "network.uplink %s needs root; network.uplink: pasta does not", net->bridge);
+    struct ifreq request = {0};
+    snprintf(request.ifr_name, sizeof request.ifr_name, "%s", net->bridge);
+    sr_cleanup_fd int any = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (any < 0 || ioctl(any, SIOCGIFMTU, &request) < 0)
+        return sr_fail(err, SR_RUN_201, PATH,
+                       "network.uplink in the host configuration names %s: %s; the host's owner "
+                       "makes it (ip link add %s type bridge)",
+                       net->bridge, strerror(errno), net->bridge);
+    net->mtu = request.ifr_mtu < SR_NET_MTU_MAX ? (uint16_t)request.ifr_mtu : SR_NET_MTU_MAX;
+    return 0;
+}
+
 static int apply(struct sr_net *net, const struct sr_policy *policy, const char *run_id, int dirfd,
                  const struct sr_net_config *config, struct sr_hasher *hasher, struct sr_error *err)
 {
     net->policy = policy;
     net->resolver_address = config->resolver;
     net->refresh_min_sec = config->refresh_min_sec;
-    if (name_tap(net, run_id, hasher, err) < 0 ||
-        own_addresses(&net->own, &net->own_count, err) < 0 || sr_net_names_resolve(net, err) < 0)
+    if (name_tap(net, run_id, hasher, err) < 0 || choose_uplink(net, config, err) < 0 ||
+        own_addresses(net, net->bridge != NULL ? &config->pool : &pasta_pool, err) < 0 ||
+        sr_net_names_resolve(net, err) < 0)
         return -1;
     const struct sr_net_ruleset_input input = {
         .targets = net->targets,
@@ -275,7 +310,8 @@ int sr_net_lost(struct sr_net *net, struct sr_error *err)
     struct cell_message message;
     if (receive(net, sr_now() + ANSWER_NSEC, &message, NULL) == 0 && message.operation == CELL_LOST)
         return sr_fail(err, SR_RUN_001, "monitor.network",
-                       "the uplink (pasta) ended while the command ran; net.log may say why");
+                       "the uplink (%s) ended while the command ran; net.log may say why",
+                       net->bridge != NULL ? net->bridge : "pasta");
     sr_close_fd(&net->fd);
     return sr_fail(err, SR_RUN_001, "monitor.network", "the net cell ended while the command ran");
 }

@@ -7,7 +7,7 @@
  *   3. sr_net_sample() at any time, and once more at the end.
  *   4. sr_net_release(), then sr_net_free(). A supervisor that dies before leaves nothing either (cell.c says why).
  *
- * Hosts see none of it: no link, address, rule or sysctl outside the run's namespace.
+ * Hosts see none of it: no link, address, rule or sysctl outside the run's namespace, but for the bridge uplink's veth.
  */
 #ifndef SR_NET_NET_H
 #define SR_NET_NET_H
@@ -28,13 +28,23 @@
 #define SR_NET_UPLINK_GATEWAY_TEXT "198.18.0.5"
 #define SR_NET_UPLINK_TEXT "198.18.0.6"
 #define SR_NET_UPLINK "sr-uplink"
-/* As pasta's interface: it handles a packet at a time, so large ones are what makes it fast. */
-#define SR_NET_MTU 65520
+/* The TAP's, at most, and that of pasta's interface: it handles a packet at a time, so large ones are what makes it fast. */
+#define SR_NET_MTU_MAX 65520
 /* Boot argument (Documentation/admin-guide/nfs/nfsroot.rst): client, gateway, mask, device; no autoconfiguration. */
 #define SR_NET_BOOT_ARGUMENT "ip=198.18.0.2::198.18.0.1:255.255.255.252::eth0:off"
 
-struct sr_net_config {
+/* Addresses of a bridge's network that are there for runs, and its way out. The veth of a run is named by its address there, so
+ * that the kernel sees to it that no two have the same. */
+#define SR_NET_POOL_MAX 4096
+struct sr_net_pool {
+    uint32_t first, last, gateway;
+    uint8_t prefix;
+};
+
+struct sr_net_config { /* its strings outlive the network */
     const char *nft, *pasta;
+    const char *bridge; /* interface name; NULL: the uplink is pasta */
+    struct sr_net_pool pool;
     const char *resolver;     /* address of a name server, or NULL: the host's */
     uint32_t refresh_min_sec; /* names are asked again when their TTL is over, but not more often */
 };
@@ -44,7 +54,10 @@ struct sr_net_config {
 
 struct sr_net {
     char tap[16];
+    uint16_t mtu; /* of the TAP, for the guest */
     int tap_fd, fd;
+    const char *bridge;      /* NULL: pasta */
+    uint32_t uplink_address; /* on the bridge */
     pid_t pid;
     int pidfd;
     struct sr_net_target *targets;

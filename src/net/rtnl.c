@@ -4,8 +4,9 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_link.h>
-#include <linux/rtnetlink.h>
+#include <linux/veth.h>
 #include <net/if.h>
 #include <stdbool.h>
 #include <string.h>
@@ -18,7 +19,7 @@ static void close_socket(struct mnl_socket **socket)
 }
 #define cleanup_socket __attribute__((cleanup(close_socket)))
 
-static struct mnl_socket *open_socket(void)
+struct mnl_socket *sr_rtnl_open(void)
 {
     struct mnl_socket *socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
     if (socket != NULL && mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0) {
@@ -29,11 +30,10 @@ static struct mnl_socket *open_socket(void)
 }
 
 /* Sends one request and runs cb over what comes back, up to the acknowledgement. */
-static int ask(struct nlmsghdr *request, mnl_cb_t cb, void *data)
+static int ask_by(struct mnl_socket *socket, struct nlmsghdr *request, mnl_cb_t cb, void *data)
 {
-    cleanup_socket struct mnl_socket *socket = open_socket();
     char buffer[32768];
-    if (socket == NULL || mnl_socket_sendto(socket, request, request->nlmsg_len) < 0)
+    if (mnl_socket_sendto(socket, request, request->nlmsg_len) < 0)
         return -errno;
     for (;;) {
         ssize_t got = mnl_socket_recvfrom(socket, buffer, sizeof buffer);
@@ -45,6 +45,12 @@ static int ask(struct nlmsghdr *request, mnl_cb_t cb, void *data)
         if (result == MNL_CB_STOP)
             return 0;
     }
+}
+
+static int ask(struct nlmsghdr *request, mnl_cb_t cb, void *data)
+{
+    cleanup_socket struct mnl_socket *socket = sr_rtnl_open();
+    return socket == NULL ? -errno : ask_by(socket, request, cb, data);
 }
 
 int sr_rtnl_link_up(const char *name, uint32_t mtu)
@@ -78,6 +84,84 @@ int sr_rtnl_address_add(const char *name, uint32_t address, uint8_t prefix)
     return message->ifa_index == 0 ? -ENODEV : ask(request, NULL, NULL);
 }
 
+int sr_rtnl_default_route_add(const char *name, uint32_t gateway)
+{
+    char buffer[256];
+    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+    request->nlmsg_type = RTM_NEWROUTE;
+    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    struct rtmsg *route = mnl_nlmsg_put_extra_header(request, sizeof *route);
+    route->rtm_family = AF_INET;
+    route->rtm_table = RT_TABLE_MAIN;
+    route->rtm_protocol = RTPROT_STATIC;
+    route->rtm_type = RTN_UNICAST;
+    mnl_attr_put_u32(request, RTA_GATEWAY, htonl(gateway));
+    mnl_attr_put_u32(request, RTA_OIF, if_nametoindex(name));
+    return ask(request, NULL, NULL);
+}
+
+int sr_rtnl_link_delete(const char *name)
+{
+    char buffer[256];
+    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+    request->nlmsg_type = RTM_DELLINK;
+    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    struct ifinfomsg *link = mnl_nlmsg_put_extra_header(request, sizeof *link);
+    link->ifi_family = AF_UNSPEC;
+    link->ifi_index = (int)if_nametoindex(name);
+    int result = link->ifi_index == 0 ? 0 : ask(request, NULL, NULL);
+    return result == -ENODEV ? 0 : result;
+}
+
+static int take_index(const struct nlmsghdr *message, void *data)
+{
+    const struct ifinfomsg *link = mnl_nlmsg_get_payload(message);
+    *(int *)data = link->ifi_index;
+    return MNL_CB_OK;
+}
+
+static int find_link(struct mnl_socket *socket, const char *name, int *index)
+{
+    char buffer[256];
+    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+    request->nlmsg_type = RTM_GETLINK;
+    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    struct ifinfomsg *link = mnl_nlmsg_put_extra_header(request, sizeof *link);
+    link->ifi_family = AF_UNSPEC;
+    mnl_attr_put_strz(request, IFLA_IFNAME, name);
+    return ask_by(socket, request, take_index, index);
+}
+
+int sr_rtnl_veth_add(struct mnl_socket *host, const struct sr_rtnl_veth *veth)
+{
+    sr_cleanup_fd int here = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    int bridge = 0, result = here < 0 ? -errno : find_link(host, veth->bridge, &bridge);
+    if (result < 0)
+        return result;
+    char buffer[512];
+    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+    request->nlmsg_type = RTM_NEWLINK;
+    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    struct ifinfomsg *link = mnl_nlmsg_put_extra_header(request, sizeof *link);
+    link->ifi_family = AF_UNSPEC;
+    link->ifi_change = link->ifi_flags = IFF_UP;
+    mnl_attr_put_strz(request, IFLA_IFNAME, veth->name);
+    mnl_attr_put_u32(request, IFLA_MASTER, (uint32_t)bridge);
+    struct nlattr *info = mnl_attr_nest_start(request, IFLA_LINKINFO);
+    mnl_attr_put_strz(request, IFLA_INFO_KIND, "veth");
+    struct nlattr *data = mnl_attr_nest_start(request, IFLA_INFO_DATA);
+    struct nlattr *peer = mnl_attr_nest_start(request, VETH_INFO_PEER);
+    struct ifinfomsg *other = mnl_nlmsg_put_extra_header(request, sizeof *other);
+    other->ifi_family = AF_UNSPEC;
+    mnl_attr_put_strz(request, IFLA_IFNAME, veth->peer);
+    mnl_attr_put(request, IFLA_ADDRESS, sizeof veth->peer_mac, veth->peer_mac);
+    mnl_attr_put_u32(request, IFLA_NET_NS_FD, (uint32_t)here);
+    mnl_attr_nest_end(request, peer);
+    mnl_attr_nest_end(request, data);
+    mnl_attr_nest_end(request, info);
+    return ask_by(host, request, NULL, NULL);
+}
+
 static int take_stats(const struct nlmsghdr *message, void *data)
 {
     struct rtnl_link_stats64 *stats = data;
@@ -107,11 +191,11 @@ int sr_rtnl_frames(const char *name, uint64_t *received, uint64_t *sent)
     return result;
 }
 
-int sr_rtnl_watch_routes(void)
+int sr_rtnl_watch(uint32_t groups)
 {
     sr_cleanup_fd int fd =
         socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
-    const struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_ROUTE};
+    const struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = groups};
     if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof address) < 0)
         return -errno;
     return sr_take_fd(&fd);

@@ -7,6 +7,8 @@
 #include "cleanup.h"
 #include "saferun/error.h"
 
+#include <libmnl/libmnl.h>
+#include <linux/rtnetlink.h>
 #include <stdint.h>
 
 /* Every function: 0, or a negative errno. */
@@ -20,8 +22,25 @@ int sr_rtnl_address_add(const char *name, uint32_t address, uint8_t prefix) SR_M
 /* Frames that an interface has received and sent, as the kernel counts them. */
 int sr_rtnl_frames(const char *name, uint64_t *received, uint64_t *sent) SR_MUST_CHECK;
 
-/* A socket that becomes readable when IPv4 routes change; -errno on failure. */
-int sr_rtnl_watch_routes(void) SR_MUST_CHECK;
+/* Adds the default route, by this gateway. */
+int sr_rtnl_default_route_add(const char *name, uint32_t gateway) SR_MUST_CHECK;
+
+/* Deletes an interface; one that is not there is no error. */
+int sr_rtnl_link_delete(const char *name) SR_MUST_CHECK;
+
+/* A veth pair: in the network namespace of host (a socket of sr_rtnl_open()) one end, up, a port of the interface that is named
+ * bridge there; in that of the caller the other, with this MAC address. */
+struct sr_rtnl_veth {
+    const char *name, *bridge, *peer;
+    uint8_t peer_mac[6];
+};
+int sr_rtnl_veth_add(struct mnl_socket *host, const struct sr_rtnl_veth *veth) SR_MUST_CHECK;
+
+/* A socket to ask by, for mnl_socket_close(); NULL with errno. */
+struct mnl_socket *sr_rtnl_open(void);
+
+/* A socket that becomes readable when something of the groups (RTMGRP_*) changes; -errno on failure. */
+int sr_rtnl_watch(uint32_t groups) SR_MUST_CHECK;
 
 /* 1 when there is a default route, 0 when not, negative errno. */
 int sr_rtnl_has_default_route(void) SR_MUST_CHECK;

@@ -308,6 +308,7 @@ void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
         "  chain input {\n"
         "    type filter hook input priority 0; policy accept;\n"
         "    iifname \"%s\" counter name to_gateway drop\n"
+        "    iifname \"%s\" ct state { new, invalid } drop\n"
         "  }\n"
         "  chain postrouting {\n"
         "    type nat hook postrouting priority 100; policy accept;\n"
@@ -315,5 +316,5 @@ void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
         "  }\n"
         "}\n",
         input->tap, input->tap, sr_ipv4_format(input->guest, guest), input->uplink, input->tap,
-        input->uplink);
+        input->uplink, input->uplink);
 }

@@ -101,6 +101,47 @@ static int read_resolver(const char *text, void *to)
     return snprintf(to, 64, "%s", text) < 64 ? 0 : -1;
 }
 
+/* "pasta" or "bridge:<interface>". */
+static int read_uplink(const char *text, void *to)
+{
+    static const char prefix[] = "bridge:";
+    const char *name = text;
+    if (strcmp(text, "pasta") == 0)
+        name = "";
+    else if (strncmp(text, prefix, strlen(prefix)) == 0 && text[strlen(prefix)] != '\0')
+        name = text + strlen(prefix);
+    else
+        return -1;
+    return strchr(name, '/') == NULL && snprintf(to, 16, "%s", name) < 16 ? 0 : -1;
+}
+
+/* "a.b.c.d/n", one address, or "a.b.c.d-a.b.c.e/n", as many as runs may be on the bridge at once. */
+static int read_addresses(const char *text, void *to)
+{
+    struct sr_net_pool *pool = to;
+    const char *rest = sr_ipv4_parse(text, &pool->first);
+    pool->last = pool->first;
+    if (rest != NULL && *rest == '-')
+        rest = sr_ipv4_parse(rest + 1, &pool->last);
+    if (rest == NULL || *rest != '/' || strspn(rest + 1, "0123456789") != strlen(rest + 1) ||
+        strlen(rest + 1) < 1 || strlen(rest + 1) > 2)
+        return -1;
+    unsigned long prefix = strtoul(rest + 1, NULL, 10);
+    uint32_t mask = sr_ipv4_mask((unsigned)prefix);
+    if (prefix < 1 || prefix > 30 || pool->first > pool->last ||
+        pool->last - pool->first >= SR_NET_POOL_MAX || ((pool->first ^ pool->last) & mask) != 0 ||
+        (pool->first & ~mask) == 0 || (pool->last & ~mask) == ~mask)
+        return -1;
+    pool->prefix = (uint8_t)prefix;
+    return 0;
+}
+
+static int read_gateway(const char *text, void *to)
+{
+    const char *rest = sr_ipv4_parse(text, to);
+    return rest != NULL && *rest == '\0' ? 0 : -1;
+}
+
 static int read_accel(const char *text, void *to)
 {
     static const char *const names[] = {[SR_ACCEL_CHOICE_AUTO] = "auto",
@@ -143,6 +184,9 @@ static const struct config_field fields[] = {
     {"images", read_path, offsetof(struct sr_host_config, images)},
     {"nft", read_path, offsetof(struct sr_host_config, nft)},
     {"pasta", read_path, offsetof(struct sr_host_config, pasta)},
+    {"network.uplink", read_uplink, offsetof(struct sr_host_config, bridge)},
+    {"network.addresses", read_addresses, offsetof(struct sr_host_config, pool)},
+    {"network.gateway", read_gateway, offsetof(struct sr_host_config, pool.gateway)},
     {"network.refreshMinSec", read_seconds, offsetof(struct sr_host_config, refresh_min_sec)},
     {"network.resolver", read_resolver, offsetof(struct sr_host_config, resolver)},
     {"accel", read_accel, offsetof(struct sr_host_config, accel)},
@@ -193,6 +237,23 @@ static int read_fields(struct sr_host_config *config, const char *file, const st
     return 0;
 }
 
+/* A bridge needs to be told where on it the runs are. */
+static int check_bridge(const struct sr_host_config *config, const char *file,
+                        const struct sr_node *root, struct sr_error *err)
+{
+    const struct sr_net_pool *pool = &config->pool;
+    if (pool->prefix == 0)
+        return config_error(err, file, root, "network.addresses",
+                            "network.uplink is a bridge, which needs network.addresses "
+                            "(192.0.2.100-192.0.2.120/24)");
+    uint32_t mask = sr_ipv4_mask(pool->prefix), gateway = pool->gateway;
+    if (((gateway ^ pool->first) & mask) != 0 || (gateway >= pool->first && gateway <= pool->last))
+        return config_error(err, file, root, "network.gateway",
+                            "network.uplink is a bridge, which needs network.gateway, in the "
+                            "network of network.addresses and not one of them");
+    return 0;
+}
+
 int sr_host_config_load(struct sr_host_config *config, struct sr_error *err)
 {
     char path[PATH_MAX];
@@ -211,6 +272,8 @@ int sr_host_config_load(struct sr_host_config *config, struct sr_error *err)
                        fault.message);
     }
     int result = read_fields(config, path, root, "", err);
+    if (result == 0 && config->bridge[0] != '\0')
+        result = check_bridge(config, path, root, err);
     sr_arena_free(&arena);
     return result;
 }

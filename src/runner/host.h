@@ -7,6 +7,7 @@
 #define SR_RUNNER_HOST_H
 
 #include "cleanup.h"
+#include "net.h"
 #include "saferun/error.h"
 #include "saferun/run.h"
 #include "sha256.h"
@@ -25,6 +26,8 @@ struct sr_host_config {
     char images[PATH_MAX]; /* directory of <name>.img */
     char nft[PATH_MAX];
     char pasta[PATH_MAX];
+    char bridge[16];         /* the uplink is this bridge; empty: pasta */
+    struct sr_net_pool pool; /* addresses on the bridge */
     uint32_t refresh_min_sec;
     char resolver[64]; /* address of a name server; empty: those of /etc/resolv.conf */
     enum sr_accel_choice accel;

@@ -91,7 +91,7 @@ static int start_vmm(struct run *run, struct sr_qemu_args *args, struct sr_error
         .initrd_fd = run->initrd.fd,
         .rootfs_fd = run->rootfs.fd,
         .network = run->net != NULL ? SR_NET_BOOT_ARGUMENT : NULL,
-        .mtu = SR_NET_MTU,
+        .mtu = run->net != NULL ? run->net->mtu : 0,
         .tap_fd = run->net != NULL ? run->net->tap_fd : -1,
         .channel_fd = channel,
         .console_fd = console,

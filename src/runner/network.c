@@ -49,6 +49,15 @@ static json_t *table_facts(const struct run *run)
                      "forward", "rulesTotal", (json_int_t)run->net->target_count);
 }
 
+const char *run_uplink(const struct run *run, char text[SR_UPLINK_TEXT_MAX])
+{
+    if (run->net != NULL && run->net->bridge != NULL)
+        snprintf(text, SR_UPLINK_TEXT_MAX, "bridge:%s", run->net->bridge);
+    else
+        snprintf(text, SR_UPLINK_TEXT_MAX, "%s", run->net != NULL ? "pasta" : "none");
+    return text;
+}
+
 int run_network_apply(struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
@@ -57,11 +66,13 @@ int run_network_apply(struct run *run, struct sr_error *err)
     const struct sr_net_config config = {
         .nft = run->config.nft,
         .pasta = run->config.pasta,
+        .bridge = run->config.bridge[0] != '\0' ? run->config.bridge : NULL,
+        .pool = run->config.pool,
         .refresh_min_sec = run->config.refresh_min_sec,
         .resolver = run->config.resolver[0] != '\0' ? run->config.resolver : NULL,
     };
     static const char *const packages[][2] = {{"nft", "nftables"}, {"pasta", "passt"}};
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < (config.bridge != NULL ? 1 : 2); i++) {
         const char *program = i == 0 ? config.nft : config.pasta;
         char path[64];
         snprintf(path, sizeof path, "launch.preflight.%s", packages[i][0]);
@@ -80,7 +91,11 @@ int run_network_apply(struct run *run, struct sr_error *err)
     json_t *plan = table_facts(run);
     json_object_set_new(plan, "mode", json_string("allowlist"));
     json_object_set_new(plan, "rulesetHash", json_string(run->net->ruleset_hash));
-    json_object_set_new(plan, "uplink", json_string("pasta"));
+    char uplink[SR_UPLINK_TEXT_MAX], address[SR_IPV4_TEXT_MAX];
+    json_object_set_new(plan, "uplink", json_string(run_uplink(run, uplink)));
+    if (run->net->bridge != NULL)
+        json_object_set_new(plan, "uplinkAddress",
+                            json_string(sr_ipv4_format(run->net->uplink_address, address)));
     if (run_event(run, SR_STAGE_NETWORK, SR_EVENT_NETWORK_PLAN_GENERATED, plan, err) < 0)
         return -1;
     for (size_t i = 0; i < run->net->target_count; i++)

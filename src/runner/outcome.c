@@ -199,7 +199,7 @@ static int write_report(struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
     const struct sr_run_result *result = run->result;
-    char cpu[64];
+    char cpu[64], uplink[SR_UPLINK_TEXT_MAX];
     snprintf(cpu, sizeof cpu, "vm (%u vCPU; quota not enforced)", run->bundle.vcpu_count);
     struct sr_report_file files[VOUCHED_COUNT];
     char hashes[VOUCHED_COUNT][SR_SHA256_TEXT];
@@ -222,7 +222,7 @@ static int write_report(struct run *run, struct sr_error *err)
         .vmm_version = run->vmm_version,
         .accel = accel_in_fact(run),
         .jail = "none",
-        .uplink = run->net != NULL ? "pasta" : "none",
+        .uplink = run_uplink(run, uplink),
         .limit_cpu = cpu,
         .limit_memory = "vm (guest RAM)",
         .limit_pids = "guest (cgroup v2 pids.max)",

@@ -123,6 +123,9 @@ int run_prepare(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* network.c: each does nothing in mode none. Apply before the VM starts; sample at any time; finish before vm.exited;
  * release after it. */
 int run_network_apply(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+/* Writes "none", "pasta" or "bridge:<name>" into text and returns it. */
+#define SR_UPLINK_TEXT_MAX 32
+const char *run_uplink(const struct run *run, char text[SR_UPLINK_TEXT_MAX]);
 int run_network_sample(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* Starts asking for names again, or goes on with it: when net->refresh_nsec has come, the resolver has something, or its
  * deadline is over. */

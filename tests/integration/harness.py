@@ -102,7 +102,10 @@ class SafeRunTest(unittest.TestCase):
 
     def write_policy(self, document):
         text = json.dumps(document)
-        return self.write(f"policy-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json", text)
+        name = f"policy-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"
+        if os.path.exists(self.path(name)):  # perhaps read by a run that has just been started
+            return self.path(name)
+        return self.write(name, text)
 
     def start(self, document, *options, **popen):
         path = document if isinstance(document, str) else self.write_policy(document)
@@ -145,7 +148,8 @@ class SafeRunTest(unittest.TestCase):
         got = b""
         while text not in got:
             piece = os.read(process.stdout.fileno(), 65536)
-            self.assertNotEqual(piece, b"", f"ended before {text!r}, after {got!r}")
+            if piece == b"":
+                self.fail(f"ended before {text!r}, after {got!r}: {process.stderr.read() if process.stderr else b''!r}")
             got += piece
         return got
 

@@ -49,6 +49,7 @@ class NetworkTest(SafeRunTest):
             os.mknod(self.path("tun"), 0o666 | stat.S_IFCHR, os.makedev(10, 200))
             os.chmod(self.path("tun"), 0o666)
             self.env["HOME"] = self.path("home")
+        self.links = ("lo", "cable")
         self.host = self.namespace()
         self.rest = self.namespace()
         self.inside(self.host, "ip", "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", str(self.rest))
@@ -73,8 +74,8 @@ class NetworkTest(SafeRunTest):
         holder.stdout.readline()
         return holder.pid
 
-    def inside(self, space, *command, **options):
-        done = subprocess.run(["nsenter", "-t", str(space), "-n", *command], capture_output=True, text=True, **options)
+    def inside(self, space, *command, own_users=False, **options):
+        done = subprocess.run(["nsenter", "-t", str(space), "-n", *(["-U"] if own_users else []), *command], capture_output=True, text=True, **options)
         self.assertEqual(done.returncode, 0, (command, done.stderr))
         return done.stdout
 
@@ -133,7 +134,7 @@ class NetworkTest(SafeRunTest):
     def residue(self):
         """What the runs of this test have left on its host: links, and processes in its namespaces or below."""
         links = [line.split(": ")[1].split("@")[0] for line in self.inside(self.host, "ip", "-o", "link").splitlines()]
-        found = [("link", link) for link in links if link not in ("lo", "cable")]
+        found = [("link", link) for link in links if link not in self.links]
         rules = self.inside(self.host, "nft", "list", "ruleset")
         if rules.strip():
             found.append(("rules", rules))

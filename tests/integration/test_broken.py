@@ -69,6 +69,23 @@ class Parts(SafeRunTest):
 class HostileGuests(SafeRunTest):
     """A guest whose init is not ours."""
 
+    def test_a_bridge_that_is_not_described(self):
+        good = {"uplink": "bridge:br0", "addresses": "192.0.2.10-192.0.2.20/24", "gateway": "192.0.2.1"}
+        for field, values in {
+            "uplink": ["bridge:", "bridge:a/b", "bridge:" + "x" * 16, "none", ""],
+            "addresses": ["192.0.2.10", "192.0.2.0/24", "192.0.2.255/24", "192.0.2.20-192.0.2.10/24", "192.0.2.10/31",
+                          "192.0.2.10-192.0.3.10/24", "10.0.0.1-10.0.255.1/16", "192.0.2.10/024", None],
+            "gateway": ["192.0.2.15", "192.0.3.1", "192.0.2.1/24", "", None],
+        }.items():
+            for value in values:
+                changed = {key: text for key, text in {**good, field: value}.items() if text is not None}
+                self.configure(network=changed)
+                run = self.run_policy(shell("true"))
+                self.assertEqual(run.status, 125, changed)
+                self.assertIn(f"SR-RUN-001 prepare.config.network.{field}", run.stderr.decode(), changed)
+        self.configure(network=good)
+        self.assertEqual(self.run_policy(shell("true")).status, 0)
+
     def run_guest(self, behaviour, **config):
         self.configure(initrd=os.path.join(GUESTS, f"{behaviour}.initrd"), **config)
         return self.run_policy(policy("/bin/true", timeout=20))

@@ -7,7 +7,7 @@ import subprocess
 import unittest
 
 from harness import BUILD, SOURCE, shell
-from network import NetworkTest, allow
+from network import PROBE, NetworkTest, allow
 
 EVERYWHERE = ["tcp:*:443", "tcp:*:80", "udp:*:53", "udp:*:443"]
 
@@ -189,6 +189,19 @@ class Life(NetworkTest):
         self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-201"))
         self.assert_no_residue()
 
+    def test_rules_that_cannot_be_taken_down_are_said(self):
+        process = self.start_here(shell("echo up; read line", network=allow(("tcp", "198.51.100.7/32", 443))), "--stdin",
+                                  stdin=subprocess.PIPE)
+        self.wait_for_output(process, b"up")
+        cell = next(entry[1] for entry in self.residue() if entry[0] == "process" and entry[2] == "safe-run-net")
+        self.inside(cell, "nft", "delete", "table", "netdev", "safe_run", own_users=self.as_user)
+        run = self.finish(process, b"\n")
+        self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-202"), run.stderr)
+        self.assertEqual(run.events("network.rule.cleanup_failed")[0]["errorCode"], "SR-RUN-202")
+        self.assertEqual(run.events("network.rule.released"), [])
+        self.assertEqual(run.report["exit"]["cause"], "cleanup")
+        self.assert_no_residue()
+
     def test_a_lost_uplink_ends_the_run(self):
         for name in ("passt", "safe-run-net"):
             process = self.start_here(shell("echo up; sleep 60", network=allow(("tcp", "198.51.100.7/32", 443))))
@@ -207,6 +220,78 @@ class Life(NetworkTest):
         process.kill()
         process.communicate()
         self.assert_no_residue()
+
+
+class Bridge(NetworkTest):
+    """The bridge uplink: the test's host has a bridge, which the cable is a port of."""
+
+    def setUp(self):
+        super().setUp()
+        for command in ("addr del 192.0.2.1/24 dev cable", "link add br0 type bridge", "link set cable master br0",
+                        "link set br0 up", "addr add 192.0.2.1/24 dev br0", "route replace default via 192.0.2.2 dev br0"):
+            self.inside(self.host, "ip", *command.split())
+        self.links = ("lo", "cable", "br0")
+        self.configure(network={"uplink": "bridge:br0", "addresses": "192.0.2.100-192.0.2.102/24", "gateway": "192.0.2.2"},
+                       pasta="/no/such/program")
+
+    def test_what_is_reached(self):
+        self.serve(*EVERYWHERE)
+        self.serve("tcp:*:443", "tcp:*:80", space=self.host)
+        rules = allow(("tcp", "198.51.100.7/32", 443), ("udp", "198.51.100.8/32", 53), ("tcp", "0.0.0.0/0", 80))
+        verdicts, run = self.probe(rules, "tcp:198.51.100.7:443", "udp:198.51.100.8:53", "tcp:203.0.113.5:80",
+                                   "tcp:198.51.100.8:443", "tcp:192.0.2.1:80", "tcp:192.0.2.2:80", "tcp:10.99.0.1:80",
+                                   "tcp:169.254.169.254:80", "icmp:198.51.100.7", "broadcast:53")
+        opened = [probe for probe, verdict in verdicts.items() if verdict == "open"]
+        self.assertEqual(opened, ["tcp:198.51.100.7:443", "udp:198.51.100.8:53", "tcp:203.0.113.5:80"])
+        plan = run.events("network.plan.generated")[0]
+        self.assertEqual(plan["uplink"], "bridge:br0")
+        self.assertRegex(plan["uplinkAddress"], r"^192\.0\.2\.10[0-2]$")
+        self.assertEqual(run.report["assurance"]["uplink"], "bridge:br0")
+        self.assertEqual(hits(run)["tcp", "198.51.100.7/32", 443], (1, 1))  # the ICMP
+        self.assert_no_residue()
+
+    def test_nobody_on_the_bridge_reaches_a_run(self):
+        process = self.start_here(shell("nc -l -p 80 > /dev/null & echo up; sleep 60", user="0:0",
+                                        network=allow(("tcp", "198.51.100.7/32", 443))))
+        self.wait_for_output(process, b"up")
+        self.inside(self.rest, "ip", "route", "add", "198.18.0.0/30", "via", "192.0.2.100")
+        for target in ("192.0.2.100", "198.18.0.1", "198.18.0.2"):
+            self.assertIn(" closed", self.inside(self.rest, PROBE, f"icmp:{target}", f"tcp:{target}:80"))
+        process.kill()
+        process.communicate()
+
+    def test_every_run_has_an_address_of_its_own(self):
+        document = shell("echo up; sleep 60", network=allow(("tcp", "198.51.100.7/32", 443)))
+        processes = [self.start_here(document) for _ in range(3)]
+        for process in processes:
+            self.wait_for_output(process, b"up")
+        self.assertEqual(len([link for link in self.residue() if link[0] == "link"]), 3)
+        run = self.run_here(document)
+        self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-201"))
+        self.assertIn("every address of 192.0.2.100-192.0.2.102", run.failure[1])
+        for process in processes:
+            process.kill()
+            process.communicate()
+        self.assert_no_residue()
+        self.assertEqual(self.run_here(shell("true", network=allow(("tcp", "198.51.100.7/32", 443)))).status, 0)
+
+    def test_a_lost_veth_ends_the_run(self):
+        process = self.start_here(shell("echo up; sleep 60", network=allow(("tcp", "198.51.100.7/32", 443))))
+        self.wait_for_output(process, b"up")
+        veth = next(link[1] for link in self.residue() if link[0] == "link")
+        self.inside(self.host, "ip", "link", "del", veth)
+        run = self.finish(process)
+        self.assertEqual(run.status, 125, run.stderr)
+        self.assertIn("the uplink (br0) ended", run.failure[1])
+        self.assert_no_residue()
+
+    def test_what_is_not_there_is_named(self):
+        for uplink, message in (("bridge:none0", "names none0: No such device"), ("bridge:lo", "no port of lo can be made")):
+            self.configure(network={"uplink": uplink, "addresses": "192.0.2.100/24", "gateway": "192.0.2.2"})
+            run = self.run_here(shell("true", network=allow(("tcp", "198.51.100.7/32", 443))))
+            self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-201"))
+            self.assertIn(message, run.failure[1])
+            self.assert_no_residue()
 
 
 class Conformance(unittest.TestCase):

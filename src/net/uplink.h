@@ -1,0 +1,38 @@
+/*
+ * Uplinks: the way of packets that the rules let through out of the run's network namespace, by an interface of it that
+ * is named SR_NET_UPLINK. Used by the net cell only, in this order: prepare in the host's network namespace, connect in the
+ * run's own once the rules are in place, disconnect in the end. A cell that dies takes its uplink along.
+ */
+#ifndef SR_NET_UPLINK_H
+#define SR_NET_UPLINK_H
+
+#include "cell.h"
+
+struct uplink {
+    const struct cell_plan *plan;
+    int signals; /* the cell's signalfd of SIGCHLD */
+    /* pasta */
+    pid_t child; /* -1: none */
+    int gate;    /* written to let the child go; -1 when it has gone */
+    /* bridge */
+    struct mnl_socket *host; /* rtnetlink in the host's network namespace, until connected */
+    int links;               /* readable when an interface changes; -1: nothing to watch */
+    uint32_t address;        /* of the pool, once connected */
+};
+
+/* Functions return 0, or -1 with err (SR-RUN-201 at launch.network.apply; disconnect SR-RUN-202). */
+struct uplink_kind {
+    int (*prepare)(struct uplink *uplink, struct sr_error *err);
+    int (*connect)(struct uplink *uplink, struct sr_error *err);
+    int (*disconnect)(struct uplink *uplink, struct sr_error *err);
+};
+
+/* pasta(1): connections of the host's, made on behalf of the guest. No privilege needed. */
+extern const struct uplink_kind uplink_pasta;
+/* veth(4) into a bridge of the host, with an address of plan->pool. Needs root. */
+extern const struct uplink_kind uplink_bridge;
+
+/* True when the interface is gone; to be called when uplink->links is readable. */
+bool uplink_bridge_lost(const struct uplink *uplink);
+
+#endif

@@ -1,0 +1,103 @@
+/*
+ * The uplink by a bridge: one end of a veth pair in the run's namespace, the other a port of the bridge that the host's
+ * owner made. Its MAC address is made of its IPv4 address, so that whoever has that next is found by the neighbours that
+ * remember the last one.
+ */
+#include "uplink.h"
+
+#include "ipv4.h"
+#include "rtnl.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PATH "launch.network.apply"
+
+static int prepare(struct uplink *uplink, struct sr_error *err)
+{
+    uplink->host = sr_rtnl_open();
+    if (uplink->host == NULL)
+        return sr_fail(err, SR_RUN_201, PATH, "no netlink socket: %s", strerror(errno));
+    return 0;
+}
+
+/* Makes the pair, with the first address of the pool that no run has: sr-up-<8 hex of the address>. */
+static int add_veth(struct uplink *uplink)
+{
+    const struct sr_net_pool *pool = &uplink->plan->pool;
+    for (uint64_t at = pool->first; at <= pool->last; at++) {
+        char name[IF_NAMESIZE];
+        snprintf(name, sizeof name, "sr-up-%08x", (unsigned)at);
+        const struct sr_rtnl_veth veth = {
+            .name = name,
+            .bridge = uplink->plan->bridge,
+            .peer = SR_NET_UPLINK,
+            /* Locally administered (IEEE 802, second bit of the first byte). */
+            .peer_mac = {0x02, 0x53, (uint8_t)(at >> 24), (uint8_t)(at >> 16), (uint8_t)(at >> 8),
+                         (uint8_t)at},
+        };
+        int result = sr_rtnl_veth_add(uplink->host, &veth);
+        if (result == 0)
+            uplink->address = (uint32_t)at;
+        if (result != -EEXIST)
+            return result;
+    }
+    return -EEXIST;
+}
+
+static int connect_bridge(struct uplink *uplink, struct sr_error *err)
+{
+    const struct cell_plan *plan = uplink->plan;
+    const struct sr_net_pool *pool = &plan->pool;
+    int result = add_veth(uplink);
+    /* From here on the cell's capabilities end at its own namespace. */
+    mnl_socket_close(uplink->host);
+    uplink->host = NULL;
+    char first[SR_IPV4_TEXT_MAX], last[SR_IPV4_TEXT_MAX];
+    if (result == -EEXIST)
+        return sr_fail(err, SR_RUN_201, PATH,
+                       "every address of %s-%s (network.addresses in the host configuration) is in "
+                       "use by a run",
+                       sr_ipv4_format(pool->first, first), sr_ipv4_format(pool->last, last));
+    if (result < 0)
+        return sr_fail(err, SR_RUN_201, PATH,
+                       "no port of %s can be made: %s; network.uplink in the host configuration "
+                       "must name a bridge of this host",
+                       plan->bridge, strerror(-result));
+    result = sr_rtnl_address_add(SR_NET_UPLINK, uplink->address, pool->prefix);
+    if (result == 0)
+        result = sr_rtnl_link_up(SR_NET_UPLINK, plan->mtu);
+    if (result == 0)
+        result = sr_rtnl_default_route_add(SR_NET_UPLINK, pool->gateway);
+    if (result == 0) {
+        uplink->links = sr_rtnl_watch(RTMGRP_LINK);
+        result = uplink->links < 0 ? uplink->links : 0;
+    }
+    if (result < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "the uplink's interface cannot be set up: %s",
+                       strerror(-result));
+    return 0;
+}
+
+static int disconnect(struct uplink *uplink, struct sr_error *err)
+{
+    (void)uplink;
+    int result = sr_rtnl_link_delete(SR_NET_UPLINK);
+    if (result < 0)
+        return sr_fail(err, SR_RUN_202, "cleanup.network.release",
+                       "the uplink's interface cannot be deleted: %s", strerror(-result));
+    return 0;
+}
+
+bool uplink_bridge_lost(const struct uplink *uplink)
+{
+    char drain[8192];
+    while (read(uplink->links, drain, sizeof drain) > 0)
+        ;
+    return if_nametoindex(SR_NET_UPLINK) == 0;
+}
+
+const struct uplink_kind uplink_bridge = {prepare, connect_bridge, disconnect};
