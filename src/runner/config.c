@@ -14,6 +14,8 @@
 #define BOOT_TIMEOUT_SEC 60
 /* Names are not asked for more often, whatever their TTL. */
 #define REFRESH_MIN_SEC 30
+/* Above what distributions, systemd (61184-65519, 524288-1879048191) and subuid files give out. */
+#define UIDS_FIRST 2000000000u
 #define LOGS_MAX (64u * 1024u * 1024u)
 
 /* Where the artefacts lie: beside the program in a build tree, in ../lib/safe-run of an
@@ -45,6 +47,8 @@ static void set_defaults(struct sr_host_config *config)
     char dir[PATH_MAX];
     find_artifacts(dir);
     *config = (struct sr_host_config){
+        .jail = true,
+        .uids = {UIDS_FIRST, UIDS_FIRST + 65535},
         .accel = SR_ACCEL_CHOICE_AUTO,
         .boot_timeout_sec = BOOT_TIMEOUT_SEC,
         .logs_max = LOGS_MAX,
@@ -142,6 +146,30 @@ static int read_gateway(const char *text, void *to)
     return rest != NULL && *rest == '\0' ? 0 : -1;
 }
 
+static int read_jail(const char *text, void *to)
+{
+    *(bool *)to = strcmp(text, "required") == 0;
+    return *(bool *)to || strcmp(text, "none") == 0 ? 0 : -1;
+}
+
+/* "first-last"; 0 is not an id for anybody's guest. */
+static int read_uids(const char *text, void *to)
+{
+    struct sr_uid_range *range = to;
+    unsigned long values[2];
+    for (int i = 0; i < 2; i++) {
+        size_t digits = strspn(text, "0123456789");
+        if (digits == 0 || digits > 10 || text[digits] != (i == 0 ? '-' : '\0'))
+            return -1;
+        values[i] = strtoul(text, NULL, 10);
+        text += digits + 1;
+    }
+    if (values[0] == 0 || values[0] > values[1] || values[1] >= UINT32_MAX)
+        return -1;
+    *range = (struct sr_uid_range){(uint32_t)values[0], (uint32_t)values[1]};
+    return 0;
+}
+
 static int read_accel(const char *text, void *to)
 {
     static const char *const names[] = {[SR_ACCEL_CHOICE_AUTO] = "auto",
@@ -184,6 +212,8 @@ static const struct config_field fields[] = {
     {"images", read_path, offsetof(struct sr_host_config, images)},
     {"nft", read_path, offsetof(struct sr_host_config, nft)},
     {"pasta", read_path, offsetof(struct sr_host_config, pasta)},
+    {"jail.mode", read_jail, offsetof(struct sr_host_config, jail)},
+    {"jail.uids", read_uids, offsetof(struct sr_host_config, uids)},
     {"network.uplink", read_uplink, offsetof(struct sr_host_config, bridge)},
     {"network.addresses", read_addresses, offsetof(struct sr_host_config, pool)},
     {"network.gateway", read_gateway, offsetof(struct sr_host_config, pool.gateway)},
@@ -204,6 +234,16 @@ static int config_error(struct sr_error *err, const char *file, const struct sr_
                       node->column, what);
 }
 
+static const char *find_section(const char *name)
+{
+    static const char *const sections[] = {"jail.", "logs.", "network."};
+    size_t len = strlen(name);
+    for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
+        if (strlen(sections[i]) == len + 1 && strncmp(sections[i], name, len) == 0)
+            return sections[i];
+    return NULL;
+}
+
 /* Reads the fields of a map; prefix is "" or that of a section ("logs."). */
 static int read_fields(struct sr_host_config *config, const char *file, const struct sr_node *map,
                        const char *prefix, struct sr_error *err)
@@ -218,10 +258,9 @@ static int read_fields(struct sr_host_config *config, const char *file, const st
         const struct sr_node *key = map->items[2 * i], *value = map->items[2 * i + 1];
         char name[64];
         snprintf(name, sizeof name, "%s%.40s", prefix, key->text);
-        if (prefix[0] == '\0' &&
-            (strcmp(key->text, "logs") == 0 || strcmp(key->text, "network") == 0)) {
-            if (read_fields(config, file, value, key->text[0] == 'l' ? "logs." : "network.", err) <
-                0)
+        const char *section = prefix[0] == '\0' ? find_section(key->text) : NULL;
+        if (section != NULL) {
+            if (read_fields(config, file, value, section, err) < 0)
                 return -1;
             continue;
         }

@@ -30,6 +30,10 @@ struct sr_host_config {
     struct sr_net_pool pool; /* addresses on the bridge */
     uint32_t refresh_min_sec;
     char resolver[64]; /* address of a name server; empty: those of /etc/resolv.conf */
+    bool jail;         /* the VMM runs in one */
+    struct sr_uid_range {
+        uint32_t first, last;
+    } uids; /* of jails of root's runs */
     enum sr_accel_choice accel;
     uint32_t boot_timeout_sec;
     uint64_t logs_max; /* bytes kept of each of stdout, stderr, console and VMM log */

@@ -72,6 +72,28 @@ static int make_pair(int *ours, int *theirs, struct sr_error *err)
     return 0;
 }
 
+int run_prepare_jail(struct run *run, struct sr_error *err)
+{
+    const struct sr_host_config *config = &run->config;
+    if (!config->jail)
+        return 0;
+    sr_cleanup_fd int cache = sr_cache_open();
+    if (sr_jail_files_find(config->qemu, cache, &run->jail_files, err) < 0)
+        return -1;
+    run->jail = (struct sr_jail_plan){
+        .files = &run->jail_files,
+        .new_user = !sr_jail_has_uids(config->uids.first, config->uids.last),
+        .uid = geteuid(),
+        .gid = getegid(),
+        .cgroup_fd = -1,
+    };
+    if (run->jail.new_user)
+        return 0;
+    run->uid_fd = sr_jail_take_uid(config->uids.first, config->uids.last, &run->jail.uid, err);
+    run->jail.gid = run->jail.uid;
+    return run->uid_fd < 0 ? -1 : 0;
+}
+
 /* The run's files must be opened by now; every descriptor made here is closed in the VMM's end when
  * this returns. */
 static int start_vmm(struct run *run, struct sr_qemu_args *args, struct sr_error *err)
@@ -81,12 +103,16 @@ static int start_vmm(struct run *run, struct sr_qemu_args *args, struct sr_error
         make_pair(&run->console.in_fd, &console, err) < 0 ||
         make_pair(&run->vmm_log.in_fd, &log, err) < 0)
         return -1;
+    run->jail.device = run->accel == SR_ACCEL_KVM ? "/dev/kvm" : NULL;
     const struct sr_vmm_spec spec = {
+        .jail = run->config.jail ? &run->jail : NULL,
         .program = run->config.qemu,
         .accel = run->accel,
         .vcpu_count = run->bundle.vcpu_count,
         .mem_size_mib = run->bundle.mem_size_mib,
         .tsc_khz = run->accel == SR_ACCEL_TCG ? sr_tsc_khz(&run->tsc_start) : 0,
+        .kernel = run->config.kernel,
+        .initrd = run->config.initrd,
         .kernel_fd = run->kernel.fd,
         .initrd_fd = run->initrd.fd,
         .rootfs_fd = run->rootfs.fd,

@@ -221,7 +221,9 @@ static int write_report(struct run *run, struct sr_error *err)
         .vmm = run->launched_nsec != 0 ? "qemu" : "none",
         .vmm_version = run->vmm_version,
         .accel = accel_in_fact(run),
-        .jail = "none",
+        .jail = run->launched_nsec == 0 || !run->config.jail ? "none"
+                : run->jail.new_user ? "namespaces (user), seccomp, landlock"
+                                     : "namespaces, uid, seccomp, landlock",
         .uplink = run_uplink(run, uplink),
         .limit_cpu = cpu,
         .limit_memory = "vm (guest RAM)",

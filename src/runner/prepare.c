@@ -235,7 +235,8 @@ int run_prepare(struct run *run, struct sr_error *err)
                             (int)run->timeout_sec),
                   err) < 0)
         return -1;
-    if (refuse_unbuilt(run, err) < 0 || open_artifacts(run, err) < 0)
+    if (refuse_unbuilt(run, err) < 0 || open_artifacts(run, err) < 0 ||
+        run_prepare_jail(run, err) < 0)
         return -1;
     return open_sinks(run, err);
 }

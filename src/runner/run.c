@@ -123,6 +123,8 @@ static void release(struct run *run)
     sr_close_fd(&run->initrd.fd);
     sr_close_fd(&run->rootfs.fd);
     sr_event_log_close(run->log);
+    sr_close_fd(&run->uid_fd);
+    sr_jail_files_free(&run->jail_files);
     sr_close_fd(&run->lock_fd);
     sr_close_fd(&run->dirfd);
     sr_bundle_free(&run->bundle);
@@ -143,7 +145,7 @@ void sr_run(const struct sr_run_options *options, struct sr_run_result *result)
     run->tsc_start = sr_tsc_sample();
     run->hasher = sr_hasher_new();
     run->vmm = (struct sr_vmm)SR_VMM_INIT;
-    run->dirfd = run->lock_fd = run->channel_fd = -1;
+    run->uid_fd = run->dirfd = run->lock_fd = run->channel_fd = -1;
     run->kernel.fd = run->initrd.fd = run->rootfs.fd = -1;
     run->console.in_fd = run->console.log_fd = run->vmm_log.in_fd = run->vmm_log.log_fd = -1;
     run->epoll_fd = run->signal_fd = run->timer_fd = -1;

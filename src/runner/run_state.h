@@ -14,6 +14,7 @@
 #include "channel.h"
 #include "event.h"
 #include "host.h"
+#include "jail.h"
 #include "net.h"
 #include "saferun/bundle.h"
 #include "saferun/run.h"
@@ -69,6 +70,9 @@ struct run {
     struct sr_bundle bundle;
     struct sr_event_log *log;
     int dirfd, lock_fd;
+    struct sr_jail_files jail_files; /* empty: no jail */
+    struct sr_jail_plan jail;
+    int uid_fd; /* holds jail.uid for this run */
     struct sr_artifact kernel, initrd, rootfs;
     char command_hash[SR_SHA256_TEXT], policy_hash[SR_SHA256_TEXT];
     struct sr_tsc_sample tsc_start;
@@ -133,7 +137,9 @@ int run_network_refresh(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 int run_network_finish(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 int run_network_release(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 
-/* launch.c: starts the VM under accelerator and leaves run in PHASE_BOOT. */
+/* launch.c: finds what the VMM's jail needs. */
+int run_prepare_jail(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+/* Starts the VM under accelerator and leaves run in PHASE_BOOT. */
 int run_launch(struct run *run, enum sr_accel accel, const char *reason,
                struct sr_error *err) SR_MUST_CHECK;
 /* Which accelerator to begin with, and whether TCG is to be tried when its guest does not come up.

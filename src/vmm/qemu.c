@@ -2,11 +2,11 @@
  * Theory of operation
  *
  * QEMU is given everything by descriptor, at numbers fixed below, so its command line is the same
- * for every run of a policy and names no path of the run. Between fork and exec the child, in this
- * order: leaves the terminal's session; asks to be killed when the supervisor dies, and checks that
- * it has not died already; moves the descriptors to their numbers and closes all others; forbids
- * gaining privileges; executes. QEMU's own seccomp filter denies it to start processes, change its
- * identity or its scheduling.
+ * for every run of a policy and names no path of the run. Between clone and exec the child, in this
+ * order: leaves the terminal's session; moves the descriptors to their numbers and closes all others;
+ * enters the jail (src/jail/jail.c), where kernel and initrd, whose descriptors they come from, are
+ * files; executes. QEMU's own seccomp filter denies it to start processes, change its identity or its
+ * scheduling.
  *
  * Why these boot arguments: DESIGN section 8. Under TCG the guest's TSC is the host's, so
  * calibrating it against an emulated timer only costs time and precision: the frequency is measured
@@ -16,6 +16,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,11 +27,22 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 
 /* Descriptor numbers in QEMU. */
-enum { FD_QMP = 3, FD_CHANNEL, FD_CONSOLE, FD_KERNEL, FD_INITRD, FD_ROOTFS, FD_TAP, FD_END };
+enum {
+    FD_QMP = 3,
+    FD_CHANNEL,
+    FD_CONSOLE,
+    FD_KERNEL, /* of these two the jail makes files */
+    FD_INITRD,
+    FD_ROOTFS,
+    FD_TAP,    /* may be absent */
+    FD_PARENT, /* closed before QEMU starts */
+    FD_END
+};
 
 const char *sr_accel_name(enum sr_accel accel)
 {
@@ -81,9 +95,9 @@ void sr_qemu_arguments(const struct sr_vmm_spec *spec, struct sr_qemu_args *args
         "-sandbox",
         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         "-kernel",
-        "/proc/self/fd/6",
+        spec->jail != NULL ? "/kernel" : "/proc/self/fd/6",
         "-initrd",
-        "/proc/self/fd/7",
+        spec->jail != NULL ? "/initrd" : "/proc/self/fd/7",
         "-append",
         args->append,
         "-add-fd",
@@ -122,7 +136,7 @@ void sr_qemu_arguments(const struct sr_vmm_spec *spec, struct sr_qemu_args *args
 
 /* Puts the descriptors at 0..FD_END-1. First all out of the way, so that none is overwritten by
  * another. */
-static int place_descriptors(const struct sr_vmm_spec *spec, int qmp_fd)
+static int place_descriptors(const struct sr_vmm_spec *spec, int qmp_fd, int parent_fd)
 {
     int wanted[FD_END] = {
         [0] = open("/dev/null", O_RDONLY),
@@ -134,61 +148,91 @@ static int place_descriptors(const struct sr_vmm_spec *spec, int qmp_fd)
         [FD_KERNEL] = spec->kernel_fd,
         [FD_INITRD] = spec->initrd_fd,
         [FD_ROOTFS] = spec->rootfs_fd,
-        [FD_TAP] = spec->tap_fd, /* the last, because it may be absent */
+        [FD_TAP] = spec->network != NULL ? spec->tap_fd : spec->log_fd,
+        [FD_PARENT] = parent_fd,
     };
-    int end = spec->network != NULL ? FD_END : FD_TAP;
-    for (int i = 0; i < end; i++)
+    for (int i = 0; i < FD_END; i++)
         if (wanted[i] < 0 || (wanted[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, FD_END)) < 0)
             return -1;
-    for (int i = 0; i < end; i++)
+    for (int i = 0; i < FD_END; i++)
         if (dup2(wanted[i], i) < 0)
             return -1;
-    return close_range((unsigned)end, ~0u, 0);
+    if (spec->network == NULL)
+        close(FD_TAP);
+    return close_range(FD_END, ~0u, 0);
+}
+
+/* Without a jail: dies with its parent all the same, and gains no privileges. */
+static int go_unjailed(const char **step)
+{
+    const struct rlimit no_core = {0, 0};
+    struct pollfd dead = {.fd = FD_PARENT, .events = POLLIN};
+    *step = "process";
+    if (setrlimit(RLIMIT_CORE, &no_core) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ||
+        poll(&dead, 1, 0) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return -1;
+    close(FD_PARENT);
+    return 0;
+}
+
+static int go_to_jail(const struct sr_vmm_spec *spec, const char **step)
+{
+    struct sr_jail_plan plan = *spec->jail;
+    plan.binds[0] = (struct sr_jail_bind){FD_KERNEL, spec->kernel, "kernel"};
+    plan.binds[1] = (struct sr_jail_bind){FD_INITRD, spec->initrd, "initrd"};
+    plan.bind_count = 2;
+    plan.parent = FD_PARENT;
+    if (sr_jail_enter(&plan, step) < 0)
+        return -1;
+    close(FD_KERNEL);
+    close(FD_INITRD);
+    return 0;
 }
 
 _Noreturn static void become_qemu(const struct sr_vmm_spec *spec, char *const *argv, int qmp_fd,
-                                  pid_t parent)
+                                  int parent)
 {
-    setsid();
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(127);
+    const char *step = "descriptors";
     sigset_t none;
     sigemptyset(&none);
+    setsid();
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
-    const struct rlimit no_core = {0, 0};
-    setrlimit(RLIMIT_CORE, &no_core);
-    if (chdir("/") < 0 || place_descriptors(spec, qmp_fd) < 0 ||
-        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+    if (chdir("/") == 0 && place_descriptors(spec, qmp_fd, parent) == 0 &&
+        (spec->jail != NULL ? go_to_jail(spec, &step) : go_unjailed(&step)) == 0) {
+        char *const no_environment[] = {NULL};
+        execve(argv[0], argv, no_environment);
+        dprintf(STDERR_FILENO, "cannot execute %s: %s\n", argv[0], strerror(errno));
         _exit(127);
-    char *const no_environment[] = {NULL};
-    execve(argv[0], argv, no_environment);
-    dprintf(STDERR_FILENO, "cannot execute %s: %s\n", argv[0], strerror(errno));
+    }
+    dprintf(STDERR_FILENO, "the VMM's jail cannot be set up (%s): %s\n", step, strerror(errno));
     _exit(127);
+}
+
+static pid_t fork_with_pidfd(int *pidfd)
+{
+    struct clone_args how = {
+        .flags = CLONE_PIDFD, .pidfd = (uintptr_t)pidfd, .exit_signal = SIGCHLD};
+    return (pid_t)syscall(SYS_clone3, &how, sizeof how);
 }
 
 int sr_vmm_start(const struct sr_vmm_spec *spec, const struct sr_qemu_args *args,
                  struct sr_vmm *vmm, struct sr_error *err)
 {
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+    int pair[2], pidfd = -1;
+    sr_cleanup_fd int parent = pidfd_open(getpid(), 0);
+    if (parent < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return sr_fail(err, SR_RUN_002, "launch.vm", "no socket for QMP: %s", strerror(errno));
     sr_cleanup_fd int ours = pair[0], theirs = pair[1];
-    pid_t parent = getpid();
-    pid_t pid = fork();
+    pid_t pid = spec->jail != NULL ? sr_jail_clone(spec->jail, &pidfd) : fork_with_pidfd(&pidfd);
     if (pid < 0)
-        return sr_fail(err, SR_RUN_002, "launch.vm", "cannot fork: %s", strerror(errno));
+        return sr_fail(err, SR_RUN_002, "launch.vm", "the VMM cannot be started: %s%s",
+                       strerror(errno),
+                       spec->jail != NULL && spec->jail->new_user
+                           ? "; ordinary users need unprivileged user namespaces"
+                           : "");
     if (pid == 0)
         become_qemu(spec, (char *const *)args->argv, theirs, parent);
-    int pidfd = pidfd_open(pid, 0);
-    if (pidfd < 0) {
-        sr_fail(err, SR_RUN_002, "launch.vm", "pidfd_open: %s (Linux 5.3 or newer is needed)",
-                strerror(errno));
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
-        return -1;
-    }
     *vmm = (struct sr_vmm){.pid = pid, .pidfd = pidfd};
     sr_qmp_start(&vmm->qmp, sr_take_fd(&ours));
     return 0;

@@ -4,9 +4,9 @@
  *
  *   1. Fill struct sr_vmm_spec; every descriptor stays the caller's. sr_qemu_arguments() makes
  *      the command line of it.
- *   2. sr_vmm_start() forks and executes the VMM. It inherits those descriptors and nothing else,
- *      dies with its parent (parent-death signal), and leads a session of its own, so that a
- *      terminal's Ctrl-C does not reach it.
+ *   2. sr_vmm_start() forks, into the jail if there is one, and executes the VMM. It inherits those
+ *      descriptors and nothing else, dies with its parent (parent-death signal), and leads a session
+ *      of its own, so that a terminal's Ctrl-C does not reach it.
  *   3. Watch vmm.pidfd for its end and vmm.qmp.fd for what it says (sr_qmp_read()).
  *   4. sr_vmm_kill() at any time, then sr_vmm_reap(). The cleanup attribute does both.
  */
@@ -14,6 +14,7 @@
 #define SR_VMM_VMM_H
 
 #include "cleanup.h"
+#include "jail.h"
 #include "qmp.h"
 #include "saferun/error.h"
 
@@ -32,12 +33,14 @@ struct sr_vmm_spec {
     unsigned vcpu_count, mem_size_mib;
     uint32_t tsc_khz; /* the host's, for TCG guests, whose TSC is the host's; 0: unknown */
     int kernel_fd, initrd_fd, rootfs_fd;
-    const char *network; /* the kernel's ip= argument; NULL: no network */
-    int tap_fd;          /* with it: a TAP with IFF_VNET_HDR */
-    uint16_t mtu;        /* of both ends */
-    int channel_fd;      /* guest's end of the channel (stream socket) */
-    int console_fd;      /* guest's end of its console (stream socket) */
-    int log_fd;          /* the VMM's own stdout and stderr */
+    const char *kernel, *initrd;     /* their paths, for the jail */
+    const char *network;             /* the kernel's ip= argument; NULL: no network */
+    int tap_fd;                      /* with it: a TAP with IFF_VNET_HDR */
+    uint16_t mtu;                    /* of both ends */
+    int channel_fd;                  /* guest's end of the channel (stream socket) */
+    int console_fd;                  /* guest's end of its console (stream socket) */
+    int log_fd;                      /* the VMM's own stdout and stderr */
+    const struct sr_jail_plan *jail; /* without its binds; NULL: none */
 };
 
 struct sr_vmm {

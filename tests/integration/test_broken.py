@@ -159,7 +159,7 @@ class Accelerators(SafeRunTest):
         wrapper = self.write("qemu", "#!/bin/sh\ncase \"$*\" in *'-accel kvm'*) exit 1;; esac\n"
                              "exec /usr/bin/qemu-system-x86_64 \"$@\"\n")
         os.chmod(wrapper, 0o755)
-        self.configure(accel="auto", qemu=wrapper)
+        self.configure(accel="auto", qemu=wrapper, jail={"mode": "none"})
         run = self.run_policy(policy("/bin/true"))
         self.assertEqual(run.status, 0, run.stderr)
         chosen = run.events("vm.accel.selected")
@@ -176,7 +176,7 @@ class Accelerators(SafeRunTest):
         wrapper = self.write("qemu", "#!/bin/sh\ncase \"$*\" in *'-accel kvm'*) exec sleep 100;; esac\n"
                              "exec /usr/bin/qemu-system-x86_64 \"$@\"\n")
         os.chmod(wrapper, 0o755)
-        self.configure(accel="auto", qemu=wrapper)
+        self.configure(accel="auto", qemu=wrapper, jail={"mode": "none"})
         started = time.monotonic()
         tcg = self.run_policy(policy("/bin/true"), "--accel", "tcg")
         middle = time.monotonic()

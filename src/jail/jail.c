@@ -1,0 +1,318 @@
+/*
+ * Theory of operation
+ *
+ * Steps, and what is true after each:
+ *   1. clone: new pid, mount, network, ipc and uts namespaces (and a user namespace, when the caller is not root), born in the
+ *      run's cgroup: no process, socket or interface of the host can be named any more; the network has only a loopback
+ *      device that is down.
+ *   2. An ordinary user's id is mapped to itself, and only it. The OOM killer takes this process before others.
+ *   3. A tmpfs with a bind mount for each file of the plan, all of it read-only, nosuid, nodev, but for the one device of the
+ *      plan. The mount point is /proc, which every host has.
+ *   4. pivot_root, and the old root detached: no path leads to a file of the host but to those. There is no /proc and no /dev.
+ *   5. Resource limits: no core dump, no file may grow, no locked memory, few descriptors.
+ *   6. A uid and gid of its own, no groups; no capability in any set, none to be gained by execve.
+ *   7. Death with the parent, which is looked after in case it has died before. After 6, which would undo it.
+ *   8. Landlock: only reading and executing below the root, whatever mounts there might be; no TCP, where the kernel has it.
+ *   9. seccomp: a list of system calls.
+ * Then the caller executes the program. A step that fails ends the start: nothing runs in half a jail.
+ */
+#include "jail.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/landlock.h>
+#include <linux/mount.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define MOUNT_POINT "/proc"
+#define NOBODY 65534u
+#define OOM_SCORE "500"
+/* Files that QEMU keeps open are some twenty. */
+#define FILES_MAX 256
+
+pid_t sr_jail_clone(const struct sr_jail_plan *plan, int *pidfd)
+{
+    struct clone_args how = {
+        .flags = CLONE_PIDFD | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC |
+                 CLONE_NEWUTS | (plan->new_user ? CLONE_NEWUSER : 0) |
+                 (plan->cgroup_fd >= 0 ? CLONE_INTO_CGROUP : 0),
+        .pidfd = (uintptr_t)pidfd,
+        .exit_signal = SIGCHLD,
+        .cgroup = plan->cgroup_fd >= 0 ? (uint64_t)plan->cgroup_fd : 0,
+    };
+    return (pid_t)syscall(SYS_clone3, &how, sizeof how);
+}
+
+static int write_text(const char *path, const char *text)
+{
+    sr_cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
+    size_t len = strlen(text);
+    return fd >= 0 && write(fd, text, len) == (ssize_t)len ? 0 : -1;
+}
+
+static int map_ids(const struct sr_jail_plan *plan)
+{
+    char uids[64], gids[64];
+    /* Never 0 inside, whose execve would bring capabilities. */
+    snprintf(uids, sizeof uids, "%u %u 1\n", plan->uid != 0 ? plan->uid : NOBODY, plan->uid);
+    snprintf(gids, sizeof gids, "%u %u 1\n", plan->gid != 0 ? plan->gid : NOBODY, plan->gid);
+    return write_text("/proc/self/setgroups", "deny") < 0 ||
+                   write_text("/proc/self/uid_map", uids) < 0 ||
+                   write_text("/proc/self/gid_map", gids) < 0
+               ? -1
+               : 0;
+}
+
+/* Makes an empty file at path below root, and the directories on the way. */
+static int make_place(int root, const char *path)
+{
+    char part[4096];
+    if (snprintf(part, sizeof part, "%s", path) >= (int)sizeof part) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    for (char *slash = strchr(part, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdirat(root, part, 0755) < 0 && errno != EEXIST)
+            return -1;
+        *slash = '/';
+    }
+    int fd = openat(root, part, O_CREAT | O_WRONLY | O_CLOEXEC, 0444);
+    if (fd < 0)
+        return -1;
+    close(fd);
+    return 0;
+}
+
+/* Binds a file, by path or, with an empty path, by descriptor, to the place below root. */
+static int bind_file(int fd, const char *path, int root, const char *place, uint64_t attributes)
+{
+    sr_cleanup_fd int tree =
+        (int)syscall(SYS_open_tree, fd, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    struct mount_attr set = {.attr_set = attributes};
+    if (tree < 0 || syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &set, sizeof set) < 0)
+        return -1;
+    return (int)syscall(SYS_move_mount, tree, "", root, place, MOVE_MOUNT_F_EMPTY_PATH);
+}
+
+/* Descriptors from before the clone are of another mount namespace and cannot be bound. */
+static int open_same(const struct sr_jail_bind *bind)
+{
+    struct stat given, found;
+    sr_cleanup_fd int file = open(bind->path, O_PATH | O_CLOEXEC);
+    if (file < 0 || fstat(bind->fd, &given) < 0 || fstat(file, &found) < 0)
+        return -1;
+    if (given.st_dev != found.st_dev || given.st_ino != found.st_ino) {
+        errno = ESTALE;
+        return -1;
+    }
+    return sr_take_fd(&file);
+}
+
+/* The device: an ordinary user's right to it is the host's to say; the uid of a run of root's gets a node of its own. */
+static int make_device(const struct sr_jail_plan *plan, int root)
+{
+    const uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
+    const char *place = plan->device + 1;
+    struct stat st;
+    if (make_place(root, place) < 0)
+        return -1;
+    if (plan->new_user)
+        return bind_file(-1, plan->device, root, place, attributes);
+    if (stat(plan->device, &st) < 0 || unlinkat(root, place, 0) < 0 ||
+        mknodat(root, place, S_IFCHR | 0600, st.st_rdev) < 0 ||
+        fchownat(root, place, plan->uid, plan->gid, 0) < 0)
+        return -1;
+    return bind_file(root, place, root, place, attributes); /* for the root is nodev */
+}
+
+static int make_root(const struct sr_jail_plan *plan, int *root)
+{
+    const uint64_t read_only = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("jail", MOUNT_POINT, "tmpfs", MS_NOSUID, "size=1m,mode=0755") < 0)
+        return -1;
+    *root = open(MOUNT_POINT, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (*root < 0)
+        return -1;
+    for (size_t i = 0; i < plan->files->count; i++) {
+        const char *path = plan->files->paths[i];
+        if (make_place(*root, path + 1) < 0 || bind_file(-1, path, *root, path + 1, read_only) < 0)
+            return -1;
+    }
+    for (size_t i = 0; i < plan->bind_count; i++) {
+        const struct sr_jail_bind *bind = &plan->binds[i];
+        sr_cleanup_fd int file = open_same(bind);
+        if (file < 0 || make_place(*root, bind->name) < 0 ||
+            bind_file(file, "", *root, bind->name, read_only | MOUNT_ATTR_NOEXEC) < 0)
+            return -1;
+    }
+    if (plan->device != NULL && make_device(plan, *root) < 0)
+        return -1;
+    struct mount_attr set = {.attr_set = read_only};
+    return (int)syscall(SYS_mount_setattr, *root, "", AT_EMPTY_PATH, &set, sizeof set);
+}
+
+static int change_root(int root)
+{
+    if (fchdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0)
+        return -1;
+    return chdir("/");
+}
+
+static int set_limits(const struct sr_jail_plan *plan)
+{
+    const struct {
+        int resource;
+        rlim_t value;
+    } limits[] = {
+        {RLIMIT_CORE, 0},
+        {RLIMIT_FSIZE, 0},
+        {RLIMIT_MEMLOCK, 0},
+        {RLIMIT_MSGQUEUE, 0},
+        {RLIMIT_NOFILE, FILES_MAX},
+        /* Threads; an ordinary user's are counted over all its processes. */
+        {RLIMIT_NPROC, plan->new_user ? RLIM_INFINITY : FILES_MAX},
+    };
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        struct rlimit now;
+        if (getrlimit((unsigned)limits[i].resource, &now) < 0)
+            return -1;
+        if (limits[i].value < now.rlim_max)
+            now.rlim_max = limits[i].value;
+        if (now.rlim_cur > now.rlim_max)
+            now.rlim_cur = now.rlim_max;
+        if (setrlimit((unsigned)limits[i].resource, &now) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int drop_privileges(const struct sr_jail_plan *plan)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    const struct __user_cap_data_struct none[2] = {0};
+    for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
+        if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
+            return -1;
+    if (!plan->new_user &&
+        (setgroups(0, NULL) < 0 || setresgid(plan->gid, plan->gid, plan->gid) < 0 ||
+         setresuid(plan->uid, plan->uid, plan->uid) < 0))
+        return -1;
+    if (syscall(SYS_capset, &header, none) < 0 ||
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+        return -1;
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+/* A supervisor that died before this process could ask is seen by its pidfd. */
+static int die_with_parent(int parent)
+{
+    struct pollfd dead = {.fd = parent, .events = POLLIN};
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        return -1;
+    if (poll(&dead, 1, 0) != 0) {
+        errno = ESRCH;
+        return -1;
+    }
+    return 0;
+}
+
+/* The access rights that each version of the kernel's interface added. */
+static uint64_t landlock_rights(long version)
+{
+    uint64_t rights = (UINT64_C(1) << 13) - 1; /* version 1: up to LANDLOCK_ACCESS_FS_MAKE_SYM */
+    if (version >= 2)
+        rights |= UINT64_C(1) << 13; /* refer */
+    if (version >= 3)
+        rights |= UINT64_C(1) << 14; /* truncate */
+    if (version >= 5)
+        rights |= UINT64_C(1) << 15; /* ioctl on devices */
+    return rights;
+}
+
+/* Where the kernel has it (5.13); the namespaces hold without it. */
+static int restrict_files(const struct sr_jail_plan *plan)
+{
+    long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    if (version < 0)
+        return errno == ENOSYS || errno == EOPNOTSUPP ? 0 : -1;
+    /* The structures of newer kernels, which older headers do not know. */
+    const struct {
+        uint64_t files, network;
+    } handled = {landlock_rights(version), version >= 4 ? 3 : 0}; /* bind and connect of TCP */
+    sr_cleanup_fd int rules = (int)syscall(SYS_landlock_create_ruleset, &handled,
+                                           version >= 4 ? sizeof handled : sizeof handled.files, 0);
+    sr_cleanup_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct landlock_path_beneath_attr read = {
+        .allowed_access = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE,
+        .parent_fd = root,
+    };
+    if (rules < 0 || root < 0 ||
+        syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &read, 0) < 0)
+        return -1;
+    if (plan->device != NULL) {
+        sr_cleanup_fd int device = open(plan->device, O_PATH | O_CLOEXEC);
+        struct landlock_path_beneath_attr use = {
+            .allowed_access = handled.files & (LANDLOCK_ACCESS_FS_READ_FILE |
+                                               LANDLOCK_ACCESS_FS_WRITE_FILE | UINT64_C(1) << 15),
+            .parent_fd = device,
+        };
+        if (device < 0 ||
+            syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &use, 0) < 0)
+            return -1;
+    }
+    return (int)syscall(SYS_landlock_restrict_self, rules, 0);
+}
+
+int sr_jail_enter(const struct sr_jail_plan *plan, const char **step)
+{
+    int root = -1;
+    static const char host[] = "vm";
+    *step = "user namespace";
+    if (plan->new_user && map_ids(plan) < 0)
+        return -1;
+    *step = "OOM score";
+    if (write_text("/proc/self/oom_score_adj", OOM_SCORE) < 0)
+        return -1;
+    *step = "cgroup namespace";
+    if (unshare(CLONE_NEWCGROUP) < 0)
+        return -1;
+    *step = "host name";
+    if (sethostname(host, sizeof host - 1) < 0)
+        return -1;
+    *step = "root directory";
+    if (make_root(plan, &root) < 0 || change_root(root) < 0)
+        return -1;
+    sr_close_fd(&root);
+    *step = "resource limits";
+    if (set_limits(plan) < 0)
+        return -1;
+    *step = "privileges";
+    if (drop_privileges(plan) < 0)
+        return -1;
+    *step = "parent";
+    if (die_with_parent(plan->parent) < 0)
+        return -1;
+    close(plan->parent);
+    *step = "landlock";
+    if (restrict_files(plan) < 0)
+        return -1;
+    *step = "seccomp";
+    int result = sr_jail_filter();
+    errno = -result;
+    return result < 0 ? -1 : 0;
+}

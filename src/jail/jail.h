@@ -1,0 +1,70 @@
+/*
+ * The jail: namespaces, an empty root with only the files that are named, no capabilities, a system call filter. For a
+ * program that handles what the guest says; jail.c has the theory of operation.
+ *
+ *   1. sr_jail_files_find(), once for a program: what its loader and it will open.
+ *   2. sr_jail_clone() instead of fork().
+ *   3. In the child: sr_jail_enter(), then execve().
+ */
+#ifndef SR_JAIL_JAIL_H
+#define SR_JAIL_JAIL_H
+
+#include "cleanup.h"
+#include "saferun/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Absolute paths, each of which is in the jail what it is outside. */
+struct sr_jail_files {
+    char **paths;
+    size_t count;
+};
+
+/*
+ * What a program opens to start: itself, its loader, its shared libraries (as the loader finds them), QEMU's TCG module and
+ * firmware where they are beside them. cache: a directory to remember it in, or -1. Errors: SR-RUN-002 at launch.jail.
+ */
+int sr_jail_files_find(const char *program, int cache, struct sr_jail_files *files,
+                       struct sr_error *err) SR_MUST_CHECK;
+void sr_jail_files_free(struct sr_jail_files *files);
+
+/* A file that has been looked at already, by fd: path must still lead to it. name is one component, of the jail's root. */
+struct sr_jail_bind {
+    int fd;
+    const char *path, *name;
+};
+
+struct sr_jail_plan {
+    const struct sr_jail_files *files;
+    struct sr_jail_bind binds[2]; /* read-only */
+    size_t bind_count;
+    const char *device; /* a character device to read and write, or NULL */
+    bool
+        new_user; /* a user namespace: the caller is not root. Then uid and gid are the caller's, */
+    uid_t uid;    /* else those to become, never 0 */
+    gid_t gid;
+    int parent;    /* pidfd of the caller */
+    int cgroup_fd; /* of the cgroup to be born in; -1: the caller's */
+};
+
+/* Forks into the jail's namespaces. Returns 0 in the child, its pid and *pidfd in the caller, -1 with errno. */
+pid_t sr_jail_clone(const struct sr_jail_plan *plan, int *pidfd) SR_MUST_CHECK;
+
+/* Completes the jail, in the child; nothing of the host is left but open descriptors. Returns 0, or -1 with what failed in
+ * step and errno. */
+int sr_jail_enter(const struct sr_jail_plan *plan, const char **step) SR_MUST_CHECK;
+
+/* Loads the system call filter (seccomp.c): what QEMU needs, everything else fails with EPERM. 0 or a negative errno. */
+int sr_jail_filter(void) SR_MUST_CHECK;
+
+/* True when the caller can become these ids: it is root, and not in a user namespace that does not have them. */
+bool sr_jail_has_uids(uint32_t first, uint32_t last);
+
+/* A uid that no other run has as long as the descriptor that is returned is open, of first..last; -1 with err (SR-RUN-002 at
+ * launch.jail). For root. */
+int sr_jail_take_uid(uint32_t first, uint32_t last, uid_t *uid, struct sr_error *err) SR_MUST_CHECK;
+
+#endif
