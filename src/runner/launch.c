@@ -85,7 +85,7 @@ int run_prepare_jail(struct run *run, struct sr_error *err)
         .new_user = !sr_jail_has_uids(config->uids.first, config->uids.last),
         .uid = geteuid(),
         .gid = getegid(),
-        .cgroup_fd = -1,
+        .cgroup_fd = run->cgroup.v2_fd,
     };
     if (run->jail.new_user)
         return 0;
@@ -105,6 +105,7 @@ static int start_vmm(struct run *run, struct sr_qemu_args *args, struct sr_error
         return -1;
     run->jail.device = run->accel == SR_ACCEL_KVM ? "/dev/kvm" : NULL;
     const struct sr_vmm_spec spec = {
+        .cgroup = &run->cgroup,
         .jail = run->config.jail ? &run->jail : NULL,
         .program = run->config.qemu,
         .accel = run->accel,

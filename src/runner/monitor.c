@@ -138,14 +138,15 @@ static void on_signal(struct run *run)
 static int sample(struct run *run, struct sr_error *err)
 {
     uint64_t cpu, memory;
-    if (sr_vmm_usage(&run->vmm, &cpu, &memory) < 0)
+    const char *source;
+    if (run_usage(run, &cpu, &memory, &source) < 0)
         return 0; /* it is ending */
     run->samples++;
     run->last_cpu_usec = cpu;
     run->last_memory_bytes = memory;
     return run_event(run, SR_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED,
                      json_pack("{s:I,s:I,s:s}", "cpuUsageUsec", (json_int_t)cpu,
-                               "memoryCurrentBytes", (json_int_t)memory, "source", "vmm-process"),
+                               "memoryCurrentBytes", (json_int_t)memory, "source", source),
                      err);
 }
 

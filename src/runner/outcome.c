@@ -66,7 +66,12 @@ static void decide(struct run *run, const struct sr_vmm_exit *how)
 {
     struct sr_run_result *result = run->result;
     result->exit_code = SR_EXIT_FAILED;
-    if (run->error.code != SR_OK) {
+    if (run->host_oom_kills > 0 && WIFSIGNALED(how->status) && !run->forced) {
+        result->cause = SR_CAUSE_HOST_OOM;
+        run->error = (struct sr_error){0};
+        sr_fail(&run->error, SR_RUN_001, "monitor.vm",
+                "the VMM took more memory than its cgroup allows and was killed by the host");
+    } else if (run->error.code != SR_OK) {
         result->cause = is_vm_fault(&run->error) ? SR_CAUSE_VMM : SR_CAUSE_SETUP;
     } else if (run->timed_out) {
         result->cause = SR_CAUSE_TIMEOUT;
@@ -144,7 +149,7 @@ static int release_network(struct run *run, struct sr_error *err)
     return 0;
 }
 
-static int write_closing_events(struct run *run, const struct sr_vmm_exit *how,
+static int write_closing_events(struct run *run, const struct sr_vmm_exit *how, const char *cgroup,
                                 struct sr_error *err)
 {
     const struct sr_error *failure = &run->result->error;
@@ -155,7 +160,8 @@ static int write_closing_events(struct run *run, const struct sr_vmm_exit *how,
         return -1;
     if (release_network(run, err) < 0)
         return -1;
-    if (run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, json_object(), err) < 0)
+    if (run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, json_pack("{s:s}", "cgroup", cgroup),
+                  err) < 0)
         return -1;
     if (failure->code != SR_OK &&
         run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
@@ -199,8 +205,9 @@ static int write_report(struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
     const struct sr_run_result *result = run->result;
-    char cpu[64], uplink[SR_UPLINK_TEXT_MAX];
-    snprintf(cpu, sizeof cpu, "vm (%u vCPU; quota not enforced)", run->bundle.vcpu_count);
+    struct run_limits_text limits;
+    run_limits_text(run, &limits);
+    char uplink[SR_UPLINK_TEXT_MAX];
     struct sr_report_file files[VOUCHED_COUNT];
     char hashes[VOUCHED_COUNT][SR_SHA256_TEXT];
     const struct sr_report_facts facts = {
@@ -225,9 +232,9 @@ static int write_report(struct run *run, struct sr_error *err)
                 : run->jail.new_user ? "namespaces (user), seccomp, landlock"
                                      : "namespaces, uid, seccomp, landlock",
         .uplink = run_uplink(run, uplink),
-        .limit_cpu = cpu,
-        .limit_memory = "vm (guest RAM)",
-        .limit_pids = "guest (cgroup v2 pids.max)",
+        .limit_cpu = limits.cpu,
+        .limit_memory = limits.memory,
+        .limit_pids = limits.pids,
         .limit_disk = "guest (tmpfs size)",
     };
     return sr_report_write(run->dirfd, &facts, run->log, err);
@@ -240,11 +247,12 @@ void run_conclude(struct run *run)
     sr_vmm_kill(&run->vmm);
     sr_vmm_reap(&run->vmm, &how);
     snprintf(run->vmm_version, sizeof run->vmm_version, "%s", run->vmm.qmp.version);
+    const char *cgroup = run_release_limits(run);
     decide(run, &how);
     run_drop_vm(run);
     if (run->log == NULL)
         return; /* preparation failed before there was a place for evidence */
-    if (write_closing_events(run, &how, &err) < 0 || write_report(run, &err) < 0) {
+    if (write_closing_events(run, &how, cgroup, &err) < 0 || write_report(run, &err) < 0) {
         /* What cannot be proved has not been run well, whatever the command said. */
         run->result->finished = false;
         run->result->exit_code = SR_EXIT_FAILED;

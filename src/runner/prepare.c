@@ -182,11 +182,6 @@ static int refuse_unbuilt(const struct run *run, struct sr_error *err)
     if (policy->output_count > 0)
         return sr_fail(err, SR_RUN_001, "prepare.outputs",
                        "outputs are not built into this version; remove them from the policy");
-    if (policy->require_limits)
-        return sr_fail(
-            err, SR_RUN_002, "require.limits",
-            "this version bounds a run by its VM only, which limits: enforced does not accept; use "
-            "limits: any");
     if (policy->require_signature)
         return sr_fail(err, SR_RUN_002, "require.signature",
                        "this version does not sign reports; remove require.signature");
@@ -236,7 +231,7 @@ int run_prepare(struct run *run, struct sr_error *err)
                   err) < 0)
         return -1;
     if (refuse_unbuilt(run, err) < 0 || open_artifacts(run, err) < 0 ||
-        run_prepare_jail(run, err) < 0)
+        run_prepare_limits(run, err) < 0 || run_prepare_jail(run, err) < 0)
         return -1;
     return open_sinks(run, err);
 }

@@ -145,6 +145,7 @@ void sr_run(const struct sr_run_options *options, struct sr_run_result *result)
     run->tsc_start = sr_tsc_sample();
     run->hasher = sr_hasher_new();
     run->vmm = (struct sr_vmm)SR_VMM_INIT;
+    run->cgroup = (struct sr_cgroup)SR_CGROUP_INIT;
     run->uid_fd = run->dirfd = run->lock_fd = run->channel_fd = -1;
     run->kernel.fd = run->initrd.fd = run->rootfs.fd = -1;
     run->console.in_fd = run->console.log_fd = run->vmm_log.in_fd = run->vmm_log.log_fd = -1;

@@ -11,6 +11,7 @@
 #ifndef SR_RUNNER_RUN_STATE_H
 #define SR_RUNNER_RUN_STATE_H
 
+#include "cgroup.h"
 #include "channel.h"
 #include "event.h"
 #include "host.h"
@@ -73,6 +74,9 @@ struct run {
     struct sr_jail_files jail_files; /* empty: no jail */
     struct sr_jail_plan jail;
     int uid_fd; /* holds jail.uid for this run */
+    struct sr_cgroup cgroup;
+    const char *holders[SR_CONTROLLER_COUNT]; /* of the limits, from the cgroup's creation on */
+    uint64_t host_oom_kills;
     struct sr_artifact kernel, initrd, rootfs;
     char command_hash[SR_SHA256_TEXT], policy_hash[SR_SHA256_TEXT];
     struct sr_tsc_sample tsc_start;
@@ -136,6 +140,18 @@ int run_network_sample(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 int run_network_refresh(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 int run_network_finish(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 int run_network_release(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+
+/* limits.c: the run's cgroup, as far as this host has one for it. */
+int run_prepare_limits(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+struct run_limits_text {
+    char cpu[64], memory[64], pids[64];
+};
+void run_limits_text(const struct run *run, struct run_limits_text *text);
+/* CPU time and memory of the VMM, and who says so. */
+int run_usage(struct run *run, uint64_t *cpu_usec, uint64_t *memory_bytes,
+              const char **source) SR_MUST_CHECK;
+/* Once the VMM is reaped. Says what became of the cgroup. */
+const char *run_release_limits(struct run *run);
 
 /* launch.c: finds what the VMM's jail needs. */
 int run_prepare_jail(struct run *run, struct sr_error *err) SR_MUST_CHECK;

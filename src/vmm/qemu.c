@@ -83,7 +83,8 @@ void sr_qemu_arguments(const struct sr_vmm_spec *spec, struct sr_qemu_args *args
         "-M",
         "microvm,acpi=off,rtc=on,isa-serial=off",
         "-accel",
-        sr_accel_name(spec->accel),
+        /* Translated code may fill an eighth of the host's memory unless told otherwise. */
+        spec->accel == SR_ACCEL_TCG ? "tcg,tb-size=128" : "kvm",
         "-cpu",
         /* TCG interprets "rep movsb" byte by byte. Without these two flags the guest kernel copies
          * in larger steps, and bulk output is more than twice as fast. */
@@ -198,7 +199,8 @@ _Noreturn static void become_qemu(const struct sr_vmm_spec *spec, char *const *a
     setsid();
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
-    if (chdir("/") == 0 && place_descriptors(spec, qmp_fd, parent) == 0 &&
+    if (sr_cgroup_enter(spec->cgroup) == 0 && chdir("/") == 0 &&
+        place_descriptors(spec, qmp_fd, parent) == 0 &&
         (spec->jail != NULL ? go_to_jail(spec, &step) : go_unjailed(&step)) == 0) {
         char *const no_environment[] = {NULL};
         execve(argv[0], argv, no_environment);
@@ -209,10 +211,14 @@ _Noreturn static void become_qemu(const struct sr_vmm_spec *spec, char *const *a
     _exit(127);
 }
 
-static pid_t fork_with_pidfd(int *pidfd)
+static pid_t fork_unjailed(int cgroup_fd, int *pidfd)
 {
     struct clone_args how = {
-        .flags = CLONE_PIDFD, .pidfd = (uintptr_t)pidfd, .exit_signal = SIGCHLD};
+        .flags = CLONE_PIDFD | (cgroup_fd >= 0 ? CLONE_INTO_CGROUP : 0),
+        .pidfd = (uintptr_t)pidfd,
+        .exit_signal = SIGCHLD,
+        .cgroup = cgroup_fd >= 0 ? (uint64_t)cgroup_fd : 0,
+    };
     return (pid_t)syscall(SYS_clone3, &how, sizeof how);
 }
 
@@ -224,7 +230,8 @@ int sr_vmm_start(const struct sr_vmm_spec *spec, const struct sr_qemu_args *args
     if (parent < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return sr_fail(err, SR_RUN_002, "launch.vm", "no socket for QMP: %s", strerror(errno));
     sr_cleanup_fd int ours = pair[0], theirs = pair[1];
-    pid_t pid = spec->jail != NULL ? sr_jail_clone(spec->jail, &pidfd) : fork_with_pidfd(&pidfd);
+    pid_t pid = spec->jail != NULL ? sr_jail_clone(spec->jail, &pidfd)
+                                   : fork_unjailed(spec->cgroup->v2_fd, &pidfd);
     if (pid < 0)
         return sr_fail(err, SR_RUN_002, "launch.vm", "the VMM cannot be started: %s%s",
                        strerror(errno),

@@ -13,6 +13,7 @@
 #ifndef SR_VMM_VMM_H
 #define SR_VMM_VMM_H
 
+#include "cgroup.h"
 #include "cleanup.h"
 #include "jail.h"
 #include "qmp.h"
@@ -41,6 +42,7 @@ struct sr_vmm_spec {
     int console_fd;                  /* guest's end of its console (stream socket) */
     int log_fd;                      /* the VMM's own stdout and stderr */
     const struct sr_jail_plan *jail; /* without its binds; NULL: none */
+    const struct sr_cgroup *cgroup;
 };
 
 struct sr_vmm {

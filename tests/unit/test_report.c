@@ -195,7 +195,7 @@ static void events_that_somebody_changed_get_no_report(void **state)
     fixture_events(f, 1);
     size_t len;
     char *text = fixture_read(f, SR_EVENTS_FILE, &len);
-    memcpy(strstr(text, "4711"), "4712", 4);
+    memcpy(strstr(text, "\"pid\":4711"), "\"pid\":4712", 10);
     fixture_write(f, SR_EVENTS_FILE, text, len);
     assert_int_equal(sr_report_write(f->dir, &facts, f->log, &err), -1);
     assert_int_equal(err.code, SR_EVD_002);

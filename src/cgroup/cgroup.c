@@ -1,0 +1,441 @@
+/*
+ * Theory of operation
+ *
+ * /proc/self/mountinfo says where hierarchies are mounted, /proc/self/cgroup where in each of them the caller is. In a hierarchy
+ * of version 2 the run's directory goes below the nearest of the caller's own cgroup and its ancestors that the caller may
+ * write to and that hands its controllers down (cgroup.subtree_control, switched on where that is allowed: a cgroup with processes in it
+ * cannot). In version 1 it goes below the caller's own cgroup. Nothing that exists is changed but subtree_control.
+ */
+#include "cgroup.h"
+
+#include "fs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define PATH "launch.cgroup"
+#define PREFIX "safe-run-"
+#define REMOVE_TRIES 50 /* of 2 ms: a process that has just been killed */
+
+static const char *const controller_names[] = {"cpu", "memory", "pids", "cpuacct"};
+
+/* One mounted hierarchy, and the caller's place in it. */
+struct hierarchy {
+    int version;
+    bool controllers[SR_CONTROLLER_COUNT]; /* of version 1 */
+    char own[PATH_MAX];                    /* the caller's directory */
+    size_t mount_len;                      /* of own: the mount point */
+};
+
+struct hierarchies {
+    struct hierarchy items[SR_CONTROLLER_COUNT + 1];
+    size_t count;
+};
+
+static bool has_word(const char *list, const char *word, char separator)
+{
+    size_t len = strlen(word);
+    for (const char *at = list; at != NULL; at = strchr(at, separator)) {
+        at += *at == separator;
+        if (strncmp(at, word, len) == 0 &&
+            (at[len] == separator || at[len] == '\0' || at[len] == '\n'))
+            return true;
+    }
+    return false;
+}
+
+/* The caller's path in a hierarchy, of /proc/self/cgroup: "0::/path" or "4:memory:/path". */
+static bool find_own(const char *text, const char *controller, char *path, size_t size)
+{
+    for (const char *line = text; line != NULL && *line != '\0'; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        const char *names = strchr(line, ':'),
+                   *place = names != NULL ? strchr(names + 1, ':') : NULL;
+        if (place == NULL)
+            continue;
+        char list[256];
+        size_t len = (size_t)(place - names - 1);
+        if (len >= sizeof list)
+            continue;
+        memcpy(list, names + 1, len);
+        list[len] = '\0';
+        if (controller == NULL ? len == 0 && line[0] == '0' : has_word(list, controller, ',')) {
+            size_t end = strcspn(place + 1, "\n");
+            if (end >= size)
+                return false;
+            memcpy(path, place + 1, end);
+            path[end] = '\0';
+            return true;
+        }
+    }
+    return false;
+}
+
+/* root: what of the hierarchy is mounted (a container sees a part); own: the caller's path in the whole of it. */
+static bool place_in_mount(struct hierarchy *h, const char *mount_point, const char *root,
+                           const char *own)
+{
+    size_t root_len = strcmp(root, "/") == 0 ? 0 : strlen(root);
+    if (strncmp(own, root, root_len) != 0 || (own[root_len] != '/' && own[root_len] != '\0'))
+        return false;
+    h->mount_len = strlen(mount_point);
+    int len = snprintf(h->own, sizeof h->own, "%s%s", mount_point, own + root_len);
+    if (len >= (int)sizeof h->own)
+        return false;
+    while (len > (int)h->mount_len && h->own[len - 1] == '/')
+        h->own[--len] = '\0';
+    return true;
+}
+
+static void take_mount(struct hierarchies *all, char *line, const char *cgroups)
+{
+    char root[PATH_MAX], mount_point[PATH_MAX], type[32], options[512], own[PATH_MAX];
+    char *rest = strstr(line, " - ");
+    if (rest == NULL || all->count == sizeof all->items / sizeof all->items[0] ||
+        sscanf(line, "%*s %*s %*s %4095s %4095s", root, mount_point) != 2 ||
+        sscanf(rest, " - %31s %*s %511s", type, options) != 2)
+        return;
+    struct hierarchy *h = &all->items[all->count];
+    *h = (struct hierarchy){0};
+    if (strcmp(type, "cgroup2") == 0) {
+        h->version = 2;
+        all->count +=
+            find_own(cgroups, NULL, own, sizeof own) && place_in_mount(h, mount_point, root, own);
+        return;
+    }
+    if (strcmp(type, "cgroup") != 0)
+        return;
+    h->version = 1;
+    const char *any = NULL;
+    for (int c = 0; c < SR_CONTROLLER_COUNT; c++)
+        if (has_word(options, controller_names[c], ',')) {
+            h->controllers[c] = true;
+            any = controller_names[c];
+        }
+    all->count += any != NULL && find_own(cgroups, any, own, sizeof own) &&
+                  place_in_mount(h, mount_point, root, own);
+}
+
+static void find_hierarchies(struct hierarchies *all)
+{
+    char cgroups[8192];
+    char line[3 * PATH_MAX];
+    *all = (struct hierarchies){0};
+    sr_cleanup_file FILE *mounts = fopen("/proc/self/mountinfo", "re");
+    if (mounts == NULL ||
+        sr_read_small_file(AT_FDCWD, "/proc/self/cgroup", cgroups, sizeof cgroups) < 0)
+        return;
+    while (fgets(line, sizeof line, mounts) != NULL)
+        take_mount(all, line, cgroups);
+}
+
+static int write_file(int dirfd, const char *name, const char *text)
+{
+    sr_cleanup_fd int fd = openat(dirfd, name, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    return write(fd, text, strlen(text)) == (ssize_t)strlen(text) ? 0 : -errno;
+}
+
+/* Which controllers a cgroup of version 2 hands down, after asking for those it has. */
+static void hand_down(int dirfd, bool handed[SR_CONTROLLER_COUNT])
+{
+    char has[512], gives[512];
+    for (int c = 0; c < SR_CONTROLLER_COUNT; c++)
+        handed[c] = false;
+    if (sr_read_small_file(dirfd, "cgroup.controllers", has, sizeof has) < 0)
+        return;
+    for (int c = 0; c < SR_CONTROLLER_ACCOUNT; c++) {
+        char wish[16];
+        snprintf(wish, sizeof wish, "+%s", controller_names[c]);
+        if (sr_read_small_file(dirfd, "cgroup.subtree_control", gives, sizeof gives) >= 0 &&
+            (has_word(gives, controller_names[c], ' ') ||
+             (has_word(has, controller_names[c], ' ') &&
+              write_file(dirfd, "cgroup.subtree_control", wish) == 0)))
+            handed[c] = true;
+    }
+}
+
+/* Makes the run's directory in parent and opens it as the place of a controller. */
+static bool make_place(const char *parent, const char *name, int version,
+                       struct sr_cgroup_place *place)
+{
+    if (snprintf(place->path, sizeof place->path, "%s/%s", parent, name) >=
+            (int)sizeof place->path ||
+        (mkdir(place->path, 0755) < 0 && errno != EEXIST))
+        return false;
+    place->fd = open(place->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    place->version = place->fd < 0 ? 0 : version;
+    return place->fd >= 0;
+}
+
+static void share_place(struct sr_cgroup_place *to, const struct sr_cgroup_place *from)
+{
+    to->fd = fcntl(from->fd, F_DUPFD_CLOEXEC, 0);
+    to->version = to->fd < 0 ? 0 : from->version;
+    memcpy(to->path, from->path, sizeof to->path);
+}
+
+/* The nearest cgroup, from the caller's own upwards, that hands down all controllers that any of them does. */
+static void create_v2(struct sr_cgroup *cgroup, const struct hierarchy *h, const char *name)
+{
+    char best[PATH_MAX] = "", at[PATH_MAX];
+    int most = 0;
+    memcpy(at, h->own, sizeof at);
+    for (;;) {
+        sr_cleanup_fd int fd =
+            access(at, W_OK) == 0 ? open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+        bool handed[SR_CONTROLLER_COUNT];
+        int count = 0;
+        if (fd >= 0) {
+            hand_down(fd, handed);
+            for (int c = 0; c < SR_CONTROLLER_COUNT; c++)
+                count += handed[c];
+        }
+        if (count > most) {
+            most = count;
+            memcpy(best, at, sizeof best);
+        }
+        char *slash = strrchr(at, '/');
+        if (strlen(at) <= h->mount_len || slash == NULL)
+            break;
+        *slash = '\0';
+    }
+    struct sr_cgroup_place place = {.fd = -1};
+    if (most == 0 || !make_place(best, name, 2, &place))
+        return;
+    char given[512];
+    if (sr_read_small_file(place.fd, "cgroup.controllers", given, sizeof given) >= 0)
+        for (int c = 0; c < SR_CONTROLLER_ACCOUNT; c++)
+            if (has_word(given, controller_names[c], ' '))
+                share_place(&cgroup->places[c], &place);
+    share_place(&cgroup->places[SR_CONTROLLER_ACCOUNT], &place); /* cpu.stat is always there */
+    cgroup->v2_fd = place.fd;
+}
+
+static int set(const struct sr_cgroup_place *place, const char *file, const char *value,
+               struct sr_error *err)
+{
+    int result = write_file(place->fd, file, value);
+    if (result < 0)
+        return sr_fail(err, SR_RUN_002, PATH, "%s/%s does not take %s: %s", place->path, file,
+                       value, strerror(-result));
+    return 0;
+}
+
+static int set_number(const struct sr_cgroup_place *place, const char *file, uint64_t value,
+                      struct sr_error *err)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%" PRIu64, value);
+    return set(place, file, text, err);
+}
+
+/* For files that some kernels are built without. */
+static int set_if_there(const struct sr_cgroup_place *place, const char *file, uint64_t value,
+                        struct sr_error *err)
+{
+    return faccessat(place->fd, file, F_OK, 0) < 0 ? 0 : set_number(place, file, value, err);
+}
+
+static int set_cpu(struct sr_cgroup_place *place, const struct sr_cgroup_limits *limits,
+                   struct sr_error *err)
+{
+    char text[64];
+    if (limits->cpu_quota_usec == 0 || place->version == 0)
+        return 0;
+    snprintf(text, sizeof text, "%" PRIu64 " %" PRIu64, limits->cpu_quota_usec,
+             limits->cpu_period_usec);
+    if (place->version == 2)
+        return set(place, "cpu.max", text, err);
+    if (faccessat(place->fd, "cpu.cfs_quota_us", F_OK, 0) < 0) {
+        sr_close_fd(&place->fd); /* a kernel without CFS bandwidth control */
+        place->version = 0;
+        return rmdir(place->path) < 0 && errno != ENOENT
+                   ? sr_fail(err, SR_RUN_002, PATH, "%s: %s", place->path, strerror(errno))
+                   : 0;
+    }
+    return set_number(place, "cpu.cfs_period_us", limits->cpu_period_usec, err) < 0
+               ? -1
+               : set_number(place, "cpu.cfs_quota_us", limits->cpu_quota_usec, err);
+}
+
+static int set_memory(const struct sr_cgroup_place *place, const struct sr_cgroup_limits *limits,
+                      struct sr_error *err)
+{
+    if (place->version == 0)
+        return 0;
+    if (place->version == 2)
+        return set_number(place, "memory.max", limits->memory_bytes, err) < 0 ||
+                       set_if_there(place, "memory.swap.max", 0, err) < 0 ||
+                       set_if_there(place, "memory.oom.group", 1, err) < 0
+                   ? -1
+                   : 0;
+    return set_number(place, "memory.limit_in_bytes", limits->memory_bytes, err) < 0
+               ? -1
+               : set_if_there(place, "memory.memsw.limit_in_bytes", limits->memory_bytes, err);
+}
+
+int sr_cgroup_create(struct sr_cgroup *cgroup, const char *run_id,
+                     const struct sr_cgroup_limits *limits, struct sr_error *err)
+{
+    struct hierarchies all;
+    char name[128];
+    *cgroup = (struct sr_cgroup)SR_CGROUP_INIT;
+    snprintf(name, sizeof name, PREFIX "%s", run_id);
+    find_hierarchies(&all);
+    for (size_t i = 0; i < all.count; i++)
+        if (all.items[i].version == 2)
+            create_v2(cgroup, &all.items[i], name);
+    for (size_t i = 0; i < all.count; i++)
+        for (int c = 0; all.items[i].version == 1 && c < SR_CONTROLLER_COUNT; c++)
+            if (all.items[i].controllers[c] && cgroup->places[c].version == 0)
+                make_place(all.items[i].own, name, 1, &cgroup->places[c]);
+    struct sr_cgroup_place *places = cgroup->places;
+    if (set_cpu(&places[SR_CONTROLLER_CPU], limits, err) < 0 ||
+        set_memory(&places[SR_CONTROLLER_MEMORY], limits, err) < 0 ||
+        (places[SR_CONTROLLER_PIDS].version != 0 &&
+         set_number(&places[SR_CONTROLLER_PIDS], "pids.max", limits->pids, err) < 0)) {
+        sr_cgroup_remove(cgroup);
+        return -1;
+    }
+    return 0;
+}
+
+/* By "tasks" and not "cgroup.procs": a thread that moves itself needs no lock over all processes, which costs some 10 ms. */
+int sr_cgroup_enter(const struct sr_cgroup *cgroup)
+{
+    for (int c = 0; c < SR_CONTROLLER_COUNT; c++) {
+        int result =
+            cgroup->places[c].version == 1 ? write_file(cgroup->places[c].fd, "tasks", "0") : 0;
+        if (result < 0)
+            return result;
+    }
+    return 0;
+}
+
+/* The number after a key, in a file of "key value" lines; without a key the file's only number. */
+static int read_number(const struct sr_cgroup_place *place, const char *file, const char *key,
+                       uint64_t *value)
+{
+    char text[4096];
+    if (place->version == 0)
+        return -ENOENT;
+    ssize_t len = sr_read_small_file(place->fd, file, text, sizeof text);
+    if (len < 0)
+        return (int)len;
+    const char *at = text;
+    size_t key_len = key != NULL ? strlen(key) : 0;
+    while (key != NULL && !(strncmp(at, key, key_len) == 0 && at[key_len] == ' ')) {
+        at = strchr(at, '\n');
+        if (at++ == NULL)
+            return -ENOENT;
+    }
+    *value = strtoull(at + key_len, NULL, 10);
+    return 0;
+}
+
+int sr_cgroup_read(const struct sr_cgroup *cgroup, struct sr_cgroup_usage *usage)
+{
+    const struct sr_cgroup_place *account = &cgroup->places[SR_CONTROLLER_ACCOUNT],
+                                 *memory = &cgroup->places[SR_CONTROLLER_MEMORY];
+    *usage = (struct sr_cgroup_usage){0};
+    int cpu = account->version == 2
+                  ? read_number(account, "cpu.stat", "usage_usec", &usage->cpu_usec)
+                  : read_number(account, "cpuacct.usage", NULL, &usage->cpu_usec);
+    if (cpu == 0 && account->version == 1)
+        usage->cpu_usec /= 1000; /* nanoseconds there */
+    int bytes =
+        read_number(memory, memory->version == 2 ? "memory.current" : "memory.usage_in_bytes", NULL,
+                    &usage->memory_bytes);
+    if (bytes == 0 &&
+        read_number(memory, memory->version == 2 ? "memory.events" : "memory.oom_control",
+                    "oom_kill", &usage->oom_kills) < 0)
+        usage->oom_kills = 0; /* older kernels do not count */
+    return cpu < 0 ? cpu : bytes;
+}
+
+const char *sr_cgroup_holder(const struct sr_cgroup *cgroup, enum sr_controller controller)
+{
+    static const char *const names[] = {NULL, "cgroup v1", "cgroup v2"};
+    return names[cgroup->places[controller].version];
+}
+
+/* A cgroup with processes in it is busy until they are reaped. */
+static int remove_directory(const char *path)
+{
+    const struct timespec pause = {.tv_nsec = 2000000};
+    for (int i = 0; i < REMOVE_TRIES; i++) {
+        if (rmdir(path) == 0 || errno == ENOENT)
+            return 0;
+        if (errno != EBUSY)
+            break;
+        nanosleep(&pause, NULL);
+    }
+    return -errno;
+}
+
+int sr_cgroup_remove(struct sr_cgroup *cgroup)
+{
+    int result = 0;
+    for (int c = 0; c < SR_CONTROLLER_COUNT; c++) {
+        struct sr_cgroup_place *place = &cgroup->places[c];
+        int removed = place->version != 0 ? remove_directory(place->path) : 0;
+        sr_close_fd(&place->fd);
+        place->version = 0;
+        if (removed < 0)
+            result = removed;
+    }
+    sr_close_fd(&cgroup->v2_fd);
+    return result;
+}
+
+/* Ends what a dead supervisor's run may still have in a cgroup; its parent-death signal should have. */
+static void kill_members(const char *path)
+{
+    char file[PATH_MAX];
+    if (snprintf(file, sizeof file, "%s/cgroup.procs", path) >= (int)sizeof file)
+        return;
+    sr_cleanup_file FILE *members = fopen(file, "re");
+    long pid;
+    while (members != NULL &&
+           fscanf(members, "%ld", &pid) == 1) /* NOLINT(cert-err34-c): the kernel's own numbers */
+        if (pid > 1)
+            kill((pid_t)pid, SIGKILL);
+}
+
+int sr_cgroup_sweep(const char *run_id, bool dry_run)
+{
+    struct hierarchies all;
+    int found = 0;
+    find_hierarchies(&all);
+    for (size_t i = 0; i < all.count; i++) {
+        char at[PATH_MAX];
+        memcpy(at, all.items[i].own, sizeof at);
+        for (;;) { /* where create looks too */
+            char path[PATH_MAX + 128];
+            snprintf(path, sizeof path, "%s/" PREFIX "%s", at, run_id);
+            if (access(path, F_OK) == 0) {
+                found++;
+                if (!dry_run) {
+                    kill_members(path);
+                    int result = remove_directory(path);
+                    if (result < 0)
+                        return result;
+                }
+            }
+            char *slash = strrchr(at, '/');
+            if (strlen(at) <= all.items[i].mount_len || slash == NULL)
+                break;
+            *slash = '\0';
+        }
+    }
+    return found;
+}

@@ -1,0 +1,80 @@
+/*
+ * The run's cgroup: limits on what the VMM may take of the host, and what it takes. Version 2 where its controllers are there
+ * or delegated, version 1 on hybrid hosts, each controller where it is; what no controller holds is said, not assumed.
+ * (Linux Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/.)
+ *
+ *   1. sr_cgroup_create() makes "safe-run-<run id>" and writes the limits.
+ *   2. The VMM is born in it: version 2 by cgroup->v2_fd and CLONE_INTO_CGROUP, version 1 by sr_cgroup_enter() in the child.
+ *   3. sr_cgroup_read() at any time.
+ *   4. sr_cgroup_remove() when the VMM is reaped. What a dead supervisor leaves is found by sr_cgroup_sweep().
+ */
+#ifndef SR_CGROUP_CGROUP_H
+#define SR_CGROUP_CGROUP_H
+
+#include "cleanup.h"
+#include "saferun/error.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum sr_controller {
+    SR_CONTROLLER_CPU,
+    SR_CONTROLLER_MEMORY,
+    SR_CONTROLLER_PIDS,
+    SR_CONTROLLER_ACCOUNT,
+    SR_CONTROLLER_COUNT
+};
+
+struct sr_cgroup_limits {
+    uint64_t cpu_quota_usec, cpu_period_usec; /* quota 0: none */
+    uint64_t memory_bytes;
+    uint64_t pids;
+};
+
+/* A directory of the run's, for one controller or several. */
+struct sr_cgroup_place {
+    int version; /* 1 or 2; 0: this controller is nowhere */
+    int fd;      /* O_PATH or O_RDONLY of the directory */
+    char path[PATH_MAX];
+};
+
+struct sr_cgroup {
+    struct sr_cgroup_place
+        places[SR_CONTROLLER_COUNT]; /* by controller; those of version 2 are the same directory */
+    int v2_fd;                       /* to be born in; -1: there is none */
+};
+
+#define SR_CGROUP_INIT                                                                             \
+    {                                                                                              \
+        .places = {{.fd = -1}, {.fd = -1}, {.fd = -1}, {.fd = -1}}, .v2_fd = -1                    \
+    }
+
+struct sr_cgroup_usage {
+    uint64_t cpu_usec, memory_bytes, oom_kills;
+};
+
+/*
+ * Makes the run's cgroup with its limits. A controller that this host does not offer to the caller has version 0 afterwards; that is
+ * no error. Errors: SR-RUN-002 at launch.cgroup, when a limit is refused.
+ */
+int sr_cgroup_create(struct sr_cgroup *cgroup, const char *run_id,
+                     const struct sr_cgroup_limits *limits, struct sr_error *err) SR_MUST_CHECK;
+
+/* Moves the calling process into the places of version 1: 0 or a negative errno. */
+int sr_cgroup_enter(const struct sr_cgroup *cgroup) SR_MUST_CHECK;
+
+/* What controllers there are have counted; 0 where there is none. Negative errno when there is no accounting at all. */
+int sr_cgroup_read(const struct sr_cgroup *cgroup, struct sr_cgroup_usage *usage) SR_MUST_CHECK;
+
+/* "cgroup v2", "cgroup v1", or NULL: not held by a cgroup. */
+const char *sr_cgroup_holder(const struct sr_cgroup *cgroup, enum sr_controller controller);
+
+/* Removes it; processes must be gone. 0 or a negative errno; what is gone already is no error. */
+int sr_cgroup_remove(struct sr_cgroup *cgroup);
+
+/* Removes the cgroups of a run that is dead, wherever they are, with what still runs in them: the number of directories removed,
+ * or a negative errno. With dry_run only counts. */
+int sr_cgroup_sweep(const char *run_id, bool dry_run);
+
+#endif

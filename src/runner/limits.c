@@ -1,0 +1,84 @@
+/* What bounds a run on the host, and what is said of it: the cgroup where there is one, the VM where not. */
+#include "run_state.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MIB (UINT64_C(1) << 20)
+/* What QEMU needs beside the guest's memory: its own 40 MiB, TCG's 128 MiB of translated code, page tables, page cache. */
+#define VMM_MEMORY (256 * MIB)
+/* QEMU's threads: one for each vCPU, the main loop, RCU, and a pool for block I/O. */
+#define VMM_THREADS 128
+
+int run_prepare_limits(struct run *run, struct sr_error *err)
+{
+    const struct sr_policy *policy = run->options->policy;
+    const struct sr_cgroup_limits limits = {
+        .cpu_quota_usec = policy->cpu_quota_usec,
+        .cpu_period_usec = policy->cpu_period_usec,
+        .memory_bytes = run->bundle.mem_size_mib * MIB + VMM_MEMORY,
+        .pids = policy->pids_max + VMM_THREADS,
+    };
+    if (sr_cgroup_create(&run->cgroup, run->result->run_id, &limits, err) < 0)
+        return -1;
+    static const char *const names[] = {"cpu", "memory", "pids"};
+    char missing[64] = "";
+    for (int c = SR_CONTROLLER_CPU; c <= SR_CONTROLLER_PIDS; c++) {
+        run->holders[c] = sr_cgroup_holder(&run->cgroup, (enum sr_controller)c);
+        if (run->holders[c] == NULL && (c != SR_CONTROLLER_CPU || limits.cpu_quota_usec > 0))
+            snprintf(missing + strlen(missing), sizeof missing - strlen(missing), "%s%s",
+                     missing[0] != '\0' ? ", " : "", names[c]);
+    }
+    if (policy->require_limits && missing[0] != '\0')
+        return sr_fail(
+            err, SR_RUN_002, "require.limits",
+            "the policy requires limits: enforced, and no cgroup of this host holds: %s; run it as "
+            "root, or in a cgroup that is delegated (systemd-run --user --scope -p Delegate=yes)",
+            missing);
+    return 0;
+}
+
+void run_limits_text(const struct run *run, struct run_limits_text *text)
+{
+    const char *const *by = run->holders;
+    if (run->options->policy->cpu_quota_usec == 0)
+        snprintf(text->cpu, sizeof text->cpu, "vm (%u vCPU)", run->bundle.vcpu_count);
+    else if (by[SR_CONTROLLER_CPU] != NULL)
+        snprintf(text->cpu, sizeof text->cpu, "%s", by[SR_CONTROLLER_CPU]);
+    else
+        snprintf(text->cpu, sizeof text->cpu, "vm (%u vCPU; quota not enforced)",
+                 run->bundle.vcpu_count);
+    snprintf(text->memory, sizeof text->memory, "vm (guest RAM)%s%s",
+             by[SR_CONTROLLER_MEMORY] != NULL ? ", " : "",
+             by[SR_CONTROLLER_MEMORY] != NULL ? by[SR_CONTROLLER_MEMORY] : "");
+    snprintf(text->pids, sizeof text->pids, "guest (cgroup v2 pids.max)%s%s",
+             by[SR_CONTROLLER_PIDS] != NULL ? ", " : "",
+             by[SR_CONTROLLER_PIDS] != NULL ? by[SR_CONTROLLER_PIDS] : "");
+}
+
+int run_usage(struct run *run, uint64_t *cpu_usec, uint64_t *memory_bytes, const char **source)
+{
+    struct sr_cgroup_usage usage;
+    const char *holder = sr_cgroup_holder(&run->cgroup, SR_CONTROLLER_MEMORY);
+    if (holder != NULL && sr_cgroup_read(&run->cgroup, &usage) == 0) {
+        *cpu_usec = usage.cpu_usec;
+        *memory_bytes = usage.memory_bytes;
+        *source = holder;
+        return 0;
+    }
+    *source = "vmm-process";
+    return sr_vmm_usage(&run->vmm, cpu_usec, memory_bytes);
+}
+
+const char *run_release_limits(struct run *run)
+{
+    struct sr_cgroup_usage usage;
+    bool any = false;
+    for (int c = 0; c < SR_CONTROLLER_COUNT; c++)
+        any = any || run->cgroup.places[c].version != 0;
+    if (!any)
+        return "none";
+    if (sr_cgroup_read(&run->cgroup, &usage) == 0)
+        run->host_oom_kills = usage.oom_kills;
+    return sr_cgroup_remove(&run->cgroup) == 0 ? "removed" : "left for safe-run gc";
+}

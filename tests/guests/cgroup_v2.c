@@ -1,0 +1,172 @@
+/*
+ * src/cgroup with real controllers of version 2, as init of a guest with the project's kernel: this machine may have none.
+ * Prints "ok <what>" or "FAILED <what>" and ends the machine.
+ */
+#include "cgroup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ROOT "/sys/fs/cgroup"
+
+static void check(const char *what, int good)
+{
+    printf("%s %s\n", good ? "ok" : "FAILED", what);
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* A child in the cgroup. */
+static pid_t born_in(const struct sr_cgroup *cgroup)
+{
+    struct clone_args how = {.flags = CLONE_INTO_CGROUP,
+                             .exit_signal = SIGCHLD,
+                             .cgroup = (unsigned long long)cgroup->v2_fd};
+    return (pid_t)syscall(SYS_clone3, &how, sizeof how);
+}
+
+static struct sr_cgroup create(const char *id, const char *what)
+{
+    const struct sr_cgroup_limits limits = {
+        .cpu_quota_usec = 50000, .cpu_period_usec = 100000, .memory_bytes = 32 << 20, .pids = 8};
+    struct sr_cgroup cgroup;
+    struct sr_error err = {0};
+    int result = sr_cgroup_create(&cgroup, id, &limits, &err);
+    check(what, result == 0);
+    if (result < 0)
+        printf("# %s: %s\n", err.path, err.message);
+    for (int c = 0; c < SR_CONTROLLER_COUNT; c++) {
+        const char *holder = sr_cgroup_holder(&cgroup, (enum sr_controller)c);
+        check("every controller is of version 2",
+              holder != NULL && strcmp(holder, "cgroup v2") == 0);
+    }
+    return cgroup;
+}
+
+static void limits_hold(void)
+{
+    struct sr_cgroup cgroup = create("limits", "create");
+    struct sr_cgroup_usage usage;
+    pid_t busy = born_in(&cgroup);
+    if (busy == 0)
+        for (;;)
+            ;
+    double start = now();
+    sleep(3);
+    double took = now() - start;
+    check("read", sr_cgroup_read(&cgroup, &usage) == 0);
+    double share = (double)usage.cpu_usec / 1e6 / took;
+    printf("# half a core: %.3f\n", share);
+    check("cpu.max of half a core", share > 0.45 && share < 0.55);
+    kill(busy, SIGKILL);
+    waitpid(busy, NULL, 0);
+
+    pid_t hungry = born_in(&cgroup);
+    if (hungry == 0)
+        for (;;)
+            memset(malloc(1 << 20), 1, 1 << 20);
+    int status = 0;
+    waitpid(hungry, &status, 0);
+    check("memory.max kills", WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    check("and is counted", sr_cgroup_read(&cgroup, &usage) == 0 && usage.oom_kills >= 1);
+
+    pid_t bomb = born_in(&cgroup);
+    if (bomb == 0) {
+        int children = 0;
+        for (int i = 0; i < 50; i++) {
+            pid_t pid = fork();
+            if (pid == 0)
+                for (;;)
+                    pause();
+            children += pid > 0;
+        }
+        _exit(children);
+    }
+    waitpid(bomb, &status, 0);
+    printf("# children: %d\n", WEXITSTATUS(status));
+    check("pids.max", WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    check("a sweep that only counts", sr_cgroup_sweep("limits", true) == 1);
+    check("a sweep that kills what is left", sr_cgroup_sweep("limits", false) == 1);
+    check("and leaves nothing", access(ROOT "/safe-run-limits", F_OK) < 0);
+    check("remove what is gone", sr_cgroup_remove(&cgroup) == 0);
+}
+
+/* An ordinary user's session below a directory that is the user's. */
+static void delegation(void)
+{
+    static const char *const mine[] = {"", "/cgroup.procs", "/cgroup.subtree_control"};
+    mkdir(ROOT "/user", 0755);
+    mkdir(ROOT "/user/session", 0755);
+    for (int i = 0; i < 3; i++) {
+        char path[128];
+        snprintf(path, sizeof path, ROOT "/user%s", mine[i]);
+        chown(path, 1000, 1000);
+        snprintf(path, sizeof path, ROOT "/user/session%s", mine[i]);
+        chown(path, 1000, 1000);
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        FILE *procs = fopen(ROOT "/user/session/cgroup.procs", "w");
+        fprintf(procs, "%d\n", getpid());
+        fclose(procs);
+        setgid(1000);
+        setuid(1000);
+        struct sr_cgroup cgroup = create("delegated", "create as a user");
+        check("below what is delegated", access(ROOT "/user/safe-run-delegated", F_OK) == 0);
+        pid_t child = born_in(&cgroup);
+        if (child == 0)
+            _exit(0);
+        int status;
+        check("a child in it", child > 0 && waitpid(child, &status, 0) == child && status == 0);
+        check("remove as a user", sr_cgroup_remove(&cgroup) == 0);
+        _exit(0);
+    }
+    waitpid(pid, NULL, 0);
+    pid = fork();
+    if (pid == 0) {
+        setgid(1001);
+        setuid(1001);
+        struct sr_cgroup cgroup;
+        const struct sr_cgroup_limits limits = {.memory_bytes = 32 << 20, .pids = 8};
+        struct sr_error err = {0};
+        check("a user without delegation has none, and that is no error",
+              sr_cgroup_create(&cgroup, "none", &limits, &err) == 0 &&
+                  sr_cgroup_holder(&cgroup, SR_CONTROLLER_MEMORY) == NULL && cgroup.v2_fd < 0);
+        _exit(0);
+    }
+    waitpid(pid, NULL, 0);
+}
+
+int main(void)
+{
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    mkdir("/proc", 0755);
+    mkdir("/sys", 0755);
+    if (mount("proc", "/proc", "proc", 0, NULL) < 0 ||
+        mount("sysfs", "/sys", "sysfs", 0, NULL) < 0 ||
+        mount("cgroup2", ROOT, "cgroup2", 0, NULL) < 0)
+        printf("FAILED mounts: %s\n", strerror(errno));
+    limits_hold();
+    delegation();
+    puts("end");
+    fflush(stdout);
+    sleep(1);
+    reboot(RB_AUTOBOOT);
+    return 0;
+}

@@ -1,0 +1,103 @@
+"""What bounds a run on the host: cgroups, version 1 or 2, with real controllers."""
+import datetime
+import glob
+import os
+import subprocess
+import unittest
+
+from harness import BUILD, SANITIZED, SafeRunTest, policy, shell
+from test_jail import Jail
+
+GUESTS = os.path.join(BUILD, "tests", "guests")
+
+
+def cgroups(run_id=""):
+    return glob.glob(f"/sys/fs/cgroup/**/safe-run-{run_id}*", recursive=True)
+
+
+class Limits(SafeRunTest):
+    def setUp(self):
+        super().setUp()
+        run = self.run_policy(policy("/bin/true"))
+        self.held = "cgroup" in run.report["assurance"]["limits"]["cpu"]
+
+    def test_half_a_core(self):
+        run = self.run_policy(shell("while :; do :; done & sleep 11", cpu="50000 100000"))
+        self.assertEqual(run.status, 0, run.stderr)
+        if not self.held:
+            self.skipTest("no cgroup controller for CPU here")
+        with open(os.path.join(run.dir, "events.jsonl"), encoding="utf-8") as file:
+            samples = [event for event in map(__import__("json").loads, file) if event["type"] == "resource.sampled"]
+        first, last = samples[0], samples[-1]
+        when = [datetime.datetime.fromisoformat(sample["timestamp"][:26]) for sample in (first, last)]
+        share = (last["payload"]["cpuUsageUsec"] - first["payload"]["cpuUsageUsec"]) / 1e6 / (when[1] - when[0]).total_seconds()
+        self.assertGreater((when[1] - when[0]).total_seconds(), 9)
+        self.assertGreater(share, 0.45)
+        self.assertLess(share, 0.55)
+
+    def test_a_vmm_that_takes_too_much_memory(self):
+        self.configure(qemu=os.path.join(GUESTS, "balloon"))
+        if not self.held:
+            self.skipTest("no cgroup controller for memory here")
+        run = self.run_policy(policy("/bin/true"))
+        self.assertEqual((run.status, run.cause, run.failure[0]), (125, "host-oom", "SR-RUN-001"))
+        self.assertIn("more memory than its cgroup allows", run.failure[1])
+        self.assertEqual(cgroups(os.path.basename(run.dir)), [])
+
+    def test_nothing_is_left(self):
+        run = self.run_policy(policy("/bin/true"))
+        self.assertEqual(run.events("run.cleaned"), [{"cgroup": "removed" if self.held else "none"}])
+        self.assertEqual(cgroups(os.path.basename(run.dir)), [])
+
+    def test_limits_that_must_be_enforced(self):
+        run = self.run_policy(policy("/bin/true", require={"limits": "enforced"}))
+        if self.held:
+            self.assertEqual(run.status, 0, run.stderr)
+        else:
+            self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-002"))
+
+    def test_a_fork_bomb_can_be_stopped(self):
+        process = self.start(shell("bomb() { bomb | bomb & }; echo up; bomb; sleep 60", pids=64))
+        self.wait_for_output(process, b"up\n")
+        process.terminate()
+        self.assertEqual(self.finish(process).status, 143)
+
+
+class LimitsAsUser(Jail):
+    user = 12345
+    test_what_a_vmm_that_was_taken_over_can_do = test_qemu_from_outside = None
+    test_every_attempt_is_in_the_threat_model = test_the_supervisors_death_ends_the_vmm = None
+
+    def test_limits_that_nobody_enforces_are_not_claimed(self):
+        run = self.run_policy(policy("/bin/true", require={"limits": "enforced"}))
+        if run.status == 0:  # this user has a cgroup of its own
+            self.assertIn("cgroup v2", run.report["assurance"]["limits"]["cpu"])
+            return
+        self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-002"))
+        self.assertIn(b"SR-RUN-002 require.limits", run.stderr)
+        self.assertIn("cpu, memory, pids", run.failure[1])
+        run = self.run_policy(policy("/bin/true"))
+        self.assertEqual((run.status, run.report["assurance"]["limits"]["cpu"]), (0, "vm (1 vCPU; quota not enforced)"))
+
+
+class Version2(unittest.TestCase):
+    def test_in_a_machine_of_its_own(self):
+        """src/cgroup as the init of a VM with our kernel, which has every controller of version 2."""
+        done = subprocess.run(
+            ["/usr/bin/qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-M",
+             "microvm,acpi=off,rtc=on,isa-serial=off", "-accel", "tcg", "-cpu", "max", "-m", "256M", "-kernel",
+             os.path.join(BUILD, "artifacts", "vmlinux"), "-initrd", os.path.join(GUESTS, "cgroup-v2.initrd"), "-append",
+             "console=hvc0 reboot=t panic=-1 quiet no_timer_check nolapic_timer tsc=reliable", "-device",
+             "virtio-serial-device", "-chardev", "stdio,id=console", "-device", "virtconsole,chardev=console"],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+        lines = done.stdout.split("\n")
+        lines = [line.strip() for line in lines]
+        self.assertIn("end", lines, done.stdout + done.stderr)
+        self.assertEqual([line for line in lines if line.startswith("FAILED")], [], done.stdout)
+        self.assertGreater(len([line for line in lines if line.startswith("ok ")]), 15)
+
+
+del Jail  # its own module runs it
+
+if __name__ == "__main__":
+    unittest.main()
