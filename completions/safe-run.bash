@@ -9,13 +9,16 @@ _safe_run() {
     --format) words='text json' ;;
     *)
         case ${COMP_WORDS[1]}:$COMP_CWORD in
-        *:1) words='validate compile policy run report version help' ;;
+        *:1) words='validate compile policy run ps stop gc report version help' ;;
         policy:2) words='init explain why diff schema --help' ;;
         report:2) words='verify --help' ;;
         validate:*) words='--mount-allowlist --format --help' ;;
         compile:*) words='--dry-run --policy --mount-allowlist --help' ;;
         run:*) words='--policy --mount-allowlist --stdin --timeout --json --accel --vmm --workdir-base --rehash
             --keep --verbose --help' ;;
+        ps:*) words='--json --workdir-base --help' ;;
+        stop:*) words="--kill --timeout --workdir-base --help $(safe-run ps 2> /dev/null | awk 'NR > 1 { print $1 }')" ;;
+        gc:*) words='--dry-run --older-than --workdir-base --help' ;;
         policy:*) words='--mount-allowlist --format --exit-code --help' ;;
         report:*) words='--events --artifacts --format --help' ;;
         esac

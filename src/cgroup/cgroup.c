@@ -13,6 +13,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -411,31 +412,39 @@ static void kill_members(const char *path)
             kill((pid_t)pid, SIGKILL);
 }
 
+/* nftw(3) has no context. */
+static struct sweep {
+    char name[128];
+    bool dry_run;
+    int found, failed;
+} sweep;
+
+static int visit(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st;
+    if (type != FTW_DP && type != FTW_D)
+        return 0;
+    if (strcmp(path + at->base, sweep.name) != 0)
+        return 0;
+    sweep.found++;
+    if (sweep.dry_run)
+        return 0;
+    kill_members(path);
+    int result = remove_directory(path);
+    if (result < 0)
+        sweep.failed = result;
+    return 0;
+}
+
 int sr_cgroup_sweep(const char *run_id, bool dry_run)
 {
     struct hierarchies all;
-    int found = 0;
+    sweep = (struct sweep){.dry_run = dry_run};
+    snprintf(sweep.name, sizeof sweep.name, PREFIX "%s", run_id);
     find_hierarchies(&all);
-    for (size_t i = 0; i < all.count; i++) {
-        char at[PATH_MAX];
-        memcpy(at, all.items[i].own, sizeof at);
-        for (;;) { /* where create looks too */
-            char path[PATH_MAX + 128];
-            snprintf(path, sizeof path, "%s/" PREFIX "%s", at, run_id);
-            if (access(path, F_OK) == 0) {
-                found++;
-                if (!dry_run) {
-                    kill_members(path);
-                    int result = remove_directory(path);
-                    if (result < 0)
-                        return result;
-                }
-            }
-            char *slash = strrchr(at, '/');
-            if (strlen(at) <= all.items[i].mount_len || slash == NULL)
-                break;
-            *slash = '\0';
-        }
+    for (size_t i = 0; i < all.count; i++) { /* whose cgroup it was below is not known any more */
+        all.items[i].own[all.items[i].mount_len] = '\0';
+        nftw(all.items[i].own, visit, 8, FTW_PHYS | FTW_MOUNT | FTW_DEPTH);
     }
-    return found;
+    return sweep.failed < 0 ? sweep.failed : sweep.found;
 }

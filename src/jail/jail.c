@@ -218,13 +218,13 @@ static int drop_privileges(const struct sr_jail_plan *plan)
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-/* A supervisor that died before this process could ask is seen by its pidfd. */
-static int die_with_parent(int parent)
+int sr_jail_die_with_parent(int socket)
 {
-    struct pollfd dead = {.fd = parent, .events = POLLIN};
+    struct pollfd end = {.fd = socket};
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
         return -1;
-    if (poll(&dead, 1, 0) != 0) {
+    /* A process that dies closes its descriptors before it signals its children, so what came too late is seen here. */
+    if (poll(&end, 1, 0) != 0) {
         errno = ESRCH;
         return -1;
     }
@@ -305,9 +305,8 @@ int sr_jail_enter(const struct sr_jail_plan *plan, const char **step)
     if (drop_privileges(plan) < 0)
         return -1;
     *step = "parent";
-    if (die_with_parent(plan->parent) < 0)
+    if (sr_jail_die_with_parent(plan->parent) < 0)
         return -1;
-    close(plan->parent);
     *step = "landlock";
     if (restrict_files(plan) < 0)
         return -1;

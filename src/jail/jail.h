@@ -46,7 +46,7 @@ struct sr_jail_plan {
         new_user; /* a user namespace: the caller is not root. Then uid and gid are the caller's, */
     uid_t uid;    /* else those to become, never 0 */
     gid_t gid;
-    int parent;    /* pidfd of the caller */
+    int parent;    /* a socket whose other end only the caller has */
     int cgroup_fd; /* of the cgroup to be born in; -1: the caller's */
 };
 
@@ -56,6 +56,9 @@ pid_t sr_jail_clone(const struct sr_jail_plan *plan, int *pidfd) SR_MUST_CHECK;
 /* Completes the jail, in the child; nothing of the host is left but open descriptors. Returns 0, or -1 with what failed in
  * step and errno. */
 int sr_jail_enter(const struct sr_jail_plan *plan, const char **step) SR_MUST_CHECK;
+
+/* Asks to be killed when the parent dies, and fails with ESRCH when it is dead already. socket as sr_jail_plan.parent. */
+int sr_jail_die_with_parent(int socket) SR_MUST_CHECK;
 
 /* Loads the system call filter (seccomp.c): what QEMU needs, everything else fails with EPERM. 0 or a negative errno. */
 int sr_jail_filter(void) SR_MUST_CHECK;

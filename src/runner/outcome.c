@@ -5,7 +5,7 @@
  */
 #include "run_state.h"
 
-#include "report.h"
+#include "runs.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -173,26 +173,6 @@ static int write_closing_events(struct run *run, const struct sr_vmm_exit *how, 
     return sr_event_log_sync(run->log, err);
 }
 
-/* What the report vouches for beside the events; sorted, as it wants them. */
-static const char *const vouched[] = {"bundle.json", "command.json", "policy.json",
-                                      "ruleset.nft", "stderr.log",   "stdout.log"};
-enum { VOUCHED_COUNT = sizeof vouched / sizeof vouched[0] };
-
-/* Hashes what is there of them: a run that failed early has not all. */
-static size_t hash_files(const struct run *run, struct sr_report_file files[VOUCHED_COUNT],
-                         char hashes[VOUCHED_COUNT][SR_SHA256_TEXT])
-{
-    size_t count = 0;
-    for (size_t i = 0; i < VOUCHED_COUNT; i++) {
-        sr_cleanup_fd int fd = openat(run->dirfd, vouched[i], O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd >= 0 && sr_sha256_fd(run->hasher, fd, hashes[count]) == 0) {
-            files[count] = (struct sr_report_file){vouched[i], hashes[count]};
-            count++;
-        }
-    }
-    return count;
-}
-
 /* What ran the guest: QEMU's own answer where it gave one, else what it was told. */
 static const char *accel_in_fact(const struct run *run)
 {
@@ -208,11 +188,11 @@ static int write_report(struct run *run, struct sr_error *err)
     struct run_limits_text limits;
     run_limits_text(run, &limits);
     char uplink[SR_UPLINK_TEXT_MAX];
-    struct sr_report_file files[VOUCHED_COUNT];
-    char hashes[VOUCHED_COUNT][SR_SHA256_TEXT];
+    struct sr_report_file files[RUNS_VOUCHED];
+    char hashes[RUNS_VOUCHED][SR_SHA256_TEXT];
     const struct sr_report_facts facts = {
         .files = files,
-        .file_count = hash_files(run, files, hashes),
+        .file_count = runs_hash_files(run->dirfd, run->hasher, files, hashes),
         .run_id = result->run_id,
         .exit_code = result->exit_code,
         .kernel_hash = run->kernel.hash,
@@ -261,4 +241,5 @@ void run_conclude(struct run *run)
         return;
     }
     run->result->report_written = true;
+    unlinkat(run->register_fd, run->result->run_id, 0);
 }

@@ -3,6 +3,7 @@
 #include "fs.h"
 #include "jcs.h"
 #include "report.h"
+#include "runs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,31 +13,6 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
-
-static int base_path(const struct run *run, char path[PATH_MAX], struct sr_error *err)
-{
-    const char *base = run->options->workdir_base;
-    if (base == NULL || base[0] == '\0')
-        base = getenv("SAFE_RUN_WORKDIR_BASE");
-    const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    int len;
-    if (base != NULL && base[0] != '\0')
-        len = snprintf(path, PATH_MAX, "%s", base);
-    else if (geteuid() == 0)
-        len = snprintf(path, PATH_MAX, "/var/lib/safe-run/runs");
-    else if (xdg != NULL && xdg[0] == '/')
-        len = snprintf(path, PATH_MAX, "%s/safe-run/runs", xdg);
-    else if (home != NULL && home[0] == '/')
-        len = snprintf(path, PATH_MAX, "%s/.local/state/safe-run/runs", home);
-    else
-        return sr_fail(err, SR_RUN_001, "prepare.workdir",
-                       "there is no place for the run directory: set HOME, SAFE_RUN_WORKDIR_BASE "
-                       "or --workdir-base");
-    if (len >= PATH_MAX)
-        return sr_fail(err, SR_RUN_001, "prepare.workdir",
-                       "the path of the run directory is too long");
-    return 0;
-}
 
 /* sr-<UTC yyyymmddThhmmss>-<6 random base32>: sorts by time, tells two runs of a second apart. */
 static int make_run_id(char id[32])
@@ -55,10 +31,18 @@ static int make_run_id(char id[32])
     return 0;
 }
 
+/* Before there is anything else of the run: whoever starts next finds what is not finished. */
+static int enter_register(const struct run *run, const char *id)
+{
+    sr_cleanup_fd int fd =
+        openat(run->register_fd, id, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    return fd < 0 ? -1 : fsync(run->register_fd);
+}
+
 static int make_run_dir(struct run *run, struct sr_error *err)
 {
     char base[PATH_MAX], path[PATH_MAX], id[32];
-    if (base_path(run, base, err) < 0)
+    if (sr_runs_base(run->options->workdir_base, base, err) < 0)
         return -1;
     int result = sr_mkdir_all(base, 0700);
     if (result < 0)
@@ -72,10 +56,18 @@ static int make_run_dir(struct run *run, struct sr_error *err)
     if (strlen(path) + 1 + sizeof id > PATH_MAX)
         return sr_fail(err, SR_RUN_001, "prepare.workdir",
                        "the path of the run directory is too long");
+    const struct sr_gc_options quietly = {.older_than_sec = -1};
+    int failures = runs_close_dead(base_fd, &quietly);
+    if (failures > 0)
+        run_progress(run, "%d dead runs could not be closed; safe-run gc says why", failures);
+    run->register_fd = runs_open_register(base_fd);
+    if (run->register_fd < 0)
+        return sr_fail(err, SR_RUN_001, "prepare.workdir", "%s/" SR_OPEN_DIR ": %s", base,
+                       strerror(-run->register_fd));
     do { /* a second run of this second may have drawn the same letters */
         if (make_run_id(id) < 0)
             return sr_fail(err, SR_RUN_001, "prepare.workdir", "the kernel gives no random bytes");
-        result = mkdirat(base_fd, id, 0700);
+        result = enter_register(run, id) < 0 ? -1 : mkdirat(base_fd, id, 0700);
     } while (result < 0 && errno == EEXIST);
     if (result < 0)
         return sr_fail(err, SR_RUN_001, "prepare.workdir",

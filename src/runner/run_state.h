@@ -70,7 +70,7 @@ struct run {
     struct sr_host_config config;
     struct sr_bundle bundle;
     struct sr_event_log *log;
-    int dirfd, lock_fd;
+    int dirfd, lock_fd, register_fd;
     struct sr_jail_files jail_files; /* empty: no jail */
     struct sr_jail_plan jail;
     int uid_fd; /* holds jail.uid for this run */

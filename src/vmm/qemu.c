@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -39,8 +38,7 @@ enum {
     FD_KERNEL, /* of these two the jail makes files */
     FD_INITRD,
     FD_ROOTFS,
-    FD_TAP,    /* may be absent */
-    FD_PARENT, /* closed before QEMU starts */
+    FD_TAP, /* may be absent */
     FD_END
 };
 
@@ -137,7 +135,7 @@ void sr_qemu_arguments(const struct sr_vmm_spec *spec, struct sr_qemu_args *args
 
 /* Puts the descriptors at 0..FD_END-1. First all out of the way, so that none is overwritten by
  * another. */
-static int place_descriptors(const struct sr_vmm_spec *spec, int qmp_fd, int parent_fd)
+static int place_descriptors(const struct sr_vmm_spec *spec, int qmp_fd)
 {
     int wanted[FD_END] = {
         [0] = open("/dev/null", O_RDONLY),
@@ -150,7 +148,6 @@ static int place_descriptors(const struct sr_vmm_spec *spec, int qmp_fd, int par
         [FD_INITRD] = spec->initrd_fd,
         [FD_ROOTFS] = spec->rootfs_fd,
         [FD_TAP] = spec->network != NULL ? spec->tap_fd : spec->log_fd,
-        [FD_PARENT] = parent_fd,
     };
     for (int i = 0; i < FD_END; i++)
         if (wanted[i] < 0 || (wanted[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, FD_END)) < 0)
@@ -167,13 +164,10 @@ static int place_descriptors(const struct sr_vmm_spec *spec, int qmp_fd, int par
 static int go_unjailed(const char **step)
 {
     const struct rlimit no_core = {0, 0};
-    struct pollfd dead = {.fd = FD_PARENT, .events = POLLIN};
     *step = "process";
-    if (setrlimit(RLIMIT_CORE, &no_core) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ||
-        poll(&dead, 1, 0) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+    if (setrlimit(RLIMIT_CORE, &no_core) < 0 || sr_jail_die_with_parent(FD_QMP) < 0)
         return -1;
-    close(FD_PARENT);
-    return 0;
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
 static int go_to_jail(const struct sr_vmm_spec *spec, const char **step)
@@ -182,7 +176,7 @@ static int go_to_jail(const struct sr_vmm_spec *spec, const char **step)
     plan.binds[0] = (struct sr_jail_bind){FD_KERNEL, spec->kernel, "kernel"};
     plan.binds[1] = (struct sr_jail_bind){FD_INITRD, spec->initrd, "initrd"};
     plan.bind_count = 2;
-    plan.parent = FD_PARENT;
+    plan.parent = FD_QMP;
     if (sr_jail_enter(&plan, step) < 0)
         return -1;
     close(FD_KERNEL);
@@ -190,8 +184,7 @@ static int go_to_jail(const struct sr_vmm_spec *spec, const char **step)
     return 0;
 }
 
-_Noreturn static void become_qemu(const struct sr_vmm_spec *spec, char *const *argv, int qmp_fd,
-                                  int parent)
+_Noreturn static void become_qemu(const struct sr_vmm_spec *spec, char *const *argv, int qmp_fd)
 {
     const char *step = "descriptors";
     sigset_t none;
@@ -200,7 +193,7 @@ _Noreturn static void become_qemu(const struct sr_vmm_spec *spec, char *const *a
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
     if (sr_cgroup_enter(spec->cgroup) == 0 && chdir("/") == 0 &&
-        place_descriptors(spec, qmp_fd, parent) == 0 &&
+        place_descriptors(spec, qmp_fd) == 0 &&
         (spec->jail != NULL ? go_to_jail(spec, &step) : go_unjailed(&step)) == 0) {
         char *const no_environment[] = {NULL};
         execve(argv[0], argv, no_environment);
@@ -226,8 +219,7 @@ int sr_vmm_start(const struct sr_vmm_spec *spec, const struct sr_qemu_args *args
                  struct sr_vmm *vmm, struct sr_error *err)
 {
     int pair[2], pidfd = -1;
-    sr_cleanup_fd int parent = pidfd_open(getpid(), 0);
-    if (parent < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return sr_fail(err, SR_RUN_002, "launch.vm", "no socket for QMP: %s", strerror(errno));
     sr_cleanup_fd int ours = pair[0], theirs = pair[1];
     pid_t pid = spec->jail != NULL ? sr_jail_clone(spec->jail, &pidfd)
@@ -239,7 +231,7 @@ int sr_vmm_start(const struct sr_vmm_spec *spec, const struct sr_qemu_args *args
                            ? "; ordinary users need unprivileged user namespaces"
                            : "");
     if (pid == 0)
-        become_qemu(spec, (char *const *)args->argv, theirs, parent);
+        become_qemu(spec, (char *const *)args->argv, theirs);
     *vmm = (struct sr_vmm){.pid = pid, .pidfd = pidfd};
     sr_qmp_start(&vmm->qmp, sr_take_fd(&ours));
     return 0;

@@ -3,6 +3,7 @@
 Every test has a directory of its own for run directories and configuration, removed at its end, and fails when a VMM
 that it started, or a process that uses that directory, outlives it.
 """
+import datetime
 import hashlib
 import json
 import os
@@ -46,7 +47,7 @@ class Run:
 
     def __init__(self, base, process, stdout, stderr):
         self.status, self.stdout, self.stderr = process.returncode, stdout, stderr
-        runs = [os.path.join(base, name) for name in os.listdir(base)] if os.path.isdir(base) else []
+        runs = [os.path.join(base, name) for name in os.listdir(base) if not name.startswith(".")] if os.path.isdir(base) else []
         self.dir = max(runs, key=lambda run: os.stat(os.path.join(run, "lock")).st_mtime_ns, default=None)
         path = self.dir and os.path.join(self.dir, "run_report.json")
         self.report = None
@@ -162,7 +163,19 @@ class SafeRunTest(unittest.TestCase):
             return [int(child) for child in file.read().split()]
 
     def vmm_pids(self):
-        """The VMMs that this test's runs have started, from their evidence."""
+        """The VMMs that this test's runs have started, from their evidence, if no other process has the number by now."""
+        return [pid for pid, started in self.vmms() if self.age_of(pid) is None or self.age_of(pid) > time.time() - started - 1]
+
+    def age_of(self, pid):
+        """Seconds a process has lived; None when it is gone."""
+        try:
+            with open(f"/proc/{pid}/stat", encoding="ascii") as file, open("/proc/uptime", encoding="ascii") as uptime:
+                started = int(file.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+                return float(uptime.read().split()[0]) - started
+        except OSError:
+            return None
+
+    def vmms(self):
         pids = []
         for name in os.listdir(self.base) if os.path.isdir(self.base) else []:
             try:
@@ -170,7 +183,8 @@ class SafeRunTest(unittest.TestCase):
                     events = [json.loads(line) for line in file if line.endswith("\n")]
             except OSError:
                 continue
-            pids += [event["payload"]["pid"] for event in events if event["type"] == "vm.started"]
+            pids += [(event["payload"]["pid"], datetime.datetime.fromisoformat(event["timestamp"][:26] + "+00:00").timestamp())
+                     for event in events if event["type"] == "vm.started"]
         return pids
 
     def leftovers(self):

@@ -275,5 +275,5 @@ class AnotherUser(SafeRunTest):
                               env=self.env, capture_output=True, timeout=60, check=False)
         self.assertEqual((done.stdout, done.stderr, done.returncode), (b"1000\n", b"", 0))
         runs = os.path.join(home, ".local/state/safe-run/runs")
-        report = os.path.join(runs, os.listdir(runs)[0], "run_report.json")
+        report = os.path.join(runs, max(os.listdir(runs)), "run_report.json")
         self.assertEqual(self.call("report", "verify", report).returncode, 0)

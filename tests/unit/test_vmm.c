@@ -11,7 +11,8 @@
 
 static const char golden_tcg[] =
     "/usr/bin/qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none "
-    "-M microvm,acpi=off,rtc=on,isa-serial=off -accel tcg -cpu max,erms=off,fsrm=off -smp 1 -m "
+    "-M microvm,acpi=off,rtc=on,isa-serial=off -accel tcg,tb-size=128 -cpu max,erms=off,fsrm=off "
+    "-smp 1 -m "
     "256M "
     "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny "
     "-kernel /proc/self/fd/6 -initrd /proc/self/fd/7 "

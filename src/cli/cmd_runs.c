@@ -1,0 +1,279 @@
+/* ps, stop and gc: the runs of a base directory. */
+#include "cli.h"
+
+#include "printable.h"
+#include "saferun/runs.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <string.h>
+#include <time.h>
+
+/* Past the supervisor's own grace of 2 s, the guest's power off, and the report. */
+#define STOP_TIMEOUT_SEC 10
+
+static const char ps_usage[] = "usage: safe-run ps [--json] [--workdir-base D]";
+static const char ps_help[] =
+    "\n"
+    "Lists the runs that live, oldest first.\n"
+    "\n"
+    "  --json             an array of objects\n"
+    "  --workdir-base D   where run directories are (or $SAFE_RUN_WORKDIR_BASE)\n"
+    "\n"
+    "Example:\n"
+    "  safe-run ps";
+
+static const char stop_usage[] =
+    "usage: safe-run stop [--kill] [--timeout S] [--workdir-base D] RUN...";
+static const char stop_help[] =
+    "\n"
+    "Ends runs. RUN is a run id or the end of one that no other live run has.\n"
+    "The command gets SIGTERM and two seconds; the report is written.\n"
+    "\n"
+    "  --kill             kill safe-run itself: the VM is gone at once, and the next\n"
+    "                     safe-run closes the evidence\n"
+    "  --timeout S        how long to wait for the end (default 10)\n"
+    "  --workdir-base D   where run directories are (or $SAFE_RUN_WORKDIR_BASE)\n"
+    "\n"
+    "Exit status: 0 all ended, 1 one did not, 64 usage.\n"
+    "\n"
+    "Example:\n"
+    "  safe-run stop sr-20260101T120000-abcdef\n"
+    "  safe-run stop abcdef";
+
+static const char gc_usage[] = "usage: safe-run gc [--dry-run] [--older-than T] [--workdir-base D]";
+static const char gc_help[] =
+    "\n"
+    "Closes runs whose safe-run died: removes their cgroups, gives their evidence an end and a\n"
+    "report. Every run does this when it starts, too. Live runs are not touched.\n"
+    "\n"
+    "  --older-than T     also remove finished runs older than T (90s, 30m, 12h, 7d) that were "
+    "not\n"
+    "                     made with run --keep\n"
+    "  --dry-run          say what would be done\n"
+    "  --workdir-base D   where run directories are (or $SAFE_RUN_WORKDIR_BASE)\n"
+    "\n"
+    "Example:\n"
+    "  safe-run gc --older-than 30d";
+
+struct runs_arguments {
+    const char *base;
+    bool json, kill, dry_run;
+    uint32_t timeout_sec;
+    int64_t older_than_sec;
+};
+
+enum { OPT_JSON = 256, OPT_BASE, OPT_KILL, OPT_TIMEOUT, OPT_DRY, OPT_OLDER };
+
+/* "7d" as seconds; -1 when it is not that. */
+static int64_t parse_age(const char *text)
+{
+    static const struct {
+        char unit;
+        int64_t seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+    size_t digits = strspn(text, "0123456789");
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (digits > 0 && digits <= 6 && text[digits] == units[i].unit && text[digits + 1] == '\0')
+            return strtoll(text, NULL, 10) * units[i].seconds;
+    return -1;
+}
+
+/* Returns -1 to go on, or the exit status. */
+static int parse(int argc, char **argv, const struct option *options, const char *usage,
+                 const char *help, struct runs_arguments *arguments)
+{
+    *arguments = (struct runs_arguments){.timeout_sec = STOP_TIMEOUT_SEC, .older_than_sec = -1};
+    int option;
+    optind = 1;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":h", options, NULL)) >= 0) {
+        char *end;
+        switch (option) {
+        case OPT_JSON:
+            arguments->json = true;
+            break;
+        case OPT_BASE:
+            arguments->base = optarg;
+            break;
+        case OPT_KILL:
+            arguments->kill = true;
+            break;
+        case OPT_DRY:
+            arguments->dry_run = true;
+            break;
+        case OPT_TIMEOUT:
+            arguments->timeout_sec = (uint32_t)strtoul(optarg, &end, 10);
+            if (optarg[0] < '0' || optarg[0] > '9' || *end != '\0' || arguments->timeout_sec > 3600)
+                return sr_usage_error(usage, "--timeout takes whole seconds up to 3600, not '%s'",
+                                      optarg);
+            break;
+        case OPT_OLDER:
+            arguments->older_than_sec = parse_age(optarg);
+            if (arguments->older_than_sec < 0)
+                return sr_usage_error(usage, "--older-than takes 90s, 30m, 12h or 7d, not '%s'",
+                                      optarg);
+            break;
+        case 'h':
+            puts(usage);
+            puts(help);
+            return SR_EXIT_OK;
+        case ':':
+            return sr_usage_error(usage, "%s needs a value", argv[optind - 1]);
+        default:
+            return sr_usage_error(usage, "unknown option %s", argv[optind - 1]);
+        }
+    }
+    return -1;
+}
+
+static int list(const struct runs_arguments *arguments, struct sr_live_run **runs, size_t *count)
+{
+    struct sr_error err;
+    if (sr_runs_list(arguments->base, runs, count, &err) == 0)
+        return 0;
+    sr_print_error(stderr, &err);
+    return -1;
+}
+
+static int print_table(struct sr_live_run *runs, size_t count)
+{
+    printf("%-26s %8s %9s  %-20s %s\n", "RUN", "PID", "AGE", "POLICY", "COMMAND");
+    int64_t now = (int64_t)time(NULL);
+    for (size_t i = 0; i < count; i++) {
+        sr_make_printable(runs[i].name);
+        sr_make_printable(runs[i].command);
+        char age[32];
+        snprintf(age, sizeof age, "%" PRId64 "s", now - runs[i].started);
+        printf("%-26s %8d %9s  %-20s %s\n", runs[i].id, (int)runs[i].pid, age, runs[i].name,
+               runs[i].command);
+    }
+    return fflush(stdout) != 0 ? SR_EXIT_IO : SR_EXIT_OK;
+}
+
+static int print_array(const struct sr_live_run *runs, size_t count)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(array,
+                              json_pack("{s:s,s:i,s:I,s:s,s:s}", "runId", runs[i].id, "pid",
+                                        (int)runs[i].pid, "startedAt", (json_int_t)runs[i].started,
+                                        "policy", runs[i].name, "command", runs[i].command));
+    int failed = json_dumpf(array, stdout, JSON_COMPACT);
+    json_decref(array);
+    putchar('\n');
+    return failed != 0 || fflush(stdout) != 0 ? SR_EXIT_IO : SR_EXIT_OK;
+}
+
+int sr_cmd_ps(int argc, char **argv)
+{
+    static const struct option options[] = {{"json", no_argument, NULL, OPT_JSON},
+                                            {"workdir-base", required_argument, NULL, OPT_BASE},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    struct runs_arguments arguments;
+    int status = parse(argc, argv, options, ps_usage, ps_help, &arguments);
+    if (status >= 0)
+        return status;
+    if (optind < argc)
+        return sr_usage_error(ps_usage, "unexpected argument '%s'", argv[optind]);
+    struct sr_live_run *runs;
+    size_t count;
+    if (list(&arguments, &runs, &count) < 0)
+        return SR_EXIT_IO;
+    status = arguments.json ? print_array(runs, count) : print_table(runs, count);
+    free(runs);
+    return status;
+}
+
+/* The run that a whole id or the end of one means; NULL with a word on stderr. */
+static const struct sr_live_run *find(const struct sr_live_run *runs, size_t count,
+                                      const char *name)
+{
+    const struct sr_live_run *found = NULL;
+    size_t len = strlen(name);
+    for (size_t i = 0; i < count; i++) {
+        size_t id_len = strlen(runs[i].id);
+        if (len < 3 || len > id_len || strcmp(runs[i].id + id_len - len, name) != 0)
+            continue;
+        if (found != NULL) {
+            fprintf(stderr, "safe-run: several live runs end in '%s'\n", name);
+            return NULL;
+        }
+        found = &runs[i];
+    }
+    if (found == NULL)
+        fprintf(stderr, "safe-run: no live run is '%s'; 'safe-run ps' lists them\n", name);
+    return found;
+}
+
+int sr_cmd_stop(int argc, char **argv)
+{
+    static const struct option options[] = {{"kill", no_argument, NULL, OPT_KILL},
+                                            {"timeout", required_argument, NULL, OPT_TIMEOUT},
+                                            {"workdir-base", required_argument, NULL, OPT_BASE},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    struct runs_arguments arguments;
+    int status = parse(argc, argv, options, stop_usage, stop_help, &arguments);
+    if (status >= 0)
+        return status;
+    if (optind == argc)
+        return sr_usage_error(stop_usage, "which run?");
+    struct sr_live_run *runs;
+    size_t count;
+    if (list(&arguments, &runs, &count) < 0)
+        return SR_EXIT_IO;
+    status = SR_EXIT_OK;
+    for (int i = optind; i < argc; i++) {
+        const struct sr_live_run *run = find(runs, count, argv[i]);
+        struct sr_error err;
+        if (run == NULL) {
+            status = SR_EXIT_IO;
+        } else if (sr_run_stop(run, arguments.base, arguments.kill, arguments.timeout_sec, &err) <
+                   0) {
+            sr_print_error(stderr, &err);
+            status = SR_EXIT_IO;
+        } else {
+            puts(run->id);
+        }
+    }
+    free(runs);
+    return status;
+}
+
+static void print_action(void *context, const char *id, enum sr_gc_action action,
+                         const struct sr_error *error)
+{
+    bool dry_run = *(const bool *)context;
+    if (action == SR_GC_FAILED)
+        sr_print_error(stderr, error);
+    else
+        printf("%s%s %s\n", dry_run ? "would have " : "",
+               action == SR_GC_CLOSED ? "closed" : "removed", id);
+}
+
+int sr_cmd_gc(int argc, char **argv)
+{
+    static const struct option options[] = {{"dry-run", no_argument, NULL, OPT_DRY},
+                                            {"older-than", required_argument, NULL, OPT_OLDER},
+                                            {"workdir-base", required_argument, NULL, OPT_BASE},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    struct runs_arguments arguments;
+    int status = parse(argc, argv, options, gc_usage, gc_help, &arguments);
+    if (status >= 0)
+        return status;
+    if (optind < argc)
+        return sr_usage_error(gc_usage, "unexpected argument '%s'", argv[optind]);
+    const struct sr_gc_options gc = {.older_than_sec = arguments.older_than_sec,
+                                     .dry_run = arguments.dry_run,
+                                     .tell = print_action,
+                                     .context = &arguments.dry_run};
+    struct sr_error err;
+    int failures = sr_runs_gc(arguments.base, &gc, &err);
+    if (failures < 0)
+        sr_print_error(stderr, &err);
+    return failures != 0 || fflush(stdout) != 0 ? SR_EXIT_IO : SR_EXIT_OK;
+}

@@ -1,0 +1,148 @@
+/*
+ * An end for a run whose supervisor died: what its events and documents tell goes into a report like any other, with the cause
+ * "interrupted". Nothing in it is guessed: what is not known says so.
+ */
+#include "runs.h"
+
+#include "fs.h"
+#include "saferun/run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ALL_TYPES ((1u << SR_EVENT_TYPE_COUNT) - 1)
+
+/* Sorted, as reports want them. */
+static const char *const vouched[RUNS_VOUCHED] = {"bundle.json", "command.json", "policy.json",
+                                                  "ruleset.nft", "stderr.log",   "stdout.log"};
+
+size_t runs_hash_files(int dirfd, struct sr_hasher *hasher,
+                       struct sr_report_file files[RUNS_VOUCHED],
+                       char hashes[RUNS_VOUCHED][SR_SHA256_TEXT])
+{
+    size_t count = 0;
+    for (size_t i = 0; i < RUNS_VOUCHED; i++) {
+        sr_cleanup_fd int fd = openat(dirfd, vouched[i], O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0 && sr_sha256_fd(hasher, fd, hashes[count]) == 0) {
+            files[count] = (struct sr_report_file){vouched[i], hashes[count]};
+            count++;
+        }
+    }
+    return count;
+}
+
+/* What the events of a dead run tell. */
+struct remains {
+    char kernel_hash[SR_SHA256_TEXT], rootfs_hash[SR_SHA256_TEXT], policy_hash[SR_SHA256_TEXT],
+        command_hash[SR_SHA256_TEXT], accel[16], uplink[32], started[SR_TIMESTAMP_TEXT];
+    bool vm;
+};
+
+static void take(const json_t *payload, const char *key, char *to, size_t size)
+{
+    const char *text = json_string_value(json_object_get(payload, key));
+    if (text != NULL)
+        snprintf(to, size, "%s", text);
+}
+
+static void take_event(struct remains *remains, const json_t *event)
+{
+    const char *type = json_string_value(json_object_get(event, "type"));
+    const json_t *payload = json_object_get(event, "payload");
+    if (type == NULL)
+        return;
+    if (remains->started[0] == '\0')
+        take(event, "timestamp", remains->started, sizeof remains->started);
+    if (strcmp(type, "compile") == 0) {
+        take(payload, "policyHash", remains->policy_hash, sizeof remains->policy_hash);
+        take(payload, "commandHash", remains->command_hash, sizeof remains->command_hash);
+    } else if (strcmp(type, "vm.started") == 0) {
+        remains->vm = true;
+        take(payload, "kernelHash", remains->kernel_hash, sizeof remains->kernel_hash);
+        take(payload, "rootfsHash", remains->rootfs_hash, sizeof remains->rootfs_hash);
+        take(payload, "accel", remains->accel, sizeof remains->accel);
+    } else if (strcmp(type, "network.plan.generated") == 0) {
+        take(payload, "uplink", remains->uplink, sizeof remains->uplink);
+    }
+}
+
+/* The log is checked by now: its chain holds up to its end. */
+static void read_events(int dirfd, struct remains *remains)
+{
+    sr_cleanup_fd int fd = openat(dirfd, SR_EVENTS_FILE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    sr_cleanup_file FILE *file = fd >= 0 ? fdopen(sr_take_fd(&fd), "r") : NULL;
+    sr_cleanup_free char *line = NULL;
+    size_t size = 0;
+    ssize_t len;
+    while (file != NULL && (len = getline(&line, &size, file)) > 0) {
+        json_t *event = json_loadb(line, (size_t)len, JSON_REJECT_DUPLICATES, NULL);
+        take_event(remains, event);
+        json_decref(event);
+    }
+}
+
+static void read_policy(int dirfd, struct sr_report_facts *facts)
+{
+    sr_cleanup_fd int fd = openat(dirfd, "policy.json", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    json_t *policy = fd >= 0 ? json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    const json_t *network = json_object_get(policy, "network");
+    const char *mode = json_string_value(json_object_get(network, "mode"));
+    facts->network_mode =
+        mode != NULL && strcmp(mode, "allowlist") == 0 ? SR_NETWORK_ALLOWLIST : SR_NETWORK_NONE;
+    facts->rules_total = json_array_size(json_object_get(network, "egress"));
+    facts->mount_count = json_array_size(json_object_get(policy, "mounts"));
+    json_decref(policy);
+}
+
+static int write_report(int dirfd, struct sr_event_log *log, struct sr_hasher *hasher,
+                        struct sr_error *err)
+{
+    struct remains remains = {0};
+    struct sr_report_file files[RUNS_VOUCHED];
+    char hashes[RUNS_VOUCHED][SR_SHA256_TEXT];
+    read_events(dirfd, &remains);
+    struct sr_report_facts facts = {
+        .started_at = remains.started[0] != '\0' ? remains.started : NULL,
+        .exit_code = SR_EXIT_FAILED,
+        .kernel_hash = remains.kernel_hash,
+        .rootfs_hash = remains.rootfs_hash,
+        .policy_hash = remains.policy_hash,
+        .command_hash = remains.command_hash,
+        .files = files,
+        .file_count = runs_hash_files(dirfd, hasher, files, hashes),
+        .cause = sr_cause_name(SR_CAUSE_INTERRUPTED),
+        .code = -1,
+        .vmm = remains.vm ? "qemu" : "none",
+        .accel = remains.vm ? remains.accel : "none",
+        .uplink = remains.uplink[0] != '\0' ? remains.uplink : "none",
+    };
+    read_policy(dirfd, &facts);
+    return sr_report_write(dirfd, &facts, log, err);
+}
+
+int runs_close(int dirfd, const char *id, struct sr_error *err)
+{
+    struct sr_event_log *log;
+    uint64_t dropped;
+    struct sr_hasher *hasher = sr_hasher_new();
+    if (hasher == NULL)
+        return sr_fail(err, SR_EVD_002, "report", "out of memory");
+    if (sr_event_log_reopen(dirfd, id, ALL_TYPES, &log, &dropped, err) < 0) {
+        sr_hasher_free(hasher);
+        return -1;
+    }
+    int result = sr_event_append(
+        log, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
+        json_pack("{s:s,s:s,s:s,s:s,s:o}", "reason", sr_cause_name(SR_CAUSE_INTERRUPTED),
+                  "errorCode", sr_code_name(SR_RUN_001), "path", "monitor.supervisor", "message",
+                  "safe-run died before the run was over; closed by a later safe-run",
+                  "droppedBytes", sr_event_count(dropped)),
+        err);
+    if (result == 0)
+        result = write_report(dirfd, log, hasher, err);
+    sr_event_log_close(log);
+    sr_hasher_free(hasher);
+    return result;
+}

@@ -1,0 +1,328 @@
+#include "runs.h"
+
+#include "cgroup.h"
+#include "clock.h"
+#include "fs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define PATH "prepare.workdir"
+/* A run makes its directory, then its lock, then its events. One without events that is younger may be about to. */
+#define NEWBORN_SEC 60
+#define REMOVE_DEPTH 32
+
+int sr_runs_base(const char *base, char path[PATH_MAX], struct sr_error *err)
+{
+    if (base == NULL || base[0] == '\0')
+        base = getenv("SAFE_RUN_WORKDIR_BASE");
+    const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    int len;
+    if (base != NULL && base[0] != '\0')
+        len = snprintf(path, PATH_MAX, "%s", base);
+    else if (geteuid() == 0)
+        len = snprintf(path, PATH_MAX, "/var/lib/safe-run/runs");
+    else if (xdg != NULL && xdg[0] == '/')
+        len = snprintf(path, PATH_MAX, "%s/safe-run/runs", xdg);
+    else if (home != NULL && home[0] == '/')
+        len = snprintf(path, PATH_MAX, "%s/.local/state/safe-run/runs", home);
+    else
+        return sr_fail(err, SR_RUN_001, PATH,
+                       "there is no place for the run directory: set HOME, SAFE_RUN_WORKDIR_BASE "
+                       "or --workdir-base");
+    if (len >= PATH_MAX)
+        return sr_fail(err, SR_RUN_001, PATH, "the path of the run directory is too long");
+    return 0;
+}
+
+/* sr-<yyyymmdd>T<hhmmss>-<6 of base32> */
+bool runs_is_id(const char *name)
+{
+    static const char pattern[] = "sr-########T######-??????";
+    size_t i = 0;
+    for (; pattern[i] != '\0' && name[i] != '\0'; i++) {
+        bool digit = name[i] >= '0' && name[i] <= '9';
+        bool letter = (name[i] >= 'a' && name[i] <= 'z') || (name[i] >= '2' && name[i] <= '7');
+        if (pattern[i] == '#' ? !digit : pattern[i] == '?' ? !letter : name[i] != pattern[i])
+            return false;
+    }
+    return pattern[i] == name[i];
+}
+
+int runs_open_register(int base_fd)
+{
+    if (mkdirat(base_fd, SR_OPEN_DIR, 0700) < 0 && errno != EEXIST)
+        return -errno;
+    int fd = openat(base_fd, SR_OPEN_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+/* The run's lock, taken: its supervisor is dead. -EWOULDBLOCK: it lives. */
+static int take_dead_lock(int dirfd)
+{
+    sr_cleanup_fd int fd = openat(dirfd, "lock", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return -errno;
+    return sr_take_fd(&fd);
+}
+
+static bool exists(int dirfd, const char *name)
+{
+    return faccessat(dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static int64_t age_of(int dirfd, const char *name)
+{
+    struct stat st;
+    if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return -1;
+    return (int64_t)time(NULL) - (int64_t)st.st_mtim.tv_sec;
+}
+
+/* Removes name below dirfd, whatever it is. Names come from the kernel and links are not followed. */
+static int remove_tree(int dirfd, const char *name, int depth)
+{
+    if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
+        return 0;
+    if (errno != EISDIR && errno != EPERM)
+        return -errno;
+    int fd = depth < REMOVE_DEPTH
+                 ? openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+                 : -1;
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (dir == NULL) {
+        int failure = depth < REMOVE_DEPTH ? errno : ELOOP;
+        sr_close_fd(&fd);
+        return -failure;
+    }
+    int result = 0;
+    for (const struct dirent *entry; result == 0 && (entry = readdir(dir)) != NULL;)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            result = remove_tree(fd, entry->d_name, depth + 1);
+    closedir(dir);
+    return result < 0 ? result : unlinkat(dirfd, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+}
+
+static void tell(const struct sr_gc_options *options, const char *id, enum sr_gc_action action,
+                 const struct sr_error *error)
+{
+    if (options->tell != NULL)
+        options->tell(options->context, id, action, error);
+}
+
+/* 0: nothing (more) to do, 1: could not be handled. */
+static int close_dead(int base_fd, int register_fd, const char *id,
+                      const struct sr_gc_options *options)
+{
+    struct sr_error error = {0};
+    sr_cleanup_fd int dirfd = openat(base_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    sr_cleanup_fd int lock = dirfd >= 0 ? take_dead_lock(dirfd) : -errno;
+    if (lock == -EWOULDBLOCK)
+        return 0;
+    bool has_log = dirfd >= 0 && exists(dirfd, SR_EVENTS_FILE);
+    if (!has_log && age_of(register_fd, id) < NEWBORN_SEC)
+        return 0;
+    if (options->dry_run) {
+        if (dirfd >= 0 && !exists(dirfd, SR_REPORT_FILE))
+            tell(options, id, has_log ? SR_GC_CLOSED : SR_GC_REMOVED, NULL);
+        return 0;
+    }
+    int result = sr_cgroup_sweep(id, false);
+    if (result < 0)
+        sr_fail(&error, SR_RUN_001, "gc.cgroup", "the cgroup of %s cannot be removed: %s", id,
+                strerror(-result));
+    else if (dirfd >= 0 && !has_log && (result = remove_tree(base_fd, id, 0)) < 0)
+        sr_fail(&error, SR_RUN_001, "gc.remove", "%s cannot be removed: %s", id, strerror(-result));
+    else if (has_log && !exists(dirfd, SR_REPORT_FILE))
+        result = runs_close(dirfd, id, &error);
+    else if (has_log)
+        result = 1; /* it died between its report and the register */
+    if (result < 0) {
+        tell(options, id, SR_GC_FAILED, &error);
+        return 1;
+    }
+    if (dirfd >= 0 && result != 1)
+        tell(options, id, has_log ? SR_GC_CLOSED : SR_GC_REMOVED, NULL);
+    unlinkat(register_fd, id, 0);
+    return 0;
+}
+
+int runs_close_dead(int base_fd, const struct sr_gc_options *options)
+{
+    sr_cleanup_fd int register_fd =
+        openat(base_fd, SR_OPEN_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int again = register_fd < 0 ? -1 : fcntl(register_fd, F_DUPFD_CLOEXEC, 0);
+    DIR *dir = again < 0 ? NULL : fdopendir(again);
+    int failures = 0;
+    for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;)
+        if (runs_is_id(entry->d_name))
+            failures += close_dead(base_fd, register_fd, entry->d_name, options);
+    if (dir != NULL)
+        closedir(dir);
+    return failures;
+}
+
+static int remove_old(int base_fd, const char *id, const struct sr_gc_options *options)
+{
+    struct sr_error error = {0};
+    sr_cleanup_fd int dirfd = openat(base_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (dirfd < 0 || exists(dirfd, "keep") ||
+        age_of(dirfd, SR_REPORT_FILE) < options->older_than_sec || !exists(dirfd, SR_REPORT_FILE))
+        return 0;
+    sr_cleanup_fd int lock = take_dead_lock(dirfd);
+    if (lock == -EWOULDBLOCK)
+        return 0;
+    int result = options->dry_run ? 0 : remove_tree(base_fd, id, 0);
+    if (result < 0)
+        sr_fail(&error, SR_RUN_001, "gc.remove", "%s cannot be removed: %s", id, strerror(-result));
+    tell(options, id, result < 0 ? SR_GC_FAILED : SR_GC_REMOVED, result < 0 ? &error : NULL);
+    return result < 0;
+}
+
+/* Opens base; *fd is -1 when there is none, which is no error. */
+static int open_base(const char *base, int *fd, struct sr_error *err)
+{
+    char path[PATH_MAX];
+    *fd = -1;
+    if (sr_runs_base(base, path, err) < 0)
+        return -1;
+    *fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*fd < 0 && errno != ENOENT)
+        return sr_fail(err, SR_RUN_001, PATH, "%s cannot be opened: %s", path, strerror(errno));
+    return 0;
+}
+
+int sr_runs_gc(const char *base, const struct sr_gc_options *options, struct sr_error *err)
+{
+    sr_cleanup_fd int base_fd = -1;
+    if (open_base(base, &base_fd, err) < 0)
+        return -1;
+    if (base_fd < 0)
+        return 0;
+    int failures = runs_close_dead(base_fd, options);
+    int again = options->older_than_sec >= 0 ? fcntl(base_fd, F_DUPFD_CLOEXEC, 0) : -1;
+    DIR *dir = again < 0 ? NULL : fdopendir(again);
+    for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;)
+        if (runs_is_id(entry->d_name))
+            failures += remove_old(base_fd, entry->d_name, options);
+    if (dir != NULL)
+        closedir(dir);
+    return failures;
+}
+
+/* yyyymmddThhmmss of an id, in UTC. */
+static int64_t start_of(const char *id)
+{
+    struct tm utc = {0};
+    if (strptime(id + 3, "%Y%m%dT%H%M%S", &utc) == NULL)
+        return 0;
+    return (int64_t)timegm(&utc);
+}
+
+static json_t *read_json(int dirfd, const char *name)
+{
+    sr_cleanup_fd int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? NULL : json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL);
+}
+
+static void describe(int dirfd, struct sr_live_run *run)
+{
+    json_t *policy = read_json(dirfd, "policy.json"), *command = read_json(dirfd, "command.json");
+    const char *name =
+        json_string_value(json_object_get(json_object_get(policy, "metadata"), "name"));
+    const char *program = json_string_value(json_object_get(command, "command"));
+    snprintf(run->name, sizeof run->name, "%s", name != NULL ? name : "");
+    int len = snprintf(run->command, sizeof run->command, "%s", program != NULL ? program : "");
+    const json_t *args = json_object_get(command, "args");
+    for (size_t i = 0; i < json_array_size(args) && len < (int)sizeof run->command; i++)
+        len += snprintf(run->command + len, sizeof run->command - (size_t)len, " %s",
+                        json_string_value(json_array_get(args, i)));
+    json_decref(policy);
+    json_decref(command);
+}
+
+/* Its supervisor's pid, if the run lives. */
+static pid_t pid_of_live(int dirfd)
+{
+    char text[32];
+    int lock = take_dead_lock(dirfd);
+    if (lock >= 0) {
+        close(lock);
+        return -1;
+    }
+    if (lock != -EWOULDBLOCK || sr_read_small_file(dirfd, "lock", text, sizeof text) <= 0)
+        return -1;
+    long pid = strtol(text, NULL, 10);
+    return pid > 1 && pid <= INT_MAX ? (pid_t)pid : -1;
+}
+
+static int by_start(const void *a, const void *b)
+{
+    return strcmp(((const struct sr_live_run *)a)->id, ((const struct sr_live_run *)b)->id);
+}
+
+int sr_runs_list(const char *base, struct sr_live_run **runs, size_t *count, struct sr_error *err)
+{
+    sr_cleanup_fd int base_fd = -1;
+    *runs = NULL;
+    *count = 0;
+    if (open_base(base, &base_fd, err) < 0)
+        return -1;
+    int fd = base_fd < 0 ? -1 : openat(base_fd, SR_OPEN_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
+        if (!runs_is_id(entry->d_name))
+            continue;
+        sr_cleanup_fd int dirfd =
+            openat(base_fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        pid_t pid = dirfd < 0 ? -1 : pid_of_live(dirfd);
+        if (pid < 0)
+            continue;
+        struct sr_live_run *grown = realloc(*runs, (*count + 1) * sizeof *grown);
+        if (grown == NULL)
+            break;
+        *runs = grown;
+        struct sr_live_run *run = &grown[(*count)++];
+        *run = (struct sr_live_run){.pid = pid, .started = start_of(entry->d_name)};
+        snprintf(run->id, sizeof run->id, "%s", entry->d_name);
+        describe(dirfd, run);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    if (*count > 1)
+        qsort(*runs, *count, sizeof **runs, by_start);
+    return 0;
+}
+
+int sr_run_stop(const struct sr_live_run *run, const char *base, bool kill, uint32_t timeout_sec,
+                struct sr_error *err)
+{
+    sr_cleanup_fd int base_fd = -1;
+    if (open_base(base, &base_fd, err) < 0)
+        return -1;
+    sr_cleanup_fd int dirfd =
+        openat(base_fd, run->id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    sr_cleanup_fd int process = pidfd_open(run->pid, 0);
+    /* The pid is the supervisor's only if the lock is still held now that the process is pinned. */
+    if (dirfd < 0 || process < 0 || pid_of_live(dirfd) != run->pid)
+        return 0; /* it has ended */
+    if (pidfd_send_signal(process, kill ? SIGKILL : SIGTERM, NULL, 0) < 0 && errno != ESRCH)
+        return sr_fail(err, SR_RUN_001, "stop", "%s (pid %d) cannot be signalled: %s", run->id,
+                       (int)run->pid, strerror(errno));
+    struct pollfd end = {.fd = process, .events = POLLIN};
+    if (poll(&end, 1, (int)(timeout_sec * 1000)) == 0)
+        return sr_fail(err, SR_RUN_001, "stop",
+                       "%s (pid %d) has not ended in %u s; --kill ends it at once", run->id,
+                       (int)run->pid, timeout_sec);
+    return 0;
+}

@@ -1,0 +1,31 @@
+/*
+ * For the runner: the register of unfinished runs, and closing those whose supervisor died.
+ */
+#ifndef SR_RUNNER_RUNS_H
+#define SR_RUNNER_RUNS_H
+
+#include "cleanup.h"
+#include "report.h"
+#include "saferun/runs.h"
+
+#define SR_OPEN_DIR ".open"
+
+/* Opens the register of base, making it; a descriptor or a negative errno. */
+int runs_open_register(int base_fd) SR_MUST_CHECK;
+
+/* True for what a run id looks like: names from a directory end up in paths and in texts for people. */
+bool runs_is_id(const char *name);
+
+/* Closes the unfinished runs whose supervisor is dead. Costs a directory read when there are none. With dry_run only tells. */
+int runs_close_dead(int base_fd, const struct sr_gc_options *options) SR_MUST_CHECK;
+
+/* What reports vouch for beside the events, hashed as far as it is there. hashes has RUNS_VOUCHED entries. */
+enum { RUNS_VOUCHED = 6 };
+size_t runs_hash_files(int dirfd, struct sr_hasher *hasher,
+                       struct sr_report_file files[RUNS_VOUCHED],
+                       char hashes[RUNS_VOUCHED][SR_SHA256_TEXT]);
+
+/* Gives a dead run an end (run.failed) and a report. SR-EVD-001 or -002. */
+int runs_close(int dirfd, const char *id, struct sr_error *err) SR_MUST_CHECK;
+
+#endif

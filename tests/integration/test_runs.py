@@ -1,0 +1,161 @@
+"""ps, stop and gc; what a dead supervisor leaves, and who repairs it."""
+import json
+import os
+import signal
+import time
+import unittest
+
+from harness import SafeRunTest, policy, shell
+from test_limits import cgroups
+
+
+class Runs(SafeRunTest):
+    def safe_run(self, *arguments, status=0):
+        done = self.call(*arguments)
+        self.assertEqual(done.returncode, status, done.stderr)
+        return done.stdout.decode(), done.stderr.decode()
+
+    def start_up(self, script="echo up; sleep 60", **changes):
+        process = self.start(shell(script, **changes))
+        self.wait_for_output(process, b"up\n")
+        return process
+
+    def ids(self):
+        return [run["runId"] for run in json.loads(self.safe_run("ps", "--json")[0])]
+
+    def kill(self, process):
+        process.kill()
+        process.communicate()
+
+    def runs(self):
+        return sorted(name for name in os.listdir(self.base) if name != ".open")
+
+    def assert_closed(self, run_id):
+        """A report that verifies and says what happened, and nothing else of the run."""
+        path = os.path.join(self.base, run_id)
+        done = self.call("report", "verify", f"{path}/run_report.json", "--events", f"{path}/events.jsonl")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        with open(f"{path}/run_report.json", encoding="utf-8") as file:
+            report = json.load(file)
+        self.assertEqual((report["exit"]["cause"], report["exitCode"]), ("interrupted", 125))
+        self.assertEqual(report["events"][-1]["type"], "run.failed")
+        self.assertEqual(cgroups(run_id), [])
+        self.assertEqual(os.listdir(os.path.join(self.base, ".open")), [])
+        return report
+
+    def test_ps_lists_what_lives(self):
+        self.assertEqual(self.safe_run("ps", "--json")[0], "[]\n")
+        self.run_policy(policy("/bin/true"))
+        process = self.start_up()
+        runs = json.loads(self.safe_run("ps", "--json")[0])
+        self.assertEqual([(run["pid"], run["policy"], run["command"]) for run in runs],
+                         [(process.pid, "test", "/bin/sh -c echo up; sleep 60")])
+        self.assertLess(abs(runs[0]["startedAt"] - time.time()), 60)
+        table = self.safe_run("ps")[0].splitlines()
+        self.assertRegex(table[0], r"^RUN +PID +AGE +POLICY +COMMAND$")
+        self.assertRegex(table[1], rf"^{runs[0]['runId']} +{process.pid} +\d+s  test +/bin/sh -c echo up")
+        self.kill(process)
+        self.assertEqual(self.ids(), [])
+
+    def test_stop(self):
+        process = self.start_up("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.1; done")
+        run_id = self.ids()[0]
+        self.assertIn("no live run", self.safe_run("stop", "xyzxyz", status=1)[1])
+        self.assertEqual(self.safe_run("stop", run_id[-6:])[0], f"{run_id}\n")
+        run = self.finish(process)
+        self.assertEqual((run.status, run.stdout[-4:], run.cause), (143, b"bye\n", "interrupted"))
+        self.assertEqual(self.ids(), [])
+
+    def test_stop_with_kill_and_the_next_start(self):
+        process = self.start_up()
+        run_id = self.ids()[0]
+        self.safe_run("stop", "--kill", run_id)
+        process.communicate()
+        self.assertEqual(process.returncode, -signal.SIGKILL)
+        self.assertFalse(os.path.exists(os.path.join(self.base, run_id, "run_report.json")))
+        self.assertEqual(self.run_policy(policy("/bin/true")).status, 0)
+        self.assert_closed(run_id)
+
+    def test_gc_closes_the_dead_and_leaves_the_living(self):
+        living = self.start_up()
+        dead = self.start_up()
+        dead_id = (set(self.runs()) - {next(run["runId"] for run in json.loads(self.safe_run("ps", "--json")[0])
+                                             if run["pid"] == living.pid)}).pop()
+        self.kill(dead)
+        self.assertEqual(self.safe_run("gc", "--dry-run")[0], f"would have closed {dead_id}\n")
+        self.assertEqual(self.safe_run("gc")[0], f"closed {dead_id}\n")
+        self.assertEqual(self.safe_run("gc")[0], "")
+        self.assertEqual(len(self.ids()), 1)
+        living.terminate()
+        living.communicate()
+        self.assert_closed(dead_id)
+
+    def test_a_dead_run_keeps_what_was_known_of_it(self):
+        process = self.start_up()
+        self.kill(process)
+        run_id = self.runs()[0]
+        with open(os.path.join(self.base, run_id, "events.jsonl"), "ab") as file:
+            file.write(b'{"torn')
+        self.safe_run("gc")
+        report = self.assert_closed(run_id)
+        process = self.start_up()
+        process.terminate()
+        good = self.finish(process).report
+        for name in ("kernelHash", "rootfsHash", "policyHash"):
+            self.assertEqual(report["artifacts"][name], good["artifacts"][name], name)
+        self.assertEqual(report["events"][-1]["payload"]["droppedBytes"], 6)
+        self.assertEqual(report["assurance"]["vmm"], "qemu")
+
+    def test_damaged_evidence_is_not_made_good(self):
+        process = self.start_up()
+        self.kill(process)
+        run_id = self.runs()[0]
+        path = os.path.join(self.base, run_id, "events.jsonl")
+        with open(path, "r+b") as file:
+            text = file.read().replace(b'"timeoutSec":300', b'"timeoutSec":301')
+            file.seek(0)
+            file.write(text)
+        self.assertIn("SR-EVD-001 events[", self.safe_run("gc", status=1)[1])
+        self.assertFalse(os.path.exists(os.path.join(self.base, run_id, "run_report.json")))
+        self.assertEqual(self.run_policy(policy("/bin/true")).status, 0)  # and it hinders nobody
+
+    def test_old_runs_are_removed_but_for_what_is_kept(self):
+        old, kept = self.run_policy(policy("/bin/true")), self.run_policy(policy("/bin/true"), "--keep")
+        young = self.run_policy(policy("/bin/true"))
+        for run in (old, kept):
+            then = time.time() - 86400 * 8
+            os.utime(os.path.join(run.dir, "run_report.json"), (then, then))
+        victim = self.path("victim")
+        os.mkdir(victim)
+        with open(os.path.join(victim, "file"), "w", encoding="utf-8") as file:
+            file.write("stays")
+        os.symlink(victim, os.path.join(old.dir, "link"))
+        os.makedirs(os.path.join(old.dir, "outputs", "a"))
+        os.mkdir(os.path.join(self.base, "not-a-run"))
+        self.assertEqual(self.safe_run("gc", "--older-than", "9d")[0], "")
+        self.assertEqual(self.safe_run("gc", "--older-than", "7d")[0], f"removed {os.path.basename(old.dir)}\n")
+        self.assertEqual(set(self.runs()), {"not-a-run", os.path.basename(kept.dir), os.path.basename(young.dir)})
+        self.assertTrue(os.path.exists(os.path.join(victim, "file")))
+
+    def test_a_run_that_died_before_it_had_evidence(self):
+        self.run_policy(policy("/bin/true"))
+        run_id = "sr-20260101T000000-abcdef"
+        marker = os.path.join(self.base, ".open", run_id)
+        os.mkdir(os.path.join(self.base, run_id))
+        with open(marker, "w", encoding="utf-8"):
+            pass
+        self.assertEqual(self.safe_run("gc")[0], "")  # it may be about to
+        os.utime(marker, (0, 0))
+        self.assertEqual(self.safe_run("gc")[0], f"removed {run_id}\n")
+        self.assertEqual(os.listdir(os.path.join(self.base, ".open")), [])
+
+    def test_usage(self):
+        for arguments in (("ps", "x"), ("stop",), ("stop", "--timeout", "x", "y"), ("gc", "--older-than", "7"), ("gc", "--nonsense")):
+            self.assertIn("usage: safe-run " + arguments[0], self.safe_run(*arguments, status=64)[1])
+        for command in ("ps", "stop", "gc"):
+            self.assertIn("Example:", self.safe_run(command, "--help")[0])
+        self.assertFalse(os.path.exists(self.base))
+
+
+if __name__ == "__main__":
+    unittest.main()
