@@ -8,6 +8,7 @@
  */
 #include "cgroup.h"
 
+#include "failpoint.h"
 #include "fs.h"
 
 #include <dirent.h>
@@ -170,7 +171,7 @@ static bool make_place(const char *parent, const char *name, int version,
 {
     if (snprintf(place->path, sizeof place->path, "%s/%s", parent, name) >=
             (int)sizeof place->path ||
-        (mkdir(place->path, 0755) < 0 && errno != EEXIST))
+        SR_FAILPOINT("cgroup.make") || (mkdir(place->path, 0755) < 0 && errno != EEXIST))
         return false;
     place->fd = open(place->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     place->version = place->fd < 0 ? 0 : version;
@@ -224,7 +225,7 @@ static void create_v2(struct sr_cgroup *cgroup, const struct hierarchy *h, const
 static int set(const struct sr_cgroup_place *place, const char *file, const char *value,
                struct sr_error *err)
 {
-    int result = write_file(place->fd, file, value);
+    int result = SR_FAILPOINT("cgroup.limit") ? -errno : write_file(place->fd, file, value);
     if (result < 0)
         return sr_fail(err, SR_RUN_002, PATH, "%s/%s does not take %s: %s", place->path, file,
                        value, strerror(-result));
@@ -313,6 +314,8 @@ int sr_cgroup_create(struct sr_cgroup *cgroup, const char *run_id,
 /* By "tasks" and not "cgroup.procs": a thread that moves itself needs no lock over all processes, which costs some 10 ms. */
 int sr_cgroup_enter(const struct sr_cgroup *cgroup)
 {
+    if (SR_FAILPOINT("cgroup.enter"))
+        return -errno;
     for (int c = 0; c < SR_CONTROLLER_COUNT; c++) {
         int result =
             cgroup->places[c].version == 1 ? write_file(cgroup->places[c].fd, "tasks", "0") : 0;
@@ -373,6 +376,8 @@ const char *sr_cgroup_holder(const struct sr_cgroup *cgroup, enum sr_controller 
 static int remove_directory(const char *path)
 {
     const struct timespec pause = {.tv_nsec = 2000000};
+    if (SR_FAILPOINT("cgroup.remove"))
+        return -errno;
     for (int i = 0; i < REMOVE_TRIES; i++) {
         if (rmdir(path) == 0 || errno == ENOENT)
             return 0;

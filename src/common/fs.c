@@ -1,4 +1,5 @@
 #include "fs.h"
+#include "failpoint.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,7 +45,7 @@ int sr_write_new_file(int dirfd, const char *name, const void *data, size_t len)
         openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
-    int result = sr_write_all(fd, data, len);
+    int result = SR_FAILPOINT("evidence.document") ? -errno : sr_write_all(fd, data, len);
     if (result == 0 && fdatasync(fd) < 0)
         result = -errno;
     if (result < 0)

@@ -1,6 +1,7 @@
 #include "event.h"
 
 #include "event_file.h"
+#include "failpoint.h"
 #include "jcs.h"
 
 #include <errno.h>
@@ -231,6 +232,8 @@ json_t *sr_event_count(uint64_t value)
 static int write_held(struct sr_event_log *log)
 {
     size_t done = 0;
+    if (SR_FAILPOINT("evidence.events"))
+        return -errno;
     while (done < log->held.len) {
         ssize_t put =
             pwrite(log->fd, log->held.data + done, log->held.len - done, (off_t)(log->size + done));
@@ -240,6 +243,8 @@ static int write_held(struct sr_event_log *log)
             return put < 0 ? -errno : -ENOSPC;
         done += (size_t)put;
     }
+    if (SR_FAILPOINT("evidence.barrier"))
+        return -errno;
     while (fdatasync(log->fd) < 0)
         if (errno != EINTR)
             return -errno;

@@ -2,6 +2,7 @@
 
 #include "aggregate.h"
 #include "event_file.h"
+#include "failpoint.h"
 #include "jcs.h"
 
 #include <errno.h>
@@ -212,7 +213,7 @@ static int write_report(struct output *out, const struct sr_report_facts *facts,
     if (!sr_buf_ok(&piece) || !sr_buf_ok(&out->buf))
         return fail_errno(err, ENOMEM, "cannot be built");
     flush(out);
-    if (out->error == 0 && fsync(out->fd) < 0)
+    if (out->error == 0 && (SR_FAILPOINT("evidence.report") || fsync(out->fd) < 0))
         out->error = -errno;
     return out->error == 0 ? 0 : fail_errno(err, -out->error, "cannot be written");
 }
@@ -231,7 +232,8 @@ int sr_report_write(int run_dirfd, const struct sr_report_facts *facts, struct s
         openat(run_dirfd, TEMPORARY, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     int result = out.fd < 0 ? fail_errno(err, errno, "cannot create " TEMPORARY)
                             : write_report(&out, facts, log, err);
-    if (result == 0 && renameat(run_dirfd, TEMPORARY, run_dirfd, SR_REPORT_FILE) < 0)
+    if (result == 0 && (SR_FAILPOINT("evidence.rename") ||
+                        renameat(run_dirfd, TEMPORARY, run_dirfd, SR_REPORT_FILE) < 0))
         result = fail_errno(err, errno, "cannot rename " TEMPORARY);
     if (result < 0 && out.fd >= 0)
         unlinkat(run_dirfd, TEMPORARY, 0);

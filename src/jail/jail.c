@@ -17,6 +17,7 @@
  * Then the caller executes the program. A step that fails ends the start: nothing runs in half a jail.
  */
 #include "jail.h"
+#include "failpoint.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,6 +54,8 @@ pid_t sr_jail_clone(const struct sr_jail_plan *plan, int *pidfd)
         .exit_signal = SIGCHLD,
         .cgroup = plan->cgroup_fd >= 0 ? (uint64_t)plan->cgroup_fd : 0,
     };
+    if (SR_FAILPOINT("jail.clone"))
+        return -1;
     return (pid_t)syscall(SYS_clone3, &how, sizeof how);
 }
 
@@ -142,7 +145,7 @@ static int make_device(const struct sr_jail_plan *plan, int root)
 static int make_root(const struct sr_jail_plan *plan, int *root)
 {
     const uint64_t read_only = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
-    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+    if (SR_FAILPOINT("jail.mounts") || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
         mount("jail", MOUNT_POINT, "tmpfs", MS_NOSUID, "size=1m,mode=0755") < 0)
         return -1;
     *root = open(MOUNT_POINT, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -168,7 +171,8 @@ static int make_root(const struct sr_jail_plan *plan, int *root)
 
 static int change_root(int root)
 {
-    if (fchdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0)
+    if (SR_FAILPOINT("jail.root") || fchdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+        umount2(".", MNT_DETACH) < 0)
         return -1;
     return chdir("/");
 }

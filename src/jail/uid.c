@@ -1,6 +1,7 @@
 /* Ids of runs of root's: a lock on a byte of a file for each, which ends with its descriptor. */
 #include "jail.h"
 
+#include "failpoint.h"
 #include "fs.h"
 
 #include <errno.h>
@@ -39,7 +40,7 @@ int sr_jail_take_uid(uint32_t first, uint32_t last, uid_t *uid, struct sr_error 
     for (uint64_t at = first; at <= last; at++) {
         struct flock lock = {
             .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)at, .l_len = 1};
-        if (fcntl(fd, F_OFD_SETLK, &lock) == 0) {
+        if (!SR_FAILPOINT("jail.uid") && fcntl(fd, F_OFD_SETLK, &lock) == 0) {
             *uid = (uid_t)at;
             return sr_take_fd(&fd);
         }

@@ -20,6 +20,7 @@
 #include "cell.h"
 
 #include "clock.h"
+#include "failpoint.h"
 #include "fs.h"
 #include "rtnl.h"
 #include "uplink.h"
@@ -94,7 +95,7 @@ static int make_tap(struct cell *cell, struct sr_error *err)
                        "/dev/net/tun cannot be opened: %s; network.mode allowlist needs it (mode "
                        "0666 on most systems)",
                        strerror(errno));
-    if (ioctl(cell->tap, TUNSETIFF, &request) < 0)
+    if (SR_FAILPOINT("net.tap") || ioctl(cell->tap, TUNSETIFF, &request) < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the TAP %s cannot be made: %s", cell->plan->tap,
                        strerror(errno));
     return 0;
@@ -204,19 +205,29 @@ static int drop_capabilities(struct sr_error *err)
     return 0;
 }
 
+/* For steps that report for themselves. */
+static int fail_at(const char *failpoint, struct sr_error *err)
+{
+    (void)failpoint;
+    return SR_FAILPOINT(failpoint) ? sr_fail(err, SR_RUN_201, PATH, "told to fail: %s", failpoint)
+                                   : 0;
+}
+
 static int apply(struct cell *cell, struct sr_error *err)
 {
     const struct cell_plan *plan = cell->plan;
     if (plan->new_user && map_ids(plan, err) < 0)
         return -1;
-    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+    if (SR_FAILPOINT("net.mounts") || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return sr_fail(err, SR_RUN_201, PATH, "mounts cannot be made private: %s", strerror(errno));
     if (cell->kind->prepare(&cell->uplink, err) < 0)
         return -1;
-    if (unshare(CLONE_NEWNET) < 0)
+    if (SR_FAILPOINT("net.namespace") || unshare(CLONE_NEWNET) < 0)
         return sr_fail(err, SR_RUN_201, PATH, "no network namespace: %s", strerror(errno));
-    if (set_up_links(cell, err) < 0 || run_nft(cell, plan->ruleset, plan->ruleset_len, err) < 0 ||
-        cell->kind->connect(&cell->uplink, err) < 0)
+    if (set_up_links(cell, err) < 0 || fail_at("net.rules", err) < 0 ||
+        run_nft(cell, plan->ruleset, plan->ruleset_len, err) < 0 ||
+        fail_at("net.uplink", err) < 0 || cell->kind->connect(&cell->uplink, err) < 0 ||
+        fail_at("net.connected", err) < 0)
         return -1;
     return drop_capabilities(err);
 }
@@ -227,7 +238,7 @@ static int apply(struct cell *cell, struct sr_error *err)
 static int take_down(struct cell *cell, struct sr_error *err)
 {
     int disconnected = cell->kind->disconnect(&cell->uplink, err);
-    int result = sr_net_tables_delete();
+    int result = SR_FAILPOINT("net.release") ? -errno : sr_net_tables_delete();
     if (result < 0)
         return sr_fail(err, SR_RUN_202, "cleanup.network.release",
                        "the rules cannot be deleted: %s", strerror(-result));
@@ -237,7 +248,7 @@ static int take_down(struct cell *cell, struct sr_error *err)
 static int sample(struct cell *cell, struct sr_error *err)
 {
     struct sr_net_sample *into = cell->plan->sample;
-    int result = sr_net_counters_read(into);
+    int result = SR_FAILPOINT("net.sample") ? -errno : sr_net_counters_read(into);
     if (result == 0)
         result = sr_rtnl_frames(cell->plan->tap, &into->tap_received, &into->tap_sent);
     if (result < 0)
@@ -370,7 +381,7 @@ int cell_start(const struct cell_plan *plan, pid_t *pid, struct sr_error *err)
         .pidfd = (uintptr_t)&pidfd,
         .exit_signal = SIGCHLD,
     };
-    long child = syscall(SYS_clone3, &how, sizeof how);
+    long child = SR_FAILPOINT("net.clone") ? -1 : syscall(SYS_clone3, &how, sizeof how);
     if (child < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the net cell cannot be started: %s%s",
                        strerror(errno),

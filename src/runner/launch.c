@@ -1,6 +1,7 @@
 #include "run_state.h"
 
 #include "clock.h"
+#include "failpoint.h"
 
 #include <errno.h>
 #include <string.h>
@@ -151,8 +152,12 @@ int run_launch(struct run *run, enum sr_accel accel, const char *reason, struct 
         return -1;
     run_progress(run, "starting the VM under %s: %s", sr_accel_name(accel), reason);
     struct sr_qemu_args args;
+    if (SR_FAILPOINT("launch.before"))
+        return sr_fail(err, SR_RUN_002, "launch.vm", "told to fail");
     if (start_vmm(run, &args, err) < 0)
         return -1;
+    if (SR_FAILPOINT("launch.after"))
+        return sr_fail(err, SR_RUN_002, "launch.vm", "told to fail");
     uint64_t now = sr_now();
     if (run->launched_nsec == 0) {
         run->launched_nsec = now;

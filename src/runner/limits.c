@@ -80,5 +80,6 @@ const char *run_release_limits(struct run *run)
         return "none";
     if (sr_cgroup_read(&run->cgroup, &usage) == 0)
         run->host_oom_kills = usage.oom_kills;
-    return sr_cgroup_remove(&run->cgroup) == 0 ? "removed" : "left for safe-run gc";
+    run->cgroup_left = sr_cgroup_remove(&run->cgroup) < 0;
+    return run->cgroup_left ? "left for safe-run gc" : "removed";
 }

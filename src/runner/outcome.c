@@ -5,6 +5,7 @@
  */
 #include "run_state.h"
 
+#include "failpoint.h"
 #include "runs.h"
 
 #include <fcntl.h>
@@ -220,6 +221,20 @@ static int write_report(struct run *run, struct sr_error *err)
     return sr_report_write(run->dirfd, &facts, run->log, err);
 }
 
+/* Preparation failed before there was a place for evidence. */
+static void forget_directory(struct run *run)
+{
+    struct sr_run_result *result = run->result;
+    if (run->register_fd < 0 || result->run_id[0] == '\0')
+        return;
+    if (run->dirfd >= 0)
+        unlinkat(run->dirfd, "lock", 0);
+    if (result->run_dir[0] != '\0' && rmdir(result->run_dir) < 0)
+        return; /* gc finds it */
+    unlinkat(run->register_fd, result->run_id, 0);
+    result->run_id[0] = result->run_dir[0] = '\0';
+}
+
 void run_conclude(struct run *run)
 {
     struct sr_vmm_exit how = {0};
@@ -230,9 +245,14 @@ void run_conclude(struct run *run)
     const char *cgroup = run_release_limits(run);
     decide(run, &how);
     run_drop_vm(run);
-    if (run->log == NULL)
-        return; /* preparation failed before there was a place for evidence */
-    if (write_closing_events(run, &how, cgroup, &err) < 0 || write_report(run, &err) < 0) {
+    if (run->log == NULL) {
+        forget_directory(run);
+        return;
+    }
+    if (SR_FAILPOINT("conclude.before"))
+        sr_fail(&err, SR_EVD_002, "report", "told to fail");
+    if (err.code != SR_OK || write_closing_events(run, &how, cgroup, &err) < 0 ||
+        write_report(run, &err) < 0) {
         /* What cannot be proved has not been run well, whatever the command said. */
         run->result->finished = false;
         run->result->exit_code = SR_EXIT_FAILED;
@@ -241,5 +261,6 @@ void run_conclude(struct run *run)
         return;
     }
     run->result->report_written = true;
-    unlinkat(run->register_fd, run->result->run_id, 0);
+    if (!run->cgroup_left)
+        unlinkat(run->register_fd, run->result->run_id, 0);
 }

@@ -1,5 +1,6 @@
 #include "run_state.h"
 
+#include "failpoint.h"
 #include "fs.h"
 #include "jcs.h"
 #include "report.h"
@@ -35,7 +36,9 @@ static int make_run_id(char id[32])
 static int enter_register(const struct run *run, const char *id)
 {
     sr_cleanup_fd int fd =
-        openat(run->register_fd, id, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        SR_FAILPOINT("prepare.register")
+            ? -1
+            : openat(run->register_fd, id, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     return fd < 0 ? -1 : fsync(run->register_fd);
 }
 
@@ -67,24 +70,29 @@ static int make_run_dir(struct run *run, struct sr_error *err)
     do { /* a second run of this second may have drawn the same letters */
         if (make_run_id(id) < 0)
             return sr_fail(err, SR_RUN_001, "prepare.workdir", "the kernel gives no random bytes");
-        result = enter_register(run, id) < 0 ? -1 : mkdirat(base_fd, id, 0700);
+        result = enter_register(run, id);
+        if (result == 0)
+            memcpy(run->result->run_id, id, sizeof id);
+        if (result == 0)
+            result = SR_FAILPOINT("prepare.directory") ? -1 : mkdirat(base_fd, id, 0700);
     } while (result < 0 && errno == EEXIST);
     if (result < 0)
         return sr_fail(err, SR_RUN_001, "prepare.workdir",
                        "a run directory cannot be made in %s: %s", base, strerror(errno));
+    snprintf(run->result->run_dir, sizeof run->result->run_dir, "%s/%s", path, id);
     run->dirfd = openat(base_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (run->dirfd < 0 || fsync(base_fd) < 0)
         return sr_fail(err, SR_RUN_001, "prepare.workdir",
                        "the run directory %s/%s cannot be used: %s", base, id, strerror(errno));
-    memcpy(run->result->run_id, id, sizeof id);
-    snprintf(run->result->run_dir, sizeof run->result->run_dir, "%s/%s", path, id);
     return 0;
 }
 
 /* Held as long as the run lives: how ps and gc tell a live run from a dead one's remains. */
 static int take_lock(struct run *run, struct sr_error *err)
 {
-    run->lock_fd = openat(run->dirfd, "lock", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    run->lock_fd = SR_FAILPOINT("prepare.lock")
+                       ? -1
+                       : openat(run->dirfd, "lock", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (run->lock_fd < 0 || flock(run->lock_fd, LOCK_EX | LOCK_NB) < 0)
         return sr_fail(err, SR_RUN_001, "prepare.lock", "the run's lock cannot be taken: %s",
                        strerror(errno));

@@ -20,6 +20,7 @@
 #include "run_state.h"
 
 #include "clock.h"
+#include "failpoint.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -104,6 +105,8 @@ static int execute(struct run *run, struct sr_error *err)
     if (run->phase == PHASE_STARTING) {
         run_progress(run, "guest up after %u ms",
                      (unsigned)((sr_now() - run->launched_nsec) / SR_NSEC_PER_MSEC));
+        if (SR_FAILPOINT("launch.hello"))
+            return sr_fail(err, SR_RUN_001, "launch.spec", "told to fail");
         if (run_send_spec(run, err) < 0)
             return -1;
     }

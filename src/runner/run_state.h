@@ -77,6 +77,7 @@ struct run {
     struct sr_cgroup cgroup;
     const char *holders[SR_CONTROLLER_COUNT]; /* of the limits, from the cgroup's creation on */
     uint64_t host_oom_kills;
+    bool cgroup_left; /* it could not be removed */
     struct sr_artifact kernel, initrd, rootfs;
     char command_hash[SR_SHA256_TEXT], policy_hash[SR_SHA256_TEXT];
     struct sr_tsc_sample tsc_start;

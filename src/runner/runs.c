@@ -130,7 +130,8 @@ static int close_dead(int base_fd, int register_fd, const char *id,
     if (lock == -EWOULDBLOCK)
         return 0;
     bool has_log = dirfd >= 0 && exists(dirfd, SR_EVENTS_FILE);
-    if (!has_log && age_of(register_fd, id) < NEWBORN_SEC)
+    bool born = has_log || (lock >= 0 && lseek(lock, 0, SEEK_END) > 0); /* it had its lock */
+    if (!born && age_of(register_fd, id) < NEWBORN_SEC)
         return 0;
     if (options->dry_run) {
         if (dirfd >= 0 && !exists(dirfd, SR_REPORT_FILE))

@@ -1,0 +1,77 @@
+"""Every step that changes the host and every write of evidence fails, crashes and takes long: nothing is left, and what
+evidence there is verifies. Only sanitized builds have the failpoints."""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from harness import SANITIZED, SOURCE, shell
+from network import NetworkTest, allow
+from test_limits import cgroups
+
+
+def failpoints():
+    text = subprocess.run(["git", "-C", SOURCE, "grep", "-ohE", r'(SR_FAILPOINT|fail_at)\("[a-z.]+"', "--", "src/*.c"],
+                          capture_output=True, text=True, check=True).stdout
+    return sorted(set(re.findall(r'"([a-z.]+)"', text)))
+
+
+class Failpoints(NetworkTest):
+    def setUp(self):
+        super().setUp()
+        descriptor, self.log = tempfile.mkstemp(dir="/var/tmp")  # the net cell covers /tmp
+        os.close(descriptor)
+        self.addCleanup(os.unlink, self.log)
+        self.document = shell("echo out", network=allow(("tcp", "198.51.100.7/32", 443)))
+
+    def walk(self, name):
+        self.env["SAFE_RUN_FAILPOINT_LOG"] = self.log
+        for mode in ("error", "crash", "delay"):
+            with self.subTest(mode=mode):
+                self.env["SAFE_RUN_FAILPOINT"] = f"{name}:{mode}"
+                process = self.start_here(self.document)
+                out, err = process.communicate(timeout=120)
+                self.assertNotIn(b"Sanitizer", err)
+                del self.env["SAFE_RUN_FAILPOINT"]
+                with open(self.log, encoding="ascii") as file:
+                    self.assertEqual(set(file.read().split()), {name}, "it did not come there")
+                os.truncate(self.log, 0)
+                if mode == "delay":
+                    self.assertEqual((process.returncode, out), (0, b"out\n"), err)
+                elif name not in ("cgroup.make", "cgroup.remove"):  # which a run can do without
+                    self.assertNotEqual(process.returncode, 0, err)
+                self.assert_clean()
+                print(f"{name}:{mode}: {process.returncode} {err.decode(errors='replace').strip()[:150]}", file=sys.stderr)
+
+    def assert_clean(self):
+        register = os.path.join(self.base, ".open")
+        for marker in os.listdir(register) if os.path.isdir(register) else []:
+            os.utime(os.path.join(register, marker), (0, 0))  # as if a minute had passed
+        self.assert_no_residue()
+        done = self.call("gc")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(os.listdir(register) if os.path.isdir(register) else [], [])
+        for name in os.listdir(self.base) if os.path.isdir(self.base) else []:
+            if name == ".open":
+                continue
+            self.assertEqual(cgroups(name), [])
+            path = os.path.join(self.base, name)
+            done = self.call("report", "verify", f"{path}/run_report.json", "--events", f"{path}/events.jsonl")
+            self.assertEqual(done.returncode, 0, (name, done.stdout, done.stderr))
+
+
+def add(name):
+    setattr(Failpoints, "test_" + name.replace(".", "_"), lambda self: self.walk(name))
+
+
+if SANITIZED:
+    for failpoint in failpoints():
+        add(failpoint)
+else:
+    del Failpoints
+del NetworkTest
+
+if __name__ == "__main__":
+    unittest.main()
