@@ -51,6 +51,7 @@ struct sr_run_options {
     bool with_stdin;              /* the command's stdin is stdin_fd, not /dev/null */
     bool rehash;                  /* hash the artefacts again, whatever is remembered of them */
     bool keep;                    /* gc is not to remove the run directory */
+    bool confine; /* the process gives up for ever what it does not need once the VM runs */
     int stdin_fd;
     int stdout_fd, stderr_fd; /* the command's output; -1: only into the run directory */
     /* Told about each step in a few words ("guest up after 412 ms"); may be NULL. */

@@ -233,6 +233,7 @@ int sr_cmd_run(int argc, char **argv)
 
     struct sr_run_options *options = &arguments.options;
     options->policy = check.policy;
+    options->confine = true;
     options->stdin_fd = STDIN_FILENO;
     options->stdout_fd = arguments.json ? -1 : STDOUT_FILENO;
     options->stderr_fd = arguments.json ? -1 : STDERR_FILENO;

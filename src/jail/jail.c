@@ -18,12 +18,12 @@
  */
 #include "jail.h"
 #include "failpoint.h"
+#include "landlock.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
-#include <linux/landlock.h>
 #include <linux/mount.h>
 #include <linux/sched.h>
 #include <poll.h>
@@ -235,51 +235,14 @@ int sr_jail_die_with_parent(int socket)
     return 0;
 }
 
-/* The access rights that each version of the kernel's interface added. */
-static uint64_t landlock_rights(long version)
-{
-    uint64_t rights = (UINT64_C(1) << 13) - 1; /* version 1: up to LANDLOCK_ACCESS_FS_MAKE_SYM */
-    if (version >= 2)
-        rights |= UINT64_C(1) << 13; /* refer */
-    if (version >= 3)
-        rights |= UINT64_C(1) << 14; /* truncate */
-    if (version >= 5)
-        rights |= UINT64_C(1) << 15; /* ioctl on devices */
-    return rights;
-}
-
-/* Where the kernel has it (5.13); the namespaces hold without it. */
+/* Only reading and executing; the device, when there is one. */
 static int restrict_files(const struct sr_jail_plan *plan)
 {
-    long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-    if (version < 0)
-        return errno == ENOSYS || errno == EOPNOTSUPP ? 0 : -1;
-    /* The structures of newer kernels, which older headers do not know. */
-    const struct {
-        uint64_t files, network;
-    } handled = {landlock_rights(version), version >= 4 ? 3 : 0}; /* bind and connect of TCP */
-    sr_cleanup_fd int rules = (int)syscall(SYS_landlock_create_ruleset, &handled,
-                                           version >= 4 ? sizeof handled : sizeof handled.files, 0);
     sr_cleanup_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    struct landlock_path_beneath_attr read = {
-        .allowed_access = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE,
-        .parent_fd = root,
-    };
-    if (rules < 0 || root < 0 ||
-        syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &read, 0) < 0)
-        return -1;
-    if (plan->device != NULL) {
-        sr_cleanup_fd int device = open(plan->device, O_PATH | O_CLOEXEC);
-        struct landlock_path_beneath_attr use = {
-            .allowed_access = handled.files & (LANDLOCK_ACCESS_FS_READ_FILE |
-                                               LANDLOCK_ACCESS_FS_WRITE_FILE | UINT64_C(1) << 15),
-            .parent_fd = device,
-        };
-        if (device < 0 ||
-            syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &use, 0) < 0)
-            return -1;
-    }
-    return (int)syscall(SYS_landlock_restrict_self, rules, 0);
+    sr_cleanup_fd int device = plan->device != NULL ? open(plan->device, O_PATH | O_CLOEXEC) : -1;
+    const struct jail_access places[] = {{root, JAIL_READ_FILE | JAIL_EXECUTE},
+                                         {device, JAIL_USE_DEVICE}};
+    return jail_landlock(places, plan->device != NULL ? 2 : 1, true);
 }
 
 int sr_jail_enter(const struct sr_jail_plan *plan, const char **step)

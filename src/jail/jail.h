@@ -63,6 +63,21 @@ int sr_jail_die_with_parent(int socket) SR_MUST_CHECK;
 /* Loads the system call filter (seccomp.c): what QEMU needs, everything else fails with EPERM. 0 or a negative errno. */
 int sr_jail_filter(void) SR_MUST_CHECK;
 
+int sr_jail_filter_supervisor(void) SR_MUST_CHECK;
+
+/* What the supervisor keeps; directories by descriptor. */
+#define SR_JAIL_SELF_MAX 8
+struct sr_jail_self {
+    int write[2]; /* to write files in */
+    size_t write_count;
+    int remove[SR_JAIL_SELF_MAX - 2]; /* to remove directories from */
+    size_t remove_count;
+    bool resolves; /* it will start processes with another id */
+};
+
+/* Confines the calling process for the rest of its life (confine.c). 0, or -1 with what failed in step and errno. */
+int sr_jail_confine_self(const struct sr_jail_self *self, const char **step) SR_MUST_CHECK;
+
 /* True when the caller can become these ids: it is root, and not in a user namespace that does not have them. */
 bool sr_jail_has_uids(uint32_t first, uint32_t last);
 

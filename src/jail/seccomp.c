@@ -1,6 +1,7 @@
 /*
- * The system calls of a VMM in the jail. QEMU brings a filter of its own (-sandbox), which forbids what is known to be harmful;
- * this one allows what is known to be needed, from before its first instruction, and answers EPERM to everything else.
+ * System calls. QEMU in its jail: it brings a filter of its own (-sandbox), which forbids what is known to be harmful; this one
+ * allows what is known to be needed, from before its first instruction, and answers EPERM to everything else. The supervisor
+ * once the VM runs: the same and what writing evidence and ending the run take; it executes nothing any more.
  */
 #include "jail.h"
 
@@ -10,7 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 
-static const int allowed[] = {
+static const int common[] = {
     /* files and descriptors */
     SCMP_SYS(read),
     SCMP_SYS(write),
@@ -137,9 +138,19 @@ static const int allowed[] = {
     SCMP_SYS(getrlimit),
     SCMP_SYS(getrandom),
     SCMP_SYS(arch_prctl),
-    /* QEMU's own filter, and the start of QEMU itself, which that forbids later */
-    SCMP_SYS(seccomp),
-    SCMP_SYS(execve),
+};
+
+/* QEMU's own filter, and the start of QEMU itself, which that forbids later. */
+static const int for_vmm[] = {SCMP_SYS(seccomp), SCMP_SYS(execve)};
+
+/* Files of the run, the ends of children, a resolver's process and its sockets. */
+static const int for_supervisor[] = {
+    SCMP_SYS(renameat),  SCMP_SYS(renameat2),  SCMP_SYS(unlink),     SCMP_SYS(unlinkat),
+    SCMP_SYS(rmdir),     SCMP_SYS(wait4),      SCMP_SYS(waitid),     SCMP_SYS(pidfd_send_signal),
+    SCMP_SYS(kill),      SCMP_SYS(flock),      SCMP_SYS(socketpair), SCMP_SYS(socket),
+    SCMP_SYS(connect),   SCMP_SYS(bind),       SCMP_SYS(setresuid),  SCMP_SYS(setresgid),
+    SCMP_SYS(setgroups), SCMP_SYS(prlimit64),  SCMP_SYS(setrlimit),  SCMP_SYS(sendmmsg),
+    SCMP_SYS(umask),     SCMP_SYS(pidfd_open), SCMP_SYS(vfork),      SCMP_SYS(prctl),
 };
 
 /* Options of prctl(2) that do not undo what the jail has set (death with the parent, above all). */
@@ -147,43 +158,78 @@ static const int prctl_allowed[] = {PR_SET_NAME,         PR_GET_NAME,    PR_SET_
                                     PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_CAPBSET_READ,
                                     PR_SET_VMA};
 
-static int add_conditional(scmp_filter_ctx filter)
+/* New namespaces for nobody; new processes for the supervisor. glibc takes clone when clone3, whose flags no filter can see, is
+ * not there. */
+static int add_clone(scmp_filter_ctx filter, scmp_datum_t needed)
 {
-    /* Threads, not processes; and no namespaces. glibc takes clone when clone3, whose flags no filter can see, is not there. */
-    int result =
-        seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
-                         SCMP_A0(SCMP_CMP_MASKED_EQ,
-                                 CLONE_THREAD | CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS |
-                                     CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET,
-                                 CLONE_THREAD));
+    const scmp_datum_t namespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
+                                    CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
+    int result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+                                  SCMP_A0(SCMP_CMP_MASKED_EQ, needed | namespaces, needed));
+    return result < 0 ? result
+                      : seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+}
+
+static int add_list(scmp_filter_ctx filter, const int *calls, size_t count)
+{
+    int result = 0;
+    for (size_t i = 0; result == 0 && i < count; i++)
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
+    return result;
+}
+
+/* Nothing typed into a terminal. */
+static int add_common(scmp_filter_ctx filter)
+{
+    int result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
     if (result == 0)
-        result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+        result = add_list(filter, common, sizeof common / sizeof common[0]);
+    return result < 0 ? result
+                      : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+                                         SCMP_A1(SCMP_CMP_NE, TIOCSTI));
+}
+
+static int add_for_vmm(scmp_filter_ctx filter)
+{
+    int result = add_list(filter, for_vmm, sizeof for_vmm / sizeof for_vmm[0]);
+    if (result == 0)
+        result = add_clone(filter, CLONE_THREAD);
     /* Its own limits may be read. */
     if (result == 0)
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1,
                                   SCMP_A2(SCMP_CMP_EQ, 0));
-    /* Nothing typed into a terminal. */
-    if (result == 0)
-        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-                                  SCMP_A1(SCMP_CMP_NE, TIOCSTI));
     for (size_t i = 0; result == 0 && i < sizeof prctl_allowed / sizeof prctl_allowed[0]; i++)
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
                                   SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)prctl_allowed[i]));
     return result;
 }
 
-int sr_jail_filter(void)
+static int add_for_supervisor(scmp_filter_ctx filter)
+{
+    int result = add_list(filter, for_supervisor, sizeof for_supervisor / sizeof for_supervisor[0]);
+    return result < 0 ? result : add_clone(filter, 0);
+}
+
+static int load(int (*add)(scmp_filter_ctx))
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (filter == NULL)
         return -ENOMEM;
-    int result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-    for (size_t i = 0; result == 0 && i < sizeof allowed / sizeof allowed[0]; i++)
-        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0);
+    int result = add_common(filter);
     if (result == 0)
-        result = add_conditional(filter);
+        result = add(filter);
     if (result == 0)
         result = seccomp_load(filter);
     seccomp_release(filter);
     return result;
+}
+
+int sr_jail_filter(void)
+{
+    return load(add_for_vmm);
+}
+
+int sr_jail_filter_supervisor(void)
+{
+    return load(add_for_supervisor);
 }

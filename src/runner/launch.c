@@ -4,6 +4,7 @@
 #include "failpoint.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -180,6 +181,38 @@ void run_drop_vm(struct run *run)
     sr_close_fd(&run->console.in_fd);
     sr_close_fd(&run->vmm_log.in_fd);
     sr_channel_free(&run->channel);
+}
+
+int run_confine(struct run *run, struct sr_error *err)
+{
+    struct sr_jail_self self = {
+        .write = {run->dirfd, run->register_fd},
+        .write_count = 2,
+        .resolves = run->net != NULL && run->net->name_count > 0,
+    };
+    const char *step = "cgroup";
+    if (run->confined || !run->options->confine)
+        return 0;
+    int result = 0;
+    for (int c = 0; c < SR_CONTROLLER_COUNT; c++) {
+        if (run->cgroup.places[c].version == 0)
+            continue;
+        int parent = openat(run->cgroup.places[c].fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (parent < 0)
+            result = -1;
+        else
+            self.remove[self.remove_count++] = parent;
+    }
+    if (result == 0)
+        result = sr_jail_confine_self(&self, &step);
+    int failure = errno;
+    for (size_t i = 0; i < self.remove_count; i++)
+        close(self.remove[i]);
+    if (result < 0)
+        return sr_fail(err, SR_RUN_002, "launch.confine",
+                       "safe-run cannot give up its privileges (%s): %s", step, strerror(failure));
+    run->confined = true;
+    return 0;
 }
 
 int run_send_spec(struct run *run, struct sr_error *err)

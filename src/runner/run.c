@@ -49,12 +49,12 @@ int run_event(struct run *run, enum sr_stage stage, enum sr_event_type type, jso
 }
 
 /* Starts one VM and waits for its hello. 0: it came. -1 with err: it did not, and *retry tells
- * whether that was the accelerator's fault for all we know. */
-static int boot_once(struct run *run, enum sr_accel accel, const char *reason, bool *retry,
-                     struct sr_error *err)
+ * whether that was the accelerator's fault for all we know. last: no other VM will be started. */
+static int boot_once(struct run *run, enum sr_accel accel, const char *reason, bool last,
+                     bool *retry, struct sr_error *err)
 {
     *retry = false;
-    if (run_launch(run, accel, reason, err) < 0)
+    if (run_launch(run, accel, reason, err) < 0 || (last && run_confine(run, err) < 0))
         return -1;
     int result = run_monitor(run, false, err);
     if (result == 0 && run->phase == PHASE_STARTING)
@@ -76,7 +76,7 @@ static int boot(struct run *run, struct sr_error *err)
     bool fallback, retry;
     if (run_choose_accel(run, &accel, &reason, &fallback, err) < 0)
         return -1;
-    int result = boot_once(run, accel, reason, &retry, err);
+    int result = boot_once(run, accel, reason, !fallback, &retry, err);
     bool up = result == 0 && run->phase == PHASE_STARTING;
     if (accel == SR_ACCEL_KVM && sr_kvm_state(run->config.qemu) == SR_KVM_UNKNOWN && (up || retry))
         sr_kvm_remember(run->config.qemu, up ? SR_KVM_WORKS : SR_KVM_BROKEN);
@@ -92,7 +92,7 @@ static int boot(struct run *run, struct sr_error *err)
     char why[300];
     snprintf(why, sizeof why, "no guest under KVM: %s", err->message);
     *err = (struct sr_error){0};
-    return boot_once(run, SR_ACCEL_TCG, why, &retry, err);
+    return boot_once(run, SR_ACCEL_TCG, why, true, &retry, err);
 }
 
 static int execute(struct run *run, struct sr_error *err)
@@ -107,7 +107,7 @@ static int execute(struct run *run, struct sr_error *err)
                      (unsigned)((sr_now() - run->launched_nsec) / SR_NSEC_PER_MSEC));
         if (SR_FAILPOINT("launch.hello"))
             return sr_fail(err, SR_RUN_001, "launch.spec", "told to fail");
-        if (run_send_spec(run, err) < 0)
+        if (run_confine(run, err) < 0 || run_send_spec(run, err) < 0)
             return -1;
     }
     return run_monitor(run, true, err);

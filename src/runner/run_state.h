@@ -73,6 +73,7 @@ struct run {
     int dirfd, lock_fd, register_fd;
     struct sr_jail_files jail_files; /* empty: no jail */
     struct sr_jail_plan jail;
+    bool confined;
     int uid_fd; /* holds jail.uid for this run */
     struct sr_cgroup cgroup;
     const char *holders[SR_CONTROLLER_COUNT]; /* of the limits, from the cgroup's creation on */
@@ -163,6 +164,8 @@ int run_launch(struct run *run, enum sr_accel accel, const char *reason,
  */
 int run_choose_accel(struct run *run, enum sr_accel *accel, const char **reason, bool *fallback,
                      struct sr_error *err) SR_MUST_CHECK;
+/* Gives up what the supervisor does not need any more; nothing the second time. */
+int run_confine(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* The specification as the guest's init wants it. */
 int run_send_spec(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* Kills what is left of the VM and forgets it. */

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import unittest
 
-from harness import BUILD, SAFE_RUN, SOURCE, SafeRunTest, policy, shell
+from harness import BUILD, SAFE_RUN, SANITIZED, SOURCE, SafeRunTest, policy, shell
 
 PROBE = os.path.join(BUILD, "tests", "guests", "jailprobe")
 GOLDEN = os.path.join(SOURCE, "tests", "golden", "jail.txt")
@@ -77,6 +77,20 @@ class Jail(SafeRunTest):
             process.communicate()
             self.assertEqual(process.returncode, 143)
         self.assertIn("namespaces", self.run_policy(policy("/bin/true")).report["assurance"]["jail"])
+
+    def test_the_supervisor_has_given_up_its_privileges(self):
+        process = self.start(shell("echo up; sleep 60"))
+        self.wait_for_output(process, b"up\n")
+        status = dict(line.split(":\t", 1) for line in self.read(f"/proc/{process.pid}/status").splitlines() if ":\t" in line)
+        allowed = 0 if self.user else 1 << 5 | 1 << 1  # CAP_KILL, CAP_DAC_OVERRIDE
+        self.assertEqual(int(status["CapEff"], 16) & ~allowed, 0)
+        self.assertEqual(int(status["CapPrm"], 16) & ~allowed, 0)
+        if not self.user:
+            self.assertEqual(int(status["CapBnd"], 16), 0)
+        self.assertEqual(status["NoNewPrivs"], "1")
+        self.assertEqual(status["Seccomp"], "0" if SANITIZED else "2")
+        process.terminate()
+        self.assertEqual(self.finish(process).status, 143)
 
     def test_the_supervisors_death_ends_the_vmm(self):
         process = self.start(shell("echo up; sleep 60"))

@@ -67,6 +67,7 @@ class LimitsAsUser(Jail):
     user = 12345
     test_what_a_vmm_that_was_taken_over_can_do = test_qemu_from_outside = None
     test_every_attempt_is_in_the_threat_model = test_the_supervisors_death_ends_the_vmm = None
+    test_the_supervisor_has_given_up_its_privileges = None
 
     def test_limits_that_nobody_enforces_are_not_claimed(self):
         run = self.run_policy(policy("/bin/true", require={"limits": "enforced"}))

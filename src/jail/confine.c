@@ -1,0 +1,70 @@
+/*
+ * What the supervisor gives up once the VM runs, before it reads the guest's first byte:
+ *   - capabilities: root keeps CAP_KILL, for children with ids of their own, CAP_DAC_OVERRIDE for the removal of the run's cgroup, and
+ *     CAP_SETUID and CAP_SETGID if it will still start resolvers, which take another id;
+ *   - gaining any: no_new_privs, empty bounding set;
+ *   - files: it may read, and write in its own run directory only (Landlock);
+ *   - system calls: a list; nothing is executed any more.
+ * Sanitized builds keep files and system calls: the sanitizers and the failpoints' log need more.
+ */
+#include "jail.h"
+#include "landlock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+static int keep_capabilities(uint32_t kept)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {0};
+    if (syscall(SYS_capget, &header, data) < 0)
+        return -1;
+    for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
+        if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0 && errno != EPERM)
+            return -1; /* EPERM: an ordinary user, who has none to bring along */
+    data[0].permitted &= kept;
+    data[0].effective = data[0].permitted;
+    data[0].inheritable = data[1].permitted = data[1].effective = data[1].inheritable = 0;
+    return (int)syscall(SYS_capset, &header, data);
+}
+
+#ifndef SR_WITH_FAILPOINTS
+static int restrict_files(const struct sr_jail_self *self)
+{
+    sr_cleanup_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct jail_access places[2 + SR_JAIL_SELF_MAX] = {{root, JAIL_READ_FILE | JAIL_READ_DIR}};
+    size_t count = 1;
+    for (size_t i = 0; i < self->write_count; i++)
+        places[count++] = (struct jail_access){self->write[i], JAIL_WRITE};
+    for (size_t i = 0; i < self->remove_count; i++)
+        places[count++] = (struct jail_access){self->remove[i], JAIL_REMOVE_DIR};
+    return root < 0 ? -1 : jail_landlock(places, count, false);
+}
+#endif
+
+int sr_jail_confine_self(const struct sr_jail_self *self, const char **step)
+{
+    uint32_t kept = 1u << CAP_KILL;
+    if (self->remove_count > 0) /* the root of a cgroup hierarchy is not even root's to write */
+        kept |= 1u << CAP_DAC_OVERRIDE;
+    if (self->resolves)
+        kept |= 1u << CAP_SETUID | 1u << CAP_SETGID;
+    *step = "capabilities";
+    if (keep_capabilities(kept) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return -1;
+#ifndef SR_WITH_FAILPOINTS
+    *step = "landlock";
+    if (restrict_files(self) < 0)
+        return -1;
+    *step = "seccomp";
+    int result = sr_jail_filter_supervisor();
+    if (result < 0) {
+        errno = -result;
+        return -1;
+    }
+#endif
+    return 0;
+}

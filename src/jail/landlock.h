@@ -1,0 +1,31 @@
+/*
+ * Landlock (Linux 5.13, Documentation/userspace-api/landlock.rst): below which directories a process may still do what.
+ */
+#ifndef SR_JAIL_LANDLOCK_H
+#define SR_JAIL_LANDLOCK_H
+
+#include "cleanup.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    JAIL_EXECUTE = 1,
+    JAIL_READ_FILE = 2,
+    JAIL_READ_DIR = 4,
+    JAIL_WRITE = 8, /* make, write, rename and remove files */
+    JAIL_REMOVE_DIR = 16,
+    JAIL_USE_DEVICE = 32 /* read, write, ioctl */
+};
+
+struct jail_access {
+    int fd; /* of the file or directory, O_PATH will do */
+    unsigned rights;
+};
+
+/* Nothing but this any more, for ever; with no_tcp no TCP socket can be bound or connected either, where the kernel knows that.
+ * 0 also on kernels without Landlock; -1 with errno. Needs no_new_privs. */
+int jail_landlock(const struct jail_access *places, size_t count, bool no_tcp) SR_MUST_CHECK;
+
+#endif
