@@ -419,16 +419,23 @@ static void kill_members(const char *path)
 
 /* nftw(3) has no context. */
 static struct sweep {
-    char name[128];
+    char name[128]; /* empty: any run's, if it has no process and is older than min_age_sec */
     bool dry_run;
+    int64_t min_age_sec;
     int found, failed;
 } sweep;
 
 static int visit(const char *path, const struct stat *st, int type, struct FTW *at)
 {
-    (void)st;
     if (type != FTW_DP && type != FTW_D)
         return 0;
+    if (sweep.name[0] == '\0') {
+        bool old = (int64_t)time(NULL) - (int64_t)st->st_mtim.tv_sec >= sweep.min_age_sec;
+        if (old && strncmp(path + at->base, PREFIX "sr-", strlen(PREFIX "sr-")) == 0 &&
+            rmdir(path) == 0) /* which fails where there is a process */
+            sweep.found++;
+        return 0;
+    }
     if (strcmp(path + at->base, sweep.name) != 0)
         return 0;
     sweep.found++;
@@ -441,15 +448,27 @@ static int visit(const char *path, const struct stat *st, int type, struct FTW *
     return 0;
 }
 
-int sr_cgroup_sweep(const char *run_id, bool dry_run)
+static void walk(void)
 {
     struct hierarchies all;
-    sweep = (struct sweep){.dry_run = dry_run};
-    snprintf(sweep.name, sizeof sweep.name, PREFIX "%s", run_id);
     find_hierarchies(&all);
     for (size_t i = 0; i < all.count; i++) { /* whose cgroup it was below is not known any more */
         all.items[i].own[all.items[i].mount_len] = '\0';
         nftw(all.items[i].own, visit, 8, FTW_PHYS | FTW_MOUNT | FTW_DEPTH);
     }
+}
+
+int sr_cgroup_sweep(const char *run_id, bool dry_run)
+{
+    sweep = (struct sweep){.dry_run = dry_run};
+    snprintf(sweep.name, sizeof sweep.name, PREFIX "%s", run_id);
+    walk();
     return sweep.failed < 0 ? sweep.failed : sweep.found;
+}
+
+int sr_cgroup_sweep_empty(int64_t min_age_sec)
+{
+    sweep = (struct sweep){.min_age_sec = min_age_sec};
+    walk();
+    return sweep.found;
 }

@@ -211,6 +211,8 @@ int sr_runs_gc(const char *base, const struct sr_gc_options *options, struct sr_
     if (base_fd < 0)
         return 0;
     int failures = runs_close_dead(base_fd, options);
+    if (!options->dry_run)
+        sr_cgroup_sweep_empty(NEWBORN_SEC);
     int again = options->older_than_sec >= 0 ? fcntl(base_fd, F_DUPFD_CLOEXEC, 0) : -1;
     DIR *dir = again < 0 ? NULL : fdopendir(again);
     for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;)
