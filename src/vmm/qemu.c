@@ -225,11 +225,12 @@ int sr_vmm_start(const struct sr_vmm_spec *spec, const struct sr_qemu_args *args
     pid_t pid = spec->jail != NULL ? sr_jail_clone(spec->jail, &pidfd)
                                    : fork_unjailed(spec->cgroup->v2_fd, &pidfd);
     if (pid < 0)
-        return sr_fail(err, SR_RUN_002, "launch.vm", "the VMM cannot be started: %s%s",
-                       strerror(errno),
-                       spec->jail != NULL && spec->jail->new_user
-                           ? "; ordinary users need unprivileged user namespaces"
-                           : "");
+        return sr_fail(
+            err, SR_RUN_002, "launch.vm", "the VMM cannot be started: %s%s", strerror(errno),
+            spec->jail == NULL     ? ""
+            : spec->jail->new_user ? "; ordinary users need unprivileged user namespaces"
+                                   : "; its jail needs namespaces (CAP_SYS_ADMIN), which "
+                                     "jail.mode: none in the host configuration forgoes");
     if (pid == 0)
         become_qemu(spec, (char *const *)args->argv, theirs);
     *vmm = (struct sr_vmm){.pid = pid, .pidfd = pidfd};
