@@ -186,7 +186,7 @@ static int add_common(scmp_filter_ctx filter)
         result = add_list(filter, common, sizeof common / sizeof common[0]);
     return result < 0 ? result
                       : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-                                         SCMP_A1(SCMP_CMP_NE, TIOCSTI));
+                                         SCMP_A1(SCMP_CMP_NE, TIOCSTI, 0));
 }
 
 static int add_for_vmm(scmp_filter_ctx filter)
@@ -197,10 +197,10 @@ static int add_for_vmm(scmp_filter_ctx filter)
     /* Its own limits may be read. */
     if (result == 0)
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1,
-                                  SCMP_A2(SCMP_CMP_EQ, 0));
+                                  SCMP_A2(SCMP_CMP_EQ, 0, 0));
     for (size_t i = 0; result == 0 && i < sizeof prctl_allowed / sizeof prctl_allowed[0]; i++)
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
-                                  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)prctl_allowed[i]));
+                                  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)prctl_allowed[i], 0));
     return result;
 }
 

@@ -66,22 +66,35 @@ static int write_file(const char *path, const char *text)
     return sr_write_all(fd, text, strlen(text));
 }
 
-/* Maps root of the cell's user namespace to the caller: the only mapping an ordinary user may make. */
-static int map_ids(const struct cell_plan *plan, struct sr_error *err)
+int cell_map_ids(const struct cell_plan *plan, pid_t pid, int socket, struct sr_error *err)
 {
-    char uids[64], gids[64];
+    char path[64], uids[64], gids[64];
     snprintf(uids, sizeof uids, "0 %u 1\n", plan->uid);
     snprintf(gids, sizeof gids, "0 %u 1\n", plan->gid);
-    int result = write_file("/proc/self/setgroups", "deny");
+    snprintf(path, sizeof path, "/proc/%d/setgroups", (int)pid);
+    int result = write_file(path, "deny");
+    snprintf(path, sizeof path, "/proc/%d/uid_map", (int)pid);
     if (result == 0)
-        result = write_file("/proc/self/uid_map", uids);
+        result = write_file(path, uids);
+    snprintf(path, sizeof path, "/proc/%d/gid_map", (int)pid);
     if (result == 0)
-        result = write_file("/proc/self/gid_map", gids);
+        result = write_file(path, gids);
+    if (result == 0 && send(socket, "", 1, MSG_NOSIGNAL) != 1)
+        result = -errno;
     if (result < 0)
         return sr_fail(err, SR_RUN_201, PATH,
                        "the network's user namespace cannot be set up: %s; ordinary users need "
                        "unprivileged user namespaces",
                        strerror(-result));
+    return 0;
+}
+
+/* Becomes root of the user namespace, which on the host is plan->uid. */
+static int become_mapped(struct sr_error *err)
+{
+    if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0 ||
+        prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) /* which a change of ids undoes */
+        return sr_fail(err, SR_RUN_201, PATH, "the run's id cannot be taken: %s", strerror(errno));
     return 0;
 }
 
@@ -216,16 +229,18 @@ static int fail_at(const char *failpoint, struct sr_error *err)
 static int apply(struct cell *cell, struct sr_error *err)
 {
     const struct cell_plan *plan = cell->plan;
-    if (plan->new_user && map_ids(plan, err) < 0)
-        return -1;
+    char go;
+    if (plan->new_user && recv(plan->socket, &go, 1, 0) != 1)
+        return sr_fail(err, SR_RUN_201, PATH, "the supervisor has ended early");
     if (SR_FAILPOINT("net.mounts") || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return sr_fail(err, SR_RUN_201, PATH, "mounts cannot be made private: %s", strerror(errno));
     if (cell->kind->prepare(&cell->uplink, err) < 0)
         return -1;
     if (SR_FAILPOINT("net.namespace") || unshare(CLONE_NEWNET) < 0)
         return sr_fail(err, SR_RUN_201, PATH, "no network namespace: %s", strerror(errno));
-    if (set_up_links(cell, err) < 0 || fail_at("net.rules", err) < 0 ||
-        run_nft(cell, plan->ruleset, plan->ruleset_len, err) < 0 ||
+    /* The TAP's device node may be root's only; nothing after it needs root's id. */
+    if (set_up_links(cell, err) < 0 || (plan->new_user && become_mapped(err) < 0) ||
+        fail_at("net.rules", err) < 0 || run_nft(cell, plan->ruleset, plan->ruleset_len, err) < 0 ||
         fail_at("net.uplink", err) < 0 || cell->kind->connect(&cell->uplink, err) < 0 ||
         fail_at("net.connected", err) < 0)
         return -1;

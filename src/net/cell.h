@@ -19,10 +19,11 @@ struct cell_plan {
     struct sr_net_pool pool; /* addresses on the bridge */
     const char *ruleset;     /* text of sr_net_ruleset_text() */
     size_t ruleset_len;
-    int socket;    /* the cell's end, SOCK_SEQPACKET */
-    int log_fd;    /* for what its programs say */
-    bool new_user; /* in a user namespace of its own: the caller is not root */
-    uid_t uid;     /* the caller's, to map */
+    int socket; /* the cell's end, SOCK_SEQPACKET */
+    int log_fd; /* for what its programs say */
+    bool
+        new_user; /* in a user namespace of its own, as whose root the cell and its programs are: */
+    uid_t uid;    /* on the host, the caller's, or of a caller who is root any */
     gid_t gid;
     struct sr_net_sample *sample; /* shared with the supervisor */
 };
@@ -44,6 +45,11 @@ struct cell_message {
 
 /* The longest text of CELL_ADD. */
 #define CELL_TEXT_MAX 65536
+
+/* For the caller of cell_start() with new_user: maps root of the cell's user namespace to plan->uid and lets the cell go on. socket is
+ * the supervisor's end. SR-RUN-201. */
+int cell_map_ids(const struct cell_plan *plan, pid_t pid, int socket,
+                 struct sr_error *err) SR_MUST_CHECK;
 
 /* Starts the cell as a child in pid and mount (and, with new_user, user) namespaces of its own. Returns its pidfd and
  * *pid, or -1 with err. */

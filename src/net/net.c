@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -132,6 +133,15 @@ static int request(struct sr_net *net, enum cell_operation operation, const char
     return 0;
 }
 
+/* Whether root's cell and pasta can do without root: not with a bridge, whose port takes it, nor where the TAP's device node is
+ * root's only, which pasta opens too. */
+static bool can_have_own_id(const struct sr_net_config *config)
+{
+    struct stat st;
+    return config->uid != 0 && config->bridge == NULL && stat("/dev/net/tun", &st) == 0 &&
+           (st.st_mode & 0006) == 0006;
+}
+
 static int start_cell(struct sr_net *net, const struct sr_net_config *config,
                       const struct sr_buf *ruleset, int dirfd, struct sr_error *err)
 {
@@ -143,6 +153,7 @@ static int start_cell(struct sr_net *net, const struct sr_net_config *config,
                        strerror(errno));
     net->fd = pair[0];
     sr_cleanup_fd int theirs = pair[1];
+    bool own_id = can_have_own_id(config);
     const struct cell_plan plan = {
         .nft = config->nft,
         .pasta = config->pasta,
@@ -154,15 +165,17 @@ static int start_cell(struct sr_net *net, const struct sr_net_config *config,
         .ruleset_len = ruleset->len,
         .socket = theirs,
         .log_fd = log,
-        .new_user = geteuid() != 0,
-        .uid = geteuid(),
-        .gid = getegid(),
+        .new_user = geteuid() != 0 || own_id,
+        .uid = own_id ? config->uid : geteuid(),
+        .gid = own_id ? config->uid : getegid(),
         .sample = net->sample,
     };
     net->pidfd = cell_start(&plan, &net->pid, err);
     if (net->pidfd < 0)
         return -1;
     sr_close_fd(&theirs);
+    if (plan.new_user && cell_map_ids(&plan, net->pid, net->fd, err) < 0)
+        return -1;
     struct cell_message message;
     int result = receive(net, sr_now() + APPLY_NSEC, &message, &net->tap_fd);
     if (result < 0)

@@ -42,6 +42,7 @@ struct sr_net_pool {
 };
 
 struct sr_net_config { /* its strings outlive the network */
+    uid_t uid;         /* for root's pasta, instead of root; 0: none */
     const char *nft, *pasta;
     const char *bridge; /* interface name; NULL: the uplink is pasta */
     struct sr_net_pool pool;

@@ -35,6 +35,8 @@ _Noreturn static void become_pasta(const struct cell_plan *plan, int gate)
         /* As nobody it could not join the namespace; it gives up its capabilities and its root
                                  * directory, and filters its system calls, by itself. */
         "--runas", "0", NULL};
+    if (plan->new_user && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
+        _exit(127); /* root of the user namespace only */
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

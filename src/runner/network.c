@@ -64,6 +64,7 @@ int run_network_apply(struct run *run, struct sr_error *err)
     if (policy->network_mode == SR_NETWORK_NONE)
         return 0;
     const struct sr_net_config config = {
+        .uid = run->uid_fd >= 0 ? run->jail.uid : 0,
         .nft = run->config.nft,
         .pasta = run->config.pasta,
         .bridge = run->config.bridge[0] != '\0' ? run->config.bridge : NULL,

@@ -38,6 +38,7 @@ def probing(network, *probes, **changes):
 
 class NetworkTest(SafeRunTest):
     as_user = False  # or as an ordinary user who may open /dev/net/tun
+    open_node = False  # or as root, with a device node that everybody may open
 
     def setUp(self):
         super().setUp()
@@ -46,9 +47,10 @@ class NetworkTest(SafeRunTest):
             for directory in (self.base, self.path("home")):
                 os.mkdir(directory)
                 os.chown(directory, 12345, 12345)
+            self.env["HOME"] = self.path("home")
+        if self.as_user or self.open_node:
             os.mknod(self.path("tun"), 0o666 | stat.S_IFCHR, os.makedev(10, 200))
             os.chmod(self.path("tun"), 0o666)
-            self.env["HOME"] = self.path("home")
         self.links = ("lo", "cable")
         self.host = self.namespace()
         self.rest = self.namespace()
@@ -103,8 +105,10 @@ class NetworkTest(SafeRunTest):
         """Like start(), on the test's host."""
         path = document if isinstance(document, str) else self.write_policy(document)
         popen.setdefault("stdin", subprocess.DEVNULL)
-        become = ["unshare", "-m", "sh", "-c", f'mount --bind {self.path("tun")} /dev/net/tun && exec "$@"', "sh", "setpriv",
-                  "--reuid=12345", "--regid=12345", "--clear-groups"] if self.as_user else []
+        become = ["unshare", "-m", "sh", "-c", f'mount --bind {self.path("tun")} /dev/net/tun && exec "$@"',
+                  "sh"] if self.as_user or self.open_node else []
+        if self.as_user:
+            become += ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
         return subprocess.Popen(["nsenter", "-t", str(self.host), "-n", *become, SAFE_RUN, "run", "--policy", path, *options],
                                 env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **popen)
 

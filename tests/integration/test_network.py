@@ -307,6 +307,28 @@ class ReachAsUser(Reach):
     as_user = True
 
 
+class ReachWithOwnId(Reach):
+    """Root's runs where /dev/net/tun is everybody's, as on most systems: net cell and pasta have the run's id, not root's."""
+    open_node = True
+
+    def test_nothing_of_the_network_is_root(self):
+        process = self.start_here(shell("echo up; sleep 60", network=allow(("tcp", "198.51.100.7/32", 443))))
+        self.wait_for_output(process, b"up")
+        found = [entry[1] for entry in self.residue() if entry[0] == "process" and entry[2].startswith(("passt", "safe-run-net"))]
+        self.assertEqual(len(found), 2)
+        for pid in found:
+            with open(f"/proc/{pid}/status", encoding="ascii") as file:
+                uids = next(line for line in file if line.startswith("Uid:")).split()[1:]
+            self.assertGreaterEqual(min(map(int, uids)), 2000000000)
+        process.kill()
+        process.communicate()
+        self.assert_no_residue()
+
+
+class LifeWithOwnId(Life):
+    open_node = True
+
+
 class NamesAsUser(Names):
     as_user = True
 
