@@ -14,9 +14,12 @@
 int sr_cache_open(void)
 {
     char path[PATH_MAX];
+    const char *named = getenv("SAFE_RUN_CACHE_DIR");
     const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     int len;
-    if (geteuid() == 0)
+    if (named != NULL && named[0] == '/')
+        len = snprintf(path, sizeof path, "%s", named);
+    else if (geteuid() == 0)
         len = snprintf(path, sizeof path, "/var/cache/safe-run");
     else if (xdg != NULL && xdg[0] == '/')
         len = snprintf(path, sizeof path, "%s/safe-run", xdg);

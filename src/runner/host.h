@@ -60,7 +60,7 @@ int sr_image_path(const struct sr_host_config *config, const char *image, char p
                   struct sr_error *err) SR_MUST_CHECK;
 
 /* Opens the directory of remembered facts (hashes, what KVM is worth here), creating it;
- * /var/cache/safe-run for root, else $XDG_CACHE_HOME/safe-run. A descriptor to close, or -1: then
+ * $SAFE_RUN_CACHE_DIR, else /var/cache/safe-run for root, else $XDG_CACHE_HOME/safe-run. A descriptor to close, or -1: then
  * nothing is remembered. */
 int sr_cache_open(void);
 

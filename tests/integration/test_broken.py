@@ -141,6 +141,10 @@ class HostileGuests(SafeRunTest):
 
 
 class Accelerators(SafeRunTest):
+    def setUp(self):
+        super().setUp()
+        self.env["SAFE_RUN_CACHE_DIR"] = self.path("cache")  # what is known of KVM is this test's own
+
     def test_auto_comes_out_right_and_fast(self):
         self.configure(accel="auto")
         self.env["HOME"] = self.dir
