@@ -102,6 +102,8 @@ const char *sr_nearest_name(const char *name, const char *const *known);
 
 /* paths.c: pure functions over guest and host paths. */
 
+/* What keeps a text from being an absolute path of a Linux guest; NULL when nothing does. */
+const char *sr_path_fault(const char *path);
 /* Lexically normalised copy of an absolute path ("/a/../b//c/" is "/b/c"), or NULL when memory is
  * out. */
 char *sr_path_normalize(struct sr_arena *arena, const char *path);
@@ -123,11 +125,13 @@ void sr_check_mounts(struct sr_checker *checker, const struct sr_node *node,
 
 /* mounts.c: the allowlist. */
 struct sr_mount_allowlist {
-    const char *const *host; /* resolved prefixes; those that do not exist are left out */
+    const char *const
+        *host; /* prefixes, resolved unless built_in; those that do not exist are left out */
     size_t host_count;
     const char *const *guest; /* normalised prefixes */
     size_t guest_count;
-    bool usable; /* false: it was malformed, and that is reported already */
+    bool usable;   /* false: it was malformed, and that is reported already */
+    bool built_in; /* host is looked up when there is something to mount */
 };
 void sr_allowlist_load(struct sr_checker *checker, const char *path,
                        struct sr_mount_allowlist *allowlist);

@@ -2,9 +2,9 @@
  * A document (YAML or JSON) as one small tree, with line and column on every node.
  *
  * Scalars keep their text and how they were written; what type a text is, the schema says, not
- * YAML's guesses: `no` is a string where a string belongs. A document that begins with '{' is JSON
- * and is read strictly by RFC 8259 and I-JSON; anything else is YAML 1.1 as libyaml reads it, less
- * tags and a second document.
+ * YAML's guesses: `no` is a string where a string belongs. A document that begins with '{' and
+ * a quotation mark (or '}') is JSON and is read strictly by RFC 8259 and I-JSON; anything else is
+ * YAML 1.1 as libyaml reads it, less tags and a second document. A byte order mark is passed over.
  *
  * The tree lives in an arena and is freed with it at once. Aliased YAML nodes are shared, so it may
  * be a graph, but it has no cycle and, walked as a tree, at most SR_DOCUMENT_MAX_ALIASED nodes
@@ -88,6 +88,12 @@ const struct sr_node *sr_node_find(const struct sr_node *map, const char *key, s
 static inline const struct sr_node *sr_node_get(const struct sr_node *map, const char *key)
 {
     return sr_node_find(map, key, strlen(key)); /* inline: the length of a literal is known */
+}
+
+/* True when the scalar's whole text is this; a text may hold NUL, which strcmp() takes for its end. */
+static inline bool sr_node_is(const struct sr_node *scalar, const char *text)
+{
+    return scalar->len == strlen(text) && memcmp(scalar->text, text, scalar->len) == 0;
 }
 
 /* The next key of a map that repeats an earlier one, NULL when there is none; start with *state =

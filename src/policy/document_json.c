@@ -114,8 +114,9 @@ int sr_document_parse_json(struct sr_arena *arena, const char *text, size_t len,
         sr_fail_at(err, SR_POL_002, line, column, "policy", "not valid JSON: %s",
                    result == SR_JSON_BAD ? scan.error : "the document ends before its value does");
         if (err != NULL)
-            strcpy(err->hint, "a document that begins with '{' is read as JSON; YAML begins with "
-                              "its first field");
+            strcpy(err->hint,
+                   "a document that begins with {\" is read as JSON, which has no comments "
+                   "and no comma before a bracket");
         return -1;
     }
     bool ok = value_node(&walk) && walk.stack.items != NULL;

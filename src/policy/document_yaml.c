@@ -8,6 +8,8 @@
 /* More than any document needs; each alias is looked up among them one by one. */
 #define MAX_ANCHORS 1000
 
+static const char no_tags[] = "tags are not allowed; the field decides the type";
+
 struct anchor {
     struct anchor *next;
     const char *name;
@@ -82,8 +84,7 @@ static int new_anchor(struct reader *reader, const yaml_mark_t *mark, const yaml
 static int take_scalar(struct reader *reader, const yaml_event_t *event)
 {
     if (event->data.scalar.tag != NULL)
-        return refuse(reader, &event->start_mark,
-                      "tags are not allowed; the field decides the type");
+        return refuse(reader, &event->start_mark, no_tags);
     struct anchor *anchor;
     if (new_anchor(reader, &event->start_mark, event->data.scalar.anchor, &anchor) < 0)
         return -1;
@@ -119,7 +120,7 @@ static int open_collection(struct reader *reader, enum sr_node_kind kind, const 
                            const yaml_char_t *anchor, const yaml_char_t *tag)
 {
     if (tag != NULL)
-        return refuse(reader, mark, "tags are not allowed; the field decides the type");
+        return refuse(reader, mark, no_tags);
     if (at_key(reader))
         return refuse(reader, mark, "a key must be a plain text");
     if (reader->open_count == SR_DOCUMENT_MAX_DEPTH)
@@ -217,11 +218,29 @@ static int read_events(struct reader *reader, yaml_parser_t *parser)
     return 0;
 }
 
+/* A directive for tags, which are refused anyway; libyaml compares each with all before it. */
+static int refuse_tag_directives(const char *text, size_t len, struct sr_error *err)
+{
+    static const char word[] = "%TAG";
+    const char *at = text;
+    while ((at = memmem(at, len - (size_t)(at - text), word, strlen(word))) != NULL) {
+        unsigned line, column;
+        if (at == text || at[-1] == '\n') {
+            sr_document_place(text, (size_t)(at - text), &line, &column);
+            return sr_fail_at(err, SR_POL_002, line, column, "policy", "%s", no_tags);
+        }
+        at += strlen(word);
+    }
+    return 0;
+}
+
 int sr_document_parse_yaml(struct sr_arena *arena, const char *text, size_t len,
                            struct sr_node **root, struct sr_error *err)
 {
     struct open_collection open[SR_DOCUMENT_MAX_DEPTH] = {{0}};
     struct reader reader = {.arena = arena, .err = err, .text = text, .open = open};
+    if (refuse_tag_directives(text, len, err) < 0)
+        return -1;
     yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser))
         return no_memory(&reader);

@@ -1,4 +1,5 @@
 #include "check.h"
+#include "printable.h"
 
 #include <ctype.h>
 #include <stdarg.h>
@@ -86,6 +87,7 @@ void sr_check_hint(struct sr_checker *checker, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(last->hint, sizeof last->hint, fmt, ap);
     va_end(ap);
+    sr_make_printable(last->hint);
 }
 
 /* Optimal string alignment distance (Levenshtein with swapped neighbours), cut off above 2. */
@@ -128,18 +130,6 @@ const char *sr_nearest_name(const char *name, const char *const *known)
     return nearest;
 }
 
-static const char *kind_name(const struct sr_node *node)
-{
-    static const char *const forms[] = {[SR_SCALAR_PLAIN] = "a plain value",
-                                        [SR_SCALAR_STRING] = "a text",
-                                        [SR_SCALAR_NUMBER] = "a number",
-                                        [SR_SCALAR_BOOL] = "true or false",
-                                        [SR_SCALAR_NULL] = "null"};
-    if (node->kind == SR_NODE_SCALAR)
-        return forms[node->form];
-    return node->kind == SR_NODE_LIST ? "a list" : "a map";
-}
-
 bool sr_node_is_null(const struct sr_node *node)
 {
     static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
@@ -152,6 +142,19 @@ bool sr_node_is_null(const struct sr_node *node)
     return false;
 }
 
+static const char *kind_name(const struct sr_node *node)
+{
+    if (sr_node_is_null(node))
+        return "null";
+    static const char *const forms[] = {[SR_SCALAR_PLAIN] = "a plain value",
+                                        [SR_SCALAR_STRING] = "a text",
+                                        [SR_SCALAR_NUMBER] = "a number",
+                                        [SR_SCALAR_BOOL] = "true or false"};
+    if (node->kind == SR_NODE_SCALAR)
+        return forms[node->form];
+    return node->kind == SR_NODE_LIST ? "a list" : "a map";
+}
+
 static void report_missing(struct sr_checker *checker, const struct sr_path *path,
                            const struct sr_node *place)
 {
@@ -161,11 +164,17 @@ static void report_missing(struct sr_checker *checker, const struct sr_path *pat
 static void report_unknown(struct sr_checker *checker, const struct sr_node *key,
                            const struct sr_path *path, const char *const *known)
 {
-    sr_check_error(checker, SR_POL_002, &(struct sr_path){path, key->text, 0}, key,
-                   "there is no such field");
+    const struct sr_path at = {path, key->text, 0};
+    if (strlen(key->text) != key->len) {
+        sr_check_error(checker, SR_POL_002, &at, key, "a name must not contain a NUL character");
+        return;
+    }
+    sr_check_error(checker, SR_POL_002, &at, key, "there is no such field");
     const char *nearest = sr_nearest_name(key->text, known);
     if (nearest != NULL)
         sr_check_hint(checker, "did you mean '%s'?", nearest);
+    else if (sr_node_is(key, "<<"))
+        sr_check_hint(checker, "YAML's merge keys are not read; an alias stands for a whole value");
 }
 
 bool sr_field_map(struct sr_checker *checker, const struct sr_node *node,
@@ -190,9 +199,7 @@ bool sr_field_map(struct sr_checker *checker, const struct sr_node *node,
     for (size_t i = 0; known != NULL && i < node->count; i++) {
         key = node->items[2 * i];
         size_t k = 0;
-        while (known[k] != NULL &&
-               (known[k][0] != key->text[0] || strncmp(known[k], key->text, key->len) != 0 ||
-                known[k][key->len] != '\0'))
+        while (known[k] != NULL && (known[k][0] != key->text[0] || !sr_node_is(key, known[k])))
             k++;
         if (known[k] == NULL)
             report_unknown(checker, key, path, known);
@@ -212,8 +219,7 @@ bool sr_field_list(struct sr_checker *checker, const struct sr_node *node,
     }
     if (node->kind == SR_NODE_LIST)
         return true;
-    sr_check_error(checker, SR_POL_002, path, node, "must be a list, not %s",
-                   sr_node_is_null(node) ? "null" : kind_name(node));
+    sr_check_error(checker, SR_POL_002, path, node, "must be a list, not %s", kind_name(node));
     sr_check_hint(checker, "an empty list is written []");
     return false;
 }
@@ -334,7 +340,7 @@ const char *sr_field_size(struct sr_checker *checker, const struct sr_node *node
                           const struct sr_path *path, bool required, bool zero_ok,
                           const struct sr_node *place, uint64_t *bytes)
 {
-    if (zero_ok && node != NULL && node->kind == SR_NODE_SCALAR && strcmp(node->text, "0") == 0) {
+    if (zero_ok && node != NULL && node->kind == SR_NODE_SCALAR && sr_node_is(node, "0")) {
         *bytes = 0;
         return "0";
     }

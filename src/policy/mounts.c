@@ -45,6 +45,18 @@ static bool real_path(int fd, char path[PATH_MAX])
            opened.st_ino == named.st_ino;
 }
 
+/* A prefix of the allowlist, which may be a link, as the kernel finds it; NULL when there is nothing: that allows nothing. */
+static const char *resolve_prefix(struct sr_checker *checker, const char *prefix)
+{
+    char real[PATH_MAX];
+    sr_cleanup_fd int fd = open_path(prefix);
+    if (fd < 0 || !real_path(fd, real))
+        return NULL;
+    const char *copy = sr_arena_text(&checker->arena, real, strlen(real));
+    checker->out_of_memory = checker->out_of_memory || copy == NULL;
+    return copy;
+}
+
 static bool is_kernel_file_system(int fd)
 {
     static const long magics[] = {PROC_SUPER_MAGIC,    SYSFS_MAGIC,        CGROUP_SUPER_MAGIC,
@@ -97,6 +109,20 @@ static const char *source_fault(int fd, const struct sr_mount_allowlist *allowli
     return NULL;
 }
 
+static void hint_at_allowlist(struct sr_checker *checker,
+                              const struct sr_mount_allowlist *allowlist)
+{
+    static const char other[] = "--mount-allowlist names another list";
+    size_t count = allowlist->host_count;
+    if (count == 0)
+        sr_check_hint(checker, "no directory of the allowlist exists; %s", other);
+    else if (count == 1)
+        sr_check_hint(checker, "allowed is what lies in %s; %s", allowlist->host[0], other);
+    else
+        sr_check_hint(checker, "allowed is what lies in %s or in %zu more; %s", allowlist->host[0],
+                      count - 1, other);
+}
+
 static void check_source(struct sr_checker *checker, const struct sr_node *node,
                          const struct sr_path *path, const struct sr_mount_allowlist *allowlist,
                          struct sr_mount *mount)
@@ -119,10 +145,7 @@ static void check_source(struct sr_checker *checker, const struct sr_node *node,
     const char *fault = source_fault(fd, allowlist);
     if (fault != NULL) {
         sr_check_error(checker, SR_POL_101, path, node, "what this resolves to %s", fault);
-        if (allowlist->host_count > 0)
-            sr_check_hint(checker,
-                          "allowed is what lies in %s; --mount-allowlist names another list",
-                          allowlist->host[0]);
+        hint_at_allowlist(checker, allowlist);
         return;
     }
     mount->fd = sr_take_fd(&fd);
@@ -132,8 +155,9 @@ static void check_target(struct sr_checker *checker, const struct sr_node *node,
                          const struct sr_path *path, const struct sr_mount_allowlist *allowlist,
                          struct sr_mount *mount)
 {
-    if (node->text[0] != '/') {
-        sr_check_error(checker, SR_POL_102, path, node, "must be an absolute path");
+    const char *fault = sr_path_fault(node->text);
+    if (fault != NULL) {
+        sr_check_error(checker, SR_POL_102, path, node, "%s", fault);
         return;
     }
     char *target = sr_path_normalize(&checker->arena, node->text);
@@ -153,6 +177,23 @@ static void check_target(struct sr_checker *checker, const struct sr_node *node,
     if (!allowed && allowlist->usable)
         sr_check_error(checker, SR_POL_102, path, node, "%.100s is outside the guest allowlist",
                        target);
+}
+
+/* Mounts are made in order: a later one on the target of an earlier one, or above it, leaves nothing of that to see. */
+static void compare_targets(struct sr_checker *checker, const struct sr_node *node,
+                            const struct sr_path *path, const struct sr_mount *mounts, size_t index)
+{
+    for (size_t j = 0; j < index && mounts[index].target != NULL; j++) {
+        if (mounts[j].target == NULL || !sr_path_within(mounts[j].target, mounts[index].target))
+            continue;
+        if (strcmp(mounts[index].target, mounts[j].target) == 0)
+            sr_check_error(checker, SR_POL_003, path, node, "mounts[%zu] has the same target", j);
+        else
+            sr_check_warn(checker, SR_POL_003, path, node,
+                          "hides mounts[%zu], whose target lies below; name that one after this",
+                          j);
+        break;
+    }
 }
 
 /* The field under its name or its alias; both at once are one too many. */
@@ -184,12 +225,7 @@ static void check_mount(struct sr_checker *checker, const struct sr_node *node,
     value = aliased(checker, node, path, "target", "guestPath");
     if (sr_field_text(checker, value, &target, true, node) != NULL)
         check_target(checker, value, &target, allowlist, mount);
-    for (size_t j = 0; j < index && mount->target != NULL; j++)
-        if (mounts[j].target != NULL && strcmp(mount->target, mounts[j].target) == 0) {
-            sr_check_error(checker, SR_POL_003, &target, value, "mounts[%zu] has the same target",
-                           j);
-            break;
-        }
+    compare_targets(checker, value, &target, mounts, index);
     value = aliased(checker, node, path, "read_only", "readOnly");
     bool is_read_only = false;
     bool good = value != NULL && sr_field_bool(checker, value, &read_only, &is_read_only);
@@ -212,11 +248,18 @@ void sr_check_mounts(struct sr_checker *checker, const struct sr_node *node,
         return;
     }
     checker->policy.mounts = mounts;
+    struct sr_mount_allowlist resolved = *allowlist;
+    const char *prefix = NULL;
+    if (allowlist->built_in) { /* looked up only now: without a mount no file is touched */
+        prefix = resolve_prefix(checker, allowlist->host[0]);
+        resolved.host = &prefix;
+        resolved.host_count = prefix != NULL ? 1 : 0;
+    }
     for (size_t i = 0; i < node->count; i++) {
         mounts[i] = (struct sr_mount){.fd = -1};
         checker->policy.mount_count = i + 1; /* what is open so far is owned by the check */
         const struct sr_path item = {&path, NULL, i};
-        check_mount(checker, node->items[i], &item, allowlist, mounts, i);
+        check_mount(checker, node->items[i], &item, &resolved, mounts, i);
     }
 }
 
@@ -233,12 +276,6 @@ static void allowlist_error(struct sr_checker *checker, const struct sr_path *pa
     sr_check_error(checker, SR_POL_101, path, node, "%s", what);
 }
 
-static bool is_text(const struct sr_node *node, const char *text)
-{
-    return node->kind == SR_NODE_SCALAR && node->len == strlen(text) &&
-           memcmp(node->text, text, node->len) == 0;
-}
-
 static bool read_prefixes(struct sr_checker *checker, const struct sr_node *root, const char *field,
                           bool host, const char *const **list, size_t *count)
 {
@@ -250,10 +287,9 @@ static bool read_prefixes(struct sr_checker *checker, const struct sr_node *root
         return false;
     }
     const char **prefixes = sr_arena_alloc(&checker->arena, node->count * sizeof *prefixes);
-    checker->out_of_memory = checker->out_of_memory || prefixes == NULL;
     bool good = prefixes != NULL;
     size_t found = 0;
-    for (size_t i = 0; good && i < node->count; i++) {
+    for (size_t i = 0; prefixes != NULL && i < node->count; i++) {
         const struct sr_node *item = node->items[i];
         if (item->kind != SR_NODE_SCALAR || item->text[0] != '/' ||
             strlen(item->text) != item->len) {
@@ -262,16 +298,14 @@ static bool read_prefixes(struct sr_checker *checker, const struct sr_node *root
             good = false;
             continue;
         }
-        char real[PATH_MAX];
-        sr_cleanup_fd int fd = host ? open_path(item->text) : -1;
-        const char *text = item->text;
-        if (host && (fd < 0 || !real_path(fd, real)))
-            continue; /* what is not there allows nothing */
-        if (host)
-            text = real;
-        prefixes[found] = sr_path_normalize(&checker->arena, text);
-        good = prefixes[found++] != NULL;
+        prefixes[found] = host ? resolve_prefix(checker, item->text)
+                               : sr_path_normalize(&checker->arena, item->text);
+        if (prefixes[found] != NULL)
+            found++;
+        else if (!host)
+            checker->out_of_memory = true;
     }
+    checker->out_of_memory = checker->out_of_memory || prefixes == NULL;
     *list = prefixes;
     *count = found;
     return good;
@@ -293,6 +327,7 @@ static void read_allowlist(struct sr_checker *checker, const char *path,
         sr_check_error(checker, SR_POL_101, &file_path,
                        &(const struct sr_node){.line = err.line, .column = err.column},
                        "%.200s: %s", path, err.message);
+        sr_check_hint(checker, "%s", err.hint);
         return;
     }
     if (root->kind != SR_NODE_MAP) {
@@ -301,8 +336,8 @@ static void read_allowlist(struct sr_checker *checker, const char *path,
     }
     bool good = true;
     size_t state = 0;
-    const struct sr_node *key = sr_node_repeated_key(root, &state);
-    if (key != NULL) {
+    const struct sr_node *key;
+    while ((key = sr_node_repeated_key(root, &state)) != NULL) {
         allowlist_error(checker, &(struct sr_path){&top, key->text, 0}, key,
                         "this key is given twice");
         good = false;
@@ -310,16 +345,19 @@ static void read_allowlist(struct sr_checker *checker, const char *path,
     for (size_t i = 0; i < root->count; i++) {
         size_t k = 0;
         key = root->items[2 * i];
-        while (known[k] != NULL && !is_text(key, known[k]))
+        while (known[k] != NULL && !sr_node_is(key, known[k]))
             k++;
         if (known[k] == NULL) {
             allowlist_error(checker, &(struct sr_path){&top, key->text, 0}, key,
                             "there is no such field");
+            const char *nearest = sr_nearest_name(key->text, known);
+            if (nearest != NULL)
+                sr_check_hint(checker, "did you mean '%s'?", nearest);
             good = false;
         }
     }
     const struct sr_node *schema = sr_node_get(root, "schemaVersion");
-    if (schema == NULL || !is_text(schema, ALLOWLIST_SCHEMA)) {
+    if (schema == NULL || schema->kind != SR_NODE_SCALAR || !sr_node_is(schema, ALLOWLIST_SCHEMA)) {
         allowlist_error(checker, &(struct sr_path){&top, "schemaVersion", 0},
                         schema != NULL ? schema : root, "must be " ALLOWLIST_SCHEMA);
         good = false;
@@ -340,9 +378,10 @@ void sr_allowlist_load(struct sr_checker *checker, const char *path,
                                              .host_count = 1,
                                              .guest = default_guest,
                                              .guest_count = 1,
-                                             .usable = true};
+                                             .usable = true,
+                                             .built_in = true};
     if (path == NULL)
         return;
-    allowlist->usable = false;
+    allowlist->usable = allowlist->built_in = false;
     read_allowlist(checker, path, allowlist);
 }

@@ -1,6 +1,22 @@
 #include "check.h"
 
+#include <limits.h>
 #include <string.h>
+
+const char *sr_path_fault(const char *path)
+{
+    if (path[0] != '/')
+        return "must be an absolute path in the guest";
+    if (strlen(path) >= PATH_MAX)
+        return "is longer than the 4095 bytes that a path can have";
+    for (size_t name; *path != '\0'; path += name) {
+        path += strspn(path, "/");
+        name = strcspn(path, "/");
+        if (name > NAME_MAX)
+            return "has a name longer than the 255 bytes that a file's can have";
+    }
+    return NULL;
+}
 
 char *sr_path_normalize(struct sr_arena *arena, const char *path)
 {

@@ -102,9 +102,9 @@ static void check_runtime(struct sr_checker *checker, const struct sr_node *node
         sr_field_pairs(checker, value, &env, "=", &policy->env, &policy->env_count);
     value = sr_node_get(node, "workdir");
     const char *text = value != NULL ? sr_field_text(checker, value, &workdir, true, node) : NULL;
-    if (text != NULL && text[0] != '/')
-        sr_check_error(checker, SR_POL_002, &workdir, value,
-                       "must be an absolute path in the guest");
+    const char *fault = text != NULL ? sr_path_fault(text) : NULL;
+    if (fault != NULL)
+        sr_check_error(checker, SR_POL_002, &workdir, value, "%s", fault);
     else if (text != NULL)
         policy->workdir = text;
     value = sr_node_get(node, "user");
@@ -225,8 +225,9 @@ static void check_output_path(struct sr_checker *checker, const struct sr_node *
     const char *text = sr_field_text(checker, node, path, true, node);
     if (text == NULL)
         return;
-    if (text[0] != '/') {
-        sr_check_error(checker, SR_POL_002, path, node, "must be an absolute path in the guest");
+    const char *fault = sr_path_fault(text);
+    if (fault != NULL) {
+        sr_check_error(checker, SR_POL_002, path, node, "%s", fault);
         return;
     }
     const char *place = sr_path_normalize(&checker->arena, text);

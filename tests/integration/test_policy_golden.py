@@ -39,6 +39,12 @@ def schema():
     return jsonschema.Draft202012Validator(json.loads(text))
 
 
+def parse(document):
+    """A document as another program reads it."""
+    text = document.decode("utf-8-sig")
+    return json.loads(text) if re.match(r'\s*\{\s*["}]', text) else yaml.load(text, Loader)  # nosec: a SafeLoader
+
+
 def sections(text):
     """The top-level sections of a document: [(name, text)]."""
     return re.findall(r"^([a-zA-Z]+):(.*\n(?:[ ].*\n)*)", text, re.M)
@@ -71,8 +77,9 @@ def cases(name):
 class Golden(unittest.TestCase):
     def validate(self, case, form):
         with tempfile.TemporaryDirectory() as directory:
-            with open(os.path.join(directory, "policy.yaml"), "wb") as file:
-                file.write(case.document())
+            if "absent" not in case.flags:
+                with open(os.path.join(directory, "policy.yaml"), "wb") as file:
+                    file.write(case.document())
             allowlist = os.path.join(POLICIES, "allowlist.yaml")
             if "allowlist" in case.flags:
                 allowlist = "allowlist.yaml"
@@ -155,11 +162,13 @@ class Golden(unittest.TestCase):
         seen = {True: 0, False: 0}
         for name in sorted(os.listdir(POLICIES)):
             for case in cases(name) if name.endswith(".cases") and "allowlist" not in name else []:
+                if "absent" in case.flags:
+                    continue
                 with self.subTest(f"{name}: {case.title}"):
                     answer = json.loads(self.validate(case, "json").stdout)
                     try:
-                        document = yaml.load(case.document().decode(), Loader)  # nosec: a SafeLoader
-                    except (yaml.YAMLError, UnicodeError, RecursionError):
+                        document = parse(case.document())
+                    except (yaml.YAMLError, ValueError, RecursionError):
                         self.assertEqual(answer["errors"][0]["path"], "policy")
                         continue
                     accepted = schema().is_valid(document)
@@ -171,6 +180,24 @@ class Golden(unittest.TestCase):
                         self.assertEqual(accepted, answer["valid"])
                     seen[accepted] += 1
         self.assertGreater(min(seen.values()), 20)
+
+    def test_the_schema_accepts_every_valid_policy(self):
+        """Those of the bundles, of the fuzz targets, and the examples; with the starter, and in their normal form."""
+        source = os.path.dirname(os.path.dirname(GOLDEN))
+        folders = [BUNDLES, os.path.join(source, "examples"), *(os.path.join(source, "tests", "fuzz", "corpus", name)
+                                                                for name in ("policy", "compile", "document"))]
+        documents = [read(os.path.join(folder, name)).encode() for folder in folders for name in sorted(os.listdir(folder))]
+        documents.append(subprocess.run([SAFE_RUN, "policy", "init"], check=True, capture_output=True, timeout=60).stdout)
+        accepted = 0
+        for document in documents:
+            done = subprocess.run([SAFE_RUN, "validate", "--mount-allowlist", os.path.join(POLICIES, "allowlist.yaml"), "-"],
+                                  input=document, capture_output=True, timeout=60)
+            answer = json.loads(done.stdout)
+            if answer["valid"]:
+                schema().validate(parse(document))
+                schema().validate(answer["normalizedPolicy"])
+                accepted += 1
+        self.assertGreater(accepted, 8)
 
 
 def add(name):

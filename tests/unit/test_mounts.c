@@ -20,7 +20,7 @@
 /* A directory of the test: in/ is allowed, in-side/ and out/ are not; each has a file f. */
 struct place {
     char dir[64];
-    char allowlist[128];
+    char allowlist[128]; /* empty: the built-in one */
 };
 
 static void write_file(const char *path, const char *text)
@@ -99,7 +99,8 @@ static enum sr_code check(const struct place *place, const char *source, struct 
         "\"mounts\":[{\"source\":\"%s\",\"target\":\"/data/x\",\"read_only\":true}],"
         "\"audit\":{\"level\":\"basic\"}}",
         source);
-    assert_int_equal(sr_policy_check(text, (size_t)len, place->allowlist, check, &err), 0);
+    const char *allowlist = place->allowlist[0] != '\0' ? place->allowlist : NULL;
+    assert_int_equal(sr_policy_check(text, (size_t)len, allowlist, check, &err), 0);
     if (check->error_count == 0)
         return SR_OK;
     assert_string_equal(check->errors[0].path, "mounts[0].source");
@@ -307,6 +308,45 @@ static void binds_do_not_smuggle_the_kernels_files(void **state)
     assert_int_equal(status, 0);
 }
 
+/* Makes this process root of namespaces of its own, with an empty /var/lib. */
+static bool enter_another_var_lib(void)
+{
+    char uid[32], gid[32];
+    snprintf(uid, sizeof uid, "0 %u 1", getuid());
+    snprintf(gid, sizeof gid, "0 %u 1", getgid());
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+        return false;
+    write_file("/proc/self/uid_map", uid);
+    write_file("/proc/self/setgroups", "deny");
+    write_file("/proc/self/gid_map", gid);
+    return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("none", "/var/lib", "tmpfs", 0, NULL) == 0;
+}
+
+/* Whoever moved /var/lib/safe-run to a larger disk left a link. */
+static void the_built_in_directory_may_be_a_link(void **state)
+{
+    struct place built_in = *(const struct place *)*state;
+    built_in.allowlist[0] = '\0';
+    pid_t child = fork();
+    if (child == 0) {
+        if (!enter_another_var_lib() || mkdir("/var/lib/elsewhere", 0755) < 0 ||
+            mkdir("/var/lib/elsewhere/in", 0755) < 0)
+            _exit(2);
+        struct sr_check absent = {0}, link = {0}, direct = {0}, outside = {0};
+        bool good = check(&built_in, "/var/lib/elsewhere/in", &absent) == SR_POL_101 &&
+                    strstr(absent.errors[0].hint, "no directory of the allowlist exists") != NULL &&
+                    symlink("elsewhere", "/var/lib/safe-run") == 0 &&
+                    check(&built_in, "/var/lib/safe-run/in", &link) == SR_OK &&
+                    check(&built_in, "/var/lib/elsewhere/in", &direct) == SR_OK &&
+                    check(&built_in, "/var/lib", &outside) == SR_POL_101;
+        _exit(good ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -323,6 +363,7 @@ int main(void)
         TEST(what_was_judged_is_what_is_used),
         TEST(no_race_gets_a_file_from_outside),
         TEST(binds_do_not_smuggle_the_kernels_files),
+        TEST(the_built_in_directory_may_be_a_link),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
