@@ -95,8 +95,9 @@ struct sr_policy {
     size_t json_len;
 };
 
-/* How paths of findings in the mount allowlist begin; their lines and columns are of that file. */
-#define SR_ALLOWLIST_PATH "mountAllowlist."
+/* True for a finding in the mount allowlist, "mountAllowlist.<field>": its line and column are of that file. The code
+ * is asked too, because a policy may have such a (wrong) field. */
+bool sr_error_is_allowlists(const struct sr_error *finding);
 
 /* What one check found. Zero-initialise before use. */
 struct sr_check {
@@ -124,13 +125,6 @@ int sr_policy_check(const char *text, size_t len, const char *allowlist_path,
  */
 int sr_policy_read(const char *path, char **text, size_t *len, struct sr_error *err)
     __attribute__((warn_unused_result));
-
-/*
- * Reads path ("-" is standard input) and checks it. An unreadable or oversized file is an error in
- * the check (SR-POL-001 at "policy"), like any other.
- */
-int sr_policy_check_file(const char *path, const char *allowlist_path, struct sr_check *check,
-                         struct sr_error *err) __attribute__((warn_unused_result));
 
 void sr_check_free(struct sr_check *check);
 #define sr_cleanup_check __attribute__((cleanup(sr_check_free)))

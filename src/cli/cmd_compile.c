@@ -1,4 +1,5 @@
 #include "cli.h"
+#include "policy_file.h"
 
 #include "saferun/bundle.h"
 
@@ -69,17 +70,12 @@ int sr_cmd_compile(int argc, char **argv)
         sr_print_error(stderr, &err);
         return SR_EXIT_INVALID;
     }
-    sr_cleanup_check struct sr_check check = {0};
-    if (sr_policy_check_file(policy, allowlist, &check, &err) < 0) {
-        sr_print_error(stderr, &err);
-        return SR_EXIT_IO;
-    }
-    for (size_t i = 0; i < check.error_count; i++)
-        sr_print_error(stderr, &check.errors[i]);
-    if (check.policy == NULL)
-        return SR_EXIT_INVALID;
+    sr_cleanup_policy_file struct sr_policy_file file = {0};
+    int status = sr_policy_file_require(policy, allowlist, &file);
+    if (status != SR_EXIT_OK)
+        return status;
     sr_cleanup_bundle struct sr_bundle bundle = {0};
-    if (sr_compile(check.policy, &bundle, &err) < 0) {
+    if (sr_compile(file.check.policy, &bundle, &err) < 0) {
         sr_print_error(stderr, &err);
         return SR_EXIT_INVALID;
     }

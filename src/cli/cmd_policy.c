@@ -1,4 +1,5 @@
 #include "cli.h"
+#include "policy_file.h"
 
 #include "jcs.h"
 #include "saferun/explain.h"
@@ -49,22 +50,6 @@ static int take_options(int argc, char **argv, const char *usage, const char *he
         }
     }
     return -1;
-}
-
-/* Checks a policy that must be valid. Returns SR_EXIT_OK, or the exit status when it is not (its errors are printed). */
-static int read_policy(const char *path, const char *allowlist, struct sr_check *check)
-{
-    struct sr_error err;
-    if (sr_policy_check_file(path, allowlist, check, &err) < 0) {
-        sr_print_error(stderr, &err);
-        return SR_EXIT_IO;
-    }
-    for (size_t i = 0; i < check->error_count; i++)
-        sr_print_error(stderr, &check->errors[i]);
-    if (check->policy != NULL)
-        return SR_EXIT_OK;
-    fprintf(stderr, "safe-run: %s is not valid; 'safe-run validate' shows where\n", path);
-    return SR_EXIT_INVALID;
 }
 
 /* Sentences under the headings of their topics, or as JSON {"topic":[...],...}. */
@@ -154,13 +139,13 @@ static int explain(int argc, char **argv)
     if (argc - optind != 1)
         return sr_usage_error(usage,
                               argc == optind ? "no policy named" : "more than one policy named");
-    sr_cleanup_check struct sr_check check = {0};
-    status = read_policy(argv[optind], request.allowlist, &check);
+    sr_cleanup_policy_file struct sr_policy_file file = {0};
+    status = sr_policy_file_require(argv[optind], request.allowlist, &file);
     if (status != SR_EXIT_OK)
         return status;
     struct listing listing = {.text = request.text, .colour = sr_may_colour(STDOUT_FILENO)};
     struct sr_error err;
-    if (sr_policy_explain(check.policy, list_sentence, &listing, &err) < 0) {
+    if (sr_policy_explain(file.check.policy, list_sentence, &listing, &err) < 0) {
         sr_buf_free(&listing.out);
         sr_print_error(stderr, &err);
         return SR_EXIT_IO;
@@ -192,9 +177,11 @@ static void verdict_text(struct sr_buf *out, const char *file, const char *desti
                *plain = colour ? "\033[0m" : "";
     sr_buf_printf(out, "%s%s%s %s: %s\n", verdict->allowed ? good : bad,
                   verdict->allowed ? "allowed" : "denied", plain, destination, verdict->reason);
-    if (verdict->rule != SR_NO_RULE)
-        sr_buf_printf(out, "    network.egress[%zu] is at %s:%u\n", verdict->rule, file,
-                      policy->egress[verdict->rule].line);
+    if (verdict->rule != SR_NO_RULE) {
+        sr_buf_printf(out, "    network.egress[%zu] is at ", verdict->rule);
+        sr_buf_printable(out, file);
+        sr_buf_printf(out, ":%u\n", policy->egress[verdict->rule].line);
+    }
     if (!verdict->allowed)
         sr_buf_printf(out, "%s:\n    %s\n",
                       policy->network_mode == SR_NETWORK_NONE
@@ -225,18 +212,18 @@ static int why(int argc, char **argv)
     struct sr_error err;
     if (sr_destination_parse(argv[optind + 1], &destination, &err) < 0)
         return sr_usage_error(usage, "%s", err.message);
-    sr_cleanup_check struct sr_check check = {0};
-    status = read_policy(argv[optind], request.allowlist, &check);
+    sr_cleanup_policy_file struct sr_policy_file file = {0};
+    status = sr_policy_file_require(argv[optind], request.allowlist, &file);
     if (status != SR_EXIT_OK)
         return status;
     struct sr_verdict verdict;
-    sr_policy_why(check.policy, &destination, &verdict);
+    sr_policy_why(file.check.policy, &destination, &verdict);
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
     if (request.text)
-        verdict_text(&out, argv[optind], argv[optind + 1], check.policy, &verdict,
+        verdict_text(&out, argv[optind], argv[optind + 1], file.check.policy, &verdict,
                      sr_may_colour(STDOUT_FILENO));
     else
-        verdict_json(&out, check.policy, &verdict);
+        verdict_json(&out, file.check.policy, &verdict);
     if (!sr_emit(&out))
         return SR_EXIT_IO;
     return verdict.allowed ? SR_EXIT_OK : SR_EXIT_INVALID;
@@ -260,16 +247,16 @@ static int diff(int argc, char **argv)
         return status;
     if (argc - optind != 2)
         return sr_usage_error(usage, "two policies are needed");
-    sr_cleanup_check struct sr_check a = {0}, b = {0};
-    int other = read_policy(argv[optind], request.allowlist, &a);
-    status = read_policy(argv[optind + 1], request.allowlist, &b);
+    sr_cleanup_policy_file struct sr_policy_file a = {0}, b = {0};
+    int other = sr_policy_file_require(argv[optind], request.allowlist, &a);
+    status = sr_policy_file_require(argv[optind + 1], request.allowlist, &b);
     if (other != SR_EXIT_OK || status != SR_EXIT_OK)
         return other != SR_EXIT_OK ? other : status;
     sr_cleanup_bundle struct sr_bundle old = {0}, new = {0};
     struct listing listing = {.text = request.text, .colour = sr_may_colour(STDOUT_FILENO)};
     struct sr_error err;
     size_t changes;
-    if (sr_compile(a.policy, &old, &err) < 0 || sr_compile(b.policy, &new, &err) < 0 ||
+    if (sr_compile(a.check.policy, &old, &err) < 0 || sr_compile(b.check.policy, &new, &err) < 0 ||
         sr_bundle_diff(&old, &new, list_sentence, &listing, &changes, &err) < 0) {
         sr_buf_free(&listing.out);
         sr_print_error(stderr, &err);

@@ -1,4 +1,5 @@
 #include "cli.h"
+#include "policy_file.h"
 
 #include "saferun/run.h"
 
@@ -217,22 +218,12 @@ int sr_cmd_run(int argc, char **argv)
     if (arguments.allowlist == NULL)
         arguments.allowlist = getenv("SAFE_RUN_MOUNT_ALLOWLIST");
 
-    sr_cleanup_check struct sr_check check = {0};
-    struct sr_error err;
-    if (sr_policy_check_file(arguments.policy, arguments.allowlist, &check, &err) < 0) {
-        sr_print_error(stderr, &err);
+    sr_cleanup_policy_file struct sr_policy_file file = {0};
+    if (sr_policy_file_require(arguments.policy, arguments.allowlist, &file) != SR_EXIT_OK)
         return SR_EXIT_FAILED;
-    }
-    for (size_t i = 0; i < check.error_count; i++)
-        sr_print_error(stderr, &check.errors[i]);
-    if (check.policy == NULL) {
-        fprintf(stderr, "safe-run: %s is not a valid policy; 'safe-run validate' shows where\n",
-                arguments.policy);
-        return SR_EXIT_FAILED;
-    }
 
     struct sr_run_options *options = &arguments.options;
-    options->policy = check.policy;
+    options->policy = file.check.policy;
     options->confine = true;
     options->stdin_fd = STDIN_FILENO;
     options->stdout_fd = arguments.json ? -1 : STDOUT_FILENO;

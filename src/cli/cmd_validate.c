@@ -1,8 +1,7 @@
 #include "cli.h"
+#include "policy_file.h"
 
 #include "jcs.h"
-#include "printable.h"
-#include "saferun/policy.h"
 
 #include <getopt.h>
 #include <stdlib.h>
@@ -27,150 +26,56 @@ static const char help[] =
     "  safe-run validate policies/*.yaml\n"
     "  generate-policy | safe-run validate - --format json | jq .errors";
 
-struct document {
-    const char *name;
-    const char *allowlist; /* NULL: the built-in one */
-    char *text;            /* NULL when it could not be read */
-    size_t len;
-    struct sr_check check;
-    struct sr_error unreadable;
-    const struct sr_error *errors;
-    size_t error_count;
-};
-
-static void answer_json(struct sr_buf *out, const struct document *document, bool name_it)
+static void answer_json(struct sr_buf *out, const struct sr_policy_file *file, bool name_it)
 {
-    sr_buf_puts(out, document->error_count == 0 ? "{\"valid\":true" : "{\"valid\":false");
+    sr_buf_puts(out, file->error_count == 0 ? "{\"valid\":true" : "{\"valid\":false");
     if (name_it) {
         sr_buf_puts(out, ",\"file\":");
-        sr_jcs_text(out, document->name);
+        sr_jcs_text(out, file->name);
     }
     sr_buf_puts(out, ",\"errors\":");
-    sr_error_items(out, document->errors, document->error_count);
+    sr_error_items(out, file->errors, file->error_count);
     sr_buf_puts(out, ",\"warnings\":");
-    sr_error_items(out, document->check.warnings, document->check.warning_count);
+    sr_error_items(out, file->check.warnings, file->check.warning_count);
     sr_buf_puts(out, ",\"normalizedPolicy\":");
-    if (document->check.policy != NULL)
-        sr_buf_append(out, document->check.policy->json, document->check.policy->json_len);
+    if (file->check.policy != NULL)
+        sr_buf_append(out, file->check.policy->json, file->check.policy->json_len);
     else
         sr_buf_puts(out, "null");
     sr_buf_puts(out, "}\n");
 }
 
-/* Bytes of the first count characters of a text. */
-static size_t characters(const char *text, size_t len, size_t count)
+static void answer_text(struct sr_buf *out, const struct sr_policy_file *file, bool colour)
 {
-    size_t at = 0;
-    while (at < len && (((unsigned char)text[at] & 0xC0) == 0x80 || count-- > 0))
-        at++;
-    return at;
-}
-
-/* The line of the document and a caret under the column (which counts characters). Of a long line only what is around
- * the column is shown; nothing harmful is passed on to the terminal. */
-static void quote_line(struct sr_buf *out, const struct document *document,
-                       const struct sr_error *err, const char *mark)
-{
-    enum { BEFORE = 70, SHOWN = 110 };
-    const char *at = document->text, *end = at + document->len;
-    for (unsigned line = 1; line < err->line && at < end; line++) {
-        const char *newline = memchr(at, '\n', (size_t)(end - at));
-        at = newline == NULL ? end : newline + 1;
-    }
-    if (err->line == 1 && end - at >= 3 && memcmp(at, "\xEF\xBB\xBF", 3) == 0)
-        at += 3;
-    const char *newline = memchr(at, '\n', (size_t)(end - at));
-    size_t len = (size_t)((newline == NULL ? end : newline) - at);
-    if (len > 0 && at[len - 1] == '\r')
-        len--;
-    bool cut = err->column > BEFORE + 20;
-    unsigned column = cut ? BEFORE : err->column;
-    if (cut) {
-        size_t skipped = characters(at, len, err->column - BEFORE);
-        at += skipped;
-        len -= skipped;
-    }
-    char shown[4 * SHOWN + 1];
-    size_t bytes = characters(at, len, SHOWN);
-    bytes = bytes < sizeof shown ? bytes : sizeof shown - 1;
-    memcpy(shown, at, bytes);
-    shown[bytes] = '\0';
-    for (size_t i = 0; i < bytes; i++)
-        if (shown[i] == '\t' || shown[i] == '\0')
-            shown[i] = ' ';
-    sr_make_printable(shown);
-    sr_buf_printf(out, "    %s%s%s\n    %*s%s^\n", cut ? "..." : "", shown,
-                  bytes < len ? "..." : "", (int)column - 1 + (cut ? 3 : 0), "", mark);
-}
-
-static void finding_text(struct sr_buf *out, const struct document *document,
-                         const struct sr_error *err, const char *kind, const char *colour)
-{
-    const char *plain = colour[0] != '\0' ? "\033[0m" : "";
-    bool elsewhere = strncmp(err->path, SR_ALLOWLIST_PATH, strlen(SR_ALLOWLIST_PATH)) == 0;
-    sr_buf_puts(out, elsewhere ? document->allowlist : document->name);
-    if (err->line > 0)
-        sr_buf_printf(out, ":%u:%u", err->line, err->column);
-    sr_buf_printf(out, ": %s%s%s: %s: %s [%s]\n", colour, kind, plain, err->path, err->message,
-                  sr_code_name(err->code));
-    if (err->line > 0 && document->text != NULL && !elsewhere) {
-        quote_line(out, document, err, colour);
-        sr_buf_puts(out, plain);
-    }
-    if (err->hint[0] != '\0')
-        sr_buf_printf(out, "    hint: %s\n", err->hint);
-}
-
-static void answer_text(struct sr_buf *out, const struct document *document, bool colour)
-{
-    for (size_t i = 0; i < document->error_count; i++)
-        finding_text(out, document, &document->errors[i], "error", colour ? "\033[31m" : "");
-    for (size_t i = 0; i < document->check.warning_count; i++)
-        finding_text(out, document, &document->check.warnings[i], "warning",
-                     colour ? "\033[33m" : "");
-    if (document->error_count == 0)
-        sr_buf_printf(out, "%s: valid\n", document->name);
+    sr_policy_file_errors(out, file, colour);
+    for (size_t i = 0; i < file->check.warning_count; i++)
+        sr_policy_file_finding(out, file, &file->check.warnings[i], "warning",
+                               colour ? "\033[33m" : "");
+    sr_buf_printable(out, file->name);
+    if (file->error_count == 0)
+        sr_buf_puts(out, ": valid\n");
     else
-        sr_buf_printf(out, "%s: %zu error%s\n", document->name, document->error_count,
-                      document->error_count == 1 ? "" : "s");
-}
-
-/* False when memory is out. */
-static bool check(struct document *document, struct sr_error *err)
-{
-    if (sr_policy_read(document->name, &document->text, &document->len, &document->unreadable) <
-        0) {
-        document->errors = &document->unreadable;
-        document->error_count = 1;
-        return true;
-    }
-    if (sr_policy_check(document->text, document->len, document->allowlist, &document->check, err) <
-        0)
-        return false;
-    document->errors = document->check.errors;
-    document->error_count = document->check.error_count;
-    return true;
+        sr_buf_printf(out, ": %zu error%s\n", file->error_count, file->error_count == 1 ? "" : "s");
 }
 
 static int validate(char **names, int count, const char *allowlist, bool text)
 {
     int status = SR_EXIT_OK;
     for (int i = 0; i < count; i++) {
-        struct document document = {.name = names[i], .allowlist = allowlist};
+        sr_cleanup_policy_file struct sr_policy_file file = {0};
         struct sr_error err;
         sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
-        bool done = check(&document, &err);
-        if (!done)
+        if (sr_policy_file_check(names[i], allowlist, &file, &err) < 0) {
             sr_print_error(stderr, &err);
-        else if (text)
-            answer_text(&out, &document, sr_may_colour(STDOUT_FILENO));
+            return SR_EXIT_IO;
+        }
+        if (text)
+            answer_text(&out, &file, sr_may_colour(STDOUT_FILENO));
         else
-            answer_json(&out, &document, count > 1);
-        if (document.error_count > 0 && status == SR_EXIT_OK)
+            answer_json(&out, &file, count > 1);
+        if (file.error_count > 0)
             status = SR_EXIT_INVALID;
-        free(document.text);
-        sr_check_free(&document.check);
-        if (!done || !sr_emit(&out))
+        if (!sr_emit(&out))
             return SR_EXIT_IO;
     }
     return status;

@@ -4,17 +4,19 @@
 #include <fcntl.h>
 #include <string.h>
 
-static bool is_allowlist(const struct sr_error *finding)
+bool sr_error_is_allowlists(const struct sr_error *finding)
 {
-    return strncmp(finding->path, SR_ALLOWLIST_PATH, strlen(SR_ALLOWLIST_PATH)) == 0;
+    static const char prefix[] = "mountAllowlist.";
+    return finding->code == SR_POL_101 && strncmp(finding->path, prefix, strlen(prefix)) == 0;
 }
 
 static int compare_places(const void *a, const void *b)
 {
     const struct sr_error *x = *(const struct sr_error *const *)a,
                           *y = *(const struct sr_error *const *)b;
-    if (is_allowlist(x) != is_allowlist(y)) /* another document, read before */
-        return is_allowlist(x) ? -1 : 1;
+    bool x_elsewhere = sr_error_is_allowlists(x);
+    if (x_elsewhere != sr_error_is_allowlists(y)) /* another document, read before */
+        return x_elsewhere ? -1 : 1;
     if (x->line != y->line)
         return x->line < y->line ? -1 : 1;
     if (x->column != y->column)
@@ -121,21 +123,6 @@ int sr_policy_read(const char *path, char **text, size_t *len, struct sr_error *
     buffer = NULL;
     *len = used;
     return 0;
-}
-
-int sr_policy_check_file(const char *path, const char *allowlist_path, struct sr_check *check,
-                         struct sr_error *err)
-{
-    sr_cleanup_free char *text = NULL;
-    size_t len = 0;
-    struct sr_error unreadable = {0};
-    if (sr_policy_read(path, &text, &len, &unreadable) == 0)
-        return sr_policy_check(text, len, allowlist_path, check, err);
-    struct sr_checker *checker = calloc(1, sizeof *checker);
-    if (checker == NULL)
-        return sr_fail(err, SR_POL_001, "policy", "out of memory");
-    add_error(checker, &unreadable);
-    return finish(checker, check, err);
 }
 
 void sr_check_free(struct sr_check *check)

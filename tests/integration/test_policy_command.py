@@ -93,7 +93,27 @@ class Explaining(unittest.TestCase):
         for args in (["explain", "-"], ["why", "-", "tcp:192.0.2.1:1"], ["diff", "-", SMALL], ["diff", SMALL, "-"]):
             done = call("policy", *args, input=b"{}")
             self.assertEqual((done.returncode, done.stdout), (2, b""), args)
-            self.assertIn(b"SR-POL-001 metadata: this field is required", done.stderr)
+            self.assertIn(b"-:1:1: error: metadata: this field is required [SR-POL-001]\n    {}\n    ^\n", done.stderr)
+
+    def test_names_of_files_do_not_control_the_terminal(self):
+        with tempfile.TemporaryDirectory() as directory:
+            name = os.path.join(directory, "\033[2Jpolicy\n\u202e.yaml")
+            shutil.copy(SMALL, name)
+            good = call("validate", "--format", "text", name)
+            self.assertEqual((good.returncode, good.stdout), (0, f"{directory}/?[2Jpolicy??.yaml: valid\n".encode()))
+            done = call("policy", "why", name, "tcp:192.0.2.1:1")
+            self.assertEqual(done.returncode, 2)
+            with open(name, "w", encoding="utf-8") as file:
+                file.write("{}")
+            for args in (["validate", "--format", "text"], ["policy", "explain"], ["compile", "--dry-run", "--policy"]):
+                done = call(*args, name)
+                self.assertNotIn(b"\033", done.stdout + done.stderr)
+                self.assertIn(f"{directory}/?[2Jpolicy??.yaml:1:1: error: audit".encode(), done.stdout + done.stderr)
+            named = json.loads(call("validate", name, name).stdout.splitlines()[0])
+            self.assertEqual(named["file"], name)
+            odd = os.path.join(directory.encode(), b"\xff.yaml")
+            shutil.copy(SMALL, odd)
+            self.assertTrue(json.loads(call("validate", odd, odd).stdout.splitlines()[0])["valid"])
 
     def test_usage(self):
         for args in ([], ["nonsense"], ["explain"], ["explain", SMALL, SMALL], ["why", SMALL], ["why", SMALL, "tcp:1"],

@@ -240,8 +240,8 @@ class Request(SafeRunTest):
     def test_an_invalid_policy_runs_nothing(self):
         run = self.run_policy(policy("", memory="lots"))
         self.assertEqual((run.status, run.stdout, run.dir), (125, b"", None))
-        self.assertIn(b"SR-POL-001 runtime.command", run.stderr)
-        self.assertIn(b"SR-POL-002 resources.memory.max", run.stderr)
+        self.assertIn(b"error: runtime.command: must not be blank [SR-POL-001]", run.stderr)
+        self.assertIn(b"error: resources.memory.max: ", run.stderr)
 
     def test_what_is_not_built_yet_is_refused_with_its_code(self):
         for changes, code, path in (({"outputs": [{"path": "/tmp/x"}]}, "SR-RUN-001", b"prepare.outputs"),

@@ -1,0 +1,129 @@
+#include "policy_file.h"
+
+#include "cli.h"
+#include "printable.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int sr_policy_file_check(const char *name, const char *allowlist, struct sr_policy_file *file,
+                         struct sr_error *err)
+{
+    *file = (struct sr_policy_file){.name = name, .allowlist = allowlist};
+    if (sr_policy_read(name, &file->text, &file->len, &file->unreadable) < 0) {
+        file->errors = &file->unreadable;
+        file->error_count = 1;
+        return 0;
+    }
+    if (sr_policy_check(file->text, file->len, allowlist, &file->check, err) < 0)
+        return -1;
+    file->errors = file->check.errors;
+    file->error_count = file->check.error_count;
+    return 0;
+}
+
+void sr_policy_file_free(struct sr_policy_file *file)
+{
+    free(file->text);
+    sr_check_free(&file->check);
+}
+
+/* Bytes of the first count characters of a text. */
+static size_t characters(const char *text, size_t len, size_t count)
+{
+    size_t at = 0;
+    while (at < len && (((unsigned char)text[at] & 0xC0) == 0x80 || count-- > 0))
+        at++;
+    return at;
+}
+
+/* The line of the file and a caret under the column (which counts characters). Of a long line only what is around
+ * the column is shown; nothing harmful is passed on to the terminal. */
+static void quote_line(struct sr_buf *out, const struct sr_policy_file *file,
+                       const struct sr_error *err, const char *mark)
+{
+    enum { BEFORE = 70, SHOWN = 110 };
+    const char *at = file->text, *end = at + file->len;
+    for (unsigned line = 1; line < err->line && at < end; line++) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        at = newline == NULL ? end : newline + 1;
+    }
+    if (err->line == 1 && end - at >= 3 && memcmp(at, "\xEF\xBB\xBF", 3) == 0)
+        at += 3;
+    const char *newline = memchr(at, '\n', (size_t)(end - at));
+    size_t len = (size_t)((newline == NULL ? end : newline) - at);
+    if (len > 0 && at[len - 1] == '\r')
+        len--;
+    bool cut = err->column > BEFORE + 20;
+    unsigned column = cut ? BEFORE : err->column;
+    if (cut) {
+        size_t skipped = characters(at, len, err->column - BEFORE);
+        at += skipped;
+        len -= skipped;
+    }
+    char shown[4 * SHOWN + 1];
+    size_t bytes = characters(at, len, SHOWN);
+    bytes = bytes < sizeof shown ? bytes : sizeof shown - 1;
+    memcpy(shown, at, bytes);
+    shown[bytes] = '\0';
+    for (size_t i = 0; i < bytes; i++)
+        if (shown[i] == '\t' || shown[i] == '\0')
+            shown[i] = ' ';
+    sr_make_printable(shown);
+    sr_buf_printf(out, "    %s%s%s\n    %*s%s^\n", cut ? "..." : "", shown,
+                  bytes < len ? "..." : "", (int)column - 1 + (cut ? 3 : 0), "", mark);
+}
+
+void sr_buf_printable(struct sr_buf *out, const char *text)
+{
+    size_t start = out->len;
+    sr_buf_puts(out, text);
+    if (!sr_buf_ok(out))
+        return;
+    sr_make_printable(out->data + start);
+    out->len = start + strlen(out->data + start);
+}
+
+void sr_policy_file_finding(struct sr_buf *out, const struct sr_policy_file *file,
+                            const struct sr_error *err, const char *kind, const char *colour)
+{
+    const char *plain = colour[0] != '\0' ? "\033[0m" : "";
+    bool elsewhere = sr_error_is_allowlists(err);
+    sr_buf_printable(out, elsewhere ? file->allowlist : file->name);
+    if (err->line > 0)
+        sr_buf_printf(out, ":%u:%u", err->line, err->column);
+    sr_buf_printf(out, ": %s%s%s: %s: %s [%s]\n", colour, kind, plain, err->path, err->message,
+                  sr_code_name(err->code));
+    if (err->line > 0 && file->text != NULL && !elsewhere) {
+        quote_line(out, file, err, colour);
+        sr_buf_puts(out, plain);
+    }
+    if (err->hint[0] != '\0')
+        sr_buf_printf(out, "    hint: %s\n", err->hint);
+}
+
+void sr_policy_file_errors(struct sr_buf *out, const struct sr_policy_file *file, bool colour)
+{
+    for (size_t i = 0; i < file->error_count; i++)
+        sr_policy_file_finding(out, file, &file->errors[i], "error", colour ? "\033[31m" : "");
+}
+
+int sr_policy_file_require(const char *name, const char *allowlist, struct sr_policy_file *file)
+{
+    struct sr_error err;
+    if (sr_policy_file_check(name, allowlist, file, &err) < 0) {
+        sr_print_error(stderr, &err);
+        return SR_EXIT_IO;
+    }
+    if (file->error_count == 0)
+        return SR_EXIT_OK;
+    sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
+    sr_policy_file_errors(&out, file, sr_may_colour(STDERR_FILENO));
+    sr_buf_puts(&out, "safe-run: ");
+    sr_buf_printable(&out, name);
+    sr_buf_puts(&out, " is not a valid policy\n");
+    if (sr_buf_ok(&out))
+        fwrite(out.data, 1, out.len, stderr);
+    return SR_EXIT_INVALID;
+}
