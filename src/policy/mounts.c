@@ -63,7 +63,8 @@ static bool is_kernel_file_system(int fd)
                                   CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC, DEBUGFS_MAGIC,
                                   TRACEFS_MAGIC,       SECURITYFS_MAGIC,   BPF_FS_MAGIC,
                                   PSTOREFS_MAGIC,      EFIVARFS_MAGIC,     BINDERFS_SUPER_MAGIC,
-                                  NSFS_MAGIC,          SELINUX_MAGIC};
+                                  NSFS_MAGIC,          SELINUX_MAGIC,      SMACK_MAGIC,
+                                  BINFMTFS_MAGIC,      XENFS_SUPER_MAGIC};
     struct statfs fs;
     if (fstatfs(fd, &fs) < 0)
         return true;
@@ -136,10 +137,15 @@ static void check_source(struct sr_checker *checker, const struct sr_node *node,
         return;
     sr_cleanup_fd int fd = open_path(node->text);
     if (fd < 0) {
-        sr_check_error(checker, SR_POL_101, path, node,
-                       errno == ENOENT ? "does not exist on this host (%s)"
-                                       : "cannot be opened: %s",
-                       strerror(errno));
+        if (errno == ENOENT)
+            sr_check_error(checker, SR_POL_101, path, node, "does not exist on this host");
+        else if (errno == ELOOP)
+            sr_check_error(checker, SR_POL_101, path, node,
+                           "leads through a link of /proc, in a circle, or through more than 40 "
+                           "links");
+        else
+            sr_check_error(checker, SR_POL_101, path, node, "cannot be opened: %s",
+                           strerror(errno));
         return;
     }
     const char *fault = source_fault(fd, allowlist);
