@@ -135,9 +135,22 @@ class Golden(unittest.TestCase):
             if name.endswith(".yaml"):
                 with self.subTest(name):
                     published.validate(json.loads(read(os.path.join(BUNDLES, name[:-5] + ".json")))["firecrackerConfig"])
+        for case in cases("accepted.cases") + cases("warnings.cases"):
+            done = subprocess.run([SAFE_RUN, "compile", "--dry-run", "--policy", "-", "--mount-allowlist",
+                                   os.path.join(POLICIES, "allowlist.yaml")], input=case.document(), capture_output=True,
+                                  timeout=60)
+            with self.subTest(case.title):
+                self.assertEqual((done.returncode, done.stderr), (0, b""))
+                published.validate(json.loads(done.stdout)["firecrackerConfig"])
+        document = json.loads(read(os.path.join(BUNDLES, "smallest.json")))["firecrackerConfig"]
+        drive, = document["drives"]
         for change in ({"drives": []}, {"rootfs": {}}, {"machine-config": {"vcpu_count": 1}},
-                       {"boot-source": {"kernel_image_path": 1}}):
-            document = json.loads(read(os.path.join(BUNDLES, "smallest.json")))["firecrackerConfig"]
+                       {"machine-config": {"vcpu_count": 33, "mem_size_mib": 64}},
+                       {"machine-config": {"vcpu_count": 1, "mem_size_mib": "64"}},
+                       {"boot-source": {"kernel_image_path": 1}}, {"boot-source": {"boot_args": "quiet"}},
+                       {"boot-source": {"kernel_image_path": "a", "initrd": "b"}},
+                       {"drives": [{**drive, "is_root_device": False}]}, {"drives": [drive, drive]},
+                       {"drives": [{**drive, "read_only": True}]}):
             self.assertFalse(published.is_valid({**document, **change}), change)
 
     def test_the_same_bytes_every_time(self):

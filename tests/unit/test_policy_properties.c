@@ -33,20 +33,57 @@ struct spelling {
     unsigned count;
 };
 
-/* A text as both spellings may hold it: JSON's string is also YAML's double-quoted scalar but for "\/". */
+/* What JSON's strings hold as it is and YAML's only as an escape: line ends that only YAML 1.1 knows, directions of
+ * writing, and what YAML does not print. */
+static const struct escape {
+    const char *raw, *yaml;
+} escapes[] = {
+    {"\x7f", "\\x7f"},           {"\xc2\x85", "\\N"},         {"\xc2\x9b", "\\x9b"},
+    {"\xe2\x80\xa8", "\\L"},     {"\xe2\x80\xae", "\\u202e"}, {"\xe2\x81\xa6", "\\u2066"},
+    {"\xef\xbb\xbf", "\\ufeff"}, {"\xef\xbf\xbf", "\\uffff"},
+};
+enum { ESCAPES = sizeof escapes / sizeof escapes[0] };
+
+static const struct escape *find_escape(const char *text)
+{
+    for (size_t i = 0; i < ESCAPES; i++)
+        if (strncmp(text, escapes[i].raw, strlen(escapes[i].raw)) == 0)
+            return &escapes[i];
+    return NULL;
+}
+
+/* A text as both spellings may hold it: JSON's string is also YAML's double-quoted scalar but for "\/" and the above. */
 static void text(struct sr_buf *json, struct sr_buf *yaml, bool blank_ok)
 {
-    static const char *const pieces[] = {"a",    "Z",   "no", "~",
-                                         " ",    "\n",  "\"", "\\",
-                                         "#",    ": ",  "-",  "\xc3\xa4",
-                                         "\x1b", "0x1", "{",  "\xe2\x80\xa8",
-                                         "\t",   "*",   "/",  "\xf0\x9f\x98\x80",
-                                         "null", "1",   "%",  "\xee\x80\x80"};
+    static const char *const pieces[] = {"a",
+                                         "Z",
+                                         "no",
+                                         "~",
+                                         " ",
+                                         "\n",
+                                         "\"",
+                                         "\\",
+                                         "#",
+                                         ": ",
+                                         "-",
+                                         "\xc3\xa4",
+                                         "\x1b",
+                                         "0x1",
+                                         "{",
+                                         "\t",
+                                         "*",
+                                         "/",
+                                         "\xf0\x9f\x98\x80",
+                                         "null",
+                                         "1",
+                                         "%",
+                                         "\xee\x80\x80"};
     sr_cleanup_buf struct sr_buf word = SR_BUF_INIT, quoted = SR_BUF_INIT;
     if (!blank_ok)
         sr_buf_puts(&word, "x");
     for (unsigned n = draw(7); n > 0; n--)
-        sr_buf_puts(&word, pieces[draw(sizeof pieces / sizeof pieces[0])]);
+        sr_buf_puts(&word, draw(8) == 0 ? escapes[draw(ESCAPES)].raw
+                                        : pieces[draw(sizeof pieces / sizeof pieces[0])]);
     sr_jcs_string(&quoted, word.data != NULL ? word.data : "", word.len);
     sr_buf_append(json, quoted.data, quoted.len);
     bool plain = word.len > 1 && strspn(word.data, "aZxno1") == word.len && word.data[0] == 'x';
@@ -54,14 +91,14 @@ static void text(struct sr_buf *json, struct sr_buf *yaml, bool blank_ok)
         sr_buf_append(yaml, word.data, word.len);
         return;
     }
-    for (size_t i = 0; i < quoted.len;
-         i++) /* line ends that only YAML 1.1 knows must be escaped there */
-        if (strncmp(quoted.data + i, "\xe2\x80\xa8", 3) == 0) {
-            sr_buf_puts(yaml, "\\L");
-            i += 2;
-        } else {
+    for (size_t i = 0; i < quoted.len;) {
+        const struct escape *escape = find_escape(quoted.data + i);
+        if (escape != NULL)
+            sr_buf_puts(yaml, escape->yaml);
+        else
             sr_buf_putc(yaml, quoted.data[i]);
-        }
+        i += escape != NULL ? strlen(escape->raw) : 1;
+    }
 }
 
 __attribute__((format(printf, 2, 3))) static void both(struct spelling *s, const char *fmt, ...)
