@@ -5,7 +5,6 @@
 
 #include <getopt.h>
 #include <stdbool.h>
-#include <stdlib.h>
 
 static const char usage[] = "usage: safe-run compile --dry-run --policy P [--mount-allowlist F]";
 
@@ -33,7 +32,7 @@ int sr_cmd_compile(int argc, char **argv)
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    const char *policy = NULL, *allowlist = getenv("SAFE_RUN_MOUNT_ALLOWLIST");
+    const char *policy = NULL, *allowlist = sr_policy_file_allowlist();
     bool dry_run = false;
     int option;
     optind = 1;

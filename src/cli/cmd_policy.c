@@ -27,7 +27,7 @@ static int take_options(int argc, char **argv, const char *usage, const char *he
         {"exit-code", no_argument, NULL, 'e'},
         {NULL, 0, NULL, 0},
     };
-    *request = (struct request){.allowlist = getenv("SAFE_RUN_MOUNT_ALLOWLIST"), .text = true};
+    *request = (struct request){.allowlist = sr_policy_file_allowlist(), .text = true};
     int option;
     optind = 1;
     opterr = 0;

@@ -216,7 +216,7 @@ int sr_cmd_run(int argc, char **argv)
     if (status >= 0)
         return status;
     if (arguments.allowlist == NULL)
-        arguments.allowlist = getenv("SAFE_RUN_MOUNT_ALLOWLIST");
+        arguments.allowlist = sr_policy_file_allowlist();
 
     sr_cleanup_policy_file struct sr_policy_file file = {0};
     if (sr_policy_file_require(arguments.policy, arguments.allowlist, &file) != SR_EXIT_OK)

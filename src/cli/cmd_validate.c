@@ -4,7 +4,6 @@
 #include "jcs.h"
 
 #include <getopt.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -89,7 +88,7 @@ int sr_cmd_validate(int argc, char **argv)
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    const char *allowlist = getenv("SAFE_RUN_MOUNT_ALLOWLIST");
+    const char *allowlist = sr_policy_file_allowlist();
     bool text = isatty(STDOUT_FILENO);
     int option;
     optind = 1;

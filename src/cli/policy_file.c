@@ -7,6 +7,12 @@
 #include <string.h>
 #include <unistd.h>
 
+const char *sr_policy_file_allowlist(void)
+{
+    const char *path = getenv("SAFE_RUN_MOUNT_ALLOWLIST");
+    return path != NULL && path[0] != '\0' ? path : NULL;
+}
+
 int sr_policy_file_check(const char *name, const char *allowlist, struct sr_policy_file *file,
                          struct sr_error *err)
 {

@@ -20,6 +20,9 @@ struct sr_policy_file {
     size_t error_count;
 };
 
+/* The mount allowlist that SAFE_RUN_MOUNT_ALLOWLIST names; NULL, for the built-in one, when it is unset or empty. */
+const char *sr_policy_file_allowlist(void);
+
 /* Reads and checks; name and allowlist stay the caller's. -1 only when memory is out; the file may be freed then too. */
 int sr_policy_file_check(const char *name, const char *allowlist, struct sr_policy_file *file,
                          struct sr_error *err) SR_MUST_CHECK;

@@ -189,6 +189,18 @@ class Validating(unittest.TestCase):
                      if name and not re.search(r"\.so(\.|$)|^/etc/ld\.so|^/proc/", name)]  # /proc: what a descriptor is
         self.assertEqual(set(named), {SMALL, ALLOW[1], "/usr/share/base-files"})
 
+    def test_where_the_allowlist_is_named(self):
+        """By the option, else by the environment; an empty name is none."""
+        def answer(*args, env):
+            done = call("validate", *args, EVERY, env={**os.environ, "SAFE_RUN_MOUNT_ALLOWLIST": env})
+            return {(e["code"], e["path"]) for e in json.loads(done.stdout)["errors"]}
+        refused = {("SR-POL-101", "mounts[0].source"), ("SR-POL-101", "mounts[1].source")}
+        self.assertEqual(answer(env=ALLOW[1]), set())
+        self.assertEqual(answer(*ALLOW, env="/no/such"), set())
+        self.assertEqual(answer(env="/no/such"), {("SR-POL-101", "mountAllowlist.file")})
+        self.assertEqual(answer(env=""), refused)
+        self.assertEqual(answer("--mount-allowlist", "", env=ALLOW[1]), {("SR-POL-101", "mountAllowlist.file")})
+
     def test_compile_without_dry_run(self):
         done = call("compile", "--policy", SMALL)
         self.assertEqual((done.returncode, done.stdout), (2, b""))
