@@ -81,13 +81,53 @@ bool sr_node_push(struct sr_node_stack *stack, struct sr_node *node)
     return true;
 }
 
+static bool same_key(const struct sr_node *a, const struct sr_node *b)
+{
+    return a->len == b->len && memcmp(a->text, b->text, a->len) == 0;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    const struct sr_node *x = *(const struct sr_node *const *)a,
+                         *y = *(const struct sr_node *const *)b;
+    size_t n = x->len < y->len ? x->len : y->len;
+    int order = memcmp(x->text, y->text, n);
+    if (order == 0)
+        order = x->len < y->len ? -1 : x->len > y->len;
+    if (order == 0 && x->line != y->line)
+        order = x->line < y->line ? -1 : 1;
+    return order != 0 ? order : x->column < y->column ? -1 : x->column > y->column;
+}
+
+/* Marks the keys that repeat an earlier one. Few are compared with each other; of many a copy is sorted, because a hostile
+ * document can hold a hundred thousand. False when memory is out. */
+static bool mark_repeated(struct sr_node *const *items, size_t item_count)
+{
+    size_t count = item_count / 2;
+    if (count <= 16) {
+        for (size_t i = 1; i < count; i++)
+            for (size_t j = 0; j < i && !items[2 * i]->repeated; j++)
+                items[2 * i]->repeated = same_key(items[2 * j], items[2 * i]);
+        return true;
+    }
+    sr_cleanup_free struct sr_node **keys = malloc(count * sizeof *keys);
+    if (keys == NULL)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        keys[i] = items[2 * i];
+    qsort(keys, count, sizeof *keys, compare_keys);
+    for (size_t i = 1; i < count; i++)
+        keys[i]->repeated = same_key(keys[i - 1], keys[i]);
+    return true;
+}
+
 struct sr_node *sr_node_collection(struct sr_arena *arena, enum sr_node_kind kind,
                                    struct sr_node *const *items, size_t item_count, unsigned line,
                                    unsigned column)
 {
     struct sr_node *node = sr_arena_alloc(arena, sizeof *node);
     struct sr_node **copy = sr_arena_alloc(arena, item_count * sizeof *copy);
-    if (node == NULL || copy == NULL)
+    if (node == NULL || copy == NULL || (kind == SR_NODE_MAP && !mark_repeated(items, item_count)))
         return NULL;
     *node = (struct sr_node){.kind = kind, .line = line, .column = column, .nodes = 1};
     for (size_t i = 0; i < item_count; i++) {
@@ -110,58 +150,13 @@ const struct sr_node *sr_node_find(const struct sr_node *map, const char *key, s
     return NULL;
 }
 
-static bool same_key(const struct sr_node *a, const struct sr_node *b)
-{
-    return a->len == b->len && memcmp(a->text, b->text, a->len) == 0;
-}
-
-static int compare_keys(const void *a, const void *b)
-{
-    const struct sr_node *x = *(const struct sr_node *const *)a,
-                         *y = *(const struct sr_node *const *)b;
-    size_t n = x->len < y->len ? x->len : y->len;
-    int order = memcmp(x->text, y->text, n);
-    if (order == 0)
-        order = x->len < y->len ? -1 : x->len > y->len;
-    if (order == 0 && x->line != y->line)
-        order = x->line < y->line ? -1 : 1;
-    return order != 0 ? order : x->column < y->column ? -1 : x->column > y->column;
-}
-
-/* The first key in the document that repeats another, by one sorted copy; NULL when all differ. */
-static const struct sr_node *first_repeated(const struct sr_node *map)
-{
-    sr_cleanup_free const struct sr_node **keys = malloc(map->count * sizeof *keys);
-    const struct sr_node *first = NULL;
-    if (keys == NULL)
-        return map->items[0]; /* not known to differ: refused */
-    for (size_t i = 0; i < map->count; i++)
-        keys[i] = map->items[2 * i];
-    qsort(keys, map->count, sizeof *keys, compare_keys);
-    for (size_t i = 1; i < map->count; i++)
-        if (same_key(keys[i - 1], keys[i]) &&
-            (first == NULL || keys[i]->line < first->line ||
-             (keys[i]->line == first->line && keys[i]->column < first->column)))
-            first = keys[i];
-    return first;
-}
-
-/* Few keys are compared with each other, and each repeated one is told. Of many only the first is: finding all must not
- * cost the square of what a hostile document can hold. */
 const struct sr_node *sr_node_repeated_key(const struct sr_node *map, size_t *state)
 {
-    if (map->count > 16) {
-        bool asked = *state != 0;
-        *state = map->count;
-        return asked ? NULL : first_repeated(map);
+    while (*state < map->count) {
+        const struct sr_node *key = map->items[2 * (*state)++];
+        if (key->repeated)
+            return key;
     }
-    for (size_t i = *state; i < map->count; i++)
-        for (size_t j = 0; j < i; j++)
-            if (same_key(map->items[2 * j], map->items[2 * i])) {
-                *state = i + 1;
-                return map->items[2 * i];
-            }
-    *state = map->count;
     return NULL;
 }
 
@@ -256,7 +251,8 @@ static int check_bytes(const char *text, size_t len, bool yaml, struct sr_error 
 
 static size_t skip_space(const char *text, size_t len, size_t at)
 {
-    while (at < len && memchr(" \t\r\n", text[at], 4) != NULL)
+    while (at < len &&
+           (text[at] == ' ' || text[at] == '\n' || text[at] == '\t' || text[at] == '\r'))
         at++;
     return at;
 }

@@ -51,6 +51,7 @@ enum sr_scalar_form {
 struct sr_node {
     enum sr_node_kind kind : 8;
     enum sr_scalar_form form : 8;
+    bool repeated;         /* a key that an earlier one of its map has said already */
     unsigned line, column; /* 1-based; columns count characters */
     uint32_t nodes;        /* this one and all below, walked as a tree */
     union {
@@ -96,8 +97,7 @@ static inline bool sr_node_is(const struct sr_node *scalar, const char *text)
     return scalar->len == strlen(text) && memcmp(scalar->text, text, scalar->len) == 0;
 }
 
-/* The next key of a map that repeats an earlier one, NULL when there is none; start with *state =
- * 0. */
+/* The next key of a map that repeats an earlier one, NULL when there is none; start with *state = 0. */
 const struct sr_node *sr_node_repeated_key(const struct sr_node *map, size_t *state);
 
 /* The children of collections that are still being read. Zero-initialise; items is the owner's to

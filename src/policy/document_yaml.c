@@ -107,13 +107,20 @@ static int take_alias(struct reader *reader, const yaml_event_t *event)
         return refuse(reader, &event->start_mark, "this alias names no anchor before it");
     if (anchor->node == NULL)
         return refuse(reader, &event->start_mark, "this alias stands inside what it names");
-    if (at_key(reader) && anchor->node->kind != SR_NODE_SCALAR)
+    bool key = at_key(reader);
+    if (key && anchor->node->kind != SR_NODE_SCALAR)
         return refuse(reader, &event->start_mark, "a key must be a plain text");
     if (__builtin_add_overflow(reader->aliased, anchor->node->nodes, &reader->aliased) ||
         reader->aliased > SR_DOCUMENT_MAX_ALIASED)
         return refuse(reader, &event->start_mark,
                       "the document's aliases expand to more than 10000 nodes");
-    return push(reader, anchor->node);
+    if (!key)
+        return push(reader, anchor->node);
+    const struct sr_node *text =
+        anchor->node; /* a key is a node of its own: it belongs to one map */
+    return push(reader, sr_node_scalar(reader->arena, text->form, text->text, text->len,
+                                       (unsigned)event->start_mark.line + 1,
+                                       (unsigned)event->start_mark.column + 1));
 }
 
 static int open_collection(struct reader *reader, enum sr_node_kind kind, const yaml_mark_t *mark,
