@@ -91,36 +91,36 @@ static bool emit_listing(struct listing *listing)
     return written;
 }
 
+/* A subcommand without options or operands, which prints a text. */
+static int print_text(int argc, char **argv, const char *usage, const char *help, const char *text)
+{
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        printf("%s\n\n%s\n", usage, help);
+        return SR_EXIT_OK;
+    }
+    if (argc > 1)
+        return sr_usage_error(usage, "unexpected argument '%s'", argv[1]);
+    return sr_emit_text(text, strlen(text)) ? SR_EXIT_OK : SR_EXIT_IO;
+}
+
 static int init(int argc, char **argv)
 {
-    static const char usage[] = "usage: safe-run policy init",
-                      help[] = "Prints a commented policy to start from.\n\n"
-                               "Example:\n"
-                               "  safe-run policy init > policy.yaml\n"
-                               "  safe-run validate policy.yaml";
-    struct request request;
-    int status = take_options(argc, argv, usage, help, false, &request);
-    if (status >= 0)
-        return status;
-    if (optind < argc)
-        return sr_usage_error(usage, "unexpected argument '%s'", argv[optind]);
-    return sr_emit_text(sr_policy_starter, strlen(sr_policy_starter)) ? SR_EXIT_OK : SR_EXIT_IO;
+    return print_text(argc, argv, "usage: safe-run policy init",
+                      "Prints a commented policy to start from.\n\n"
+                      "Example:\n"
+                      "  safe-run policy init > policy.yaml\n"
+                      "  safe-run validate policy.yaml",
+                      sr_policy_starter);
 }
 
 static int schema(int argc, char **argv)
 {
-    static const char
-        usage[] = "usage: safe-run policy schema",
-        help[] = "Prints the JSON Schema (2020-12) of a policy, for editors and generators.\n\n"
-                 "Example:\n"
-                 "  safe-run policy schema > policy.schema.json";
-    struct request request;
-    int status = take_options(argc, argv, usage, help, false, &request);
-    if (status >= 0)
-        return status;
-    if (optind < argc)
-        return sr_usage_error(usage, "unexpected argument '%s'", argv[optind]);
-    return sr_emit_text(sr_policy_schema, strlen(sr_policy_schema)) ? SR_EXIT_OK : SR_EXIT_IO;
+    return print_text(
+        argc, argv, "usage: safe-run policy schema",
+        "Prints the JSON Schema (2020-12) of a policy, for editors and generators.\n\n"
+        "Example:\n"
+        "  safe-run policy schema > policy.schema.json",
+        sr_policy_schema);
 }
 
 static int explain(int argc, char **argv)

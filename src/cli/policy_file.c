@@ -3,6 +3,7 @@
 #include "cli.h"
 #include "printable.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -44,6 +45,40 @@ static size_t characters(const char *text, size_t len, size_t count)
     return at;
 }
 
+/* Code points that take two columns of a terminal, and none: the wide blocks of East Asian Width (UAX #11) and emoji, and
+ * what is set on the character before. */
+static const struct {
+    uint32_t first, last;
+    unsigned columns;
+} odd_widths[] = {
+    {0x0300, 0x036F, 0},   {0x1100, 0x115F, 2},   {0x200B, 0x200F, 0},   {0x20D0, 0x20FF, 0},
+    {0x2E80, 0x303E, 2},   {0x3041, 0x4DBF, 2},   {0x4E00, 0xA4CF, 2},   {0xA960, 0xA97F, 2},
+    {0xAC00, 0xD7A3, 2},   {0xF900, 0xFAFF, 2},   {0xFE00, 0xFE0F, 0},   {0xFE20, 0xFE2F, 0},
+    {0xFE30, 0xFE6F, 2},   {0xFF01, 0xFF60, 2},   {0xFFE0, 0xFFE6, 2},   {0x1F300, 0x1F64F, 2},
+    {0x1F680, 0x1F6FF, 2}, {0x1F900, 0x1F9FF, 2}, {0x20000, 0x3FFFD, 2},
+};
+
+/* Columns of a terminal that valid UTF-8 takes. */
+static unsigned columns(const char *text, size_t bytes)
+{
+    unsigned sum = 0;
+    for (size_t i = 0; i < bytes;) {
+        unsigned char lead = (unsigned char)text[i++];
+        uint32_t point = lead < 0x80 ? lead
+                                     : lead & (lead >= 0xF0   ? 0x07
+                                               : lead >= 0xE0 ? 0x0F
+                                                              : 0x1F);
+        for (; i < bytes && ((unsigned char)text[i] & 0xC0) == 0x80; i++)
+            point = point << 6 | ((unsigned char)text[i] & 0x3F);
+        unsigned width = 1;
+        for (size_t w = 0; w < sizeof odd_widths / sizeof odd_widths[0]; w++)
+            if (point >= odd_widths[w].first && point <= odd_widths[w].last)
+                width = odd_widths[w].columns;
+        sum += width;
+    }
+    return sum;
+}
+
 /* The line of the file and a caret under the column (which counts characters). Of a long line only what is around
  * the column is shown; nothing harmful is passed on to the terminal. */
 static void quote_line(struct sr_buf *out, const struct sr_policy_file *file,
@@ -77,8 +112,10 @@ static void quote_line(struct sr_buf *out, const struct sr_policy_file *file,
         if (shown[i] == '\t' || shown[i] == '\0')
             shown[i] = ' ';
     sr_make_printable(shown);
+    size_t end_of_shown = strlen(shown), before = characters(shown, end_of_shown, column - 1);
+    unsigned indent = columns(shown, before) + (cut ? 3 : 0);
     sr_buf_printf(out, "    %s%s%s\n    %*s%s^\n", cut ? "..." : "", shown,
-                  bytes < len ? "..." : "", (int)column - 1 + (cut ? 3 : 0), "", mark);
+                  bytes < len ? "..." : "", (int)indent, "", mark);
 }
 
 void sr_buf_printable(struct sr_buf *out, const char *text)

@@ -118,6 +118,7 @@ class Explaining(unittest.TestCase):
     def test_usage(self):
         for args in ([], ["nonsense"], ["explain"], ["explain", SMALL, SMALL], ["why", SMALL], ["why", SMALL, "tcp:1"],
                      ["why", SMALL, "tcp:192.0.2.1:http"], ["diff", SMALL], ["init", "x"], ["schema", "--what"],
+                     ["init", "--format", "json"], ["schema", "--mount-allowlist", "x"],
                      ["explain", "--format", "xml", SMALL], ["explain", "--mount-allowlist"],
                      ["explain", "--exit-code", SMALL]):
             done = call("policy", *args)

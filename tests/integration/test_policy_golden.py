@@ -12,7 +12,8 @@ import jsonschema
 import yaml
 
 SAFE_RUN = os.path.join(os.environ["SR_BUILD"], "safe-run")
-GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden")
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+GOLDEN = os.path.join(SOURCE, "tests", "golden")
 POLICIES = os.path.join(GOLDEN, "policy")
 BUNDLES = os.path.join(GOLDEN, "compile")
 REGENERATE = bool(os.environ.get("SR_REGENERATE"))
@@ -43,6 +44,15 @@ def parse(document):
     """A document as another program reads it."""
     text = document.decode("utf-8-sig")
     return json.loads(text) if re.match(r'\s*\{\s*["}]', text) else yaml.load(text, Loader)  # nosec: a SafeLoader
+
+
+def corpus(*targets):
+    """The seeds of fuzz targets: [(path, bytes)]."""
+    for target in targets:
+        folder = os.path.join(SOURCE, "tests", "fuzz", "corpus", target)
+        for name in sorted(os.listdir(folder)):
+            with open(os.path.join(folder, name), "rb") as file:
+                yield os.path.join(folder, name), file.read()
 
 
 def sections(text):
@@ -196,10 +206,9 @@ class Golden(unittest.TestCase):
 
     def test_the_schema_accepts_every_valid_policy(self):
         """Those of the bundles, of the fuzz targets, and the examples; with the starter, and in their normal form."""
-        source = os.path.dirname(os.path.dirname(GOLDEN))
-        folders = [BUNDLES, os.path.join(source, "examples"), *(os.path.join(source, "tests", "fuzz", "corpus", name)
-                                                                for name in ("policy", "compile", "document"))]
-        documents = [read(os.path.join(folder, name)).encode() for folder in folders for name in sorted(os.listdir(folder))]
+        documents = [document for _, document in corpus("policy", "compile", "document")]
+        documents += [read(os.path.join(folder, name)).encode() for folder in (BUNDLES, os.path.join(SOURCE, "examples"))
+                      for name in sorted(os.listdir(folder))]
         documents.append(subprocess.run([SAFE_RUN, "policy", "init"], check=True, capture_output=True, timeout=60).stdout)
         accepted = 0
         for document in documents:
@@ -211,6 +220,18 @@ class Golden(unittest.TestCase):
                 schema().validate(answer["normalizedPolicy"])
                 accepted += 1
         self.assertGreater(accepted, 8)
+
+    def test_text_and_json_say_the_same_of_hostile_documents(self):
+        for path, _ in corpus("policy", "compile", "document", "allowlist", "json"):
+            for args in (["-", path], [path, "-"]):  # as the policy, and as the allowlist
+                done = [subprocess.run([SAFE_RUN, "validate", "--format", form, "--mount-allowlist", args[0], args[1]],
+                                       input=b"{}", capture_output=True, timeout=60) for form in ("json", "text")]
+                with self.subTest(path):
+                    self.assertEqual([one.stderr for one in done], [b"", b""])
+                    answer = json.loads(done[0].stdout)
+                    self.assertEqual([one.returncode for one in done], [0 if answer["valid"] else 2] * 2)
+                    found = re.findall(r"^\S.*: (?:error|warning): ", done[1].stdout.decode(), re.M)
+                    self.assertEqual(len(found), len(answer["errors"]) + len(answer["warnings"]))
 
 
 def add(name):
