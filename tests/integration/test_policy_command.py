@@ -181,14 +181,22 @@ class Validating(unittest.TestCase):
             self.assertEqual([(e["code"], e["path"]) for e in answer(deep)], [("SR-POL-002", "policy")])
 
     def test_no_file_is_touched_but_policy_and_allowlist(self):
-        with tempfile.NamedTemporaryFile("r", encoding="utf-8") as trace:
-            done = subprocess.run([shutil.which("strace"), "-f", "-e", "trace=%file,%network", "-o", trace.name, SAFE_RUN,
-                                   "validate", *ALLOW, SMALL], capture_output=True, timeout=60,
-                                  env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})  # which uses ptrace itself
-            self.assertEqual(done.returncode, 0, done.stderr)
-            named = [name for name in re.findall(r'^\d+ +(?!execve)\w+\(.*?"(.*?)"', trace.read(), re.M)
-                     if name and not re.search(r"\.so(\.|$)|^/etc/ld\.so|^/proc/", name)]  # /proc: what a descriptor is
-        self.assertEqual(set(named), {SMALL, ALLOW[1], "/usr/share/base-files"})
+        def touched(*args):
+            with tempfile.NamedTemporaryFile("r", encoding="utf-8") as trace:
+                done = subprocess.run([shutil.which("strace"), "-f", "-e", "trace=%file,%network", "-o", trace.name, SAFE_RUN,
+                                       *args], capture_output=True, timeout=60,
+                                      env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})  # which uses ptrace itself
+                self.assertEqual(done.returncode, 0, done.stderr)
+                calls = trace.read()
+            self.assertNotIn("socket(", calls)
+            return {name for name in re.findall(r'^\d+ +(?!execve)\w+\(.*?"(.*?)"', calls, re.M)  # /proc: what a descriptor is
+                    if name and not re.search(r"\.so(\.|$)|^/etc/ld\.so|^/proc/", name)}
+        sources = {"/usr/share/base-files", "/usr/share/base-files/motd"}
+        self.assertEqual(touched("validate", SMALL), {SMALL})
+        self.assertEqual(touched("validate", *ALLOW, SMALL), {SMALL, ALLOW[1], "/usr/share/base-files"})
+        self.assertLessEqual(touched("validate", *ALLOW, EVERY), {EVERY, ALLOW[1], *sources})
+        self.assertLessEqual(touched("compile", "--dry-run", "--policy", EVERY, *ALLOW), {EVERY, ALLOW[1], *sources})
+        self.assertEqual(touched("policy", "explain", SMALL), {SMALL})
 
     def test_where_the_allowlist_is_named(self):
         """By the option, else by the environment; an empty name is none."""
