@@ -169,6 +169,14 @@ class Validating(unittest.TestCase):
                 self.assertEqual([(e["code"], e["path"]) for e in json.loads(done.stdout)["errors"]], [(code, "policy")])
                 self.assertEqual(call("compile", "--dry-run", "--policy", path).returncode, 2)
 
+    def test_a_policy_has_at_most_a_mebibyte(self):
+        with open(SMALL, "rb") as file:
+            small = file.read()
+        full = small + b"#" * (1024 * 1024 - len(small))
+        self.assertTrue(json.loads(call("validate", "-", input=full).stdout)["valid"])
+        answer = json.loads(call("validate", "-", input=full + b"#").stdout)  # through a pipe, in pieces
+        self.assertEqual([(e["code"], e["path"]) for e in answer["errors"]], [("SR-POL-002", "policy")])
+
     def test_bounds_of_aliases_depth_and_size(self):
         def answer(text):
             return json.loads(call("validate", "-", input=text.encode()).stdout)["errors"]

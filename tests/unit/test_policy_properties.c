@@ -298,6 +298,66 @@ static void what_is_valid_compiles_and_has_one_normal_form(void **state)
     }
 }
 
+/* Whether rule i of a policy adds nothing: another covers it, or says the same before it. */
+static bool adds_nothing(const struct sr_policy *policy, size_t i)
+{
+    const struct sr_egress *rule = &policy->egress[i];
+    for (size_t j = 0; j < policy->egress_count; j++) {
+        const struct sr_egress *other = &policy->egress[j];
+        if (j == i || other->protocol != rule->protocol || other->port != rule->port ||
+            (other->host == NULL) != (rule->host == NULL))
+            continue;
+        if (rule->host != NULL) {
+            if (j < i && strcmp(other->host, rule->host) == 0)
+                return true;
+            continue;
+        }
+        bool inside =
+            other->prefix == 0 || (other->address ^ rule->address) >> (32 - other->prefix) == 0;
+        if (inside && (other->prefix < rule->prefix || (other->prefix == rule->prefix && j < i)))
+            return true;
+    }
+    return false;
+}
+
+/* Every rule that adds nothing is warned about once, and no other: against every pair of rules. */
+static void superfluous_rules_are_told(void **state)
+{
+    (void)state;
+    size_t told_in_all = 0;
+    for (unsigned i = 0; i < POLICIES; i++) {
+        seed = 2000000 + i;
+        sr_cleanup_buf struct sr_buf document = SR_BUF_INIT;
+        sr_buf_puts(&document,
+                    "{apiVersion: policy.safe-run.dev/v1alpha1, metadata: {name: t}, mounts: [], "
+                    "audit: {level: basic}, runtime: {command: a, args: []}, resources: {cpu: "
+                    "{max: 1000 1000}, memory: {max: 64Mi}}, network: {mode: allowlist, egress: [");
+        for (unsigned n = 2 + draw(12); n > 0; n--) {
+            sr_buf_printf(&document, "{protocol: %s, port: %u, ", draw(2) == 0 ? "tcp" : "udp",
+                          1 + draw(2));
+            if (draw(4) == 0)
+                sr_buf_printf(&document, "host: h%u}, ", draw(2));
+            else
+                sr_buf_printf(&document, "cidr: 198.51.%u.%u/%u}, ", draw(2), draw(16),
+                              draw(3) == 0 ? 21 + draw(4) : 27 + draw(6));
+        }
+        sr_buf_puts(&document, "]}}");
+        sr_cleanup_check struct sr_check check = {0};
+        const struct sr_policy *policy = valid(document.data, document.len, &check);
+        for (size_t rule = 0; rule < policy->egress_count; rule++) {
+            char path[40];
+            snprintf(path, sizeof path, "network.egress[%zu]", rule);
+            size_t told = 0;
+            for (size_t w = 0; w < check.warning_count; w++)
+                told += strcmp(check.warnings[w].path, path) == 0;
+            if (told != adds_nothing(policy, rule))
+                fail_msg("rule %zu is warned about %zu times: %s", rule, told, document.data);
+            told_in_all += told;
+        }
+    }
+    assert_true(told_in_all > POLICIES);
+}
+
 /* Cut, doubled and overwritten bytes: an answer every time, and what is still valid still compiles. */
 static void damaged_policies_are_judged(void **state)
 {
@@ -333,6 +393,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_valid_compiles_and_has_one_normal_form),
+        cmocka_unit_test(superfluous_rules_are_told),
         cmocka_unit_test(damaged_policies_are_judged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
