@@ -339,7 +339,9 @@ static void superfluous_rules_are_told(void **state)
                 sr_buf_printf(&document, "host: h%u}, ", draw(2));
             else
                 sr_buf_printf(&document, "cidr: 198.51.%u.%u/%u}, ", draw(2), draw(16),
-                              draw(3) == 0 ? 21 + draw(4) : 27 + draw(6));
+                              draw(9) == 0   ? 0
+                              : draw(3) == 0 ? 21 + draw(4)
+                                             : 27 + draw(6));
         }
         sr_buf_puts(&document, "]}}");
         sr_cleanup_check struct sr_check check = {0};
