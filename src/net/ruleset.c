@@ -285,6 +285,16 @@ void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
                 "    flags dynamic\n    counter\n  }\n"
                 "  set odd_flows {\n    type ipv4_addr . inet_proto\n    size 256\n"
                 "    flags dynamic\n    counter\n  }\n");
+    /* Before the kernel looks at a packet at all: it would answer one that it cannot route with an ICMP error to its source,
+     * wherever that is, and follow its options. Priority -500 is before fragments are put together. */
+    sr_buf_printf(out,
+                  "  chain prerouting {\n"
+                  "    type filter hook prerouting priority -500; policy accept;\n"
+                  "    iifname != \"%s\" accept\n"
+                  "    ip saddr != %s counter name spoofed drop\n"
+                  "    ip hdrlength > 5 counter name invalid drop\n"
+                  "  }\n",
+                  input->tap, sr_ipv4_format(input->guest, guest));
     sr_buf_printf(
         out,
         "  chain forward {\n"
@@ -310,11 +320,15 @@ void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
         "    iifname \"%s\" counter name to_gateway drop\n"
         "    iifname \"%s\" ct state { new, invalid } drop\n"
         "  }\n"
+        "  chain output {\n"
+        "    type filter hook output priority 0; policy accept;\n"
+        "    oifname \"%s\" drop\n"
+        "  }\n"
         "  chain postrouting {\n"
         "    type nat hook postrouting priority 100; policy accept;\n"
         "    oifname \"%s\" masquerade\n"
         "  }\n"
         "}\n",
-        input->tap, input->tap, sr_ipv4_format(input->guest, guest), input->uplink, input->tap,
-        input->uplink, input->uplink);
+        input->tap, input->tap, guest, input->uplink, input->tap, input->uplink, input->uplink,
+        input->uplink);
 }

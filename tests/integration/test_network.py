@@ -7,7 +7,7 @@ import subprocess
 import unittest
 
 from harness import BUILD, SOURCE, shell
-from network import PROBE, NetworkTest, allow
+from network import PROBE, NetworkTest, allow, frame_probe, udp_packet
 
 EVERYWHERE = ["tcp:*:443", "tcp:*:80", "udp:*:53", "udp:*:443"]
 
@@ -22,7 +22,41 @@ def hits(run):
     return sums
 
 
-class Reach(NetworkTest):
+LSRR = bytes([131, 7, 4]) + bytes([198, 51, 100, 8])  # loose source route: by way of the destination to another (RFC 791)
+
+
+class Attack:
+    """What root of a guest may try with frames of its own making."""
+
+    def attack(self, network):
+        probes = [frame_probe(packet) for packet in (
+            # Sources that are not the guest's; those with a TTL of 1 would have the kernel send an ICMP error to that source.
+            udp_packet("198.51.100.7", 53, source="198.51.100.8"),
+            udp_packet("198.51.100.7", 53, source="198.51.100.8", ttl=1),
+            udp_packet("198.18.0.1", 53, source="198.51.100.8", ttl=1),
+            udp_packet("198.51.100.7", 53, source="198.18.0.1"),
+            udp_packet("198.51.100.7", 53, source="127.0.0.1"),
+            udp_packet("198.51.100.7", 53, source="198.18.0.6"),
+            # IP options: routers on the way would follow them.
+            udp_packet("198.51.100.7", 53, options=LSRR),
+            udp_packet("198.18.0.1", 53, options=LSRR),
+            udp_packet("198.51.100.7", 53, options=bytes([7, 7, 4, 0, 0, 0, 0])),
+            # Other protocols, and tags that hide one.
+            *(udp_packet("198.51.100.7", 53, protocol=protocol) for protocol in (1, 2, 4, 6, 41, 47, 50, 132, 136)),
+            bytes.fromhex("81000000") + udp_packet("198.51.100.7", 54),
+            bytes.fromhex("81000005") + udp_packet("198.51.100.7", 53),
+            bytes.fromhex("88a8000581000005") + udp_packet("198.51.100.7", 53),
+            # Addresses that lead to the namespace, the host, its neighbours, or everybody.
+            *(udp_packet(address, 9) for address in ("198.18.0.1", "198.18.0.3", "198.18.0.5", "198.18.0.6", "198.18.0.7",
+                                                     "192.0.2.1", "192.0.2.101", "192.0.2.255", "0.0.0.0", "127.0.0.1",
+                                                     "169.254.169.254", "224.0.0.1", "240.0.0.1", "255.255.255.255")))]
+        probes += [frame_probe(udp_packet("198.51.100.7", 53), mac) for mac in ("ffffffffffff", "01005e000001")]
+        verdicts, run = self.probe(network, *probes, "udp:198.51.100.7:53", audit={"level": "full"})
+        self.assertNotIn("closed", verdicts.values())
+        return run
+
+
+class Reach(Attack, NetworkTest):
     def test_only_what_a_rule_names_is_reached(self):
         self.serve(*EVERYWHERE)
         network = allow(("tcp", "198.51.100.7/32", 443), ("udp", "198.51.100.7/32", 53), ("tcp", "203.0.113.0/24", 80))
@@ -67,6 +101,14 @@ class Reach(NetworkTest):
         self.assertEqual(frames["spoofed"], 2)
         self.assertEqual(frames["notIpv4"], 9)
         self.assertGreaterEqual(frames["toGateway"], 3)
+        self.assert_no_residue()
+
+    def test_frames_of_a_hostile_root_reach_nobody(self):
+        self.serve("udp:198.51.100.7:53", "udp:198.51.100.7:54", "udp:*:9")
+        self.serve("udp:*:53", "udp:*:9", "udp:0.0.0.0:10", space=self.host)
+        run = self.attack(allow(("udp", "198.51.100.7/32", 53), ("udp", "0.0.0.0/0", 9)))
+        self.assertEqual(self.arrivals(), ["udp 198.51.100.7 53 192.0.2.1"])
+        self.assertEqual(run.events("network.rule.released")[0]["frames"]["spoofed"], 6)
         self.assert_no_residue()
 
     def test_new_connections_are_counted_to_the_packet(self):
@@ -222,7 +264,7 @@ class Life(NetworkTest):
         self.assert_no_residue()
 
 
-class Bridge(NetworkTest):
+class Bridge(Attack, NetworkTest):
     """The bridge uplink: the test's host has a bridge, which the cable is a port of."""
 
     def setUp(self):
@@ -248,6 +290,17 @@ class Bridge(NetworkTest):
         self.assertRegex(plan["uplinkAddress"], r"^192\.0\.2\.10[0-2]$")
         self.assertEqual(run.report["assurance"]["uplink"], "bridge:br0")
         self.assertEqual(hits(run)["tcp", "198.51.100.7/32", 443], (1, 1))  # the ICMP
+        self.assert_no_residue()
+
+    def test_only_what_a_rule_names_crosses_the_bridge(self):
+        """The cable shows every frame of the run, whatever its kernel made of what the guest sent."""
+        self.serve("udp:198.51.100.7:53")
+        self.serve("sniff:cable:0253")
+        run = self.attack(allow(("udp", "198.51.100.7/32", 53), ("udp", "0.0.0.0/0", 9)))
+        crossed = {line for line in self.arrivals() if line.startswith("sniff") and line != "sniff arp"}
+        self.assertEqual(crossed, {"sniff udp 198.51.100.7 53",  # and what the second rule opens: here it is nobody's own
+                                   *(f"sniff udp 198.18.0.{last} 9" for last in (5, 6, 7))})
+        self.assertEqual(run.events("network.rule.released")[0]["frames"]["spoofed"], 6)
         self.assert_no_residue()
 
     def test_nobody_on_the_bridge_reaches_a_run(self):
