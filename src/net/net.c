@@ -290,7 +290,7 @@ int sr_net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
 
 int sr_net_add_text(struct sr_net *net, const char *text, size_t len, struct sr_error *err)
 {
-    if (len > CELL_TEXT_MAX)
+    if (len > SR_NET_ADD_MAX)
         return sr_fail(err, SR_RUN_201, PATH, "too many new addresses at once");
     return request(net, CELL_ADD, text, len, err);
 }

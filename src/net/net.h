@@ -66,7 +66,8 @@ struct sr_net {
     uint64_t *allowed, *blocked; /* packets of each target, from the last sample */
     struct sr_net_ruleset ruleset;
     char ruleset_hash[SR_SHA256_TEXT];
-    char *hosts; /* text for the guest's /etc/hosts, with the names of the rules */
+    char *hosts;     /* text for the guest's /etc/hosts, with the names of the rules */
+    char *new_hosts; /* and what the last refresh adds to it */
     bool lost;   /* the uplink has ended */
 
     /* Names (names.c). */
@@ -98,8 +99,8 @@ int sr_net_sample(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 
 /*
  * Names again, when net->refresh_nsec has come: start, then collect whenever net->resolver.fd is readable or its deadline is
- * over. Collect returns 1 when it is done, *added targets later (they are at the end of net->targets, open, and in net->hosts), 0
- * when more is to come; -1 when they could not be opened. A name that is not answered keeps what it had.
+ * over. Collect returns 1 when it is done, *added targets later (they are at the end of net->targets, open, and in net->new_hosts),
+ * 0 when more is to come; -1 when they could not be opened. A name that is not answered keeps what it had.
  */
 int sr_net_refresh_start(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 int sr_net_refresh_collect(struct sr_net *net, size_t *added, struct sr_error *err) SR_MUST_CHECK;

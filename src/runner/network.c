@@ -121,7 +121,7 @@ static int take_new_targets(struct run *run, size_t added, struct sr_error *err)
             return -1;
     }
     if (added > 0)
-        sr_channel_send_hosts(&run->channel, net->hosts, strlen(net->hosts));
+        sr_channel_send_hosts(&run->channel, net->new_hosts, strlen(net->new_hosts));
     return 0;
 }
 

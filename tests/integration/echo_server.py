@@ -40,6 +40,9 @@ def answer(question, table, by_tcp=False):
             records.append(record(owner, 5, entry["ttl"], encode(alias)))
             owner = encode(alias)
         records += [record(owner, 1, entry["ttl"], socket.inet_aton(address)) for address in entry["addresses"]]
+    cut = cut or (not by_tcp and sum(map(len, records)) + end > 512)  # nobody here speaks EDNS
+    if cut:
+        records = []
     flags = (0x8180 if entry else 0x8183) | (0x0200 if cut else 0)
     return question[:2] + struct.pack("!HHHHH", flags, 1, len(records), 0, 0) + question[12:end] + b"".join(records)
 
@@ -92,11 +95,14 @@ class Servers:
     def on_stream(self, peer, kind, *rest):
         try:
             data = peer.recv(65536)
-            if data and kind == "dns":
-                reply = answer(data[2:], read_table(rest[0]), by_tcp=True)
-                peer.sendall(struct.pack("!H", len(reply)) + reply)
-            else:
+            if kind == "tcp":
                 peer.sendall(data)
+            questions = data if kind == "dns" else b""  # each with its length before it
+            while questions:
+                end = 2 + struct.unpack("!H", questions[:2])[0]
+                reply = answer(questions[2:end], read_table(rest[0]), by_tcp=True)
+                peer.sendall(struct.pack("!H", len(reply)) + reply)
+                questions = questions[end:]
         except ConnectionError:  # the run was killed
             data = b""
         if not data:

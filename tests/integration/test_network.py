@@ -209,6 +209,70 @@ class Names(NetworkTest):
         self.assertIn("api.example.com cannot be resolved", run.failure[1])
 
 
+    def test_killing_safe_run_while_it_asks_leaves_nothing(self):
+        self.serve("mute:192.0.2.2:53")
+        self.configure(network={"resolver": "192.0.2.2"})
+        process = self.start_here(shell("true", network=allow(("tcp", "api.example.com", 443))))
+        self.wait_for(self.arrivals)
+        process.kill()
+        process.wait()
+        self.assert_no_residue()
+        process.communicate()
+
+    def test_answers_of_every_shape(self):
+        self.serve("tcp:*:443")
+        many = [f"198.51.101.{last}" for last in range(1, 64)]
+        self.dns({"alias.example": {"ttl": 0, "addresses": ["198.51.100.7"], "cname": ["a.example", "b.example"]},
+                  "cut.example": {"ttl": 60, "addresses": ["198.51.100.8"], "truncate": True},
+                  "old.example": [0xffffffff, "198.51.100.9"],
+                  "many.example": [60, *many, "203.0.113.5"]})
+        names = ("alias.example", "cut.example", "old.example", "many.example")
+        verdicts, run = self.probe(allow(*(("tcp", name, 443) for name in names)), "tcp:198.51.100.7:443", "tcp:198.51.100.8:443",
+                                   "tcp:198.51.100.9:443", "tcp:203.0.113.5:443", "tcp:203.0.113.6:443")
+        self.assertEqual(list(verdicts.values()), ["open"] * 4 + ["closed"])
+        self.assertEqual(run.report["networkAudit"]["rulesTotal"], 67)
+
+    def test_answers_that_are_refused(self):
+        self.dns({"loop.example": {"ttl": 60, "addresses": [], "cname": ["b.example", "loop.example"]},
+                  "many.example": [60, *(f"198.51.101.{last}" for last in range(1, 66))],
+                  "first.example": [60, "198.51.100.7"]})
+        for name, message in (("loop.example", "loop.example cannot be resolved"), ("many.example", "more than 64 addresses"),
+                              ("none.example", "none.example cannot be resolved")):
+            run = self.run_here(shell("true", network=allow(("tcp", "first.example", 443), ("tcp", name, 443))))
+            self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-201"), name)
+            self.assertIn(message, run.failure[1])
+            self.assertIn("network.egress[1]", run.failure[1])
+            self.assertEqual(run.events("vm.started"), [])
+        self.assert_no_residue()
+
+    def test_a_name_that_is_no_more_does_not_keep_others_from_being_followed(self):
+        self.serve("tcp:*:443")
+        self.dns({"first.example": [1, "198.51.100.7"], "second.example": [1, "198.51.100.7"]}, refreshMinSec=1)
+        process = self.start_here(shell("echo up; while ! grep -q 198.51.100.8 /etc/hosts; do sleep 0.1; done; cat /etc/hosts; "
+                                        "(echo moved; sleep 1) | timeout 3 nc 198.51.100.8 443",
+                                        network=allow(("tcp", "first.example", 443), ("tcp", "second.example", 443))))
+        self.wait_for_output(process, b"up")
+        self.write_names({"second.example": [1, "198.51.100.8"]})
+        run = self.finish(process)
+        self.assertEqual((run.status, run.stdout.decode().splitlines()),
+                         (0, ["127.0.0.1\tlocalhost", "127.0.1.1\tsafe-run", "198.51.100.7\tfirst.example",
+                              "198.51.100.7\tsecond.example", "198.51.100.8\tsecond.example", "moved"]), run.stderr)
+
+    def test_many_new_addresses_at_once_are_followed(self):
+        """More than one message to the net cell holds."""
+        self.serve("tcp:*:443")
+        names = [f"n{i}.example" for i in range(20)]
+        self.dns({name: [1, "198.51.100.7"] for name in names}, refreshMinSec=1)
+        process = self.start_here(shell("echo up; while ! grep -q 198.51.100.9 /etc/hosts; do sleep 0.1; done; "
+                                        "(echo moved; sleep 1) | timeout 3 nc 198.51.100.9 443",
+                                        network=allow(*(("tcp", name, 443) for name in names))))
+        self.wait_for_output(process, b"up")
+        self.write_names({name: [1, *(f"198.51.{101 + i}.{last}" for last in range(1, 64)), "198.51.100.9"]
+                          for i, name in enumerate(names)})
+        run = self.finish(process)
+        self.assertEqual((run.status, run.stdout), (0, b"moved\n"), run.stderr)
+
+
 class Life(NetworkTest):
     def test_a_host_without_a_route_has_no_uplink(self):
         self.inside(self.host, "ip", "route", "del", "default")
