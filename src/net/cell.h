@@ -14,6 +14,7 @@
 /* What the cell makes, fixed before it starts. */
 struct cell_plan {
     const char *nft, *pasta; /* programs */
+    const char *run_id;
     const char *tap;         /* interface name */
     uint32_t mtu;            /* of the TAP */
     const char *bridge;      /* the uplink; NULL: pasta */

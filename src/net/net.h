@@ -5,7 +5,7 @@
  *   1. sr_net_apply() before the VM starts. When it fails, nothing is left.
  *   2. net->tap_fd goes to the VMM; net->fd becomes readable when the uplink is lost.
  *   3. sr_net_sample() at any time, and once more at the end.
- *   4. sr_net_release(), then sr_net_free(). A supervisor that dies before leaves nothing either (cell.c says why).
+ *   4. sr_net_release(), sr_net_end(), then sr_net_free(). A supervisor that dies before leaves nothing either (cell.c says why).
  *
  * Hosts see none of it: no link, address, rule or sysctl outside the run's namespace, but for the bridge uplink's veth.
  */
@@ -108,11 +108,19 @@ int sr_net_refresh_collect(struct sr_net *net, size_t *added, struct sr_error *e
 /* To be called when net->fd is readable: it is only when the network is lost. Always -1, SR-RUN-001 at monitor.network. */
 int sr_net_lost(struct sr_net *net, struct sr_error *err);
 
-/* Takes uplink and rules down and makes sure that they are gone; the namespace and its TAP end with the cell, for which
- * sr_net_free() waits. SR-RUN-202 at cleanup.network.release. */
+/* Takes uplink and rules down and makes sure that they are gone; the namespace and its TAP end with the cell.
+ * SR-RUN-202 at cleanup.network.release. */
 int sr_net_release(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 
-/* Kills what is left, releases everything; net may be NULL. */
+/* Waits for the cell's end, and with it that of every process in its pid namespace; one that does not end by itself is killed.
+ * SR-RUN-202 at cleanup.network.release when it is there even so. */
+int sr_net_end(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
+
+/* Releases everything; net may be NULL. */
 void sr_net_free(struct sr_net *net);
+
+/* Removes what a dead run has left in the caller's network namespace: ports of a bridge, when a stranger's process keeps the
+ * namespace of the other end alive. 0 or negative errno. */
+int sr_net_sweep(const char *run_id) SR_MUST_CHECK;
 
 #endif

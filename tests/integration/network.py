@@ -155,12 +155,13 @@ class NetworkTest(SafeRunTest):
         os.rename(path + ".new", path)
 
     def residue(self):
-        """What the runs of this test have left on its host: links, and processes in its namespaces or below."""
+        """What the runs of this test have left on its host: links, rules, mounts, processes. A namespace lives by these."""
         links = [line.split(": ")[1].split("@")[0] for line in self.inside(self.host, "ip", "-o", "link").splitlines()]
         found = [("link", link) for link in links if link not in self.links]
         rules = self.inside(self.host, "nft", "list", "ruleset")
         if rules.strip():
             found.append(("rules", rules))
+        found += [("mount", line) for line in self.read("/proc/self/mountinfo").splitlines() if self.dir in line]
         found += [("process", str(pid), "qemu") for pid, _ in self.leftovers() if pid in self.vmm_pids()]
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:

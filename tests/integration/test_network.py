@@ -6,7 +6,7 @@ import signal
 import subprocess
 import unittest
 
-from harness import BUILD, SOURCE, shell
+from harness import BUILD, SAFE_RUN, SOURCE, shell
 from network import PROBE, NetworkTest, allow, frame_probe, udp_packet
 
 EVERYWHERE = ["tcp:*:443", "tcp:*:80", "udp:*:53", "udp:*:443"]
@@ -137,6 +137,9 @@ class Reach(Attack, NetworkTest):
         self.assertIn("ruleset.nft", run.report["artifacts"]["files"])
         self.assertEqual(run.report["artifacts"]["files"]["ruleset.nft"], run.events("network.plan.generated")[0]["rulesetHash"])
         self.assertEqual(run.report["assurance"]["uplink"], "pasta")
+        self.assertEqual([thing["what"] for thing in run.events("network.rule.released")[0]["removed"]],
+                         ["table inet safe_run", "table netdev safe_run", "pasta"])
+        self.assertEqual(run.events("run.cleaned")[0]["network"], "ended")
 
 
 class Names(NetworkTest):
@@ -307,6 +310,10 @@ class Life(NetworkTest):
         self.assertEqual(run.events("network.rule.released"), [])
         self.assertEqual(run.report["exit"]["cause"], "cleanup")
         self.assert_no_residue()
+        register = os.path.join(self.base, ".open")
+        self.assertEqual(os.listdir(register), [os.path.basename(run.dir)])
+        self.inside(self.host, SAFE_RUN, "gc", env=self.env)
+        self.assertEqual(os.listdir(register), [])
 
     def test_a_lost_uplink_ends_the_run(self):
         for name in ("passt", "safe-run-net"):
@@ -401,6 +408,42 @@ class Bridge(Attack, NetworkTest):
         self.assertEqual(run.status, 125, run.stderr)
         self.assertIn("the uplink (br0) ended", run.failure[1])
         self.assert_no_residue()
+
+    def test_gc_removes_a_port_that_outlived_its_run(self):
+        """Somebody is in the namespace of a run, so that it outlives the run, and with it the veth."""
+        document = shell("echo up; sleep 60", network=allow(("tcp", "198.51.100.7/32", 443)))
+        other = self.start_here(document)  # whose port stays
+        self.wait_for_output(other, b"up")
+        before = self.residue()
+        for victim in ("safe-run", "safe-run-net"):
+            process = self.start_here(document)
+            self.wait_for_output(process, b"up")
+            links = [entry[1] for entry in self.residue() if entry[0] == "link" and entry not in before]
+            cell = next(int(entry[1]) for entry in self.residue() if entry not in before and entry[-1] == "safe-run-net")
+            holder = self.hold_namespace(cell)
+            os.kill(process.pid if victim == "safe-run" else cell, signal.SIGKILL)
+            out, _ = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, -signal.SIGKILL if victim == "safe-run" else 125)
+            self.wait_for(lambda: not [e for e in self.residue() if e[0] == "process" and e not in before])
+            self.assertEqual([entry for entry in self.residue() if entry not in before], [("link", links[0])])
+            self.inside(self.host, SAFE_RUN, "gc", env=self.env)
+            self.assertEqual([entry for entry in self.residue() if entry not in before], [])
+            holder.kill()
+            holder.communicate()
+        other.kill()
+        other.communicate()
+        self.assert_no_residue()
+
+    def hold_namespace(self, pid):
+        holder = subprocess.Popen(["nsenter", "-t", str(pid), "-n", "sh", "-c", "echo; exec sleep 100"], stdout=subprocess.PIPE)
+        holder.stdout.readline()
+        return holder
+
+    def test_the_release_says_what_is_gone(self):
+        run = self.run_here(shell("true", network=allow(("tcp", "198.51.100.7/32", 443))))
+        self.assertEqual([thing["what"] for thing in run.events("network.rule.released")[0]["removed"]],
+                         ["table inet safe_run", "table netdev safe_run", "bridge:br0"])
+        self.assertEqual(run.events("run.cleaned")[0]["network"], "ended")
 
     def test_what_is_not_there_is_named(self):
         for uplink, message in (("bridge:none0", "names none0: No such device"), ("bridge:lo", "no port of lo can be made")):
