@@ -50,9 +50,6 @@ struct sr_net_config { /* its strings outlive the network */
     uint32_t refresh_min_sec; /* names are asked again when their TTL is over, but not more often */
 };
 
-/* Addresses that names may bring while the run goes on. */
-#define SR_NET_MORE_TARGETS 2048
-
 struct sr_net {
     char tap[16];
     uint16_t mtu; /* of the TAP, for the guest */

@@ -111,6 +111,16 @@ class Reach(Attack, NetworkTest):
         self.assertEqual(run.events("network.rule.released")[0]["frames"]["spoofed"], 6)
         self.assert_no_residue()
 
+    def test_flows_beyond_what_the_kernel_notes_are_counted_together(self):
+        self.serve("udp:198.51.100.7:53")
+        _, run = self.probe(allow(("udp", "198.51.100.7/32", 53)), "scan:198.51.100.8:1000:4200", "udp:198.51.100.7:53",
+                            audit={"level": "full"})
+        flows = run.events("network.flow.denied")
+        others = [flow["packets"] for flow in flows if flow["destination"] == "others"]
+        noted = [flow for flow in flows if flow["destination"] == "198.51.100.8"]
+        self.assertEqual((len(noted), sum(flow["packets"] for flow in noted), others), (4096, 4096, [104]))
+        self.assertEqual(run.events("network.rule.released")[0]["frames"]["unaccounted"], 0)
+
     def test_new_connections_are_counted_to_the_packet(self):
         self.serve("mute:*:9000", "tcp:*:443")
         network = allow(("udp", "198.51.100.7/32", 9000), ("tcp", "198.51.100.8/32", 443))
