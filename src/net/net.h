@@ -65,7 +65,7 @@ struct sr_net {
     char ruleset_hash[SR_SHA256_TEXT];
     char *hosts;     /* text for the guest's /etc/hosts, with the names of the rules */
     char *new_hosts; /* and what the last refresh adds to it */
-    bool lost;   /* the uplink has ended */
+    bool lost;       /* the uplink has ended */
 
     /* Names (names.c). */
     const struct sr_policy *policy;

@@ -37,7 +37,7 @@ struct sr_resolver {
     struct sr_answers answers;
     unsigned *seen;
     bool *done;
-    bool lenient; /* to be set after the start: names that are not answered well are left out, */
+    bool lenient;    /* to be set after the start: names that are not answered well are left out, */
     size_t left_out; /* this many */
 };
 

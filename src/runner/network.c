@@ -219,10 +219,10 @@ static json_t *removed_facts(const struct run *run)
 {
     char uplink[SR_UPLINK_TEXT_MAX];
     static const char gone[] = "deleted, and not listed by the kernel any more";
-    return json_pack("[{s:s,s:s},{s:s,s:s},{s:s,s:s}]", "what", "table inet " SR_NET_TABLE, "check",
-                     gone, "what", "table netdev " SR_NET_TABLE, "check", gone, "what",
-                     run_uplink(run, uplink), "check",
-                     run->net->bridge != NULL ? gone : "killed; run.cleaned says that it has ended");
+    return json_pack(
+        "[{s:s,s:s},{s:s,s:s},{s:s,s:s}]", "what", "table inet " SR_NET_TABLE, "check", gone,
+        "what", "table netdev " SR_NET_TABLE, "check", gone, "what", run_uplink(run, uplink),
+        "check", run->net->bridge != NULL ? gone : "killed; run.cleaned says that it has ended");
 }
 
 /* Takes facts. */
