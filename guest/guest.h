@@ -77,8 +77,8 @@ bool root_prepare(struct refusal *refusal);
 /* Mounts the root image and its overlay, and makes that the root. */
 bool root_enter(const struct spec *spec, struct refusal *refusal);
 
-/* Changes what /etc/hosts says; a reader may see the old text, the new one, or the beginning of one. */
-void root_write_hosts(const void *text, size_t len);
+/* Adds to /etc/hosts; a reader may see a part of it. */
+void root_add_hosts(const void *text, size_t len);
 
 struct command {
     pid_t pid;

@@ -247,7 +247,7 @@ static void take_frame(const struct sr_frame_header *header, const uint8_t *payl
         break;
     }
     case SR_FRAME_HOSTS:
-        root_write_hosts(payload, header->length);
+        root_add_hosts(payload, header->length);
         break;
     case SR_FRAME_CLOSE: {
         uint32_t stream;

@@ -125,10 +125,12 @@ static bool limit_pids(const struct spec *spec, struct refusal *refusal)
 
 static int hosts_fd = -1;
 
-void root_write_hosts(const void *text, size_t len)
+void root_add_hosts(const void *text, size_t len)
 {
-    if (hosts_fd >= 0 && pwrite(hosts_fd, text, len, 0) == (ssize_t)len)
-        ftruncate(hosts_fd, (off_t)len);
+    if (hosts_fd < 0 || write(hosts_fd, text, len) == (ssize_t)len)
+        return;
+    close(hosts_fd); /* memory is out: no half of a line is followed by another */
+    hosts_fd = -1;
 }
 
 /* /etc/hosts is a file of init's own, bound over the image's, so that a read-only root has it too. */
@@ -138,7 +140,7 @@ static bool enter_hosts(const struct spec *spec, struct refusal *refusal)
     hosts_fd = open("/hosts", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     if (hosts_fd < 0)
         return refuse(refusal, 125, "/etc/hosts cannot be written: %s", strerror(errno));
-    root_write_hosts(spec->hosts, strlen(spec->hosts));
+    root_add_hosts(spec->hosts, strlen(spec->hosts));
     if (spec->disk_bytes > 0 &&
         (there = open("/root/etc/hosts", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644)) >= 0)
         close(there); /* an image without one gets one to bind over */

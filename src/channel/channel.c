@@ -268,9 +268,12 @@ void sr_channel_send_signal(struct sr_channel *channel, uint32_t number)
 
 void sr_channel_send_hosts(struct sr_channel *channel, const char *text, size_t len)
 {
-    if (channel->state == SR_CHANNEL_RUNNING && channel->out.len <= QUEUE_LONG &&
-        len <= SR_FRAME_MAX_PAYLOAD)
-        queue(channel, SR_FRAME_HOSTS, text, len);
+    if (channel->state != SR_CHANNEL_RUNNING || channel->out.len > QUEUE_LONG)
+        return;
+    for (size_t piece; len > 0; text += piece, len -= piece) {
+        piece = len < SR_FRAME_MAX_PAYLOAD ? len : SR_FRAME_MAX_PAYLOAD;
+        queue(channel, SR_FRAME_HOSTS, text, piece);
+    }
 }
 
 void sr_channel_send_close(struct sr_channel *channel, enum sr_stream stream)

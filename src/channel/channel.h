@@ -85,7 +85,7 @@ void sr_channel_send_stdin(struct sr_channel *channel, const void *data, size_t 
 void sr_channel_send_stdin_eof(struct sr_channel *channel);
 /* A signal that the guest has not taken yet is not queued a second time while the queue is long. */
 void sr_channel_send_signal(struct sr_channel *channel, uint32_t number);
-/* A new /etc/hosts for the guest. One that is longer than a frame is left out: the guest keeps what it has. */
+/* More of /etc/hosts for the guest; left out when the guest does not take what it was sent before. */
 void sr_channel_send_hosts(struct sr_channel *channel, const char *text, size_t len);
 void sr_channel_send_close(struct sr_channel *channel, enum sr_stream stream);
 /* The caller has passed on n bytes of an output stream; the guest may send as many more. */

@@ -61,7 +61,7 @@ enum sr_frame_type {
     SR_FRAME_STDIN = 18,     /* bytes */
     SR_FRAME_STDIN_EOF = 19, /* empty */
     SR_FRAME_SIGNAL = 20,    /* u32 Linux signal number, for the command's process group */
-    SR_FRAME_HOSTS = 22,     /* text: what /etc/hosts says from now on */
+    SR_FRAME_HOSTS = 22,     /* text: more of /etc/hosts */
     SR_FRAME_CLOSE = 21,     /* u32 stream: nobody reads it any more; the command gets SIGPIPE */
 };
 

@@ -311,7 +311,7 @@ static void serve(struct cell *cell)
 {
     static struct {
         struct cell_message message;
-        char text[CELL_TEXT_MAX];
+        char text[SR_NET_ADD_MAX];
     } request;
     for (;;) {
         struct pollfd wait[] = {{.fd = cell->plan->socket, .events = POLLIN},

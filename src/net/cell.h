@@ -6,6 +6,7 @@
 #define SR_NET_CELL_H
 
 #include "counters.h"
+#include "names.h"
 #include "net.h"
 
 #include <sys/types.h>
@@ -13,6 +14,7 @@
 /* What the cell makes, fixed before it starts. */
 struct cell_plan {
     const char *nft, *pasta; /* programs */
+    const char *run_id;
     const char *tap;         /* interface name */
     uint32_t mtu;            /* of the TAP */
     const char *bridge;      /* the uplink; NULL: pasta */
@@ -42,9 +44,6 @@ struct cell_message {
     uint32_t uplink_address; /* CELL_READY with a bridge: the one of the pool that was free */
     struct sr_error error;   /* code SR_OK: done */
 };
-
-/* The longest text of CELL_ADD. */
-#define CELL_TEXT_MAX 65536
 
 /* For the caller of cell_start() with new_user: maps root of the cell's user namespace to plan->uid and lets the cell go on. socket is
  * the supervisor's end. SR-RUN-201. */

@@ -9,6 +9,7 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <stdbool.h>
 #include <string.h>
 #include <time.h>
 
@@ -181,6 +182,17 @@ static struct nlmsghdr *batch_message(char *buffer, uint16_t type, uint16_t flag
     return message;
 }
 
+static int take_table(const struct nlmsghdr *message, void *data)
+{
+    const struct nlattr *attribute;
+    SR_EACH_OF_MESSAGE (attribute, message, sizeof(struct nfgenmsg))
+        if (mnl_attr_get_type(attribute) == NFTA_TABLE_NAME &&
+            mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) >= 0 &&
+            strcmp(mnl_attr_get_str(attribute), SR_NET_TABLE) == 0)
+            *(bool *)data = true;
+    return MNL_CB_OK;
+}
+
 int sr_net_tables_delete(void)
 {
     static const uint8_t families[] = {NFPROTO_INET, NFPROTO_NETDEV};
@@ -205,7 +217,10 @@ int sr_net_tables_delete(void)
         (got = mnl_socket_recvfrom(socket, answer, sizeof answer)) < 0 ||
         mnl_cb_run(answer, (size_t)got, 0, 0, NULL, NULL) < 0)
         return -errno;
-    return 0;
+    bool left = false;
+    struct nlmsghdr *request = request_header(buffer, NFT_MSG_GETTABLE, NFPROTO_UNSPEC);
+    int result = dump(socket, request, take_table, &left);
+    return result < 0 ? result : left ? -EBUSY : 0;
 }
 
 int sr_net_counters_read(struct sr_net_sample *sample)

@@ -56,7 +56,7 @@ struct sr_net_sample {
  * more than cap. */
 int sr_net_counters_read(struct sr_net_sample *sample) SR_MUST_CHECK;
 
-/* Deletes the run's tables, rules, sets and all, in one transaction. 0 or negative errno. Its socket stays open until the
+/* Deletes the run's tables, rules, sets and all, in one transaction, and looks whether they are gone. 0 or negative errno. Its socket stays open until the
  * process ends: closing it waits for the kernel to have freed every element. */
 int sr_net_tables_delete(void) SR_MUST_CHECK;
 

@@ -12,6 +12,7 @@
 
 #define PATH "launch.network.dns"
 #define DAY_SEC 86400u
+#define TARGET_TEXT_MAX 256 /* add_target() writes less */
 
 static int no_memory(struct sr_error *err)
 {
@@ -117,21 +118,22 @@ static int compare_hosts(const void *a, const void *b)
     return order != 0 ? order : x->address < y->address ? -1 : x->address > y->address;
 }
 
-/* Lines of /etc/hosts: each name with each of its addresses, once. */
-static char *hosts_text(const struct sr_net *net)
+/* Lines of /etc/hosts: each name with each of its addresses, once, of the targets from first on. */
+static char *hosts_text(const struct sr_net *net, size_t first)
 {
     sr_cleanup_free struct host *hosts = malloc((net->target_count + 1) * sizeof *hosts);
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
     size_t count = 0;
     if (hosts == NULL)
         return NULL;
-    for (size_t i = 0; i < net->target_count; i++) {
+    for (size_t i = first; i < net->target_count; i++) {
         const char *name = net->policy->egress[net->targets[i].rule].host;
         if (name != NULL)
             hosts[count++] = (struct host){name, net->targets[i].address};
     }
     qsort(hosts, count, sizeof *hosts, compare_hosts);
-    sr_buf_puts(&text, "127.0.0.1\tlocalhost\n127.0.1.1\tsafe-run\n");
+    if (first == 0)
+        sr_buf_puts(&text, "127.0.0.1\tlocalhost\n127.0.1.1\tsafe-run\n");
     for (size_t i = 0; i < count; i++) {
         char address[SR_IPV4_TEXT_MAX];
         if (i == 0 || compare_hosts(&hosts[i - 1], &hosts[i]) != 0)
@@ -141,10 +143,10 @@ static char *hosts_text(const struct sr_net *net)
     return sr_buf_take(&text);
 }
 
-/* When the first answer has outlived its TTL. */
-static void schedule(struct sr_net *net, const struct sr_answers *answers)
+/* When the first answer has outlived its TTL; soon, when there is something to make up for. */
+static void schedule(struct sr_net *net, const struct sr_answers *answers, bool soon)
 {
-    uint32_t seconds = DAY_SEC;
+    uint32_t seconds = soon ? 0 : DAY_SEC;
     for (size_t i = 0; i < answers->count; i++)
         seconds = answers->items[i].ttl < seconds ? answers->items[i].ttl : seconds;
     seconds = seconds < net->refresh_min_sec ? net->refresh_min_sec : seconds;
@@ -180,10 +182,10 @@ int sr_net_names_resolve(struct sr_net *net, struct sr_error *err)
     const struct sr_answers *answers = &net->resolver.answers;
     if (result == 0)
         result = check_answers(net, answers, err);
-    if (result == 0 && (!build_targets(net, answers) || (net->hosts = hosts_text(net)) == NULL))
+    if (result == 0 && (!build_targets(net, answers) || (net->hosts = hosts_text(net, 0)) == NULL))
         result = no_memory(err);
     if (result == 0)
-        schedule(net, answers);
+        schedule(net, answers, false);
     sr_resolver_stop(&net->resolver);
     return result;
 }
@@ -191,8 +193,11 @@ int sr_net_names_resolve(struct sr_net *net, struct sr_error *err)
 int sr_net_refresh_start(struct sr_net *net, struct sr_error *err)
 {
     net->refresh_nsec = UINT64_MAX;
-    return sr_resolver_start(net->names, net->name_count, net->resolver_address, &net->resolver,
-                             err);
+    if (sr_resolver_start(net->names, net->name_count, net->resolver_address, &net->resolver, err) <
+        0)
+        return -1;
+    net->resolver.lenient = true; /* what was open stays open */
+    return 0;
 }
 
 /* True when one of the elements has the address. */
@@ -275,35 +280,26 @@ int sr_net_refresh_collect(struct sr_net *net, size_t *added, struct sr_error *e
     int result = sr_resolver_collect(&net->resolver, &failed, err);
     if (result == 0)
         return 0;
-    *added = 0;
     const struct sr_answers *answers = &net->resolver.answers;
+    const size_t before = net->target_count;
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
-    if (result < 0) { /* what was open stays open; asked again soon */
-        net->refresh_nsec = sr_now() + net->refresh_min_sec * SR_NSEC_PER_SEC;
-        sr_resolver_stop(&net->resolver);
-        return 1;
-    }
-    schedule(net, answers);
-    bool good = true;
-    for (size_t i = 0; good && i < answers->count; i++) {
+    bool good = result > 0, full = false;
+    for (size_t i = 0; good && !full && i < answers->count; i++) {
         const struct sr_net_target target = target_of(net, &answers->items[i]);
         if (unfit(net, &net->policy->egress[target.rule], target.address) != NULL ||
             known(net, &target) || net->added == SR_NET_MORE_TARGETS)
             continue;
         good = add_target(net, &target, &text);
         net->added++;
-        ++*added;
+        full = text.len + TARGET_TEXT_MAX > SR_NET_ADD_MAX;
     }
+    schedule(net, answers, full || net->resolver.left_out > 0);
     sr_resolver_stop(&net->resolver);
-    if (!good)
+    *added = net->target_count - before;
+    free(net->new_hosts);
+    net->new_hosts = hosts_text(net, before);
+    if (!good || net->new_hosts == NULL)
         return no_memory(err);
-    if (*added == 0)
-        return 1;
-    char *hosts = hosts_text(net);
-    if (hosts == NULL)
-        return no_memory(err);
-    free(net->hosts);
-    net->hosts = hosts;
     if (text.len > 0 && sr_net_add_text(net, text.data, text.len, err) < 0)
         return -1;
     return 1;
@@ -315,4 +311,5 @@ void sr_net_names_free(struct sr_net *net)
     free(net->names);
     free(net->name_rules);
     free(net->hosts);
+    free(net->new_hosts);
 }

@@ -2,6 +2,7 @@
 
 #include "cell.h"
 #include "clock.h"
+#include "failpoint.h"
 #include "fs.h"
 #include "names.h"
 
@@ -25,7 +26,7 @@
 #define PATH "launch.network.apply"
 /* The cell gives its uplink 5 s; more it needs only on a machine that stands still. */
 #define APPLY_NSEC (15 * SR_NSEC_PER_SEC)
-/* For a cell to end by itself; then it is killed, which takes all it has along. */
+/* For a cell to end by itself, and once more when it was killed, which takes all it has along. */
 #define END_NSEC (1 * SR_NSEC_PER_SEC)
 #define ANSWER_NSEC (10 * SR_NSEC_PER_SEC)
 /* Elements that may still be added while the run goes on, and the flows the kernel notes. */
@@ -142,7 +143,7 @@ static bool can_have_own_id(const struct sr_net_config *config)
            (st.st_mode & 0006) == 0006;
 }
 
-static int start_cell(struct sr_net *net, const struct sr_net_config *config,
+static int start_cell(struct sr_net *net, const char *run_id, const struct sr_net_config *config,
                       const struct sr_buf *ruleset, int dirfd, struct sr_error *err)
 {
     int pair[2];
@@ -157,6 +158,7 @@ static int start_cell(struct sr_net *net, const struct sr_net_config *config,
     const struct cell_plan plan = {
         .nft = config->nft,
         .pasta = config->pasta,
+        .run_id = run_id,
         .tap = net->tap,
         .mtu = net->mtu,
         .bridge = net->bridge,
@@ -269,7 +271,7 @@ static int apply(struct sr_net *net, const struct sr_policy *policy, const char 
                        strerror(-result));
     if (share_sample(net, err) < 0)
         return -1;
-    return start_cell(net, config, &text, dirfd, err);
+    return start_cell(net, run_id, config, &text, dirfd, err);
 }
 
 int sr_net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
@@ -290,7 +292,7 @@ int sr_net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
 
 int sr_net_add_text(struct sr_net *net, const char *text, size_t len, struct sr_error *err)
 {
-    if (len > CELL_TEXT_MAX)
+    if (len > SR_NET_ADD_MAX)
         return sr_fail(err, SR_RUN_201, PATH, "too many new addresses at once");
     return request(net, CELL_ADD, text, len, err);
 }
@@ -332,24 +334,39 @@ int sr_net_lost(struct sr_net *net, struct sr_error *err)
 int sr_net_release(struct sr_net *net, struct sr_error *err)
 {
     sr_close_fd(&net->tap_fd);
-    int result = request(net, CELL_RELEASE, NULL, 0, err);
+    return request(net, CELL_RELEASE, NULL, 0, err);
+}
+
+static bool has_ended(const struct sr_net *net)
+{
+    struct pollfd ended = {.fd = net->pidfd, .events = POLLIN};
+    return poll(&ended, 1, (int)(END_NSEC / SR_NSEC_PER_MSEC)) == 1 &&
+           waitpid(net->pid, NULL, WNOHANG) == net->pid;
+}
+
+int sr_net_end(struct sr_net *net, struct sr_error *err)
+{
+    sr_close_fd(&net->tap_fd);
     sr_close_fd(&net->fd); /* the cell ends at it */
-    return result;
+    if (net->pidfd >= 0 && !has_ended(net)) {
+        pidfd_send_signal(net->pidfd, SIGKILL, NULL, 0);
+        if (!has_ended(net))
+            return sr_fail(err, SR_RUN_202, "cleanup.network.release",
+                           "the net cell (pid %d) does not end", (int)net->pid);
+    }
+    sr_close_fd(&net->pidfd);
+    if (SR_FAILPOINT("net.end"))
+        return sr_fail(err, SR_RUN_202, "cleanup.network.release", "told to fail: net.end");
+    return 0;
 }
 
 void sr_net_free(struct sr_net *net)
 {
+    struct sr_error ignored;
     if (net == NULL)
         return;
-    if (net->pidfd >= 0) {
-        struct pollfd ended = {.fd = net->pidfd, .events = POLLIN};
-        sr_close_fd(&net->fd);
-        if (poll(&ended, 1, (int)(END_NSEC / SR_NSEC_PER_MSEC)) != 1)
-            pidfd_send_signal(net->pidfd, SIGKILL, NULL, 0);
-        while (waitpid(net->pid, NULL, 0) < 0 && errno == EINTR)
-            ;
-    }
-    sr_close_fd(&net->pidfd);
+    if (sr_net_end(net, &ignored) < 0)
+        sr_close_fd(&net->pidfd); /* it is killed, and no more can be done */
     sr_close_fd(&net->tap_fd);
     sr_close_fd(&net->fd);
     sr_net_ruleset_free(&net->ruleset);

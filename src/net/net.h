@@ -5,7 +5,7 @@
  *   1. sr_net_apply() before the VM starts. When it fails, nothing is left.
  *   2. net->tap_fd goes to the VMM; net->fd becomes readable when the uplink is lost.
  *   3. sr_net_sample() at any time, and once more at the end.
- *   4. sr_net_release(), then sr_net_free(). A supervisor that dies before leaves nothing either (cell.c says why).
+ *   4. sr_net_release(), sr_net_end(), then sr_net_free(). A supervisor that dies before leaves nothing either (cell.c says why).
  *
  * Hosts see none of it: no link, address, rule or sysctl outside the run's namespace, but for the bridge uplink's veth.
  */
@@ -50,9 +50,6 @@ struct sr_net_config { /* its strings outlive the network */
     uint32_t refresh_min_sec; /* names are asked again when their TTL is over, but not more often */
 };
 
-/* Addresses that names may bring while the run goes on. */
-#define SR_NET_MORE_TARGETS 2048
-
 struct sr_net {
     char tap[16];
     uint16_t mtu; /* of the TAP, for the guest */
@@ -66,8 +63,9 @@ struct sr_net {
     uint64_t *allowed, *blocked; /* packets of each target, from the last sample */
     struct sr_net_ruleset ruleset;
     char ruleset_hash[SR_SHA256_TEXT];
-    char *hosts; /* text for the guest's /etc/hosts, with the names of the rules */
-    bool lost;   /* the uplink has ended */
+    char *hosts;     /* text for the guest's /etc/hosts, with the names of the rules */
+    char *new_hosts; /* and what the last refresh adds to it */
+    bool lost;       /* the uplink has ended */
 
     /* Names (names.c). */
     const struct sr_policy *policy;
@@ -98,8 +96,8 @@ int sr_net_sample(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 
 /*
  * Names again, when net->refresh_nsec has come: start, then collect whenever net->resolver.fd is readable or its deadline is
- * over. Collect returns 1 when it is done, *added targets later (they are at the end of net->targets, open, and in net->hosts), 0
- * when more is to come; -1 when they could not be opened. A name that is not answered keeps what it had.
+ * over. Collect returns 1 when it is done, *added targets later (they are at the end of net->targets, open, and in net->new_hosts),
+ * 0 when more is to come; -1 when they could not be opened. A name that is not answered keeps what it had.
  */
 int sr_net_refresh_start(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 int sr_net_refresh_collect(struct sr_net *net, size_t *added, struct sr_error *err) SR_MUST_CHECK;
@@ -107,11 +105,19 @@ int sr_net_refresh_collect(struct sr_net *net, size_t *added, struct sr_error *e
 /* To be called when net->fd is readable: it is only when the network is lost. Always -1, SR-RUN-001 at monitor.network. */
 int sr_net_lost(struct sr_net *net, struct sr_error *err);
 
-/* Takes uplink and rules down and makes sure that they are gone; the namespace and its TAP end with the cell, for which
- * sr_net_free() waits. SR-RUN-202 at cleanup.network.release. */
+/* Takes uplink and rules down and makes sure that they are gone; the namespace and its TAP end with the cell.
+ * SR-RUN-202 at cleanup.network.release. */
 int sr_net_release(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 
-/* Kills what is left, releases everything; net may be NULL. */
+/* Waits for the cell's end, and with it that of every process in its pid namespace; one that does not end by itself is killed.
+ * SR-RUN-202 at cleanup.network.release when it is there even so. */
+int sr_net_end(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
+
+/* Releases everything; net may be NULL. */
 void sr_net_free(struct sr_net *net);
+
+/* Removes what a dead run has left in the caller's network namespace: ports of a bridge, when a stranger's process keeps the
+ * namespace of the other end alive. 0 or negative errno. */
+int sr_net_sweep(const char *run_id) SR_MUST_CHECK;
 
 #endif

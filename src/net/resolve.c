@@ -109,12 +109,12 @@ _Noreturn static void resolve_all(const char *const *names, size_t count, const 
 }
 
 /* Runs in a child that keeps the pipe and the sockets it opens. */
-_Noreturn static void live(const char *const *names, size_t count, const char *server, int out)
+_Noreturn static void live(const char *const *names, size_t count, const char *server, int out,
+                           pid_t parent)
 {
     const struct rlimit no_core = {0, 0}, memory = {256u << 20, 256u << 20};
     sigset_t none;
     sigemptyset(&none);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setrlimit(RLIMIT_CORE, &no_core);
 #if !defined(__SANITIZE_ADDRESS__)
@@ -127,7 +127,9 @@ _Noreturn static void live(const char *const *names, size_t count, const char *s
     if (geteuid() == 0 &&
         (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0))
         _exit(1);
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+        prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || /* which a change of ids undoes */
+        getppid() != parent)
         _exit(1);
     resolve_all(names, count, server, kept);
 }
@@ -161,9 +163,10 @@ int sr_resolver_start(const char *const *names, size_t count, const char *server
                        strerror(errno));
     }
     made.fd = pair[0];
+    const pid_t parent = getpid();
     made.child = fork();
     if (made.child == 0)
-        live(names, count, server, pair[1]);
+        live(names, count, server, pair[1], parent);
     close(pair[1]);
     if (made.child < 0) {
         made.child = 0;
@@ -181,14 +184,18 @@ static int take(struct sr_resolver *resolver, const struct line *line, size_t *f
 {
     uint32_t name = line->answer.name;
     *failed = name;
-    if (line->done != 0 && line->status != ARES_SUCCESS)
+    bool failing = line->done != 0 && line->status != ARES_SUCCESS;
+    if (failing && !resolver->lenient)
         return sr_fail(err, SR_RUN_201, PATH, "%s cannot be resolved: %s", resolver->names[name],
                        ares_strerror((int)line->status));
     if (line->done != 0) {
+        resolver->left_out += failing;
         resolver->done[name] = true;
         resolver->left--;
         return 0;
     }
+    if (resolver->seen[name] == SR_RESOLVE_MAX && resolver->lenient)
+        return 0;
     if (resolver->seen[name]++ == SR_RESOLVE_MAX)
         return sr_fail(err, SR_RUN_201, PATH, "%s has more than %d addresses",
                        resolver->names[name], SR_RESOLVE_MAX);
@@ -205,15 +212,17 @@ int sr_resolver_collect(struct sr_resolver *resolver, size_t *failed, struct sr_
            line.answer.name < resolver->count && !resolver->done[line.answer.name])
         if (take(resolver, &line, failed, err) < 0)
             return -1;
-    if (resolver->left == 0) {
+    bool waiting = resolver->left > 0 && got < 0 && (errno == EAGAIN || errno == EINTR);
+    if (waiting && sr_now() < resolver->deadline)
+        return 0;
+    if (resolver->lenient)
+        resolver->left_out += resolver->left;
+    if (resolver->left == 0 || resolver->lenient) {
         if (resolver->answers.count > 0)
             qsort(resolver->answers.items, resolver->answers.count, sizeof *resolver->answers.items,
                   compare_answers);
         return 1;
     }
-    bool waiting = got < 0 && (errno == EAGAIN || errno == EINTR);
-    if (waiting && sr_now() < resolver->deadline)
-        return 0;
     for (*failed = 0; *failed + 1 < resolver->count && resolver->done[*failed];)
         ++*failed;
     return sr_fail(err, SR_RUN_201, PATH, "%s cannot be resolved: %s", resolver->names[*failed],

@@ -37,6 +37,8 @@ struct sr_resolver {
     struct sr_answers answers;
     unsigned *seen;
     bool *done;
+    bool lenient;    /* to be set after the start: names that are not answered well are left out, */
+    size_t left_out; /* this many */
 };
 
 /*
@@ -47,8 +49,8 @@ int sr_resolver_start(const char *const *names, size_t count, const char *server
                       struct sr_resolver *resolver, struct sr_error *err) SR_MUST_CHECK;
 
 /*
- * Collects what has come, without waiting. 1: all names are answered, resolver->answers is complete and sorted; 0: not
- * yet; -1 with *failed, the index of the name, and err.
+ * Collects what has come, without waiting. 1: all names are answered (or left out), resolver->answers is complete and sorted;
+ * 0: not yet; -1 with *failed, the index of the name, and err.
  */
 int sr_resolver_collect(struct sr_resolver *resolver, size_t *failed,
                         struct sr_error *err) SR_MUST_CHECK;

@@ -100,7 +100,7 @@ int sr_rtnl_default_route_add(const char *name, uint32_t gateway)
     return ask(request, NULL, NULL);
 }
 
-int sr_rtnl_link_delete(const char *name)
+static int delete_link(int index)
 {
     char buffer[256];
     struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
@@ -108,9 +108,15 @@ int sr_rtnl_link_delete(const char *name)
     request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
     struct ifinfomsg *link = mnl_nlmsg_put_extra_header(request, sizeof *link);
     link->ifi_family = AF_UNSPEC;
-    link->ifi_index = (int)if_nametoindex(name);
-    int result = link->ifi_index == 0 ? 0 : ask(request, NULL, NULL);
+    link->ifi_index = index;
+    int result = ask(request, NULL, NULL);
     return result == -ENODEV ? 0 : result;
+}
+
+int sr_rtnl_link_delete(const char *name)
+{
+    int index = (int)if_nametoindex(name);
+    return index == 0 ? 0 : delete_link(index);
 }
 
 static int take_index(const struct nlmsghdr *message, void *data)
@@ -159,7 +165,54 @@ int sr_rtnl_veth_add(struct mnl_socket *host, const struct sr_rtnl_veth *veth)
     mnl_attr_nest_end(request, peer);
     mnl_attr_nest_end(request, data);
     mnl_attr_nest_end(request, info);
+    result = ask_by(host, request, NULL, NULL);
+    if (result < 0)
+        return result;
+    request = mnl_nlmsg_put_header(buffer); /* the kernel takes no alias with a new link */
+    request->nlmsg_type = RTM_NEWLINK;
+    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    link = mnl_nlmsg_put_extra_header(request, sizeof *link);
+    link->ifi_family = AF_UNSPEC;
+    mnl_attr_put_strz(request, IFLA_IFNAME, veth->name);
+    mnl_attr_put_str(request, IFLA_IFALIAS, veth->alias);
     return ask_by(host, request, NULL, NULL);
+}
+
+/* The first link found that has an alias. */
+struct alias_search {
+    const char *alias;
+    int index;
+};
+
+static int take_alias(const struct nlmsghdr *message, void *data)
+{
+    struct alias_search *search = data;
+    const struct ifinfomsg *link = mnl_nlmsg_get_payload(message);
+    const struct nlattr *attribute;
+    SR_EACH_OF_MESSAGE (attribute, message, sizeof *link)
+        if (mnl_attr_get_type(attribute) == IFLA_IFALIAS &&
+            mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) >= 0 &&
+            strcmp(mnl_attr_get_str(attribute), search->alias) == 0)
+            search->index = link->ifi_index;
+    return MNL_CB_OK;
+}
+
+int sr_rtnl_delete_by_alias(const char *alias)
+{
+    for (;;) {
+        char buffer[256];
+        struct alias_search search = {.alias = alias};
+        struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+        request->nlmsg_type = RTM_GETLINK;
+        request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+        struct ifinfomsg *link = mnl_nlmsg_put_extra_header(request, sizeof *link);
+        link->ifi_family = AF_UNSPEC;
+        int result = ask(request, take_alias, &search);
+        if (result == 0 && search.index != 0)
+            result = delete_link(search.index);
+        if (result < 0 || search.index == 0)
+            return result;
+    }
 }
 
 static int take_stats(const struct nlmsghdr *message, void *data)

@@ -29,12 +29,15 @@ int sr_rtnl_default_route_add(const char *name, uint32_t gateway) SR_MUST_CHECK;
 int sr_rtnl_link_delete(const char *name) SR_MUST_CHECK;
 
 /* A veth pair: in the network namespace of host (a socket of sr_rtnl_open()) one end, up, a port of the interface that is named
- * bridge there; in that of the caller the other, with this MAC address. */
+ * bridge there; in that of the caller the other, with this MAC address. alias is a word about the first, of any length below 256. */
 struct sr_rtnl_veth {
-    const char *name, *bridge, *peer;
+    const char *name, *bridge, *peer, *alias;
     uint8_t peer_mac[6];
 };
 int sr_rtnl_veth_add(struct mnl_socket *host, const struct sr_rtnl_veth *veth) SR_MUST_CHECK;
+
+/* Deletes every interface with this alias. */
+int sr_rtnl_delete_by_alias(const char *alias) SR_MUST_CHECK;
 
 /* A socket to ask by, for mnl_socket_close(); NULL with errno. */
 struct mnl_socket *sr_rtnl_open(void);

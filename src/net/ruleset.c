@@ -247,6 +247,17 @@ static void elements_text(struct sr_buf *out, const struct sr_net_elements *elem
     sr_buf_puts(out, before[0] == ',' ? "\n    }\n  }\n" : "\n  }\n");
 }
 
+/* A set of single addresses. With its size given the kernel makes the table once instead of growing it. */
+static void address_set_text(struct sr_buf *out, const char *name, const char *type,
+                             const struct sr_net_elements *elements)
+{
+    size_t size = SR_NET_MORE_TARGETS;
+    for (size_t i = 0; i < elements->count; i++)
+        size += elements->items[i].first == elements->items[i].last;
+    sr_buf_printf(out, "  set %s {\n    type %s\n    size %zu\n    counter", name, type, size);
+    elements_text(out, elements, true);
+}
+
 void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
                          const struct sr_net_ruleset *ruleset, struct sr_buf *out)
 {
@@ -270,14 +281,12 @@ void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
                                            "denied",  "unlisted", "to_gateway"};
     for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
         sr_buf_printf(out, "  counter %s { }\n", counters[i]);
-    sr_buf_puts(
-        out, "  set allow_address {\n    type ipv4_addr . inet_proto . inet_service\n    counter");
-    elements_text(out, &ruleset->allow, true);
+    address_set_text(out, "allow_address", "ipv4_addr . inet_proto . inet_service",
+                     &ruleset->allow);
     sr_buf_puts(out, "  set allow_range {\n    type ipv4_addr . inet_proto . inet_service\n"
                      "    flags interval\n    counter");
     elements_text(out, &ruleset->allow, false);
-    sr_buf_puts(out, "  set block_address {\n    type ipv4_addr\n    counter");
-    elements_text(out, &ruleset->block, true);
+    address_set_text(out, "block_address", "ipv4_addr", &ruleset->block);
     sr_buf_puts(out, "  set block_range {\n    type ipv4_addr\n    flags interval\n    counter");
     elements_text(out, &ruleset->block, false);
     sr_buf_puts(out,
@@ -285,6 +294,16 @@ void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
                 "    flags dynamic\n    counter\n  }\n"
                 "  set odd_flows {\n    type ipv4_addr . inet_proto\n    size 256\n"
                 "    flags dynamic\n    counter\n  }\n");
+    /* Before the kernel looks at a packet at all: it would answer one that it cannot route with an ICMP error to its source,
+     * wherever that is, and follow its options. Priority -500 is before fragments are put together. */
+    sr_buf_printf(out,
+                  "  chain prerouting {\n"
+                  "    type filter hook prerouting priority -500; policy accept;\n"
+                  "    iifname != \"%s\" accept\n"
+                  "    ip saddr != %s counter name spoofed drop\n"
+                  "    ip hdrlength > 5 counter name invalid drop\n"
+                  "  }\n",
+                  input->tap, sr_ipv4_format(input->guest, guest));
     sr_buf_printf(
         out,
         "  chain forward {\n"
@@ -310,11 +329,15 @@ void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
         "    iifname \"%s\" counter name to_gateway drop\n"
         "    iifname \"%s\" ct state { new, invalid } drop\n"
         "  }\n"
+        "  chain output {\n"
+        "    type filter hook output priority 0; policy accept;\n"
+        "    oifname \"%s\" drop\n"
+        "  }\n"
         "  chain postrouting {\n"
         "    type nat hook postrouting priority 100; policy accept;\n"
         "    oifname \"%s\" masquerade\n"
         "  }\n"
         "}\n",
-        input->tap, input->tap, sr_ipv4_format(input->guest, guest), input->uplink, input->tap,
-        input->uplink, input->uplink);
+        input->tap, input->tap, guest, input->uplink, input->tap, input->uplink, input->uplink,
+        input->uplink);
 }

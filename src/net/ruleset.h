@@ -14,6 +14,8 @@
 #include "saferun/policy.h"
 
 #define SR_NET_TABLE "safe_run"
+/* Addresses that names may bring while the run goes on: the hash sets have room for them. */
+#define SR_NET_MORE_TARGETS 2048
 
 /* What a rule allows, with its name resolved: one for each address. */
 struct sr_net_target {

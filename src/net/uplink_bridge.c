@@ -1,7 +1,7 @@
 /*
  * The uplink by a bridge: one end of a veth pair in the run's namespace, the other a port of the bridge that the host's
  * owner made. Its MAC address is made of its IPv4 address, so that whoever has that next is found by the neighbours that
- * remember the last one.
+ * remember the last one; its alias names the run, so that gc knows whose it was.
  */
 #include "uplink.h"
 
@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define PATH "launch.network.apply"
+#define ALIAS_MAX 64
 
 static int prepare(struct uplink *uplink, struct sr_error *err)
 {
@@ -24,10 +25,23 @@ static int prepare(struct uplink *uplink, struct sr_error *err)
     return 0;
 }
 
+static const char *alias_of(const char *run_id, char alias[ALIAS_MAX])
+{
+    snprintf(alias, ALIAS_MAX, "safe-run %s", run_id);
+    return alias;
+}
+
+int sr_net_sweep(const char *run_id)
+{
+    char alias[ALIAS_MAX];
+    return sr_rtnl_delete_by_alias(alias_of(run_id, alias));
+}
+
 /* Makes the pair, with the first address of the pool that no run has: sr-up-<8 hex of the address>. */
 static int add_veth(struct uplink *uplink)
 {
     const struct sr_net_pool *pool = &uplink->plan->pool;
+    char alias[ALIAS_MAX];
     for (uint64_t at = pool->first; at <= pool->last; at++) {
         char name[IF_NAMESIZE];
         snprintf(name, sizeof name, "sr-up-%08x", (unsigned)at);
@@ -35,6 +49,7 @@ static int add_veth(struct uplink *uplink)
             .name = name,
             .bridge = uplink->plan->bridge,
             .peer = SR_NET_UPLINK,
+            .alias = alias_of(uplink->plan->run_id, alias),
             /* Locally administered (IEEE 802, second bit of the first byte). */
             .peer_mac = {0x02, 0x53, (uint8_t)(at >> 24), (uint8_t)(at >> 16), (uint8_t)(at >> 8),
                          (uint8_t)at},
@@ -86,6 +101,8 @@ static int disconnect(struct uplink *uplink, struct sr_error *err)
 {
     (void)uplink;
     int result = sr_rtnl_link_delete(SR_NET_UPLINK);
+    if (result == 0 && if_nametoindex(SR_NET_UPLINK) != 0)
+        result = -EBUSY;
     if (result < 0)
         return sr_fail(err, SR_RUN_202, "cleanup.network.release",
                        "the uplink's interface cannot be deleted: %s", strerror(-result));

@@ -121,7 +121,7 @@ static int take_new_targets(struct run *run, size_t added, struct sr_error *err)
             return -1;
     }
     if (added > 0)
-        sr_channel_send_hosts(&run->channel, net->hosts, strlen(net->hosts));
+        sr_channel_send_hosts(&run->channel, net->new_hosts, strlen(net->new_hosts));
     return 0;
 }
 
@@ -214,6 +214,29 @@ int run_network_finish(struct run *run, struct sr_error *err)
     return run->options->policy->audit_level == SR_AUDIT_FULL ? record_flows(run, err) : 0;
 }
 
+/* Each thing that is gone, and how that is known: the cell has looked (take_down() in src/net/cell.c). */
+static json_t *removed_facts(const struct run *run)
+{
+    char uplink[SR_UPLINK_TEXT_MAX];
+    static const char gone[] = "deleted, and not listed by the kernel any more";
+    return json_pack(
+        "[{s:s,s:s},{s:s,s:s},{s:s,s:s}]", "what", "table inet " SR_NET_TABLE, "check", gone,
+        "what", "table netdev " SR_NET_TABLE, "check", gone, "what", run_uplink(run, uplink),
+        "check", run->net->bridge != NULL ? gone : "killed; run.cleaned says that it has ended");
+}
+
+/* Takes facts. */
+static int record_failure(struct run *run, json_t *facts, const struct sr_error *failure,
+                          struct sr_error *err)
+{
+    run->net_left = true;
+    json_object_set_new(facts, "errorCode", json_string(sr_code_name(failure->code)));
+    json_object_set_new(facts, "message", json_string(failure->message));
+    if (run_event(run, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_CLEANUP_FAILED, facts, err) == 0)
+        *err = *failure;
+    return -1;
+}
+
 int run_network_release(struct run *run, struct sr_error *err)
 {
     if (run->net == NULL)
@@ -225,12 +248,16 @@ int run_network_release(struct run *run, struct sr_error *err)
     json_object_set_new(facts, "frames", frame_facts(run->net->sample, allowed));
     struct sr_error failure = {0};
     if (sr_net_release(run->net, &failure) == 0) {
-        json_object_set_new(facts, "removed", json_pack("[s,s]", "nft tables", "uplink"));
+        json_object_set_new(facts, "removed", removed_facts(run));
         return run_event(run, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_RELEASED, facts, err);
     }
-    json_object_set_new(facts, "errorCode", json_string(sr_code_name(failure.code)));
-    json_object_set_new(facts, "message", json_string(failure.message));
-    if (run_event(run, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_CLEANUP_FAILED, facts, err) == 0)
-        *err = failure;
-    return -1;
+    return record_failure(run, facts, &failure, err);
+}
+
+int run_network_end(struct run *run, struct sr_error *err)
+{
+    struct sr_error failure = {0};
+    if (run->net == NULL || sr_net_end(run->net, &failure) == 0)
+        return 0;
+    return record_failure(run, table_facts(run), &failure, err);
 }

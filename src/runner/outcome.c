@@ -135,8 +135,10 @@ static json_t *exit_facts(const struct run *run, const struct sr_vmm_exit *how)
 /* A network that cannot be taken down is a failed run, but one whose evidence is closed all the same. */
 static int release_network(struct run *run, struct sr_error *err)
 {
-    struct sr_error failure = {0};
-    if (run_network_release(run, &failure) == 0)
+    struct sr_error failure = {0}, second = {0};
+    bool released = run_network_release(run, &failure) == 0,
+         ended = run_network_end(run, released ? &failure : &second) == 0;
+    if (released && ended)
         return 0;
     if (failure.code != SR_RUN_202) {
         *err = failure;
@@ -161,8 +163,11 @@ static int write_closing_events(struct run *run, const struct sr_vmm_exit *how, 
         return -1;
     if (release_network(run, err) < 0)
         return -1;
-    if (run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, json_pack("{s:s}", "cgroup", cgroup),
-                  err) < 0)
+    json_t *cleaned = json_pack("{s:s}", "cgroup", cgroup);
+    if (run->net != NULL)
+        json_object_set_new(cleaned, "network",
+                            json_string(run->net_left ? "left for safe-run gc" : "ended"));
+    if (run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, cleaned, err) < 0)
         return -1;
     if (failure->code != SR_OK &&
         run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
@@ -261,6 +266,6 @@ void run_conclude(struct run *run)
         return;
     }
     run->result->report_written = true;
-    if (!run->cgroup_left)
+    if (!run->cgroup_left && !run->net_left)
         unlinkat(run->register_fd, run->result->run_id, 0);
 }

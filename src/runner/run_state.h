@@ -79,6 +79,7 @@ struct run {
     const char *holders[SR_CONTROLLER_COUNT]; /* of the limits, from the cgroup's creation on */
     uint64_t host_oom_kills;
     bool cgroup_left; /* it could not be removed */
+    bool net_left;    /* the network could not be released */
     struct sr_artifact kernel, initrd, rootfs;
     char command_hash[SR_SHA256_TEXT], policy_hash[SR_SHA256_TEXT];
     struct sr_tsc_sample tsc_start;
@@ -142,6 +143,8 @@ int run_network_sample(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 int run_network_refresh(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 int run_network_finish(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 int run_network_release(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+/* After the release: waits until every process of the network has ended. */
+int run_network_end(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 
 /* limits.c: the run's cgroup, as far as this host has one for it. */
 int run_prepare_limits(struct run *run, struct sr_error *err) SR_MUST_CHECK;

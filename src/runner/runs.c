@@ -3,6 +3,7 @@
 #include "cgroup.h"
 #include "clock.h"
 #include "fs.h"
+#include "net.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -138,8 +139,11 @@ static int close_dead(int base_fd, int register_fd, const char *id,
             tell(options, id, has_log ? SR_GC_CLOSED : SR_GC_REMOVED, NULL);
         return 0;
     }
-    int result = sr_cgroup_sweep(id, false);
+    int result = sr_net_sweep(id);
     if (result < 0)
+        sr_fail(&error, SR_RUN_001, "gc.network", "the interfaces of %s cannot be removed: %s", id,
+                strerror(-result));
+    else if ((result = sr_cgroup_sweep(id, false)) < 0)
         sr_fail(&error, SR_RUN_001, "gc.cgroup", "the cgroup of %s cannot be removed: %s", id,
                 strerror(-result));
     else if (dirfd >= 0 && !has_log && (result = remove_tree(base_fd, id, 0)) < 0)

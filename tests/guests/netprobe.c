@@ -6,6 +6,8 @@
  *   fragments:ADDRESS:PORT  a datagram whose first fragment hides the port
  *   spoof:SOURCE:ADDRESS:PORT  a datagram with another source address
  *   ether:TYPE           three raw frames of an Ethernet type (hexadecimal), 86dd is IPv6
+ *   frame:HEX[:MAC]      one raw frame to the gateway's address, or to MAC (hexadecimal), HEX from its Ethernet type on
+ *   scan:ADDRESS:PORT:COUNT  a datagram to each of COUNT ports
  *   flood:ADDRESS:PORT:MEGABYTES  sends that much over TCP
  *   broadcast:PORT, multicast:ADDRESS:PORT  a datagram
  *
@@ -16,6 +18,7 @@
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
@@ -25,6 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -158,6 +162,67 @@ static bool ether(char **a)
     return sent == 3;
 }
 
+static int nibble(char c)
+{
+    return c >= 'a' ? c - 'a' + 10 : c - '0';
+}
+
+static size_t from_hex(const char *text, unsigned char *bytes, size_t size)
+{
+    size_t len = 0;
+    for (; len < size && text[0] != '\0' && text[1] != '\0'; text += 2)
+        bytes[len++] = (unsigned char)(nibble(text[0]) << 4 | nibble(text[1]));
+    return len;
+}
+
+/* The gateway's Ethernet address, which a datagram to anywhere makes the kernel ask for. */
+static bool gateway(unsigned char mac[6])
+{
+    struct sockaddr_in where = to("198.18.0.1", "9");
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    for (int tries = 0; tries < 50; tries++) {
+        struct arpreq request = {.arp_dev = "eth0"};
+        memcpy(&request.arp_pa, &where, sizeof where);
+        sendto(fd, "", 1, 0, (struct sockaddr *)&where, sizeof where);
+        if (ioctl(fd, SIOCGARP, &request) == 0 && (request.arp_flags & ATF_COM) != 0) {
+            memcpy(mac, request.arp_ha.sa_data, 6);
+            close(fd);
+            return true;
+        }
+        usleep(10000);
+    }
+    close(fd);
+    return false;
+}
+
+static bool frame(char **a)
+{
+    unsigned char bytes[600] = {[6] = 0x52};
+    struct sockaddr_ll link = {
+        .sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex("eth0"), .sll_halen = 6};
+    if (a[1] != NULL)
+        from_hex(a[1], bytes, 6);
+    else if (!gateway(bytes))
+        return false;
+    size_t len = 12 + from_hex(a[0], bytes + 12, sizeof bytes - 12);
+    int fd = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL));
+    bool sent = sendto(fd, bytes, len, 0, (struct sockaddr *)&link, sizeof link) == (ssize_t)len;
+    close(fd);
+    return sent;
+}
+
+static bool scan(char **a)
+{
+    int fd = socket(AF_INET, SOCK_DGRAM, 0), count = atoi(a[2]), sent = 0;
+    struct sockaddr_in where = to(a[0], a[1]);
+    for (int i = 0; i < count; i++) {
+        sent += sendto(fd, "scan", 4, 0, (struct sockaddr *)&where, sizeof where) == 4;
+        where.sin_port = htons((uint16_t)(ntohs(where.sin_port) + 1));
+    }
+    close(fd);
+    return sent == count;
+}
+
 static bool flood(char **a)
 {
     static char data[1 << 20];
@@ -195,13 +260,15 @@ static const struct {
               {"spoof", spoof, 3},
               {"ether", ether, 1},
               {"broadcast", broadcast, 1},
+              {"frame", frame, 1},
+              {"scan", scan, 3},
               {"flood", flood, 3},
               {"multicast", udp, 2}};
 
 int main(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        char text[128], *words[6] = {NULL};
+        char text[1400], *words[6] = {NULL};
         snprintf(text, sizeof text, "%s", argv[i]);
         int count = 0;
         for (char *word = strtok(text, ":"); word != NULL && count < 5; word = strtok(NULL, ":"))

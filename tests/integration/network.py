@@ -6,7 +6,9 @@ between them. No address outside of them is ever contacted.
 """
 import json
 import os
+import socket
 import stat
+import struct
 import subprocess
 import time
 
@@ -24,6 +26,22 @@ def rule(protocol, target, port):
 
 def allow(*rules):
     return {"mode": "allowlist", "egress": [rule(*words) for words in rules]}
+
+
+def udp_packet(destination, port, source="198.18.0.2", ttl=64, options=b"", protocol=17, payload=b"stray\n"):
+    """An IPv4 packet with a datagram, as a frame's bytes from its Ethernet type on (RFC 791, RFC 768; no UDP checksum)."""
+    options += bytes(-len(options) % 4)
+    datagram = struct.pack("!HHHH", 40000, port, 8 + len(payload), 0) + payload
+    header = struct.pack("!BBHHHBBH", 0x45 + len(options) // 4, 0, 20 + len(options) + len(datagram), 77, 0, ttl, protocol, 0)
+    header += socket.inet_aton(source) + socket.inet_aton(destination) + options
+    total = sum(struct.unpack(f"!{len(header) // 2}H", header))
+    total = (total & 0xffff) + (total >> 16)
+    checksum = ~(total + (total >> 16)) & 0xffff
+    return b"\x08\x00" + header[:10] + struct.pack("!H", checksum) + header[12:] + datagram
+
+
+def frame_probe(data, mac=""):
+    return f"frame:{data.hex()}" + (f":{mac}" if mac else "")
 
 
 def shell_policy(network):
@@ -122,26 +140,28 @@ class NetworkTest(SafeRunTest):
         self.assertEqual(run.status, 0, run.stderr)
         return dict(line.rsplit(" ", 1) for line in run.stdout.decode().splitlines()), run
 
-    def dns(self, table):
-        """A name server with this table ({name: [ttl, address...]}), and safe-run told to use it."""
+    def dns(self, table, **network):
+        """A name server with this table ({name: [ttl, address...] or what echo_server.py wants}), and safe-run told to use it."""
         path = os.path.join(self.dir, "names.json")
         self.write_names(table)
         self.serve(f"dns:192.0.2.2:53:{path}")
-        self.configure(network={"resolver": "192.0.2.2"})
+        self.configure(network={"resolver": "192.0.2.2", **network})
 
     def write_names(self, table):
         path = os.path.join(self.dir, "names.json")
         with open(path + ".new", "w", encoding="utf-8") as file:
-            json.dump({name: {"ttl": ttl, "addresses": addresses} for name, (ttl, *addresses) in table.items()}, file)
+            json.dump({name: facts if isinstance(facts, dict) else {"ttl": facts[0], "addresses": facts[1:]}
+                       for name, facts in table.items()}, file)
         os.rename(path + ".new", path)
 
     def residue(self):
-        """What the runs of this test have left on its host: links, and processes in its namespaces or below."""
+        """What the runs of this test have left on its host: links, rules, mounts, processes. A namespace lives by these."""
         links = [line.split(": ")[1].split("@")[0] for line in self.inside(self.host, "ip", "-o", "link").splitlines()]
         found = [("link", link) for link in links if link not in self.links]
         rules = self.inside(self.host, "nft", "list", "ruleset")
         if rules.strip():
             found.append(("rules", rules))
+        found += [("mount", line) for line in self.read("/proc/self/mountinfo").splitlines() if self.dir in line]
         found += [("process", str(pid), "qemu") for pid, _ in self.leftovers() if pid in self.vmm_pids()]
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:

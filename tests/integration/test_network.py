@@ -6,8 +6,8 @@ import signal
 import subprocess
 import unittest
 
-from harness import BUILD, SOURCE, shell
-from network import PROBE, NetworkTest, allow
+from harness import BUILD, SAFE_RUN, SOURCE, shell
+from network import PROBE, NetworkTest, allow, frame_probe, udp_packet
 
 EVERYWHERE = ["tcp:*:443", "tcp:*:80", "udp:*:53", "udp:*:443"]
 
@@ -22,7 +22,41 @@ def hits(run):
     return sums
 
 
-class Reach(NetworkTest):
+LSRR = bytes([131, 7, 4]) + bytes([198, 51, 100, 8])  # loose source route: by way of the destination to another (RFC 791)
+
+
+class Attack:
+    """What root of a guest may try with frames of its own making."""
+
+    def attack(self, network):
+        probes = [frame_probe(packet) for packet in (
+            # Sources that are not the guest's; those with a TTL of 1 would have the kernel send an ICMP error to that source.
+            udp_packet("198.51.100.7", 53, source="198.51.100.8"),
+            udp_packet("198.51.100.7", 53, source="198.51.100.8", ttl=1),
+            udp_packet("198.18.0.1", 53, source="198.51.100.8", ttl=1),
+            udp_packet("198.51.100.7", 53, source="198.18.0.1"),
+            udp_packet("198.51.100.7", 53, source="127.0.0.1"),
+            udp_packet("198.51.100.7", 53, source="198.18.0.6"),
+            # IP options: routers on the way would follow them.
+            udp_packet("198.51.100.7", 53, options=LSRR),
+            udp_packet("198.18.0.1", 53, options=LSRR),
+            udp_packet("198.51.100.7", 53, options=bytes([7, 7, 4, 0, 0, 0, 0])),
+            # Other protocols, and tags that hide one.
+            *(udp_packet("198.51.100.7", 53, protocol=protocol) for protocol in (1, 2, 4, 6, 41, 47, 50, 132, 136)),
+            bytes.fromhex("81000000") + udp_packet("198.51.100.7", 54),
+            bytes.fromhex("81000005") + udp_packet("198.51.100.7", 53),
+            bytes.fromhex("88a8000581000005") + udp_packet("198.51.100.7", 53),
+            # Addresses that lead to the namespace, the host, its neighbours, or everybody.
+            *(udp_packet(address, 9) for address in ("198.18.0.1", "198.18.0.3", "198.18.0.5", "198.18.0.6", "198.18.0.7",
+                                                     "192.0.2.1", "192.0.2.101", "192.0.2.255", "0.0.0.0", "127.0.0.1",
+                                                     "169.254.169.254", "224.0.0.1", "240.0.0.1", "255.255.255.255")))]
+        probes += [frame_probe(udp_packet("198.51.100.7", 53), mac) for mac in ("ffffffffffff", "01005e000001")]
+        verdicts, run = self.probe(network, *probes, "udp:198.51.100.7:53", audit={"level": "full"})
+        self.assertNotIn("closed", verdicts.values())
+        return run
+
+
+class Reach(Attack, NetworkTest):
     def test_only_what_a_rule_names_is_reached(self):
         self.serve(*EVERYWHERE)
         network = allow(("tcp", "198.51.100.7/32", 443), ("udp", "198.51.100.7/32", 53), ("tcp", "203.0.113.0/24", 80))
@@ -69,6 +103,24 @@ class Reach(NetworkTest):
         self.assertGreaterEqual(frames["toGateway"], 3)
         self.assert_no_residue()
 
+    def test_frames_of_a_hostile_root_reach_nobody(self):
+        self.serve("udp:198.51.100.7:53", "udp:198.51.100.7:54", "udp:*:9")
+        self.serve("udp:*:53", "udp:*:9", "udp:0.0.0.0:10", space=self.host)
+        run = self.attack(allow(("udp", "198.51.100.7/32", 53), ("udp", "0.0.0.0/0", 9)))
+        self.assertEqual(self.arrivals(), ["udp 198.51.100.7 53 192.0.2.1"])
+        self.assertEqual(run.events("network.rule.released")[0]["frames"]["spoofed"], 6)
+        self.assert_no_residue()
+
+    def test_flows_beyond_what_the_kernel_notes_are_counted_together(self):
+        self.serve("udp:198.51.100.7:53")
+        _, run = self.probe(allow(("udp", "198.51.100.7/32", 53)), "scan:198.51.100.8:1000:4200", "udp:198.51.100.7:53",
+                            audit={"level": "full"})
+        flows = run.events("network.flow.denied")
+        others = [flow["packets"] for flow in flows if flow["destination"] == "others"]
+        noted = [flow for flow in flows if flow["destination"] == "198.51.100.8"]
+        self.assertEqual((len(noted), sum(flow["packets"] for flow in noted), others), (4096, 4096, [104]))
+        self.assertEqual(run.events("network.rule.released")[0]["frames"]["unaccounted"], 0)
+
     def test_new_connections_are_counted_to_the_packet(self):
         self.serve("mute:*:9000", "tcp:*:443")
         network = allow(("udp", "198.51.100.7/32", 9000), ("tcp", "198.51.100.8/32", 443))
@@ -95,6 +147,9 @@ class Reach(NetworkTest):
         self.assertIn("ruleset.nft", run.report["artifacts"]["files"])
         self.assertEqual(run.report["artifacts"]["files"]["ruleset.nft"], run.events("network.plan.generated")[0]["rulesetHash"])
         self.assertEqual(run.report["assurance"]["uplink"], "pasta")
+        self.assertEqual([thing["what"] for thing in run.events("network.rule.released")[0]["removed"]],
+                         ["table inet safe_run", "table netdev safe_run", "pasta"])
+        self.assertEqual(run.events("run.cleaned")[0]["network"], "ended")
 
 
 class Names(NetworkTest):
@@ -167,6 +222,70 @@ class Names(NetworkTest):
         self.assertIn("api.example.com cannot be resolved", run.failure[1])
 
 
+    def test_killing_safe_run_while_it_asks_leaves_nothing(self):
+        self.serve("mute:192.0.2.2:53")
+        self.configure(network={"resolver": "192.0.2.2"})
+        process = self.start_here(shell("true", network=allow(("tcp", "api.example.com", 443))))
+        self.wait_for(self.arrivals)
+        process.kill()
+        process.wait()
+        self.assert_no_residue()
+        process.communicate()
+
+    def test_answers_of_every_shape(self):
+        self.serve("tcp:*:443")
+        many = [f"198.51.101.{last}" for last in range(1, 64)]
+        self.dns({"alias.example": {"ttl": 0, "addresses": ["198.51.100.7"], "cname": ["a.example", "b.example"]},
+                  "cut.example": {"ttl": 60, "addresses": ["198.51.100.8"], "truncate": True},
+                  "old.example": [0xffffffff, "198.51.100.9"],
+                  "many.example": [60, *many, "203.0.113.5"]})
+        names = ("alias.example", "cut.example", "old.example", "many.example")
+        verdicts, run = self.probe(allow(*(("tcp", name, 443) for name in names)), "tcp:198.51.100.7:443", "tcp:198.51.100.8:443",
+                                   "tcp:198.51.100.9:443", "tcp:203.0.113.5:443", "tcp:203.0.113.6:443")
+        self.assertEqual(list(verdicts.values()), ["open"] * 4 + ["closed"])
+        self.assertEqual(run.report["networkAudit"]["rulesTotal"], 67)
+
+    def test_answers_that_are_refused(self):
+        self.dns({"loop.example": {"ttl": 60, "addresses": [], "cname": ["b.example", "loop.example"]},
+                  "many.example": [60, *(f"198.51.101.{last}" for last in range(1, 66))],
+                  "first.example": [60, "198.51.100.7"]})
+        for name, message in (("loop.example", "loop.example cannot be resolved"), ("many.example", "more than 64 addresses"),
+                              ("none.example", "none.example cannot be resolved")):
+            run = self.run_here(shell("true", network=allow(("tcp", "first.example", 443), ("tcp", name, 443))))
+            self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-201"), name)
+            self.assertIn(message, run.failure[1])
+            self.assertIn("network.egress[1]", run.failure[1])
+            self.assertEqual(run.events("vm.started"), [])
+        self.assert_no_residue()
+
+    def test_a_name_that_is_no_more_does_not_keep_others_from_being_followed(self):
+        self.serve("tcp:*:443")
+        self.dns({"first.example": [1, "198.51.100.7"], "second.example": [1, "198.51.100.7"]}, refreshMinSec=1)
+        process = self.start_here(shell("echo up; while ! grep -q 198.51.100.8 /etc/hosts; do sleep 0.1; done; cat /etc/hosts; "
+                                        "(echo moved; sleep 1) | timeout 3 nc 198.51.100.8 443",
+                                        network=allow(("tcp", "first.example", 443), ("tcp", "second.example", 443))))
+        self.wait_for_output(process, b"up")
+        self.write_names({"second.example": [1, "198.51.100.8"]})
+        run = self.finish(process)
+        self.assertEqual((run.status, run.stdout.decode().splitlines()),
+                         (0, ["127.0.0.1\tlocalhost", "127.0.1.1\tsafe-run", "198.51.100.7\tfirst.example",
+                              "198.51.100.7\tsecond.example", "198.51.100.8\tsecond.example", "moved"]), run.stderr)
+
+    def test_many_new_addresses_at_once_are_followed(self):
+        """More than one message to the net cell holds."""
+        self.serve("tcp:*:443")
+        names = [f"n{i}.example" for i in range(20)]
+        self.dns({name: [1, "198.51.100.7"] for name in names}, refreshMinSec=1)
+        process = self.start_here(shell("echo up; while ! grep -q 198.51.100.9 /etc/hosts; do sleep 0.1; done; "
+                                        "(echo moved; sleep 1) | timeout 3 nc 198.51.100.9 443",
+                                        network=allow(*(("tcp", name, 443) for name in names))))
+        self.wait_for_output(process, b"up")
+        self.write_names({name: [1, *(f"198.51.{101 + i}.{last}" for last in range(1, 64)), "198.51.100.9"]
+                          for i, name in enumerate(names)})
+        run = self.finish(process)
+        self.assertEqual((run.status, run.stdout), (0, b"moved\n"), run.stderr)
+
+
 class Life(NetworkTest):
     def test_a_host_without_a_route_has_no_uplink(self):
         self.inside(self.host, "ip", "route", "del", "default")
@@ -201,6 +320,10 @@ class Life(NetworkTest):
         self.assertEqual(run.events("network.rule.released"), [])
         self.assertEqual(run.report["exit"]["cause"], "cleanup")
         self.assert_no_residue()
+        register = os.path.join(self.base, ".open")
+        self.assertEqual(os.listdir(register), [os.path.basename(run.dir)])
+        self.inside(self.host, SAFE_RUN, "gc", env=self.env)
+        self.assertEqual(os.listdir(register), [])
 
     def test_a_lost_uplink_ends_the_run(self):
         for name in ("passt", "safe-run-net"):
@@ -222,7 +345,7 @@ class Life(NetworkTest):
         self.assert_no_residue()
 
 
-class Bridge(NetworkTest):
+class Bridge(Attack, NetworkTest):
     """The bridge uplink: the test's host has a bridge, which the cable is a port of."""
 
     def setUp(self):
@@ -248,6 +371,17 @@ class Bridge(NetworkTest):
         self.assertRegex(plan["uplinkAddress"], r"^192\.0\.2\.10[0-2]$")
         self.assertEqual(run.report["assurance"]["uplink"], "bridge:br0")
         self.assertEqual(hits(run)["tcp", "198.51.100.7/32", 443], (1, 1))  # the ICMP
+        self.assert_no_residue()
+
+    def test_only_what_a_rule_names_crosses_the_bridge(self):
+        """The cable shows every frame of the run, whatever its kernel made of what the guest sent."""
+        self.serve("udp:198.51.100.7:53")
+        self.serve("sniff:cable:0253")
+        run = self.attack(allow(("udp", "198.51.100.7/32", 53), ("udp", "0.0.0.0/0", 9)))
+        crossed = {line for line in self.arrivals() if line.startswith("sniff") and line != "sniff arp"}
+        self.assertEqual(crossed, {"sniff udp 198.51.100.7 53",  # and what the second rule opens: here it is nobody's own
+                                   *(f"sniff udp 198.18.0.{last} 9" for last in (5, 6, 7))})
+        self.assertEqual(run.events("network.rule.released")[0]["frames"]["spoofed"], 6)
         self.assert_no_residue()
 
     def test_nobody_on_the_bridge_reaches_a_run(self):
@@ -284,6 +418,42 @@ class Bridge(NetworkTest):
         self.assertEqual(run.status, 125, run.stderr)
         self.assertIn("the uplink (br0) ended", run.failure[1])
         self.assert_no_residue()
+
+    def test_gc_removes_a_port_that_outlived_its_run(self):
+        """Somebody is in the namespace of a run, so that it outlives the run, and with it the veth."""
+        document = shell("echo up; sleep 60", network=allow(("tcp", "198.51.100.7/32", 443)))
+        other = self.start_here(document)  # whose port stays
+        self.wait_for_output(other, b"up")
+        before = self.residue()
+        for victim in ("safe-run", "safe-run-net"):
+            process = self.start_here(document)
+            self.wait_for_output(process, b"up")
+            links = [entry[1] for entry in self.residue() if entry[0] == "link" and entry not in before]
+            cell = next(int(entry[1]) for entry in self.residue() if entry not in before and entry[-1] == "safe-run-net")
+            holder = self.hold_namespace(cell)
+            os.kill(process.pid if victim == "safe-run" else cell, signal.SIGKILL)
+            out, _ = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, -signal.SIGKILL if victim == "safe-run" else 125)
+            self.wait_for(lambda: not [e for e in self.residue() if e[0] == "process" and e not in before])
+            self.assertEqual([entry for entry in self.residue() if entry not in before], [("link", links[0])])
+            self.inside(self.host, SAFE_RUN, "gc", env=self.env)
+            self.assertEqual([entry for entry in self.residue() if entry not in before], [])
+            holder.kill()
+            holder.communicate()
+        other.kill()
+        other.communicate()
+        self.assert_no_residue()
+
+    def hold_namespace(self, pid):
+        holder = subprocess.Popen(["nsenter", "-t", str(pid), "-n", "sh", "-c", "echo; exec sleep 100"], stdout=subprocess.PIPE)
+        holder.stdout.readline()
+        return holder
+
+    def test_the_release_says_what_is_gone(self):
+        run = self.run_here(shell("true", network=allow(("tcp", "198.51.100.7/32", 443))))
+        self.assertEqual([thing["what"] for thing in run.events("network.rule.released")[0]["removed"]],
+                         ["table inet safe_run", "table netdev safe_run", "bridge:br0"])
+        self.assertEqual(run.events("run.cleaned")[0]["network"], "ended")
 
     def test_what_is_not_there_is_named(self):
         for uplink, message in (("bridge:none0", "names none0: No such device"), ("bridge:lo", "no port of lo can be made")):

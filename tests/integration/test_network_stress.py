@@ -1,4 +1,4 @@
-"""Networks that die at any moment, and many at once. SR_STRESS=1 makes the full number of kills (some 7 minutes)."""
+"""Networks that die at any moment, and many at once. SR_STRESS=1 makes twenty kills at each step (some 20 minutes)."""
 import os
 import signal
 import time
@@ -7,69 +7,98 @@ import unittest
 from harness import SANITIZED, shell
 from network import PROBE, NetworkTest, allow, probing
 
-MOMENTS = 100 if os.environ.get("SR_STRESS") else 3 if SANITIZED else 6
-LIFE_SEC = 1.2  # of the runs that are killed here, on a quiet machine
+ROUNDS = 20 if os.environ.get("SR_STRESS") else 1
+SPREAD_SEC = 0.05  # over which the rounds' kills lie after a step: most take about as long on a quiet machine,
+COMMAND_SEC = 0.5  # and the command, with the guest's end, this
+# The steps of a run, by what shows from outside that they begin: an event, the command's output, that the VMM is gone. The
+# closing events are written at once: after the first of these steps the network is released, after the last comes the report.
+PREPARED, APPLIED, LAUNCHED, RUNNING, GONE, CLEANED = STEPS = (
+    "run.prepared", "network.rule.applied", "vm.started", "stdout", "VMM gone", "run.cleaned")
+VMM = "qemu-system-x86"
 
 
 class Killed(NetworkTest):
-    document = shell("echo hello | timeout 1 nc 198.51.100.7 443; sleep 0.3", network=allow(("tcp", "198.51.100.7/32", 443)))
+    """Each step of a run, and one of its processes killed there."""
 
-    def victim(self, process, name):
-        """The pid of one of the run's processes, None when there is none (yet, or any more)."""
-        if name == "safe-run":
-            return process.pid
-        if name == "qemu":  # nothing about it tells whose it is but its parent
-            return next((pid for pid in self.children_of(process) if self.name_of(pid).startswith(name)), None)
-        return next((int(entry[1]) for entry in self.residue() if entry[0] == "process" and entry[2].startswith(name)), None)
+    document = shell("echo hello | timeout 1 nc api.example.com 443; sleep 0.2", network=allow(("tcp", "api.example.com", 443)))
 
-    def children_of(self, process):
-        try:
-            return self.children(process.pid)
-        except OSError:
-            return []
-
-    def name_of(self, pid):
-        try:
-            return self.read(f"/proc/{pid}/comm")
-        except OSError:
-            return ""
-
-    def kill_at_every_moment(self, name):
+    def setUp(self):
+        super().setUp()
         self.serve("tcp:*:443")
-        killed = 0
-        for moment in range(MOMENTS):
-            process = self.start_here(self.document)
-            time.sleep(LIFE_SEC * moment / MOMENTS)
-            pid = None
-            while pid is None and process.poll() is None:
-                pid = self.victim(process, name)
-            if pid is not None and process.poll() is None:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                    killed += 1
-                except ProcessLookupError:
-                    pass
-            if name == "safe-run":
-                process.communicate(timeout=60)
-            else:
-                run = self.finish(process, timeout=60)  # its report verifies
-                self.assertIn(run.status, (0, 125), run.stderr)
-            self.assert_no_residue()
-        self.assertGreater(killed, MOMENTS // 4)  # the last moments may find it over
-        run = self.run_here(self.document)
-        self.assertEqual((run.status, run.stdout), (0, b"hello\n"), run.stderr)
+        self.dns({"api.example.com": [60, "198.51.100.7"]})
+
+    def processes(self, pid):
+        """(pid, name) of a process and all below it."""
+        try:
+            yield pid, self.read(f"/proc/{pid}/comm").strip()
+            below = self.children(pid)
+        except OSError:  # it is gone
+            return
+        for child in below:
+            yield from self.processes(child)
+
+    def has_begun(self, step, known):
+        for name in set(os.listdir(self.base) if os.path.isdir(self.base) else ()) - known:
+            try:
+                if step == RUNNING:
+                    return os.path.getsize(f"{self.base}/{name}/stdout.log") > 0
+                with open(f"{self.base}/{name}/events.jsonl", encoding="utf-8") as file:
+                    return f'"{step}"' in file.read()
+            except OSError:
+                continue
+        return False
+
+    def kill_at(self, step, name, delay):
+        """Returns whether there was something to kill."""
+        known = set(os.listdir(self.base)) if os.path.isdir(self.base) else set()
+        process = self.start_here(self.document)
+        pids, begun, kill_time = {}, False, 0
+        while process.poll() is None:
+            now = {called.split(".")[0]: pid for pid, called in self.processes(process.pid)}
+            begun = begun or (VMM in pids and VMM not in now if step == GONE else self.has_begun(step, known))
+            kill_time = kill_time or (begun and time.monotonic() + delay)
+            pids.update(now)
+            if begun and name in pids and time.monotonic() >= kill_time:  # it may not have been started yet
+                break
+        victim = pids.get(name) if begun else None
+        try:
+            if victim is not None and process.poll() is None:
+                os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            victim = None
+        if victim != process.pid:
+            run = self.finish(process, timeout=60)  # its report verifies
+            self.assertIn(run.status, (0, 125), run.stderr)
+        process.wait(timeout=60)
+        self.assert_no_residue()
+        process.communicate()
+        return victim is not None
+
+    def kill_at_each(self, name, *steps):
+        for step in steps:
+            with self.subTest(step=step):
+                spread = COMMAND_SEC if step == RUNNING else SPREAD_SEC if step != CLEANED else 0
+                killed = sum(self.kill_at(step, name, spread * number / ROUNDS) for number in range(ROUNDS))
+                self.assertGreater(killed, ROUNDS // 4 if step in STEPS[:4] else -1)  # the last steps are soon over
+                run = self.run_here(self.document)
+                self.assertEqual((run.status, run.stdout), (0, b"hello\n"), run.stderr)
+                print(f"{name} at {step}: {killed} of {ROUNDS}", flush=True)
 
     def test_safe_run(self):
-        self.kill_at_every_moment("safe-run")
+        self.kill_at_each("safe-run", *STEPS)
 
     def test_the_vmm(self):
-        self.kill_at_every_moment("qemu")
+        self.kill_at_each(VMM, LAUNCHED, RUNNING)
 
     def test_the_net_cell(self):
-        self.kill_at_every_moment("safe-run-net")
+        self.kill_at_each("safe-run-net", *STEPS[:-1])
 
     def test_the_uplink(self):
-        self.kill_at_every_moment("passt")
+        self.kill_at_each("passt", *STEPS[:-1])
+
+
+class KilledAsUser(Killed):
+    as_user = True
 
 
 class Crowd(NetworkTest):
