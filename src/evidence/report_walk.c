@@ -386,8 +386,9 @@ static int finish_digest(struct sr_report_walk *walk, struct sr_error *err)
     return sr_hasher_final(walk->hasher, walk->digest) == 0 ? 0 : out_of_memory(err);
 }
 
-int sr_report_walk(struct sr_report_walk *walk, int fd, uint64_t offset,
-                   sr_report_on_event *on_event, void *context, struct sr_error *err)
+int sr_report_walk_bytes(struct sr_report_walk *walk, int fd, uint64_t offset,
+                         struct sr_hasher *bytes, sr_report_on_event *on_event, void *context,
+                         struct sr_error *err)
 {
     memset(walk, 0, sizeof *walk);
     walk->canonical = true;
@@ -398,6 +399,7 @@ int sr_report_walk(struct sr_report_walk *walk, int fd, uint64_t offset,
     int result = sr_json_reader_open(&walk->reader, fd, offset, SR_REPORT_MAX_BYTES, true);
     if (result < 0)
         return unreadable(err, -result);
+    walk->reader.bytes = bytes;
     int c = sr_json_peek(&walk->reader);
     if (c == SR_JSON_FAULT)
         return fault(&walk->reader, err, "");
@@ -407,4 +409,10 @@ int sr_report_walk(struct sr_report_walk *walk, int fd, uint64_t offset,
     if (read_members(walk, on_event, context, err) < 0 || read_end(walk, err) < 0)
         return -1;
     return finish_digest(walk, err);
+}
+
+int sr_report_walk(struct sr_report_walk *walk, int fd, uint64_t offset,
+                   sr_report_on_event *on_event, void *context, struct sr_error *err)
+{
+    return sr_report_walk_bytes(walk, fd, offset, NULL, on_event, context, err);
 }

@@ -55,6 +55,10 @@ typedef int sr_report_on_event(void *context, uint64_t index, const struct sr_js
  */
 int sr_report_walk(struct sr_report_walk *walk, int fd, uint64_t offset,
                    sr_report_on_event *on_event, void *context, struct sr_error *err) SR_MUST_CHECK;
+/* The same, and feeds bytes (reset; may be NULL) with the file as it is. */
+int sr_report_walk_bytes(struct sr_report_walk *walk, int fd, uint64_t offset,
+                         struct sr_hasher *bytes, sr_report_on_event *on_event, void *context,
+                         struct sr_error *err) SR_MUST_CHECK;
 void sr_report_walk_free(struct sr_report_walk *walk);
 #define sr_cleanup_report_walk __attribute__((cleanup(sr_report_walk_free)))
 

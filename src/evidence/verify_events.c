@@ -25,7 +25,7 @@ void verify_open_events(struct verify *v)
     if (path == NULL)
         return;
     struct stat st;
-    v->events_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    v->events_fd = openat(verify_base(v), path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (v->events_fd < 0 || fstat(v->events_fd, &st) < 0) {
         verify_error(v, CHECK_EVENTS_FILE, SR_EVD_002, "events", "cannot be opened: %s",
                      strerror(errno));
@@ -37,8 +37,8 @@ void verify_open_events(struct verify *v)
     if (result < 0)
         verify_error(v, CHECK_EVENTS_FILE, SR_EVD_002, "events",
                      result == -EINVAL ? "is not a regular file" : "out of memory");
-    else
-        v->comparing = true;
+    v->events.reader.bytes = v->events_bytes;
+    v->comparing = result == 0;
 }
 
 /* Why the next line of events.jsonl cannot be had. */
@@ -141,6 +141,15 @@ static void check_hashes(struct verify *v, uint64_t index)
         memcpy(v->last, event->self.text, len);
 }
 
+/* Which initrd the VM had is in no field of the report but this event. */
+static void take_initrd(struct verify *v)
+{
+    struct sr_json_slice hash = sr_json_get(v->event.payload, "initrdHash");
+    struct sr_json_slice inside = {hash.text + 1, hash.len - 2};
+    if (sr_json_is_string(hash) && sr_hash_well_formed(inside))
+        memcpy(v->initrd_hash, inside.text, inside.len);
+}
+
 int verify_event(void *context, uint64_t index, const struct sr_json_scan *scan, const char *text,
                  struct sr_error *err)
 {
@@ -162,6 +171,8 @@ int verify_event(void *context, uint64_t index, const struct sr_json_scan *scan,
     }
     check_continuity(v, index);
     check_hashes(v, index);
+    if (v->event.kind == SR_EVENT_VM_STARTED)
+        take_initrd(v);
     if (sr_aggregate_add(&v->aggregate, &v->event) < 0)
         v->no_memory = true;
     return 0;
@@ -182,6 +193,8 @@ static void finish_comparison(struct verify *v)
         verify_error(v, CHECK_EVENTS_FILE, SR_EVD_303, "events",
                      "events.jsonl has the report's events, but not in the bytes they were written "
                      "in: it was changed");
+    } else if (v->events_bytes != NULL && sr_hasher_final(v->events_bytes, v->events_hash) < 0) {
+        v->no_memory = true;
     }
 }
 
