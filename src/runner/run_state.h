@@ -16,6 +16,7 @@
 #include "event.h"
 #include "host.h"
 #include "jail.h"
+#include "key.h"
 #include "net.h"
 #include "saferun/bundle.h"
 #include "saferun/run.h"
@@ -80,6 +81,7 @@ struct run {
     uint64_t host_oom_kills;
     bool cgroup_left; /* it could not be removed */
     struct sr_artifact kernel, initrd, rootfs;
+    struct sr_key *key; /* signs the report; NULL: nobody does */
     char command_hash[SR_SHA256_TEXT], policy_hash[SR_SHA256_TEXT];
     struct sr_tsc_sample tsc_start;
     uint32_t timeout_sec;
