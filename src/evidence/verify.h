@@ -54,6 +54,7 @@ struct verify {
     bool time_known; /* the event before had one of our timestamps */
     bool out_of_order;
     uint64_t out_of_order_at; /* the first event whose time is before the one before it */
+    char time_before[SR_TIMESTAMP_TEXT];
     int events_fd;
     struct sr_event_file events; /* events.jsonl, read in step with the report */
     bool comparing;              /* no difference so far */
