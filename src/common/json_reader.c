@@ -149,6 +149,8 @@ int sr_json_peek(struct sr_json_reader *reader)
         int c = sr_json_peek_byte(reader);
         if (c != ' ' && c != '\n' && c != '\t' && c != '\r')
             return c;
+        if (reader->canonical)
+            reader->space_at = sr_json_tell(reader);
         reader->canonical = false;
         reader->at++;
     }

@@ -33,6 +33,7 @@ struct sr_json_reader {
     uint64_t max_bytes; /* of the whole input */
     bool eof;
     bool canonical;          /* no white space was skipped so far */
+    uint64_t space_at;       /* else: offset of the first */
     struct sr_hasher *bytes; /* fed with the input as it is read, once; NULL: none, not owned */
     /* After a call failed: a read error (errno in io_error), or a fault of the text. */
     int io_error;

@@ -37,8 +37,9 @@ struct sr_report_walk {
     bool has_events;
     uint64_t events_at; /* offset of the array */
     uint64_t event_count;
-    bool canonical;       /* the file is canonical JSON and one newline */
-    uint64_t size;        /* of what was read */
+    bool canonical;  /* the file is canonical JSON and one newline */
+    uint64_t odd_at; /* else: offset of the first value, key or space that is spelled otherwise */
+    uint64_t size;   /* of what was read */
     char odd_number[256]; /* place of the first number that is no integer within 2^53 - 1, or "" */
     char digest[SR_SHA256_TEXT];
 };

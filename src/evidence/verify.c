@@ -131,8 +131,9 @@ static void judge(struct verify *v, int fd, uint64_t offset)
         v->wanted[CHECK_CANONICAL_FORM] = true;
         if (!v->walk.canonical)
             verify_error(v, CHECK_CANONICAL_FORM, SR_EVD_302, "report",
-                         "the report says it is canonical JSON (RFC 8785) and one newline, but its "
-                         "bytes are not: it was changed after it was sealed");
+                         "expected canonical JSON (RFC 8785) and one newline, found another "
+                         "spelling from byte %llu on: it was changed after it was sealed",
+                         (unsigned long long)v->walk.odd_at);
     }
     verify_aggregates(v);
     verify_files(v);
