@@ -10,6 +10,11 @@
 
 #define STATEMENT_TYPE "https://in-toto.io/Statement/v1"
 #define PREDICATE_TYPE "https://safe-run.dev/attestation/run/v1"
+/* An output may be a directory: its hash is over a record of all that is in it (docs/EVIDENCE.md). */
+#define OUTPUT_DIGEST "safeRunOutputV1"
+#define OUTPUT_PREFIX "outputs/"
+/* Of what is kept of them: some 1,500. A report with more is no run's, and what is beyond is no subject. */
+#define OUTPUTS_MAX ((size_t)256 * 1024)
 
 /* The predicate, in canonical order: where each member comes from in the report. */
 static const struct fact {
@@ -70,6 +75,35 @@ static void put_predicate(const struct verify *v, struct sr_buf *out)
     sr_buf_puts(out, separator == '{' ? "{}}" : "}}");
 }
 
+static void take_output(struct verify *v, struct sr_json_slice payload)
+{
+    struct sr_json_slice name = sr_json_get(payload, "name"), hash = sr_json_get(payload, "hash");
+    if (!sr_json_is_string(name) || !sr_json_is_string(hash) ||
+        !sr_hash_well_formed((struct sr_json_slice){hash.text + 1, hash.len - 2}) ||
+        v->outputs.len + name.len > OUTPUTS_MAX)
+        return; /* it was not collected, or is not ours */
+    const size_t prefix = sizeof SR_SHA256_PREFIX - 1;
+    sr_buf_puts(&v->outputs, ",{\"digest\":{\"" OUTPUT_DIGEST "\":\"");
+    sr_buf_append(&v->outputs, hash.text + 1 + prefix, hash.len - 1 - prefix);
+    sr_buf_puts(&v->outputs, "},\"name\":\"" OUTPUT_PREFIX);
+    sr_buf_append(&v->outputs, name.text + 1, name.len - 1);
+    sr_buf_putc(&v->outputs, '}');
+    v->no_memory = v->no_memory || !sr_buf_ok(&v->outputs);
+}
+
+void statement_take_event(struct verify *v)
+{
+    struct sr_json_slice payload = v->event.payload;
+    if (v->event.kind == SR_EVENT_OUTPUT_COLLECTED) {
+        take_output(v, payload);
+    } else if (v->event.kind == SR_EVENT_VM_STARTED) {
+        struct sr_json_slice hash = sr_json_get(payload, "initrdHash");
+        struct sr_json_slice inside = {hash.text + 1, hash.len - 2};
+        if (sr_json_is_string(hash) && sr_hash_well_formed(inside))
+            memcpy(v->initrd_hash, inside.text, inside.len);
+    }
+}
+
 /* hash is "sha256:<hex>", name the inside of a JSON string. */
 static void put_subject(struct sr_buf *out, bool first, struct sr_json_slice name,
                         struct sr_json_slice hash)
@@ -100,6 +134,7 @@ void statement_write(const struct verify *v, struct sr_buf *out)
     for (size_t at = 0; sr_json_is_object(files) && sr_json_next_member(files, &at, &member);)
         put_subject(out, false, member.key,
                     (struct sr_json_slice){member.value.text + 1, member.value.len - 2});
+    sr_buf_append(out, v->outputs.data, v->outputs.len);
     sr_buf_puts(out, "]}");
 }
 
@@ -182,29 +217,55 @@ static bool expected_hash(struct verify *v, struct sr_json_slice name, char text
     return text[0] != '\0';
 }
 
+/* The digest (a JSON string) that the events tell of this output; empty when they do not. */
+static struct sr_json_slice output_digest(const struct verify *v, struct sr_json_slice name)
+{
+    struct sr_json_slice element, found, list = {v->outputs.data, v->outputs.len};
+    for (size_t at = 1; at < list.len;) {
+        struct sr_json_scan scan;
+        if (sr_json_scan(list.text + at, list.len - at, SR_JSON_LAST, &scan) != SR_JSON_OK)
+            break;
+        element = (struct sr_json_slice){list.text + at, scan.len};
+        found = sr_json_get(element, "name");
+        if (found.len == name.len && memcmp(found.text, name.text, name.len) == 0)
+            return sr_json_get(sr_json_get(element, "digest"), OUTPUT_DIGEST);
+        at += scan.len + 1;
+    }
+    return (struct sr_json_slice){"", 0};
+}
+
 /* Returns false when the subject could not be compared with anything. */
 static bool compare_subject(struct verify *v, size_t index, struct sr_json_slice subject,
                             bool *has_report)
 {
-    char path[80], expected[SR_SHA256_TEXT], shown[SHOWN_SIZE];
+    char path[80], hash[SR_SHA256_TEXT], quoted[SR_SHA256_TEXT + 2];
     struct sr_json_slice name = sr_json_get(subject, "name");
-    struct sr_json_slice digest = sr_json_get(sr_json_get(subject, "digest"), "sha256");
+    struct sr_json_slice digests = sr_json_get(subject, "digest");
+    struct sr_json_slice digest = sr_json_get(digests, "sha256"), expected = {"", 0};
+    struct sr_json_slice of_output = sr_json_get(digests, OUTPUT_DIGEST);
+    bool is_output = digest.len == 0 && sr_json_is_string(of_output);
     snprintf(path, sizeof path, "attestation.payload.subject[%zu]", index);
-    if (!sr_json_is_string(name) || !sr_json_is_string(digest)) {
+    if (!sr_json_is_string(name) || (!is_output && !sr_json_is_string(digest))) {
         verify_error(v, CHECK_SIGNATURE, SR_EVD_304, path,
-                     "expected an object with name and digest.sha256");
+                     "expected an object with name and digest.sha256 or digest." OUTPUT_DIGEST);
         return true;
     }
-    *has_report = *has_report || sr_json_is(name, SR_REPORT_FILE);
-    if (!expected_hash(v, name, expected))
-        return false;
-    const char *hex = expected + sizeof SR_SHA256_PREFIX - 1;
-    if (!sr_json_is(digest, hex)) {
-        char found[SHOWN_SIZE];
-        verify_error(v, CHECK_SIGNATURE, SR_EVD_304, path, "%s: expected %s, found %s",
-                     verify_show(name, shown), hex, verify_show(digest, found));
+    *has_report = *has_report || (!is_output && sr_json_is(name, SR_REPORT_FILE));
+    if (is_output) {
+        digest = of_output;
+        expected = output_digest(v, name);
+    } else if (expected_hash(v, name, hash)) {
+        snprintf(quoted, sizeof quoted, "\"%s\"", hash + sizeof SR_SHA256_PREFIX - 1);
+        expected = slice(quoted);
     }
-    return true;
+    if (expected.len > 0 &&
+        (digest.len != expected.len || memcmp(digest.text, expected.text, digest.len) != 0)) {
+        char shown[SHOWN_SIZE], should[SHOWN_SIZE], found[SHOWN_SIZE];
+        verify_error(v, CHECK_SIGNATURE, SR_EVD_304, path, "%s: expected %s, found %s",
+                     verify_show(name, shown), verify_show(expected, should),
+                     verify_show(digest, found));
+    }
+    return expected.len > 0;
 }
 
 static void compare_subjects(struct verify *v, struct sr_json_slice subjects)

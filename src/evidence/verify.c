@@ -182,6 +182,7 @@ static void release(struct verify *v)
     sr_event_free(&v->event);
     sr_aggregate_free(&v->aggregate);
     sr_buf_free(&v->run_id);
+    sr_buf_free(&v->outputs);
     sr_hasher_free(v->hasher);
     sr_hasher_free(v->report_bytes);
     sr_hasher_free(v->events_bytes);

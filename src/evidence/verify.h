@@ -63,6 +63,7 @@ struct verify {
     struct sr_hasher *report_bytes, *events_bytes;
     char report_hash[SR_SHA256_TEXT], events_hash[SR_SHA256_TEXT];
     char initrd_hash[SR_SHA256_TEXT]; /* of the last vm.started */
+    struct sr_buf outputs; /* subjects of a statement, canonical, each with a comma before it */
 };
 
 /* Verifies as sr_report_verify_fd(), and when the report is valid calls then (may be NULL), which
@@ -105,5 +106,8 @@ void verify_files(struct verify *v);
 
 /* verify_signature.c */
 void verify_signature(struct verify *v);
+
+/* statement.c: takes what only an event tells, when there is an attestation to make or to check. */
+void statement_take_event(struct verify *v);
 
 #endif

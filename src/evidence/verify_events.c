@@ -152,15 +152,6 @@ static void check_hashes(struct verify *v, uint64_t index)
         memcpy(v->last, event->self.text, len);
 }
 
-/* Which initrd the VM had is in no field of the report but this event. */
-static void take_initrd(struct verify *v)
-{
-    struct sr_json_slice hash = sr_json_get(v->event.payload, "initrdHash");
-    struct sr_json_slice inside = {hash.text + 1, hash.len - 2};
-    if (sr_json_is_string(hash) && sr_hash_well_formed(inside))
-        memcpy(v->initrd_hash, inside.text, inside.len);
-}
-
 int verify_event(void *context, uint64_t index, const struct sr_json_scan *scan, const char *text,
                  struct sr_error *err)
 {
@@ -186,8 +177,8 @@ int verify_event(void *context, uint64_t index, const struct sr_json_scan *scan,
     }
     check_continuity(v, index);
     check_hashes(v, index);
-    if (v->event.kind == SR_EVENT_VM_STARTED)
-        take_initrd(v);
+    if (v->report_bytes != NULL)
+        statement_take_event(v);
     if (sr_aggregate_add(&v->aggregate, &v->event) < 0)
         v->no_memory = true;
     return 0;

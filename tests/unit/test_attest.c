@@ -537,6 +537,28 @@ static void the_golden_attestation(void **state)
     char *expected = fixture_read(&from, SR_ATTESTATION_FILE, &expected_len);
     assert_string_equal(made, expected);
     assert_non_null(strstr(made, id));
+
+    /* An output's hash is the one that its event tells. */
+    sr_cleanup_envelope struct sr_envelope envelope = SR_ENVELOPE_INIT, forged = SR_ENVELOPE_INIT;
+    sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
+    sr_cleanup_key struct sr_key *key = NULL;
+    must(sr_envelope_parse(made, len, &envelope, &err), &err);
+    char *digest = strstr(envelope.payload.data, "\"safeRunOutputV1\":\"");
+    assert_non_null(digest);
+    digest[20] = digest[20] == '0' ? '1' : '0';
+    sr_buf_append(&forged.payload, envelope.payload.data, envelope.payload.len);
+    must(sr_key_load_private(fixture_path(&run, "signer.pem"), &key, &err), &err);
+    must(sr_envelope_sign(&forged, key, &err), &err);
+    sr_envelope_write(&forged, &text);
+    fixture_write(&run, SR_ATTESTATION_FILE, text.data, text.len);
+    const struct sr_verify_options beside = {.dirfd = &run.dir,
+                                             .attestation_path = SR_ATTESTATION_FILE,
+                                             .key_paths = keys,
+                                             .key_count = 1};
+    sr_cleanup_verification struct sr_verification judged = {0};
+    must(sr_report_verify(path, &beside, &judged, &err), &err);
+    assert_false(judged.valid);
+    assert_string_equal(judged.errors[0].path, "attestation.payload.subject[5]");
     free(made);
     free(expected);
     fixture_close(&run);

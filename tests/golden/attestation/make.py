@@ -37,6 +37,10 @@ def write(name, data):
 def make_report():
     with open("../report/sealed.json", encoding="utf-8") as file:
         report = json.load(file)
+    report["events"].insert(-2, {**report["events"][-2], "type": "output.collected", "payload": {
+        "path": "/data/out", "name": "out", "collected": True, "hash": sha("tree")}})
+    report["events"].insert(-2, {**report["events"][-2], "type": "output.collected", "payload": {
+        "path": "/data/none", "name": "none", "collected": False, "errorCode": "SR-RUN-001"}})
     previous = "sha256:" + "0" * 64
     for event in report["events"]:
         if event["type"] == "vm.started":
@@ -57,7 +61,8 @@ def make_statement(report, subjects):
     return {
         "_type": "https://in-toto.io/Statement/v1",
         "predicateType": "https://safe-run.dev/attestation/run/v1",
-        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects],
+        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects] + [
+            {"name": "outputs/out", "digest": {"safeRunOutputV1": hexdigest("tree")}}],
         "predicate": {
             "asked": {"policyHash": artifacts["policyHash"], "commandHash": artifacts["commandHash"],
                       "policySummary": report["policySummary"]},
