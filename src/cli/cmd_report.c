@@ -114,6 +114,7 @@ static bool find_beside(struct verify_arguments *arguments)
     return len < (int)sizeof arguments->beside && access(arguments->beside, F_OK) == 0;
 }
 
+/* Sets arguments->report when there is something to verify; else returns the exit status. */
 static int parse_verify(int argc, char **argv, struct verify_arguments *arguments)
 {
     static const struct option options[] = {
@@ -171,7 +172,7 @@ static int parse_verify(int argc, char **argv, struct verify_arguments *argument
                               argc == optind ? "no report named" : "more than one report named");
     arguments->report = argv[optind];
     material->key_paths = arguments->keys;
-    return -1;
+    return SR_EXIT_OK;
 }
 
 static int report_verify(int argc, char **argv)
@@ -179,7 +180,7 @@ static int report_verify(int argc, char **argv)
     struct verify_arguments arguments = {.text = isatty(STDOUT_FILENO)};
     struct sr_verify_options *material = &arguments.material;
     int status = parse_verify(argc, argv, &arguments);
-    if (status >= 0)
+    if (arguments.report == NULL)
         return status;
     bool unused = false; /* there is an attestation, and nothing to check it with */
     if (material->attestation_path != NULL && material->key_count == 0)

@@ -7,7 +7,8 @@
 
 static int fault(struct sr_error *err, const char *path, const char *what)
 {
-    return sr_fail(err, SR_EVD_304, path, "%s", what);
+    sr_fail(err, SR_EVD_304, path, "%s", what);
+    return -1;
 }
 
 void sr_envelope_free(struct sr_envelope *envelope)
@@ -91,7 +92,8 @@ static int scan_envelope(const char *text, size_t len, struct sr_json_scan *scan
         return fault(err, "attestation", "is empty");
     if (sr_json_scan(text, len, SR_JSON_LAST, scan) != SR_JSON_OK) {
         snprintf(path, sizeof path, "attestation%s", scan->error_path);
-        return sr_fail(err, SR_EVD_304, path, "%s (byte %zu)", scan->error, scan->error_at);
+        sr_fail(err, SR_EVD_304, path, "%s (byte %zu)", scan->error, scan->error_at);
+        return -1;
     }
     if (text[0] != '{')
         return fault(err, "attestation", "expected an object");

@@ -132,7 +132,9 @@ class OtherTools(AttestationTest):
         statement = json.loads(self.payload)
         self.assertEqual(statement["_type"], "https://in-toto.io/Statement/v1")
         self.assertEqual(statement["predicateType"], "https://safe-run.dev/attestation/run/v1")
-        subjects = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
+        *files, output = statement["subject"]
+        self.assertEqual(output, {"name": "outputs/out", "digest": {"safeRunOutputV1": hashlib.sha256(b"tree").hexdigest()}})
+        subjects = {subject["name"]: subject["digest"]["sha256"] for subject in files}
         for name in ("run_report.json", "events.jsonl", "policy.json", "stdout.log"):
             self.assertEqual(subjects.pop(name), hashlib.sha256(self.read(name)).hexdigest())
         self.assertEqual(list(subjects), ['outputs/größe "1"'])  # named by the report, not at hand
