@@ -58,10 +58,13 @@ int sr_write_new_file(int dirfd, const char *name, const void *data, size_t len)
 
 static int replace_file(int dirfd, const char *name, const void *data, size_t len, bool durable)
 {
+    const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     char temporary[NAME_MAX];
     snprintf(temporary, sizeof temporary, ".%s.%d", name, (int)getpid());
-    sr_cleanup_fd int fd =
-        openat(dirfd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    sr_cleanup_fd int fd = openat(dirfd, temporary, flags, 0600);
+    /* One left by a process that died; or a link to what is not ours to write. */
+    if (fd < 0 && errno == EEXIST && unlinkat(dirfd, temporary, 0) == 0)
+        fd = openat(dirfd, temporary, flags, 0600);
     if (fd < 0)
         return -errno;
     int result = sr_write_all(fd, data, len);

@@ -4,13 +4,16 @@
 #include "base64.h"
 #include "evidence_fixture.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -402,6 +405,20 @@ static void a_statement_of_a_later_version(void **state)
     must(sr_envelope_sign(&later, a->key, &err), &err);
     sr_envelope_write(&later, &text);
     assert_true(is_good(a, text.data, text.len, a->key_path, NULL));
+
+    /* What is at hand of such a subject is compared. */
+    fixture_write(&a->run, "new", "new", 3);
+    const char *const keys[] = {a->key_path};
+    const struct sr_verify_options options = {.dirfd = &a->run.dir,
+                                              .artifacts_dir = ".",
+                                              .files_may_lack = true,
+                                              .attestation_path = SR_ATTESTATION_FILE,
+                                              .key_paths = keys,
+                                              .key_count = 1};
+    sr_cleanup_verification struct sr_verification result = {0};
+    must(sr_report_verify(fixture_path(&a->run, SR_REPORT_FILE), &options, &result, &err), &err);
+    assert_false(result.valid);
+    assert_string_equal(result.errors[0].path, "attestation.payload.subject[2]");
 }
 
 static void a_report_that_changed_since(void **state)
@@ -456,6 +473,68 @@ static void what_is_not_attested(void **state)
     assert_int_equal(sr_attest(a->run.dir, SR_REPORT_FILE, a->other, &err), -1);
     assert_int_equal(err.code, SR_EVD_304);
     free(events);
+}
+
+static void limit_file_size(rlim_t bytes)
+{
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static size_t count_files(const struct fixture *run)
+{
+    size_t count = 0;
+    DIR *dir = opendir(run->path);
+    assert_non_null(dir);
+    while (readdir(dir) != NULL)
+        count++;
+    closedir(dir);
+    return count;
+}
+
+/* The disk is full at every byte of it: there is no attestation, or the one there was. */
+static void an_attestation_is_there_whole_or_not_at_all(void **state)
+{
+    struct attested *a = *state;
+    struct sr_error err;
+    signal(SIGXFSZ, SIG_IGN);
+    for (int existing = 0; existing <= 1; existing++) {
+        unlinkat(a->run.dir, SR_ATTESTATION_FILE, 0);
+        if (existing)
+            fixture_write(&a->run, SR_ATTESTATION_FILE, a->envelope, a->len);
+        size_t files = count_files(&a->run);
+        for (size_t bytes = 0; bytes < a->len; bytes += 13) {
+            limit_file_size(bytes);
+            int result = sr_attest(a->run.dir, SR_REPORT_FILE, existing ? a->other : a->key, &err);
+            limit_file_size(RLIM_INFINITY);
+            assert_int_equal(result, -1);
+            assert_int_equal(err.code, SR_EVD_002);
+            assert_string_equal(err.path, "attestation");
+            assert_int_equal(count_files(&a->run), files);
+        }
+        assert_true(!existing || is_good(a, a->envelope, a->len, a->key_path, NULL));
+    }
+}
+
+/* In a directory that others can write to, the temporary file's name may lead to what is not ours. */
+static void a_link_under_the_temporary_name_is_not_followed(void **state)
+{
+    struct attested *a = *state;
+    struct sr_error err;
+    char temporary[64];
+    size_t len;
+    snprintf(temporary, sizeof temporary, "." SR_ATTESTATION_FILE ".%d", (int)getpid());
+    fixture_write(&a->run, "victim", "precious", 8);
+    assert_int_equal(linkat(a->run.dir, "victim", a->run.dir, temporary, 0), 0);
+    must(sr_attest(a->run.dir, SR_REPORT_FILE, a->other, &err), &err);
+    assert_int_equal(symlinkat("victim", a->run.dir, temporary), 0);
+    unlinkat(a->run.dir, SR_ATTESTATION_FILE, 0);
+    must(sr_attest(a->run.dir, SR_REPORT_FILE, a->key, &err), &err);
+    char *victim = fixture_read(&a->run, "victim", &len);
+    assert_string_equal(victim, "precious");
+    free(victim);
 }
 
 static void keys_and_files_that_cannot_be_read(void **state)
@@ -581,6 +660,10 @@ int main(void)
                                         close_attested),
         cmocka_unit_test_setup_teardown(a_report_that_changed_since, open_attested, close_attested),
         cmocka_unit_test_setup_teardown(what_is_not_attested, open_attested, close_attested),
+        cmocka_unit_test_setup_teardown(an_attestation_is_there_whole_or_not_at_all, open_attested,
+                                        close_attested),
+        cmocka_unit_test_setup_teardown(a_link_under_the_temporary_name_is_not_followed,
+                                        open_attested, close_attested),
         cmocka_unit_test_setup_teardown(keys_and_files_that_cannot_be_read, open_attested,
                                         close_attested),
         cmocka_unit_test(the_golden_attestation),

@@ -4,11 +4,13 @@
 
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -186,6 +188,30 @@ static void generated_files(void **state)
     assert_int_equal(unlink(path), 0);
 }
 
+/* The disk is full at every byte of either half. */
+static void a_key_is_made_whole_or_not_at_all(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sr_key *key = NULL;
+    struct sr_error err;
+    struct rlimit limit;
+    char path[128], public_path[136];
+    snprintf(path, sizeof path, "%s", fixture_path(fixture, "k"));
+    snprintf(public_path, sizeof public_path, "%s.pub", path);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    for (rlim_t bytes = 0; bytes < strlen(rfc_private); bytes++) {
+        struct rlimit less = {bytes, limit.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &less), 0);
+        int result = sr_key_generate(path, &key, &err);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        assert_int_equal(result, -1);
+        assert_null(key);
+        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(access(public_path, F_OK), -1);
+    }
+}
+
 static void files_that_are_refused(void **state)
 {
     struct fixture *fixture = *state;
@@ -223,6 +249,8 @@ int main(void)
         cmocka_unit_test(a_forked_child_has_no_private_half),
         cmocka_unit_test(what_is_no_key),
         cmocka_unit_test_setup_teardown(generated_files, open_fixture, close_fixture),
+        cmocka_unit_test_setup_teardown(a_key_is_made_whole_or_not_at_all, open_fixture,
+                                        close_fixture),
         cmocka_unit_test_setup_teardown(files_that_are_refused, open_fixture, close_fixture),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
