@@ -4,12 +4,14 @@
  *   append   CPU time of an append without a barrier, and of one with
  *   verify   wall time and peak RSS of `safe-run report verify` on a report of 50,000 events,
  * beside `openssl dgst -sha256` of the same file (medians of alternating runs)
+ *   attest   wall time of attesting that report, with its events file, and of verifying all of it
  *
  *   bench-evidence SAFE-RUN [EVENTS]
  *
  * The goals are in the issue of the evidence chain: under 5 us, at most 5 times, at most 32 MiB.
  */
 #include "evidence_fixture.h"
+#include "key.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -129,6 +131,37 @@ static void bench_verify(char *program, unsigned events)
     fixture_close(&fixture);
 }
 
+static void bench_attest(char *program, unsigned events)
+{
+    struct fixture fixture;
+    struct sr_error err;
+    struct sr_key *key;
+    char report[128], events_path[128], key_path[128], public_path[136];
+    double made[ROUNDS], verified[ROUNDS];
+    long rss, max = 0;
+    fixture_open(&fixture);
+    fixture_report(&fixture, events);
+    snprintf(report, sizeof report, "%s", fixture_path(&fixture, SR_REPORT_FILE));
+    snprintf(events_path, sizeof events_path, "%s", fixture_path(&fixture, SR_EVENTS_FILE));
+    snprintf(key_path, sizeof key_path, "%s", fixture_path(&fixture, "key"));
+    snprintf(public_path, sizeof public_path, "%s.pub", key_path);
+    if (sr_key_generate(key_path, &key, &err) < 0)
+        exit(1);
+    sr_key_free(key);
+    char *attest[] = {program, "report", "attest", "--key", key_path, report, NULL};
+    char *verify[] = {program, "report",    "verify", "--events", events_path,
+                      "--key", public_path, report,   NULL};
+    for (int i = 0; i < ROUNDS; i++) {
+        made[i] = run(attest, &rss);
+        max = rss > max ? rss : max;
+        verified[i] = run(verify, &rss);
+        max = rss > max ? rss : max;
+    }
+    printf("attest: %.1f ms; verify with events and signature: %.1f ms; peak RSS %.1f MiB\n",
+           median(made) * 1e3, median(verified) * 1e3, (double)max / 1024);
+    fixture_close(&fixture);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -139,5 +172,6 @@ int main(int argc, char **argv)
     unsigned events = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 50000;
     bench_append(events);
     bench_verify(argv[1], events);
+    bench_attest(argv[1], events);
     return 0;
 }

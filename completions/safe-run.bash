@@ -2,16 +2,17 @@
 _safe_run() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words=
     case $prev in
-    --policy | --mount-allowlist | --events) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --policy | --mount-allowlist | --events | --key | --attestation | --out) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     --workdir-base | --artifacts) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --accel) words='auto kvm tcg' ;;
     --vmm) words=qemu ;;
     --format) words='text json' ;;
     *)
         case ${COMP_WORDS[1]}:$COMP_CWORD in
-        *:1) words='validate compile policy run ps stop gc report version help' ;;
+        *:1) words='validate compile policy run key ps stop gc report version help' ;;
         policy:2) words='init explain why diff schema --help' ;;
-        report:2) words='verify --help' ;;
+        report:2) words='verify attest --help' ;;
+        key:2) words='generate --help' ;;
         validate:*) words='--mount-allowlist --format --help' ;;
         compile:*) words='--dry-run --policy --mount-allowlist --help' ;;
         run:*) words='--policy --mount-allowlist --stdin --timeout --json --accel --vmm --workdir-base --rehash
@@ -20,7 +21,8 @@ _safe_run() {
         stop:*) words="--kill --timeout --workdir-base --help $(safe-run ps 2> /dev/null | awk 'NR > 1 { print $1 }')" ;;
         gc:*) words='--dry-run --older-than --workdir-base --help' ;;
         policy:*) words='--mount-allowlist --format --exit-code --help' ;;
-        report:*) words='--events --artifacts --format --help' ;;
+        report:*) words='--events --artifacts --key --attestation --format --text --json --help' ;;
+        key:*) words='--out --help' ;;
         esac
         ;;
     esac

@@ -33,9 +33,11 @@ enum sr_code {
     SR_RUN_202, /* network could not be released */
     SR_EVD_001, /* an event could not be written */
     SR_EVD_002, /* a report could not be built or read */
+    SR_EVD_003, /* a key could not be made, read or used */
     SR_EVD_301, /* verification: schema */
     SR_EVD_302, /* verification: hashes */
     SR_EVD_303, /* verification: event chain */
+    SR_EVD_304, /* verification: signature and attestation */
     SR_OPS_301, /* the archive could not be written */
     SR_CODE_COUNT
 };

@@ -17,7 +17,9 @@
  *   aggregates      SR-EVD-303  mountAudit, networkAudit and resourceUsage follow from the events
  *   events_file     SR-EVD-303  events.jsonl holds the same events
  *   artifact_files  SR-EVD-302  files have the hashes that the report names
- * An unreadable file is SR-EVD-002 at `report`, `events` or `artifacts`.
+ *   signature       SR-EVD-304  an attestation of exactly this report, signed by every key that was given
+ * An unreadable file is SR-EVD-002 at `report`, `events`, `artifacts` or `attestation`, an unusable
+ * key SR-EVD-003 at `key`.
  */
 #ifndef SAFERUN_REPORT_H
 #define SAFERUN_REPORT_H
@@ -35,6 +37,11 @@
 struct sr_verify_options {
     const char *events_path;   /* events.jsonl of the run, or NULL */
     const char *artifacts_dir; /* directory with policy.json, vmlinux, ..., or NULL */
+    bool files_may_lack; /* there: what artifacts.files names is checked as far as it is there */
+    const char *attestation_path; /* DSSE envelope, or NULL; then one key at least */
+    const char *const *key_paths; /* public keys (PEM), each of which must have signed */
+    size_t key_count;
+    const int *dirfd; /* directory that these paths are relative to; NULL: the current one */
 };
 
 struct sr_report_check {
@@ -68,6 +75,20 @@ int sr_report_verify(const char *path, const struct sr_verify_options *options,
 int sr_report_verify_fd(int fd, const struct sr_verify_options *options,
                         struct sr_verification *verification, struct sr_error *err)
     __attribute__((warn_unused_result));
+
+/* Where the attestation of a report is: in its directory. */
+#define SR_ATTESTATION_FILE "run_report.dsse.json"
+
+/*
+ * Signs the report `name` in dirfd with the private key in key_path: writes SR_ATTESTATION_FILE
+ * beside it, an in-toto statement in a DSSE envelope, whole or not at all and durable. The report
+ * must verify, with events.jsonl and the files it names as far as they are there. A signature is
+ * added to those of an attestation of the same statement; one of another is an error. Writes the
+ * key's id (hex) into key_id. Errors: SR-EVD-003 at `key`, SR-EVD-002 at `report` or `attestation`
+ * for what cannot be read or written, SR-EVD-301 to -304 for what does not verify.
+ */
+int sr_report_attest(int dirfd, const char *name, const char *key_path, char key_id[65],
+                     struct sr_error *err) __attribute__((warn_unused_result));
 
 void sr_verification_free(struct sr_verification *verification);
 #define sr_cleanup_verification __attribute__((cleanup(sr_verification_free)))

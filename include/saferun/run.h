@@ -63,7 +63,8 @@ struct sr_run_result {
     char run_id[32];        /* empty when preparation failed before there was one */
     char run_dir[PATH_MAX]; /* absolute; likewise */
     bool report_written;
-    bool finished; /* state: finished, else failed */
+    bool report_signed; /* the attestation lies beside it */
+    bool finished;      /* state: finished, else failed */
     enum sr_cause cause;
     int exit_code; /* for the caller's shell: the command's, 128+n for signal n, or 124..127 */
     struct sr_error error; /* code SR_OK when there is none */

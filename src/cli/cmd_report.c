@@ -4,11 +4,13 @@
 #include "jcs.h"
 
 #include <getopt.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
 static const char verify_usage[] =
-    "usage: safe-run report verify [--events F] [--artifacts D] [--format text|json] FILE|-";
+    "usage: safe-run report verify [--events F] [--artifacts D] [--key K]... [--attestation F]\n"
+    "                              [--format text|json] FILE|-";
 
 static const char verify_help[] =
     "\n"
@@ -18,15 +20,22 @@ static const char verify_help[] =
     "  --events F        also compare the events with events.jsonl\n"
     "  --artifacts D     also hash the files in D that the report names (policy.json, vmlinux,\n"
     "                    rootfs.img, and those of artifacts.files), e.g. the run directory\n"
-    "  --format text|json  how to answer; text on a terminal, else JSON\n"
+    "  --key K           also check that the holder of this public key (PEM) has signed the "
+    "report;\n"
+    "                    several: that each has\n"
+    "  --attestation F   where the signatures are; run_report.dsse.json beside the report "
+    "otherwise\n"
+    "  --format text|json, --text, --json\n"
+    "                    how to answer; text on a terminal, else JSON\n"
     "  -h, --help        this text\n"
     "\n"
     "Exit status: 0 valid, 2 invalid or unreadable, 64 usage, 1 the answer cannot be written.\n"
     "\n"
     "Example:\n"
-    "  safe-run report verify --events events.jsonl --artifacts . run_report.json";
+    "  safe-run report verify --events events.jsonl --artifacts . --key ci.pub run_report.json";
 
-static void verify_json(struct sr_buf *out, const struct sr_verification *result)
+/* note: about the whole; may be NULL. */
+static void verify_json(struct sr_buf *out, const struct sr_verification *result, const char *note)
 {
     sr_buf_puts(out, result->valid ? "{\"valid\":true" : "{\"valid\":false");
     sr_buf_puts(out, ",\"checks\":[");
@@ -47,10 +56,15 @@ static void verify_json(struct sr_buf *out, const struct sr_verification *result
         sr_buf_puts(out, ",\"moreErrors\":");
         sr_buf_u64(out, result->more_errors);
     }
+    if (note != NULL) {
+        sr_buf_puts(out, ",\"note\":");
+        sr_jcs_text(out, note);
+    }
     sr_buf_puts(out, "}\n");
 }
 
-static void verify_text(struct sr_buf *out, const struct sr_verification *result, bool colour)
+static void verify_text(struct sr_buf *out, const struct sr_verification *result, const char *note,
+                        bool colour)
 {
     const char *good = colour ? "\033[32m" : "", *bad = colour ? "\033[31m" : "";
     const char *plain = colour ? "\033[0m" : "";
@@ -70,38 +84,78 @@ static void verify_text(struct sr_buf *out, const struct sr_verification *result
     }
     if (result->more_errors > 0)
         sr_buf_printf(out, "and %llu more errors\n", (unsigned long long)result->more_errors);
+    if (note != NULL)
+        sr_buf_printf(out, "note: %s\n", note);
     sr_buf_printf(out, "%s%s%s %s, %llu events\n", result->valid ? good : bad,
                   result->valid ? "valid" : "INVALID", plain,
                   result->run_id[0] != '\0' ? result->run_id : "(no run id)",
                   (unsigned long long)result->event_count);
 }
 
-static int report_verify(int argc, char **argv)
+/* Public keys that one verification takes: as many as an attestation has signatures. */
+enum { MAX_KEYS = 16 };
+
+struct verify_arguments {
+    struct sr_verify_options material;
+    const char *keys[MAX_KEYS];
+    const char *report;
+    bool text;
+    char beside[PATH_MAX]; /* where the report's attestation is by default; empty: nowhere */
+};
+
+/* The attestation in the directory of the report, and whether there is one. */
+static bool find_beside(struct verify_arguments *arguments)
+{
+    const char *report = arguments->report, *slash = strrchr(report, '/');
+    if (strcmp(report, "-") == 0)
+        return false;
+    int len = snprintf(arguments->beside, sizeof arguments->beside, "%.*s" SR_ATTESTATION_FILE,
+                       slash != NULL ? (int)(slash - report) + 1 : 0, report);
+    return len < (int)sizeof arguments->beside && access(arguments->beside, F_OK) == 0;
+}
+
+/* Sets arguments->report when there is something to verify; else returns the exit status. */
+static int parse_verify(int argc, char **argv, struct verify_arguments *arguments)
 {
     static const struct option options[] = {
         {"events", required_argument, NULL, 'e'},
         {"artifacts", required_argument, NULL, 'a'},
+        {"attestation", required_argument, NULL, 's'},
+        {"key", required_argument, NULL, 'k'},
         {"format", required_argument, NULL, 'f'},
+        {"text", no_argument, NULL, 't'},
+        {"json", no_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    struct sr_verify_options material = {0};
-    bool text = isatty(STDOUT_FILENO);
+    struct sr_verify_options *material = &arguments->material;
     int c;
     opterr = 0;
     optind = 1;
     while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
         switch (c) {
         case 'e':
-            material.events_path = optarg;
+            material->events_path = optarg;
             break;
         case 'a':
-            material.artifacts_dir = optarg;
+            material->artifacts_dir = optarg;
+            break;
+        case 's':
+            material->attestation_path = optarg;
+            break;
+        case 'k':
+            if (material->key_count == MAX_KEYS)
+                return sr_usage_error(verify_usage, "more than %d keys", MAX_KEYS);
+            arguments->keys[material->key_count++] = optarg;
             break;
         case 'f':
             if (strcmp(optarg, "text") != 0 && strcmp(optarg, "json") != 0)
                 return sr_usage_error(verify_usage, "--format is text or json, not '%s'", optarg);
-            text = optarg[0] == 't';
+            arguments->text = optarg[0] == 't';
+            break;
+        case 't':
+        case 'j':
+            arguments->text = c == 't';
             break;
         case 'h':
             puts(verify_usage);
@@ -116,18 +170,45 @@ static int report_verify(int argc, char **argv)
     if (argc - optind != 1)
         return sr_usage_error(verify_usage,
                               argc == optind ? "no report named" : "more than one report named");
+    arguments->report = argv[optind];
+    material->key_paths = arguments->keys;
+    return SR_EXIT_OK;
+}
+
+static int report_verify(int argc, char **argv)
+{
+    struct verify_arguments arguments = {.text = isatty(STDOUT_FILENO)};
+    struct sr_verify_options *material = &arguments.material;
+    int status = parse_verify(argc, argv, &arguments);
+    if (arguments.report == NULL)
+        return status;
+    bool unused = false; /* there is an attestation, and nothing to check it with */
+    if (material->attestation_path != NULL && material->key_count == 0)
+        return sr_usage_error(verify_usage, "--attestation needs --key: whose signature is it?");
+    if (material->attestation_path == NULL) {
+        bool found = find_beside(&arguments);
+        unused = found && material->key_count == 0;
+        if (material->key_count > 0 && arguments.beside[0] == '\0')
+            return sr_usage_error(verify_usage,
+                                  "--key needs --attestation when the report has no directory");
+        if (material->key_count > 0)
+            material->attestation_path = arguments.beside;
+    }
 
     sr_cleanup_verification struct sr_verification result = {0};
     struct sr_error err;
-    if (sr_report_verify(argv[optind], &material, &result, &err) < 0) {
+    if (sr_report_verify(arguments.report, material, &result, &err) < 0) {
         sr_print_error(stderr, &err);
         return SR_EXIT_IO;
     }
+    const char *note = unused ? SR_ATTESTATION_FILE " lies beside the report and was not checked: "
+                                                    "--key names the public key of who signed it"
+                              : NULL;
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
-    if (text)
-        verify_text(&out, &result, sr_may_colour(STDOUT_FILENO));
+    if (arguments.text)
+        verify_text(&out, &result, note, sr_may_colour(STDOUT_FILENO));
     else
-        verify_json(&out, &result);
+        verify_json(&out, &result, note);
     if (!sr_emit(&out))
         return SR_EXIT_IO;
     return result.valid ? SR_EXIT_OK : SR_EXIT_INVALID;
@@ -135,6 +216,7 @@ static int report_verify(int argc, char **argv)
 
 static const struct sr_subcommand subcommands[] = {
     {"verify", report_verify, "check a report offline"},
+    {"attest", sr_cmd_report_attest, "sign a report"},
     {NULL, NULL, NULL},
 };
 

@@ -1,6 +1,7 @@
 #include "cli.h"
 #include "policy_file.h"
 
+#include "saferun/report.h"
 #include "saferun/run.h"
 
 #include <errno.h>
@@ -191,6 +192,8 @@ static int print_json(const struct sr_run_result *result)
     json_object_set_new(object, "report",
                         result->report_written ? json_sprintf("%s/run_report.json", dir)
                                                : json_null());
+    if (result->report_signed)
+        json_object_set_new(object, "attestation", json_sprintf("%s/" SR_ATTESTATION_FILE, dir));
     json_object_set_new(object, "artifacts",
                         dir[0] == '\0' ? json_object()
                                        : json_pack("{s:s,s:o,s:o,s:o,s:o}", "runDir", dir, "stdout",

@@ -12,8 +12,9 @@ static const char *const code_names[SR_CODE_COUNT] = {
     [SR_CMP_002] = "SR-CMP-002", [SR_CMP_201] = "SR-CMP-201", [SR_RUN_001] = "SR-RUN-001",
     [SR_RUN_002] = "SR-RUN-002", [SR_RUN_003] = "SR-RUN-003", [SR_RUN_101] = "SR-RUN-101",
     [SR_RUN_201] = "SR-RUN-201", [SR_RUN_202] = "SR-RUN-202", [SR_EVD_001] = "SR-EVD-001",
-    [SR_EVD_002] = "SR-EVD-002", [SR_EVD_301] = "SR-EVD-301", [SR_EVD_302] = "SR-EVD-302",
-    [SR_EVD_303] = "SR-EVD-303", [SR_OPS_301] = "SR-OPS-301",
+    [SR_EVD_002] = "SR-EVD-002", [SR_EVD_003] = "SR-EVD-003", [SR_EVD_301] = "SR-EVD-301",
+    [SR_EVD_302] = "SR-EVD-302", [SR_EVD_303] = "SR-EVD-303", [SR_EVD_304] = "SR-EVD-304",
+    [SR_OPS_301] = "SR-OPS-301",
 };
 
 const char *sr_code_name(enum sr_code code)

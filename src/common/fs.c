@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 int sr_mkdir_all(const char *path, mode_t mode)
 {
@@ -53,20 +56,49 @@ int sr_write_new_file(int dirfd, const char *name, const void *data, size_t len)
     return result;
 }
 
-int sr_replace_file(int dirfd, const char *name, const void *data, size_t len)
+static int replace_file(int dirfd, const char *name, const void *data, size_t len, bool durable)
 {
+    const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     char temporary[NAME_MAX];
     snprintf(temporary, sizeof temporary, ".%s.%d", name, (int)getpid());
-    sr_cleanup_fd int fd =
-        openat(dirfd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    sr_cleanup_fd int fd = openat(dirfd, temporary, flags, 0600);
+    /* One left by a process that died; or a link to what is not ours to write. */
+    if (fd < 0 && errno == EEXIST && unlinkat(dirfd, temporary, 0) == 0)
+        fd = openat(dirfd, temporary, flags, 0600);
     if (fd < 0)
         return -errno;
     int result = sr_write_all(fd, data, len);
+    if (result == 0 && durable && fsync(fd) < 0)
+        result = -errno;
     if (result == 0 && renameat(dirfd, temporary, dirfd, name) < 0)
         result = -errno;
     if (result < 0)
         unlinkat(dirfd, temporary, 0);
+    else if (durable && fsync(dirfd) < 0)
+        result = -errno;
     return result;
+}
+
+int sr_replace_file(int dirfd, const char *name, const void *data, size_t len)
+{
+    return replace_file(dirfd, name, data, len, false);
+}
+
+int sr_replace_file_durably(int dirfd, const char *name, const void *data, size_t len)
+{
+    return replace_file(dirfd, name, data, len, true);
+}
+
+int sr_open_below(int dirfd, const char *name)
+{
+    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+                           .resolve =
+                               RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+    sr_cleanup_fd int fd = (int)syscall(SYS_openat2, dirfd, name, &how, sizeof how);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return -errno;
+    return S_ISREG(st.st_mode) ? sr_take_fd(&fd) : -EINVAL;
 }
 
 ssize_t sr_read_small_file(int dirfd, const char *name, char *text, size_t size)

@@ -23,6 +23,16 @@ int sr_write_new_file(int dirfd, const char *name, const void *data, size_t len)
  * negative errno. */
 int sr_replace_file(int dirfd, const char *name, const void *data, size_t len) SR_MUST_CHECK;
 
+/* The same, durable when it returns 0. A negative errno may come after the rename: then the name
+ * has the new content for now. */
+int sr_replace_file_durably(int dirfd, const char *name, const void *data,
+                            size_t len) SR_MUST_CHECK;
+
+/* Opens a regular file below dirfd for reading: not outside of it, through no symbolic link. A
+ * descriptor, or a negative errno: -ELOOP or -EXDEV for what leads elsewhere, -EINVAL for what is
+ * no regular file. */
+int sr_open_below(int dirfd, const char *name) SR_MUST_CHECK;
+
 /* Reads up to size-1 bytes of name in dirfd, no symbolic link, and terminates them with NUL. The
  * length, or a negative errno. */
 ssize_t sr_read_small_file(int dirfd, const char *name, char *text, size_t size) SR_MUST_CHECK;

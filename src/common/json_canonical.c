@@ -206,6 +206,23 @@ bool sr_json_next(struct sr_json_slice array, size_t *at, struct sr_json_slice *
     return true;
 }
 
+bool sr_json_next_member(struct sr_json_slice object, size_t *at, struct sr_json_member *member)
+{
+    const char *end = object.text + object.len, *p = object.text + *at;
+    if (*at == 0 || *p == ',')
+        p++;
+    p = skip_space(p);
+    if (*p == '}')
+        return false;
+    const char *after = skip_string(p);
+    member->key = (struct sr_json_slice){p + 1, (size_t)(after - p) - 2};
+    p = skip_space(skip_space(after) + 1);
+    after = skip_value(p, end);
+    member->value = (struct sr_json_slice){p, (size_t)(after - p)};
+    *at = (size_t)(skip_space(after) - object.text);
+    return true;
+}
+
 /* 24 bytes: a hostile object of 1 MiB has 150,000 members. */
 struct member {
     const char *key, *value;

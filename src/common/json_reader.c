@@ -127,6 +127,8 @@ static int fill(struct sr_json_reader *reader)
     if (got < 0)
         return read_failed(reader, (int)-got);
     keep(reader, to, (size_t)got);
+    if (reader->bytes != NULL)
+        sr_hasher_update(reader->bytes, to, (size_t)got);
     reader->eof = (size_t)got < room;
     reader->len += (size_t)got;
     if (reader->offset + reader->len > reader->max_bytes)
@@ -147,6 +149,8 @@ int sr_json_peek(struct sr_json_reader *reader)
         int c = sr_json_peek_byte(reader);
         if (c != ' ' && c != '\n' && c != '\t' && c != '\r')
             return c;
+        if (reader->canonical)
+            reader->space_at = sr_json_tell(reader);
         reader->canonical = false;
         reader->at++;
     }

@@ -16,6 +16,7 @@
 
 #include "cleanup.h"
 #include "json_text.h"
+#include "sha256.h"
 
 /* One event, or one member of a report other than its events. A bundle of 10,000 rules is 0.9 MB.
  */
@@ -31,7 +32,9 @@ struct sr_json_reader {
     size_t cap;
     uint64_t max_bytes; /* of the whole input */
     bool eof;
-    bool canonical; /* no white space was skipped so far */
+    bool canonical;          /* no white space was skipped so far */
+    uint64_t space_at;       /* else: offset of the first */
+    struct sr_hasher *bytes; /* fed with the input as it is read, once; NULL: none, not owned */
     /* After a call failed: a read error (errno in io_error), or a fault of the text. */
     int io_error;
     const char *error;    /* what is wrong; static */

@@ -424,6 +424,16 @@ const struct sr_json_member *sr_json_find(const struct sr_json_scan *scan, const
     return NULL;
 }
 
+struct sr_json_slice sr_json_get(struct sr_json_slice object, const char *name)
+{
+    struct sr_json_scan scan;
+    const struct sr_json_member *member = NULL;
+    if (sr_json_is_object(object) &&
+        sr_json_scan(object.text, object.len, SR_JSON_LAST, &scan) == SR_JSON_OK)
+        member = sr_json_find(&scan, name);
+    return member != NULL ? member->value : (struct sr_json_slice){"", 0};
+}
+
 bool sr_json_integer(struct sr_json_slice value, int64_t *number)
 {
     if (value.len == 0 || value.len > 17)

@@ -76,6 +76,10 @@ enum sr_json_result sr_json_scan(const char *text, size_t len, unsigned how,
  * in canonical form; a key spelled with escapes is not found. */
 const struct sr_json_member *sr_json_find(const struct sr_json_scan *scan, const char *name);
 
+/* The value of that member; an empty slice when object is no object or has none. object in canonical
+ * form. */
+struct sr_json_slice sr_json_get(struct sr_json_slice object, const char *name);
+
 /*
  * Appends the canonical form of a value that a scan found OK. Returns 0, or -1 with the place of a
  * repeated key in path (and nothing of use in out). When memory is out, out fails.
@@ -115,5 +119,8 @@ static inline bool sr_json_is_string(struct sr_json_slice value)
  * the last.
  */
 bool sr_json_next(struct sr_json_slice array, size_t *at, struct sr_json_slice *element);
+
+/* The members of a scanned object, in the same way. */
+bool sr_json_next_member(struct sr_json_slice object, size_t *at, struct sr_json_member *member);
 
 #endif

@@ -68,13 +68,13 @@ static int take_string(const struct sr_json_scan *scan, const char *field, struc
     if (member == NULL)
         return fault_at(fault, field, "is missing");
     if (!sr_json_is_string(member->value))
-        return fault_at(fault, field, "is not a string");
+        return fault_at(fault, field, "expected a string");
     struct sr_json_slice inside = {member->value.text + 1, member->value.len - 2};
     if (inside.len == 0)
-        return fault_at(fault, field, "is empty");
+        return fault_at(fault, field, "expected a string that is not empty");
     if (memchr(inside.text, '\\', inside.len) != NULL) {
         if (scratch == NULL) /* hashes and members of closed sets have no character to escape */
-            return fault_at(fault, field, "has a value that does not exist");
+            return fault_at(fault, field, "expected a string without escapes");
         scratch->len = 0;
         sr_json_string(member->value, scratch);
         if (!sr_buf_ok(scratch))
@@ -82,7 +82,7 @@ static int take_string(const struct sr_json_scan *scan, const char *field, struc
         inside = (struct sr_json_slice){scratch->data, scratch->len};
     }
     if (memchr(inside.text, '|', inside.len) != NULL)
-        return fault_at(fault, field, "contains '|'");
+        return fault_at(fault, field, "expected a string without '|'");
     *out = inside;
     return 0;
 }
@@ -117,9 +117,9 @@ int sr_event_parse(const struct sr_json_scan *scan, const char *text, struct sr_
 {
     event->text = (struct sr_json_slice){text, scan->len};
     if (!sr_json_is_object(event->text))
-        return fault_at(fault, "", "is not an object");
+        return fault_at(fault, "", "expected an object");
     if (scan->member_count > SR_JSON_MAX_MEMBERS)
-        return fault_at(fault, "", "has too many members");
+        return fault_at(fault, "", "expected at most 24 members");
     if (take_string(scan, "timestamp", &event->decoded[0], &event->timestamp, fault) < 0 ||
         take_string(scan, "runId", &event->decoded[1], &event->run_id, fault) < 0 ||
         take_string(scan, "stage", NULL, &event->stage, fault) < 0 ||
@@ -131,12 +131,12 @@ int sr_event_parse(const struct sr_json_scan *scan, const char *text, struct sr_
     if (payload == NULL)
         return fault_at(fault, "payload", "is missing");
     if (!sr_json_is_object(payload->value))
-        return fault_at(fault, "payload", "is not an object");
+        return fault_at(fault, "payload", "expected an object");
     event->payload = payload->value;
     if (!is_stage(event->stage))
-        return fault_at(fault, "stage", "is no stage of a run");
+        return fault_at(fault, "stage", "expected a stage of a run (compile, ..., cleanup)");
     if (!parse_type(event->type, &event->kind))
-        return fault_at(fault, "type", "is no type of event");
+        return fault_at(fault, "type", "expected a type of event (compile, ..., run.failed)");
     return 0;
 }
 

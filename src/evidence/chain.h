@@ -56,7 +56,8 @@ struct sr_event {
 
 void sr_event_free(struct sr_event *event);
 
-/* What is wrong with an event on its own: a static sentence and the field it is about. */
+/* What is wrong with an event on its own: the field it is about ("": the event), and a static
+ * sentence that says what was expected there. */
 struct sr_event_fault {
     const char *field, *what;
 };

@@ -76,7 +76,8 @@ static void put_head(struct sr_buf *buf, const struct sr_report_facts *facts)
     put_member(buf, ",\"disk\":", facts->limit_disk);
     put_member(buf, ",\"memory\":", facts->limit_memory);
     put_member(buf, ",\"pids\":", facts->limit_pids);
-    put_member(buf, "},\"uplink\":", facts->uplink);
+    sr_buf_puts(buf, "},\"safeRunVersion\":\"" SR_VERSION "\"");
+    put_member(buf, ",\"uplink\":", facts->uplink);
     put_member(buf, ",\"vmm\":", facts->vmm);
     put_member(buf, ",\"vmmVersion\":", facts->vmm_version);
     sr_buf_puts(buf, "},\"events\":[");
@@ -116,6 +117,8 @@ static void put_tail(struct sr_buf *buf, const struct sr_report_facts *facts,
     sr_aggregate_network(aggregate, mode, facts->rules_total, buf);
     sr_buf_puts(buf, ",\"policySummary\":{\"mounts\":");
     sr_buf_u64(buf, facts->mount_count);
+    if (facts->policy_name != NULL)
+        put_member(buf, ",\"name\":", facts->policy_name);
     put_member(buf, ",\"network\":", mode);
     sr_buf_puts(buf, "},\"resourceUsage\":");
     sr_aggregate_resources(aggregate, buf);

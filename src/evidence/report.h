@@ -36,6 +36,7 @@ struct sr_report_facts {
     enum sr_network_mode network_mode; /* the policy's */
     uint64_t rules_total;              /* the policy's, for a run that never got to its network */
     uint64_t mount_count;              /* the policy's */
+    const char *policy_name;           /* NULL: not known, and left out */
     /* exit{} */
     const char *cause; /* sr_cause_name() */
     int code;          /* of the command; negative: it has none */

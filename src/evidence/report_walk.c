@@ -71,6 +71,14 @@ static int out_of_memory(struct sr_error *err)
     return unreadable(err, ENOMEM);
 }
 
+/* The file is not in canonical form, which shows at this offset. */
+static void spelled_otherwise(struct sr_report_walk *walk, uint64_t at)
+{
+    if (walk->canonical || at < walk->odd_at)
+        walk->odd_at = at;
+    walk->canonical = false;
+}
+
 /* Brings a value that was just read into canonical form: itself, or rewritten into out (unless keep
  * asks for a copy in any case). walk->scan is of the canonical text afterwards. */
 static int canonicalise(struct sr_report_walk *walk, struct sr_buf *out, bool keep,
@@ -83,7 +91,7 @@ static int canonicalise(struct sr_report_walk *walk, struct sr_buf *out, bool ke
     if (scan->canonical) {
         sr_buf_append(out, *text, scan->len);
     } else {
-        walk->canonical = false;
+        spelled_otherwise(walk, sr_json_tell(&walk->reader) - scan->len);
         char path[200];
         struct sr_json_slice value = {*text, scan->len};
         if (sr_json_canonical(value, out, path, sizeof path) < 0) {
@@ -248,7 +256,6 @@ static int read_key(struct sr_report_walk *walk, struct sr_error *err)
     struct sr_buf *key = &walk->keys[walk->member_count];
     if (sr_json_read_value(&walk->reader, &walk->scan, &text) < 0)
         return fault(&walk->reader, err, "");
-    walk->canonical = walk->canonical && walk->scan.canonical;
     if (canonicalise(walk, key, true, &text, "", err) < 0)
         return -1;
     walk->rest_bytes += key->len;
@@ -304,7 +311,7 @@ static int read_members(struct sr_report_walk *walk, sr_report_on_event *on_even
         struct sr_buf *key = &walk->keys[walk->member_count];
         bool events = sr_json_is(slice(key), "events");
         if (!first && sr_json_compare_keys(previous, inside(key)) >= 0)
-            walk->canonical = false;
+            spelled_otherwise(walk, sr_json_tell(reader) - key->len);
         first = false;
         /* The place of an events key is used again for the next one. */
         previous = events ? (struct sr_json_slice){"events", 6} : inside(key);
@@ -337,14 +344,14 @@ static int read_members(struct sr_report_walk *walk, sr_report_on_event *on_even
 static int read_end(struct sr_report_walk *walk, struct sr_error *err)
 {
     struct sr_json_reader *reader = &walk->reader;
-    walk->canonical = walk->canonical && reader->canonical;
     int c = sr_json_peek_byte(reader);
     if (c == '\n')
         sr_json_take(reader);
     else
-        walk->canonical = false;
+        spelled_otherwise(walk, sr_json_tell(reader));
     c = sr_json_peek(reader);
-    walk->canonical = walk->canonical && reader->canonical;
+    if (!reader->canonical)
+        spelled_otherwise(walk, reader->space_at);
     walk->size = sr_json_tell(reader);
     if (c == SR_JSON_FAULT)
         return fault(reader, err, "");
@@ -386,8 +393,9 @@ static int finish_digest(struct sr_report_walk *walk, struct sr_error *err)
     return sr_hasher_final(walk->hasher, walk->digest) == 0 ? 0 : out_of_memory(err);
 }
 
-int sr_report_walk(struct sr_report_walk *walk, int fd, uint64_t offset,
-                   sr_report_on_event *on_event, void *context, struct sr_error *err)
+int sr_report_walk_bytes(struct sr_report_walk *walk, int fd, uint64_t offset,
+                         struct sr_hasher *bytes, sr_report_on_event *on_event, void *context,
+                         struct sr_error *err)
 {
     memset(walk, 0, sizeof *walk);
     walk->canonical = true;
@@ -398,6 +406,7 @@ int sr_report_walk(struct sr_report_walk *walk, int fd, uint64_t offset,
     int result = sr_json_reader_open(&walk->reader, fd, offset, SR_REPORT_MAX_BYTES, true);
     if (result < 0)
         return unreadable(err, -result);
+    walk->reader.bytes = bytes;
     int c = sr_json_peek(&walk->reader);
     if (c == SR_JSON_FAULT)
         return fault(&walk->reader, err, "");
@@ -407,4 +416,10 @@ int sr_report_walk(struct sr_report_walk *walk, int fd, uint64_t offset,
     if (read_members(walk, on_event, context, err) < 0 || read_end(walk, err) < 0)
         return -1;
     return finish_digest(walk, err);
+}
+
+int sr_report_walk(struct sr_report_walk *walk, int fd, uint64_t offset,
+                   sr_report_on_event *on_event, void *context, struct sr_error *err)
+{
+    return sr_report_walk_bytes(walk, fd, offset, NULL, on_event, context, err);
 }

@@ -37,8 +37,9 @@ struct sr_report_walk {
     bool has_events;
     uint64_t events_at; /* offset of the array */
     uint64_t event_count;
-    bool canonical;       /* the file is canonical JSON and one newline */
-    uint64_t size;        /* of what was read */
+    bool canonical;  /* the file is canonical JSON and one newline */
+    uint64_t odd_at; /* else: offset of the first value, key or space that is spelled otherwise */
+    uint64_t size;   /* of what was read */
     char odd_number[256]; /* place of the first number that is no integer within 2^53 - 1, or "" */
     char digest[SR_SHA256_TEXT];
 };
@@ -55,6 +56,10 @@ typedef int sr_report_on_event(void *context, uint64_t index, const struct sr_js
  */
 int sr_report_walk(struct sr_report_walk *walk, int fd, uint64_t offset,
                    sr_report_on_event *on_event, void *context, struct sr_error *err) SR_MUST_CHECK;
+/* The same, and feeds bytes (reset; may be NULL) with the file as it is. */
+int sr_report_walk_bytes(struct sr_report_walk *walk, int fd, uint64_t offset,
+                         struct sr_hasher *bytes, sr_report_on_event *on_event, void *context,
+                         struct sr_error *err) SR_MUST_CHECK;
 void sr_report_walk_free(struct sr_report_walk *walk);
 #define sr_cleanup_report_walk __attribute__((cleanup(sr_report_walk_free)))
 

@@ -17,6 +17,7 @@ static const char *const check_names[CHECK_COUNT] = {
     [CHECK_AGGREGATES] = "aggregates",
     [CHECK_EVENTS_FILE] = "events_file",
     [CHECK_ARTIFACT_FILES] = "artifact_files",
+    [CHECK_SIGNATURE] = "signature",
 };
 
 /* Records an error if there are fewer than limit. */
@@ -70,6 +71,13 @@ const char *verify_show(struct sr_json_slice value, char out[SHOWN_SIZE])
     return value.len == 0 ? "nothing" : out;
 }
 
+struct sr_json_slice verify_field(const struct verify *v, const char *parent, const char *name)
+{
+    if (parent[0] == '\0')
+        return sr_report_member(&v->walk, name);
+    return sr_json_get(sr_report_member(&v->walk, parent), name);
+}
+
 static void take_run_id(struct verify *v)
 {
     struct sr_json_slice run_id = sr_report_member(&v->walk, "runId");
@@ -86,13 +94,7 @@ static void take_run_id(struct verify *v)
 /* Did our own writer, which promises exact bytes, write this? */
 static bool is_sealed(const struct verify *v)
 {
-    struct sr_json_slice integrity = sr_report_member(&v->walk, "integrity");
-    struct sr_json_scan scan;
-    if (!sr_json_is_object(integrity) ||
-        sr_json_scan(integrity.text, integrity.len, SR_JSON_LAST, &scan) != SR_JSON_OK)
-        return false;
-    const struct sr_json_member *member = sr_json_find(&scan, "canonicalization");
-    return member != NULL && sr_json_is(member->value, SR_REPORT_CANONICALIZATION);
+    return sr_json_is(verify_field(v, "integrity", "canonicalization"), SR_REPORT_CANONICALIZATION);
 }
 
 /* The report could not be read to its end: nothing else can be decided. */
@@ -114,10 +116,12 @@ static void judge(struct verify *v, int fd, uint64_t offset)
 {
     struct sr_error fault = {0};
     verify_open_events(v);
-    if (sr_report_walk(&v->walk, fd, offset, verify_event, v, &fault) < 0) {
+    if (sr_report_walk_bytes(&v->walk, fd, offset, v->report_bytes, verify_event, v, &fault) < 0) {
         give_up(v, &fault);
         return;
     }
+    if (v->report_bytes != NULL && sr_hasher_final(v->report_bytes, v->report_hash) < 0)
+        v->no_memory = true;
     v->out->event_count = v->walk.event_count;
     v->sealed = is_sealed(v);
     take_run_id(v);
@@ -127,11 +131,13 @@ static void judge(struct verify *v, int fd, uint64_t offset)
         v->wanted[CHECK_CANONICAL_FORM] = true;
         if (!v->walk.canonical)
             verify_error(v, CHECK_CANONICAL_FORM, SR_EVD_302, "report",
-                         "the report says it is canonical JSON (RFC 8785) and one newline, but its "
-                         "bytes are not: it was changed after it was sealed");
+                         "expected canonical JSON (RFC 8785) and one newline, found another "
+                         "spelling from byte %llu on: it was changed after it was sealed",
+                         (unsigned long long)v->walk.odd_at);
     }
     verify_aggregates(v);
     verify_files(v);
+    verify_signature(v);
 }
 
 static void begin(struct verify *v, const struct sr_verify_options *options,
@@ -152,6 +158,7 @@ static void begin(struct verify *v, const struct sr_verify_options *options,
     }
     v->wanted[CHECK_EVENTS_FILE] = v->options->events_path != NULL;
     v->wanted[CHECK_ARTIFACT_FILES] = v->options->artifacts_dir != NULL;
+    v->wanted[CHECK_SIGNATURE] = v->options->attestation_path != NULL;
 }
 
 static void conclude(struct verify *v)
@@ -175,13 +182,34 @@ static void release(struct verify *v)
     sr_event_free(&v->event);
     sr_aggregate_free(&v->aggregate);
     sr_buf_free(&v->run_id);
+    sr_buf_free(&v->outputs);
     sr_hasher_free(v->hasher);
+    sr_hasher_free(v->report_bytes);
+    sr_hasher_free(v->events_bytes);
     free(v);
+}
+
+/* The hashers; those of whole files only when somebody will ask. */
+static bool make_hashers(struct verify *v, bool attesting)
+{
+    v->hasher = sr_hasher_new();
+    if (v->hasher == NULL)
+        return false;
+    if (!attesting && v->options->attestation_path == NULL)
+        return true;
+    v->report_bytes = sr_hasher_new();
+    v->events_bytes = sr_hasher_new();
+    if (v->report_bytes == NULL || v->events_bytes == NULL)
+        return false;
+    sr_hasher_reset(v->report_bytes);
+    sr_hasher_reset(v->events_bytes);
+    return true;
 }
 
 /* fd is -1 when the file could not be opened, and unreadable says why. */
 static int verify(int fd, const char *unreadable, const struct sr_verify_options *options,
-                  struct sr_verification *verification, struct sr_error *err)
+                  struct sr_verification *verification, verify_then *then, void *context,
+                  struct sr_error *err)
 {
     verification->errors = calloc(SR_REPORT_MAX_ERRORS, sizeof *verification->errors);
     struct verify *v = calloc(1, sizeof *v);
@@ -190,8 +218,7 @@ static int verify(int fd, const char *unreadable, const struct sr_verify_options
         return sr_fail(err, SR_EVD_002, "report", "out of memory");
     }
     begin(v, options, verification);
-    v->hasher = sr_hasher_new();
-    if (v->hasher == NULL) {
+    if (!make_hashers(v, then != NULL)) {
         v->no_memory = true;
     } else if (fd < 0) {
         struct sr_error fault;
@@ -202,22 +229,31 @@ static int verify(int fd, const char *unreadable, const struct sr_verify_options
         judge(v, fd, at > 0 ? (uint64_t)at : 0);
     }
     conclude(v);
-    bool no_memory = v->no_memory;
+    int result = v->no_memory ? sr_fail(err, SR_EVD_002, "report", "out of memory") : 0;
+    if (result == 0 && verification->valid && then != NULL)
+        result = then(context, v, err);
     release(v);
-    return no_memory ? sr_fail(err, SR_EVD_002, "report", "out of memory") : 0;
+    return result;
+}
+
+int verify_report(int fd, const struct sr_verify_options *options,
+                  struct sr_verification *verification, verify_then *then, void *context,
+                  struct sr_error *err)
+{
+    return verify(fd, "is not open", options, verification, then, context, err);
 }
 
 int sr_report_verify_fd(int fd, const struct sr_verify_options *options,
                         struct sr_verification *verification, struct sr_error *err)
 {
-    return verify(fd, "is not open", options, verification, err);
+    return verify_report(fd, options, verification, NULL, NULL, err);
 }
 
 int sr_report_verify(const char *path, const struct sr_verify_options *options,
                      struct sr_verification *verification, struct sr_error *err)
 {
     if (strcmp(path, "-") == 0)
-        return verify(STDIN_FILENO, "", options, verification, err);
+        return verify_report(STDIN_FILENO, options, verification, NULL, NULL, err);
     /* Without O_NONBLOCK opening a FIFO would wait for a writer. */
     sr_cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat st;
@@ -229,7 +265,7 @@ int sr_report_verify(const char *path, const struct sr_verify_options *options,
         snprintf(reason, sizeof reason, "is not a regular file; '-' reads standard input");
         sr_close_fd(&fd);
     }
-    return verify(fd, reason, options, verification, err);
+    return verify(fd, reason, options, verification, NULL, NULL, err);
 }
 
 void sr_verification_free(struct sr_verification *verification)

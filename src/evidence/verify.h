@@ -5,6 +5,9 @@
  *   verify_events.c  each event: schema, chain, events.jsonl
  *   verify_fields.c  everything else in the report: schema, hashes, sums
  *   verify_files.c   files on disk beside the report
+ *   verify_signature.c  the attestation
+ *   statement.c      what an attestation says of a report
+ *   attest.c         making one of a report that verifies
  */
 #ifndef SR_EVIDENCE_VERIFY_H
 #define SR_EVIDENCE_VERIFY_H
@@ -15,6 +18,8 @@
 #include "saferun/report.h"
 #include "timestamp.h"
 
+#include <fcntl.h>
+
 enum check {
     CHECK_SCHEMA,
     CHECK_ARTIFACT_HASH,
@@ -24,6 +29,7 @@ enum check {
     CHECK_AGGREGATES,
     CHECK_EVENTS_FILE,
     CHECK_ARTIFACT_FILES,
+    CHECK_SIGNATURE,
     CHECK_COUNT
 };
 
@@ -48,10 +54,33 @@ struct verify {
     bool time_known; /* the event before had one of our timestamps */
     bool out_of_order;
     uint64_t out_of_order_at; /* the first event whose time is before the one before it */
+    char time_before[SR_TIMESTAMP_TEXT];
     int events_fd;
     struct sr_event_file events; /* events.jsonl, read in step with the report */
     bool comparing;              /* no difference so far */
+
+    /* For attestations: hashes of the files as they were read, empty when not (wholly) read. */
+    struct sr_hasher *report_bytes, *events_bytes;
+    char report_hash[SR_SHA256_TEXT], events_hash[SR_SHA256_TEXT];
+    char initrd_hash[SR_SHA256_TEXT]; /* of the last vm.started */
+    struct sr_buf outputs; /* subjects of a statement, canonical, each with a comma before it */
 };
+
+/* Verifies as sr_report_verify_fd(), and when the report is valid calls then (may be NULL), which
+ * fails the whole with err. */
+typedef int verify_then(void *context, const struct verify *v, struct sr_error *err);
+int verify_report(int fd, const struct sr_verify_options *options,
+                  struct sr_verification *verification, verify_then *then, void *context,
+                  struct sr_error *err) SR_MUST_CHECK;
+
+/* A member of a member of the report ("" is the report itself), canonical; empty: there is none. */
+struct sr_json_slice verify_field(const struct verify *v, const char *parent, const char *name);
+
+/* The directory that the options' paths are relative to. */
+static inline int verify_base(const struct verify *v)
+{
+    return v->options->dirfd != NULL ? *v->options->dirfd : AT_FDCWD;
+}
 
 /* Records an error against a check. */
 void verify_error(struct verify *v, enum check check, enum sr_code code, const char *path,
@@ -74,5 +103,11 @@ void verify_aggregates(struct verify *v);
 
 /* verify_files.c */
 void verify_files(struct verify *v);
+
+/* verify_signature.c */
+void verify_signature(struct verify *v);
+
+/* statement.c: takes what only an event tells, when there is an attestation to make or to check. */
+void statement_take_event(struct verify *v);
 
 #endif

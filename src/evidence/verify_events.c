@@ -25,7 +25,7 @@ void verify_open_events(struct verify *v)
     if (path == NULL)
         return;
     struct stat st;
-    v->events_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    v->events_fd = openat(verify_base(v), path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (v->events_fd < 0 || fstat(v->events_fd, &st) < 0) {
         verify_error(v, CHECK_EVENTS_FILE, SR_EVD_002, "events", "cannot be opened: %s",
                      strerror(errno));
@@ -37,8 +37,8 @@ void verify_open_events(struct verify *v)
     if (result < 0)
         verify_error(v, CHECK_EVENTS_FILE, SR_EVD_002, "events",
                      result == -EINVAL ? "is not a regular file" : "out of memory");
-    else
-        v->comparing = true;
+    v->events.reader.bytes = v->events_bytes;
+    v->comparing = result == 0;
 }
 
 /* Why the next line of events.jsonl cannot be had. */
@@ -56,16 +56,21 @@ static void events_fault(struct verify *v, uint64_t index)
                      (unsigned long long)reader->error_at);
 }
 
-/* The first member in which two events differ; "" when it is none that both have. */
-static const char *differing_field(const struct sr_json_scan *a, const struct sr_json_scan *b)
+/* The first member in which two events differ, and its values in both; "" when it is none that both
+ * have. */
+static const char *differing_field(const struct sr_json_scan *a, const struct sr_json_scan *b,
+                                   struct sr_json_slice *in_a, struct sr_json_slice *in_b)
 {
     static const char *const fields[] = {"hashPrev", "hashSelf",  "payload", "runId",
                                          "stage",    "timestamp", "type"};
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         const struct sr_json_member *x = sr_json_find(a, fields[i]),
                                     *y = sr_json_find(b, fields[i]);
-        if (x != NULL && y != NULL && !same(x->value, y->value.text, y->value.len))
-            return fields[i];
+        if (x == NULL || y == NULL || same(x->value, y->value.text, y->value.len))
+            continue;
+        *in_a = x->value;
+        *in_b = y->value;
+        return fields[i];
     }
     return "";
 }
@@ -83,13 +88,18 @@ static void compare_with_file(struct verify *v, uint64_t index, const struct sr_
     if (result == 1 && same((struct sr_json_slice){line, v->events.scan.len}, text, scan->len))
         return;
     v->comparing = false;
-    if (result == 0)
+    if (result == 0) {
         verify_error(v, CHECK_EVENTS_FILE, SR_EVD_303, place(path, index, ""),
                      "the report has this event, events.jsonl ends before it");
-    else
-        verify_error(v, CHECK_EVENTS_FILE, SR_EVD_303,
-                     place(path, index, differing_field(scan, &v->events.scan)),
-                     "the report and events.jsonl differ, here for the first time");
+        return;
+    }
+    struct sr_json_slice ours = {text, scan->len}, theirs = {line, v->events.scan.len};
+    const char *field = differing_field(scan, &v->events.scan, &ours, &theirs);
+    char expected[SHOWN_SIZE], found[SHOWN_SIZE];
+    verify_error(v, CHECK_EVENTS_FILE, SR_EVD_303, place(path, index, field),
+                 "differs from events.jsonl, here for the first time: the report has %s, the file "
+                 "%s",
+                 verify_show(ours, expected), verify_show(theirs, found));
 }
 
 /* Fields that the chain's hash covers only as text: same run, time that does not run backwards. */
@@ -111,6 +121,7 @@ static void check_continuity(struct verify *v, uint64_t index)
         memcmp(event->timestamp.text, v->last_time, event->timestamp.len) < 0) {
         v->out_of_order = true; /* whether that counts is known when the report's end is */
         v->out_of_order_at = index;
+        memcpy(v->time_before, v->last_time, sizeof v->time_before);
     }
     if (ours) {
         memcpy(v->last_time, event->timestamp.text, event->timestamp.len);
@@ -150,9 +161,13 @@ int verify_event(void *context, uint64_t index, const struct sr_json_scan *scan,
     if (v->comparing)
         compare_with_file(v, index, scan, text);
     if (sr_event_parse(scan, text, &v->event, &fault) < 0) {
-        char path[PATH_SIZE];
-        verify_error(v, CHECK_SCHEMA, SR_EVD_301, place(path, index, fault.field), "%s",
-                     fault.what);
+        char path[PATH_SIZE], found[SHOWN_SIZE];
+        const struct sr_json_member *member = sr_json_find(scan, fault.field);
+        struct sr_json_slice value = {text, scan->len};
+        if (fault.field[0] != '\0')
+            value = member != NULL ? member->value : (struct sr_json_slice){"", 0};
+        verify_error(v, CHECK_SCHEMA, SR_EVD_301, place(path, index, fault.field), "%s, found %s",
+                     fault.what, verify_show(value, found));
         if (v->checks[CHECK_EVENT_CHAIN].ok)
             verify_note(v, CHECK_EVENT_CHAIN, "not decided from event %llu on",
                         (unsigned long long)index);
@@ -162,6 +177,8 @@ int verify_event(void *context, uint64_t index, const struct sr_json_scan *scan,
     }
     check_continuity(v, index);
     check_hashes(v, index);
+    if (v->report_bytes != NULL)
+        statement_take_event(v);
     if (sr_aggregate_add(&v->aggregate, &v->event) < 0)
         v->no_memory = true;
     return 0;
@@ -182,6 +199,8 @@ static void finish_comparison(struct verify *v)
         verify_error(v, CHECK_EVENTS_FILE, SR_EVD_303, "events",
                      "events.jsonl has the report's events, but not in the bytes they were written "
                      "in: it was changed");
+    } else if (v->events_bytes != NULL && sr_hasher_final(v->events_bytes, v->events_hash) < 0) {
+        v->no_memory = true;
     }
 }
 
@@ -203,7 +222,7 @@ void verify_events_end(struct verify *v)
     }
     if (v->sealed && v->out_of_order)
         verify_error(v, CHECK_EVENT_CHAIN, SR_EVD_303, place(path, v->out_of_order_at, "timestamp"),
-                     "earlier than the event before it");
+                     "expected a time not before the event before it (%s)", v->time_before);
     if (v->comparing)
         finish_comparison(v);
 

@@ -38,6 +38,7 @@ static const struct field {
     {"artifacts", "commandHash", KIND_HASH, false},
     {"artifacts", "files", KIND_HASHES, true},
     {"", "policySummary", KIND_OBJECT, false},
+    {"policySummary", "name", KIND_TEXT, true},
     {"policySummary", "network", KIND_TEXT, false},
     {"policySummary", "mounts", KIND_COUNT, false},
     {"", "resourceUsage", KIND_OBJECT, false},
@@ -68,6 +69,7 @@ static const struct field {
     {"assurance", "jail", KIND_STRING, true},
     {"assurance", "uplink", KIND_STRING, true},
     {"assurance", "limits", KIND_OBJECT, true},
+    {"assurance", "safeRunVersion", KIND_STRING, true},
     {"", "archive", KIND_OBJECT, true},
     {"archive", "bundleId", KIND_TEXT, true},
     {"archive", "storedAt", KIND_TEXT, true},
@@ -78,26 +80,6 @@ static const struct field {
     {"verification", "result", KIND_TEXT, true},
 };
 enum { FIELD_COUNT = sizeof fields / sizeof fields[0] };
-
-static const struct sr_json_slice nothing = {"", 0};
-
-/* A member of a canonical object; empty when there is none, or object is no object. */
-static struct sr_json_slice member_of(struct sr_json_slice object, const char *name)
-{
-    struct sr_json_scan scan;
-    if (!sr_json_is_object(object) ||
-        sr_json_scan(object.text, object.len, SR_JSON_LAST, &scan) != SR_JSON_OK)
-        return nothing;
-    const struct sr_json_member *member = sr_json_find(&scan, name);
-    return member != NULL ? member->value : nothing;
-}
-
-static struct sr_json_slice field_of(const struct verify *v, const char *parent, const char *name)
-{
-    if (parent[0] == '\0')
-        return sr_report_member(&v->walk, name);
-    return member_of(sr_report_member(&v->walk, parent), name);
-}
 
 static bool is_cause(struct sr_json_slice value)
 {
@@ -165,23 +147,14 @@ static void check_hash(struct verify *v, const char *path, struct sr_json_slice 
 /* Every member of an object is a hash. */
 static void check_hashes(struct verify *v, const char *path, struct sr_json_slice object)
 {
-    size_t at = 1; /* the text is canonical: "key":"value" and commas */
-    while (object.text[at] == '"') {
-        struct sr_json_scan key, value;
-        char below[200], shown[SHOWN_SIZE];
-        if (sr_json_scan(object.text + at, object.len - at, SR_JSON_LAST, &key) != SR_JSON_OK)
-            return;
-        struct sr_json_slice name = {object.text + at + 1, key.len - 2};
-        at += key.len + 1;
-        if (sr_json_scan(object.text + at, object.len - at, SR_JSON_LAST, &value) != SR_JSON_OK)
-            return;
-        struct sr_json_slice hash = {object.text + at, value.len};
-        snprintf(below, sizeof below, "%s[\"%s\"]", path, verify_show(name, shown));
-        if (sr_json_is_string(hash))
-            check_hash(v, below, hash);
+    struct sr_json_member member;
+    char below[200], shown[SHOWN_SIZE];
+    for (size_t at = 0; sr_json_next_member(object, &at, &member);) {
+        snprintf(below, sizeof below, "%s[\"%s\"]", path, verify_show(member.key, shown));
+        if (sr_json_is_string(member.value))
+            check_hash(v, below, member.value);
         else
             verify_error(v, CHECK_SCHEMA, SR_EVD_301, below, "expected a string");
-        at += value.len + 1;
     }
 }
 
@@ -191,7 +164,7 @@ static void check_field(struct verify *v, const struct field *field)
         return; /* an array: the walk has been through it */
     if (field->parent[0] != '\0' && !sr_json_is_object(sr_report_member(&v->walk, field->parent)))
         return; /* the parent has its own error, or is optional */
-    struct sr_json_slice value = field_of(v, field->parent, field->name);
+    struct sr_json_slice value = verify_field(v, field->parent, field->name);
     char path[64], found[SHOWN_SIZE];
     snprintf(path, sizeof path, "%s%s%s", field->parent, field->parent[0] != '\0' ? "." : "",
              field->name);
@@ -217,7 +190,7 @@ void verify_fields(struct verify *v)
     if (v->walk.odd_number[0] != '\0')
         verify_error(v, CHECK_SCHEMA, SR_EVD_301, v->walk.odd_number,
                      "a number that is not an integer within 2^53 - 1");
-    struct sr_json_slice digest = field_of(v, "integrity", "digest");
+    struct sr_json_slice digest = verify_field(v, "integrity", "digest");
     char found[SHOWN_SIZE];
     if (!sr_json_is(digest, v->walk.digest))
         verify_error(v, CHECK_ARTIFACT_HASH, SR_EVD_302, "integrity.digest",
@@ -230,8 +203,8 @@ void verify_fields(struct verify *v)
 static void check_sum(struct verify *v, const char *parent, const char *name,
                       struct sr_json_slice computed)
 {
-    struct sr_json_slice expected = member_of(computed, name);
-    struct sr_json_slice found = field_of(v, parent, name);
+    struct sr_json_slice expected = sr_json_get(computed, name);
+    struct sr_json_slice found = verify_field(v, parent, name);
     if (found.len == 0 || /* the schema has said so */
         (found.len == expected.len && memcmp(found.text, expected.text, found.len) == 0))
         return;
@@ -264,10 +237,10 @@ static void check_network(struct verify *v)
 {
     const struct sr_aggregate *events = &v->aggregate;
     /* Where no event says otherwise the policy does, of which the report has the mode. */
-    bool allowlist = sr_json_is(field_of(v, "policySummary", "network"), "allowlist");
+    bool allowlist = sr_json_is(verify_field(v, "policySummary", "network"), "allowlist");
     int64_t rules = 0;
     if (allowlist)
-        (void)sr_json_integer(field_of(v, "networkAudit", "rulesTotal"), &rules);
+        (void)sr_json_integer(verify_field(v, "networkAudit", "rulesTotal"), &rules);
     sr_cleanup_buf struct sr_buf network = SR_BUF_INIT;
     sr_aggregate_network(events, allowlist ? "allowlist" : "none",
                          (uint64_t)(rules > 0 ? rules : 0), &network);

@@ -14,12 +14,11 @@
  */
 #include "verify.h"
 
+#include "fs.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 
 struct files {
     struct verify *v;
@@ -27,35 +26,11 @@ struct files {
     unsigned checked;
 };
 
-/* Opens a regular file below dir. -errno when it is not there, or is something else. */
-static int open_below(int dir, const char *name)
-{
-    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
-                           .resolve =
-                               RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
-    sr_cleanup_fd int fd = (int)syscall(SYS_openat2, dir, name, &how, sizeof how);
-    struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return -errno;
-    return S_ISREG(st.st_mode) ? sr_take_fd(&fd) : -EINVAL;
-}
-
 static const char *open_error(int error)
 {
     return error == EINVAL                    ? "is not a regular file"
            : error == ELOOP || error == EXDEV ? "is, or lies behind, a symbolic link or '..'"
                                               : strerror(error);
-}
-
-static struct sr_json_slice artifact(const struct verify *v, const char *name)
-{
-    struct sr_json_slice artifacts = sr_report_member(&v->walk, "artifacts");
-    struct sr_json_scan scan;
-    if (!sr_json_is_object(artifacts) ||
-        sr_json_scan(artifacts.text, artifacts.len, SR_JSON_LAST, &scan) != SR_JSON_OK)
-        return (struct sr_json_slice){"", 0};
-    const struct sr_json_member *member = sr_json_find(&scan, name);
-    return member != NULL ? member->value : (struct sr_json_slice){"", 0};
 }
 
 static void compare(struct files *files, const char *path, const char *name,
@@ -86,10 +61,10 @@ static void check_artifact(struct files *files, const char *field, const char *n
 {
     char path[64];
     snprintf(path, sizeof path, "artifacts.%s", field);
-    sr_cleanup_fd int fd = open_below(files->dir, name);
+    sr_cleanup_fd int fd = sr_open_below(files->dir, name);
     if (fd == -ENOENT) {
         name = other_name;
-        fd = open_below(files->dir, name);
+        fd = sr_open_below(files->dir, name);
     }
     if (fd == -ENOENT)
         return;
@@ -97,7 +72,7 @@ static void check_artifact(struct files *files, const char *field, const char *n
         verify_error(files->v, CHECK_ARTIFACT_FILES, SR_EVD_302, path, "%s: %s", name,
                      open_error(-fd));
     else
-        compare_file(files, path, name, fd, artifact(files->v, field));
+        compare_file(files, path, name, fd, verify_field(files->v, "artifacts", field));
 }
 
 /* Reads a small JSON document into canonical form; false with an error recorded when it is none. */
@@ -160,7 +135,7 @@ static bool command_of(const struct sr_buf *policy, struct sr_buf *command)
 static void check_policy(struct files *files, bool with_command)
 {
     static const char path[] = "artifacts.policyHash";
-    sr_cleanup_fd int fd = open_below(files->dir, "policy.json");
+    sr_cleanup_fd int fd = sr_open_below(files->dir, "policy.json");
     if (fd == -ENOENT)
         return;
     sr_cleanup_buf struct sr_buf policy = SR_BUF_INIT, command = SR_BUF_INIT;
@@ -172,9 +147,9 @@ static void check_policy(struct files *files, bool with_command)
     }
     if (!read_document(files, fd, path, "policy.json", &policy) || !hash_text(files, &policy, hash))
         return;
-    compare(files, path, "policy.json", artifact(files->v, "policyHash"), hash);
+    compare(files, path, "policy.json", verify_field(files->v, "artifacts", "policyHash"), hash);
     if (with_command && command_of(&policy, &command) && hash_text(files, &command, hash) &&
-        !sr_json_is(artifact(files->v, "commandHash"), hash))
+        !sr_json_is(verify_field(files->v, "artifacts", "commandHash"), hash))
         verify_note(files->v, CHECK_ARTIFACT_FILES,
                     "commandHash is not of policy.json's command alone (arguments may have been "
                     "added)");
@@ -184,7 +159,7 @@ static void check_policy(struct files *files, bool with_command)
 static bool check_command(struct files *files)
 {
     static const char path[] = "artifacts.commandHash";
-    sr_cleanup_fd int fd = open_below(files->dir, "command.json");
+    sr_cleanup_fd int fd = sr_open_below(files->dir, "command.json");
     if (fd == -ENOENT)
         return false;
     sr_cleanup_buf struct sr_buf command = SR_BUF_INIT;
@@ -194,52 +169,46 @@ static bool check_command(struct files *files)
                      open_error(-fd));
     else if (read_document(files, fd, path, "command.json", &command) &&
              hash_text(files, &command, hash))
-        compare(files, path, "command.json", artifact(files->v, "commandHash"), hash);
+        compare(files, path, "command.json", verify_field(files->v, "artifacts", "commandHash"),
+                hash);
     return true;
 }
 
-static void check_named_file(struct files *files, struct sr_json_slice key,
-                             struct sr_json_slice expected)
+static void check_named_file(struct files *files, const struct sr_json_member *member)
 {
     char shown[SHOWN_SIZE], path[160];
-    snprintf(path, sizeof path, "artifacts.files[\"%s\"]",
-             verify_show((struct sr_json_slice){key.text + 1, key.len - 2}, shown));
+    snprintf(path, sizeof path, "artifacts.files[\"%s\"]", verify_show(member->key, shown));
     sr_cleanup_buf struct sr_buf name = SR_BUF_INIT;
-    sr_json_string(key, &name);
+    sr_json_string((struct sr_json_slice){member->key.text - 1, member->key.len + 2}, &name);
     if (!sr_buf_ok(&name) || strlen(name.data) != name.len) {
         verify_error(files->v, CHECK_ARTIFACT_FILES, SR_EVD_302, path, "is no name of a file");
         return;
     }
-    sr_cleanup_fd int fd = open_below(files->dir, name.data);
+    sr_cleanup_fd int fd = sr_open_below(files->dir, name.data);
+    if (fd == -ENOENT && files->v->options->files_may_lack)
+        return;
     if (fd < 0)
         verify_error(files->v, CHECK_ARTIFACT_FILES, SR_EVD_302, path, "%s", open_error(-fd));
     else
-        compare_file(files, path, shown, fd, expected);
+        compare_file(files, path, shown, fd, member->value);
 }
 
 static void check_named_files(struct files *files)
 {
-    struct sr_json_slice map = artifact(files->v, "files");
-    struct sr_json_scan key, value;
+    struct sr_json_slice map = verify_field(files->v, "artifacts", "files");
+    struct sr_json_member member;
     if (!sr_json_is_object(map))
         return;
-    for (size_t at = 1; map.text[at] == '"'; at += value.len + 1) {
-        struct sr_json_slice name = {map.text + at, 0};
-        if (sr_json_scan(name.text, map.len - at, SR_JSON_LAST, &key) != SR_JSON_OK)
-            return;
-        name.len = key.len;
-        at += key.len + 1;
-        if (sr_json_scan(map.text + at, map.len - at, SR_JSON_LAST, &value) != SR_JSON_OK)
-            return;
-        check_named_file(files, name, (struct sr_json_slice){map.text + at, value.len});
-    }
+    for (size_t at = 0; sr_json_next_member(map, &at, &member);)
+        check_named_file(files, &member);
 }
 
 void verify_files(struct verify *v)
 {
     if (v->options->artifacts_dir == NULL)
         return;
-    sr_cleanup_fd int dir = open(v->options->artifacts_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    sr_cleanup_fd int dir =
+        openat(verify_base(v), v->options->artifacts_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0) {
         verify_error(v, CHECK_ARTIFACT_FILES, SR_EVD_002, "artifacts", "cannot be opened: %s",
                      strerror(errno));
@@ -250,7 +219,7 @@ void verify_files(struct verify *v)
     check_artifact(&files, "rootfsHash", "rootfs.img", "artifacts/rootfs.img");
     check_policy(&files, !check_command(&files));
     check_named_files(&files);
-    if (files.checked == 0 && v->checks[CHECK_ARTIFACT_FILES].ok)
+    if (files.checked == 0 && !v->options->files_may_lack && v->checks[CHECK_ARTIFACT_FILES].ok)
         verify_error(v, CHECK_ARTIFACT_FILES, SR_EVD_302, "artifacts",
                      "the directory has no file that the report names");
 }

@@ -151,6 +151,7 @@ static const int for_supervisor[] = {
     SCMP_SYS(connect),   SCMP_SYS(bind),       SCMP_SYS(setresuid),  SCMP_SYS(setresgid),
     SCMP_SYS(setgroups), SCMP_SYS(prlimit64),  SCMP_SYS(setrlimit),  SCMP_SYS(sendmmsg),
     SCMP_SYS(umask),     SCMP_SYS(pidfd_open), SCMP_SYS(vfork),      SCMP_SYS(prctl),
+    SCMP_SYS(openat2),
 };
 
 /* Options of prctl(2) that do not undo what the jail has set (death with the parent, above all). */

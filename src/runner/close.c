@@ -83,7 +83,8 @@ static void read_events(int dirfd, struct remains *remains)
     }
 }
 
-static void read_policy(int dirfd, struct sr_report_facts *facts)
+/* The policy as far as it is there; to be released when facts is not needed any more. */
+static json_t *read_policy(int dirfd, struct sr_report_facts *facts)
 {
     sr_cleanup_fd int fd = openat(dirfd, "policy.json", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     json_t *policy = fd >= 0 ? json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL) : NULL;
@@ -93,7 +94,9 @@ static void read_policy(int dirfd, struct sr_report_facts *facts)
         mode != NULL && strcmp(mode, "allowlist") == 0 ? SR_NETWORK_ALLOWLIST : SR_NETWORK_NONE;
     facts->rules_total = json_array_size(json_object_get(network, "egress"));
     facts->mount_count = json_array_size(json_object_get(policy, "mounts"));
-    json_decref(policy);
+    facts->policy_name =
+        json_string_value(json_object_get(json_object_get(policy, "metadata"), "name"));
+    return policy;
 }
 
 static int write_report(int dirfd, struct sr_event_log *log, struct sr_hasher *hasher,
@@ -118,8 +121,10 @@ static int write_report(int dirfd, struct sr_event_log *log, struct sr_hasher *h
         .accel = remains.vm ? remains.accel : "none",
         .uplink = remains.uplink[0] != '\0' ? remains.uplink : "none",
     };
-    read_policy(dirfd, &facts);
-    return sr_report_write(dirfd, &facts, log, err);
+    json_t *policy = read_policy(dirfd, &facts);
+    int result = sr_report_write(dirfd, &facts, log, err);
+    json_decref(policy);
+    return result;
 }
 
 int runs_close(int dirfd, const char *id, struct sr_error *err)

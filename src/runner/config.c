@@ -205,6 +205,12 @@ static int read_size(const char *text, void *to)
     return -1;
 }
 
+static int read_bool(const char *text, void *to)
+{
+    *(bool *)to = strcmp(text, "true") == 0;
+    return *(bool *)to || strcmp(text, "false") == 0 ? 0 : -1;
+}
+
 static const struct config_field fields[] = {
     {"qemu", read_path, offsetof(struct sr_host_config, qemu)},
     {"kernel", read_path, offsetof(struct sr_host_config, kernel)},
@@ -222,6 +228,8 @@ static const struct config_field fields[] = {
     {"accel", read_accel, offsetof(struct sr_host_config, accel)},
     {"bootTimeoutSec", read_seconds, offsetof(struct sr_host_config, boot_timeout_sec)},
     {"logs.max", read_size, offsetof(struct sr_host_config, logs_max)},
+    {"sign", read_bool, offsetof(struct sr_host_config, sign)},
+    {"signKey", read_path, offsetof(struct sr_host_config, sign_key)},
 };
 
 static int config_error(struct sr_error *err, const char *file, const struct sr_node *node,
@@ -313,6 +321,9 @@ int sr_host_config_load(struct sr_host_config *config, struct sr_error *err)
     int result = read_fields(config, path, root, "", err);
     if (result == 0 && config->bridge[0] != '\0')
         result = check_bridge(config, path, root, err);
+    if (result == 0 && config->sign && config->sign_key[0] == '\0')
+        result = config_error(err, path, root, "signKey",
+                              "sign: true needs signKey, a private key (safe-run key generate)");
     sr_arena_free(&arena);
     return result;
 }

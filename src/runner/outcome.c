@@ -5,6 +5,7 @@
  */
 #include "run_state.h"
 
+#include "attest.h"
 #include "failpoint.h"
 #include "runs.h"
 
@@ -207,6 +208,7 @@ static int write_report(struct run *run, struct sr_error *err)
         .command_hash = run->command_hash,
         .network_mode = policy->network_mode,
         .mount_count = policy->mount_count,
+        .policy_name = policy->name,
         .rules_total = policy->egress_count,
         .cause = sr_cause_name(result->cause),
         .code = run->has_exit && run->exit.signal == 0 ? (int)run->exit.exit_code : -1,
@@ -240,6 +242,28 @@ static void forget_directory(struct run *run)
     result->run_id[0] = result->run_dir[0] = '\0';
 }
 
+/* What cannot be proved has not been run well, whatever the command said. */
+static void fail_evidence(struct run *run, const struct sr_error *err)
+{
+    run->result->finished = false;
+    run->result->exit_code = SR_EXIT_FAILED;
+    if (run->result->error.code == SR_OK)
+        run->result->error = *err;
+}
+
+static void sign_report(struct run *run)
+{
+    struct sr_error err;
+    if (run->key == NULL)
+        return;
+    if (sr_attest(run->dirfd, SR_REPORT_FILE, run->key, &err) < 0) {
+        fail_evidence(run, &err);
+        return;
+    }
+    run->result->report_signed = true;
+    run_progress(run, "report signed by key %s", sr_key_id(run->key));
+}
+
 void run_conclude(struct run *run)
 {
     struct sr_vmm_exit how = {0};
@@ -258,14 +282,11 @@ void run_conclude(struct run *run)
         sr_fail(&err, SR_EVD_002, "report", "told to fail");
     if (err.code != SR_OK || write_closing_events(run, &how, cgroup, &err) < 0 ||
         write_report(run, &err) < 0) {
-        /* What cannot be proved has not been run well, whatever the command said. */
-        run->result->finished = false;
-        run->result->exit_code = SR_EXIT_FAILED;
-        if (run->result->error.code == SR_OK)
-            run->result->error = err;
+        fail_evidence(run, &err);
         return;
     }
     run->result->report_written = true;
+    sign_report(run);
     if (!run->cgroup_left && !run->net_left)
         unlinkat(run->register_fd, run->result->run_id, 0);
 }

@@ -182,9 +182,6 @@ static int refuse_unbuilt(const struct run *run, struct sr_error *err)
     if (policy->output_count > 0)
         return sr_fail(err, SR_RUN_001, "prepare.outputs",
                        "outputs are not built into this version; remove them from the policy");
-    if (policy->require_signature)
-        return sr_fail(err, SR_RUN_002, "require.signature",
-                       "this version does not sign reports; remove require.signature");
     return 0;
 }
 
@@ -203,6 +200,23 @@ static int open_artifacts(struct run *run, struct sr_error *err)
         sr_artifact_open(&run->initrd, run->config.initrd, "initrd", rehash, run->hasher, err) < 0)
         return -1;
     return sr_artifact_open(&run->rootfs, image, "image", rehash, run->hasher, err);
+}
+
+/* The key is taken into memory before anything is given up or started: later no file is needed. */
+static int load_key(struct run *run, struct sr_error *err)
+{
+    bool required = run->options->policy->require_signature;
+    const char *path = run->config.sign_key;
+    if (required && path[0] == '\0')
+        return sr_fail(err, SR_RUN_002, "require.signature",
+                       "the policy requires a signed report, and the host configuration names no "
+                       "key (signKey)");
+    struct sr_error why;
+    if ((required || run->config.sign) && sr_key_load_private(path, &run->key, &why) < 0)
+        return sr_fail(err, required ? SR_RUN_002 : SR_RUN_001,
+                       required ? "require.signature" : "prepare.config.signKey",
+                       "the report cannot be signed: %s", why.message);
+    return 0;
 }
 
 int run_prepare(struct run *run, struct sr_error *err)
@@ -230,7 +244,7 @@ int run_prepare(struct run *run, struct sr_error *err)
                             (int)run->timeout_sec),
                   err) < 0)
         return -1;
-    if (refuse_unbuilt(run, err) < 0 || open_artifacts(run, err) < 0 ||
+    if (refuse_unbuilt(run, err) < 0 || load_key(run, err) < 0 || open_artifacts(run, err) < 0 ||
         run_prepare_limits(run, err) < 0 || run_prepare_jail(run, err) < 0)
         return -1;
     return open_sinks(run, err);

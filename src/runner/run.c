@@ -126,6 +126,7 @@ static void release(struct run *run)
     sr_close_fd(&run->initrd.fd);
     sr_close_fd(&run->rootfs.fd);
     sr_event_log_close(run->log);
+    sr_key_free(run->key);
     sr_close_fd(&run->uid_fd);
     sr_jail_files_free(&run->jail_files);
     sr_close_fd(&run->lock_fd);

@@ -16,6 +16,7 @@
 #include "event.h"
 #include "host.h"
 #include "jail.h"
+#include "key.h"
 #include "net.h"
 #include "saferun/bundle.h"
 #include "saferun/run.h"
@@ -81,6 +82,7 @@ struct run {
     bool cgroup_left; /* it could not be removed */
     bool net_left;    /* the network could not be released */
     struct sr_artifact kernel, initrd, rootfs;
+    struct sr_key *key; /* signs the report; NULL: nobody does */
     char command_hash[SR_SHA256_TEXT], policy_hash[SR_SHA256_TEXT];
     struct sr_tsc_sample tsc_start;
     uint32_t timeout_sec;

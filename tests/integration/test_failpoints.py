@@ -24,6 +24,8 @@ class Failpoints(NetworkTest):
         descriptor, self.log = tempfile.mkstemp(dir="/var/tmp")  # the net cell covers /tmp
         os.close(descriptor)
         self.addCleanup(os.unlink, self.log)
+        self.call("key", "generate", "--out", self.path("key"))
+        self.configure(sign=True, signKey=self.path("key"))
         self.document = shell("echo out", network=allow(("tcp", "198.51.100.7/32", 443)))
 
     def walk(self, name):

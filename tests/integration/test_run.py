@@ -244,8 +244,7 @@ class Request(SafeRunTest):
         self.assertIn(b"error: resources.memory.max: ", run.stderr)
 
     def test_what_is_not_built_yet_is_refused_with_its_code(self):
-        for changes, code, path in (({"outputs": [{"path": "/tmp/x"}]}, "SR-RUN-001", b"prepare.outputs"),
-                                    ({"require": {"signature": True}}, "SR-RUN-002", b"require.signature")):
+        for changes, code, path in (({"outputs": [{"path": "/tmp/x"}]}, "SR-RUN-001", b"prepare.outputs"),):
             with self.subTest(code=code):
                 run = self.run_policy(policy("/bin/true", **changes))
                 self.assertEqual(run.status, 125)

@@ -1,6 +1,7 @@
 #include "jcs.h"
 #include "json_reader.h"
 #include "json_text.h"
+#include "rfc8785.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -239,6 +240,28 @@ static void canonical_form_is_known_and_made(void **state)
     }
 }
 
+/* RFC 8785, appendix B, as somebody else's printf wrote them. */
+static void numbers_of_the_rfc_as_text(void **state)
+{
+    (void)state;
+    struct sr_json_scan out;
+    for (size_t i = 0; i < sizeof rfc8785_numbers / sizeof rfc8785_numbers[0]; i++) {
+        sr_cleanup_buf struct sr_buf made = SR_BUF_INIT;
+        double value;
+        char text[64], path[64];
+        memcpy(&value, &rfc8785_numbers[i].bits, sizeof value);
+        snprintf(text, sizeof text, "%.17e", value);
+        assert_int_equal(scan(text, &out), SR_JSON_OK);
+        assert_false(out.canonical);
+        assert_int_equal(
+            sr_json_canonical((struct sr_json_slice){text, strlen(text)}, &made, path, sizeof path),
+            0);
+        assert_string_equal(made.data, rfc8785_numbers[i].text);
+        assert_int_equal(scan(rfc8785_numbers[i].text, &out), SR_JSON_OK);
+        assert_true(out.canonical);
+    }
+}
+
 static void repeated_keys_are_found_wherever_they_are(void **state)
 {
     (void)state;
@@ -321,6 +344,7 @@ int main(void)
         cmocka_unit_test(faults_say_where),
         cmocka_unit_test(numbers_that_readers_disagree_on_are_marked),
         cmocka_unit_test(canonical_form_is_known_and_made),
+        cmocka_unit_test(numbers_of_the_rfc_as_text),
         cmocka_unit_test(repeated_keys_are_found_wherever_they_are),
         cmocka_unit_test(a_reader_gives_whole_values),
         cmocka_unit_test(a_value_without_end_is_refused_in_bounded_memory),

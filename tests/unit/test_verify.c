@@ -123,6 +123,11 @@ static void a_changed_spelling_is_found(void **state)
         assert_false(result.valid);
         assert_int_equal(outcome(&result, "artifact_hash"), 1); /* the value is the same */
         expect_error(&result, SR_EVD_302, "report");
+        /* It says where: at the change or at the beginning of the value that it is in. */
+        const char *said = strstr(result.errors[0].message, "byte ");
+        assert_non_null(said);
+        long where = strtol(said + 5, NULL, 10), place = at - text;
+        assert_in_range(where, place > 500 ? place - 500 : 0, place + 1);
     }
     free(text);
 }

@@ -1,0 +1,88 @@
+#include "cli.h"
+
+#include "cleanup.h"
+#include "saferun/report.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char usage[] = "usage: safe-run report attest --key K FILE";
+
+static const char help[] =
+    "\n"
+    "Signs a run's report: writes run_report.dsse.json beside it, an in-toto statement (what was\n"
+    "asked, what was enforced, what came out, SHA-256 of the report and its files) in a DSSE\n"
+    "envelope. The report must verify, with the files beside it as far as they are there. When "
+    "the\n"
+    "report is attested already, the signature is added.\n"
+    "\n"
+    "  --key K           the private key (PEM); safe-run key generate makes one\n"
+    "  -h, --help        this text\n"
+    "\n"
+    "Exit status: 0 signed (the key's id is printed), 2 the report does not verify or is attested\n"
+    "otherwise, 1 a file cannot be read or written, 64 usage.\n"
+    "\n"
+    "Example:\n"
+    "  safe-run report attest --key ci run_report.json\n"
+    "  safe-run report verify --key ci.pub run_report.json";
+
+static int attest(const char *path, const char *key)
+{
+    const char *slash = strrchr(path, '/');
+    char directory[PATH_MAX], key_id[65];
+    struct sr_error err;
+    int len = snprintf(directory, sizeof directory, "%.*s",
+                       slash == NULL ? 1 : (int)(slash - path) + 1, slash == NULL ? "." : path);
+    sr_cleanup_fd int dirfd =
+        len < (int)sizeof directory ? open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (dirfd < 0) {
+        sr_fail(&err, SR_EVD_002, "report", "%s cannot be opened: %s", directory, strerror(errno));
+        sr_print_error(stderr, &err);
+        return SR_EXIT_IO;
+    }
+    if (sr_report_attest(dirfd, slash == NULL ? path : slash + 1, key, key_id, &err) < 0) {
+        sr_print_error(stderr, &err);
+        return err.code >= SR_EVD_301 && err.code <= SR_EVD_304 ? SR_EXIT_INVALID : SR_EXIT_IO;
+    }
+    sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
+    sr_buf_printf(&out, "%s\n", key_id);
+    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+}
+
+int sr_cmd_report_attest(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"key", required_argument, NULL, 'k'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    const char *key = NULL;
+    int c;
+    opterr = 0;
+    optind = 1;
+    while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+        switch (c) {
+        case 'k':
+            key = optarg;
+            break;
+        case 'h':
+            puts(usage);
+            puts(help);
+            return SR_EXIT_OK;
+        case ':':
+            return sr_usage_error(usage, "%s needs a value", argv[optind - 1]);
+        default:
+            return sr_usage_error(usage, "unknown option '%s'", argv[optind - 1]);
+        }
+    }
+    if (key == NULL)
+        return sr_usage_error(usage, "--key is missing");
+    if (argc - optind != 1)
+        return sr_usage_error(usage,
+                              argc == optind ? "no report named" : "more than one report named");
+    return attest(argv[optind], key);
+}

@@ -1,0 +1,72 @@
+#include "cli.h"
+
+#include "key.h"
+
+#include <getopt.h>
+
+static const char usage[] = "usage: safe-run key generate --out FILE";
+
+static const char help[] = "\n"
+                           "Makes an Ed25519 key that signs reports: the private half in FILE "
+                           "(mode 0600, PKCS#8 in PEM),\n"
+                           "the public one in FILE.pub. Neither may exist. Prints the key's id.\n"
+                           "\n"
+                           "  --out FILE        where to\n"
+                           "  -h, --help        this text\n"
+                           "\n"
+                           "Exit status: 0 good, 1 a file cannot be written, 64 usage.\n"
+                           "\n"
+                           "Example:\n"
+                           "  safe-run key generate --out ci";
+
+static int generate(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"out", required_argument, NULL, 'o'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    const char *path = NULL;
+    int c;
+    opterr = 0;
+    optind = 1;
+    while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+        switch (c) {
+        case 'o':
+            path = optarg;
+            break;
+        case 'h':
+            puts(usage);
+            puts(help);
+            return SR_EXIT_OK;
+        case ':':
+            return sr_usage_error(usage, "%s needs a value", argv[optind - 1]);
+        default:
+            return sr_usage_error(usage, "unknown option '%s'", argv[optind - 1]);
+        }
+    }
+    if (path == NULL || path[0] == '\0')
+        return sr_usage_error(usage, "--out is missing");
+    if (optind < argc)
+        return sr_usage_error(usage, "unexpected argument '%s'", argv[optind]);
+
+    sr_cleanup_key struct sr_key *key = NULL;
+    struct sr_error err;
+    if (sr_key_generate(path, &key, &err) < 0) {
+        sr_print_error(stderr, &err);
+        return SR_EXIT_IO;
+    }
+    sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
+    sr_buf_printf(&out, "%s\n", sr_key_id(key));
+    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+}
+
+static const struct sr_subcommand subcommands[] = {
+    {"generate", generate, "make a key pair"},
+    {NULL, NULL, NULL},
+};
+
+int sr_cmd_key(int argc, char **argv)
+{
+    return sr_dispatch("key", subcommands, "safe-run key generate --out ci", argc, argv);
+}
