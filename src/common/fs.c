@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 int sr_mkdir_all(const char *path, mode_t mode)
 {
@@ -87,4 +89,16 @@ ssize_t sr_read_small_file(int dirfd, const char *name, char *text, size_t size)
     }
     text[len] = '\0';
     return (ssize_t)len;
+}
+
+int sr_file_identity(int fd, char text[SR_IDENTITY_TEXT])
+{
+    struct stat st;
+    struct timespec now;
+    if (fstat(fd, &st) < 0 || clock_gettime(CLOCK_REALTIME, &now) < 0)
+        return -errno;
+    snprintf(text, SR_IDENTITY_TEXT, "%ju %ju %jd %jd.%09ld %jd.%09ld", (uintmax_t)st.st_dev,
+             (uintmax_t)st.st_ino, (intmax_t)st.st_size, (intmax_t)st.st_mtim.tv_sec,
+             st.st_mtim.tv_nsec, (intmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+    return now.tv_sec - st.st_ctim.tv_sec > 2;
 }

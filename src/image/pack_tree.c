@@ -313,6 +313,16 @@ static struct sr_walk make_walk(const struct sr_pack_options *options, const cha
     };
 }
 
+/* The image writer's errors have a code and a path of their own. */
+static int rename_error(const struct sr_pack_options *options, struct sr_error *err)
+{
+    if (err != NULL && err->code != options->code) {
+        err->code = options->code;
+        snprintf(err->path, sizeof err->path, "%s", options->path);
+    }
+    return -1;
+}
+
 int sr_pack(int source, const char *name, int image, const struct sr_pack_options *options,
             struct sr_hasher *hasher, struct sr_pack_result *result, struct sr_error *err)
 {
@@ -348,7 +358,7 @@ int sr_pack(int source, const char *name, int image, const struct sr_pack_option
     struct packed packed;
     struct sr_pack_result done = {0};
     if (sr_worker_run(&plan, pack, &packing, &packed, sizeof packed, err) < 0)
-        return -1;
+        return rename_error(options, err);
     struct statx after;
     if (packing.is_file && (sr_walk_stat(fd, "", &after) < 0 || !same_content(&packing.st, &after)))
         return sr_walk_fail(&packing.walk, "changed while it was read", 0, err);
