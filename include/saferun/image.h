@@ -59,8 +59,8 @@ void sr_image_free(struct sr_image *image);
 bool sr_image_name_ok(const char *name);
 
 /*
- * Splits "NAME@sha256:<64 hex>" into the name and the digest it is pinned to; without '@' the digest is empty. False when what
- * follows '@' is no digest or the name is longer than PATH_MAX.
+ * Splits "NAME@sha256:<64 hex>" into the name (or path) and the digest it is pinned to; without '@' behind the last '/' the digest is
+ * empty. False when what follows '@' is no digest.
  */
 bool sr_image_split(const char *text, char name[PATH_MAX], char digest[SR_IMAGE_DIGEST_TEXT]);
 

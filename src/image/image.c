@@ -38,18 +38,12 @@ bool sr_image_name_ok(const char *name)
 bool sr_image_split(const char *text, char name[PATH_MAX], char digest[SR_IMAGE_DIGEST_TEXT])
 {
     const char *at = strrchr(text, '@');
-    size_t prefix = strlen(SR_SHA256_PREFIX);
+    if (at != NULL && strchr(at, '/') != NULL) /* a directory's */
+        at = NULL;
     size_t len = at != NULL ? (size_t)(at - text) : strlen(text);
-    if (len >= PATH_MAX)
+    if (len >= PATH_MAX || (at != NULL && !sr_is_sha256(at + 1)))
         return false;
-    digest[0] = '\0';
-    if (at != NULL) {
-        if (strncmp(at + 1, SR_SHA256_PREFIX, prefix) != 0 ||
-            strlen(at + 1) != prefix + SR_SHA256_HEX ||
-            strspn(at + 1 + prefix, "0123456789abcdef") != SR_SHA256_HEX)
-            return false;
-        snprintf(digest, SR_IMAGE_DIGEST_TEXT, "%s", at + 1);
-    }
+    snprintf(digest, SR_IMAGE_DIGEST_TEXT, "%s", at != NULL ? at + 1 : "");
     memcpy(name, text, len);
     name[len] = '\0';
     return true;

@@ -17,14 +17,6 @@ __attribute__((format(printf, 2, 3))) static int refuse(struct sr_error *err, co
     return -1;
 }
 
-static bool is_digest(const char *text)
-{
-    size_t prefix = strlen(SR_SHA256_PREFIX);
-    return text != NULL && strncmp(text, SR_SHA256_PREFIX, prefix) == 0 &&
-           strlen(text) == prefix + SR_SHA256_HEX &&
-           strspn(text + prefix, "0123456789abcdef") == SR_SHA256_HEX;
-}
-
 static const char *text_of(const json_t *object, const char *key)
 {
     return json_string_value(json_object_get(object, key));
@@ -51,7 +43,7 @@ static int blob_path(const json_t *descriptor, const char *what, char path[256],
                      struct sr_error *err)
 {
     const char *digest = text_of(descriptor, "digest");
-    if (!is_digest(digest))
+    if (digest == NULL || !sr_is_sha256(digest))
         return refuse(err, "the digest of %s is not a sha256", what);
     snprintf(path, 256, "blobs/sha256/%s", digest + strlen(SR_SHA256_PREFIX));
     return 0;
@@ -144,7 +136,7 @@ static int take_diff_ids(struct sr_oci *oci, bool required, struct sr_error *err
                       json_array_size(list), oci->layer_count);
     for (size_t i = 0; i < oci->layer_count; i++) {
         const char *digest = json_string_value(json_array_get(list, i));
-        if (!is_digest(digest))
+        if (digest == NULL || !sr_is_sha256(digest))
             return refuse(err, "a diff id of the configuration is not a sha256");
         snprintf(oci->layers[i].diff_id, sizeof oci->layers[i].diff_id, "%s", digest);
     }

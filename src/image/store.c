@@ -252,7 +252,7 @@ static bool take_counts(const json_t *json, struct sr_image *image)
 static bool take_description(const struct sr_store *store, const json_t *json,
                              struct sr_image *image)
 {
-    char schema[32], name[PATH_MAX], digest[SR_IMAGE_DIGEST_TEXT];
+    char schema[32];
     const json_t *source = json_object_get(json, "source");
     if (!copy_text(json, "schemaVersion", schema, sizeof schema) ||
         strcmp(schema, SR_IMAGE_SCHEMA) != 0 ||
@@ -264,13 +264,10 @@ static bool take_description(const struct sr_store *store, const json_t *json,
         !copy_text(source, "digest", image->source_digest, sizeof image->source_digest) ||
         !take_counts(json, image))
         return false;
-    /* Before it becomes part of a path. */
-    char pinned[PATH_MAX];
-    if (snprintf(pinned, sizeof pinned, "x@%s", image->digest) >= (int)sizeof pinned ||
-        !sr_image_split(pinned, name, digest) || digest[0] == '\0')
+    if (!sr_is_sha256(image->digest)) /* before it becomes part of a path */
         return false;
     return snprintf(image->path, sizeof image->path, "%s/blobs/%s.img", store->path,
-                    digest + strlen(SR_SHA256_PREFIX)) < (int)sizeof image->path &&
+                    image->digest + strlen(SR_SHA256_PREFIX)) < (int)sizeof image->path &&
            sr_image_config_take(json_object_get(json, "config"), &image->config) == 0;
 }
 
