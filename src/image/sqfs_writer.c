@@ -431,7 +431,14 @@ static int write_directory(struct sr_sqfs *sqfs, struct sr_node *directory, uint
     sr_cleanup_free sqfs_inode_generic_t *made =
         sqfs_dir_writer_create_inode(sqfs->directories, inode->links, inode->xattrs, parent);
     count_inode(&sqfs->counts, inode);
-    return made == NULL ? SQFS_ERROR_ALLOC : write_inode(sqfs, inode, made);
+    if (made == NULL)
+        return SQFS_ERROR_ALLOC;
+    /* The library counts every entry. */
+    if (made->base.type == SQFS_INODE_EXT_DIR)
+        made->data.dir_ext.nlink = inode->links;
+    else
+        made->data.dir.nlink = inode->links;
+    return write_inode(sqfs, inode, made);
 }
 
 /* Every inode gets a place that says "not written yet", and every file has a content. */

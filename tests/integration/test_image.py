@@ -252,8 +252,9 @@ class Hostile(ImageTest):
 
     def test_archives_that_are_cut_off(self):
         whole = tar(*ROOT)
+        whole = whole[:len(whole.rstrip(b"\0")) + 512]  # as little behind the last entry as there may be
         for name, data in (("tar", whole), ("gzip", pack(whole, "gzip")), ("zstd", pack(whole, "zstd")), ("xz", pack(whole, "xz"))):
-            for part in (0.2, 0.7, 0.95):
+            for part in (0.2, 0.7, 0.9):
                 cut = data[:int(len(data) * part)]
                 with self.subTest(name=name, part=part):
                     self.assert_refused(self.build("tar:" + self.write("cut", cut)), "SR-OPS-101", "")
