@@ -54,7 +54,6 @@ class Debian(SafeRunTest):
                 lines.append(re.sub(r"^(d\S+ +\d+ \S+ +\S+ +)\d+ ", r"\1- ", re.sub(r" +", " ", line)))
         return lines
 
-    @unittest.skipIf(SANITIZED, "the plain build does it")
     @unittest.skipIf(os.geteuid() != 0, "only root can unpack files of other owners, to compare with")
     def test_the_guest_sees_what_umoci_unpacks(self):
         made = subprocess.run([os.path.join(SOURCE, "scripts", "debian-root")], capture_output=True, text=True, timeout=550)
@@ -77,6 +76,9 @@ class Debian(SafeRunTest):
         self.assertGreater(len(here), 3000)
         self.assertEqual(here, there)
 
+
+if SANITIZED:  # a minute, of which the builder has two seconds
+    del Debian
 
 if __name__ == "__main__":
     unittest.main()
