@@ -28,11 +28,14 @@ struct building {
     struct sr_layer_budget budget;
     struct sr_apply apply;
     struct sr_oci oci;
+    json_t *config; /* in the store's form */
 };
 
 static void note_warning(void *context, const char *text)
 {
-    sr_worker_note(context, NOTE_WARNING, text, strlen(text) + 1);
+    struct building *building = context;
+    if (building->worker != NULL)
+        sr_worker_note(building->worker, NOTE_WARNING, text, strlen(text) + 1);
 }
 
 /* Opens a layer and hands it to one of the two passes. */
@@ -97,39 +100,86 @@ static int read_description(struct building *building, struct sr_error *err)
     return 0;
 }
 
-static int send_config(struct building *building, struct sr_error *err)
+static int make_config(struct building *building, struct sr_error *err)
+{
+    const struct sr_apply *apply = &building->apply;
+    building->config =
+        sr_image_config_make(building->oci.config, apply->captured[SR_CAPTURED_PASSWD],
+                             apply->captured[SR_CAPTURED_GROUP], note_warning, building, err);
+    return building->config != NULL ? 0 : -1;
+}
+
+static int make_image(struct building *building, struct sr_built *built, struct sr_error *err)
 {
     struct sr_apply *apply = &building->apply;
-    json_t *config = sr_image_config_make(building->oci.config, apply->captured[SR_CAPTURED_PASSWD],
-                                          apply->captured[SR_CAPTURED_GROUP], note_warning,
-                                          building->worker, err);
-    char *text = config != NULL ? json_dumps(config, JSON_COMPACT) : NULL;
-    json_decref(config);
-    if (text == NULL)
-        return config == NULL ? -1 : sr_fail(err, SR_OPS_105, SR_SOURCE_PATH, "out of memory");
-    sr_worker_note(building->worker, NOTE_CONFIG, text, strlen(text));
-    free(text);
+    apply->whiteouts = building->kind != SR_BUILD_TAR;
+    apply->tree = sr_tree_new(apply->entries_max);
+    if (apply->tree == NULL)
+        return sr_fail(err, SR_OPS_105, SR_SOURCE_PATH, "out of memory");
+    if (read_description(building, err) < 0 ||
+        sr_sqfs_open(building->image, SR_SQFS_ZSTD, building->threads, &apply->sqfs, err) < 0 ||
+        apply_layers(building, err) < 0 || make_config(building, err) < 0 ||
+        sr_sqfs_finish(apply->sqfs, apply->tree, &built->counts, err) < 0)
+        return -1;
+    built->devices = apply->devices;
+    memcpy(built->source_digest, building->oci.digest, sizeof built->source_digest);
     return 0;
 }
 
-/* The worker's work. */
-static int build_image(void *context, struct sr_worker *worker, void *result, struct sr_error *err)
+/* The worker's work; what it has allocated ends with it. */
+static int work(void *context, struct sr_worker *worker, void *result, struct sr_error *err)
 {
     struct building *building = context;
-    struct sr_built *built = result;
     building->worker = building->budget.worker = worker;
-    building->apply.tree = sr_tree_new(building->apply.entries_max);
-    if (building->apply.tree == NULL)
-        return sr_fail(err, SR_OPS_105, SR_SOURCE_PATH, "out of memory");
-    building->apply.whiteouts = building->kind != SR_BUILD_TAR;
-    if (read_description(building, err) < 0 ||
-        sr_sqfs_open(building->image, SR_SQFS_ZSTD, building->threads, &building->apply.sqfs, err) <
-            0 ||
-        apply_layers(building, err) < 0 || send_config(building, err) < 0 ||
-        sr_sqfs_finish(building->apply.sqfs, building->apply.tree, &built->counts, err) < 0)
+    if (make_image(building, result, err) < 0)
         return -1;
-    built->devices = building->apply.devices;
-    memcpy(built->source_digest, building->oci.digest, sizeof built->source_digest);
+    char *text = json_dumps(building->config, JSON_COMPACT);
+    if (text == NULL)
+        return sr_fail(err, SR_OPS_105, SR_SOURCE_PATH, "out of memory");
+    sr_worker_note(worker, NOTE_CONFIG, text, strlen(text));
+    return 0;
+}
+
+static int prepare(struct building *building, const struct sr_image_build *build,
+                   enum sr_build_kind kind, int source, const char *tag, int image,
+                   struct sr_error *err)
+{
+    uint64_t bytes_max = build->bytes_max > 0 ? build->bytes_max : SR_IMAGE_BYTES_MAX;
+    *building = (struct building){
+        .source = {.lib = sr_archive_load(err), .fd = source, .is_directory = kind == SR_BUILD_OCI},
+        .kind = kind,
+        .tag = tag,
+        .image = image,
+        .threads = sr_worker_threads(),
+        .budget = {.bytes = bytes_max, .bytes_max = bytes_max},
+        .apply = {.entries_max =
+                      build->entries_max > 0 ? build->entries_max : SR_IMAGE_ENTRIES_MAX},
+    };
+    return building->source.lib != NULL ? 0 : -1;
+}
+
+int sr_build_unconfined(const struct sr_image_build *build, enum sr_build_kind kind, int source,
+                        const char *tag, int image, struct sr_built *built, json_t **config,
+                        struct sr_error *err)
+{
+    struct building building;
+    struct sr_built done = {0};
+    if (prepare(&building, build, kind, source, tag, image, err) < 0)
+        return -1;
+    building.threads = 1;
+    int result = make_image(&building, &done, err);
+    sr_sqfs_close(building.apply.sqfs);
+    if (building.apply.tree != NULL)
+        sr_sqfs_forget(building.apply.tree);
+    sr_tree_free(building.apply.tree);
+    sr_apply_free(&building.apply);
+    sr_oci_free(&building.oci);
+    if (result < 0) {
+        json_decref(building.config);
+        return -1;
+    }
+    *built = done;
+    *config = building.config;
     return 0;
 }
 
@@ -176,18 +226,8 @@ int sr_build_archive(const struct sr_image_build *build, enum sr_build_kind kind
                      const char *tag, int image, struct sr_built *built, json_t **config,
                      struct sr_error *err)
 {
-    uint64_t bytes_max = build->bytes_max > 0 ? build->bytes_max : SR_IMAGE_BYTES_MAX;
-    struct building building = {
-        .source = {.lib = sr_archive_load(err), .fd = source, .is_directory = kind == SR_BUILD_OCI},
-        .kind = kind,
-        .tag = tag,
-        .image = image,
-        .threads = sr_worker_threads(),
-        .budget = {.bytes = bytes_max, .bytes_max = bytes_max},
-        .apply = {.entries_max =
-                      build->entries_max > 0 ? build->entries_max : SR_IMAGE_ENTRIES_MAX},
-    };
-    if (building.source.lib == NULL)
+    struct building building;
+    if (prepare(&building, build, kind, source, tag, image, err) < 0)
         return -1;
     struct listener listener = {.build = build};
     const int kept[] = {image, source};
@@ -201,14 +241,14 @@ int sr_build_archive(const struct sr_image_build *build, enum sr_build_kind kind
         .write_dir = -1,
         .read_any = building.source.is_directory,
         .memory_max = SR_PACK_MEMORY_MAX,
-        .file_max = bytes_max + bytes_max / 8 + SR_PACK_MEMORY_MAX,
+        .file_max = building.budget.bytes_max + building.budget.bytes_max / 8 + SR_PACK_MEMORY_MAX,
         .cpu_sec = SR_PACK_CPU_SEC,
         .progress = hear_progress,
         .note = hear_note,
         .context = &listener,
     };
     struct sr_built done;
-    int result = sr_worker_run(&plan, build_image, &building, &done, sizeof done, err);
+    int result = sr_worker_run(&plan, work, &building, &done, sizeof done, err);
     if (result == 0)
         result = judge(&listener, &done, err);
     if (result < 0) {

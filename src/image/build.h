@@ -23,4 +23,9 @@ int sr_build_archive(const struct sr_image_build *build, enum sr_build_kind kind
                      const char *tag, int image, struct sr_built *built, json_t **config,
                      struct sr_error *err) SR_MUST_CHECK;
 
+/* The work itself, in the caller's process: for tests, with archives that they made. Warnings go nowhere. */
+int sr_build_unconfined(const struct sr_image_build *build, enum sr_build_kind kind, int source,
+                        const char *tag, int image, struct sr_built *built, json_t **config,
+                        struct sr_error *err) SR_MUST_CHECK;
+
 #endif

@@ -222,6 +222,24 @@ void sr_sqfs_close(struct sr_sqfs *sqfs)
     free(sqfs);
 }
 
+static void forget(const struct sr_node *directory)
+{
+    for (struct sr_node *node = directory->inode->directory.first; node != NULL;
+         node = node->next) {
+        if (S_ISDIR(node->inode->mode))
+            forget(node);
+        if (!S_ISREG(node->inode->mode))
+            continue;
+        sqfs_free(node->inode->file.blocks);
+        node->inode->file.blocks = NULL;
+    }
+}
+
+void sr_sqfs_forget(struct sr_tree *tree)
+{
+    forget(sr_tree_root(tree));
+}
+
 int sr_sqfs_file_begin(struct sr_sqfs *sqfs, struct sr_inode *inode, struct sr_error *err)
 {
     sqfs->open = inode;

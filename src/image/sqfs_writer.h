@@ -27,6 +27,9 @@ int sr_sqfs_open(int fd, enum sr_sqfs_compressor compressor, unsigned threads, s
                  struct sr_error *err) SR_MUST_CHECK;
 void sr_sqfs_close(struct sr_sqfs *sqfs);
 
+/* Frees what sr_sqfs_file_begin() attached to inodes and sr_sqfs_finish() did not come to; after sr_sqfs_close(). */
+void sr_sqfs_forget(struct sr_tree *tree);
+
 /* The content of a regular file; inode must stay where it is until sr_sqfs_finish(), and gets its size. A file of the tree
  * without any of this is empty. */
 int sr_sqfs_file_begin(struct sr_sqfs *sqfs, struct sr_inode *inode,
