@@ -209,6 +209,11 @@ void sr_sqfs_close(struct sr_sqfs *sqfs)
 {
     if (sqfs == NULL)
         return;
+    /* The library forgets blocks that are on their way when the processor goes. */
+    if (sqfs->open != NULL)
+        sqfs_block_processor_end_file(sqfs->processor);
+    if (sqfs->processor != NULL)
+        sqfs_block_processor_finish(sqfs->processor);
     sqfs_destroy(sqfs->processor);
     sqfs_destroy(sqfs->directories);
     sqfs_destroy(sqfs->directory_table);
@@ -242,13 +247,13 @@ void sr_sqfs_forget(struct sr_tree *tree)
 
 int sr_sqfs_file_begin(struct sr_sqfs *sqfs, struct sr_inode *inode, struct sr_error *err)
 {
-    sqfs->open = inode;
     sqfs->file_size = 0;
     /* void * and a pointer to a structure have one representation here; the processor keeps the address. */
-    return check(sqfs,
-                 sqfs_block_processor_begin_file(
-                     sqfs->processor, (sqfs_inode_generic_t **)&inode->file.blocks, NULL, 0),
-                 err);
+    int result = sqfs_block_processor_begin_file(
+        sqfs->processor, (sqfs_inode_generic_t **)&inode->file.blocks, NULL, 0);
+    if (result == 0)
+        sqfs->open = inode;
+    return check(sqfs, result, err);
 }
 
 int sr_sqfs_file_append(struct sr_sqfs *sqfs, const void *data, size_t len, struct sr_error *err)
@@ -272,6 +277,7 @@ int sr_sqfs_file_append_zeros(struct sr_sqfs *sqfs, uint64_t len, struct sr_erro
 int sr_sqfs_file_end(struct sr_sqfs *sqfs, struct sr_error *err)
 {
     sqfs->open->file.size = sqfs->file_size;
+    sqfs->open = NULL;
     return check(sqfs, sqfs_block_processor_end_file(sqfs->processor), err);
 }
 

@@ -83,7 +83,7 @@ static int read_names(struct sr_walk *walk, int fd, struct names *names, struct 
     if (result == 0 && errno != 0)
         result = sr_walk_fail(walk, "cannot be read", errno, err);
     closedir(directory);
-    if (result == 0)
+    if (result == 0 && names->count > 0)
         qsort(names->list, names->count, sizeof *names->list, compare_names);
     return result;
 }
