@@ -38,7 +38,7 @@
     F(archive_entry_xattr_reset)
 
 struct sr_archive_lib {
-#define SR_ARCHIVE_MEMBER(name) __typeof__(&(name)) name;
+#define SR_ARCHIVE_MEMBER(name) __typeof__(&(name)) name; /* NOLINT(bugprone-macro-parentheses) */
     SR_ARCHIVE_FUNCTIONS(SR_ARCHIVE_MEMBER)
 #undef SR_ARCHIVE_MEMBER
 };

@@ -254,7 +254,7 @@ int sr_image_list(struct sr_image **images, size_t *count, struct sr_error *err)
     struct sr_image *list = calloc(name_count + 1, sizeof *list);
     if (result == 0 && list == NULL)
         result = sr_fail(err, SR_OPS_108, "image.store", "out of memory");
-    for (size_t i = 0; result == 0 && i < name_count; i++) {
+    for (size_t i = 0; list != NULL && result == 0 && i < name_count; i++) {
         result = sr_store_read(&store, names[i], &list[found], err);
         found += result == 0;
         result = result > 0 ? 0 : result;
@@ -262,7 +262,7 @@ int sr_image_list(struct sr_image **images, size_t *count, struct sr_error *err)
     sr_store_free_names(names, name_count);
     sr_store_close(&store);
     if (result < 0) {
-        for (size_t i = 0; i < found; i++)
+        for (size_t i = 0; list != NULL && i < found; i++)
             sr_image_free(&list[i]);
         free(list);
         return -1;

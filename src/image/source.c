@@ -161,7 +161,7 @@ static int read_member(struct sr_blob *blob, const char *member, const char *dig
     int found = sr_blob_open(blob->source, member, blob, err);
     if (found != 0)
         return found;
-    const void *data;
+    const void *data = NULL;
     ssize_t got;
     while ((got = sr_blob_read(blob, &data, err)) > 0) {
         if (content->len + (size_t)got > max)

@@ -276,7 +276,8 @@ int sr_sqfs_file_append_zeros(struct sr_sqfs *sqfs, uint64_t len, struct sr_erro
 
 int sr_sqfs_file_end(struct sr_sqfs *sqfs, struct sr_error *err)
 {
-    sqfs->open->file.size = sqfs->file_size;
+    if (sqfs->open != NULL)
+        sqfs->open->file.size = sqfs->file_size;
     sqfs->open = NULL;
     return check(sqfs, sqfs_block_processor_end_file(sqfs->processor), err);
 }

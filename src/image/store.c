@@ -346,7 +346,7 @@ static int list(int directory, const char *suffix, char ***names, size_t *count)
         errno = ENOMEM;
         return -1;
     }
-    if (number > 0)
+    if (found != NULL)
         qsort(found, number, sizeof *found, compare_names);
     *names = found;
     *count = number;
@@ -431,7 +431,11 @@ int sr_store_sweep(struct sr_store *store, bool dry_run, struct sr_image_pruned 
     if (sr_store_names(store, &names, &count, err) < 0)
         return -1;
     struct sr_image *images = calloc(count + 1, sizeof *images);
-    int result = images == NULL ? store_error(err, store, "cannot be read", ENOMEM) : 0;
+    if (images == NULL) {
+        sr_store_free_names(names, count);
+        return store_error(err, store, "cannot be read", ENOMEM);
+    }
+    int result = 0;
     for (size_t i = 0; result == 0 && i < count; i++) {
         result = sr_store_read(store, names[i], &images[read], err);
         read += result == 0;

@@ -73,17 +73,22 @@ static int read_names(struct sr_walk *walk, int fd, struct names *names, struct 
         if (names->count == room) {
             room = room == 0 ? 16 : room * 2;
             char **grown = realloc(names->list, room * sizeof *grown);
-            names->list = grown != NULL ? grown : names->list;
-            result = grown == NULL ? sr_walk_fail(walk, "cannot be read", ENOMEM, err) : 0;
+            if (grown == NULL) {
+                result = sr_walk_fail(walk, "cannot be read", ENOMEM, err);
+                break;
+            }
+            names->list = grown;
         }
-        if (result == 0 && (names->list[names->count] = strdup(entry->d_name)) == NULL)
+        names->list[names->count] = strdup(entry->d_name);
+        if (names->list[names->count] == NULL)
             result = sr_walk_fail(walk, "cannot be read", ENOMEM, err);
-        names->count += result == 0;
+        else
+            names->count++;
     }
     if (result == 0 && errno != 0)
         result = sr_walk_fail(walk, "cannot be read", errno, err);
     closedir(directory);
-    if (result == 0 && names->count > 0)
+    if (result == 0 && names->count > 1)
         qsort(names->list, names->count, sizeof *names->list, compare_names);
     return result;
 }
