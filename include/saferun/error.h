@@ -38,6 +38,16 @@ enum sr_code {
     SR_EVD_302, /* verification: hashes */
     SR_EVD_303, /* verification: event chain */
     SR_EVD_304, /* verification: signature and attestation */
+    SR_OPS_101, /* images: the source cannot be read, is cut off, or is not of the kind it was called */
+    SR_OPS_102, /* images: content that does not have its digest */
+    SR_OPS_103, /* images: a name or link that leads out of the image or through a link */
+    SR_OPS_104, /* images: a device */
+    SR_OPS_105, /* images: more bytes, entries or work than is allowed */
+    SR_OPS_106, /* images: an entry that is there twice */
+    SR_OPS_107, /* images: descriptions (index, manifest, configuration) that make no sense */
+    SR_OPS_108, /* images: an image or the store cannot be written or read */
+    SR_OPS_109, /* images: no image of that name, or no name */
+    SR_OPS_110, /* images: a stored image is not what its digest says */
     SR_OPS_301, /* the archive could not be written */
     SR_CODE_COUNT
 };

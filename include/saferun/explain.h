@@ -8,16 +8,31 @@
 
 #include "saferun/bundle.h"
 #include "saferun/error.h"
+#include "saferun/image.h"
 #include "saferun/policy.h"
 
 /* Takes one sentence about a topic ("May reach"); sentences of a topic come one after the other. Both texts are UTF-8
  * without control characters and live until it returns. */
 typedef void sr_say_fn(void *context, const char *topic, const char *sentence);
 
-/* Says what the command may reach, read, write and use, what is denied, and what is recorded. SR-POL-001 when memory is
- * out. */
-int sr_policy_explain(const struct sr_policy *policy, sr_say_fn *say, void *context,
-                      struct sr_error *err) __attribute__((warn_unused_result));
+/* What a run takes where the policy leaves it open and the image has a wish. */
+struct sr_effective {
+    const char *workdir;
+    uint32_t uid, gid;
+    bool workdir_of_image, user_of_image;
+};
+
+/* image: its configuration, or NULL. The texts are the policy's or the image's. */
+void sr_policy_effective(const struct sr_policy *policy, const struct sr_image_config *image,
+                         struct sr_effective *effective);
+
+/* False when the policy sets the variable of an image's "KEY=VALUE" itself. */
+bool sr_policy_lets_env(const struct sr_policy *policy, const char *pair);
+
+/* Says what the command may reach, read, write and use, what is denied, and what is recorded. image: what
+ * runtime.image is in the store, or NULL. SR-POL-001 when memory is out. */
+int sr_policy_explain(const struct sr_policy *policy, const struct sr_image *image, sr_say_fn *say,
+                      void *context, struct sr_error *err) __attribute__((warn_unused_result));
 
 /* Where a connection would go. */
 struct sr_destination {

@@ -67,6 +67,8 @@ struct sr_policy {
     size_t env_count;
     const char *workdir;
     uint32_t uid, gid;
+    bool workdir_given,
+        user_given; /* by the document; else an image's own wins over these defaults */
     uint32_t timeout_sec;
 
     uint64_t cpu_quota_usec; /* 0: "max" */

@@ -20,6 +20,7 @@ static const struct command {
     {"ps", sr_cmd_ps, "list the runs that live"},
     {"stop", sr_cmd_stop, "end runs"},
     {"gc", sr_cmd_gc, "close what died, remove what is old"},
+    {"image", sr_cmd_image, "make and keep the images that guests boot from"},
     {"version", sr_cmd_version, "print the version"},
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };

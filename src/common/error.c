@@ -14,7 +14,10 @@ static const char *const code_names[SR_CODE_COUNT] = {
     [SR_RUN_201] = "SR-RUN-201", [SR_RUN_202] = "SR-RUN-202", [SR_EVD_001] = "SR-EVD-001",
     [SR_EVD_002] = "SR-EVD-002", [SR_EVD_003] = "SR-EVD-003", [SR_EVD_301] = "SR-EVD-301",
     [SR_EVD_302] = "SR-EVD-302", [SR_EVD_303] = "SR-EVD-303", [SR_EVD_304] = "SR-EVD-304",
-    [SR_OPS_301] = "SR-OPS-301",
+    [SR_OPS_101] = "SR-OPS-101", [SR_OPS_102] = "SR-OPS-102", [SR_OPS_103] = "SR-OPS-103",
+    [SR_OPS_104] = "SR-OPS-104", [SR_OPS_105] = "SR-OPS-105", [SR_OPS_106] = "SR-OPS-106",
+    [SR_OPS_107] = "SR-OPS-107", [SR_OPS_108] = "SR-OPS-108", [SR_OPS_109] = "SR-OPS-109",
+    [SR_OPS_110] = "SR-OPS-110", [SR_OPS_301] = "SR-OPS-301",
 };
 
 const char *sr_code_name(enum sr_code code)

@@ -6,10 +6,12 @@
 #include <limits.h>
 #include <linux/openat2.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 int sr_mkdir_all(const char *path, mode_t mode)
 {
@@ -119,4 +121,16 @@ ssize_t sr_read_small_file(int dirfd, const char *name, char *text, size_t size)
     }
     text[len] = '\0';
     return (ssize_t)len;
+}
+
+int sr_file_identity(int fd, char text[SR_IDENTITY_TEXT])
+{
+    struct stat st;
+    struct timespec now;
+    if (fstat(fd, &st) < 0 || clock_gettime(CLOCK_REALTIME, &now) < 0)
+        return -errno;
+    snprintf(text, SR_IDENTITY_TEXT, "%ju %ju %jd %jd.%09ld %jd.%09ld", (uintmax_t)st.st_dev,
+             (uintmax_t)st.st_ino, (intmax_t)st.st_size, (intmax_t)st.st_mtim.tv_sec,
+             st.st_mtim.tv_nsec, (intmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+    return now.tv_sec - st.st_ctim.tv_sec > 2;
 }

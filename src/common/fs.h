@@ -37,4 +37,10 @@ int sr_open_below(int dirfd, const char *name) SR_MUST_CHECK;
  * length, or a negative errno. */
 ssize_t sr_read_small_file(int dirfd, const char *name, char *text, size_t size) SR_MUST_CHECK;
 
+/* The identity of a file's content as far as the kernel tells it, in text: device, inode, size, mtime, ctime. A change of content
+ * changes the ctime, if only by a tick of a coarse clock: 1 when the file has not changed within the last two seconds, so that none
+ * can go unseen; 0 when it has; or a negative errno. */
+#define SR_IDENTITY_TEXT 160
+int sr_file_identity(int fd, char text[SR_IDENTITY_TEXT]) SR_MUST_CHECK;
+
 #endif

@@ -14,6 +14,13 @@ struct sr_hasher {
     bool ok; /* no step of the current digest failed */
 };
 
+bool sr_is_sha256(const char *text)
+{
+    size_t prefix = strlen(SR_SHA256_PREFIX);
+    return strncmp(text, SR_SHA256_PREFIX, prefix) == 0 && strlen(text) == prefix + SR_SHA256_HEX &&
+           strspn(text + prefix, "0123456789abcdef") == SR_SHA256_HEX;
+}
+
 struct sr_hasher *sr_hasher_new(void)
 {
     OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);

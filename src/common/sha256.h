@@ -6,12 +6,16 @@
 #ifndef SR_COMMON_SHA256_H
 #define SR_COMMON_SHA256_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define SR_SHA256_PREFIX "sha256:"
 #define SR_SHA256_HEX 64
 /* "sha256:" + 64 lower-case hex digits + NUL: how every hash is written. */
 #define SR_SHA256_TEXT (sizeof SR_SHA256_PREFIX + SR_SHA256_HEX)
+
+/* True for a hash that is written so. */
+bool sr_is_sha256(const char *text);
 
 struct sr_hasher; /* opaque */
 

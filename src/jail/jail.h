@@ -65,6 +65,9 @@ int sr_jail_filter(void) SR_MUST_CHECK;
 
 int sr_jail_filter_supervisor(void) SR_MUST_CHECK;
 
+/* For a worker: given descriptors and threads only; files when it reads or writes below a directory. */
+int sr_jail_filter_worker(bool reads, bool writes) SR_MUST_CHECK;
+
 /* What the supervisor keeps; directories by descriptor. */
 #define SR_JAIL_SELF_MAX 8
 struct sr_jail_self {

@@ -37,6 +37,11 @@ static uint64_t translate(unsigned rights)
         {JAIL_REMOVE_DIR, LANDLOCK_ACCESS_FS_REMOVE_DIR},
         {JAIL_USE_DEVICE,
          LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | IOCTL_DEVICE},
+        {JAIL_WRITE_TREE, LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR |
+                              LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
+                              LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_SYM |
+                              LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |
+                              LANDLOCK_ACCESS_FS_REFER | TRUNCATE},
     };
     uint64_t result = 0;
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)

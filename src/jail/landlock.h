@@ -16,7 +16,8 @@ enum {
     JAIL_READ_DIR = 4,
     JAIL_WRITE = 8, /* make, write, rename and remove files */
     JAIL_REMOVE_DIR = 16,
-    JAIL_USE_DEVICE = 32 /* read, write, ioctl */
+    JAIL_USE_DEVICE = 32, /* read, write, ioctl */
+    JAIL_WRITE_TREE = 64  /* files, directories and symbolic links: make, read, write, remove */
 };
 
 struct jail_access {

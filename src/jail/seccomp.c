@@ -1,7 +1,8 @@
 /*
  * System calls. QEMU in its jail: it brings a filter of its own (-sandbox), which forbids what is known to be harmful; this one
  * allows what is known to be needed, from before its first instruction, and answers EPERM to everything else. The supervisor
- * once the VM runs: the same and what writing evidence and ending the run take; it executes nothing any more.
+ * once the VM runs: the same and what writing evidence and ending the run take; it executes nothing any more. Workers: less than
+ * either.
  */
 #include "jail.h"
 
@@ -154,6 +155,63 @@ static const int for_supervisor[] = {
     SCMP_SYS(openat2),
 };
 
+/* A worker (worker.c): descriptors it was given, memory, threads. */
+static const int for_worker[] = {
+    SCMP_SYS(read),
+    SCMP_SYS(write),
+    SCMP_SYS(readv),
+    SCMP_SYS(writev),
+    SCMP_SYS(pread64),
+    SCMP_SYS(pwrite64),
+    SCMP_SYS(lseek),
+    SCMP_SYS(close),
+    SCMP_SYS(fstat),
+    SCMP_SYS(flistxattr),
+    SCMP_SYS(fgetxattr),
+    SCMP_SYS(ftruncate),
+    SCMP_SYS(fallocate),
+    SCMP_SYS(fsync),
+    SCMP_SYS(fdatasync),
+    SCMP_SYS(fadvise64),
+    SCMP_SYS(mmap),
+    SCMP_SYS(munmap),
+    SCMP_SYS(mprotect),
+    SCMP_SYS(mremap),
+    SCMP_SYS(madvise),
+    SCMP_SYS(brk),
+    SCMP_SYS(futex),
+    SCMP_SYS(set_robust_list),
+    SCMP_SYS(rseq),
+    SCMP_SYS(sched_yield),
+    SCMP_SYS(gettid),
+    SCMP_SYS(getpid),
+    SCMP_SYS(tgkill),
+    SCMP_SYS(exit),
+    SCMP_SYS(exit_group),
+    SCMP_SYS(rt_sigaction),
+    SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(sigaltstack),
+    SCMP_SYS(clock_gettime),
+    SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(gettimeofday),
+    SCMP_SYS(time),
+    SCMP_SYS(getrandom),
+    SCMP_SYS(sysinfo),
+    SCMP_SYS(sched_getaffinity),
+    SCMP_SYS(restart_syscall),
+};
+
+/* One that reads a directory, and what writing another takes beside that. Landlock says which. */
+static const int for_reading[] = {
+    SCMP_SYS(openat),     SCMP_SYS(openat2),    SCMP_SYS(newfstatat), SCMP_SYS(statx),
+    SCMP_SYS(readlinkat), SCMP_SYS(getdents64), SCMP_SYS(fcntl),
+};
+static const int for_writing[] = {
+    SCMP_SYS(mkdirat), SCMP_SYS(symlinkat), SCMP_SYS(linkat),    SCMP_SYS(unlinkat),
+    SCMP_SYS(fchmod),  SCMP_SYS(utimensat), SCMP_SYS(renameat2), SCMP_SYS(fchmodat),
+};
+
 /* Options of prctl(2) that do not undo what the jail has set (death with the parent, above all). */
 static const int prctl_allowed[] = {PR_SET_NAME,         PR_GET_NAME,    PR_SET_TIMERSLACK,
                                     PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_CAPBSET_READ,
@@ -192,7 +250,9 @@ static int add_common(scmp_filter_ctx filter)
 
 static int add_for_vmm(scmp_filter_ctx filter)
 {
-    int result = add_list(filter, for_vmm, sizeof for_vmm / sizeof for_vmm[0]);
+    int result = add_common(filter);
+    if (result == 0)
+        result = add_list(filter, for_vmm, sizeof for_vmm / sizeof for_vmm[0]);
     if (result == 0)
         result = add_clone(filter, CLONE_THREAD);
     /* Its own limits may be read. */
@@ -207,8 +267,32 @@ static int add_for_vmm(scmp_filter_ctx filter)
 
 static int add_for_supervisor(scmp_filter_ctx filter)
 {
-    int result = add_list(filter, for_supervisor, sizeof for_supervisor / sizeof for_supervisor[0]);
+    int result = add_common(filter);
+    if (result == 0)
+        result = add_list(filter, for_supervisor, sizeof for_supervisor / sizeof for_supervisor[0]);
     return result < 0 ? result : add_clone(filter, 0);
+}
+
+static int add_for_worker(scmp_filter_ctx filter)
+{
+    int result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+    if (result == 0)
+        result = add_list(filter, for_worker, sizeof for_worker / sizeof for_worker[0]);
+    return result < 0 ? result : add_clone(filter, CLONE_THREAD);
+}
+
+static int add_for_reader(scmp_filter_ctx filter)
+{
+    int result = add_for_worker(filter);
+    return result < 0 ? result
+                      : add_list(filter, for_reading, sizeof for_reading / sizeof for_reading[0]);
+}
+
+static int add_for_writer(scmp_filter_ctx filter)
+{
+    int result = add_for_reader(filter);
+    return result < 0 ? result
+                      : add_list(filter, for_writing, sizeof for_writing / sizeof for_writing[0]);
 }
 
 static int load(int (*add)(scmp_filter_ctx))
@@ -216,9 +300,7 @@ static int load(int (*add)(scmp_filter_ctx))
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (filter == NULL)
         return -ENOMEM;
-    int result = add_common(filter);
-    if (result == 0)
-        result = add(filter);
+    int result = add(filter);
     if (result == 0)
         result = seccomp_load(filter);
     seccomp_release(filter);
@@ -233,4 +315,9 @@ int sr_jail_filter(void)
 int sr_jail_filter_supervisor(void)
 {
     return load(add_for_supervisor);
+}
+
+int sr_jail_filter_worker(bool reads, bool writes)
+{
+    return load(writes ? add_for_writer : reads ? add_for_reader : add_for_worker);
 }

@@ -48,7 +48,8 @@ static void quote(struct sr_buf *out, const char *word)
     sr_buf_putc(out, '\'');
 }
 
-static void runs(struct speaker *speaker, const struct sr_policy *policy)
+static void runs(struct speaker *speaker, const struct sr_policy *policy,
+                 const struct sr_image *image)
 {
     static const char topic[] = "Runs";
     struct sr_buf words = SR_BUF_INIT;
@@ -59,14 +60,20 @@ static void runs(struct speaker *speaker, const struct sr_policy *policy)
     }
     say(speaker, topic, "%s", sr_buf_ok(&words) ? words.data : policy->command);
     sr_buf_free(&words);
-    say(speaker, topic, "in a microVM of its own, from the image %s, in %s", policy->image,
-        policy->workdir);
-    if (policy->uid == 0)
+    struct sr_effective effective;
+    sr_policy_effective(policy, image != NULL ? &image->config : NULL, &effective);
+    say(speaker, topic, "in a microVM of its own, from the image %s, in %s%s", policy->image,
+        effective.workdir, effective.workdir_of_image ? ", as the image has it" : "");
+    if (effective.uid == 0)
         say(speaker, topic, "as root of the guest (user 0:%u), which is not root of this host",
-            policy->gid);
+            effective.gid);
     else
-        say(speaker, topic, "as the unprivileged user %u:%u of the guest", policy->uid,
-            policy->gid);
+        say(speaker, topic, "as the unprivileged user %u:%u of the guest%s", effective.uid,
+            effective.gid, effective.user_of_image ? ", as the image has it" : "");
+    for (size_t i = 0; image != NULL && i < image->config.env_count; i++)
+        if (sr_policy_lets_env(policy, image->config.env[i]))
+            say(speaker, topic, "with %s in its environment, as the image has it",
+                image->config.env[i]);
     for (size_t i = 0; i < policy->env_count; i++)
         say(speaker, topic, "with %s=%s in its environment", policy->env[i].key,
             policy->env[i].value);
@@ -139,6 +146,26 @@ static void denied(struct speaker *speaker, const struct sr_policy *policy)
             "looking up names, unless a rule above is a name server");
 }
 
+/* What the image would do by itself. */
+static void image_wishes(struct speaker *speaker, const struct sr_image *image)
+{
+    static const char topic[] = "The image";
+    const struct sr_image_config *config = &image->config;
+    struct sr_buf words = SR_BUF_INIT;
+    say(speaker, topic, "is %s", image->digest);
+    for (size_t i = 0; i < config->entrypoint_count + config->cmd_count; i++) {
+        sr_buf_putc(&words, ' ');
+        quote(&words, i < config->entrypoint_count ? config->entrypoint[i]
+                                                   : config->cmd[i - config->entrypoint_count]);
+    }
+    if (words.len > 0 && sr_buf_ok(&words))
+        say(speaker, topic, "would run%s, which does not happen: the policy names the command",
+            words.data);
+    sr_buf_free(&words);
+    if (config->has_user && config->uid == 0)
+        say(speaker, topic, "would run as root, which a policy has to ask for: user: \"0:0\"");
+}
+
 static void records(struct speaker *speaker, const struct sr_policy *policy)
 {
     static const char topic[] = "Is recorded", required[] = "Requires";
@@ -154,16 +181,18 @@ static void records(struct speaker *speaker, const struct sr_policy *policy)
         say(speaker, required, "a signed report, or the run is refused");
 }
 
-int sr_policy_explain(const struct sr_policy *policy, sr_say_fn *to, void *context,
-                      struct sr_error *err)
+int sr_policy_explain(const struct sr_policy *policy, const struct sr_image *image, sr_say_fn *to,
+                      void *context, struct sr_error *err)
 {
     struct speaker speaker = {.say = to, .context = context, .text = SR_BUF_INIT};
-    runs(&speaker, policy);
+    runs(&speaker, policy, image);
     reaches(&speaker, policy);
     reads_and_writes(&speaker, policy);
     uses(&speaker, policy);
     denied(&speaker, policy);
     records(&speaker, policy);
+    if (image != NULL)
+        image_wishes(&speaker, image);
     sr_buf_free(&speaker.text);
     return speaker.failed ? sr_fail(err, SR_POL_001, "policy", "out of memory") : 0;
 }

@@ -1,4 +1,5 @@
 #include "check.h"
+#include "sha256.h"
 
 #include <string.h>
 
@@ -80,6 +81,20 @@ static void check_user(struct sr_checker *checker, const struct sr_node *node,
         sr_check_warn(checker, SR_POL_002, path, node, "the command runs as root inside the guest");
 }
 
+/* A name or path, perhaps pinned to a digest. */
+static void check_image(struct sr_checker *checker, const struct sr_node *node,
+                        const struct sr_path *path, const struct sr_node *place)
+{
+    const char *text = sr_field_text(checker, node, path, true, place);
+    const char *at = text != NULL ? strrchr(text, '@') : NULL;
+    if (at != NULL && strchr(at, '/') == NULL && !sr_is_sha256(at + 1)) {
+        sr_check_error(checker, SR_POL_002, path, node,
+                       "must be pinned as NAME@sha256:<64 hex digits>");
+        sr_check_hint(checker, "'safe-run image inspect NAME' shows the digest");
+    }
+    checker->policy.image = text;
+}
+
 static void check_runtime(struct sr_checker *checker, const struct sr_node *node,
                           const struct sr_path *root, const struct sr_node *document)
 {
@@ -96,7 +111,7 @@ static void check_runtime(struct sr_checker *checker, const struct sr_node *node
     check_args(checker, sr_node_get(node, "args"), &args, node);
     const struct sr_node *value = sr_node_get(node, "image");
     if (value != NULL)
-        policy->image = sr_field_text(checker, value, &image, true, node);
+        check_image(checker, value, &image, node);
     value = sr_node_get(node, "env");
     if (value != NULL)
         sr_field_pairs(checker, value, &env, "=", &policy->env, &policy->env_count);
@@ -107,7 +122,9 @@ static void check_runtime(struct sr_checker *checker, const struct sr_node *node
         sr_check_error(checker, SR_POL_002, &workdir, value, "%s", fault);
     else if (text != NULL)
         policy->workdir = text;
+    policy->workdir_given = text != NULL;
     value = sr_node_get(node, "user");
+    policy->user_given = value != NULL;
     if (value != NULL)
         check_user(checker, value, &user);
     uint64_t seconds;

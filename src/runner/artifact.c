@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 int sr_cache_open(void)
 {
@@ -37,21 +36,6 @@ int sr_cache_open(void)
     return sr_take_fd(&fd);
 }
 
-/* The identity of a file's content as far as the kernel tells it, in text. A change of content
- * changes the ctime; that the clock's tick is coarse is covered by not trusting a file that changed
- * within the last two seconds. */
-static bool identity(int fd, char *text, size_t size)
-{
-    struct stat st;
-    struct timespec now;
-    if (fstat(fd, &st) < 0 || clock_gettime(CLOCK_REALTIME, &now) < 0)
-        return false;
-    snprintf(text, size, "%ju %ju %jd %jd.%09ld %jd.%09ld", (uintmax_t)st.st_dev,
-             (uintmax_t)st.st_ino, (intmax_t)st.st_size, (intmax_t)st.st_mtim.tv_sec,
-             st.st_mtim.tv_nsec, (intmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
-    return now.tv_sec - st.st_ctim.tv_sec > 2;
-}
-
 static bool recall(int cache, const char *name, const char *who, char hash[SR_SHA256_TEXT])
 {
     char text[256];
@@ -65,23 +49,28 @@ static bool recall(int cache, const char *name, const char *who, char hash[SR_SH
     return true;
 }
 
-static int hash_of(int fd, bool rehash, struct sr_hasher *hasher, char hash[SR_SHA256_TEXT])
+static int hash_of(int fd, bool rehash, const struct sr_known_hash *known, struct sr_hasher *hasher,
+                   char hash[SR_SHA256_TEXT])
 {
     sr_cleanup_fd int cache = sr_cache_open();
     struct stat st;
-    char who[160], name[64];
-    if (fstat(fd, &st) < 0)
-        return -errno;
+    char who[SR_IDENTITY_TEXT], again[SR_IDENTITY_TEXT], name[64];
+    int settled = sr_file_identity(fd, who);
+    if (settled < 0 || fstat(fd, &st) < 0)
+        return settled < 0 ? settled : -errno;
+    if (!rehash && known != NULL && strcmp(known->identity, who) == 0) {
+        memcpy(hash, known->hash, SR_SHA256_TEXT);
+        return 0;
+    }
     snprintf(name, sizeof name, "hash-%ju-%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
-    bool settled = identity(fd, who, sizeof who);
-    if (!rehash && settled && recall(cache, name, who, hash))
+    if (!rehash && settled > 0 && recall(cache, name, who, hash))
         return 0;
     int result = sr_sha256_fd(hasher, fd, hash);
-    if (result < 0 || cache < 0 || !settled)
+    if (result < 0 || cache < 0 || settled == 0)
         return result;
-    char text[SR_SHA256_TEXT + sizeof who], again[sizeof who];
+    char text[SR_SHA256_TEXT + sizeof who];
     /* Only if the file stood still while it was read. */
-    if (identity(fd, again, sizeof again) && strcmp(who, again) == 0) {
+    if (sr_file_identity(fd, again) >= 0 && strcmp(who, again) == 0) {
         int len = snprintf(text, sizeof text, "%s %s", hash, who);
         result = sr_replace_file(cache, name, text, (size_t)len);
     }
@@ -89,7 +78,8 @@ static int hash_of(int fd, bool rehash, struct sr_hasher *hasher, char hash[SR_S
 }
 
 int sr_artifact_open(struct sr_artifact *artifact, const char *path, const char *what, bool rehash,
-                     struct sr_hasher *hasher, struct sr_error *err)
+                     const struct sr_known_hash *known, struct sr_hasher *hasher,
+                     struct sr_error *err)
 {
     char step[64];
     snprintf(step, sizeof step, "launch.preflight.%s", what);
@@ -105,23 +95,11 @@ int sr_artifact_open(struct sr_artifact *artifact, const char *path, const char 
     if (st.st_size == 0)
         return sr_fail(err, SR_RUN_002, step, "the %s %s is empty", what, path);
     char hash[SR_SHA256_TEXT];
-    int result = hash_of(fd, rehash, hasher, hash);
+    int result = hash_of(fd, rehash, known, hasher, hash);
     if (result < 0)
         return sr_fail(err, SR_RUN_002, step, "the %s %s cannot be read: %s", what, path,
                        strerror(-result));
     memcpy(artifact->hash, hash, sizeof hash);
     artifact->fd = sr_take_fd(&fd);
-    return 0;
-}
-
-int sr_image_path(const struct sr_host_config *config, const char *image, char path[PATH_MAX],
-                  struct sr_error *err)
-{
-    int len = strchr(image, '/') != NULL
-                  ? snprintf(path, PATH_MAX, "%s", image)
-                  : snprintf(path, PATH_MAX, "%s/%s.img", config->images, image);
-    if (len >= PATH_MAX)
-        return sr_fail(err, SR_RUN_002, "launch.preflight.image",
-                       "the path of image %s is too long", image);
     return 0;
 }

@@ -50,16 +50,18 @@ struct sr_artifact {
     char hash[SR_SHA256_TEXT];
 };
 
+/* What somebody else remembers of an artefact: its hash when its identity (fs.h) was this. */
+struct sr_known_hash {
+    const char *identity, *hash;
+};
+
 /*
- * Opens path and learns its hash: remembered from an earlier run when device, inode, size, mtime
- * and ctime are unchanged, else computed. Errors: SR-RUN-002 at launch.preflight.<what>.
+ * Opens path and learns its hash: known, or remembered from an earlier run, when device, inode, size, mtime
+ * and ctime are unchanged, else computed. known may be NULL. Errors: SR-RUN-002 at launch.preflight.<what>.
  */
 int sr_artifact_open(struct sr_artifact *artifact, const char *path, const char *what, bool rehash,
-                     struct sr_hasher *hasher, struct sr_error *err) SR_MUST_CHECK;
-
-/* Path of the image that a policy names: a path when it has a '/', else <images>/<name>.img. */
-int sr_image_path(const struct sr_host_config *config, const char *image, char path[PATH_MAX],
-                  struct sr_error *err) SR_MUST_CHECK;
+                     const struct sr_known_hash *known, struct sr_hasher *hasher,
+                     struct sr_error *err) SR_MUST_CHECK;
 
 /* Opens the directory of remembered facts (hashes, what KVM is worth here), creating it;
  * $SAFE_RUN_CACHE_DIR, else /var/cache/safe-run for root, else $XDG_CACHE_HOME/safe-run. A descriptor to close, or -1: then

@@ -227,7 +227,13 @@ int run_send_spec(struct run *run, struct sr_error *err)
         sr_spec_text(&spec, SR_SPEC_ARG, policy->args[i]);
     for (const char *const *more = run->options->more_args; more != NULL && *more != NULL; more++)
         sr_spec_text(&spec, SR_SPEC_ARG, *more);
+    const struct sr_image_config *config = &run->image.stored.config;
     bool has_path = false;
+    for (size_t i = 0; i < config->env_count; i++)
+        if (sr_policy_lets_env(policy, config->env[i])) {
+            sr_spec_text(&spec, SR_SPEC_ENV, config->env[i]);
+            has_path = has_path || strncmp(config->env[i], "PATH=", 5) == 0;
+        }
     for (size_t i = 0; i < policy->env_count; i++) {
         sr_cleanup_buf struct sr_buf pair = SR_BUF_INIT;
         sr_buf_printf(&pair, "%s=%s", policy->env[i].key, policy->env[i].value);
@@ -237,8 +243,8 @@ int run_send_spec(struct run *run, struct sr_error *err)
     if (!has_path)
         sr_spec_text(&spec, SR_SPEC_ENV,
                      "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    sr_spec_text(&spec, SR_SPEC_WORKDIR, policy->workdir);
-    const uint32_t user[2] = {policy->uid, policy->gid};
+    sr_spec_text(&spec, SR_SPEC_WORKDIR, run->image.effective.workdir);
+    const uint32_t user[2] = {run->image.effective.uid, run->image.effective.gid};
     sr_spec_bytes(&spec, SR_SPEC_USER, user, sizeof user);
     sr_spec_bytes(&spec, SR_SPEC_PIDS, &policy->pids_max, sizeof policy->pids_max);
     sr_spec_bytes(&spec, SR_SPEC_DISK, &policy->disk_bytes, sizeof policy->disk_bytes);

@@ -187,19 +187,17 @@ static int refuse_unbuilt(const struct run *run, struct sr_error *err)
 
 static int open_artifacts(struct run *run, struct sr_error *err)
 {
-    char image[PATH_MAX];
     if (access(run->config.qemu, X_OK) < 0)
         return sr_fail(err, SR_RUN_002, "launch.preflight.qemu-system-x86_64",
                        "%s cannot be executed: %s; install the package qemu-system-x86",
                        run->config.qemu, strerror(errno));
-    if (sr_image_path(&run->config, run->options->policy->image, image, err) < 0)
-        return -1;
     bool rehash = run->options->rehash;
-    if (sr_artifact_open(&run->kernel, run->config.kernel, "kernel", rehash, run->hasher, err) <
-            0 ||
-        sr_artifact_open(&run->initrd, run->config.initrd, "initrd", rehash, run->hasher, err) < 0)
+    if (sr_artifact_open(&run->kernel, run->config.kernel, "kernel", rehash, NULL, run->hasher,
+                         err) < 0 ||
+        sr_artifact_open(&run->initrd, run->config.initrd, "initrd", rehash, NULL, run->hasher,
+                         err) < 0)
         return -1;
-    return sr_artifact_open(&run->rootfs, image, "image", rehash, run->hasher, err);
+    return run_open_image(run, err);
 }
 
 /* The key is taken into memory before anything is given up or started: later no file is needed. */
@@ -235,15 +233,22 @@ int run_prepare(struct run *run, struct sr_error *err)
         return -1;
     if (sr_policy_hash(run->hasher, policy->json, policy->json_len, run->policy_hash) < 0)
         return sr_fail(err, SR_RUN_001, "prepare", "the policy cannot be hashed: out of memory");
+    struct sr_error no_image = {0}; /* said after what the run asked for is recorded */
+    int chosen = run_choose_image(run, &no_image);
     if (run_event(run, SR_STAGE_COMPILE, SR_EVENT_COMPILE,
                   json_pack("{s:s,s:s}", "policyHash", run->policy_hash, "commandHash",
                             run->command_hash),
                   err) < 0 ||
         run_event(run, SR_STAGE_PREPARE, SR_EVENT_RUN_PREPARED,
-                  json_pack("{s:s,s:i}", "workdir", run->result->run_dir, "timeoutSec",
-                            (int)run->timeout_sec),
+                  json_pack("{s:s,s:i,s:o,s:o}", "workdir", run->result->run_dir, "timeoutSec",
+                            (int)run->timeout_sec, "image", run_image_facts(run), "runtime",
+                            run_runtime_facts(run)),
                   err) < 0)
         return -1;
+    if (chosen < 0) {
+        *err = no_image;
+        return -1;
+    }
     if (refuse_unbuilt(run, err) < 0 || load_key(run, err) < 0 || open_artifacts(run, err) < 0 ||
         run_prepare_limits(run, err) < 0 || run_prepare_jail(run, err) < 0)
         return -1;

@@ -125,6 +125,7 @@ static void release(struct run *run)
     sr_close_fd(&run->kernel.fd);
     sr_close_fd(&run->initrd.fd);
     sr_close_fd(&run->rootfs.fd);
+    sr_image_free(&run->image.stored);
     sr_event_log_close(run->log);
     sr_key_free(run->key);
     sr_close_fd(&run->uid_fd);

@@ -3,6 +3,7 @@
  *
  *   run.c       the story, top to bottom
  *   prepare.c   run id, run directory, evidence log, artefacts
+ *   image.c     the image that the policy names, and its defaults
  *   network.c   the run's network, and what is recorded of it
  *   launch.c    the VM: descriptors, accelerator, fallback
  *   monitor.c   the event loop, from launch to the end of the command
@@ -19,6 +20,8 @@
 #include "key.h"
 #include "net.h"
 #include "saferun/bundle.h"
+#include "saferun/explain.h"
+#include "saferun/image.h"
 #include "saferun/run.h"
 #include "sink.h"
 #include "vmm.h"
@@ -64,6 +67,16 @@ struct run_hits {
     uint64_t allowed, blocked;
 };
 
+/* What runtime.image stands for. */
+struct run_image {
+    char path[PATH_MAX];
+    char pinned[SR_IMAGE_DIGEST_TEXT]; /* by the policy; empty: not */
+    const char *from;                  /* "path", "store", "built-in" */
+    bool is_stored;
+    struct sr_image stored;        /* when it is */
+    struct sr_effective effective; /* policy and image together */
+};
+
 struct run {
     const struct sr_run_options *options;
     struct sr_run_result *result;
@@ -81,6 +94,7 @@ struct run {
     uint64_t host_oom_kills;
     bool cgroup_left; /* it could not be removed */
     bool net_left;    /* the network could not be released */
+    struct run_image image;
     struct sr_artifact kernel, initrd, rootfs;
     struct sr_key *key; /* signs the report; NULL: nobody does */
     char command_hash[SR_SHA256_TEXT], policy_hash[SR_SHA256_TEXT];
@@ -132,6 +146,13 @@ int run_event(struct run *run, enum sr_stage stage, enum sr_event_type type, jso
 
 /* prepare.c */
 int run_prepare(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+
+/* image.c: finds the image; opens it, and refuses what is not what it was said to be. */
+int run_choose_image(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+int run_open_image(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+/* What run.prepared says of the image, and of what was taken from it. */
+json_t *run_image_facts(const struct run *run);
+json_t *run_runtime_facts(const struct run *run);
 
 /* network.c: each does nothing in mode none. Apply before the VM starts; sample at any time; finish before vm.exited;
  * release after it. */

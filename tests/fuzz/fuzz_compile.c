@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct sr_verdict verdict;
     if (sr_policy_check(text, first, NULL, &a, &err) == 0 && a.policy != NULL) {
         if (sr_compile(a.policy, &old, &err) < 0 ||
-            sr_policy_explain(a.policy, take, &said, &err) < 0 ||
+            sr_policy_explain(a.policy, NULL, take, &said, &err) < 0 ||
             sr_destination_parse("tcp:198.51.100.7:443", &to, &err) < 0)
             abort();
         sr_policy_why(a.policy, &to, &verdict);

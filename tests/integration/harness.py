@@ -81,7 +81,7 @@ class SafeRunTest(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
         self.base = os.path.join(self.dir, "runs")
         self.env = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": self.dir, "SAFE_RUN_WORKDIR_BASE": self.base,
-                    "SAFE_RUN_CONFIG": self.configure(), "SR_TEST": self.dir,
+                    "SAFE_RUN_CONFIG": self.configure(), "SR_TEST": self.dir, "SAFE_RUN_IMAGE_STORE": os.path.join(self.dir, "images"),
                     "ASAN_OPTIONS": "abort_on_error=0:exitcode=99", "UBSAN_OPTIONS": "halt_on_error=1:exitcode=99"}
 
     def tearDown(self):

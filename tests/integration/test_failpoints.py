@@ -47,6 +47,27 @@ class Failpoints(NetworkTest):
                 self.assert_clean()
                 print(f"{name}:{mode}: {process.returncode} {err.decode(errors='replace').strip()[:150]}", file=sys.stderr)
 
+    def walk_image(self, name):
+        root = os.path.join(self.dir, "root")
+        os.makedirs(os.path.join(root, "etc"))
+        self.env["SAFE_RUN_FAILPOINT_LOG"] = self.log
+        for mode in ("error", "crash", "delay"):
+            with self.subTest(mode=mode):
+                self.env["SAFE_RUN_FAILPOINT"] = f"{name}:{mode}"
+                done = self.call("image", "build", "test", "--from", "dir:" + root)
+                del self.env["SAFE_RUN_FAILPOINT"]
+                self.assertNotIn(b"Sanitizer", done.stderr)
+                with open(self.log, encoding="ascii") as file:
+                    self.assertEqual(set(file.read().split()), {name}, "it did not come there")
+                os.truncate(self.log, 0)
+                self.assertEqual(done.returncode == 0, mode == "delay", done.stderr)
+                if mode != "delay":
+                    self.assertEqual(self.call("image", "ls", "--json").stdout, b"[]\n")
+                    self.assertEqual(self.call("image", "prune").returncode, 0)
+                    left = [file for _, _, files in os.walk(self.env["SAFE_RUN_IMAGE_STORE"]) for file in files]
+                    self.assertIn(left, ([], [".lock"]))
+                print(f"{name}:{mode}: {done.returncode} {done.stderr.decode(errors='replace').strip()[:150]}", file=sys.stderr)
+
     def assert_clean(self):
         register = os.path.join(self.base, ".open")
         for marker in os.listdir(register) if os.path.isdir(register) else []:
@@ -65,7 +86,8 @@ class Failpoints(NetworkTest):
 
 
 def add(name):
-    setattr(Failpoints, "test_" + name.replace(".", "_"), lambda self: self.walk(name))
+    walk = Failpoints.walk_image if name.startswith(("image.", "worker.")) else Failpoints.walk
+    setattr(Failpoints, "test_" + name.replace(".", "_"), lambda self: walk(self, name))
 
 
 if SANITIZED:

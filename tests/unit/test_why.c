@@ -234,7 +234,7 @@ static void hostile_texts_are_said_harmlessly(void **state)
         "runtime: {command: \"/bin/\\e[31m\", args: [\"a'b\", \"\\u202e\"], env: {A: \"x\\ny\"}}\n"
         "resources: {cpu: {max: \"100000 100000\"}, memory: {max: 128Mi}}",
         &check);
-    assert_int_equal(sr_policy_explain(check.policy, collect, &said, &err), 0);
+    assert_int_equal(sr_policy_explain(check.policy, NULL, collect, &said, &err), 0);
     assert_non_null(strstr(said.data, "Runs: '/bin/?[31m' 'a'\\''b' '?'\n"));
     assert_non_null(strstr(said.data, "with A=x?y in its environment"));
     assert_null(strchr(said.data, '\033'));

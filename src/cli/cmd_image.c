@@ -1,0 +1,439 @@
+#include "cli.h"
+
+#include "clock.h"
+#include "jcs.h"
+#include "printable.h"
+#include "saferun/image.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char build_usage[] =
+    "usage: safe-run image build NAME --from KIND:PATH [--max-bytes SIZE] [--json]";
+static const char build_help[] =
+    "\n"
+    "Makes a read-only image and gives it a name, which a policy uses as runtime.image. Root is\n"
+    "not needed; the source is read by a child that can do nothing else.\n"
+    "\n"
+    "  --from oci-archive:FILE      an OCI image in a tar (skopeo, buildah, umoci, docker buildx)\n"
+    "         oci:DIRECTORY         the same in a directory\n"
+    "         docker-archive:FILE   what docker save writes\n"
+    "         dir:DIRECTORY         a directory that is the root\n"
+    "         tar:FILE              a tar of the root, plain or packed by gzip, zstd, xz\n"
+    "                               of several images in one source one is named behind it:\n"
+    "                               oci-archive:FILE:NAME\n"
+    "  --max-bytes SIZE             what it may unpack to, in Ki, Mi, Gi (default 16Gi)\n"
+    "  --json                       print what inspect --json does\n"
+    "\n"
+    "Exit status: 0; 1 it cannot be built (the store stays as it was); 64 usage.\n"
+    "\n"
+    "Example:\n"
+    "  skopeo copy containers-storage:python oci-archive:python.tar\n"
+    "  safe-run image build python --from oci-archive:python.tar";
+
+static const char ls_usage[] = "usage: safe-run image ls [--json]";
+static const char ls_help[] = "\nLists the images of your store.\n\n"
+                              "  --json   an array of what inspect --json prints\n\n"
+                              "Example:\n  safe-run image ls";
+
+static const char inspect_usage[] = "usage: safe-run image inspect NAME [--json]";
+static const char inspect_help[] =
+    "\nShows what a name stands for: digest, where it came from, and the defaults that a policy\n"
+    "may override. Entry point and command are shown only: a policy always names its command.\n\n"
+    "  --json   one object\n\n"
+    "Example:\n  safe-run image inspect python";
+
+static const char rm_usage[] = "usage: safe-run image rm NAME...";
+static const char rm_help[] =
+    "\nTakes names away, and images that have none left. Runs that use one "
+    "go on.\n\n"
+    "Example:\n  safe-run image rm python";
+
+static const char prune_usage[] = "usage: safe-run image prune [--dry-run] [--json]";
+static const char prune_help[] =
+    "\nRemoves images that no name stands for any more (a name that was given to a newer one).\n\n"
+    "  --dry-run   only say how much it would be\n"
+    "  --json      one object {\"count\",\"bytes\"}\n\n"
+    "Example:\n  safe-run image prune";
+
+static const char verify_usage[] = "usage: safe-run image verify [--json] [NAME...]";
+static const char verify_help[] =
+    "\nReads images, all without a name given, and compares them with their digests.\n\n"
+    "  --json   an array of {\"name\",\"digest\",\"valid\"}\n\n"
+    "Exit status: 0 all are what they were; 2 one is not; 1 I/O; 64 usage.\n\n"
+    "Example:\n  safe-run image verify";
+
+struct image_arguments {
+    const char *from;
+    uint64_t bytes_max;
+    bool json, dry_run;
+};
+
+enum { OPT_FROM = 256, OPT_MAX, OPT_JSON, OPT_DRY };
+
+/* "16Gi" in bytes; 0 when it is not that. */
+static uint64_t parse_size(const char *text)
+{
+    static const char *const units[] = {"Ki", "Mi", "Gi"};
+    size_t digits = strspn(text, "0123456789");
+    for (unsigned i = 0; i < 3; i++)
+        if (digits > 0 && digits <= 6 && strcmp(text + digits, units[i]) == 0)
+            return strtoull(text, NULL, 10) << (10 * (i + 1));
+    return 0;
+}
+
+/* Options up to the operands, which begin at optind. Returns -1 to go on, or the exit status. */
+static int parse(int argc, char **argv, const struct option *options, const char *usage,
+                 const char *help, struct image_arguments *arguments)
+{
+    *arguments = (struct image_arguments){0};
+    int option;
+    optind = 1;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":h", options, NULL)) >= 0) {
+        switch (option) {
+        case OPT_FROM:
+            arguments->from = optarg;
+            break;
+        case OPT_MAX:
+            arguments->bytes_max = parse_size(optarg);
+            if (arguments->bytes_max == 0)
+                return sr_usage_error(usage, "--max-bytes takes 512Mi, 20Gi and the like, not '%s'",
+                                      optarg);
+            break;
+        case OPT_JSON:
+            arguments->json = true;
+            break;
+        case OPT_DRY:
+            arguments->dry_run = true;
+            break;
+        case 'h':
+            puts(usage);
+            puts(help);
+            return SR_EXIT_OK;
+        case ':':
+            return sr_usage_error(usage, "%s needs a value", argv[optind - 1]);
+        default:
+            return sr_usage_error(usage, "unknown option %s", argv[optind - 1]);
+        }
+    }
+    return -1;
+}
+
+static int failed(const struct sr_error *err)
+{
+    sr_print_error(stderr, err);
+    return SR_EXIT_IO;
+}
+
+static json_t *texts(const char *const *list, size_t count)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(array, json_string(list[i]));
+    return array;
+}
+
+static json_t *describe(const struct sr_image *image)
+{
+    const struct sr_image_config *config = &image->config;
+    json_t *user = config->has_user
+                       ? json_pack("{s:s,s:I,s:I}", "name", config->user, "uid",
+                                   (json_int_t)config->uid, "gid", (json_int_t)config->gid)
+                       : json_null();
+    return json_pack(
+        "{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:{s:s,s:s?},s:{s:o,s:o,s:o,s:s?,s:o}}", "name",
+        image->name, "digest", image->digest, "path", image->path, "builtAt", image->built,
+        "imageBytes", (json_int_t)image->image_bytes, "bytes", (json_int_t)image->bytes, "files",
+        (json_int_t)image->files, "directories", (json_int_t)image->directories, "symlinks",
+        (json_int_t)image->symlinks, "others", (json_int_t)image->others, "source", "kind",
+        image->source_kind, "digest", image->source_digest[0] != '\0' ? image->source_digest : NULL,
+        "config", "env", texts(config->env, config->env_count), "entrypoint",
+        texts(config->entrypoint, config->entrypoint_count), "cmd",
+        texts(config->cmd, config->cmd_count), "workdir", config->workdir, "user", user);
+}
+
+/* Prints a value as one line of canonical JSON; takes it. */
+static int emit_json(json_t *value)
+{
+    sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
+    if (value == NULL)
+        out.failed = true;
+    else
+        sr_jcs_value(&out, value);
+    json_decref(value);
+    sr_buf_putc(&out, '\n');
+    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+}
+
+/* A line whose texts came from an image. */
+__attribute__((format(printf, 2, 3))) static void say(struct sr_buf *out, const char *fmt, ...)
+{
+    sr_cleanup_buf struct sr_buf line = SR_BUF_INIT;
+    va_list ap;
+    va_start(ap, fmt);
+    sr_buf_vprintf(&line, fmt, ap);
+    va_end(ap);
+    if (sr_buf_ok(&line)) {
+        sr_make_printable(line.data);
+        sr_buf_puts(out, line.data);
+    }
+    sr_buf_putc(out, '\n');
+}
+
+static void say_words(struct sr_buf *out, const char *what, const char *const *words, size_t count)
+{
+    sr_cleanup_buf struct sr_buf line = SR_BUF_INIT;
+    for (size_t i = 0; i < count; i++)
+        sr_buf_printf(&line, " %s", words[i]);
+    if (count > 0 && sr_buf_ok(&line))
+        say(out, "%-12s%s", what, line.data);
+}
+
+static void say_image(struct sr_buf *out, const struct sr_image *image)
+{
+    const struct sr_image_config *config = &image->config;
+    say(out, "%-12s %s", "name", image->name);
+    say(out, "%-12s %s", "digest", image->digest);
+    say(out, "%-12s %s", "file", image->path);
+    say(out, "%-12s %s %s", "source", image->source_kind, image->source_digest);
+    say(out, "%-12s %s", "built", image->built);
+    say(out, "%-12s %" PRIu64 " bytes, of files of %" PRIu64, "size", image->image_bytes,
+        image->bytes);
+    say(out, "%-12s %u files, %u directories, %u symbolic links, %u others", "entries",
+        image->files, image->directories, image->symlinks, image->others);
+    for (size_t i = 0; i < config->env_count; i++)
+        say(out, "%-12s %s", "env", config->env[i]);
+    if (config->workdir != NULL)
+        say(out, "%-12s %s", "workdir", config->workdir);
+    if (config->has_user)
+        say(out, "%-12s %s (%u:%u)%s", "user", config->user, config->uid, config->gid,
+            config->uid == 0 ? ", which a policy would have to ask for" : "");
+    say_words(out, "entrypoint", config->entrypoint, config->entrypoint_count);
+    say_words(out, "cmd", config->cmd, config->cmd_count);
+}
+
+/* A line on a terminal, when it takes long. */
+struct progress {
+    uint64_t started_nsec;
+    bool shown;
+};
+
+static bool show_progress(void *context, uint64_t bytes)
+{
+    struct progress *progress = context;
+    uint64_t nsec = sr_now() - progress->started_nsec;
+    if (!isatty(STDERR_FILENO) || nsec < SR_NSEC_PER_SEC / 2)
+        return true;
+    progress->shown = true;
+    fprintf(stderr, "\r%8.1f MB, %.0f MB/s ", (double)bytes / 1e6,
+            (double)bytes * 1e3 / (double)nsec);
+    return true;
+}
+
+static void print_warning(void *context, const char *text)
+{
+    (void)context;
+    fprintf(stderr, "safe-run: warning: %s\n", text);
+}
+
+static int build(int argc, char **argv)
+{
+    static const struct option options[] = {{"from", required_argument, NULL, OPT_FROM},
+                                            {"max-bytes", required_argument, NULL, OPT_MAX},
+                                            {"json", no_argument, NULL, OPT_JSON},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    struct image_arguments arguments;
+    int status = parse(argc, argv, options, build_usage, build_help, &arguments);
+    if (status >= 0)
+        return status;
+    if (argc - optind != 1 || arguments.from == NULL)
+        return sr_usage_error(build_usage, "a name and --from are needed");
+    struct progress progress = {.started_nsec = sr_now()};
+    const struct sr_image_build request = {.name = argv[optind],
+                                           .from = arguments.from,
+                                           .bytes_max = arguments.bytes_max,
+                                           .progress = show_progress,
+                                           .warn = print_warning,
+                                           .context = &progress};
+    sr_cleanup_image struct sr_image image = {0};
+    struct sr_error err = {0};
+    int result = sr_image_build(&request, &image, &err);
+    if (progress.shown)
+        fputs("\r\033[K", stderr);
+    if (result < 0)
+        return failed(&err);
+    if (arguments.json)
+        return emit_json(describe(&image));
+    sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
+    say(&out, "%s %s", image.name, image.digest);
+    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+}
+
+static const struct option json_options[] = {
+    {"json", no_argument, NULL, OPT_JSON}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+
+static void free_images(struct sr_image *images, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        sr_image_free(&images[i]);
+    free(images);
+}
+
+static int ls(int argc, char **argv)
+{
+    struct image_arguments arguments;
+    int status = parse(argc, argv, json_options, ls_usage, ls_help, &arguments);
+    if (status >= 0)
+        return status;
+    if (optind < argc)
+        return sr_usage_error(ls_usage, "unexpected argument '%s'", argv[optind]);
+    struct sr_image *images;
+    size_t count;
+    struct sr_error err = {0};
+    if (sr_image_list(&images, &count, &err) < 0)
+        return failed(&err);
+    json_t *array = json_array();
+    sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
+    sr_buf_printf(&out, "%-24s %-19s %10s %8s  %-20s %s\n", "NAME", "DIGEST", "MB", "FILES",
+                  "BUILT", "FROM");
+    for (size_t i = 0; i < count; i++) {
+        const struct sr_image *image = &images[i];
+        if (arguments.json)
+            json_array_append_new(array, describe(image));
+        else
+            say(&out, "%-24s %.19s %10.1f %8u  %.19sZ %s", image->name, image->digest,
+                (double)image->image_bytes / 1e6, image->files, image->built, image->source_kind);
+    }
+    free_images(images, count);
+    if (arguments.json)
+        return emit_json(array);
+    json_decref(array);
+    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+}
+
+static int inspect(int argc, char **argv)
+{
+    struct image_arguments arguments;
+    int status = parse(argc, argv, json_options, inspect_usage, inspect_help, &arguments);
+    if (status >= 0)
+        return status;
+    if (argc - optind != 1)
+        return sr_usage_error(inspect_usage, "one name is needed");
+    sr_cleanup_image struct sr_image image = {0};
+    struct sr_error err = {0};
+    if (sr_image_find(argv[optind], &image, &err) < 0)
+        return failed(&err);
+    if (arguments.json)
+        return emit_json(describe(&image));
+    sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
+    say_image(&out, &image);
+    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+}
+
+static int rm(int argc, char **argv)
+{
+    struct image_arguments arguments;
+    int status = parse(argc, argv, json_options + 1, rm_usage, rm_help, &arguments);
+    if (status >= 0)
+        return status;
+    if (optind == argc)
+        return sr_usage_error(rm_usage, "no name");
+    for (int i = optind; i < argc; i++) {
+        struct sr_error err = {0};
+        if (sr_image_remove(argv[i], &err) < 0)
+            status = failed(&err);
+    }
+    return status < 0 ? SR_EXIT_OK : status;
+}
+
+static int prune(int argc, char **argv)
+{
+    static const struct option options[] = {{"dry-run", no_argument, NULL, OPT_DRY},
+                                            {"json", no_argument, NULL, OPT_JSON},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    struct image_arguments arguments;
+    int status = parse(argc, argv, options, prune_usage, prune_help, &arguments);
+    if (status >= 0)
+        return status;
+    if (optind < argc)
+        return sr_usage_error(prune_usage, "unexpected argument '%s'", argv[optind]);
+    struct sr_image_pruned pruned;
+    struct sr_error err = {0};
+    if (sr_image_prune(arguments.dry_run, &pruned, &err) < 0)
+        return failed(&err);
+    if (arguments.json)
+        return emit_json(json_pack("{s:I,s:I}", "count", (json_int_t)pruned.count, "bytes",
+                                   (json_int_t)pruned.bytes));
+    sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
+    sr_buf_printf(&out, "%u image%s%s, %" PRIu64 " bytes\n", pruned.count,
+                  pruned.count == 1 ? "" : "s", arguments.dry_run ? " would go" : "", pruned.bytes);
+    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+}
+
+/* Verifies one; its verdict goes into out or array. */
+static bool verify_one(const struct sr_image *image, struct sr_buf *out, json_t *array)
+{
+    struct sr_error err = {0};
+    bool valid = sr_image_verify(image, &err) == 0;
+    if (!valid)
+        sr_print_error(stderr, &err);
+    say(out, "%s %s %s", valid ? "ok     " : "DAMAGED", image->name, image->digest);
+    json_array_append_new(array, json_pack("{s:s,s:s,s:b}", "name", image->name, "digest",
+                                           image->digest, "valid", valid));
+    return valid;
+}
+
+static int verify(int argc, char **argv)
+{
+    struct image_arguments arguments;
+    int status = parse(argc, argv, json_options, verify_usage, verify_help, &arguments);
+    if (status >= 0)
+        return status;
+    struct sr_image *images = NULL;
+    size_t count = 0;
+    struct sr_error err = {0};
+    if (optind == argc && sr_image_list(&images, &count, &err) < 0)
+        return failed(&err);
+    sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
+    json_t *array = json_array();
+    bool valid = true;
+    for (size_t i = 0; i < count; i++)
+        valid = verify_one(&images[i], &out, array) && valid;
+    free_images(images, count);
+    for (int i = optind; i < argc; i++) {
+        sr_cleanup_image struct sr_image image = {0};
+        if (sr_image_find(argv[i], &image, &err) < 0) {
+            json_decref(array);
+            return failed(&err);
+        }
+        valid = verify_one(&image, &out, array) && valid;
+    }
+    if (arguments.json)
+        status = emit_json(array);
+    else
+        status = sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+    if (!arguments.json)
+        json_decref(array);
+    return status == SR_EXIT_OK && !valid ? SR_EXIT_INVALID : status;
+}
+
+int sr_cmd_image(int argc, char **argv)
+{
+    static const struct sr_subcommand subcommands[] = {
+        {"build", build, "make an image of an archive or a directory"},
+        {"ls", ls, "list the images"},
+        {"inspect", inspect, "show what a name stands for"},
+        {"rm", rm, "take names away"},
+        {"prune", prune, "remove images without a name"},
+        {"verify", verify, "compare images with their digests"},
+        {NULL, NULL, NULL},
+    };
+    return sr_dispatch("image", subcommands,
+                       "safe-run image build python --from oci-archive:python.tar", argc, argv);
+}

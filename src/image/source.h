@@ -1,0 +1,58 @@
+/*
+ * Where an image comes from, and its pieces: an OCI layout in a directory or in a tar, what `docker save` writes, or a tar that
+ * is the file system itself. A piece (blob) is read from beginning to end, as often as it is opened.
+ *
+ * In the worker. Errors are SR-OPS-101 (cannot be read), SR-OPS-102 (digest), SR-OPS-105 (limit) at "image.source".
+ */
+#ifndef SR_IMAGE_SOURCE_H
+#define SR_IMAGE_SOURCE_H
+
+#include "archive_lib.h"
+#include "sha256.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define SR_SOURCE_PATH "image.source"
+#define SR_BLOB_BUFFER 65536
+
+struct sr_source {
+    const struct sr_archive_lib *lib;
+    int fd;            /* of the file, or of the directory */
+    bool is_directory; /* pieces are files below it; else members of the archive */
+};
+
+/* A piece that is being read. */
+struct sr_blob {
+    const struct sr_source *source;
+    int fd;                   /* of the file that has it */
+    off_t at;                 /* in that file */
+    struct archive *outer;    /* the archive that has it, or NULL: it is the file */
+    struct sr_hasher *hasher; /* of its bytes */
+    uint64_t size;            /* read so far */
+    bool own_fd;
+    char buffer[SR_BLOB_BUFFER];
+    char text[SR_BLOB_BUFFER]; /* of the outer archive's content */
+};
+
+/* Opens the member of that name, or the whole source when it is NULL. 0; 1: there is none; -1: err. blob is large: not for stacks.
+ * It must be closed whatever is returned. */
+int sr_blob_open(const struct sr_source *source, const char *member, struct sr_blob *blob,
+                 struct sr_error *err) SR_MUST_CHECK;
+
+/* The next bytes: their number, 0 at the end, -1 with err. They stay until the next call. */
+ssize_t sr_blob_read(struct sr_blob *blob, const void **data, struct sr_error *err) SR_MUST_CHECK;
+
+/* Reads what is left and says the digest of all. */
+int sr_blob_finish(struct sr_blob *blob, char digest[SR_SHA256_TEXT],
+                   struct sr_error *err) SR_MUST_CHECK;
+
+void sr_blob_close(struct sr_blob *blob);
+
+/* A whole member of at most max bytes, with a NUL behind it, to be freed; checked against digest when that is not NULL. 0; 1: there
+ * is none; -1: err. */
+int sr_source_read(const struct sr_source *source, const char *member, const char *digest,
+                   size_t max, char **text, size_t *len, struct sr_error *err) SR_MUST_CHECK;
+
+#endif

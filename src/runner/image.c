@@ -1,0 +1,85 @@
+/*
+ * The image that a policy names, and what it brings along. A name is looked for in the user's store, in the system's, and among
+ * the images that come with safe-run. From the store come a digest, which has to be the file's, and defaults for what the policy
+ * leaves open.
+ */
+#include "run_state.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define PREFLIGHT "launch.preflight.image"
+
+int run_choose_image(struct run *run, struct sr_error *err)
+{
+    const struct sr_policy *policy = run->options->policy;
+    struct run_image *image = &run->image;
+    char name[PATH_MAX];
+    sr_policy_effective(policy, NULL, &image->effective);
+    if (!sr_image_split(policy->image, name, image->pinned))
+        return sr_fail(err, SR_RUN_002, PREFLIGHT, "%s is not NAME@sha256:<64 hex digits>",
+                       policy->image);
+    if (sr_image_name_ok(name)) {
+        struct sr_error absent = {0};
+        image->is_stored = sr_image_find(name, &image->stored, &absent) == 0;
+        if (!image->is_stored && absent.code != SR_OPS_109)
+            return sr_fail(err, SR_RUN_002, PREFLIGHT, "%s", absent.message);
+    }
+    if (image->is_stored)
+        sr_policy_effective(policy, &image->stored.config, &image->effective);
+    bool is_path = strchr(name, '/') != NULL;
+    image->from = is_path ? "path" : image->is_stored ? "store" : "built-in";
+    int len =
+        is_path ? snprintf(image->path, sizeof image->path, "%s", name)
+        : image->is_stored
+            ? snprintf(image->path, sizeof image->path, "%s", image->stored.path)
+            : snprintf(image->path, sizeof image->path, "%s/%s.img", run->config.images, name);
+    return len < (int)sizeof image->path
+               ? 0
+               : sr_fail(err, SR_RUN_002, PREFLIGHT, "the path of image %s is too long", name);
+}
+
+int run_open_image(struct run *run, struct sr_error *err)
+{
+    const struct run_image *image = &run->image;
+    const struct sr_known_hash known = {image->stored.identity, image->stored.digest};
+    if (sr_artifact_open(&run->rootfs, image->path, "image", run->options->rehash,
+                         image->is_stored ? &known : NULL, run->hasher, err) < 0)
+        return -1;
+    if (image->is_stored && strcmp(run->rootfs.hash, image->stored.digest) != 0)
+        return sr_fail(err, SR_RUN_002, PREFLIGHT,
+                       "%s was changed: it is %s and was stored as %s; build it again", image->path,
+                       run->rootfs.hash, image->stored.digest);
+    if (image->pinned[0] != '\0' && strcmp(run->rootfs.hash, image->pinned) != 0)
+        return sr_fail(err, SR_RUN_002, PREFLIGHT, "the policy pins %s, and the image is %s",
+                       run->options->policy->image, run->rootfs.hash);
+    return 0;
+}
+
+json_t *run_image_facts(const struct run *run)
+{
+    const struct run_image *image = &run->image;
+    return json_pack("{s:s,s:s,s:s?}", "name", run->options->policy->image, "from",
+                     image->from != NULL ? image->from : "nowhere", "digest",
+                     image->is_stored ? image->stored.digest : NULL);
+}
+
+json_t *run_runtime_facts(const struct run *run)
+{
+    const struct sr_effective *effective = &run->image.effective;
+    const struct sr_image_config *config = &run->image.stored.config;
+    const struct sr_policy *policy = run->options->policy;
+    json_t *env = json_array();
+    for (size_t i = 0; i < config->env_count; i++)
+        if (sr_policy_lets_env(policy, config->env[i]))
+            json_array_append_new(env, json_string(config->env[i]));
+    return json_pack("{s:s,s:s,s:o,s:s,s:o}", "workdir", effective->workdir, "workdirFrom",
+                     effective->workdir_of_image ? "image"
+                     : policy->workdir_given     ? "policy"
+                                                 : "default",
+                     "user", json_sprintf("%u:%u", effective->uid, effective->gid), "userFrom",
+                     effective->user_of_image ? "image"
+                     : policy->user_given     ? "policy"
+                                              : "default",
+                     "imageEnv", env);
+}
