@@ -147,10 +147,10 @@ static int explain(int argc, char **argv)
     struct sr_error err;
     sr_cleanup_image struct sr_image image = {0};
     char name[PATH_MAX], pinned[SR_IMAGE_DIGEST_TEXT];
-    bool stored = sr_image_split(file.check.policy->image, name, pinned) && sr_image_name_ok(name) &&
-                  sr_image_find(name, &image, &err) == 0;
-    if (sr_policy_explain(file.check.policy, stored ? &image : NULL, list_sentence, &listing, &err) <
-        0) {
+    bool stored = sr_image_split(file.check.policy->image, name, pinned) &&
+                  sr_image_name_ok(name) && sr_image_find(name, &image, &err) == 0;
+    if (sr_policy_explain(file.check.policy, stored ? &image : NULL, list_sentence, &listing,
+                          &err) < 0) {
         sr_buf_free(&listing.out);
         sr_print_error(stderr, &err);
         return SR_EXIT_IO;

@@ -1,6 +1,7 @@
 """What `validate` says of every kind of good and bad policy (tests/golden/policy/README), the JSON Schema's opinion of
 the same documents, and the bundles of some (tests/golden/compile)."""
 import functools
+import glob
 import json
 import os
 import re
@@ -207,8 +208,8 @@ class Golden(unittest.TestCase):
     def test_the_schema_accepts_every_valid_policy(self):
         """Those of the bundles, of the fuzz targets, and the examples; with the starter, and in their normal form."""
         documents = [document for _, document in corpus("policy", "compile", "document")]
-        documents += [read(os.path.join(folder, name)).encode() for folder in (BUNDLES, os.path.join(SOURCE, "examples"))
-                      for name in sorted(os.listdir(folder))]
+        documents += [read(os.path.join(BUNDLES, name)).encode() for name in sorted(os.listdir(BUNDLES))]
+        documents += [read(path).encode() for path in sorted(glob.glob(os.path.join(SOURCE, "examples", "**", "*.yaml"), recursive=True))]
         documents.append(subprocess.run([SAFE_RUN, "policy", "init"], check=True, capture_output=True, timeout=60).stdout)
         accepted = 0
         for document in documents:
