@@ -91,6 +91,15 @@ class Sources(ImageTest):
             self.assertEqual(image["files"], len(names))
             self.assertEqual(self.content(image, "caf\u00e9"), b"x")
 
+    def test_extended_attributes_are_kept_as_far_as_squashfs_has_them(self):
+        headers = {"SCHILY.xattr.user.colour": "red", "SCHILY.xattr.system.other": "x"}
+        plain = self.built("tar:" + self.write("root.tar", tar(entry("x", b"x"))))
+        image = self.built("tar:" + self.write("root.tar", tar(entry("x", b"x", pax_headers=headers))), "other")
+        counts = [subprocess.run(["unsquashfs", "-s", each["path"]], capture_output=True, text=True, check=True).stdout
+                  for each in (plain, image)]
+        self.assertIn("Xattrs are not stored", counts[0])
+        self.assertIn("Number of xattr ids 1", counts[1])
+
     def test_a_sparse_file_is_as_long_as_it_was(self):
         os.makedirs(self.path("root"))
         with open(self.path("root/sparse"), "wb") as file:
