@@ -213,8 +213,8 @@ int sr_checkpoint_open(const struct sr_key *key, const char *note, size_t len, c
                        struct sr_checkpoint *checkpoint, struct sr_error *err)
 {
     char origin[SR_NOTE_NAME];
-    size_t text_len;
-    struct line line;
+    size_t text_len = 0;
+    struct line line = {NULL, 0};
     struct sr_checkpoint found;
     sr_checkpoint_origin(key, origin);
     if (sr_note_open(key, origin, note, len, path, &text_len, err) < 0)
@@ -249,7 +249,7 @@ int sr_proof_parse(const char *text, size_t len, struct sr_proof *proof, struct 
 {
     static const char malformed[] = "is no proof of inclusion that 'archive prove' writes";
     const char *at = text, *end = text + len;
-    struct line line;
+    struct line line = {NULL, 0};
     struct sr_proof found = {0};
     if (len > SR_PROOF_MAX || len < sizeof PROOF_HEAD - 1 ||
         memcmp(text, PROOF_HEAD, sizeof PROOF_HEAD - 1) != 0)
@@ -280,7 +280,7 @@ int sr_proof_check(struct sr_hasher *hasher, const struct sr_key *key, const str
                    const char *leaf, size_t leaf_len, struct sr_checkpoint *checkpoint,
                    struct sr_error *err)
 {
-    struct sr_checkpoint found;
+    struct sr_checkpoint found = {0};
     struct sr_merkle_hash hash;
     if (sr_checkpoint_open(key, proof->note, proof->note_len, "proof.checkpoint", &found, err) < 0)
         return -1;
