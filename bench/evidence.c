@@ -5,11 +5,13 @@
  *   verify   wall time and peak RSS of `safe-run report verify` on a report of 50,000 events,
  * beside `openssl dgst -sha256` of the same file (medians of alternating runs)
  *   attest   wall time of attesting that report, with its events file, and of verifying all of it
+ *   search   wall time of `safe-run archive search` over 100,000 runs (bench/archive.c)
  *
- *   bench-evidence SAFE-RUN [EVENTS]
+ *   bench-evidence SAFE-RUN [EVENTS [RUNS]]
  *
- * The goals are in the issue of the evidence chain: under 5 us, at most 5 times, at most 32 MiB.
+ * The goals are in the issue of the evidence chain: under 5 us, at most 5 times, at most 32 MiB, under 20 ms.
  */
+#include "bench.h"
 #include "evidence_fixture.h"
 #include "key.h"
 
@@ -22,9 +24,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ROUNDS = 15, SYNCS = 200 };
+enum { ROUNDS = BENCH_ROUNDS, SYNCS = 200, RUNS = 100000 };
 
-static double seconds(clockid_t clock)
+double bench_seconds(clockid_t clock)
 {
     struct timespec now;
     clock_gettime(clock, &now);
@@ -37,20 +39,20 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(double *values)
+double bench_median(double values[BENCH_ROUNDS])
 {
     qsort(values, ROUNDS, sizeof *values, compare);
     return values[ROUNDS / 2];
 }
 
-/* Runs a program with its output thrown away; wall time, and peak RSS in KiB. */
-static double run(char *const argv[], long *rss)
+double bench_run(char *const argv[], long *rss)
 {
-    double start = seconds(CLOCK_MONOTONIC);
+    double start = bench_seconds(CLOCK_MONOTONIC);
     pid_t pid = fork();
     if (pid == 0) {
         int null = open("/dev/null", O_WRONLY);
         dup2(null, STDOUT_FILENO);
+        dup2(null, STDERR_FILENO);
         execvp(argv[0], argv);
         _exit(127);
     }
@@ -61,7 +63,7 @@ static double run(char *const argv[], long *rss)
         exit(1);
     }
     *rss = usage.ru_maxrss;
-    return seconds(CLOCK_MONOTONIC) - start;
+    return bench_seconds(CLOCK_MONOTONIC) - start;
 }
 
 static json_t *sample(unsigned i)
@@ -77,27 +79,28 @@ static void bench_append(unsigned events)
     fixture_open(&fixture);
     fixture_events(&fixture, 0);
 
-    double start = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    double start = bench_seconds(CLOCK_PROCESS_CPUTIME_ID);
     for (unsigned i = 0; i < events; i++)
         json_decref(sample(i));
-    double payloads = seconds(CLOCK_PROCESS_CPUTIME_ID) - start;
+    double payloads = bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - start;
 
-    start = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    start = bench_seconds(CLOCK_PROCESS_CPUTIME_ID);
     for (unsigned i = 0; i < events; i++)
         if (sr_event_append(fixture.log, SR_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED, sample(i),
                             &err) < 0)
             exit(1);
-    double cpu = seconds(CLOCK_PROCESS_CPUTIME_ID) - start;
+    double cpu = bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - start;
     printf("append: %.2f us CPU an event (of which building its payload: %.2f us)\n",
            cpu / events * 1e6, payloads / events * 1e6);
 
-    start = seconds(CLOCK_MONOTONIC);
+    start = bench_seconds(CLOCK_MONOTONIC);
     for (unsigned i = 0; i < SYNCS; i++)
         if (sr_event_append(fixture.log, SR_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED, sample(i),
                             &err) < 0 ||
             sr_event_log_sync(fixture.log, &err) < 0)
             exit(1);
-    printf("append and barrier: %.0f us wall\n", (seconds(CLOCK_MONOTONIC) - start) / SYNCS * 1e6);
+    printf("append and barrier: %.0f us wall\n",
+           (bench_seconds(CLOCK_MONOTONIC) - start) / SYNCS * 1e6);
     fixture_close(&fixture);
 }
 
@@ -107,10 +110,10 @@ static void bench_verify(char *program, unsigned events)
     double ours[ROUNDS], openssl[ROUNDS];
     long rss, other, max = 0;
     fixture_open(&fixture);
-    double start = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    double start = bench_seconds(CLOCK_PROCESS_CPUTIME_ID);
     fixture_report(&fixture, events);
     printf("write: %.0f ms CPU for all events and the report\n",
-           (seconds(CLOCK_PROCESS_CPUTIME_ID) - start) * 1e3);
+           (bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - start) * 1e3);
     struct stat st;
     if (fstatat(fixture.dir, SR_REPORT_FILE, &st, 0) < 0)
         exit(1);
@@ -119,11 +122,11 @@ static void bench_verify(char *program, unsigned events)
     char *verify[] = {program, "report", "verify", path, NULL};
     char *digest[] = {"openssl", "dgst", "-sha256", path, NULL};
     for (int i = 0; i < ROUNDS; i++) {
-        ours[i] = run(verify, &rss);
-        openssl[i] = run(digest, &other);
+        ours[i] = bench_run(verify, &rss);
+        openssl[i] = bench_run(digest, &other);
         max = rss > max ? rss : max;
     }
-    double a = median(ours), b = median(openssl);
+    double a = bench_median(ours), b = bench_median(openssl);
     printf(
         "verify: %u events, %.1f MB: %.1f ms, openssl dgst -sha256 %.1f ms: %.2f times; peak RSS "
         "%.1f MiB\n",
@@ -152,20 +155,20 @@ static void bench_attest(char *program, unsigned events)
     char *verify[] = {program, "report",    "verify", "--events", events_path,
                       "--key", public_path, report,   NULL};
     for (int i = 0; i < ROUNDS; i++) {
-        made[i] = run(attest, &rss);
+        made[i] = bench_run(attest, &rss);
         max = rss > max ? rss : max;
-        verified[i] = run(verify, &rss);
+        verified[i] = bench_run(verify, &rss);
         max = rss > max ? rss : max;
     }
     printf("attest: %.1f ms; verify with events and signature: %.1f ms; peak RSS %.1f MiB\n",
-           median(made) * 1e3, median(verified) * 1e3, (double)max / 1024);
+           bench_median(made) * 1e3, bench_median(verified) * 1e3, (double)max / 1024);
     fixture_close(&fixture);
 }
 
 int main(int argc, char **argv)
 {
     if (argc < 2) {
-        fprintf(stderr, "usage: %s SAFE-RUN [EVENTS]\n", argv[0]);
+        fprintf(stderr, "usage: %s SAFE-RUN [EVENTS [RUNS]]\n", argv[0]);
         return 64;
     }
     setenv("TMPDIR", "/tmp", 0); /* a disk, for the barriers */
@@ -173,5 +176,6 @@ int main(int argc, char **argv)
     bench_append(events);
     bench_verify(argv[1], events);
     bench_attest(argv[1], events);
+    bench_archive(argv[1], argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : RUNS);
     return 0;
 }

@@ -3,7 +3,7 @@ _safe_run() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words=
     case $prev in
     --policy | --mount-allowlist | --events | --key | --attestation | --out) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
-    --workdir-base | --artifacts) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+    --workdir-base | --artifacts | --root) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --from)
         words='oci-archive: oci: docker-archive: dir: tar:'
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
@@ -13,12 +13,16 @@ _safe_run() {
     --accel) words='auto kvm tcg' ;;
     --vmm) words=qemu ;;
     --format) words='text json' ;;
+    --cause) words='workload timeout interrupted guest-oom host-oom vmm setup cleanup' ;;
+    --result) words='pass fail' ;;
+    --retention) words='30d 180d 365d forever' ;;
     *)
         case ${COMP_WORDS[1]}:$COMP_CWORD in
-        *:1) words='validate compile policy run image key ps stop gc report version help' ;;
+        *:1) words='validate compile policy run image key ps stop gc report archive version help' ;;
         policy:2) words='init explain why diff schema --help' ;;
         image:2) words='build ls inspect rm prune verify --help' ;;
-        report:2) words='verify attest --help' ;;
+        archive:2) words='ls search show verify prove prune export import reindex --help' ;;
+        report:2) words='verify attest archive --help' ;;
         key:2) words='generate --help' ;;
         validate:*) words='--mount-allowlist --format --help' ;;
         compile:*) words='--dry-run --policy --mount-allowlist --help' ;;
@@ -30,7 +34,9 @@ _safe_run() {
             $(safe-run image ls 2> /dev/null | awk 'NR > 1 { print $1 }')" ;;
         gc:*) words='--dry-run --older-than --workdir-base --help' ;;
         policy:*) words='--mount-allowlist --format --exit-code --help' ;;
-        report:*) words='--events --artifacts --key --attestation --format --text --json --help' ;;
+        archive:*) words='--root --json --limit --pruned --run --bundle --policy --label --command --exit-code --cause --result --since
+            --until --reached --denied --hash --checkpoint --proof --key --report --out --dry-run --all --retention --help' ;;
+        report:*) words='--events --artifacts --key --attestation --format --text --json --root --retention --help' ;;
         key:*) words='--out --help' ;;
         esac
         ;;

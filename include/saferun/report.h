@@ -38,6 +38,9 @@ struct sr_verify_options {
     const char *events_path;   /* events.jsonl of the run, or NULL */
     const char *artifacts_dir; /* directory with policy.json, vmlinux, ..., or NULL */
     bool files_may_lack; /* there: what artifacts.files names is checked as far as it is there */
+    const char
+        *elsewhere; /* files named with this beginning ("outputs/") are not in artifacts_dir, and
+                              not missed there; or NULL */
     const char *attestation_path; /* DSSE envelope, or NULL; then one key at least */
     const char *const *key_paths; /* public keys (PEM), each of which must have signed */
     size_t key_count;

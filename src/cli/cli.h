@@ -26,6 +26,8 @@ int sr_cmd_compile(int argc, char **argv);
 int sr_cmd_policy(int argc, char **argv);
 int sr_cmd_report(int argc, char **argv);
 int sr_cmd_report_attest(int argc, char **argv);
+int sr_cmd_report_archive(int argc, char **argv);
+int sr_cmd_archive(int argc, char **argv);
 int sr_cmd_key(int argc, char **argv);
 int sr_cmd_run(int argc, char **argv);
 int sr_cmd_ps(int argc, char **argv);

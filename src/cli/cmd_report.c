@@ -217,6 +217,7 @@ static int report_verify(int argc, char **argv)
 static const struct sr_subcommand subcommands[] = {
     {"verify", report_verify, "check a report offline"},
     {"attest", sr_cmd_report_attest, "sign a report"},
+    {"archive", sr_cmd_report_archive, "keep a run in the archive"},
     {NULL, NULL, NULL},
 };
 

@@ -3,6 +3,7 @@
 
 #include "printable.h"
 #include "saferun/runs.h"
+#include "timestamp.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -66,20 +67,6 @@ struct runs_arguments {
 
 enum { OPT_JSON = 256, OPT_BASE, OPT_KILL, OPT_TIMEOUT, OPT_DRY, OPT_OLDER };
 
-/* "7d" as seconds; -1 when it is not that. */
-static int64_t parse_age(const char *text)
-{
-    static const struct {
-        char unit;
-        int64_t seconds;
-    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
-    size_t digits = strspn(text, "0123456789");
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
-        if (digits > 0 && digits <= 6 && text[digits] == units[i].unit && text[digits + 1] == '\0')
-            return strtoll(text, NULL, 10) * units[i].seconds;
-    return -1;
-}
-
 /* Returns -1 to go on, or the exit status. */
 static int parse(int argc, char **argv, const struct option *options, const char *usage,
                  const char *help, struct runs_arguments *arguments)
@@ -110,8 +97,7 @@ static int parse(int argc, char **argv, const struct option *options, const char
                                       optarg);
             break;
         case OPT_OLDER:
-            arguments->older_than_sec = parse_age(optarg);
-            if (arguments->older_than_sec < 0)
+            if (!sr_duration_parse(optarg, &arguments->older_than_sec))
                 return sr_usage_error(usage, "--older-than takes 90s, 30m, 12h or 7d, not '%s'",
                                       optarg);
             break;

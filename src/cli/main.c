@@ -16,6 +16,7 @@ static const struct command {
     {"policy", sr_cmd_policy, "write, understand and compare policies"},
     {"run", sr_cmd_run, "run a policy's command in a microVM"},
     {"report", sr_cmd_report, "look at the evidence of a run"},
+    {"archive", sr_cmd_archive, "keep, find and check the evidence of many runs"},
     {"key", sr_cmd_key, "make a key that signs reports"},
     {"ps", sr_cmd_ps, "list the runs that live"},
     {"stop", sr_cmd_stop, "end runs"},

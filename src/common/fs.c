@@ -1,6 +1,7 @@
 #include "fs.h"
 #include "failpoint.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -101,6 +102,36 @@ int sr_open_below(int dirfd, const char *name)
     if (fd < 0 || fstat(fd, &st) < 0)
         return -errno;
     return S_ISREG(st.st_mode) ? sr_take_fd(&fd) : -EINVAL;
+}
+
+/* NOLINTNEXTLINE(misc-no-recursion): bounded by depth */
+static int remove_tree(int dirfd, const char *name, int depth)
+{
+    enum { REMOVE_DEPTH = 32 };
+    if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
+        return 0;
+    if (errno != EISDIR && errno != EPERM)
+        return -errno;
+    int fd = depth < REMOVE_DEPTH
+                 ? openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+                 : -1;
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (dir == NULL) {
+        int failure = depth < REMOVE_DEPTH ? errno : ELOOP;
+        sr_close_fd(&fd);
+        return -failure;
+    }
+    int result = 0;
+    for (const struct dirent *entry; result == 0 && (entry = readdir(dir)) != NULL;)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            result = remove_tree(fd, entry->d_name, depth + 1);
+    closedir(dir);
+    return result < 0 ? result : unlinkat(dirfd, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+}
+
+int sr_remove_tree(int dirfd, const char *name)
+{
+    return remove_tree(dirfd, name, 0);
 }
 
 ssize_t sr_read_small_file(int dirfd, const char *name, char *text, size_t size)

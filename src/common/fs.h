@@ -33,6 +33,10 @@ int sr_replace_file_durably(int dirfd, const char *name, const void *data,
  * no regular file. */
 int sr_open_below(int dirfd, const char *name) SR_MUST_CHECK;
 
+/* Removes name below dirfd, whatever it is and however deep it goes down to 32 levels. Links are not
+ * followed. 0 or a negative errno. */
+int sr_remove_tree(int dirfd, const char *name) SR_MUST_CHECK;
+
 /* Reads up to size-1 bytes of name in dirfd, no symbolic link, and terminates them with NUL. The
  * length, or a negative errno. */
 ssize_t sr_read_small_file(int dirfd, const char *name, char *text, size_t size) SR_MUST_CHECK;

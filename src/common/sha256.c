@@ -55,17 +55,26 @@ void sr_hasher_update(struct sr_hasher *hasher, const void *data, size_t len)
     hasher->ok = hasher->ok && EVP_DigestUpdate(hasher->ctx, data, len) == 1;
 }
 
+int sr_hasher_final_bytes(struct sr_hasher *hasher, unsigned char digest[SR_SHA256_HEX / 2])
+{
+    unsigned char bytes[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    if (!hasher->ok || EVP_DigestFinal_ex(hasher->ctx, bytes, &len) != 1 ||
+        len != SR_SHA256_HEX / 2)
+        return -1;
+    memcpy(digest, bytes, len);
+    return 0;
+}
+
 int sr_hasher_final(struct sr_hasher *hasher, char text[SR_SHA256_TEXT])
 {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
-    if (!hasher->ok || EVP_DigestFinal_ex(hasher->ctx, digest, &len) != 1 ||
-        len != SR_SHA256_HEX / 2)
+    unsigned char digest[SR_SHA256_HEX / 2];
+    if (sr_hasher_final_bytes(hasher, digest) < 0)
         return -1;
     static const char hex[] = "0123456789abcdef";
     memcpy(text, SR_SHA256_PREFIX, sizeof SR_SHA256_PREFIX - 1);
     char *at = text + sizeof SR_SHA256_PREFIX - 1;
-    for (unsigned i = 0; i < len; i++) {
+    for (size_t i = 0; i < sizeof digest; i++) {
         *at++ = hex[digest[i] >> 4];
         *at++ = hex[digest[i] & 15];
     }

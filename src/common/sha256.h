@@ -29,6 +29,9 @@ void sr_hasher_reset(struct sr_hasher *hasher);
 void sr_hasher_update(struct sr_hasher *hasher, const void *data, size_t len);
 int sr_hasher_final(struct sr_hasher *hasher, char text[SR_SHA256_TEXT])
     __attribute__((warn_unused_result));
+/* The same as bytes. */
+int sr_hasher_final_bytes(struct sr_hasher *hasher, unsigned char digest[SR_SHA256_HEX / 2])
+    __attribute__((warn_unused_result));
 
 /* All of the three at once. */
 int sr_sha256(struct sr_hasher *hasher, const void *data, size_t len, char text[SR_SHA256_TEXT])

@@ -1,5 +1,7 @@
 #include "timestamp.h"
 
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 enum { SEC_PER_DAY = 86400, NSEC_PER_SEC = 1000000000 };
@@ -96,4 +98,20 @@ void sr_timestamp_now(char text[SR_TIMESTAMP_TEXT])
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     sr_timestamp_format((int64_t)now.tv_sec * NSEC_PER_SEC + now.tv_nsec, text);
+}
+
+bool sr_duration_parse(const char *text, int64_t *seconds)
+{
+    static const struct {
+        char unit;
+        int64_t seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+    size_t digits = strspn(text, "0123456789");
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (digits > 0 && digits <= 6 && text[digits] == units[i].unit &&
+            text[digits + 1] == '\0') {
+            *seconds = strtoll(text, NULL, 10) * units[i].seconds;
+            return true;
+        }
+    return false;
 }

@@ -15,6 +15,9 @@ void sr_timestamp_format(int64_t nsec, char text[SR_TIMESTAMP_TEXT]);
 /* Reads what sr_timestamp_format() wrote; false for anything else. */
 bool sr_timestamp_parse(const char *text, size_t len, int64_t *nsec);
 
+/* Reads a span of time, "90s", "30m", "12h" or "7d", as seconds; false for anything else. */
+bool sr_duration_parse(const char *text, int64_t *seconds);
+
 /* The wall clock's time now, written. */
 void sr_timestamp_now(char text[SR_TIMESTAMP_TEXT]);
 

@@ -184,6 +184,9 @@ static void check_named_file(struct files *files, const struct sr_json_member *m
         verify_error(files->v, CHECK_ARTIFACT_FILES, SR_EVD_302, path, "is no name of a file");
         return;
     }
+    const char *elsewhere = files->v->options->elsewhere;
+    if (elsewhere != NULL && strncmp(name.data, elsewhere, strlen(elsewhere)) == 0)
+        return;
     sr_cleanup_fd int fd = sr_open_below(files->dir, name.data);
     if (fd == -ENOENT && files->v->options->files_may_lack)
         return;

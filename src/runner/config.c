@@ -3,6 +3,7 @@
 #include "document.h"
 #include "ipv4.h"
 #include "saferun/policy.h"
+#include "timestamp.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -54,6 +55,7 @@ static void set_defaults(struct sr_host_config *config)
         .logs_max = LOGS_MAX,
         .refresh_min_sec = REFRESH_MIN_SEC,
     };
+    snprintf(config->archive.retention, sizeof config->archive.retention, SR_ARCHIVE_RETENTION);
     snprintf(config->qemu, sizeof config->qemu, "/usr/bin/qemu-system-x86_64");
     snprintf(config->nft, sizeof config->nft, "/usr/sbin/nft");
     snprintf(config->pasta, sizeof config->pasta, "/usr/bin/pasta");
@@ -211,6 +213,14 @@ static int read_bool(const char *text, void *to)
     return *(bool *)to || strcmp(text, "false") == 0 ? 0 : -1;
 }
 
+static int read_retention(const char *text, void *to)
+{
+    int64_t seconds;
+    if (!sr_duration_parse(text, &seconds) && strcmp(text, "forever") != 0)
+        return -1;
+    return snprintf(to, 16, "%s", text) < 16 ? 0 : -1;
+}
+
 static const struct config_field fields[] = {
     {"qemu", read_path, offsetof(struct sr_host_config, qemu)},
     {"kernel", read_path, offsetof(struct sr_host_config, kernel)},
@@ -227,6 +237,9 @@ static const struct config_field fields[] = {
     {"network.resolver", read_resolver, offsetof(struct sr_host_config, resolver)},
     {"accel", read_accel, offsetof(struct sr_host_config, accel)},
     {"bootTimeoutSec", read_seconds, offsetof(struct sr_host_config, boot_timeout_sec)},
+    {"archive.root", read_path, offsetof(struct sr_host_config, archive.root)},
+    {"archive.key", read_path, offsetof(struct sr_host_config, archive.key)},
+    {"archive.retention", read_retention, offsetof(struct sr_host_config, archive.retention)},
     {"logs.max", read_size, offsetof(struct sr_host_config, logs_max)},
     {"sign", read_bool, offsetof(struct sr_host_config, sign)},
     {"signKey", read_path, offsetof(struct sr_host_config, sign_key)},
@@ -244,7 +257,7 @@ static int config_error(struct sr_error *err, const char *file, const struct sr_
 
 static const char *find_section(const char *name)
 {
-    static const char *const sections[] = {"jail.", "logs.", "network."};
+    static const char *const sections[] = {"archive.", "jail.", "logs.", "network."};
     size_t len = strlen(name);
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
         if (strlen(sections[i]) == len + 1 && strncmp(sections[i], name, len) == 0)

@@ -8,6 +8,7 @@
 
 #include "cleanup.h"
 #include "net.h"
+#include "saferun/archive.h"
 #include "saferun/error.h"
 #include "saferun/run.h"
 #include "sha256.h"
@@ -36,9 +37,10 @@ struct sr_host_config {
     } uids; /* of jails of root's runs */
     enum sr_accel_choice accel;
     uint32_t boot_timeout_sec;
-    uint64_t logs_max;       /* bytes kept of each of stdout, stderr, console and VMM log */
-    bool sign;               /* every run's report, not only where the policy requires it */
-    char sign_key[PATH_MAX]; /* private key; empty: none */
+    struct sr_archive_place archive; /* root is empty when it is not given */
+    uint64_t logs_max;               /* bytes kept of each of stdout, stderr, console and VMM log */
+    bool sign;                       /* every run's report, not only where the policy requires it */
+    char sign_key[PATH_MAX];         /* private key; empty: none */
 };
 
 /* Fills config. Errors: SR-RUN-001 at prepare.config[.field]. */

@@ -1,0 +1,214 @@
+/* Storing a run: copy, verify, seal, log, place, sign. */
+#include "store.h"
+
+#include "check.h"
+#include "event.h"
+#include "failpoint.h"
+#include "fs.h"
+#include "report.h"
+#include "seal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* ---- the run's files ---- */
+
+/* What a run leaves beside its report, and what is made of the report afterwards. */
+static const char *const companions[] = {
+    SR_EVENTS_FILE, "run_report.dsse.json", "policy.json", "bundle.json", "command.json",
+    "ruleset.nft",  "stdout.log",           "stderr.log",  "console.log", "vmm.log",
+    "net.log",
+};
+
+struct source {
+    struct sr_staging *staging;
+    int dir; /* of the run */
+    struct sr_error *err;
+    bool failed;
+};
+
+/* Takes one file if it is there. A link or a device in a run's directory is nobody's evidence. */
+static bool take_file(struct source *source, const char *name)
+{
+    if (sr_manifest_find(&source->staging->manifest, name) != NULL)
+        return true;
+    sr_cleanup_fd int fd = sr_open_below(source->dir, name);
+    if (fd == -ENOENT)
+        return true;
+    if (fd < 0)
+        archive_fail(source->err, "bundle", 0, "%s: %s", name,
+                     fd == -EINVAL  ? "is not a regular file"
+                     : fd == -ELOOP ? "is a symbolic link"
+                                    : strerror(-fd));
+    source->failed = fd < 0 || sr_staging_copy(source->staging, name, fd, source->err) < 0;
+    return !source->failed;
+}
+
+static bool take_named_file(void *context, const struct sr_json_member *file)
+{
+    char name[SR_BUNDLE_NAME];
+    /* A name that is none in a bundle (outputs/...) is for the verification to judge. */
+    if (file->key.len >= sizeof name)
+        return true;
+    memcpy(name, file->key.text, file->key.len);
+    name[file->key.len] = '\0';
+    return !sr_manifest_is_name(name) || take_file(context, name);
+}
+
+static int open_directory_of(const char *path)
+{
+    char copy[PATH_MAX];
+    if (snprintf(copy, sizeof copy, "%s", path) >= (int)sizeof copy)
+        return -ENAMETOOLONG;
+    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+static int stage_run(struct sr_staging *staging, const char *path, struct sr_error *err)
+{
+    struct stat st;
+    sr_cleanup_fd int report = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    sr_cleanup_fd int dir = open_directory_of(path);
+    if (report < 0 || dir < 0 || fstat(report, &st) < 0)
+        return archive_fail(err, "report", report < 0 ? errno : -dir, "%s cannot be opened", path);
+    if (!S_ISREG(st.st_mode))
+        return archive_fail(err, "report", 0, "%s is not a regular file", path);
+    if (sr_staging_copy(staging, SR_BUNDLE_REPORT, report, err) < 0)
+        return -1;
+    struct source source = {.staging = staging, .dir = dir, .err = err};
+    for (size_t i = 0; i < sizeof companions / sizeof companions[0]; i++)
+        if (!take_file(&source, companions[i]))
+            return -1;
+    /* Of the copy: what is archived is what decides what is archived with it. */
+    sr_cleanup_fd int copy = sr_open_below(staging->files, SR_BUNDLE_REPORT);
+    struct sr_error fault = {0};
+    if (copy < 0 || sr_named_files(copy, take_named_file, &source, &fault) < 0)
+        return archive_fail(err, "report", 0, "%s is no report: %s: %s", path, fault.path,
+                            fault.message);
+    if (source.failed)
+        return -1;
+    return sr_staging_outputs(staging, dir, err);
+}
+
+/* ---- a staged bundle becomes part of the archive ---- */
+
+/* Writes the report of the bundle, durably; entry->report is its hash then. */
+static int write_sealed(struct sr_staging *staging, const struct sr_seal *seal,
+                        struct sr_log_entry *entry, struct sr_error *err)
+{
+    sr_cleanup_fd int from = sr_open_below(staging->files, SR_BUNDLE_REPORT);
+    sr_cleanup_fd int to = openat(staging->dir, SR_BUNDLE_REPORT,
+                                  O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (from < 0 || to < 0)
+        return archive_fail(err, "bundle", errno, "its report cannot be written");
+    if (sr_seal_report(from, seal, to, entry->report, err) < 0)
+        return -1;
+    return SR_FAILPOINT("archive.seal") || fsync(to) < 0
+               ? archive_fail(err, "bundle", errno, "its report cannot be written")
+               : 0;
+}
+
+static int seal(struct sr_staging *staging, struct sr_log_entry *entry,
+                struct sr_archive_added *added, struct sr_error *err)
+{
+    sr_cleanup_verification struct sr_verification found = {0};
+    if (sr_bundle_verify(staging->files, &staging->manifest, &found, err) < 0)
+        return -1;
+    const struct sr_manifest_file *original =
+        sr_manifest_find(&staging->manifest, SR_BUNDLE_REPORT);
+    snprintf(entry->original, sizeof entry->original, "%s", original->hash);
+    snprintf(entry->bundle, sizeof entry->bundle, "%s", staging->manifest.id);
+    snprintf(entry->run_id, sizeof entry->run_id, "%s",
+             found.run_id[0] != '\0' ? found.run_id : "unknown");
+    sr_timestamp_now(entry->time);
+    const struct sr_seal facts = {
+        .bundle_id = entry->bundle,
+        .original_hash = entry->original,
+        .stored_at = entry->time,
+        .retention = entry->retention,
+        .verified_at = entry->time,
+        .verification = &found,
+    };
+    added->valid = found.valid;
+    if (found.error_count > 0)
+        snprintf(added->note, sizeof added->note, "%s %s: %s", sr_code_name(found.errors[0].code),
+                 found.errors[0].path, found.errors[0].message);
+    return write_sealed(staging, &facts, entry, err);
+}
+
+/* From here on it is all or nothing: what was done is undone when a step fails. */
+static int enter(struct sr_archive *archive, struct sr_staging *staging,
+                 const struct sr_log_entry *entry, struct sr_error *err)
+{
+    struct sr_log *log = &archive->log;
+    const struct sr_log before = *log;
+    if (sr_log_append(log, entry, err) < 0)
+        return -1;
+    if (sr_staging_place(staging, err) == 0 && sr_log_commit(log, err) == 0)
+        return 0;
+    if (log->checkpoint.size == log->tree.size)
+        return -1; /* it is stored; only whether that outlives a power failure is unknown */
+    if (staging->name[0] == '\0' && sr_bundle_remove(archive->root, entry->bundle, NULL) < 0)
+        return -1; /* with its line behind the checkpoint: the next writer removes it */
+    sr_log_rewind(log, &before);
+    return -1;
+}
+
+int archive_store(struct sr_archive *archive, struct sr_staging *staging, const char *retention,
+                  struct sr_archive_added *added, struct sr_error *err)
+{
+    struct sr_archive_added done = {0};
+    struct sr_log_entry entry = {0};
+    int64_t seconds;
+    if (retention == NULL)
+        retention = archive->retention;
+    if ((!sr_duration_parse(retention, &seconds) && strcmp(retention, SR_LOG_FOREVER) != 0) ||
+        strlen(retention) >= sizeof entry.retention)
+        return archive_fail(err, "retention", 0, "takes 90s, 30m, 12h, 180d or forever, not '%s'",
+                            retention);
+    snprintf(entry.retention, sizeof entry.retention, "%s", retention);
+    snprintf(done.bundle, sizeof done.bundle, "%s", staging->manifest.id);
+    done.already = archive_has(archive->root, done.bundle);
+    if (!done.already &&
+        (seal(staging, &entry, &done, err) < 0 || enter(archive, staging, &entry, err) < 0))
+        return -1;
+    char path[SR_BUNDLE_PATH];
+    sr_bundle_path(done.bundle, path);
+    snprintf(done.path, sizeof done.path, "%s/%s", archive->path, path);
+    snprintf(done.run_id, sizeof done.run_id, "%s", entry.run_id);
+    *added = done;
+    return 0;
+}
+
+/* What the archive knows of a run that it has. */
+static void take_known(void *context, const struct sr_archive_run *run)
+{
+    struct sr_archive_added *added = context;
+    snprintf(added->run_id, sizeof added->run_id, "%s", run->run_id);
+    added->valid = run->result != NULL && strcmp(run->result, "pass") == 0;
+    if (!added->valid)
+        snprintf(added->note, sizeof added->note, "as it was stored");
+}
+
+int sr_archive_add(struct sr_archive *archive, const char *path, const char *retention,
+                   struct sr_archive_added *added, struct sr_error *err)
+{
+    sr_cleanup_staging struct sr_staging staging = SR_STAGING_INIT;
+    if (sr_staging_begin(&staging, archive->root, archive->hasher, err) < 0 ||
+        stage_run(&staging, path, err) < 0 || sr_staging_close(&staging, err) < 0 ||
+        archive_store(archive, &staging, retention, added, err) < 0)
+        return -1;
+    char note[256];
+    bool more;
+    struct sr_error ignored;
+    const struct sr_archive_query query = {.bundle = added->bundle, .limit = 1};
+    if (added->already)
+        return sr_archive_search(archive, &query, take_known, added, &more, note, err);
+    /* It is stored, whatever becomes of the index: whoever searches next makes that right. */
+    (void)!archive_update_index(archive, note, &ignored);
+    return 0;
+}

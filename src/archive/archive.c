@@ -1,0 +1,252 @@
+#include "store.h"
+
+#include "fs.h"
+#include "index.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#define KEY_FILE "archive.key"
+
+int archive_fail(struct sr_error *err, const char *what, int error, const char *fmt, ...)
+{
+    char text[sizeof err->message], path[64];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    snprintf(path, sizeof path, "archive.%s", what);
+    return sr_fail(err, SR_OPS_301, path, "%s%s%s", text, error != 0 ? ": " : "",
+                   error != 0 ? strerror(error) : "");
+}
+
+bool archive_has(int root, const char *id)
+{
+    char path[SR_BUNDLE_PATH];
+    sr_bundle_path(id, path);
+    return faccessat(root, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* ---- the key ---- */
+
+static int key_path(const struct sr_archive_place *place, char path[PATH_MAX], struct sr_error *err)
+{
+    int len = place->key[0] != '\0' ? snprintf(path, PATH_MAX, "%s", place->key)
+                                    : snprintf(path, PATH_MAX, "%s/" KEY_FILE, place->root);
+    return len < PATH_MAX - (int)sizeof ".pub"
+               ? 0
+               : archive_fail(err, "key", ENAMETOOLONG, "cannot be used");
+}
+
+int archive_load_public(const struct sr_archive_place *place, struct sr_key **key,
+                        struct sr_error *err)
+{
+    char path[PATH_MAX], public_path[PATH_MAX + 4];
+    if (key_path(place, path, err) < 0)
+        return -1;
+    snprintf(public_path, sizeof public_path, "%s.pub", path);
+    if (sr_key_load_public(public_path, key, err) == 0)
+        return 0;
+    struct sr_error first = *err;
+    if (sr_key_load_private(path, key, err) == 0)
+        return 0;
+    return archive_fail(err, "key", 0, "%s", first.message);
+}
+
+/* A key of one's own is made with the archive; one that is configured must be there. */
+static int load_private(const struct sr_archive_place *place, struct sr_key **key,
+                        struct sr_error *err)
+{
+    char path[PATH_MAX];
+    struct sr_error fault = {0};
+    if (key_path(place, path, err) < 0)
+        return -1;
+    bool make = place->key[0] == '\0' && access(path, F_OK) < 0 && errno == ENOENT;
+    if (make ? sr_key_generate(path, key, &fault) < 0 : sr_key_load_private(path, key, &fault) < 0)
+        return archive_fail(err, "key", 0, "%s", fault.message);
+    return 0;
+}
+
+/* ---- what a writer that died left ---- */
+
+/*
+ * Lines behind the checkpoint promise what nobody has signed, and nobody was told that it is stored.
+ * They are cut off, and the bundle that the line of a dead writer has brought to its place is removed.
+ * They are never signed afterwards: whoever can write here might have put them there.
+ */
+struct tail {
+    struct sr_archive *archive;
+    unsigned stored;
+    struct sr_log_entry entry; /* the last that stores a bundle */
+};
+
+static int judge_line(void *context, const char *line, size_t len, uint64_t end,
+                      struct sr_error *err)
+{
+    struct tail *tail = context;
+    struct sr_log_entry entry;
+    (void)end;
+    /* A writer that dies leaves one bundle behind the checkpoint; more are somebody else's doing. */
+    if (!sr_log_entry_parse(line, len, &entry) || (!entry.pruned && ++tail->stored > 1))
+        return archive_fail(err, "checkpoint", 0,
+                            "it is older than the log; 'safe-run archive verify' says more");
+    if (!entry.pruned)
+        tail->entry = entry;
+    return 0;
+}
+
+struct lookup {
+    const char *bundle;
+    uint64_t signed_bytes;
+    bool stored;
+};
+
+static int look_up(void *context, const char *line, size_t len, uint64_t end, struct sr_error *err)
+{
+    struct lookup *lookup = context;
+    struct sr_log_entry entry;
+    (void)err;
+    if (end > lookup->signed_bytes)
+        return 1;
+    if (sr_log_entry_parse(line, len, &entry) && strcmp(entry.bundle, lookup->bundle) == 0)
+        lookup->stored = !entry.pruned;
+    return 0;
+}
+
+static int remove_unsigned(struct sr_archive *archive, const struct sr_log_entry *entry,
+                           struct sr_error *err)
+{
+    struct lookup lookup = {.bundle = entry->bundle, .signed_bytes = archive->log.bytes};
+    if (!archive_has(archive->root, entry->bundle))
+        return 0;
+    if (sr_log_each(archive->log.fd, 0, look_up, &lookup, err) < 0)
+        return -1;
+    return lookup.stored ? 0 : sr_bundle_remove(archive->root, entry->bundle, err);
+}
+
+static int recover_log(struct sr_archive *archive, struct sr_error *err)
+{
+    struct sr_log *log = &archive->log;
+    struct tail tail = {.archive = archive};
+    struct stat st;
+    if (fstat(log->fd, &st) < 0)
+        return archive_fail(err, "log", errno, "cannot be read");
+    if ((uint64_t)st.st_size == log->bytes)
+        return 0;
+    if (sr_log_each(log->fd, log->bytes, judge_line, &tail, err) < 0 ||
+        (tail.stored > 0 && remove_unsigned(archive, &tail.entry, err) < 0))
+        return -1;
+    if (ftruncate(log->fd, (off_t)log->bytes) < 0 || fdatasync(log->fd) < 0)
+        return archive_fail(err, "log", errno, "cannot be cut back to its last signed entry");
+    return 0;
+}
+
+static void remove_temporaries(int root)
+{
+    int again = fcntl(root, F_DUPFD_CLOEXEC, 0);
+    DIR *dir = again < 0 ? NULL : fdopendir(again);
+    if (dir == NULL) {
+        sr_close_fd(&again);
+        return;
+    }
+    rewinddir(dir);
+    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        const char *name = entry->d_name;
+        bool hidden = name[0] == '.' && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+        /* What cannot be removed now can be another time; it is in nobody's way. */
+        if ((hidden || strncmp(name, SR_BUNDLE_TEMPORARY, strlen(SR_BUNDLE_TEMPORARY)) == 0) &&
+            sr_remove_tree(root, name) < 0)
+            continue;
+    }
+    closedir(dir);
+}
+
+/* ---- opening ---- */
+
+static int open_root(struct sr_archive *archive, const char *path, struct sr_error *err)
+{
+    int result = archive->writable ? sr_mkdir_all(path, 0700) : 0;
+    if (result < 0)
+        return archive_fail(err, "root", -result, "%s cannot be made", path);
+    archive->root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    sr_cleanup_free char *real = archive->root >= 0 ? realpath(path, NULL) : NULL;
+    if (real == NULL || snprintf(archive->path, PATH_MAX, "%s", real) >= PATH_MAX)
+        return archive_fail(err, "root", errno, "%s cannot be opened", path);
+    return 0;
+}
+
+/* One writer at a time, and none while somebody reads it all. Ends with the descriptor. */
+static int take_lock(struct sr_archive *archive, struct sr_error *err)
+{
+    archive->lock = openat(archive->root, SR_ARCHIVE_LOCK,
+                           O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    int result = -1;
+    if (archive->lock >= 0)
+        while ((result = flock(archive->lock, LOCK_EX)) < 0 && errno == EINTR)
+            continue;
+    return result == 0 ? 0 : archive_fail(err, "lock", errno, "%s cannot be locked", archive->path);
+}
+
+static int open_to_write(struct sr_archive *archive, const struct sr_archive_place *place,
+                         struct sr_error *err)
+{
+    if (take_lock(archive, err) < 0 || load_private(place, &archive->key, err) < 0)
+        return -1;
+    remove_temporaries(archive->root);
+    return sr_log_open(&archive->log, archive->root, archive->key, archive->hasher, true, err) < 0
+               ? -1
+               : recover_log(archive, err);
+}
+
+static int open_to_read(struct sr_archive *archive, const struct sr_archive_place *place,
+                        struct sr_error *err)
+{
+    if (archive_load_public(place, &archive->key, err) < 0)
+        return -1;
+    return sr_log_open(&archive->log, archive->root, archive->key, archive->hasher, false, err);
+}
+
+int sr_archive_open(const struct sr_archive_place *place, bool write, struct sr_archive **archive,
+                    struct sr_error *err)
+{
+    struct sr_archive *made = calloc(1, sizeof *made);
+    if (made == NULL)
+        return archive_fail(err, "root", ENOMEM, "cannot be opened");
+    *made = (struct sr_archive){.root = -1, .lock = -1, .writable = write, .log = {.fd = -1}};
+    snprintf(made->retention, sizeof made->retention, "%s", place->retention);
+    made->hasher = sr_hasher_new();
+    int result = made->hasher == NULL ? archive_fail(err, "root", ENOMEM, "cannot be opened")
+                                      : open_root(made, place->root, err);
+    if (result == 0)
+        result = write ? open_to_write(made, place, err) : open_to_read(made, place, err);
+    if (result < 0) {
+        sr_archive_close(made);
+        return -1;
+    }
+    *archive = made;
+    return 0;
+}
+
+void sr_archive_close(struct sr_archive *archive)
+{
+    if (archive == NULL)
+        return;
+    sr_index_close(archive->index);
+    sr_log_close(&archive->log);
+    sr_key_free(archive->key);
+    sr_hasher_free(archive->hasher);
+    sr_close_fd(&archive->lock);
+    sr_close_fd(&archive->root);
+    free(archive);
+}
+
+const char *sr_archive_root(const struct sr_archive *archive)
+{
+    return archive->path;
+}

@@ -1,0 +1,108 @@
+/*
+ * A bundle: everything a run left, in one directory that says itself what it holds.
+ *
+ *   manifest.json     names, sizes and SHA-256 of what is in files/; canonical JSON without a newline
+ *   files/            the run's own files, byte for byte: run_report.json, events.jsonl, ...
+ *   run_report.json   the report again, with `archive` and `verification`, sealed anew (seal.h)
+ *
+ * The bundle's id is the SHA-256 of manifest.json, so the same run has the same id in every archive,
+ * and an attestation of the run's own report verifies against files/run_report.json.
+ *
+ * A bundle is made in a temporary directory of the archive's root and is durable before anything
+ * refers to it. Errors are SR-OPS-301.
+ */
+#ifndef SR_ARCHIVE_BUNDLE_H
+#define SR_ARCHIVE_BUNDLE_H
+
+#include "buf.h"
+#include "chain.h"
+#include "saferun/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SR_BUNDLE_SCHEMA "safe-run.bundle/v1"
+#define SR_BUNDLE_MANIFEST "manifest.json"
+#define SR_BUNDLE_FILES_DIR "files"
+#define SR_BUNDLE_REPORT "run_report.json"
+#define SR_BUNDLE_OUTPUTS "outputs.json"
+/* A run has a dozen files of its own; the rest is for what its report may name. */
+#define SR_BUNDLE_MAX_FILES 64
+/* Of a file: a report's own limit. */
+#define SR_BUNDLE_MAX_FILE (UINT64_C(4) << 30)
+#define SR_BUNDLE_NAME 65
+/* Of a manifest: 64 files of 200 bytes. */
+#define SR_BUNDLE_MAX_MANIFEST ((size_t)16 * 1024)
+/* Of outputs.json, which lists 10,000 files at most. */
+#define SR_BUNDLE_MAX_OUTPUTS (4 * 1024 * 1024)
+#define SR_BUNDLE_TEMPORARY "tmp-" /* beginning of a temporary directory's name */
+
+struct sr_manifest_file {
+    char name[SR_BUNDLE_NAME];
+    char hash[SR_SHA256_TEXT];
+    uint64_t size;
+};
+
+struct sr_manifest {
+    struct sr_manifest_file files[SR_BUNDLE_MAX_FILES]; /* sorted by name (bytes) */
+    size_t count;
+    char id[SR_SHA256_TEXT];
+};
+
+/* A file's name in a bundle: 1 to 64 letters, digits, '.', '_' or '-', the first none of these. */
+bool sr_manifest_is_name(const char *name) SR_MUST_CHECK;
+const struct sr_manifest_file *sr_manifest_find(const struct sr_manifest *manifest,
+                                                const char *name);
+
+/* Appends the manifest. */
+void sr_manifest_write(const struct sr_manifest *manifest, struct sr_buf *out);
+/* Reads what sr_manifest_write() wrote, and the id that follows; false for anything else. */
+bool sr_manifest_parse(const char *text, size_t len, struct sr_hasher *hasher,
+                       struct sr_manifest *manifest);
+
+/* Where a bundle is below the root: "bundles/ab/abcd...". */
+#define SR_BUNDLE_PATH (sizeof "bundles/ab/" + SR_SHA256_HEX)
+void sr_bundle_path(const char *id, char path[SR_BUNDLE_PATH]);
+
+/* Reads the manifest of the bundle in dir; false when that is not the bundle of this id. Its bytes are
+ * appended to text unless that is NULL. */
+bool sr_bundle_read(int dir, const char *id, struct sr_hasher *hasher, struct sr_manifest *manifest,
+                    struct sr_buf *text);
+
+/* A bundle in the making. */
+struct sr_staging {
+    int root;      /* not owned */
+    char name[24]; /* of the temporary directory; empty when there is none (any more) */
+    int dir, files;
+    struct sr_hasher *hasher; /* not owned */
+    struct sr_manifest manifest;
+};
+
+#define SR_STAGING_INIT                                                                            \
+    (struct sr_staging)                                                                            \
+    {                                                                                              \
+        .dir = -1, .files = -1                                                                     \
+    }
+
+int sr_staging_begin(struct sr_staging *stage, int root, struct sr_hasher *hasher,
+                     struct sr_error *err) SR_MUST_CHECK;
+/* Copies what is behind fd, from its start to its end, as files/name. */
+int sr_staging_copy(struct sr_staging *stage, const char *name, int fd,
+                    struct sr_error *err) SR_MUST_CHECK;
+/* The same for the next size bytes of a stream. */
+int sr_staging_receive(struct sr_staging *stage, const char *name, int fd, uint64_t size,
+                       struct sr_error *err) SR_MUST_CHECK;
+/* Lists the regular files below dirfd/outputs as files/outputs.json, when there are some. */
+int sr_staging_outputs(struct sr_staging *stage, int dirfd, struct sr_error *err) SR_MUST_CHECK;
+/* Writes the manifest, which ends the list of files; stage->manifest.id is known then. */
+int sr_staging_close(struct sr_staging *stage, struct sr_error *err) SR_MUST_CHECK;
+/* Moves the bundle, durably, to where it belongs. Nothing may be there. */
+int sr_staging_place(struct sr_staging *stage, struct sr_error *err) SR_MUST_CHECK;
+/* Removes the temporary directory if there still is one. */
+void sr_staging_free(struct sr_staging *stage);
+#define sr_cleanup_staging __attribute__((cleanup(sr_staging_free)))
+
+/* Removes a bundle: in one step out of the way, then file by file. */
+int sr_bundle_remove(int root, const char *id, struct sr_error *err) SR_MUST_CHECK;
+
+#endif

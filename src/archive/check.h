@@ -1,0 +1,24 @@
+/* Verifying the run's own report in a bundle's files/, with whatever lies beside it. */
+#ifndef SR_ARCHIVE_CHECK_H
+#define SR_ARCHIVE_CHECK_H
+
+#include "bundle.h"
+#include "saferun/report.h"
+
+/*
+ * Runs every check of sr_report_verify() that files/ (a directory's descriptor) has material for,
+ * and one more when the report names outputs: `outputs_manifest` (SR-EVD-302), their hashes are
+ * those of outputs.json. Returns 0 with an answer, -1 when memory is out.
+ */
+int sr_bundle_verify(int files, const struct sr_manifest *manifest,
+                     struct sr_verification *verification, struct sr_error *err) SR_MUST_CHECK;
+
+/* Told of each file that the report names: its name (as written, without quotes) and its hash. False
+ * ends it. */
+typedef bool sr_on_named_file(void *context, const struct sr_json_member *file);
+
+/* Goes through artifacts.files of the report behind fd, in canonical order. -1: it is no report. */
+int sr_named_files(int fd, sr_on_named_file *on_file, void *context,
+                   struct sr_error *err) SR_MUST_CHECK;
+
+#endif

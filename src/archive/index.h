@@ -1,0 +1,72 @@
+/*
+ * The index of an archive: a SQLite database made from the bundles, so that a run is found among many.
+ *
+ * It is never the truth. Everything in it can be made anew at any time, it says up to which byte of
+ * the log it was made, and a database that is damaged or of another version is thrown away.
+ *
+ *   run    a row for each stored entry, by its number in the log
+ *   fact   (kind, value, run): what runs can be searched by, one ordered list for each value
+ *
+ * A search walks the shortest of the lists that its criteria name, newest run first, and looks each
+ * run up in the others. All values are bound, none is ever part of a statement's text.
+ */
+#ifndef SR_ARCHIVE_INDEX_H
+#define SR_ARCHIVE_INDEX_H
+
+#include "buf.h"
+#include "cleanup.h"
+#include "saferun/archive.h"
+
+#define SR_INDEX_FILE "index.sqlite"
+
+/* What runs are searched by. The numbers are in databases: never change one, count up SR_INDEX_VERSION. */
+enum sr_fact {
+    SR_FACT_RUN_ID = 1,
+    SR_FACT_BUNDLE = 2, /* hexadecimal digits; searched by their beginning */
+    SR_FACT_POLICY = 3,
+    SR_FACT_COMMAND = 4, /* its path, its last component, and the whole line */
+    SR_FACT_CAUSE = 5,
+    SR_FACT_RESULT = 6,
+    SR_FACT_EXIT_CODE = 7,
+    SR_FACT_LABEL = 8,   /* "key" and "key=value" */
+    SR_FACT_REACHED = 9, /* "address" and "address:port" */
+    SR_FACT_DENIED = 10,
+    SR_FACT_HASH = 11, /* 64 hexadecimal digits */
+};
+
+struct sr_index;
+
+/* Opens the index of the archive at root (a path without links); with write an empty one is made when
+ * there is none. -1 when it is damaged or of another version. */
+int sr_index_open(const char *root, bool write, struct sr_index **index,
+                  struct sr_error *err) SR_MUST_CHECK;
+/* An empty one that is nowhere but in memory. */
+int sr_index_open_in_memory(struct sr_index **index, struct sr_error *err) SR_MUST_CHECK;
+void sr_index_close(struct sr_index *index);
+
+/* Up to which byte of the log it was made, and how many entries that were. */
+int sr_index_position(struct sr_index *index, uint64_t *bytes, uint64_t *entries,
+                      struct sr_error *err) SR_MUST_CHECK;
+/* Adds and changes happen between these two, all or none of them. */
+int sr_index_begin(struct sr_index *index, struct sr_error *err) SR_MUST_CHECK;
+int sr_index_commit(struct sr_index *index, uint64_t bytes, uint64_t entries,
+                    struct sr_error *err) SR_MUST_CHECK;
+void sr_index_rollback(struct sr_index *index);
+
+int sr_index_add_run(struct sr_index *index, const struct sr_archive_run *run,
+                     struct sr_error *err) SR_MUST_CHECK;
+/* value has len bytes; the same fact twice is one. */
+int sr_index_add_fact(struct sr_index *index, enum sr_fact kind, const char *value, size_t len,
+                      uint64_t leaf, struct sr_error *err) SR_MUST_CHECK;
+/* The run's bundle is gone: it is only found by run id, bundle and result any more. */
+int sr_index_prune(struct sr_index *index, uint64_t leaf, const char *when,
+                   struct sr_error *err) SR_MUST_CHECK;
+
+int sr_index_search(struct sr_index *index, const struct sr_archive_query *query,
+                    sr_archive_on_run *on_run, void *context, bool *more,
+                    struct sr_error *err) SR_MUST_CHECK;
+
+/* Whether an error means that the database is damaged (and not, say, the disk full). */
+bool sr_index_is_damaged(const struct sr_index *index) SR_MUST_CHECK;
+
+#endif

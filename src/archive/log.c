@@ -1,0 +1,341 @@
+#include "log.h"
+
+#include "chain.h"
+#include "failpoint.h"
+#include "fs.h"
+#include "jcs.h"
+#include "json_text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define EDGE_FILE "edge"
+#define LOG_PATH "archive.log"
+#define CHECKPOINT_PATH "archive.checkpoint"
+
+/* ---- entries ---- */
+
+static void put_text(struct sr_buf *out, const char *key, const char *text)
+{
+    sr_buf_puts(out, key);
+    sr_jcs_text(out, text);
+}
+
+void sr_log_entry_write(const struct sr_log_entry *entry, struct sr_buf *out)
+{
+    put_text(out, "{\"bundleId\":", entry->bundle);
+    if (entry->pruned) {
+        sr_buf_puts(out, ",\"kind\":\"pruned\",\"leaf\":");
+        sr_buf_u64(out, entry->leaf);
+        put_text(out, ",\"prunedAt\":", entry->time);
+    } else {
+        put_text(out, ",\"kind\":\"stored\",\"original\":", entry->original);
+        put_text(out, ",\"report\":", entry->report);
+        put_text(out, ",\"retention\":", entry->retention);
+        put_text(out, ",\"runId\":", entry->run_id);
+        put_text(out, ",\"storedAt\":", entry->time);
+    }
+    sr_buf_putc(out, '}');
+}
+
+/* Copies a string member into a field of this size; an absent one leaves it empty. */
+static void take_text(const struct sr_json_scan *scan, const char *name, char *field, size_t size)
+{
+    const struct sr_json_member *member = sr_json_find(scan, name);
+    sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
+    if (member == NULL || !sr_json_is_string(member->value))
+        return;
+    sr_json_string(member->value, &text);
+    if (sr_buf_ok(&text) && text.data != NULL)
+        snprintf(field, size, "%s", text.data);
+}
+
+bool sr_log_entry_parse(const char *line, size_t len, struct sr_log_entry *entry)
+{
+    struct sr_json_scan scan;
+    struct sr_log_entry found = {0};
+    char kind[8] = "";
+    int64_t nsec, leaf = 0;
+    if (len > SR_LEAF_MAX || sr_json_scan(line, len, SR_JSON_LAST, &scan) != SR_JSON_OK)
+        return false;
+    take_text(&scan, "kind", kind, sizeof kind);
+    take_text(&scan, "bundleId", found.bundle, sizeof found.bundle);
+    found.pruned = strcmp(kind, "pruned") == 0;
+    if (found.pruned) {
+        const struct sr_json_member *number = sr_json_find(&scan, "leaf");
+        if (number == NULL || !sr_json_integer(number->value, &leaf) || leaf < 0)
+            return false;
+        found.leaf = (uint64_t)leaf;
+        take_text(&scan, "prunedAt", found.time, sizeof found.time);
+    } else {
+        take_text(&scan, "original", found.original, sizeof found.original);
+        take_text(&scan, "report", found.report, sizeof found.report);
+        take_text(&scan, "retention", found.retention, sizeof found.retention);
+        take_text(&scan, "runId", found.run_id, sizeof found.run_id);
+        take_text(&scan, "storedAt", found.time, sizeof found.time);
+    }
+    /* Written again it must be the same bytes: nothing was cut, nothing more was said. */
+    sr_cleanup_buf struct sr_buf again = SR_BUF_INIT;
+    sr_log_entry_write(&found, &again);
+    struct sr_json_slice bundle = {found.bundle, strlen(found.bundle)};
+    if (!sr_buf_ok(&again) || again.len != len || memcmp(again.data, line, len) != 0 ||
+        !sr_hash_well_formed(bundle) || !sr_timestamp_parse(found.time, strlen(found.time), &nsec))
+        return false;
+    *entry = found;
+    return true;
+}
+
+int64_t sr_log_expiry(const struct sr_log_entry *stored)
+{
+    int64_t nsec, seconds;
+    if (!sr_duration_parse(stored->retention, &seconds) ||
+        !sr_timestamp_parse(stored->time, strlen(stored->time), &nsec) ||
+        __builtin_mul_overflow(seconds, INT64_C(1000000000), &seconds) ||
+        __builtin_add_overflow(nsec, seconds, &nsec))
+        return INT64_MAX;
+    return nsec;
+}
+
+/* ---- reading ---- */
+
+/* Reads at offset until size bytes are there or the file ends. */
+static ssize_t read_at(int fd, char *to, size_t size, uint64_t offset)
+{
+    size_t len = 0;
+    while (len < size) {
+        ssize_t got = pread(fd, to + len, size - len, (off_t)(offset + len));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -errno;
+        if (got == 0)
+            break;
+        len += (size_t)got;
+    }
+    return (ssize_t)len;
+}
+
+int sr_log_each(int fd, uint64_t from, sr_log_on_line *on_line, void *context, struct sr_error *err)
+{
+    enum { WINDOW = 64 * 1024 };
+    sr_cleanup_free char *window = malloc(WINDOW);
+    if (window == NULL)
+        return sr_fail(err, SR_OPS_301, LOG_PATH, "out of memory");
+    for (;;) {
+        ssize_t len = read_at(fd, window, WINDOW, from);
+        if (len < 0)
+            return sr_fail(err, SR_OPS_301, LOG_PATH, "cannot be read: %s", strerror((int)-len));
+        const char *at = window, *end = window + len, *newline;
+        while ((newline = memchr(at, '\n', (size_t)(end - at))) != NULL) {
+            size_t line_len = (size_t)(newline - at);
+            uint64_t behind = from + (uint64_t)(newline + 1 - window);
+            int result = line_len > SR_LEAF_MAX
+                             ? sr_fail(err, SR_OPS_301, LOG_PATH, "has a line longer than 4 KiB")
+                             : on_line(context, at, line_len, behind, err);
+            if (result != 0)
+                return result;
+            at = newline + 1;
+        }
+        if (len < WINDOW)
+            return 0; /* the rest is no whole line */
+        if (at == window)
+            return sr_fail(err, SR_OPS_301, LOG_PATH, "has a line longer than 4 KiB");
+        from += (uint64_t)(at - window);
+    }
+}
+
+static int take_signed_line(void *context, const char *line, size_t len, uint64_t end,
+                            struct sr_error *err)
+{
+    struct sr_log *log = context;
+    struct sr_merkle_hash leaf;
+    if (log->tree.size == log->checkpoint.size)
+        return 1;
+    if (sr_merkle_leaf(log->hasher, line, len, &leaf) < 0 ||
+        sr_merkle_append(log->hasher, &log->tree, &leaf) < 0)
+        return sr_fail(err, SR_OPS_301, LOG_PATH, "cannot be hashed");
+    log->bytes = end;
+    return 0;
+}
+
+static bool is_signed(const struct sr_log *log)
+{
+    struct sr_merkle_hash root;
+    return log->tree.size == log->checkpoint.size &&
+           sr_merkle_root(log->hasher, &log->tree, &root) == 0 &&
+           sr_merkle_same(&root, &log->checkpoint.root);
+}
+
+/* The edge as it was kept: byte count, leaf count, a hash for each bit of that. */
+struct edge {
+    uint64_t bytes, size;
+    struct sr_merkle_hash hashes[SR_MERKLE_DEPTH];
+    char spare; /* for the NUL that sr_read_small_file() adds */
+};
+
+static bool take_edge(struct sr_log *log, uint64_t file_size)
+{
+    struct edge edge;
+    ssize_t len = sr_read_small_file(log->root, EDGE_FILE, (char *)&edge, sizeof edge);
+    if (len < 2 * (ssize_t)sizeof(uint64_t) || edge.size != log->checkpoint.size ||
+        len != (ssize_t)(2 * sizeof(uint64_t) +
+                         (size_t)__builtin_popcountll(edge.size) * SR_MERKLE_HASH))
+        return false;
+    const struct sr_merkle_hash *next = edge.hashes;
+    for (unsigned level = 0; level < SR_MERKLE_DEPTH; level++)
+        if ((edge.size >> level & 1) != 0)
+            log->tree.edge[level] = *next++;
+    log->tree.size = edge.size;
+    log->bytes = edge.bytes;
+    char last = '\n';
+    return edge.bytes <= file_size && is_signed(log) &&
+           (edge.bytes == 0 ||
+            (pread(log->fd, &last, 1, (off_t)edge.bytes - 1) == 1 && last == '\n'));
+}
+
+static void keep_edge(const struct sr_log *log)
+{
+    struct edge edge = {.bytes = log->bytes, .size = log->tree.size};
+    size_t count = 0;
+    for (unsigned level = 0; level < SR_MERKLE_DEPTH; level++)
+        if ((edge.size >> level & 1) != 0)
+            edge.hashes[count++] = log->tree.edge[level];
+    if (sr_replace_file(log->root, EDGE_FILE, &edge,
+                        2 * sizeof(uint64_t) + count * SR_MERKLE_HASH) < 0)
+        unlinkat(log->root, EDGE_FILE, 0);
+}
+
+static int find_tree(struct sr_log *log, struct sr_error *err)
+{
+    struct stat st;
+    if (fstat(log->fd, &st) < 0)
+        return sr_fail(err, SR_OPS_301, LOG_PATH, "cannot be read: %s", strerror(errno));
+    if (take_edge(log, (uint64_t)st.st_size))
+        return 0;
+    log->tree = (struct sr_merkle_tree){0};
+    log->bytes = 0;
+    if (sr_log_each(log->fd, 0, take_signed_line, log, err) < 0)
+        return -1;
+    if (!is_signed(log))
+        return sr_fail(err, SR_OPS_301, LOG_PATH,
+                       "is not the log that the checkpoint signs; 'safe-run archive verify' says "
+                       "more");
+    return 0;
+}
+
+int sr_log_open(struct sr_log *log, int root, const struct sr_key *key, struct sr_hasher *hasher,
+                bool create, struct sr_error *err)
+{
+    struct sr_log found = {.root = root, .fd = -1, .key = key, .hasher = hasher};
+    char note[SR_NOTE_MAX + 2];
+    ssize_t len = sr_read_small_file(root, SR_CHECKPOINT_FILE, note, sizeof note);
+    if (len < 0 && len != -ENOENT)
+        return sr_fail(err, SR_OPS_301, CHECKPOINT_PATH, "cannot be read: %s", strerror((int)-len));
+    bool is_new = len == -ENOENT && create;
+    found.fd = openat(root, SR_LOG_FILE,
+                      (create ? O_RDWR : O_RDONLY) | (is_new ? O_CREAT : 0) | O_NOFOLLOW |
+                          O_CLOEXEC | O_NONBLOCK,
+                      0600);
+    if (found.fd < 0)
+        return errno == ENOENT && len == -ENOENT
+                   ? sr_fail(err, SR_OPS_301, "archive.root", "there is no archive")
+                   : sr_fail(err, SR_OPS_301, LOG_PATH, "cannot be opened: %s", strerror(errno));
+    int result = 0;
+    if (len >= 0) {
+        result =
+            sr_checkpoint_open(key, note, (size_t)len, CHECKPOINT_PATH, &found.checkpoint, err);
+        if (result == 0)
+            result = find_tree(&found, err);
+    } else if (!create || lseek(found.fd, 0, SEEK_END) != 0) {
+        result = sr_fail(err, SR_OPS_301, CHECKPOINT_PATH,
+                         "is missing, but there is a log; put back a copy of it, or export the "
+                         "bundles into a new archive");
+    } else {
+        result = sr_log_commit(&found, err);
+    }
+    if (result < 0) {
+        if (err != NULL)
+            err->code = SR_OPS_301;
+        sr_log_close(&found);
+        return -1;
+    }
+    *log = found;
+    return 0;
+}
+
+void sr_log_close(struct sr_log *log)
+{
+    sr_close_fd(&log->fd);
+}
+
+/* ---- writing ---- */
+
+int sr_log_append(struct sr_log *log, const struct sr_log_entry *entry, struct sr_error *err)
+{
+    const struct sr_log before = *log;
+    struct sr_merkle_hash leaf;
+    sr_cleanup_buf struct sr_buf line = SR_BUF_INIT;
+    sr_log_entry_write(entry, &line);
+    if (!sr_buf_ok(&line) || sr_merkle_leaf(log->hasher, line.data, line.len, &leaf) < 0 ||
+        sr_merkle_append(log->hasher, &log->tree, &leaf) < 0) {
+        sr_log_rewind(log, &before);
+        return sr_fail(err, SR_OPS_301, LOG_PATH, "out of memory");
+    }
+    sr_buf_putc(&line, '\n');
+    int result = lseek(log->fd, (off_t)log->bytes, SEEK_SET) < 0
+                     ? -errno
+                     : sr_write_all(log->fd, line.data, line.len);
+    if (result == 0 && (SR_FAILPOINT("archive.log") || fdatasync(log->fd) < 0))
+        result = -errno;
+    if (result < 0) {
+        sr_log_rewind(log, &before);
+        return sr_fail(err, SR_OPS_301, LOG_PATH, "cannot be written: %s", strerror(-result));
+    }
+    log->bytes += line.len;
+    return 0;
+}
+
+void sr_log_rewind(struct sr_log *log, const struct sr_log *before)
+{
+    log->tree = before->tree;
+    log->bytes = before->bytes;
+    /* What stays in the file if this fails is cut off by the next writer. */
+    if (ftruncate(log->fd, (off_t)log->bytes) < 0 || fdatasync(log->fd) < 0)
+        return;
+}
+
+ssize_t sr_log_read_checkpoint(const struct sr_log *log, char *note, size_t size,
+                               struct sr_checkpoint *checkpoint)
+{
+    ssize_t len = sr_read_small_file(log->root, SR_CHECKPOINT_FILE, note, size);
+    return len >= 0 && sr_checkpoint_open(log->key, note, (size_t)len, CHECKPOINT_PATH, checkpoint,
+                                          NULL) < 0
+               ? -EBADMSG
+               : len;
+}
+
+int sr_log_commit(struct sr_log *log, struct sr_error *err)
+{
+    struct sr_checkpoint next = {.size = log->tree.size}, now;
+    sr_cleanup_buf struct sr_buf note = SR_BUF_INIT;
+    if (sr_merkle_root(log->hasher, &log->tree, &next.root) < 0)
+        return sr_fail(err, SR_OPS_301, CHECKPOINT_PATH, "out of memory");
+    if (sr_checkpoint_sign(log->key, &next, &note, err) < 0)
+        return -1;
+    int result = SR_FAILPOINT("archive.checkpoint")
+                     ? -errno
+                     : sr_replace_file_durably(log->root, SR_CHECKPOINT_FILE, note.data, note.len);
+    if (result == 0) {
+        log->checkpoint = next;
+        keep_edge(log);
+        return 0;
+    }
+    char text[SR_NOTE_MAX + 2];
+    if (sr_log_read_checkpoint(log, text, sizeof text, &now) >= 0 && now.size == next.size &&
+        sr_merkle_same(&now.root, &next.root))
+        log->checkpoint = next;
+    return sr_fail(err, SR_OPS_301, CHECKPOINT_PATH, "cannot be written: %s", strerror(-result));
+}

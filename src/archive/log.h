@@ -1,0 +1,94 @@
+/*
+ * The log of an archive: which bundles were stored and which were pruned, in the order in which it
+ * happened, and the checkpoint that signs it.
+ *
+ *   log.jsonl   an entry a line, canonical JSON; each line (without its newline) is a leaf of a
+ *               Merkle tree. Lines are only ever appended.
+ *   checkpoint  the signed size and root of that tree (note.h)
+ *   edge        the tree's right edge, so that an append need not read the log. Never the truth: it
+ *               is used when the root that follows from it is the one that was signed.
+ *
+ * Theory of operation. An entry counts once a checkpoint covers it. Whatever an entry promises is
+ * done between sr_log_append(), which makes the line durable, and sr_log_commit(), which signs: a
+ * crash leaves lines behind the checkpoint, and whoever opens the log to write next undoes what they
+ * promise and cuts them off.
+ */
+#ifndef SR_ARCHIVE_LOG_H
+#define SR_ARCHIVE_LOG_H
+
+#include "note.h"
+#include "timestamp.h"
+
+#define SR_LOG_FILE "log.jsonl"
+#define SR_CHECKPOINT_FILE "checkpoint"
+#define SR_LOG_FOREVER "forever" /* a retention */
+#define SR_LOG_RUN_ID 129
+#define SR_LOG_RETENTION 16
+
+struct sr_log_entry {
+    bool pruned;                  /* a bundle was removed when its retention was over */
+    char bundle[SR_SHA256_TEXT];  /* its id */
+    char time[SR_TIMESTAMP_TEXT]; /* when it was stored or pruned */
+    /* stored: */
+    char report[SR_SHA256_TEXT];   /* of the bundle's run_report.json, all bytes */
+    char original[SR_SHA256_TEXT]; /* of the run's own run_report.json, all bytes */
+    char run_id[SR_LOG_RUN_ID];    /* printable ASCII */
+    char retention[SR_LOG_RETENTION];
+    /* pruned: */
+    uint64_t leaf; /* the entry that stored it */
+};
+
+/* Appends the entry's line without its newline. */
+void sr_log_entry_write(const struct sr_log_entry *entry, struct sr_buf *out);
+/* Reads what sr_log_entry_write() wrote; false for anything else. */
+bool sr_log_entry_parse(const char *line, size_t len, struct sr_log_entry *entry);
+
+/* When a stored bundle may be pruned, in nanoseconds since 1970; INT64_MAX is never. */
+int64_t sr_log_expiry(const struct sr_log_entry *stored);
+
+struct sr_log {
+    int root;                 /* directory of the archive; not owned */
+    int fd;                   /* of log.jsonl, or -1 */
+    const struct sr_key *key; /* not owned */
+    struct sr_hasher *hasher; /* not owned */
+    uint64_t bytes;           /* of the lines in tree */
+    struct sr_merkle_tree tree;
+    struct sr_checkpoint checkpoint;
+};
+
+/*
+ * Opens the log of root at its checkpoint. With create an archive that has no log gets an empty one,
+ * signed; key is private then. -1 with err when there is none, the checkpoint is not signed by key,
+ * or is not of this log: SR-OPS-301 at archive.log or archive.checkpoint.
+ */
+int sr_log_open(struct sr_log *log, int root, const struct sr_key *key, struct sr_hasher *hasher,
+                bool create, struct sr_error *err) SR_MUST_CHECK;
+void sr_log_close(struct sr_log *log);
+#define sr_cleanup_log __attribute__((cleanup(sr_log_close)))
+
+/* Appends an entry, durably. After a failure the log is as before. */
+int sr_log_append(struct sr_log *log, const struct sr_log_entry *entry,
+                  struct sr_error *err) SR_MUST_CHECK;
+
+/* Cuts the log back to a state it had before, and forgets what came then. */
+void sr_log_rewind(struct sr_log *log, const struct sr_log *before);
+
+/* Signs the log as it is. After a failure the old checkpoint is there, or the new one if only the
+ * directory could not be made durable: then log->checkpoint is the new one. */
+int sr_log_commit(struct sr_log *log, struct sr_error *err) SR_MUST_CHECK;
+
+/* Reads the checkpoint's text as it is now, of size bytes at most with its NUL; its length or a negative
+ * errno. */
+ssize_t sr_log_read_checkpoint(const struct sr_log *log, char *note, size_t size,
+                               struct sr_checkpoint *checkpoint) SR_MUST_CHECK;
+
+/* Told of each line, with the offset behind it; 0 to go on, 1 to stop, -1 with err. */
+typedef int sr_log_on_line(void *context, const char *line, size_t len, uint64_t end,
+                           struct sr_error *err);
+
+/* Hands over the whole lines of a log from an offset on. What follows the last newline is no line.
+ * Returns what ended it: 0, 1, or -1 with err. */
+int sr_log_each(int fd, uint64_t from, sr_log_on_line *on_line, void *context,
+                struct sr_error *err) SR_MUST_CHECK;
+
+#endif

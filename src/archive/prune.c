@@ -1,0 +1,140 @@
+/* Removing bundles whose retention is over, so that nobody takes that for a theft. */
+#include "store.h"
+
+#include "clock.h"
+#include "failpoint.h"
+#include "fs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Bundles to be removed: expired ones, and such as an earlier prune had not come to. */
+struct pruning {
+    struct sr_archive *archive;
+    int64_t now;
+    uint64_t next;
+    struct expired {
+        uint64_t leaf;
+        char bundle[SR_SHA256_TEXT], report[SR_SHA256_TEXT], run_id[SR_LOG_RUN_ID];
+        bool gone; /* the log says so already */
+    } * found;
+    size_t count;
+};
+
+static struct expired *find_leaf(struct pruning *pruning, uint64_t leaf)
+{
+    size_t low = 0, high = pruning->count; /* found in the order of the log */
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (pruning->found[middle].leaf < leaf)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < pruning->count && pruning->found[low].leaf == leaf ? &pruning->found[low] : NULL;
+}
+
+static int take_entry(void *context, const char *line, size_t len, uint64_t end,
+                      struct sr_error *err)
+{
+    struct pruning *pruning = context;
+    struct sr_log_entry entry;
+    uint64_t leaf = pruning->next++;
+    if (end > pruning->archive->log.bytes)
+        return 1;
+    if (!sr_log_entry_parse(line, len, &entry))
+        return archive_fail(err, "log", 0, "its entry %llu is none", (unsigned long long)leaf);
+    if (entry.pruned) {
+        struct expired *expired = find_leaf(pruning, entry.leaf);
+        if (expired != NULL)
+            expired->gone = true;
+        return 0;
+    }
+    if (sr_log_expiry(&entry) > pruning->now)
+        return 0;
+    if ((pruning->count & (pruning->count - 1)) == 0) { /* grows at 0, 1, 2, 4, 8, ... */
+        size_t capacity = pruning->count == 0 ? 1 : 2 * pruning->count;
+        struct expired *grown = realloc(pruning->found, capacity * sizeof *grown);
+        if (grown == NULL)
+            return archive_fail(err, "prune", ENOMEM, "cannot be decided");
+        pruning->found = grown;
+    }
+    struct expired *expired = &pruning->found[pruning->count++];
+    *expired = (struct expired){.leaf = leaf};
+    memcpy(expired->bundle, entry.bundle, sizeof expired->bundle);
+    memcpy(expired->report, entry.report, sizeof expired->report);
+    memcpy(expired->run_id, entry.run_id, sizeof expired->run_id);
+    return 0;
+}
+
+/* Is the bundle that is there the one that this entry stored? After it was pruned the same run may have
+ * been stored again, with another report. */
+static bool is_there(const struct pruning *pruning, const struct expired *expired)
+{
+    char bundle[SR_BUNDLE_PATH], path[SR_BUNDLE_PATH + sizeof "/" SR_BUNDLE_REPORT];
+    char hash[SR_SHA256_TEXT];
+    sr_bundle_path(expired->bundle, bundle);
+    snprintf(path, sizeof path, "%s/" SR_BUNDLE_REPORT, bundle);
+    sr_cleanup_fd int fd = sr_open_below(pruning->archive->root, path);
+    return fd >= 0 && sr_sha256_fd(pruning->archive->hasher, fd, hash) == 0 &&
+           strcmp(hash, expired->report) == 0;
+}
+
+static int log_tombstones(struct pruning *pruning, struct sr_error *err)
+{
+    struct sr_log *log = &pruning->archive->log;
+    const struct sr_log before = *log;
+    struct sr_log_entry entry = {.pruned = true};
+    sr_timestamp_now(entry.time);
+    for (size_t i = 0; i < pruning->count; i++) {
+        const struct expired *expired = &pruning->found[i];
+        if (expired->gone)
+            continue;
+        entry.leaf = expired->leaf;
+        memcpy(entry.bundle, expired->bundle, sizeof entry.bundle);
+        if (SR_FAILPOINT("archive.prune")
+                ? archive_fail(err, "prune", errno, "the log cannot be written") < 0
+                : sr_log_append(log, &entry, err) < 0) {
+            sr_log_rewind(log, &before);
+            return -1;
+        }
+    }
+    if (log->tree.size == before.tree.size || sr_log_commit(log, err) == 0)
+        return 0;
+    if (log->checkpoint.size != log->tree.size)
+        sr_log_rewind(log, &before);
+    return -1;
+}
+
+static int remove_bundles(struct pruning *pruning, struct sr_error *err)
+{
+    for (size_t i = 0; i < pruning->count; i++)
+        if (archive_has(pruning->archive->root, pruning->found[i].bundle) &&
+            sr_bundle_remove(pruning->archive->root, pruning->found[i].bundle, err) < 0)
+            return -1; /* its tombstone stays: the next prune removes it */
+    return 0;
+}
+
+int sr_archive_prune(struct sr_archive *archive, bool dry_run, sr_archive_on_prune *on_prune,
+                     void *context, struct sr_error *err)
+{
+    struct pruning pruning = {.archive = archive, .now = (int64_t)sr_clock_nsec(CLOCK_REALTIME)};
+    int result = sr_log_each(archive->log.fd, 0, take_entry, &pruning, err) < 0 ? -1 : 0;
+    size_t kept = 0;
+    for (size_t i = 0; result == 0 && i < pruning.count; i++)
+        if (!pruning.found[i].gone || is_there(&pruning, &pruning.found[i]))
+            pruning.found[kept++] = pruning.found[i];
+    pruning.count = kept;
+    for (size_t i = 0; result == 0 && i < pruning.count; i++)
+        on_prune(context, pruning.found[i].bundle, pruning.found[i].run_id);
+    if (result == 0 && !dry_run && pruning.count > 0) {
+        result = log_tombstones(&pruning, err) < 0 ? -1 : remove_bundles(&pruning, err);
+        char note[256];
+        if (result == 0)
+            result = archive_update_index(archive, note, err);
+    }
+    free(pruning.found);
+    return result;
+}

@@ -1,0 +1,227 @@
+/* Finding runs: the index, kept in step with the log. */
+#include "store.h"
+
+#include "facts.h"
+#include "failpoint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- the log's entries into the index ---- */
+
+struct update {
+    struct sr_archive *archive;
+    uint64_t next, bytes; /* entries seen, and where the log stands */
+    uint64_t runs;
+};
+
+static int take_entry(void *context, const char *line, size_t len, uint64_t end,
+                      struct sr_error *err)
+{
+    struct update *update = context;
+    struct sr_archive *archive = update->archive;
+    struct sr_log_entry entry;
+    if (end > archive->log.bytes) /* not signed yet */
+        return 1;
+    if (!sr_log_entry_parse(line, len, &entry))
+        return archive_fail(err, "log", 0, "its entry %llu is none",
+                            (unsigned long long)update->next);
+    update->runs += !entry.pruned;
+    int result = entry.pruned
+                     ? sr_index_prune(archive->index, entry.leaf, entry.time, err)
+                     : sr_facts_add(archive->index, archive->root, &entry, update->next, err);
+    update->next++;
+    update->bytes = end;
+    return result;
+}
+
+/* Takes what the log has and the index has not. */
+static int catch_up(struct sr_archive *archive, uint64_t *runs, struct sr_error *err)
+{
+    struct update update = {.archive = archive};
+    if (sr_index_begin(archive->index, err) < 0)
+        return -1;
+    if (sr_index_position(archive->index, &update.bytes, &update.next, err) == 0 &&
+        sr_log_each(archive->log.fd, update.bytes, take_entry, &update, err) >= 0 &&
+        !SR_FAILPOINT("archive.index") &&
+        sr_index_commit(archive->index, update.bytes, update.next, err) == 0) {
+        *runs = update.runs;
+        return 0;
+    }
+    sr_index_rollback(archive->index);
+    return -1;
+}
+
+static void close_index(struct sr_archive *archive)
+{
+    sr_index_close(archive->index);
+    archive->index = NULL;
+}
+
+/* Whoever changes the file holds the archive's lock: 1 it is ours, 0 somebody is at it, -1 nobody may
+ * be. */
+static int own_index(struct sr_archive *archive)
+{
+    if (archive->lock < 0)
+        archive->lock =
+            openat(archive->root, SR_ARCHIVE_LOCK, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (archive->lock < 0)
+        return -1;
+    return archive->writable || flock(archive->lock, LOCK_EX | LOCK_NB) == 0 ? 1 : 0;
+}
+
+static void release_index(struct sr_archive *archive)
+{
+    if (!archive->writable)
+        sr_close_fd(&archive->lock);
+}
+
+/* Makes the index anew: its file when that is ours, else one in memory. */
+static int make_anew(struct sr_archive *archive, bool own, uint64_t *runs, struct sr_error *err)
+{
+    static const char *const files[] = {SR_INDEX_FILE, SR_INDEX_FILE "-journal",
+                                        SR_INDEX_FILE "-wal", SR_INDEX_FILE "-shm"};
+    close_index(archive);
+    for (size_t i = 0; own && i < sizeof files / sizeof files[0]; i++)
+        own = unlinkat(archive->root, files[i], 0) == 0 || errno == ENOENT;
+    if (own && sr_index_open(archive->path, true, &archive->index, err) == 0 &&
+        catch_up(archive, runs, err) == 0)
+        return 0;
+    close_index(archive);
+    return sr_index_open_in_memory(&archive->index, err) < 0 ? -1 : catch_up(archive, runs, err);
+}
+
+enum state { CURRENT, BEHIND, USELESS };
+
+/* An index that is ahead of what was read of the log has been updated meanwhile. */
+static enum state state_of(struct sr_archive *archive, struct sr_error *err)
+{
+    uint64_t bytes, entries;
+    struct stat st;
+    if (archive->index == NULL && sr_index_open(archive->path, false, &archive->index, err) < 0)
+        return USELESS;
+    if (sr_index_position(archive->index, &bytes, &entries, err) < 0 ||
+        fstat(archive->log.fd, &st) < 0)
+        return USELESS;
+    if (bytes > (uint64_t)st.st_size) {
+        archive_fail(err, "index", 0, "it is of another archive");
+        return USELESS;
+    }
+    return bytes < archive->log.bytes ? BEHIND : CURRENT;
+}
+
+int archive_update_index(struct sr_archive *archive, char note[256], struct sr_error *err)
+{
+    struct sr_error fault = {0};
+    uint64_t runs;
+    note[0] = '\0';
+    enum state state = state_of(archive, &fault);
+    if (state == CURRENT)
+        return 0;
+    int own = own_index(archive);
+    if (state == BEHIND && own == 0)
+        return 0; /* what is being stored is not found yet */
+    if (state == BEHIND && own == 1) {
+        close_index(archive);
+        if (sr_index_open(archive->path, true, &archive->index, &fault) == 0 &&
+            catch_up(archive, &runs, &fault) == 0) {
+            release_index(archive);
+            return 0;
+        }
+    }
+    if (faccessat(archive->root, SR_INDEX_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && own == 1)
+        snprintf(note, 256, "the index was made anew: %.200s", fault.message);
+    int result = make_anew(archive, own == 1, &runs, err);
+    release_index(archive);
+    return result;
+}
+
+/* ---- what the callers want ---- */
+
+int sr_archive_search(struct sr_archive *archive, const struct sr_archive_query *query,
+                      sr_archive_on_run *on_run, void *context, bool *more, char note[256],
+                      struct sr_error *err)
+{
+    if (archive_update_index(archive, note, err) < 0)
+        return -1;
+    if (sr_index_search(archive->index, query, on_run, context, more, err) == 0)
+        return 0;
+    if (!sr_index_is_damaged(archive->index))
+        return -1;
+    snprintf(note, 256, "the index was made anew: %.200s", err->message);
+    uint64_t runs;
+    int result = make_anew(archive, own_index(archive) == 1, &runs, err);
+    release_index(archive);
+    return result < 0 ? -1 : sr_index_search(archive->index, query, on_run, context, more, err);
+}
+
+int sr_archive_reindex(struct sr_archive *archive, uint64_t *runs, struct sr_error *err)
+{
+    *runs = 0;
+    if (make_anew(archive, true, runs, err) < 0)
+        return -1;
+    /* One in memory is of no use to anybody else. */
+    return faccessat(archive->root, SR_INDEX_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0
+               ? 0
+               : archive_fail(err, "index", errno, "cannot be written");
+}
+
+struct resolution {
+    char bundle[SR_ARCHIVE_ID];
+    unsigned count;
+};
+
+static void note_run(void *context, const struct sr_archive_run *run)
+{
+    struct resolution *found = context;
+    snprintf(found->bundle, sizeof found->bundle, "%s", run->bundle);
+    found->count++;
+}
+
+int sr_archive_resolve(struct sr_archive *archive, const char *name, char bundle[SR_ARCHIVE_ID],
+                       struct sr_error *err)
+{
+    static const char prefix[] = SR_SHA256_PREFIX;
+    struct resolution found = {.count = 0};
+    char note[256];
+    bool more;
+    const char *digits =
+        strncmp(name, prefix, sizeof prefix - 1) == 0 ? name + sizeof prefix - 1 : name;
+    bool is_id = strlen(digits) >= 6 && strspn(digits, "0123456789abcdef") == strlen(digits);
+    const struct sr_archive_query query = {
+        .bundle = is_id ? digits : NULL, .run_id = is_id ? NULL : name, .limit = 2};
+    if (sr_archive_search(archive, &query, note_run, &found, &more, note, err) < 0)
+        return -1;
+    if (found.count != 1)
+        return archive_fail(err, "bundle", 0,
+                            found.count == 0 ? "the archive has no bundle or run '%s'"
+                                             : "several bundles are '%s'; name one by its id",
+                            name);
+    memcpy(bundle, found.bundle, SR_ARCHIVE_ID);
+    return 0;
+}
+
+int sr_archive_files(struct sr_archive *archive, const char *bundle, sr_archive_on_file *on_file,
+                     void *context, char path[PATH_MAX], struct sr_error *err)
+{
+    char below[SR_BUNDLE_PATH];
+    sr_bundle_path(bundle, below);
+    sr_cleanup_fd int dir =
+        openat(archive->root, below, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    sr_cleanup_free struct sr_manifest *manifest = malloc(sizeof *manifest);
+    if (dir < 0 || manifest == NULL)
+        return archive_fail(err, "bundle", dir < 0 ? errno : ENOMEM, "%s", bundle);
+    if (!sr_bundle_read(dir, bundle, archive->hasher, manifest, NULL))
+        return archive_fail(err, "bundle", 0, "%s was changed; 'safe-run archive verify' says more",
+                            bundle);
+    snprintf(path, PATH_MAX, "%s/%s", archive->path, below);
+    for (size_t i = 0; i < manifest->count; i++)
+        on_file(context, manifest->files[i].name, manifest->files[i].size, manifest->files[i].hash);
+    return 0;
+}

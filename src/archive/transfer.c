@@ -1,0 +1,325 @@
+/*
+ * Bundles on their way from one archive to another, in a tar archive (tar.h). For each bundle, below
+ * a directory that is called by its id's digits and in this order:
+ *
+ *   manifest.json, run_report.json, files/<each in the manifest's order>, proof
+ *
+ * Nothing of that is believed. A bundle is taken when its files have the hashes of its manifest and
+ * the manifest that of the directory's name; it is then verified and sealed as if the run had been
+ * made here. The exporting archive's report and proof are for people and other tools, and skipped.
+ */
+#include "store.h"
+
+#include "fs.h"
+#include "tar.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define PROOF_FILE "proof"
+#define HEX (sizeof SR_SHA256_PREFIX - 1)
+
+/* ---- export ---- */
+
+struct exporting {
+    struct sr_archive *archive;
+    int fd;
+    const char *id;
+    struct sr_error *err;
+};
+
+static int put(struct exporting *out, const void *data, size_t len)
+{
+    int result = sr_write_all(out->fd, data, len);
+    return result < 0 ? archive_fail(out->err, "export", -result, "cannot be written") : 0;
+}
+
+static int put_header(struct exporting *out, const char *below, const char *name, uint64_t size)
+{
+    struct sr_tar_entry entry = {.size = size};
+    unsigned char block[SR_TAR_BLOCK];
+    snprintf(entry.prefix, sizeof entry.prefix, "%s%s", out->id + HEX, below);
+    snprintf(entry.name, sizeof entry.name, "%s", name);
+    sr_tar_header(&entry, block);
+    return put(out, block, sizeof block);
+}
+
+static int put_padding(struct exporting *out, uint64_t size)
+{
+    static const char zeros[SR_TAR_BLOCK];
+    return put(out, zeros, sr_tar_padding(size));
+}
+
+static int put_text(struct exporting *out, const char *name, const char *text, size_t len)
+{
+    return put_header(out, "", name, len) < 0 || put(out, text, len) < 0 ? -1
+                                                                         : put_padding(out, len);
+}
+
+/* A file with a size and a hash that are known; hash may be NULL. */
+static int put_file(struct exporting *out, int dir, const char *below, const char *name,
+                    uint64_t size, const char *hash)
+{
+    enum { CHUNK = 128 * 1024 };
+    char found[SR_SHA256_TEXT];
+    sr_cleanup_free char *chunk = malloc(CHUNK);
+    sr_cleanup_fd int fd = sr_open_below(dir, name);
+    if (chunk == NULL || fd < 0)
+        return archive_fail(out->err, "export", fd < 0 ? -fd : ENOMEM, "%s of %s", name, out->id);
+    if (put_header(out, below, name, size) < 0)
+        return -1;
+    struct sr_hasher *hasher = out->archive->hasher;
+    sr_hasher_reset(hasher);
+    for (uint64_t at = 0; at < size;) {
+        size_t want = size - at < CHUNK ? (size_t)(size - at) : CHUNK;
+        ssize_t got = pread(fd, chunk, want, (off_t)at);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return archive_fail(out->err, "export", got < 0 ? errno : 0, "%s of %s is cut off",
+                                name, out->id);
+        sr_hasher_update(hasher, chunk, (size_t)got);
+        if (put(out, chunk, (size_t)got) < 0)
+            return -1;
+        at += (uint64_t)got;
+    }
+    if (hash != NULL && (sr_hasher_final(hasher, found) < 0 || strcmp(found, hash) != 0))
+        return archive_fail(out->err, "export", 0, "%s of %s was changed", name, out->id);
+    return put_padding(out, size);
+}
+
+static int export_files(struct exporting *out, int dir, struct sr_manifest *manifest)
+{
+    sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
+    struct stat st;
+    if (!sr_bundle_read(dir, out->id, out->archive->hasher, manifest, &text) || !sr_buf_ok(&text) ||
+        fstatat(dir, SR_BUNDLE_REPORT, &st, 0) < 0)
+        return archive_fail(out->err, "export", 0, "%s was changed", out->id);
+    sr_cleanup_fd int files =
+        openat(dir, SR_BUNDLE_FILES_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (files < 0)
+        return archive_fail(out->err, "export", errno, "the files of %s", out->id);
+    if (put_text(out, SR_BUNDLE_MANIFEST, text.data, text.len) < 0 ||
+        put_file(out, dir, "", SR_BUNDLE_REPORT, (uint64_t)st.st_size, NULL) < 0)
+        return -1;
+    for (size_t i = 0; i < manifest->count; i++)
+        if (put_file(out, files, "/" SR_BUNDLE_FILES_DIR, manifest->files[i].name,
+                     manifest->files[i].size, manifest->files[i].hash) < 0)
+            return -1;
+    return 0;
+}
+
+static int export_bundle(struct exporting *out)
+{
+    char path[SR_BUNDLE_PATH];
+    struct sr_archive_proof proof;
+    sr_bundle_path(out->id, path);
+    sr_cleanup_fd int dir =
+        openat(out->archive->root, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    sr_cleanup_free struct sr_manifest *manifest = malloc(sizeof *manifest);
+    if (dir < 0 || manifest == NULL)
+        return archive_fail(out->err, "export", dir < 0 ? errno : ENOMEM, "%s", out->id);
+    if (export_files(out, dir, manifest) < 0 ||
+        sr_archive_prove(out->archive, out->id, &proof, out->err) < 0)
+        return -1;
+    int result = put_text(out, PROOF_FILE, proof.text, strlen(proof.text));
+    free(proof.text);
+    return result;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+int sr_archive_export(struct sr_archive *archive, const char *const *bundles, size_t count, int fd,
+                      struct sr_error *err)
+{
+    static const char end[2 * SR_TAR_BLOCK];
+    struct exporting out = {.archive = archive, .fd = fd, .err = err};
+    sr_cleanup_free const char **sorted = calloc(count + 1, sizeof *sorted);
+    if (sorted == NULL)
+        return archive_fail(err, "export", ENOMEM, "cannot be written");
+    memcpy(sorted, bundles, count * sizeof *sorted);
+    qsort(sorted, count, sizeof *sorted, by_id);
+    for (size_t i = 0; i < count; i++) {
+        out.id = sorted[i];
+        if (i > 0 && strcmp(sorted[i - 1], sorted[i]) == 0)
+            continue;
+        if (export_bundle(&out) < 0)
+            return -1;
+    }
+    return put(&out, end, sizeof end);
+}
+
+/* ---- import ---- */
+
+struct importing {
+    struct sr_archive *archive;
+    int fd;
+    struct sr_error *err;
+    struct sr_manifest manifest; /* as it came */
+};
+
+static int malformed(struct importing *in, const char *what)
+{
+    return archive_fail(in->err, "import", 0, "%s; this is no archive that 'archive export' wrote",
+                        what);
+}
+
+static int get(struct importing *in, void *to, size_t len)
+{
+    char *at = to;
+    while (len > 0) {
+        ssize_t got = read(in->fd, at, len);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return archive_fail(in->err, "import", errno, "cannot be read");
+        if (got == 0)
+            return malformed(in, "it is cut off");
+        at += got;
+        len -= (size_t)got;
+    }
+    return 0;
+}
+
+static int get_padding(struct importing *in, uint64_t size)
+{
+    unsigned char padding[SR_TAR_BLOCK];
+    size_t len = sr_tar_padding(size);
+    if (get(in, padding, len) < 0)
+        return -1;
+    for (size_t i = 0; i < len; i++)
+        if (padding[i] != 0)
+            return malformed(in, "something lies between its files");
+    return 0;
+}
+
+/* The header that must come next, of a file of at most max bytes. */
+static int get_header(struct importing *in, const char *id, const char *below, const char *name,
+                      uint64_t max, uint64_t *size)
+{
+    unsigned char block[SR_TAR_BLOCK];
+    struct sr_tar_entry entry = {.size = 0};
+    char prefix[SR_TAR_PREFIX];
+    if (get(in, block, sizeof block) < 0)
+        return -1;
+    snprintf(prefix, sizeof prefix, "%s%s", id + HEX, below);
+    if (!sr_tar_parse(block, &entry) || strcmp(entry.prefix, prefix) != 0 ||
+        strcmp(entry.name, name) != 0 || entry.size > max)
+        return malformed(in, "a file is missing, too large, or not where it belongs");
+    *size = entry.size;
+    return 0;
+}
+
+static int skip_file(struct importing *in, const char *id, const char *name, uint64_t max)
+{
+    char chunk[16 * 1024];
+    uint64_t size = 0;
+    if (get_header(in, id, "", name, max, &size) < 0)
+        return -1;
+    for (uint64_t left = size; left > 0;) {
+        size_t n = left < sizeof chunk ? (size_t)left : sizeof chunk;
+        if (get(in, chunk, n) < 0)
+            return -1;
+        left -= n;
+    }
+    return get_padding(in, size);
+}
+
+/* The first file of a bundle, whose header has been read: it says what else there will be. */
+static int get_manifest(struct importing *in, const struct sr_tar_entry *entry)
+{
+    char text[SR_BUNDLE_MAX_MANIFEST];
+    if (strcmp(entry->name, SR_BUNDLE_MANIFEST) != 0 || entry->size > sizeof text)
+        return malformed(in, "a bundle does not begin with its manifest");
+    if (get(in, text, (size_t)entry->size) < 0 || get_padding(in, entry->size) < 0)
+        return -1;
+    if (!sr_manifest_parse(text, (size_t)entry->size, in->archive->hasher, &in->manifest) ||
+        strcmp(in->manifest.id + HEX, entry->prefix) != 0)
+        return malformed(in, "a manifest is not that of its bundle");
+    return 0;
+}
+
+static int get_files(struct importing *in, struct sr_staging *staging)
+{
+    for (size_t i = 0; i < in->manifest.count; i++) {
+        const struct sr_manifest_file *file = &in->manifest.files[i];
+        uint64_t size = 0;
+        if (get_header(in, in->manifest.id, "/" SR_BUNDLE_FILES_DIR, file->name, file->size,
+                       &size) < 0)
+            return -1;
+        if (size != file->size)
+            return malformed(in, "a file has another size than its manifest says");
+        if (sr_staging_receive(staging, file->name, in->fd, size, in->err) < 0)
+            return -1;
+        const struct sr_manifest_file *got = sr_manifest_find(&staging->manifest, file->name);
+        if (got == NULL || strcmp(got->hash, file->hash) != 0)
+            return archive_fail(in->err, "import", 0, "%s of %s was changed on the way", file->name,
+                                in->manifest.id);
+        if (get_padding(in, size) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int import_bundle(struct importing *in, const struct sr_tar_entry *first,
+                         const char *retention, struct sr_archive_added *added)
+{
+    sr_cleanup_staging struct sr_staging staging = SR_STAGING_INIT;
+    struct sr_archive *archive = in->archive;
+    if (get_manifest(in, first) < 0 ||
+        skip_file(in, in->manifest.id, SR_BUNDLE_REPORT, SR_BUNDLE_MAX_FILE) < 0 ||
+        sr_staging_begin(&staging, archive->root, archive->hasher, in->err) < 0 ||
+        get_files(in, &staging) < 0 || skip_file(in, in->manifest.id, PROOF_FILE, SR_PROOF_MAX) < 0)
+        return -1;
+    return sr_staging_close(&staging, in->err) < 0
+               ? -1
+               : archive_store(archive, &staging, retention, added, in->err);
+}
+
+static bool is_zero(const unsigned char block[SR_TAR_BLOCK])
+{
+    static const unsigned char zeros[SR_TAR_BLOCK];
+    return memcmp(block, zeros, SR_TAR_BLOCK) == 0;
+}
+
+static int import_all(struct importing *in, const char *retention, sr_archive_on_import *on_import,
+                      void *context)
+{
+    for (;;) {
+        unsigned char block[SR_TAR_BLOCK];
+        struct sr_tar_entry entry;
+        struct sr_archive_added added;
+        if (get(in, block, sizeof block) < 0)
+            return -1;
+        if (is_zero(block))
+            return get(in, block, sizeof block) < 0 ? -1
+                   : is_zero(block)                 ? 0
+                                                    : malformed(in, "something follows its end");
+        if (!sr_tar_parse(block, &entry))
+            return malformed(in, "a header is not as we write it");
+        if (import_bundle(in, &entry, retention, &added) < 0)
+            return -1;
+        on_import(context, &added);
+    }
+}
+
+int sr_archive_import(struct sr_archive *archive, int fd, const char *retention,
+                      sr_archive_on_import *on_import, void *context, struct sr_error *err)
+{
+    char note[256];
+    sr_cleanup_free struct importing *in = calloc(1, sizeof *in);
+    if (in == NULL)
+        return archive_fail(err, "import", ENOMEM, "cannot be read");
+    in->archive = archive;
+    in->fd = fd;
+    in->err = err;
+    int result = import_all(in, retention, on_import, context);
+    struct sr_error ignored; /* what was taken is stored; whoever searches next will be told */
+    return archive_update_index(archive, note, result < 0 ? &ignored : err) < 0 ? -1 : result;
+}

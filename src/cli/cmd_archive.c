@@ -1,0 +1,461 @@
+/* archive and `report archive`: what the archive of runs can do. Options are in archive_options.c, texts for
+ * people in archive_help.h, how answers look in archive_text.c. */
+#include "archive_options.h"
+
+#include "archive_help.h"
+#include "archive_text.h"
+#include "cleanup.h"
+#include "cli.h"
+#include "fs.h"
+#include "sha256.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int failed(const struct sr_error *err)
+{
+    sr_print_error(stderr, err);
+    return SR_EXIT_IO;
+}
+
+static int open_archive(const struct archive_arguments *arguments, bool write,
+                        struct sr_archive **archive, struct sr_error *err)
+{
+    struct sr_archive_place place;
+    return sr_archive_place(arguments->root, &place, err) < 0
+               ? -1
+               : sr_archive_open(&place, write, archive, err);
+}
+
+/* ---- report archive ---- */
+
+int sr_cmd_report_archive(int argc, char **argv)
+{
+    struct archive_arguments arguments;
+    struct sr_error err;
+    int status = archive_parse(argc, argv, archive_add_options, add_usage, add_help, &arguments);
+    if (status >= 0)
+        return status;
+    if (arguments.count != 1)
+        return sr_usage_error(add_usage, arguments.count == 0 ? "no report named"
+                                                              : "more than one report named");
+    sr_cleanup_archive struct sr_archive *archive = NULL;
+    struct sr_archive_added added;
+    if (open_archive(&arguments, true, &archive, &err) < 0 ||
+        sr_archive_add(archive, arguments.names[0], arguments.retention, &added, &err) < 0)
+        return failed(&err);
+    if (!added.valid)
+        fprintf(stderr, "safe-run: the report does not verify; it is archived as 'fail': %s\n",
+                added.note);
+    if (!archive_print_added(&added, arguments.json))
+        return SR_EXIT_IO;
+    return added.valid ? SR_EXIT_OK : SR_EXIT_INVALID;
+}
+
+/* ---- archive ls, search, show ---- */
+
+static int search(const struct archive_arguments *arguments)
+{
+    sr_cleanup_archive struct sr_archive *archive = NULL;
+    sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
+    struct archive_table table = {.out = &out, .json = arguments->json};
+    struct sr_error err;
+    char note[256];
+    bool more;
+    archive_begin_runs(&table);
+    if (open_archive(arguments, false, &archive, &err) < 0 ||
+        sr_archive_search(archive, &arguments->query, archive_add_run, &table, &more, note, &err) <
+            0)
+        return failed(&err);
+    archive_end_runs(&table);
+    if (note[0] != '\0')
+        fprintf(stderr, "safe-run: %s\n", note);
+    if (more)
+        fprintf(stderr, "safe-run: there are more than %u; --limit shows more\n",
+                arguments->query.limit);
+    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+}
+
+static int archive_ls(int argc, char **argv)
+{
+    struct archive_arguments arguments;
+    int status = archive_parse(argc, argv, archive_ls_options, ls_usage, ls_help, &arguments);
+    if (status >= 0)
+        return status;
+    return arguments.count > 0
+               ? sr_usage_error(ls_usage, "unexpected argument '%s'", arguments.names[0])
+               : search(&arguments);
+}
+
+static int archive_search(int argc, char **argv)
+{
+    struct archive_arguments arguments;
+    int status =
+        archive_parse(argc, argv, archive_search_options, search_usage, search_help, &arguments);
+    if (status >= 0)
+        return status;
+    return arguments.count > 0
+               ? sr_usage_error(search_usage, "unexpected argument '%s'; criteria are options",
+                                arguments.names[0])
+               : search(&arguments);
+}
+
+static int archive_show(int argc, char **argv)
+{
+    struct archive_arguments arguments;
+    struct sr_error err;
+    int status =
+        archive_parse(argc, argv, archive_common_options, show_usage, show_help, &arguments);
+    if (status >= 0)
+        return status;
+    if (arguments.count != 1)
+        return sr_usage_error(show_usage, "name one bundle or run");
+    sr_cleanup_archive struct sr_archive *archive = NULL;
+    sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
+    char bundle[SR_ARCHIVE_ID];
+    if (open_archive(&arguments, false, &archive, &err) < 0 ||
+        sr_archive_resolve(archive, arguments.names[0], bundle, &err) < 0 ||
+        archive_describe(archive, bundle, arguments.json, &out, &err) < 0)
+        return failed(&err);
+    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+}
+
+/* ---- archive verify, prove ---- */
+
+/* Reads a file of at most max bytes; -1 with err. */
+static int read_file(const char *path, size_t max, struct sr_buf *text, struct sr_error *err)
+{
+    char chunk[4096];
+    ssize_t got;
+    sr_cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return sr_fail(err, SR_EVD_303, "proof", "%s cannot be opened: %s", path, strerror(errno));
+    while ((got = read(fd, chunk, sizeof chunk)) > 0 && text->len <= max)
+        sr_buf_append(text, chunk, (size_t)got);
+    return got < 0 || !sr_buf_ok(text) || text->len > max
+               ? sr_fail(err, SR_EVD_303, "proof", "%s cannot be read, or is no proof", path)
+               : 0;
+}
+
+static int check_report(const char *path, const struct sr_archive_proof *proof,
+                        struct sr_error *err)
+{
+    char hash[SR_ARCHIVE_ID];
+    sr_cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    sr_cleanup_hasher struct sr_hasher *hasher = sr_hasher_new();
+    if (fd < 0 || hasher == NULL || sr_sha256_fd(hasher, fd, hash) < 0)
+        return sr_fail(err, SR_EVD_303, "report", "%s cannot be read", path);
+    return strcmp(hash, proof->original) == 0 || strcmp(hash, proof->report) == 0
+               ? 0
+               : sr_fail(err, SR_EVD_302, "report",
+                         "%s is neither the run's report nor the archived one that is proved",
+                         path);
+}
+
+static int verify_proof(const struct archive_arguments *arguments)
+{
+    enum { MAX_PROOF = 64 * 1024 };
+    struct sr_archive_proof proof;
+    struct sr_error err;
+    sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
+    if (arguments->key == NULL)
+        return sr_usage_error(verify_usage, "--proof needs --key, the archive's public key");
+    if (read_file(arguments->proof, MAX_PROOF, &text, &err) < 0 ||
+        sr_archive_check_proof(text.data != NULL ? text.data : "", text.len, arguments->key, &proof,
+                               &err) < 0 ||
+        (arguments->report != NULL && check_report(arguments->report, &proof, &err) < 0)) {
+        if (arguments->json && !archive_print_bad_proof(&err))
+            return SR_EXIT_IO;
+        sr_print_error(stderr, &err);
+        return SR_EXIT_INVALID;
+    }
+    return archive_print_proof(&proof, arguments->json, true) ? SR_EXIT_OK : SR_EXIT_IO;
+}
+
+/* What names mean, as whole ids; to be freed with the ids. */
+static char (*resolve_all(const struct archive_arguments *arguments, const char ***ids,
+                          struct sr_archive *archive, struct sr_error *err))[SR_ARCHIVE_ID]
+{
+    size_t count = (size_t)arguments->count;
+    char(*bundles)[SR_ARCHIVE_ID] = calloc(count + 1, sizeof *bundles);
+    *ids = calloc(count + 1, sizeof **ids);
+    bool ok = bundles != NULL && *ids != NULL;
+    if (!ok)
+        sr_fail(err, SR_OPS_301, "archive.bundle", "out of memory");
+    for (size_t i = 0; ok && i < count; i++) {
+        ok = sr_archive_resolve(archive, arguments->names[i], bundles[i], err) == 0;
+        (*ids)[i] = bundles[i];
+    }
+    if (ok)
+        return bundles;
+    free(bundles);
+    free(*ids);
+    *ids = NULL;
+    return NULL;
+}
+
+static int verify_archive(const struct archive_arguments *arguments)
+{
+    sr_cleanup_free struct sr_archive_verification *found = calloc(1, sizeof *found);
+    sr_cleanup_archive struct sr_archive *archive = NULL;
+    sr_cleanup_free const char **ids = NULL;
+    sr_cleanup_free char(*bundles)[SR_ARCHIVE_ID] = NULL;
+    struct sr_archive_place place;
+    struct sr_error err;
+    if (arguments->count > 0) {
+        if (open_archive(arguments, false, &archive, &err) < 0)
+            return failed(&err);
+        bundles = resolve_all(arguments, &ids, archive, &err);
+        if (bundles == NULL)
+            return failed(&err);
+    }
+    const struct sr_archive_verify_options options = {.bundles = ids,
+                                                      .bundle_count = (size_t)arguments->count,
+                                                      .checkpoint = arguments->checkpoint,
+                                                      .public_key = arguments->key};
+    if (found == NULL || sr_archive_place(arguments->root, &place, &err) < 0 ||
+        sr_archive_verify(&place, &options, found, &err) < 0)
+        return failed(&err);
+    if (!archive_print_verification(found, arguments->json))
+        return SR_EXIT_IO;
+    return found->valid ? SR_EXIT_OK : SR_EXIT_INVALID;
+}
+
+static int archive_verify(int argc, char **argv)
+{
+    struct archive_arguments arguments;
+    int status =
+        archive_parse(argc, argv, archive_verify_options, verify_usage, verify_help, &arguments);
+    if (status >= 0)
+        return status;
+    if (arguments.proof == NULL && arguments.report != NULL)
+        return sr_usage_error(verify_usage, "--report goes with --proof");
+    if (arguments.proof != NULL && (arguments.count > 0 || arguments.checkpoint != NULL))
+        return sr_usage_error(verify_usage, "--proof is checked alone");
+    return arguments.proof != NULL ? verify_proof(&arguments) : verify_archive(&arguments);
+}
+
+/* Where an answer goes: a new file, or standard output unless that is a terminal. -1 with err. */
+static int open_out(const char *path, bool binary, struct sr_error *err)
+{
+    if (path == NULL && binary && isatty(STDOUT_FILENO))
+        return sr_fail(err, SR_OPS_301, "archive.export", "not to a terminal: name a file with -o");
+    if (path == NULL || strcmp(path, "-") == 0)
+        return dup(STDOUT_FILENO);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    return fd >= 0 ? fd
+                   : sr_fail(err, SR_OPS_301, "archive.export", "%s cannot be made: %s", path,
+                             strerror(errno));
+}
+
+static int archive_prove(int argc, char **argv)
+{
+    struct archive_arguments arguments;
+    struct sr_error err;
+    int status =
+        archive_parse(argc, argv, archive_prove_options, prove_usage, prove_help, &arguments);
+    if (status >= 0)
+        return status;
+    if (arguments.count != 1)
+        return sr_usage_error(prove_usage, "name one bundle or run");
+    sr_cleanup_archive struct sr_archive *archive = NULL;
+    char bundle[SR_ARCHIVE_ID];
+    struct sr_archive_proof proof = {0};
+    if (open_archive(&arguments, false, &archive, &err) < 0 ||
+        sr_archive_resolve(archive, arguments.names[0], bundle, &err) < 0 ||
+        sr_archive_prove(archive, bundle, &proof, &err) < 0)
+        return failed(&err);
+    sr_cleanup_free char *text = proof.text;
+    if (arguments.out == NULL)
+        return archive_print_proof(&proof, arguments.json, false) ? SR_EXIT_OK : SR_EXIT_IO;
+    sr_cleanup_fd int fd = open_out(arguments.out, false, &err);
+    if (fd < 0)
+        return failed(&err);
+    int result = sr_write_all(fd, text, strlen(text));
+    if (result == 0)
+        return SR_EXIT_OK;
+    unlink(arguments.out);
+    sr_fail(&err, SR_OPS_301, "archive.prove", "%s cannot be written: %s", arguments.out,
+            strerror(-result));
+    return failed(&err);
+}
+
+/* ---- archive prune, export, import, reindex ---- */
+
+static int archive_prune(int argc, char **argv)
+{
+    struct archive_arguments arguments;
+    struct sr_error err;
+    int status =
+        archive_parse(argc, argv, archive_prune_options, prune_usage, prune_help, &arguments);
+    if (status >= 0)
+        return status;
+    if (arguments.count > 0)
+        return sr_usage_error(prune_usage, "unexpected argument '%s'", arguments.names[0]);
+    sr_cleanup_archive struct sr_archive *archive = NULL;
+    sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
+    struct archive_table table = {
+        .out = &out, .json = arguments.json, .dry_run = arguments.dry_run};
+    archive_begin_list(&table);
+    if (open_archive(&arguments, true, &archive, &err) < 0 ||
+        sr_archive_prune(archive, arguments.dry_run, archive_add_pruned, &table, &err) < 0)
+        return failed(&err);
+    archive_end_list(&table);
+    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+}
+
+struct ids {
+    char (*bundles)[SR_ARCHIVE_ID];
+    const char **ids;
+    size_t count;
+    bool failed;
+};
+
+static void note_bundle(void *context, const struct sr_archive_run *run)
+{
+    struct ids *ids = context;
+    if ((ids->count & (ids->count - 1)) == 0) { /* grows at 0, 1, 2, 4, 8, ... */
+        void *grown =
+            realloc(ids->bundles, (ids->count == 0 ? 1 : 2 * ids->count) * sizeof *ids->bundles);
+        ids->failed = ids->failed || grown == NULL;
+        if (grown != NULL)
+            ids->bundles = grown;
+    }
+    if (!ids->failed)
+        snprintf(ids->bundles[ids->count++], SR_ARCHIVE_ID, "%s", run->bundle);
+}
+
+/* All that are there. */
+static int list_all(struct sr_archive *archive, struct ids *ids, struct sr_error *err)
+{
+    const struct sr_archive_query query = {.limit = 0};
+    char note[256];
+    bool more;
+    if (sr_archive_search(archive, &query, note_bundle, ids, &more, note, err) < 0)
+        return -1;
+    ids->ids = calloc(ids->count + 1, sizeof *ids->ids);
+    if (ids->ids == NULL || ids->failed)
+        return sr_fail(err, SR_OPS_301, "archive.export", "out of memory");
+    for (size_t i = 0; i < ids->count; i++)
+        ids->ids[i] = ids->bundles[i];
+    return 0;
+}
+
+static int export_to(const struct archive_arguments *arguments, struct sr_archive *archive,
+                     struct ids *ids, struct sr_error *err)
+{
+    if (arguments->all) {
+        if (list_all(archive, ids, err) < 0)
+            return -1;
+    } else {
+        ids->bundles = resolve_all(arguments, &ids->ids, archive, err);
+        ids->count = (size_t)arguments->count;
+        if (ids->bundles == NULL)
+            return -1;
+    }
+    sr_cleanup_fd int fd = open_out(arguments->out, true, err);
+    if (fd < 0)
+        return -1;
+    if (sr_archive_export(archive, ids->ids, ids->count, fd, err) == 0)
+        return 0;
+    if (arguments->out != NULL && strcmp(arguments->out, "-") != 0)
+        unlink(arguments->out); /* half of one is worth nothing */
+    return -1;
+}
+
+static int archive_export(int argc, char **argv)
+{
+    struct archive_arguments arguments;
+    struct sr_error err;
+    int status =
+        archive_parse(argc, argv, archive_export_options, export_usage, export_help, &arguments);
+    if (status >= 0)
+        return status;
+    if ((arguments.count == 0) != arguments.all)
+        return sr_usage_error(export_usage, "name bundles or runs, or --all");
+    sr_cleanup_archive struct sr_archive *archive = NULL;
+    struct ids ids = {.count = 0};
+    int result = open_archive(&arguments, false, &archive, &err) < 0
+                     ? -1
+                     : export_to(&arguments, archive, &ids, &err);
+    free(ids.bundles);
+    free(ids.ids);
+    return result < 0 ? failed(&err) : SR_EXIT_OK;
+}
+
+static int archive_import(int argc, char **argv)
+{
+    struct archive_arguments arguments;
+    struct sr_error err;
+    int status =
+        archive_parse(argc, argv, archive_add_options, import_usage, import_help, &arguments);
+    if (status >= 0)
+        return status;
+    if (arguments.count != 1)
+        return sr_usage_error(import_usage, "name one file, or -");
+    const char *path = arguments.names[0];
+    sr_cleanup_archive struct sr_archive *archive = NULL;
+    sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
+    struct archive_table table = {.out = &out, .json = arguments.json};
+    sr_cleanup_fd int fd =
+        strcmp(path, "-") == 0 ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) {
+        sr_fail(&err, SR_OPS_301, "archive.import", "%s cannot be opened: %s", path,
+                strerror(errno));
+        return failed(&err);
+    }
+    archive_begin_list(&table);
+    int result = open_archive(&arguments, true, &archive, &err) < 0
+                     ? -1
+                     : sr_archive_import(archive, fd, arguments.retention, archive_add_imported,
+                                         &table, &err);
+    archive_end_list(&table);
+    if (result < 0)
+        sr_print_error(stderr, &err);
+    return !sr_emit(&out) || result < 0 ? SR_EXIT_IO
+           : table.failures > 0         ? SR_EXIT_INVALID
+                                        : SR_EXIT_OK;
+}
+
+static int archive_reindex(int argc, char **argv)
+{
+    struct archive_arguments arguments;
+    struct sr_error err;
+    int status =
+        archive_parse(argc, argv, archive_common_options, reindex_usage, reindex_help, &arguments);
+    if (status >= 0)
+        return status;
+    if (arguments.count > 0)
+        return sr_usage_error(reindex_usage, "unexpected argument '%s'", arguments.names[0]);
+    sr_cleanup_archive struct sr_archive *archive = NULL;
+    uint64_t runs;
+    if (open_archive(&arguments, true, &archive, &err) < 0 ||
+        sr_archive_reindex(archive, &runs, &err) < 0)
+        return failed(&err);
+    sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
+    sr_buf_printf(&out, arguments.json ? "{\"runs\":%llu}\n" : "%llu runs\n",
+                  (unsigned long long)runs);
+    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+}
+
+static const struct sr_subcommand subcommands[] = {
+    {"ls", archive_ls, "list the archived runs, newest first"},
+    {"search", archive_search, "find runs by what they did"},
+    {"show", archive_show, "what a bundle holds"},
+    {"verify", archive_verify, "everything against the signed checkpoint, or a proof"},
+    {"prove", archive_prove, "prove that a bundle is in the archive"},
+    {"prune", archive_prune, "remove bundles whose retention is over"},
+    {"export", archive_export, "write bundles as one tar archive"},
+    {"import", archive_import, "take bundles from one"},
+    {"reindex", archive_reindex, "make the index anew from the bundles"},
+    {NULL, NULL, NULL},
+};
+
+int sr_cmd_archive(int argc, char **argv)
+{
+    return sr_dispatch("archive", subcommands,
+                       "safe-run archive search --policy build --denied 192.0.2.1", argc, argv);
+}

@@ -1,0 +1,337 @@
+"""The archive when somebody changes it, when the disk is full, when writers die or race: nothing is half-written, and
+whatever was changed is found."""
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import unittest
+
+import recorded
+from archive import ArchiveTest
+from harness import SAFE_RUN, SANITIZED, SOURCE
+
+
+class Tampering(ArchiveTest):
+    def setUp(self):
+        super().setUp()
+        self.bundles = [self.add() for _ in range(3)]
+        self.copy_archive()
+
+    def test_an_untouched_archive(self):
+        answer = self.assert_valid()
+        self.assertEqual([check["name"] for check in answer["checks"]], ["checkpoint", "log", "bundles", "unlogged"])
+        self.assertEqual((answer["entries"], answer["bundles"], answer["pruned"]), (3, 3, 0))
+        self.assertIn(b"valid 3 bundles verified", self.archive("verify").stdout)
+        self.assertEqual(self.verify(self.bundles[1])["bundles"], 1)
+
+    def test_a_removed_bundle(self):
+        shutil.rmtree(self.bundle(self.bundles[1]))
+        self.assert_finds("bundles", "was removed, and not by retention")
+        self.assertTrue(self.verify(self.bundles[0])["valid"])
+        self.assert_finds("bundles", "was removed", self.bundles[1])
+
+    def test_any_change_of_a_bundle(self):
+        bundle = self.bundle(self.bundles[0])
+        for name in ("manifest.json", "run_report.json", *(f"files/{name}" for name in os.listdir(f"{bundle}/files"))):
+            content = self.read(bundle, name)
+            for change in (content + b"x", content[:-1] if content else b"x", bytes([*content[:5], 1, *content[6:]]) if content else b"y"):
+                self.put(change, bundle, name)
+                self.assert_finds("bundles", "was changed")
+            os.unlink(os.path.join(bundle, name))
+            self.assert_finds("bundles", "")
+            os.symlink("/etc/passwd", os.path.join(bundle, name))
+            self.assert_finds("bundles", "")
+            os.unlink(os.path.join(bundle, name))
+            self.put(content, bundle, name)
+        self.assert_valid()
+
+    def test_a_file_too_many(self):
+        self.put(b"x", self.bundle(self.bundles[0], "files", "extra"))
+        self.assert_finds("bundles", "is not in the manifest")
+
+    def test_a_replaced_bundle(self):
+        """Another run's bundle in its place, or its own report sealed anew with another result."""
+        shutil.rmtree(self.bundle(self.bundles[0]))
+        shutil.copytree(self.bundle(self.bundles[1]), self.bundle(self.bundles[0]))
+        self.assert_finds("bundles", "manifest was changed")
+        self.restore_archive()
+        path = self.bundle(self.bundles[0], "run_report.json")
+        report = json.loads(self.read(path))
+        report["verification"]["result"] = "fail"
+        self.put(recorded.seal(report).encode(), path)
+        self.assert_finds("bundles", "run_report.json was changed")
+
+    def test_a_bundle_that_nobody_stored(self):
+        os.makedirs(self.path("other"))
+        report = self.record()
+        done = self.call("report", "archive", report, "--root", self.path("other"), "--json")
+        stranger = json.loads(done.stdout)["bundleId"]
+        shutil.copytree(self.bundle(stranger, root=self.path("other")), self.bundle(stranger))
+        self.assert_finds("unlogged", "is not in the log")
+
+    def test_every_byte_of_the_log_and_the_checkpoint(self):
+        for name in ("log.jsonl", "checkpoint"):
+            content = bytearray(self.read(name))
+            for at in range(0, len(content), 29 if SANITIZED else 7):
+                content[at] ^= 1
+                self.put(content, name)
+                self.assertFalse(self.verify()["valid"], (name, at))
+                content[at] ^= 1
+            self.put(content, name)
+        self.assert_valid()
+
+    def test_a_log_that_was_rolled_back(self):
+        lines = self.read("log.jsonl").splitlines(True)
+        self.put(b"".join(lines[:2]), "log.jsonl")
+        self.assert_finds("log", "it was rolled back")
+        self.put(b"".join([lines[1], lines[0], lines[2]]), "log.jsonl")
+        self.assert_finds("log", "are not those that the checkpoint signs")
+        os.unlink(os.path.join(self.root, "log.jsonl"))
+        self.assert_finds("log", "cannot be opened")
+        for verb in (["prune"], ["ls"], ["report"]):
+            done = self.archive(*verb) if verb != ["report"] else self.call("report", "archive", self.record(), "--root", self.root)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"SR-OPS-301 archive.", done.stderr)
+
+    def test_log_and_checkpoint_rolled_back_together(self):
+        """Only who kept a copy of a later checkpoint can find that."""
+        old = self.path("old")
+        shutil.copytree(self.root, old)
+        self.add()
+        later = self.write("later", self.read("checkpoint"))
+        shutil.rmtree(self.root)
+        shutil.copytree(old, self.root)
+        self.assertTrue(self.verify()["valid"])
+        self.assert_finds("older_checkpoint", "it was rolled back", "--checkpoint", later)
+        self.add()
+        self.assert_finds("older_checkpoint", "entries were changed or removed", "--checkpoint", later)
+
+    def test_an_older_checkpoint(self):
+        kept = self.write("kept", self.read("checkpoint"))
+        self.add()
+        answer = self.verify("--checkpoint", kept)
+        self.assertTrue(answer["valid"])
+        self.assertIn("older_checkpoint", [check["name"] for check in answer["checks"]])
+        self.assertEqual(self.call("key", "generate", "--out", self.path("k")).returncode, 0)
+        self.assert_finds("older_checkpoint", "", "--checkpoint", self.path("k"))
+        self.assert_finds("older_checkpoint", "cannot be read", "--checkpoint", "/no/checkpoint")
+
+    def test_a_checkpoint_that_was_put_back(self):
+        shutil.copy(os.path.join(self.root, "checkpoint"), self.path("kept"))
+        self.add()
+        self.add()
+        shutil.copy(self.path("kept"), os.path.join(self.root, "checkpoint"))
+        self.assert_finds("checkpoint", "it was put back")
+        done = self.call("report", "archive", self.record(), "--root", self.root)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"SR-OPS-301 archive.checkpoint", done.stderr)
+
+    def test_an_archive_that_was_replaced_with_its_key(self):
+        kept = shutil.copy(os.path.join(self.root, "archive.key.pub"), self.path("kept.pub"))
+        self.assertTrue(self.verify("--key", kept)["valid"])
+        shutil.rmtree(self.root)
+        self.add()
+        self.assertTrue(self.verify()["valid"])
+        self.assert_finds("checkpoint", "is not signed by", "--key", kept)
+        self.assertEqual(self.archive("verify", "--key", "/no/key").returncode, 1)
+
+    def test_another_key(self):
+        self.assertEqual(self.call("key", "generate", "--out", self.path("k")).returncode, 0)
+        for suffix in ("", ".pub"):
+            shutil.copy(self.path("k") + suffix, os.path.join(self.root, "archive.key" + suffix))
+        self.assert_finds("checkpoint", "is not signed by")
+
+    def test_a_forged_tombstone(self):
+        """Somebody who has no key says that retention was over."""
+        entry = {"bundleId": self.bundles[0], "kind": "pruned", "leaf": 0, "prunedAt": "2036-01-01T00:00:00.000000000Z"}
+        self.put(self.read("log.jsonl") + recorded.canonical(entry).encode() + b"\n", "log.jsonl")
+        self.assertIn("1 behind the checkpoint", str(self.assert_valid()["checks"]))
+        shutil.move(self.bundle(self.bundles[0]), self.path("stolen"))
+        self.assert_finds("bundles", "was removed, and not by retention")
+        self.add()  # the next writer does not sign it either
+        self.assert_finds("bundles", "was removed, and not by retention")
+        self.assertEqual([entry["kind"] for entry in self.entries()], ["stored"] * 4)
+
+    def test_a_forged_entry(self):
+        """Nor is a bundle that somebody without a key has entered ever signed, and none is removed for it that is stored."""
+        forged = {**self.entries()[0], "storedAt": "2036-01-01T00:00:00.000000000Z"}
+        stranger = {**forged, "bundleId": recorded.sha("x")}
+        for entry in (forged, stranger):
+            self.put(self.read("log.jsonl") + recorded.canonical(entry).encode() + b"\n", "log.jsonl")
+            os.makedirs(self.bundle(stranger["bundleId"]), exist_ok=True)
+            self.archive("prune")
+            self.assertEqual(len(self.entries()), 3)
+            self.assertTrue(os.path.isdir(self.bundle(self.bundles[0])))
+        self.assert_valid()
+
+
+class Prune(ArchiveTest):
+    def test_what_is_over_goes_and_the_log_says_so(self):
+        kept, gone = self.add(), self.add("--retention", "0s")
+        forever = self.add("--retention", "forever")
+        done = self.archive("prune", "--dry-run")
+        self.assertEqual(done.stdout.decode(), f"would prune {gone} {self.entries()[1]['runId']}\n")
+        self.assertTrue(os.path.isdir(self.bundle(gone)))
+        done = self.archive("prune", "--json")
+        self.assertEqual([run["bundleId"] for run in json.loads(done.stdout)], [gone])
+        self.assertFalse(os.path.exists(self.bundle(gone)))
+        self.assertEqual({key: self.entries()[3][key] for key in ("kind", "bundleId", "leaf")},
+                         {"kind": "pruned", "bundleId": gone, "leaf": 1})
+        answer = self.assert_valid()
+        self.assertEqual((answer["bundles"], answer["pruned"]), (2, 1))
+        self.assertEqual([run["bundleId"] for run in self.ls()], [forever, kept])
+        self.assertEqual([run.get("prunedAt") is not None for run in self.ls("--pruned")], [False, True, False])
+        self.assertEqual(json.loads(self.archive("prune", "--json").stdout), [])
+        self.assertEqual(self.archive("reindex").returncode, 0)
+        self.assertEqual([run["bundleId"] for run in self.ls()], [forever, kept])
+        shutil.rmtree(self.bundle(kept))
+        self.assert_finds("bundles", "was removed, and not by retention")
+
+    def test_a_pruned_run_can_be_stored_again(self):
+        report = self.record()
+        bundle = self.store(report, "--retention", "0s")["bundleId"]
+        self.archive("prune")
+        self.assertFalse(self.store(report, "--retention", "1d")["already"])
+        self.archive("prune")
+        self.assertTrue(os.path.isdir(self.bundle(bundle)))
+        self.assert_valid()
+        self.assertEqual([run["bundleId"] for run in self.ls()], [bundle])
+
+    def test_a_bundle_that_outlived_its_tombstone_goes_the_next_time(self):
+        bundle = self.add("--retention", "0s")
+        shutil.copytree(self.bundle(bundle), self.path("kept"))
+        self.archive("prune")
+        shutil.copytree(self.path("kept"), self.bundle(bundle))
+        answer = self.assert_valid()
+        self.assertIn("the next 'archive prune' removes them", str(answer["checks"]))
+        self.archive("prune")
+        self.assertFalse(os.path.exists(self.bundle(bundle)))
+        self.assertEqual(len(self.entries()), 2)
+
+
+class FullDisk(ArchiveTest):
+    def test_wherever_it_fills_up(self):
+        """No file may grow beyond a limit, at every limit there is: stored whole, or nothing."""
+        for _ in range(2):
+            self.add()
+        self.copy_archive()
+        report = self.record()
+        stored = 0
+        sizes = [0, 1, 10, 50, 80, 100, 200, 220, 300, 600, 900, 1000, 1500, 2000, 3000, 4000, 5000, 8000, 30000]
+        for size in sizes:
+            done = self.call("report", "archive", report, "--root", self.root, "--json",
+                             preexec_fn=lambda limit=size: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+            if done.returncode == 0:
+                stored += 1
+            else:
+                self.assertEqual((done.returncode, done.stdout), (1, b""), size)
+                self.assertIn(b"SR-OPS-301 archive.", done.stderr)
+            self.assert_valid()
+            self.assertEqual(len(self.ls()), 3 if done.returncode == 0 else 2, size)
+            self.assert_no_temporaries()
+            self.restore_archive()
+        self.assertTrue(0 < stored < len(sizes))
+
+    def test_a_first_bundle_that_does_not_fit(self):
+        report = self.record()
+        for size in (0, 10, 100, 150, 230, 1000):
+            done = self.call("report", "archive", report, "--root", self.root,
+                             preexec_fn=lambda limit=size: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"SR-OPS-301 archive.", done.stderr)
+            self.assertEqual(self.store(report)["result"], "pass")
+            self.assert_valid()
+            shutil.rmtree(self.root)
+
+
+class Races(ArchiveTest):
+    def test_many_writers_and_readers(self):
+        reports = [self.record() for _ in range(6)]
+        self.add()
+        writers = [self.spawn("report", "archive", report, "--root", self.root) for report in reports + reports]
+        readers = [self.spawn("archive", *verb, "--root", self.root) for verb in (["ls"], ["verify"], ["search", "--policy", "demo"]) * 3]
+        for process in writers + readers:
+            out, err = process.communicate(timeout=120)
+            self.assertEqual(process.returncode, 0, (process.args, out, err))
+        self.assertEqual(len(self.ls()), 7)
+        self.assertEqual(self.assert_valid()["entries"], 7)
+        self.assert_no_temporaries()
+
+    def test_killed_writers(self):
+        """SIGKILL at some moment, again and again: the next writer finds an archive that is whole."""
+        reports = [self.record() for _ in range(8)]
+        for round_, report in enumerate(reports * 2):
+            process = self.spawn("report", "archive", report, "--root", self.root)
+            try:
+                process.wait(timeout=0.002 * round_)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            process.communicate()
+            self.assert_no_temporaries()
+            answer = self.assert_valid()
+            self.assertEqual(answer["entries"], len(self.ls()))
+
+
+def failpoints():
+    text = subprocess.run(["git", "-C", SOURCE, "grep", "-ohE", r'SR_FAILPOINT\("archive\.[a-z.]+"', "--", "src/*.c"],
+                          capture_output=True, text=True, check=True).stdout
+    return sorted(set(re.findall(r'"([a-z.]+)"', text)))
+
+
+class Steps(ArchiveTest):
+    """Each step of storing and pruning fails, kills the process, and takes long."""
+
+    def at(self, failpoint, *arguments):
+        self.env["SAFE_RUN_FAILPOINT"] = failpoint
+        self.env["SAFE_RUN_FAILPOINT_LOG"] = self.path("came-there")
+        done = self.call(*arguments, "--root", self.root)
+        del self.env["SAFE_RUN_FAILPOINT"]
+        self.assertNotIn(b"Sanitizer", done.stderr)
+        self.assertEqual(set(self.read(self.path("came-there")).decode().split()), {failpoint.split(":")[0]}, "it did not come there")
+        os.unlink(self.path("came-there"))
+        return done
+
+    def walk(self, name):
+        pruning = name in ("archive.prune", "archive.remove")
+        for mode in ("error", "crash", "delay"):
+            with self.subTest(mode=mode):
+                old = self.add("--retention", "0s" if pruning else "1d")
+                before = {run["bundleId"] for run in self.ls()}
+                report = self.record()
+                done = self.at(f"{name}:{mode}", *(["archive", "prune"] if pruning else ["report", "archive", report]))
+                if mode == "delay" or (mode, name) == ("error", "archive.index"):
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                elif mode == "error":
+                    self.assertEqual((done.returncode, done.stdout), (1, b""))
+                    self.assertIn(b"SR-OPS-301 archive.", done.stderr)
+                else:
+                    self.assertEqual(done.returncode, -9)
+                self.assert_valid()
+                after = {run["bundleId"] for run in self.ls()}
+                self.assertIn(after - before, [set()] if pruning else [set(), after - before])
+                self.assertLessEqual(len(after - before), 1)
+                self.assert_no_temporaries()  # and the next writer
+                self.assert_valid()
+                if pruning:
+                    self.assertFalse(os.path.exists(self.bundle(old)))
+                else:
+                    self.assertEqual(self.store(report)["result"], "pass")
+                    self.assertEqual(len(self.ls()), len(before) + 1)
+                self.assert_valid()
+
+
+def add(name):
+    setattr(Steps, "test_" + name.replace(".", "_"), lambda self: self.walk(name))
+
+
+if SANITIZED:
+    for failpoint in failpoints():
+        add(failpoint)
+else:
+    del Steps
+del ArchiveTest
+
+if __name__ == "__main__":
+    unittest.main()
