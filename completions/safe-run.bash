@@ -2,7 +2,10 @@
 _safe_run() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words=
     case $prev in
-    --policy | --mount-allowlist | --events | --key | --attestation | --out) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --policy | --mount-allowlist | --events | --key | --attestation | --out | -o | --output)
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
+        ;;
     --workdir-base | --artifacts) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --from)
         words='oci-archive: oci: docker-archive: dir: tar:'
@@ -12,13 +15,13 @@ _safe_run() {
         ;;
     --accel) words='auto kvm tcg' ;;
     --vmm) words=qemu ;;
-    --format) words='text json' ;;
+    --format) words='text json'; [ "${COMP_WORDS[2]}" != export ] || words=ocsf ;;
     *)
         case ${COMP_WORDS[1]}:$COMP_CWORD in
         *:1) words='validate compile policy run image key ps stop gc report version help' ;;
         policy:2) words='init explain why diff schema --help' ;;
         image:2) words='build ls inspect rm prune verify --help' ;;
-        report:2) words='verify attest --help' ;;
+        report:2) words='verify show html diff export attest --help' ;;
         key:2) words='generate --help' ;;
         validate:*) words='--mount-allowlist --format --help' ;;
         compile:*) words='--dry-run --policy --mount-allowlist --help' ;;
@@ -30,7 +33,16 @@ _safe_run() {
             $(safe-run image ls 2> /dev/null | awk 'NR > 1 { print $1 }')" ;;
         gc:*) words='--dry-run --older-than --workdir-base --help' ;;
         policy:*) words='--mount-allowlist --format --exit-code --help' ;;
-        report:*) words='--events --artifacts --key --attestation --format --text --json --help' ;;
+        report:*)
+            case ${COMP_WORDS[2]} in
+            verify) words='--events --artifacts --key --attestation --format --text --json --help' ;;
+            show) words='--artifacts --help' ;;
+            html) words='--output --artifacts --help' ;;
+            diff) words='--exit-code --help' ;;
+            export) words='--format --output --artifacts --help' ;;
+            attest) words='--key --help' ;;
+            esac
+            ;;
         key:*) words='--out --help' ;;
         esac
         ;;
