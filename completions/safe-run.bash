@@ -2,7 +2,10 @@
 _safe_run() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words=
     case $prev in
-    --policy | --mount-allowlist | --events | --key | --attestation | --out) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --policy | --mount-allowlist | --events | --key | --attestation | --out | -o | --output)
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
+        ;;
     --workdir-base | --artifacts | --root) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --from)
         words='oci-archive: oci: docker-archive: dir: tar:'
@@ -12,7 +15,7 @@ _safe_run() {
         ;;
     --accel) words='auto kvm tcg' ;;
     --vmm) words=qemu ;;
-    --format) words='text json' ;;
+    --format) words='text json'; [ "${COMP_WORDS[2]}" != export ] || words=ocsf ;;
     --cause) words='workload timeout interrupted guest-oom host-oom vmm setup cleanup' ;;
     --result) words='pass fail' ;;
     --retention) words='30d 180d 365d forever' ;;
@@ -22,7 +25,7 @@ _safe_run() {
         policy:2) words='init explain why diff schema --help' ;;
         image:2) words='build ls inspect rm prune verify --help' ;;
         archive:2) words='ls search show verify prove prune export import reindex --help' ;;
-        report:2) words='verify attest archive --help' ;;
+        report:2) words='verify show html diff export attest archive --help' ;;
         key:2) words='generate --help' ;;
         validate:*) words='--mount-allowlist --format --help' ;;
         compile:*) words='--dry-run --policy --mount-allowlist --help' ;;
@@ -36,7 +39,17 @@ _safe_run() {
         policy:*) words='--mount-allowlist --format --exit-code --help' ;;
         archive:*) words='--root --json --limit --pruned --run --bundle --policy --label --command --exit-code --cause --result --since
             --until --reached --denied --hash --checkpoint --proof --key --report --out --dry-run --all --retention --help' ;;
-        report:*) words='--events --artifacts --key --attestation --format --text --json --root --retention --help' ;;
+        report:*)
+            case ${COMP_WORDS[2]} in
+            verify) words='--events --artifacts --key --attestation --format --text --json --help' ;;
+            show) words='--artifacts --help' ;;
+            html) words='--output --artifacts --help' ;;
+            diff) words='--exit-code --help' ;;
+            export) words='--format --output --artifacts --help' ;;
+            attest) words='--key --help' ;;
+            archive) words='--root --retention --json --help' ;;
+            esac
+            ;;
         key:*) words='--out --help' ;;
         esac
         ;;

@@ -1,4 +1,4 @@
-#include "cli.h"
+#include "cmd_report.h"
 #include "saferun/report.h"
 
 #include "jcs.h"
@@ -216,6 +216,10 @@ static int report_verify(int argc, char **argv)
 
 static const struct sr_subcommand subcommands[] = {
     {"verify", report_verify, "check a report offline"},
+    {"show", sr_report_show, "what ran, where it went, what was stopped"},
+    {"html", sr_report_html, "the same as a page for a browser"},
+    {"diff", sr_report_diff, "what differs between two runs"},
+    {"export", sr_report_export, "events as OCSF records for log systems"},
     {"attest", sr_cmd_report_attest, "sign a report"},
     {"archive", sr_cmd_report_archive, "keep a run in the archive"},
     {NULL, NULL, NULL},

@@ -45,6 +45,16 @@ int sr_write_all(int fd, const void *data, size_t len)
     return 0;
 }
 
+int sr_open_unnamed(void)
+{
+    const char *dir = getenv("TMPDIR");
+    int fd =
+        open(dir != NULL && dir[0] == '/' ? dir : "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0)
+        fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    return fd;
+}
+
 int sr_write_new_file(int dirfd, const char *name, const void *data, size_t len)
 {
     sr_cleanup_fd int fd =

@@ -15,6 +15,9 @@ int sr_mkdir_all(const char *path, mode_t mode) SR_MUST_CHECK;
 /* Writes all of data to fd, going on after short writes and EINTR. 0 or a negative errno. */
 int sr_write_all(int fd, const void *data, size_t len) SR_MUST_CHECK;
 
+/* An unnamed file on disk ($TMPDIR, /tmp or /var/tmp), for what is too large for memory. -1 and errno. */
+int sr_open_unnamed(void) SR_MUST_CHECK;
+
 /* Creates name in dirfd (0600, must not exist) with this content and makes the content durable.
  * 0 or a negative errno; nothing is left on failure. */
 int sr_write_new_file(int dirfd, const char *name, const void *data, size_t len) SR_MUST_CHECK;

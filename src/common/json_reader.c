@@ -1,5 +1,7 @@
 #include "json_reader.h"
 
+#include "fs.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -8,17 +10,6 @@
 
 /* Large enough that reading costs nothing beside scanning, small enough to stay in the cache. */
 enum { FIRST_WINDOW = 64 * 1024 };
-
-/* An unnamed file on disk, because memory is what is to be saved. */
-static int open_copy(void)
-{
-    const char *dir = getenv("TMPDIR");
-    int fd =
-        open(dir != NULL && dir[0] == '/' ? dir : "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd < 0)
-        fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    return fd;
-}
 
 int sr_json_reader_open(struct sr_json_reader *reader, int fd, uint64_t offset, uint64_t max_bytes,
                         bool keep_copy)
@@ -30,7 +21,7 @@ int sr_json_reader_open(struct sr_json_reader *reader, int fd, uint64_t offset, 
         return -errno;
     reader->stream = !S_ISREG(st.st_mode);
     if (reader->stream && keep_copy)
-        reader->copy_fd = open_copy();
+        reader->copy_fd = sr_open_unnamed();
     reader->window = malloc(FIRST_WINDOW);
     if (reader->window == NULL)
         return -ENOMEM;

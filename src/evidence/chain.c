@@ -1,5 +1,7 @@
 #include "chain.h"
 
+#include "timestamp.h"
+
 #include <string.h>
 
 static const char *const stage_names[SR_STAGE_COUNT] = {
@@ -138,6 +140,28 @@ int sr_event_parse(const struct sr_json_scan *scan, const char *text, struct sr_
     if (!parse_type(event->type, &event->kind))
         return fault_at(fault, "type", "expected a type of event (compile, ..., run.failed)");
     return 0;
+}
+
+int64_t sr_event_nsec(const struct sr_event *event)
+{
+    static const char unix_time[] = "unix:";
+    enum { PREFIX = sizeof unix_time - 1, FRACTION = 9, MOST = PREFIX + 10 + 1 + FRACTION };
+    struct sr_json_slice text = event->timestamp;
+    int64_t nsec = 0;
+    if (sr_timestamp_parse(text.text, text.len, &nsec))
+        return nsec;
+    if (text.len <= PREFIX + 1 + FRACTION || text.len > MOST ||
+        memcmp(text.text, unix_time, PREFIX) != 0)
+        return 0;
+    for (size_t i = PREFIX; i < text.len; i++) {
+        bool point = i == text.len - FRACTION - 1;
+        if (point ? text.text[i] != '.' : text.text[i] < '0' || text.text[i] > '9')
+            return 0;
+        if (!point && (__builtin_mul_overflow(nsec, 10, &nsec) ||
+                       __builtin_add_overflow(nsec, text.text[i] - '0', &nsec)))
+            return 0;
+    }
+    return nsec;
 }
 
 int sr_event_hash(struct sr_hasher *hasher, struct sr_event *event, char text[SR_SHA256_TEXT])

@@ -69,6 +69,10 @@ struct sr_event_fault {
 int sr_event_parse(const struct sr_json_scan *scan, const char *text, struct sr_event *event,
                    struct sr_event_fault *fault) SR_MUST_CHECK;
 
+/* Its time in nanoseconds since 1970, of our timestamps and of older writers' unix:<sec>.<nsec>; 0 for
+ * any other. */
+int64_t sr_event_nsec(const struct sr_event *event);
+
 /* hashSelf as it must be. 0, or -1 as sr_chain_hash(). */
 int sr_event_hash(struct sr_hasher *hasher, struct sr_event *event,
                   char text[SR_SHA256_TEXT]) SR_MUST_CHECK;

@@ -213,11 +213,21 @@ static int append(struct sr_event_log *log, const char *stage, const char *type,
     return log->held.len >= SR_EVENT_LOG_HOLD ? sr_event_log_sync(log, err) : 0;
 }
 
+/* False when memory is out. What is no object append() refuses. */
+static bool say_who_saw_it(json_t *payload)
+{
+    return !json_is_object(payload) || json_object_get(payload, SR_OBSERVED_BY) != NULL ||
+           json_object_set_new(payload, SR_OBSERVED_BY, json_string(SR_OBSERVED_HOST)) == 0;
+}
+
 int sr_event_append(struct sr_event_log *log, enum sr_stage stage, enum sr_event_type type,
                     json_t *payload, struct sr_error *err)
 {
     int result = 0;
-    if ((log->types & UINT32_C(1) << type) != 0)
+    if ((log->types & UINT32_C(1) << type) != 0 && !say_who_saw_it(payload))
+        result = sr_fail(err, SR_EVD_001, "events", "%s cannot be appended: out of memory",
+                         sr_event_type_name(type));
+    else if ((log->types & UINT32_C(1) << type) != 0)
         result = append(log, sr_stage_name(stage), sr_event_type_name(type), payload, err);
     json_decref(payload);
     return result;

@@ -34,6 +34,14 @@
 /* Lines held at most, when barriers fail: then appends fail too. */
 #define SR_EVENT_LOG_MAX_HELD ((size_t)4 * 1024 * 1024)
 
+/*
+ * Who saw what is said: the host itself (its kernel's counters, processes, bytes that came in) or
+ * the guest, whose word it is. Holds for an object and everything in it that does not say otherwise.
+ */
+#define SR_OBSERVED_BY "observedBy"
+#define SR_OBSERVED_HOST "host"
+#define SR_OBSERVED_GUEST "guest"
+
 struct sr_event_log;
 
 /*
@@ -57,8 +65,8 @@ int sr_event_log_reopen(int run_dirfd, const char *run_id, uint32_t types,
 
 /*
  * Appends an event; takes payload (an object whose numbers are integers within +-(2^53 - 1); NULL
- * is an error, so that json_pack() can be called in place). A type that is not in `types` is not
- * written. SR-EVD-001 at `events`; the log is as before then.
+ * is an error, so that json_pack() can be called in place). A payload without observedBy gets the
+ * host as the one who saw it. A type that is not in `types` is not written. SR-EVD-001 at `events`; the log is as before then.
  */
 int sr_event_append(struct sr_event_log *log, enum sr_stage stage, enum sr_event_type type,
                     json_t *payload, struct sr_error *err) SR_MUST_CHECK;

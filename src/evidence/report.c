@@ -98,6 +98,8 @@ static void put_middle(struct sr_buf *buf, const struct sr_report_facts *facts,
 {
     put_member(buf, "],\"exit\":{\"cause\":", facts->cause);
     put_code(buf, ",\"code\":", facts->code >= 0, facts->code);
+    sr_buf_puts(buf, facts->guests_word ? ",\"observedBy\":\"" SR_OBSERVED_GUEST "\""
+                                        : ",\"observedBy\":\"" SR_OBSERVED_HOST "\"");
     put_code(buf, ",\"signal\":", facts->signal > 0, facts->signal);
     put_code(buf, "},\"exitCode\":", true, facts->exit_code);
     put_member(buf, ",\"finishedAt\":", finished_at);
@@ -115,7 +117,7 @@ static void put_tail(struct sr_buf *buf, const struct sr_report_facts *facts,
     sr_aggregate_mounts(aggregate, buf);
     sr_buf_puts(buf, ",\"networkAudit\":");
     sr_aggregate_network(aggregate, mode, facts->rules_total, buf);
-    sr_buf_puts(buf, ",\"policySummary\":{\"mounts\":");
+    sr_buf_puts(buf, ",\"observedBy\":\"" SR_OBSERVED_HOST "\",\"policySummary\":{\"mounts\":");
     sr_buf_u64(buf, facts->mount_count);
     if (facts->policy_name != NULL)
         put_member(buf, ",\"name\":", facts->policy_name);

@@ -41,6 +41,7 @@ struct sr_report_facts {
     const char *cause; /* sr_cause_name() */
     int code;          /* of the command; negative: it has none */
     int signal;        /* that ended the command; 0: none */
+    bool guests_word;  /* cause, code and signal are what the guest said */
     /* assurance{} */
     const char *vmm, *vmm_version, *accel, *jail, *uplink;
     const char *limit_cpu, *limit_memory, *limit_pids, *limit_disk; /* what enforced each */

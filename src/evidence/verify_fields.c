@@ -14,6 +14,7 @@ enum kind {
     KIND_COUNT, /* an integer, not negative */
     KIND_INTEGER_OR_NULL,
     KIND_CAUSE,
+    KIND_OBSERVER, /* "host" or "guest" */
     KIND_OBJECT,
     KIND_HASHES, /* an object of hashes */
     KIND_EVENTS,
@@ -62,6 +63,8 @@ static const struct field {
     {"exit", "cause", KIND_CAUSE, false},
     {"exit", "code", KIND_INTEGER_OR_NULL, true},
     {"exit", "signal", KIND_INTEGER_OR_NULL, true},
+    {"exit", SR_OBSERVED_BY, KIND_OBSERVER, true},
+    {"", SR_OBSERVED_BY, KIND_OBSERVER, true},
     {"", "assurance", KIND_OBJECT, true},
     {"assurance", "vmm", KIND_STRING, true},
     {"assurance", "vmmVersion", KIND_STRING, true},
@@ -123,6 +126,10 @@ static const char *misfit(enum kind kind, struct sr_json_slice value)
                    : "an integer or null";
     case KIND_CAUSE:
         return is_cause(value) ? NULL : "a cause of the contract";
+    case KIND_OBSERVER:
+        return sr_json_is(value, SR_OBSERVED_HOST) || sr_json_is(value, SR_OBSERVED_GUEST)
+                   ? NULL
+                   : "\"host\" or \"guest\"";
     case KIND_OBJECT:
     case KIND_HASHES:
         return sr_json_is_object(value) ? NULL : "an object";

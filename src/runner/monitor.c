@@ -76,7 +76,7 @@ int run_monitor_open(struct run *run, struct sr_error *err)
 int run_monitor_watch_vm(struct run *run, struct sr_error *err)
 {
     run->armed[SOURCE_CHANNEL] = 0;
-    run->vm_gone = false;
+    run->vm_gone = run->ended_vm = false;
     want(run, SOURCE_CHANNEL, run->channel_fd, EPOLLIN);
     if (run->armed[SOURCE_CHANNEL] == 0 || watch(run, SOURCE_VMM, run->vmm.pidfd, EPOLLIN) < 0 ||
         watch(run, SOURCE_CONSOLE, run->console.in_fd, EPOLLIN) < 0 ||
@@ -98,11 +98,18 @@ void run_monitor_close(struct run *run)
 }
 
 /* Ends the VM now; the loop goes on until it is gone. */
+static void end_vm(struct run *run)
+{
+    run->ended_vm = run->ended_vm || !run->vm_gone;
+    run->kill_deadline = NEVER;
+    sr_vmm_kill(&run->vmm);
+}
+
+/* The same without waiting for what it still owes. */
 static void force_end(struct run *run)
 {
     run->forced = true;
-    run->kill_deadline = NEVER;
-    sr_vmm_kill(&run->vmm);
+    end_vm(run);
 }
 
 /* Asks the command to end and gives it the grace; without a command there is nobody to ask. */
@@ -176,9 +183,7 @@ static int on_deadlines(struct run *run, struct sr_error *err)
         ask_to_end(run, SIGTERM);
     }
     if (now >= run->kill_deadline && run->phase == PHASE_ENDING) {
-        run->kill_deadline =
-            NEVER; /* it has said all it had to say, and its output is still owed */
-        sr_vmm_kill(&run->vmm);
+        end_vm(run); /* it has said all it had to say, and its output is still owed */
     } else if (now >= run->kill_deadline) {
         force_end(run);
     }
@@ -391,7 +396,7 @@ static int dispatch(struct run *run, const struct epoll_event *event, struct sr_
         sr_qmp_read(&run->vmm.qmp);
         /* The machine has stopped and owes nothing: QEMU's own way out would take some 5 ms more. */
         if (run->vmm.qmp.stopped[0] != '\0' && run->phase == PHASE_ENDING)
-            sr_vmm_kill(&run->vmm);
+            end_vm(run);
         return 0;
     case SOURCE_CHANNEL:
         if ((event->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && run->channel_fd >= 0)

@@ -6,7 +6,10 @@
 #include "run_state.h"
 
 #include "attest.h"
+#include "clock.h"
+#include "contradiction.h"
 #include "failpoint.h"
+#include "jcs.h"
 #include "runs.h"
 
 #include <fcntl.h>
@@ -114,22 +117,66 @@ static json_t *stream_facts(const struct sr_sink *sink)
                      (json_int_t)sink->logged);
 }
 
+/* The outcome is the guest's word when nothing that the host saw has explained it. */
+static bool is_guests_word(const struct run *run)
+{
+    const struct sr_run_result *result = run->result;
+    return run->refused
+               ? result->cause == SR_CAUSE_SETUP
+               : result->cause == SR_CAUSE_WORKLOAD || result->cause == SR_CAUSE_GUEST_OOM ||
+                     (result->cause == SR_CAUSE_INTERRUPTED && result->finished);
+}
+
+static json_t *guest_facts(const struct sr_frame_exit *said)
+{
+    return json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o}", SR_OBSERVED_BY, SR_OBSERVED_GUEST, "exitCode",
+                     sr_event_count(said->exit_code), "signal", sr_event_count(said->signal),
+                     "userUsec", sr_event_count(said->user_usec), "systemUsec",
+                     sr_event_count(said->system_usec), "maxRssKib",
+                     sr_event_count(said->max_rss_kib), "oomKills",
+                     sr_event_count(said->oom_kills));
+}
+
+/* What of the guest's word cannot be, by what this payload says the host saw. */
+static json_t *contradictions(const json_t *payload)
+{
+    sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
+    struct sr_exit_facts facts;
+    struct sr_contradiction found[SR_CONTRADICTIONS_MAX];
+    sr_jcs_value(&text, payload);
+    if (!sr_buf_ok(&text))
+        return NULL;
+    sr_exit_facts_read((struct sr_json_slice){text.data, text.len}, &facts);
+    size_t count = sr_contradictions(&facts, found);
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(list, json_pack("{s:s,s:o,s:o,s:s}", "about", found[i].about, "guest",
+                                              sr_event_count(found[i].guest), "host",
+                                              sr_event_count(found[i].host), "message",
+                                              found[i].message));
+    return list;
+}
+
 /* What the host saw of the VM's end, and apart from it what the guest said of the command's. */
 static json_t *exit_facts(const struct run *run, const struct sr_vmm_exit *how)
 {
+    bool killed = WIFSIGNALED(how->status);
     json_t *payload = json_pack(
-        "{s:i,s:b,s:i,s:I,s:s?,s:o,s:o}", "exitCode", run->result->exit_code, "timedOut",
-        run->timed_out, "sampleCount", (int)run->samples, "vmmCpuUsec", (json_int_t)how->cpu_usec,
-        "stopReason", run->vmm.qmp.stopped[0] != '\0' ? run->vmm.qmp.stopped : NULL, "stdout",
-        stream_facts(&run->out), "stderr", stream_facts(&run->err));
+        "{s:i,s:s,s:b,s:i,s:I,s:s?,s:o,s:o,s:o,s:i,s:o,s:o,s:{s:s,s:i,s:i}}", "exitCode",
+        run->result->exit_code, "exitObservedBy",
+        is_guests_word(run) ? SR_OBSERVED_GUEST : SR_OBSERVED_HOST, "timedOut", run->timed_out,
+        "sampleCount", (int)run->samples, "vmmCpuUsec", (json_int_t)how->cpu_usec, "stopReason",
+        run->vmm.qmp.stopped[0] != '\0' ? run->vmm.qmp.stopped : NULL, "stdout",
+        stream_facts(&run->out), "stderr", stream_facts(&run->err), "wallUsec",
+        sr_event_count((sr_now() - run->launched_nsec) / 1000), "vcpus",
+        (int)run->bundle.vcpu_count, "guestRamBytes",
+        sr_event_count((uint64_t)run->bundle.mem_size_mib << 20), "hostOomKills",
+        sr_event_count(run->host_oom_kills), "vmm", "endedBy",
+        run->ended_vm ? "safe-run" : "itself", "status", killed ? 0 : WEXITSTATUS(how->status),
+        "signal", killed ? WTERMSIG(how->status) : 0);
     if (run->has_exit)
-        json_object_set_new(
-            payload, "guest",
-            json_pack(
-                "{s:I,s:I,s:I,s:I,s:I,s:I}", "exitCode", (json_int_t)run->exit.exit_code, "signal",
-                (json_int_t)run->exit.signal, "userUsec", (json_int_t)run->exit.user_usec,
-                "systemUsec", (json_int_t)run->exit.system_usec, "maxRssKib",
-                (json_int_t)run->exit.max_rss_kib, "oomKills", (json_int_t)run->exit.oom_kills));
+        json_object_set_new(payload, "guest", guest_facts(&run->exit));
+    json_object_set_new(payload, "contradictions", contradictions(payload));
     return payload;
 }
 
@@ -172,9 +219,10 @@ static int write_closing_events(struct run *run, const struct sr_vmm_exit *how, 
         return -1;
     if (failure->code != SR_OK &&
         run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
-                  json_pack("{s:s,s:s,s:s,s:s}", "reason", sr_cause_name(run->result->cause),
+                  json_pack("{s:s,s:s,s:s,s:s,s:s}", "reason", sr_cause_name(run->result->cause),
                             "errorCode", sr_code_name(failure->code), "path", failure->path,
-                            "message", failure->message),
+                            "message", failure->message, SR_OBSERVED_BY,
+                            is_guests_word(run) ? SR_OBSERVED_GUEST : SR_OBSERVED_HOST),
                   err) < 0)
         return -1;
     return sr_event_log_sync(run->log, err);
@@ -213,6 +261,7 @@ static int write_report(struct run *run, struct sr_error *err)
         .cause = sr_cause_name(result->cause),
         .code = run->has_exit && run->exit.signal == 0 ? (int)run->exit.exit_code : -1,
         .signal = run->has_exit ? (int)run->exit.signal : 0,
+        .guests_word = is_guests_word(run),
         .vmm = run->launched_nsec != 0 ? "qemu" : "none",
         .vmm_version = run->vmm_version,
         .accel = accel_in_fact(run),
@@ -268,6 +317,7 @@ void run_conclude(struct run *run)
 {
     struct sr_vmm_exit how = {0};
     struct sr_error err = {0};
+    run->ended_vm = run->ended_vm || !run->vm_gone;
     sr_vmm_kill(&run->vmm);
     sr_vmm_reap(&run->vmm, &how);
     snprintf(run->vmm_version, sizeof run->vmm_version, "%s", run->vmm.qmp.version);

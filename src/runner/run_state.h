@@ -119,7 +119,8 @@ struct run {
     int epoll_fd, signal_fd, timer_fd;
     uint32_t armed[SOURCE_COUNT]; /* epoll events asked for, of the sources that come and go */
     bool vm_gone;                 /* its process has ended */
-    bool forced;                  /* we ended it: nothing more is owed to anybody */
+    bool ended_vm;                /* by us, before it ended by itself */
+    bool forced;                  /* the same, and nothing more is owed to anybody */
     bool stdin_always_ready;      /* a file that epoll does not take: it never blocks */
     uint64_t boot_deadline, timeout_deadline, kill_deadline, sample_deadline;
     unsigned interrupts; /* SIGINTs so far */

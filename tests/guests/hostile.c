@@ -127,6 +127,17 @@ static inline void stays(void)
     silent();
 }
 
+/* Claims to have used more than its machine has. */
+static inline void boasts(void)
+{
+    const struct sr_frame_exit lie = {
+        .user_usec = UINT64_C(1) << 40, .max_rss_kib = UINT64_C(1) << 40, .oom_kills = 7};
+    start();
+    memcpy(channel.out.payload, &lie, sizeof lie);
+    channel_send(&channel, SR_FRAME_EXIT, sizeof lie);
+    power_off();
+}
+
 /* Refuses with a sentence meant for the terminal that will show it. */
 static inline void draws(void)
 {

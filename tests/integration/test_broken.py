@@ -127,6 +127,14 @@ class HostileGuests(SafeRunTest):
         run = self.run_guest("stays")
         self.assertEqual((run.status, run.cause), (0, "workload"))
 
+    def test_one_that_reports_what_cannot_be(self):
+        run = self.run_guest("boasts")
+        self.assertEqual((run.status, run.cause), (0, "workload"))
+        ended = run.events("vm.exited")[0]
+        self.assertEqual([one["about"] for one in ended["contradictions"]], ["cpu", "memory"])
+        self.assertEqual(ended["guest"]["oomKills"], 7)
+        self.assertIn(b"Guest against host", self.call("report", "show", run.report_path).stdout)
+
     def test_one_that_writes_to_the_users_terminal(self):
         run = self.run_guest("draws")
         self.assertEqual(run.status, 126)

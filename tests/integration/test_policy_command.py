@@ -1,12 +1,13 @@
 """`safe-run validate`, `compile` and `policy` as a person or a script meets them."""
 import json
 import os
-import pty
 import re
 import shutil
 import subprocess
 import tempfile
 import unittest
+
+from terminal import on_a_terminal
 
 SAFE_RUN = os.path.join(os.environ["SR_BUILD"], "safe-run")
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -18,21 +19,6 @@ ALLOW = ("--mount-allowlist", os.path.join(GOLDEN, "policy", "allowlist.yaml"))
 
 def call(*args, **more):
     return subprocess.run([SAFE_RUN, *args], capture_output=True, timeout=60, **more)
-
-
-def on_a_terminal(*args, **env):
-    ours, theirs = pty.openpty()
-    done = subprocess.run([SAFE_RUN, *args], stdout=theirs, stderr=theirs, timeout=60,
-                          env={**{k: v for k, v in os.environ.items() if k != "NO_COLOR"}, **env})
-    os.close(theirs)
-    text = b""
-    try:
-        while piece := os.read(ours, 65536):
-            text += piece
-    except OSError:
-        pass
-    os.close(ours)
-    return done.returncode, text.decode().replace("\r\n", "\n")
 
 
 class Explaining(unittest.TestCase):

@@ -2,10 +2,11 @@
 tests/unit/test_verify.c."""
 import json
 import os
-import pty
 import subprocess
 import tempfile
 import unittest
+
+from terminal import on_a_terminal
 
 SAFE_RUN = os.path.join(os.environ["SR_BUILD"], "safe-run")
 GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden", "report")
@@ -16,16 +17,6 @@ EVENTS = os.path.join(GOLDEN, "sealed.events.jsonl")
 def verify(*args, **more):
     return subprocess.run([SAFE_RUN, "report", "verify", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           timeout=60, **more)
-
-
-def on_a_terminal(*args, **env):
-    ours, theirs = pty.openpty()
-    done = subprocess.run([SAFE_RUN, "report", "verify", *args], stdout=theirs, stderr=theirs, timeout=60,
-                          env={**{k: v for k, v in os.environ.items() if k != "NO_COLOR"}, **env})
-    os.close(theirs)
-    text = os.read(ours, 65536).decode()
-    os.close(ours)
-    return done.returncode, text
 
 
 class Verify(unittest.TestCase):
@@ -76,12 +67,12 @@ class Verify(unittest.TestCase):
                 self.assertTrue(all(0x20 <= byte < 0x7f or byte == 0x0a for byte in done.stdout), done.stdout)
 
     def test_text_and_colour(self):
-        status, text = on_a_terminal(SEALED)
+        status, text = on_a_terminal("report", "verify", SEALED)
         self.assertEqual(status, 0)
         self.assertIn("\033[32mvalid\033[0m", text)
-        self.assertNotIn("\033", on_a_terminal(SEALED, NO_COLOR="1")[1])
-        self.assertIn("\033", on_a_terminal(SEALED, NO_COLOR="")[1])
-        self.assertTrue(on_a_terminal("--format", "json", SEALED)[1].startswith('{"valid":true'))
+        self.assertNotIn("\033", on_a_terminal("report", "verify", SEALED, NO_COLOR="1")[1])
+        self.assertIn("\033", on_a_terminal("report", "verify", SEALED, NO_COLOR="")[1])
+        self.assertTrue(on_a_terminal("report", "verify", "--format", "json", SEALED)[1].startswith('{"valid":true'))
         piped = verify("--format", "text", SEALED).stdout
         self.assertNotIn(b"\033", piped)
         self.assertTrue(piped.endswith(b"valid sr-20260102T030405-abc234, 13 events\n"))

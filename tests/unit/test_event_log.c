@@ -105,12 +105,13 @@ static void hash_follows_the_contract(void **state)
         assert_int_equal(sscanf(strstr(line, "\"timestamp\":\"") + 13, "%63[^\"]", timestamp), 1);
         snprintf(hashed, sizeof hashed,
                  "%s|%s|" FIXTURE_RUN_ID
-                 "|monitor|resource.sampled|{\"cpuUsageUsec\":%d,\"memoryCurrentBytes\":4096}",
+                 "|monitor|resource.sampled|{\"cpuUsageUsec\":%d,\"memoryCurrentBytes\":4096,"
+                 "\"observedBy\":\"host\"}",
                  previous, timestamp, ++i);
         assert_int_equal(sr_sha256(hasher, hashed, strlen(hashed), self), 0);
         snprintf(expected, sizeof expected,
                  "{\"hashPrev\":\"%s\",\"hashSelf\":\"%s\",\"payload\":{\"cpuUsageUsec\":%d,"
-                 "\"memoryCurrentBytes\":4096},\"runId\":\"" FIXTURE_RUN_ID
+                 "\"memoryCurrentBytes\":4096,\"observedBy\":\"host\"},\"runId\":\"" FIXTURE_RUN_ID
                  "\",\"stage\":\"monitor\",\"timestamp\":\"%s\",\"type\":\"resource.sampled\"}",
                  previous, self, i, timestamp);
         assert_string_equal(line, expected);
@@ -118,6 +119,25 @@ static void hash_follows_the_contract(void **state)
     }
     assert_int_equal(i, 2);
     sr_hasher_free(hasher);
+    free(text);
+}
+
+static void every_event_says_who_saw_it(void **state)
+{
+    struct fixture *f = *state;
+    struct sr_error err;
+    open_log(f, ALL_EVENTS);
+    append_sample(f, 1);
+    assert_int_equal(sr_event_append(f->log, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
+                                     json_pack("{s:s}", SR_OBSERVED_BY, SR_OBSERVED_GUEST), &err),
+                     0);
+    sync_log(f);
+    size_t len;
+    char *text = fixture_read(f, SR_EVENTS_FILE, &len);
+    char *second = strchr(text, '\n') + 1;
+    assert_non_null(strstr(second, "{\"observedBy\":\"guest\"}"));
+    *second = '\0';
+    assert_non_null(strstr(text, "\"observedBy\":\"host\"}"));
     free(text);
 }
 
@@ -525,6 +545,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(hash_follows_the_contract),
+        CASE(every_event_says_who_saw_it),
         CASE(the_file_is_private_and_new),
         CASE(types_that_are_not_wanted_are_not_written),
         CASE(payloads_that_no_report_can_hold_are_refused),

@@ -9,8 +9,10 @@ bytes each time.
   unix-time.json     timestamps unix:<sec>.<nsec>, compact
   pretty.json        indented, non-ASCII escaped, keys in the order of the contract; no terminal event
   archived.json      with archive and verification, network rules and mounts
-  sealed.json        as this version writes it: canonical and one newline, says so
+  sealed.json        canonical and one newline, says so
   sealed.events.jsonl  its events
+  observed.json      the same with observedBy everywhere, and with contradictions of guest and host
+  observed.events.jsonl  its events
 """
 import hashlib
 import json
@@ -104,19 +106,55 @@ HIT = [("monitor", "network.rule.hit", {"tap": "sr-tap-0123abcd", "table": "safe
 END = [("monitor", "vm.exited", {"exitCode": 0, "timedOut": False, "sampleCount": 2})]
 CLEAN = [("cleanup", "run.cleaned", {})]
 
-compact = lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
-write("minimal.json", compact(report(chain(BEGIN + START + END + CLEAN, rfc3339))))
-write("unix-time.json", compact(report(chain(BEGIN + START + SAMPLE + END + CLEAN, unix))) + "\n")
-write("pretty.json", json.dumps(report(chain(BEGIN + MOUNT + START + SAMPLE + END, rfc3339)), indent=2) + "\n")
-write("archived.json", compact(report(
-    chain(BEGIN + MOUNT + NET + START + SAMPLE + HIT + END + CLEAN, rfc3339),
-    archive={"bundleId": "b-1", "storedAt": rfc3339(99), "retention": "180d"},
-    verification={"algorithm": "sha256", "verifiedAt": rfc3339(99), "result": "pass"})) + "\n")
-SEALED = chain(BEGIN + MOUNT + NET + START + SAMPLE + HIT + END + CLEAN, rfc3339)
-write("sealed.json", canonical(report(
-    SEALED, exit={"cause": "workload", "code": 0, "signal": None},
-    assurance={"vmm": "qemu", "vmmVersion": "7.2.22", "accel": "tcg", "jail": "none", "uplink": "none",
-               "limits": {"cpu": "vm", "memory": "vm", "pids": "guest", "disk": "guest"}},
-    integrity={"canonicalization": "RFC8785"})) + "\n")
-write("sealed.events.jsonl", "".join(canonical(event) + "\n" for event in SEALED))
+def compact(value):
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+
+HOST = {"observedBy": "host"}
+GUEST = {"observedBy": "guest", "exitCode": 0, "signal": 0, "userUsec": 90000000, "systemUsec": 0, "maxRssKib": 1048576,
+         "oomKills": 0}
+EXITED = {"exitCode": 0, "exitObservedBy": "guest", "timedOut": False, "sampleCount": 2, "vmmCpuUsec": 9000,
+          "wallUsec": 10000000, "vcpus": 1, "guestRamBytes": 268435456, "hostOomKills": 0, "stopReason": "guest-reset",
+          "vmm": {"endedBy": "itself", "status": 0, "signal": 11}, "stdout": {"bytes": 6, "logged": 6},
+          "stderr": {"bytes": 0, "logged": 0}, "guest": GUEST,
+          "contradictions": [
+              {"about": "cpu", "guest": 90000000, "host": 10000000,
+               "message": "the guest reports 90000000 us of CPU time; its VM lived for 10000000 us on 1 vCPU"},
+              {"about": "memory", "guest": 1073741824, "host": 268435456,
+               "message": "the guest reports a process of 1073741824 bytes; its VM has 268435456"},
+              {"about": "exit", "guest": 0, "host": 11, "message":
+               "the guest reports the command's end; the host saw the VMM killed by signal 11"}]}
+
+
+def seen(events):
+    return [(stage, kind, {**HOST, **payload}) for stage, kind, payload in events]
+
+
+def main():
+    write("minimal.json", compact(report(chain(BEGIN + START + END + CLEAN, rfc3339))))
+    write("unix-time.json", compact(report(chain(BEGIN + START + SAMPLE + END + CLEAN, unix))) + "\n")
+    write("pretty.json", json.dumps(report(chain(BEGIN + MOUNT + START + SAMPLE + END, rfc3339)), indent=2) + "\n")
+    write("archived.json", compact(report(
+        chain(BEGIN + MOUNT + NET + START + SAMPLE + HIT + END + CLEAN, rfc3339),
+        archive={"bundleId": "b-1", "storedAt": rfc3339(99), "retention": "180d"},
+        verification={"algorithm": "sha256", "verifiedAt": rfc3339(99), "result": "pass"})) + "\n")
+    sealed = chain(BEGIN + MOUNT + NET + START + SAMPLE + HIT + END + CLEAN, rfc3339)
+    write("sealed.json", canonical(report(
+        sealed, exit={"cause": "workload", "code": 0, "signal": None},
+        assurance={"vmm": "qemu", "vmmVersion": "7.2.22", "accel": "tcg", "jail": "none", "uplink": "none",
+                   "limits": {"cpu": "vm", "memory": "vm", "pids": "guest", "disk": "guest"}},
+        integrity={"canonicalization": "RFC8785"})) + "\n")
+    write("sealed.events.jsonl", "".join(canonical(event) + "\n" for event in sealed))
+    observed = chain(seen(BEGIN + MOUNT + NET + START + SAMPLE + HIT + [("monitor", "vm.exited", EXITED)] + CLEAN), rfc3339)
+    write("observed.json", canonical(report(
+        observed, observedBy="host", exit={"cause": "workload", "code": 0, "signal": None, "observedBy": "guest"},
+        assurance={"vmm": "qemu", "vmmVersion": "7.2.22", "accel": "tcg", "jail": "none", "uplink": "none",
+                   "limits": {"cpu": "vm", "memory": "vm", "pids": "guest", "disk": "guest"}},
+        integrity={"canonicalization": "RFC8785"})) + "\n")
+    write("observed.events.jsonl", "".join(canonical(event) + "\n" for event in observed))
+
+
+if __name__ == "__main__":
+    main()

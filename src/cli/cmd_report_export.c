@@ -1,0 +1,83 @@
+/* `report export`: a report for log systems. */
+#include "cmd_report.h"
+#include "ocsf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Records on their way to a stream: a file that becomes OUT when all are there, or stdout. */
+static int write_record(void *context, const char *line, size_t len, struct sr_error *err)
+{
+    FILE *out = context;
+    return fwrite(line, 1, len, out) == len
+               ? 0
+               : sr_fail(err, SR_EVD_002, "export", "cannot be written: %s", strerror(errno));
+}
+
+static int export_to(const char *path, int fd, struct sr_error *err)
+{
+    char temporary[4096];
+    if (path == NULL || strcmp(path, "-") == 0) {
+        int result = sr_ocsf_export(fd, SR_VERSION, write_record, stdout, err);
+        return result == 0 && fflush(stdout) != 0
+                   ? sr_fail(err, SR_EVD_002, "export", "cannot be written: %s", strerror(errno))
+                   : result;
+    }
+    if (snprintf(temporary, sizeof temporary, "%s.%d.tmp", path, (int)getpid()) >=
+        (int)sizeof temporary)
+        return sr_fail(err, SR_EVD_002, "export", "the path is too long");
+    int private = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    FILE *out = private < 0 ? NULL : fdopen(private, "w");
+    if (out == NULL)
+        return sr_fail(err, SR_EVD_002, "export", "%s cannot be created: %s", temporary,
+                       strerror(errno));
+    int result = sr_ocsf_export(fd, SR_VERSION, write_record, out, err);
+    bool closed = fclose(out) == 0;
+    if (result == 0 && (!closed || rename(temporary, path) < 0))
+        result =
+            sr_fail(err, SR_EVD_002, "export", "%s cannot be written: %s", path, strerror(errno));
+    if (result < 0)
+        unlink(temporary);
+    return result;
+}
+
+int sr_report_export(int argc, char **argv)
+{
+    static const struct report_verb verb = {
+        .usage = "usage: safe-run report export --format ocsf [-o OUT] [--artifacts D] FILE|-",
+        .help =
+            "Writes every event as a record of OCSF 1.3, one JSON object a line, for log systems. "
+            "A\n"
+            "report that does not verify is not exported.\n"
+            "\n"
+            "  --format ocsf     the only one so far\n"
+            "  -o, --output OUT  into a file, which is there whole or not at all; else stdout\n"
+            "  --artifacts D     the run directory, when the report is somewhere else\n"
+            "  -h, --help        this text\n"
+            "\n"
+            "Exit status: 0 good, 2 not valid or unreadable, 64 usage, 1 it cannot be written.\n"
+            "\n"
+            "Example:\n"
+            "  safe-run report export --format ocsf run_report.json >> events.ocsf.jsonl",
+        .options = "aof",
+        .operands = 1,
+    };
+    struct report_request request;
+    struct sr_error err;
+    sr_cleanup_reading struct sr_reading reading = SR_READING_INIT;
+    int status = report_options(argc, argv, &verb, &request);
+    if (status >= 0)
+        return status;
+    if (request.format == NULL || strcmp(request.format, "ocsf") != 0)
+        return sr_usage_error(verb.usage, "--format ocsf is what there is");
+    if ((status = report_open(argv[optind], request.artifacts, &reading)) != SR_EXIT_OK ||
+        (status = report_verdict(argv[optind], &reading)) != SR_EXIT_OK)
+        return status;
+    if (export_to(request.output, reading.fd, &err) == 0)
+        return SR_EXIT_OK;
+    sr_print_error(stderr, &err);
+    return SR_EXIT_IO;
+}

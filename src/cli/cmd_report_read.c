@@ -1,0 +1,223 @@
+/* `report show`, `html`, `diff`: a report for people. */
+#include "cmd_report.h"
+
+#include "fs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <libgen.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+int report_options(int argc, char **argv, const struct report_verb *verb,
+                   struct report_request *request)
+{
+    static const struct option options[] = {
+        {"output", required_argument, NULL, 'o'}, {"artifacts", required_argument, NULL, 'a'},
+        {"format", required_argument, NULL, 'f'}, {"exit-code", no_argument, NULL, 'e'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+    };
+    *request = (struct report_request){0};
+    int option;
+    optind = 1;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":ho:", options, NULL)) >= 0) {
+        if (option == 'h') {
+            printf("%s\n\n%s\n", verb->usage, verb->help);
+            return SR_EXIT_OK;
+        }
+        if (option == ':')
+            return sr_usage_error(verb->usage, "%s needs a value", argv[optind - 1]);
+        if (option == '?' || strchr(verb->options, option) == NULL)
+            return sr_usage_error(verb->usage, "unknown option '%s'", argv[optind - 1]);
+        if (option == 'o')
+            request->output = optarg;
+        else if (option == 'a')
+            request->artifacts = optarg;
+        else if (option == 'f')
+            request->format = optarg;
+        else
+            request->exit_code = true;
+    }
+    if (argc - optind != verb->operands)
+        return sr_usage_error(verb->usage, argc - optind < verb->operands
+                                               ? "no report named"
+                                               : "too many reports named");
+    return -1;
+}
+
+int report_open(const char *path, const char *artifacts, struct sr_reading *reading)
+{
+    struct sr_error err;
+    if (sr_reading_open(path, artifacts, reading, &err) == 0)
+        return SR_EXIT_OK;
+    sr_wrap(&err, "%s", path);
+    sr_print_error(stderr, &err);
+    return SR_EXIT_INVALID;
+}
+
+int report_begin(int argc, char **argv, const struct report_verb *verb,
+                 struct report_request *request, struct sr_reading *reading)
+{
+    int status = report_options(argc, argv, verb, request);
+    if (status >= 0)
+        return status;
+    status = report_open(argv[optind], request->artifacts, reading);
+    return status == SR_EXIT_OK ? -1 : status;
+}
+
+int report_verdict(const char *path, const struct sr_reading *reading)
+{
+    if (reading->verification.valid)
+        return SR_EXIT_OK;
+    fprintf(stderr, "safe-run: %s is NOT VALID; 'safe-run report verify' says why\n", path);
+    return SR_EXIT_INVALID;
+}
+
+/* Writes to a file, whole or not at all, or to stdout. */
+static bool deliver(const char *path, const struct sr_buf *out)
+{
+    if (path == NULL || strcmp(path, "-") == 0)
+        return sr_emit(out);
+    sr_cleanup_free char *directory = strdup(path), *name = strdup(path);
+    int result = -ENOMEM;
+    if (sr_buf_ok(out) && directory != NULL && name != NULL) {
+        sr_cleanup_fd int dirfd = open(dirname(directory), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        result = dirfd < 0 ? -errno : sr_replace_file(dirfd, basename(name), out->data, out->len);
+    }
+    if (result == 0)
+        return true;
+    fprintf(stderr, "safe-run: %s cannot be written: %s\n", path, strerror(-result));
+    return false;
+}
+
+static unsigned terminal_width(void)
+{
+    struct winsize size;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0)
+        return 80;
+    return size.ws_col < 40 ? 40 : size.ws_col > 120 ? 120 : size.ws_col;
+}
+
+int sr_report_show(int argc, char **argv)
+{
+    static const struct report_verb verb = {
+        .usage = "usage: safe-run report show [--artifacts D] FILE|-",
+        .help =
+            "Says what ran, where it could go and went, what was stopped, what it used, and "
+            "whether\n"
+            "the evidence holds: the report and the files beside it are verified first.\n"
+            "\n"
+            "  --artifacts D     the run directory, when the report is somewhere else\n"
+            "  -h, --help        this text\n"
+            "\n"
+            "Exit status: 0 good, 2 not valid (it is shown all the same) or unreadable, 64 usage,\n"
+            "1 the answer cannot be written.\n"
+            "\n"
+            "Example:\n"
+            "  safe-run report show run_report.json",
+        .options = "a",
+        .operands = 1,
+    };
+    struct report_request request;
+    sr_cleanup_reading struct sr_reading reading = SR_READING_INIT;
+    sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
+    int status = report_begin(argc, argv, &verb, &request, &reading);
+    if (status >= 0)
+        return status;
+    const struct sr_show_options options = {terminal_width(), sr_may_colour(STDOUT_FILENO)};
+    sr_show(&reading, &options, &out);
+    return sr_emit(&out) ? report_verdict(argv[optind], &reading) : SR_EXIT_IO;
+}
+
+int sr_report_html(int argc, char **argv)
+{
+    static const struct report_verb verb = {
+        .usage = "usage: safe-run report html [-o OUT] [--artifacts D] FILE|-",
+        .help =
+            "Writes a page about the run that needs nothing else: no script, nothing loaded from\n"
+            "anywhere. The report and the files beside it are verified, and the page says so.\n"
+            "\n"
+            "  -o, --output OUT  into a file, which is there whole or not at all; else stdout\n"
+            "  --artifacts D     the run directory, when the report is somewhere else\n"
+            "  -h, --help        this text\n"
+            "\n"
+            "Exit status: 0 good, 2 not valid (the page is written all the same, and says so) or\n"
+            "unreadable, 64 usage, 1 the page cannot be written.\n"
+            "\n"
+            "Example:\n"
+            "  safe-run report html -o report.html run_report.json",
+        .options = "ao",
+        .operands = 1,
+    };
+    struct report_request request;
+    sr_cleanup_reading struct sr_reading reading = SR_READING_INIT;
+    sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
+    int status = report_begin(argc, argv, &verb, &request, &reading);
+    if (status >= 0)
+        return status;
+    if (sr_html(&reading, SR_VERSION, &out) < 0 || !deliver(request.output, &out))
+        return SR_EXIT_IO;
+    return report_verdict(argv[optind], &reading);
+}
+
+struct listing {
+    struct sr_buf out;
+    const char *topic;
+    bool colour;
+};
+
+static void list_difference(void *context, const char *topic, const char *sentence)
+{
+    struct listing *listing = context;
+    if (listing->topic == NULL || strcmp(listing->topic, topic) != 0)
+        sr_buf_printf(&listing->out, "%s%s%s:%s\n", listing->topic != NULL ? "\n" : "",
+                      listing->colour ? "\033[1m" : "", topic, listing->colour ? "\033[0m" : "");
+    sr_buf_printf(&listing->out, "  %s\n", sentence);
+    listing->topic = topic;
+}
+
+int sr_report_diff(int argc, char **argv)
+{
+    static const struct report_verb verb = {
+        .usage = "usage: safe-run report diff [--exit-code] A B",
+        .help =
+            "Says what differs between two runs: what was asked, what enforced it, how they ended, "
+            "what\n"
+            "they reached, what was stopped, what they used.\n"
+            "\n"
+            "  --exit-code  2 when they differ in anything but run id, times and what was used\n"
+            "  -h, --help   this text\n"
+            "\n"
+            "Exit status: 0 good, 2 a report is not valid or unreadable, 64 usage, 1 the answer "
+            "cannot\n"
+            "be written.\n"
+            "\n"
+            "Example:\n"
+            "  safe-run report diff monday/run_report.json tuesday/run_report.json",
+        .options = "e",
+        .operands = 2,
+    };
+    struct report_request request;
+    sr_cleanup_reading struct sr_reading a = SR_READING_INIT, b = SR_READING_INIT;
+    struct listing listing = {.out = SR_BUF_INIT, .colour = sr_may_colour(STDOUT_FILENO)};
+    bool differs = false;
+    int status = report_options(argc, argv, &verb, &request);
+    if (status >= 0)
+        return status;
+    if ((status = report_open(argv[optind], NULL, &a)) != SR_EXIT_OK ||
+        (status = report_open(argv[optind + 1], NULL, &b)) != SR_EXIT_OK)
+        return status;
+    sr_diff(&a, &b, list_difference, &listing, &differs);
+    bool written = sr_emit(&listing.out);
+    sr_buf_free(&listing.out);
+    if (!written)
+        return SR_EXIT_IO;
+    status = report_verdict(argv[optind], &a);
+    int other = report_verdict(argv[optind + 1], &b);
+    if (status == SR_EXIT_OK)
+        status = other;
+    return status == SR_EXIT_OK && request.exit_code && differs ? SR_EXIT_INVALID : status;
+}

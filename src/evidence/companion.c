@@ -1,0 +1,203 @@
+#include "companion.h"
+
+#include "printable.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* Of a command line: more than anybody reads. */
+enum { COMMAND_MAX = 4096 };
+
+static int open_companion(int dirfd, const char *name, off_t *size)
+{
+    struct stat st;
+    sr_cleanup_fd int fd =
+        openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+        return -1;
+    *size = st.st_size;
+    return sr_take_fd(&fd);
+}
+
+/* Reads a document whole into text, if its bytes have that hash. */
+static enum sr_companion_state read_document(int dirfd, const char *name, const char *hash,
+                                             struct sr_hasher *hasher, struct sr_buf *text)
+{
+    off_t size;
+    char found[SR_SHA256_TEXT], chunk[16384];
+    sr_cleanup_fd int fd = open_companion(dirfd, name, &size);
+    if (fd < 0)
+        return SR_COMPANION_ABSENT;
+    ssize_t got = 0;
+    while (text->len <= SR_JSON_MAX_VALUE && (got = read(fd, chunk, sizeof chunk)) > 0)
+        sr_buf_append(text, chunk, (size_t)got);
+    if (got != 0 || !sr_buf_ok(text) || text->len == 0 ||
+        sr_sha256(hasher, text->data, text->len, found) < 0 || strcmp(found, hash) != 0)
+        return SR_COMPANION_OTHER;
+    /* Our own documents are canonical; values of any other are not looked up in it. */
+    struct sr_json_scan scan;
+    return sr_json_scan(text->data, text->len, SR_JSON_LAST, &scan) == SR_JSON_OK &&
+                   scan.canonical && scan.len == text->len
+               ? SR_COMPANION_KNOWN
+               : SR_COMPANION_OTHER;
+}
+
+static void take_labels(struct sr_companions *c, struct sr_json_slice labels)
+{
+    struct sr_json_member label;
+    size_t len = 0;
+    if (!sr_json_is_object(labels))
+        return;
+    for (size_t at = 0; sr_json_next_member(labels, &at, &label);) {
+        char name[64], text[64];
+        sr_take_key(label.key, name, sizeof name);
+        sr_take_string(label.value, text, sizeof text);
+        size_t room = sizeof c->labels - len;
+        if (strlen(name) + strlen(text) + sizeof ", =, ..." > room) {
+            snprintf(c->labels + len, room, ", ...");
+            return;
+        }
+        len += (size_t)snprintf(c->labels + len, room, "%s%s=%s", len > 0 ? ", " : "", name, text);
+    }
+}
+
+static void take_policy(struct sr_companions *c, struct sr_json_slice policy)
+{
+    struct sr_json_slice metadata = sr_json_get(policy, "metadata"),
+                         runtime = sr_json_get(policy, "runtime"),
+                         resources = sr_json_get(policy, "resources");
+    sr_take_text(metadata, "name", c->name, sizeof c->name);
+    take_labels(c, sr_json_get(metadata, "labels"));
+    sr_take_text(runtime, "image", c->image, sizeof c->image);
+    sr_take_text(runtime, "user", c->user, sizeof c->user);
+    sr_take_text(runtime, "workdir", c->workdir, sizeof c->workdir);
+    c->timeout_sec = sr_take_number(runtime, "timeoutSec");
+    sr_take_text(sr_json_get(policy, "audit"), "level", c->audit, sizeof c->audit);
+    sr_take_text(sr_json_get(resources, "cpu"), "max", c->cpu_max, sizeof c->cpu_max);
+    sr_take_text(sr_json_get(resources, "memory"), "max", c->memory_max, sizeof c->memory_max);
+    sr_take_text(sr_json_get(resources, "disk"), "max", c->disk_max, sizeof c->disk_max);
+    c->pids_max = sr_take_number(sr_json_get(resources, "pids"), "max");
+}
+
+/* A word as a shell would take it. Its control characters are gone by now. */
+static void put_word(struct sr_buf *out, struct sr_json_slice value)
+{
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=:,./@%";
+    char word[COMMAND_MAX];
+    sr_take_string(value, word, sizeof word);
+    if (word[0] != '\0' && word[strspn(word, plain)] == '\0') {
+        sr_buf_puts(out, word);
+        return;
+    }
+    sr_buf_putc(out, '\'');
+    for (const char *p = word; *p != '\0'; p++)
+        if (*p == '\'')
+            sr_buf_puts(out, "'\\''");
+        else
+            sr_buf_putc(out, *p);
+    sr_buf_putc(out, '\'');
+}
+
+static int take_command(struct sr_companions *c, struct sr_json_slice command)
+{
+    struct sr_buf line = SR_BUF_INIT;
+    struct sr_json_slice args = sr_json_get(command, "args"), arg;
+    put_word(&line, sr_json_get(command, "command"));
+    for (size_t at = 0; sr_json_is_array(args) && sr_json_next(args, &at, &arg);) {
+        sr_buf_putc(&line, ' ');
+        if (line.len > COMMAND_MAX) {
+            sr_buf_puts(&line, "...");
+            break;
+        }
+        put_word(&line, arg);
+    }
+    c->command_line = sr_buf_take(&line);
+    return c->command_line != NULL ? 0 : -1;
+}
+
+/* The last bytes of a file, from the first whole line or at least character on. */
+static int read_tail(int fd, uint64_t size, char **tail)
+{
+    char bytes[SR_COMPANION_TAIL];
+    uint64_t at = size > sizeof bytes ? size - sizeof bytes : 0;
+    ssize_t got = pread(fd, bytes, sizeof bytes, (off_t)at);
+    size_t start = 0, len = got > 0 ? (size_t)got : 0;
+    const char *newline = at > 0 ? memchr(bytes, '\n', len) : NULL;
+    if (newline != NULL)
+        start = (size_t)(newline - bytes) + 1;
+    sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
+    sr_buf_puts(&text, "");
+    while (start < len) {
+        newline = memchr(bytes + start, '\n', len - start);
+        size_t end = newline != NULL ? (size_t)(newline - bytes) : len;
+        char line[SR_COMPANION_TAIL + 1];
+        memcpy(line, bytes + start, end - start);
+        for (size_t i = 0; i < end - start; i++)
+            if (line[i] == '\0')
+                line[i] = '?';
+            else if (line[i] == '\t')
+                line[i] = ' ';
+        line[end - start] = '\0';
+        sr_make_printable(line);
+        sr_buf_puts(&text, line);
+        sr_buf_putc(&text, '\n');
+        start = end + 1;
+    }
+    *tail = sr_buf_take(&text);
+    return *tail != NULL ? 0 : -1;
+}
+
+static const char *hash_named(const struct sr_summary *summary, const char *name)
+{
+    for (size_t i = 0; i < summary->file_count; i++)
+        if (strcmp(summary->files[i].name, name) == 0)
+            return summary->files[i].hash;
+    return NULL;
+}
+
+static int take_output(int dirfd, const char *name, const struct sr_summary *summary,
+                       struct sr_hasher *hasher, struct sr_companion_output *output)
+{
+    char found[SR_SHA256_TEXT];
+    const char *hash = hash_named(summary, name);
+    off_t size;
+    sr_cleanup_fd int fd = hash != NULL ? open_companion(dirfd, name, &size) : -1;
+    if (fd < 0)
+        return 0;
+    output->state = SR_COMPANION_OTHER;
+    if (sr_sha256_fd(hasher, fd, found) < 0 || strcmp(found, hash) != 0)
+        return 0;
+    output->state = SR_COMPANION_KNOWN;
+    output->size = (uint64_t)size;
+    return read_tail(fd, output->size, &output->tail);
+}
+
+int sr_companions_read(struct sr_companions *c, int dirfd, const struct sr_summary *summary)
+{
+    sr_cleanup_hasher struct sr_hasher *hasher = sr_hasher_new();
+    sr_cleanup_buf struct sr_buf policy = SR_BUF_INIT, command = SR_BUF_INIT;
+    if (hasher == NULL)
+        return -1;
+    c->policy = read_document(dirfd, "policy.json", summary->policy_hash, hasher, &policy);
+    if (c->policy == SR_COMPANION_KNOWN)
+        take_policy(c, (struct sr_json_slice){policy.data, policy.len});
+    c->command = read_document(dirfd, "command.json", summary->command_hash, hasher, &command);
+    if (c->command == SR_COMPANION_KNOWN &&
+        take_command(c, (struct sr_json_slice){command.data, command.len}) < 0)
+        return -1;
+    if (!sr_buf_ok(&policy) || !sr_buf_ok(&command))
+        return -1;
+    if (take_output(dirfd, "stdout.log", summary, hasher, &c->out) < 0)
+        return -1;
+    return take_output(dirfd, "stderr.log", summary, hasher, &c->err);
+}
+
+void sr_companions_free(struct sr_companions *c)
+{
+    free(c->command_line);
+    free(c->out.tail);
+    free(c->err.tail);
+}

@@ -1,0 +1,43 @@
+/*
+ * What lies beside a report in its run directory and helps to read it: policy.json, command.json, the
+ * ends of stdout.log and stderr.log. Each is shown only when its bytes have the hash that the report
+ * names, so that a page never mixes one run's report with another run's files.
+ */
+#ifndef SR_EVIDENCE_COMPANION_H
+#define SR_EVIDENCE_COMPANION_H
+
+#include "summary.h"
+
+#include "cleanup.h"
+
+/* Bytes of an output's end that are shown. */
+#define SR_COMPANION_TAIL 4096
+
+enum sr_companion_state {
+    SR_COMPANION_ABSENT,
+    SR_COMPANION_OTHER, /* it does not have the report's hash, or cannot be read */
+    SR_COMPANION_KNOWN,
+};
+
+struct sr_companion_output {
+    enum sr_companion_state state;
+    uint64_t size;
+    char *tail; /* whole characters, lines by '\n', printable otherwise; owned, NULL unless known */
+};
+
+struct sr_companions {
+    enum sr_companion_state policy, command;
+    char name[128], labels[256], image[128], user[32], workdir[128], audit[16];
+    char cpu_max[64], memory_max[32], disk_max[32];
+    int64_t pids_max, timeout_sec;
+    char *command_line; /* as a shell would take it, printable; owned */
+    struct sr_companion_output out, err;
+};
+
+/* Reads what is in the directory. What cannot be read is not known, and companions says nothing of it; only
+ * memory can run out (-1). */
+int sr_companions_read(struct sr_companions *companions, int dirfd,
+                       const struct sr_summary *summary) SR_MUST_CHECK;
+void sr_companions_free(struct sr_companions *companions);
+
+#endif

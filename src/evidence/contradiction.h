@@ -1,0 +1,51 @@
+/*
+ * Where the guest's word and what the host saw cannot both be true.
+ *
+ * The guest is hostile: what it says of itself (exit status, rusage) is recorded as its word, beside
+ * what the host saw. Whoever lies about one may be caught by the other. Pure functions; the writer
+ * uses them for vm.exited, a reader again, so that a list that was left out is found.
+ *
+ *   cpu     more CPU time than the VM's processors could give while it lived. Not "more than the VMM
+ *           used": while the host lets a VM wait (a quota, other load), its guest's clock runs on and
+ *           an honest guest counts that time too.
+ *   memory  a process larger than the guest's whole memory.
+ *   exit    an ordinary end of the command, from a VM that died otherwise.
+ *   oom     an ordinary end of the command, in a VM whose VMM the host killed for its memory.
+ */
+#ifndef SR_EVIDENCE_CONTRADICTION_H
+#define SR_EVIDENCE_CONTRADICTION_H
+
+#include "json_text.h"
+
+/* What is known of an end; a member that is not known is 0 or false, and nothing is held against it. */
+struct sr_exit_facts {
+    /* The host's. */
+    uint64_t wall_usec; /* from the VM's start to its end */
+    uint64_t vcpus;
+    uint64_t ram_bytes;
+    uint64_t host_oom_kills;
+    bool vmm_end_known;
+    bool vmm_ended_by_us;
+    uint64_t vmm_status, vmm_signal;
+    /* The guest's word. */
+    bool guest_spoke;
+    uint64_t guest_cpu_usec;
+    uint64_t guest_rss_bytes; /* of the command's largest process */
+};
+
+struct sr_contradiction {
+    const char *about;    /* "cpu", "memory", "exit", "oom"; static */
+    uint64_t guest, host; /* the two numbers, in the message's units */
+    char message[160];    /* a sentence */
+};
+
+#define SR_CONTRADICTIONS_MAX 4
+
+/* Returns how many there are. */
+size_t sr_contradictions(const struct sr_exit_facts *facts,
+                         struct sr_contradiction found[SR_CONTRADICTIONS_MAX]);
+
+/* Takes the facts out of the payload of a vm.exited, in canonical form. */
+void sr_exit_facts_read(struct sr_json_slice payload, struct sr_exit_facts *facts);
+
+#endif

@@ -1,0 +1,90 @@
+/*
+ * Reading a report as a person: what ran, where it could go and went, what was stopped, what it
+ * used, and whether the evidence holds.
+ *
+ *   1. sr_reading_open() reads the report and what lies beside it, and really verifies both.
+ *   2. sr_show(), sr_html(), sr_diff() write from it; none of them does I/O.
+ *   3. sr_reading_close().
+ *
+ * Every text that comes from the run is hostile. In a reading it is printable UTF-8 already
+ * (summary.h); html.c escapes it as well.
+ */
+#ifndef SR_EVIDENCE_READING_H
+#define SR_EVIDENCE_READING_H
+
+#include "companion.h"
+#include "event.h"
+#include "saferun/report.h"
+
+struct sr_reading {
+    int fd; /* the report, a regular file */
+    struct sr_verification verification;
+    struct sr_summary *summary;
+    struct sr_companions companions;
+    bool with_events;   /* events.jsonl was compared */
+    bool with_files;    /* the files beside the report were hashed */
+    bool with_envelope; /* there is a signature beside it; it takes a key to check */
+};
+
+#define SR_READING_INIT                                                                            \
+    (struct sr_reading)                                                                            \
+    {                                                                                              \
+        .fd = -1                                                                                   \
+    }
+
+/*
+ * Reads the report in path ("-": standard input) with the files of artifacts (NULL: those beside the
+ * report, as far as they are there). 0, whatever the verification says; -1 with SR-EVD-002 or
+ * SR-EVD-301 when it is no report that can be read to its end. To be closed either way.
+ */
+int sr_reading_open(const char *path, const char *artifacts, struct sr_reading *reading,
+                    struct sr_error *err) SR_MUST_CHECK;
+void sr_reading_close(struct sr_reading *reading);
+#define sr_cleanup_reading __attribute__((cleanup(sr_reading_close)))
+
+/* For a terminal or a pipe: at most width columns, as far as words allow. */
+struct sr_show_options {
+    unsigned width;
+    bool colour;
+};
+void sr_show(const struct sr_reading *reading, const struct sr_show_options *options,
+             struct sr_buf *out);
+
+/* One self-contained page: no script, nothing loaded from anywhere. version is safe-run's. -1: memory is out. */
+int sr_html(const struct sr_reading *reading, const char *version,
+            struct sr_buf *out) SR_MUST_CHECK;
+
+/*
+ * Says in sentences what differs between two runs, under topics in a fixed order. Run ids, times and
+ * what was used always differ; *differs is set when anything else does.
+ */
+typedef void sr_diff_say(void *context, const char *topic, const char *sentence);
+void sr_diff(const struct sr_reading *a, const struct sr_reading *b, sr_diff_say *say,
+             void *context, bool *differs);
+
+/* A limit, what was used of it, and who held it; texts may be "". */
+struct sr_limit_row {
+    const char *name; /* static */
+    char limit[64], used[96], holder[160];
+};
+enum { SR_LIMIT_ROWS = 5 };
+void sr_limit_rows(const struct sr_reading *reading, struct sr_limit_row rows[SR_LIMIT_ROWS]);
+
+/* "1.5 MiB", "12 bytes"; "2.31 s", "450 ms", "7 us". Returns text. */
+enum { SR_QUANTITY = 32 };
+const char *sr_bytes_text(uint64_t bytes, char text[SR_QUANTITY]);
+const char *sr_usec_text(uint64_t usec, char text[SR_QUANTITY]);
+static inline const char *sr_plural(int64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+/* "2026-01-02 03:04:05 UTC" of one of our timestamps; any other as it is. */
+const char *sr_when_text(const char *timestamp, char text[SR_QUANTITY]);
+/* "tcp 192.0.2.1/32 port 443 (api.example.com)", "icmp 192.0.2.1". */
+enum { SR_DESTINATION = 400 };
+const char *sr_target_text(const struct sr_summary_target *target, char text[SR_DESTINATION]);
+const char *sr_flow_text(const struct sr_summary_flow *flow, char text[SR_DESTINATION]);
+/* From the first to the last event; 0 when that is not known. */
+uint64_t sr_reading_usec(const struct sr_reading *reading);
+
+#endif

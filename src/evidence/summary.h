@@ -1,0 +1,147 @@
+/*
+ * A report in sum, for those who show it to a person: show, html, diff.
+ *
+ * Reads a report once, in memory that does not grow with it, and keeps what a page has room for:
+ * lists are capped, with a count of what was left out, and samples are merged. Everything that comes
+ * from the report is hostile; the texts kept here are printable UTF-8 (printable.h), cut where they
+ * are long, and numbers are within 2^53 - 1. Whether any of it is true is not decided here: that is
+ * the verifier's.
+ *
+ *   sr_summary_new()  sr_summary_read()  sr_summary_free()
+ */
+#ifndef SR_EVIDENCE_SUMMARY_H
+#define SR_EVIDENCE_SUMMARY_H
+
+#include "contradiction.h"
+#include "report_walk.h"
+#include "saferun/bundle.h"
+#include "timestamp.h"
+
+/* Half of it for rules as they were applied, half kept for those that were hit. */
+#define SR_SUMMARY_TARGETS 512
+#define SR_SUMMARY_FLOWS 256
+/* The time line's beginning, and its end: what a run failed of comes last. */
+#define SR_SUMMARY_FIRST_STEPS 100
+#define SR_SUMMARY_LAST_STEPS 50
+#define SR_SUMMARY_POINTS 256
+#define SR_SUMMARY_FILES 64
+#define SR_SUMMARY_TEXT 320
+
+struct sr_summary_target {
+    char protocol[16], target[64], host[256];
+    int64_t port;
+    uint64_t allowed, blocked; /* packets, added up */
+    uint32_t hash;
+};
+
+struct sr_summary_flow {
+    char protocol[16], destination[64];
+    int64_t port;
+    uint64_t packets;
+};
+
+/* An event as a sentence. What comes in large numbers (samples, rules, hits) is not among them. */
+struct sr_summary_step {
+    enum sr_event_type kind;
+    bool timed;
+    bool guest;   /* the guest's word */
+    int64_t nsec; /* since 1970 */
+    char stage[16];
+    char text[SR_SUMMARY_TEXT];
+};
+
+/* A sample, or several in a row as one: the last CPU time, the most memory. */
+struct sr_summary_point {
+    int64_t nsec;
+    uint64_t cpu_usec, memory_bytes;
+};
+
+struct sr_summary_mount {
+    char source[128], target[128];
+};
+
+struct sr_summary_file {
+    char name[96], hash[SR_SHA256_TEXT];
+};
+
+struct sr_summary_contradiction {
+    char about[32], message[SR_SUMMARY_TEXT];
+};
+
+struct sr_summary {
+    /* The report's own members. A text that the report does not have is "", a number -1. */
+    char run_id[128], started[64], finished[64], cause[32], exit_seen_by[16];
+    bool has_exit; /* exit{} is there */
+    int64_t exit_code, code, signal;
+    char kernel_hash[SR_SHA256_TEXT], rootfs_hash[SR_SHA256_TEXT], policy_hash[SR_SHA256_TEXT],
+        command_hash[SR_SHA256_TEXT], digest[SR_SHA256_TEXT];
+    struct sr_summary_file files[SR_SUMMARY_FILES];
+    size_t file_count, more_files;
+    char vmm[64], vmm_version[64], accel[32], jail[128], uplink[64];
+    char limit_cpu[128], limit_memory[128], limit_pids[128], limit_disk[128];
+    char network_mode[32];
+    int64_t rules_total, allowed_hits, blocked_hits; /* these never negative */
+    int64_t mounts_accepted, mounts_rejected;
+    char policy_name[128];
+    char bundle_id[128]; /* of the archive */
+
+    /* Of the events. */
+    uint64_t event_count, odd_events; /* those that are no events */
+    uint64_t counts[SR_EVENT_TYPE_COUNT];
+    int64_t first_nsec, last_nsec, vm_started_nsec, vm_exited_nsec; /* 0: not known */
+    int64_t timeout_sec;
+    bool timed_out;
+    struct sr_summary_target targets[SR_SUMMARY_TARGETS];
+    size_t target_count;
+    uint64_t more_targets, more_allowed, more_blocked;
+    struct sr_summary_flow flows[SR_SUMMARY_FLOWS]; /* the largest, in that order */
+    size_t flow_count;
+    uint64_t more_flows, more_flow_packets, flow_packets; /* flow_packets: all of them */
+    struct sr_summary_step first[SR_SUMMARY_FIRST_STEPS];
+    struct sr_summary_step last[SR_SUMMARY_LAST_STEPS]; /* a ring */
+    uint64_t step_count;
+    struct sr_summary_point points[SR_SUMMARY_POINTS];
+    size_t point_count;
+    uint64_t points_each, points_held; /* samples in a point; in the last one so far */
+    char sample_source[64];
+    uint64_t cpu_usec, peak_memory_bytes; /* of the samples */
+
+    /* Of vm.exited. */
+    struct sr_exit_facts exit;
+    bool vm_exited;
+    int64_t vmm_cpu_usec, stdout_bytes, stderr_bytes, guest_exit_code, guest_signal,
+        guest_oom_kills;
+    struct sr_summary_contradiction contradictions[16];
+    size_t contradiction_count;
+
+    char failure_code[32], failure_path[128], failure[SR_SUMMARY_TEXT]; /* of run.failed */
+};
+
+/* NULL when memory is out. */
+struct sr_summary *sr_summary_new(void);
+void sr_summary_free(struct sr_summary *summary);
+
+/* Reads the report behind fd (from its start; regular file). Fails as sr_report_walk() does, and with
+ * SR-EVD-301 at `schemaVersion` when it is some other document: then summary is of no use. */
+int sr_summary_read(struct sr_summary *summary, int fd, struct sr_error *err) SR_MUST_CHECK;
+
+/* How many steps are kept, and each of them in order. */
+size_t sr_summary_steps(const struct sr_summary *summary);
+const struct sr_summary_step *sr_summary_step(const struct sr_summary *summary, size_t index);
+
+/* A member of a canonical object as a printable text, cut; "" when it is no string. */
+void sr_take_text(struct sr_json_slice object, const char *name, char *text, size_t size);
+/* The same of a value. */
+void sr_take_string(struct sr_json_slice value, char *text, size_t size);
+/* The same of a member's key, as sr_json_next_member() gives it. */
+void sr_take_key(struct sr_json_slice key, char *text, size_t size);
+/* A member that is an integer, else -1. */
+int64_t sr_take_number(struct sr_json_slice object, const char *name);
+
+/* What an event tells, in one sentence (sentence.c). */
+void sr_event_sentence(enum sr_event_type kind, struct sr_json_slice payload, char *text,
+                       size_t size);
+/* How the run ended, in one sentence. */
+void sr_exit_sentence(const struct sr_summary *summary, char *text, size_t size);
+
+#endif

@@ -1,0 +1,248 @@
+#include "summary_state.h"
+
+#include "event.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Both at most 2^53 - 1, or -1 for what is no number. */
+static void add_to(uint64_t *sum, int64_t value)
+{
+    if (value > 0)
+        *sum = *sum + (uint64_t)value < SR_JSON_MAX_INTEGER ? *sum + (uint64_t)value
+                                                            : SR_JSON_MAX_INTEGER;
+}
+
+/* FNV-1a: only to compare fewer texts. */
+static uint32_t hash_of(const struct sr_summary_target *target)
+{
+    uint32_t hash = 2166136261u ^ (uint32_t)target->port;
+    for (const char *c = target->protocol; *c != '\0'; c++)
+        hash = (hash ^ (unsigned char)*c) * 16777619u;
+    for (const char *c = target->target; *c != '\0'; c++)
+        hash = (hash ^ (unsigned char)*c) * 16777619u;
+    return hash;
+}
+
+static bool same_target(const struct sr_summary_target *a, const struct sr_summary_target *b)
+{
+    return a->hash == b->hash && a->port == b->port && strcmp(a->target, b->target) == 0 &&
+           strcmp(a->protocol, b->protocol) == 0;
+}
+
+/* The target that a rule event is about, new if there is room below limit; else NULL. */
+static struct sr_summary_target *find_target(struct sr_summary *s, struct sr_json_slice payload,
+                                             size_t limit)
+{
+    struct sr_summary_target wanted = {.port = sr_take_number(payload, "port")};
+    sr_take_text(payload, "protocol", wanted.protocol, sizeof wanted.protocol);
+    sr_take_text(payload, "target", wanted.target, sizeof wanted.target);
+    wanted.hash = hash_of(&wanted);
+    for (size_t i = 0; i < s->target_count; i++)
+        if (same_target(&s->targets[i], &wanted))
+            return &s->targets[i];
+    if (s->target_count >= limit)
+        return NULL;
+    sr_take_text(payload, "host", wanted.host, sizeof wanted.host);
+    s->targets[s->target_count] = wanted;
+    return &s->targets[s->target_count++];
+}
+
+static void add_hit(struct sr_summary *s, struct sr_json_slice payload)
+{
+    int64_t allowed = sr_take_number(payload, "allowedHits"),
+            blocked = sr_take_number(payload, "blockedHits");
+    struct sr_summary_target *target = find_target(s, payload, SR_SUMMARY_TARGETS);
+    add_to(target != NULL ? &target->allowed : &s->more_allowed, allowed);
+    add_to(target != NULL ? &target->blocked : &s->more_blocked, blocked);
+}
+
+/* Keeps the largest. */
+static void add_flow(struct sr_summary *s, struct sr_json_slice payload)
+{
+    struct sr_summary_flow flow = {.port = sr_take_number(payload, "port")};
+    sr_take_text(payload, "protocol", flow.protocol, sizeof flow.protocol);
+    sr_take_text(payload, "destination", flow.destination, sizeof flow.destination);
+    add_to(&flow.packets, sr_take_number(payload, "packets"));
+    add_to(&s->flow_packets, (int64_t)flow.packets);
+    if (s->flow_count < SR_SUMMARY_FLOWS) {
+        s->flows[s->flow_count++] = flow;
+        return;
+    }
+    struct sr_summary_flow *least = &s->flows[0];
+    for (size_t i = 1; i < SR_SUMMARY_FLOWS; i++)
+        if (s->flows[i].packets < least->packets)
+            least = &s->flows[i];
+    s->more_flows++;
+    if (flow.packets <= least->packets) {
+        add_to(&s->more_flow_packets, (int64_t)flow.packets);
+    } else {
+        add_to(&s->more_flow_packets, (int64_t)least->packets);
+        *least = flow;
+    }
+}
+
+/* When there is no more room each two points become one, and from then on twice as many samples. */
+static void merge_points(struct sr_summary *s)
+{
+    for (size_t i = 0; i < SR_SUMMARY_POINTS / 2; i++) {
+        const struct sr_summary_point a = s->points[2 * i], b = s->points[2 * i + 1];
+        s->points[i] = b;
+        if (a.memory_bytes > b.memory_bytes)
+            s->points[i].memory_bytes = a.memory_bytes;
+    }
+    s->point_count = SR_SUMMARY_POINTS / 2;
+    s->points_each *= 2;
+    s->points_held = s->points_each;
+}
+
+static void add_sample(struct sr_summary *s, struct sr_json_slice payload, int64_t nsec)
+{
+    struct sr_summary_point point = {.nsec = nsec};
+    add_to(&point.cpu_usec, sr_take_number(payload, "cpuUsageUsec"));
+    add_to(&point.memory_bytes, sr_take_number(payload, "memoryCurrentBytes"));
+    sr_take_text(payload, "source", s->sample_source, sizeof s->sample_source);
+    s->cpu_usec = point.cpu_usec;
+    if (point.memory_bytes > s->peak_memory_bytes)
+        s->peak_memory_bytes = point.memory_bytes;
+    if (nsec == 0)
+        return; /* a time that nobody can read has no place on a chart */
+    if (s->point_count > 0 && s->points_held < s->points_each) {
+        struct sr_summary_point *last = &s->points[s->point_count - 1];
+        uint64_t most = last->memory_bytes;
+        *last = point;
+        if (most > last->memory_bytes)
+            last->memory_bytes = most;
+        s->points_held++;
+        return;
+    }
+    if (s->point_count == SR_SUMMARY_POINTS)
+        merge_points(s);
+    s->points[s->point_count++] = point;
+    s->points_held = 1;
+}
+
+static void add_contradiction(struct sr_summary *s, const char *about, const char *message)
+{
+    if (message[0] == '\0')
+        return;
+    for (size_t i = 0; i < s->contradiction_count; i++)
+        if (strcmp(s->contradictions[i].about, about) == 0)
+            return;
+    if (s->contradiction_count == sizeof s->contradictions / sizeof s->contradictions[0])
+        return;
+    struct sr_summary_contradiction *one = &s->contradictions[s->contradiction_count++];
+    snprintf(one->about, sizeof one->about, "%s", about);
+    snprintf(one->message, sizeof one->message, "%s", message);
+}
+
+static void add_exit(struct sr_summary *s, struct sr_json_slice payload)
+{
+    struct sr_json_slice guest = sr_json_get(payload, "guest"), element,
+                         list = sr_json_get(payload, "contradictions"),
+                         timed_out = sr_json_get(payload, "timedOut");
+    s->vm_exited = true;
+    s->timed_out = timed_out.len == 4 && memcmp(timed_out.text, "true", 4) == 0;
+    sr_exit_facts_read(payload, &s->exit);
+    s->vmm_cpu_usec = sr_take_number(payload, "vmmCpuUsec");
+    s->stdout_bytes = sr_take_number(sr_json_get(payload, "stdout"), "bytes");
+    s->stderr_bytes = sr_take_number(sr_json_get(payload, "stderr"), "bytes");
+    s->guest_exit_code = sr_take_number(guest, "exitCode");
+    s->guest_signal = sr_take_number(guest, "signal");
+    s->guest_oom_kills = sr_take_number(guest, "oomKills");
+    if (!sr_json_is_array(list))
+        return;
+    for (size_t at = 0; sr_json_next(list, &at, &element);) {
+        struct sr_summary_contradiction one;
+        sr_take_text(element, "about", one.about, sizeof one.about);
+        sr_take_text(element, "message", one.message, sizeof one.message);
+        add_contradiction(s, one.about, one.message);
+    }
+}
+
+static void add_step(struct sr_summary *s, const struct sr_event *event, int64_t nsec)
+{
+    struct sr_summary_step *step =
+        s->step_count < SR_SUMMARY_FIRST_STEPS
+            ? &s->first[s->step_count]
+            : &s->last[(s->step_count - SR_SUMMARY_FIRST_STEPS) % SR_SUMMARY_LAST_STEPS];
+    s->step_count++;
+    *step = (struct sr_summary_step){.kind = event->kind, .nsec = nsec, .timed = nsec != 0};
+    step->guest = sr_json_is(sr_json_get(event->payload, SR_OBSERVED_BY), SR_OBSERVED_GUEST);
+    snprintf(step->stage, sizeof step->stage, "%.*s", (int)event->stage.len, event->stage.text);
+    sr_event_sentence(event->kind, event->payload, step->text, sizeof step->text);
+}
+
+int summary_event(void *context, uint64_t index, const struct sr_json_scan *scan, const char *text,
+                  struct sr_error *err)
+{
+    struct summary_reader *reader = context;
+    struct sr_summary *s = reader->summary;
+    struct sr_event *event = &reader->event;
+    struct sr_event_fault fault;
+    (void)index;
+    (void)err;
+    s->event_count++;
+    if (sr_event_parse(scan, text, event, &fault) < 0) {
+        s->odd_events++;
+        return 0;
+    }
+    int64_t nsec = sr_event_nsec(event);
+    s->counts[event->kind]++;
+    if (s->first_nsec == 0)
+        s->first_nsec = nsec;
+    if (nsec > s->last_nsec)
+        s->last_nsec = nsec;
+    switch (event->kind) {
+    case SR_EVENT_NETWORK_RULE_APPLIED:
+        if (find_target(s, event->payload, SR_SUMMARY_TARGETS / 2) == NULL)
+            s->more_targets++;
+        return 0;
+    case SR_EVENT_NETWORK_RULE_HIT:
+        add_hit(s, event->payload);
+        return 0;
+    case SR_EVENT_NETWORK_FLOW_DENIED:
+        add_flow(s, event->payload);
+        return 0;
+    case SR_EVENT_RESOURCE_SAMPLED:
+        add_sample(s, event->payload, nsec);
+        return 0;
+    case SR_EVENT_RUN_PREPARED:
+        s->timeout_sec = sr_take_number(event->payload, "timeoutSec");
+        break;
+    case SR_EVENT_VM_STARTED:
+        s->vm_started_nsec = nsec;
+        break;
+    case SR_EVENT_VM_EXITED:
+        s->vm_exited_nsec = nsec;
+        add_exit(s, event->payload);
+        break;
+    case SR_EVENT_RUN_FAILED:
+        sr_take_text(event->payload, "errorCode", s->failure_code, sizeof s->failure_code);
+        sr_take_text(event->payload, "path", s->failure_path, sizeof s->failure_path);
+        sr_take_text(event->payload, "message", s->failure, sizeof s->failure);
+        break;
+    default:
+        break;
+    }
+    add_step(s, event, nsec);
+    return 0;
+}
+
+static int by_packets(const void *a, const void *b)
+{
+    const struct sr_summary_flow *x = a, *y = b;
+    if (x->packets != y->packets)
+        return x->packets < y->packets ? 1 : -1;
+    int order = strcmp(x->destination, y->destination);
+    return order != 0 ? order : (x->port > y->port) - (x->port < y->port);
+}
+
+void summary_events_end(struct sr_summary *s)
+{
+    struct sr_contradiction found[SR_CONTRADICTIONS_MAX];
+    size_t count = sr_contradictions(&s->exit, found);
+    for (size_t i = 0; i < count; i++)
+        add_contradiction(s, found[i].about, found[i].message);
+    qsort(s->flows, s->flow_count, sizeof s->flows[0], by_packets);
+}

@@ -1,0 +1,17 @@
+/* What the two files that make up the summary share, and nothing else does. */
+#ifndef SR_EVIDENCE_SUMMARY_STATE_H
+#define SR_EVIDENCE_SUMMARY_STATE_H
+
+#include "chain.h"
+#include "summary.h"
+
+struct summary_reader {
+    struct sr_summary *summary;
+    struct sr_event event;
+};
+
+sr_report_on_event summary_event;
+/* After the last event: puts lists in order, looks for contradictions that were not recorded. */
+void summary_events_end(struct sr_summary *summary);
+
+#endif
