@@ -175,11 +175,11 @@ class Validating(unittest.TestCase):
             self.assertEqual([(e["code"], e["path"]) for e in answer(deep)], [("SR-POL-002", "policy")])
 
     def test_no_file_is_touched_but_policy_and_allowlist(self):
-        def touched(*args):
+        def touched(*args, env=()):
             with tempfile.NamedTemporaryFile("r", encoding="utf-8") as trace:
                 done = subprocess.run([shutil.which("strace"), "-f", "-e", "trace=%file,%network", "-o", trace.name, SAFE_RUN,
                                        *args], capture_output=True, timeout=60,
-                                      env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})  # which uses ptrace itself
+                                      env={**os.environ, **dict(env), "ASAN_OPTIONS": "detect_leaks=0"})  # which uses ptrace itself
                 self.assertEqual(done.returncode, 0, done.stderr)
                 calls = trace.read()
             self.assertNotIn("socket(", calls)
@@ -190,7 +190,9 @@ class Validating(unittest.TestCase):
         self.assertEqual(touched("validate", *ALLOW, SMALL), {SMALL, ALLOW[1], "/usr/share/base-files"})
         self.assertLessEqual(touched("validate", *ALLOW, EVERY), {EVERY, ALLOW[1], *sources})
         self.assertLessEqual(touched("compile", "--dry-run", "--policy", EVERY, *ALLOW), {EVERY, ALLOW[1], *sources})
-        self.assertEqual(touched("policy", "explain", SMALL), {SMALL})
+        store = {"/var", "/var/lib", "/var/lib/safe-run", "/var/lib/safe-run/images"}  # it shows the image's defaults
+        self.assertLessEqual(touched("policy", "explain", SMALL, env={"SAFE_RUN_IMAGE_STORE": "/var/lib/safe-run/images"}),
+                             {SMALL, *store, *(f"/var/lib/safe-run/images/{name}" for name in ("base", "names", "names/base"))})
 
     def test_where_the_allowlist_is_named(self):
         """By the option, else by the environment; an empty name is none."""
