@@ -234,6 +234,28 @@ class FullDisk(ArchiveTest):
             self.restore_archive()
         self.assertTrue(0 < stored < len(sizes))
 
+    def test_a_disk_of_every_size(self):
+        """A file system of its own, which ends in the midst of each step: then as well."""
+        script = """mount -t tmpfs -o size=$1k,nr_inodes=$2 none "$3" || exit 99
+            "$4" report archive --root "$3/a" "$5" > /dev/null || rc=$?
+            if [ -e "$3/a/checkpoint" ]; then "$4" archive verify --json --root "$3/a"; else echo '{"valid":true,"entries":0}'; fi
+            ls "$3/a" 1>&2
+            exit ${rc:-0}"""
+        report, place = self.record(), self.path("disk")
+        os.mkdir(place)
+        outcomes = set()
+        for size, inodes in [(size, 30) for size in range(8, 240, 24 if SANITIZED else 8)] + [(400, inodes) for inodes in range(4, 30, 2)]:
+            done = subprocess.run(["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-m", "sh", "-c", script, "sh", str(size),
+                                   str(inodes), place, SAFE_RUN, report], env=self.env, capture_output=True, timeout=120)
+            self.assertIn(done.returncode, (0, 1), done.stderr)
+            self.assertNotIn(b"tmp-", done.stderr)
+            answer = json.loads(done.stdout)
+            self.assertEqual((answer["valid"], answer["entries"]), (True, 1 - done.returncode), (size, inodes, done.stdout, done.stderr))
+            if done.returncode == 1:
+                self.assertIn(b"SR-OPS-301 archive.", done.stderr)
+            outcomes.add(done.returncode)
+        self.assertEqual(outcomes, {0, 1})
+
     def test_a_first_bundle_that_does_not_fit(self):
         report = self.record()
         for size in (0, 10, 100, 150, 230, 1000):
