@@ -51,7 +51,8 @@ struct spec {
     size_t envc;
     char *workdir;
     char *hostname;
-    char *hosts; /* for /etc/hosts, or NULL: the image's own */
+    char *hosts;      /* for /etc/hosts, or NULL: the image's own */
+    char *stdin_path; /* what the command reads, or NULL */
     uint32_t uid, gid;
     uint32_t pids_max;
     uint64_t disk_bytes;

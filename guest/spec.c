@@ -87,6 +87,9 @@ static void field(struct spec *spec, enum sr_spec_tag tag, const uint8_t *data, 
     case SR_SPEC_HOSTS:
         spec->hosts = text_of(data, len);
         break;
+    case SR_SPEC_STDIN_FILE:
+        spec->stdin_path = text_of(data, len);
+        break;
     case SR_SPEC_HOSTNAME:
         spec->hostname = text_of(data, len);
         break;

@@ -66,6 +66,7 @@ struct sr_policy {
     const struct sr_pair *env; /* sorted by key */
     size_t env_count;
     const char *workdir;
+    const char *stdin_path; /* normalised guest path of what the command reads as stdin, or NULL */
     uint32_t uid, gid;
     bool workdir_given,
         user_given; /* by the document; else an image's own wins over these defaults */

@@ -90,18 +90,19 @@ struct sr_frame_exit {
  * repeat, in order. Texts carry no NUL.
  */
 enum sr_spec_tag {
-    SR_SPEC_COMMAND = 1,   /* text; a name without '/' is looked up in PATH */
-    SR_SPEC_ARG = 2,       /* text */
-    SR_SPEC_ENV = 3,       /* text "KEY=value" */
-    SR_SPEC_WORKDIR = 4,   /* text */
-    SR_SPEC_USER = 5,      /* u32 uid, u32 gid */
-    SR_SPEC_PIDS = 6,      /* u32: processes and threads of the command at once */
-    SR_SPEC_DISK = 7,      /* u64: bytes of writable scratch; 0: the root stays read-only */
-    SR_SPEC_CLOCK = 8,     /* u64: wall clock, nanoseconds since the epoch */
-    SR_SPEC_ENTROPY = 9,   /* bytes for the guest's random pool */
-    SR_SPEC_STDIN = 10,    /* empty: the command's stdin is the channel's, not /dev/null */
-    SR_SPEC_HOSTNAME = 11, /* text */
-    SR_SPEC_HOSTS = 12,    /* text: the guest's /etc/hosts */
+    SR_SPEC_COMMAND = 1,     /* text; a name without '/' is looked up in PATH */
+    SR_SPEC_ARG = 2,         /* text */
+    SR_SPEC_ENV = 3,         /* text "KEY=value" */
+    SR_SPEC_WORKDIR = 4,     /* text */
+    SR_SPEC_USER = 5,        /* u32 uid, u32 gid */
+    SR_SPEC_PIDS = 6,        /* u32: processes and threads of the command at once */
+    SR_SPEC_DISK = 7,        /* u64: bytes of writable scratch; 0: the root stays read-only */
+    SR_SPEC_CLOCK = 8,       /* u64: wall clock, nanoseconds since the epoch */
+    SR_SPEC_ENTROPY = 9,     /* bytes for the guest's random pool */
+    SR_SPEC_STDIN = 10,      /* empty: the command's stdin is the channel's, not /dev/null */
+    SR_SPEC_HOSTNAME = 11,   /* text */
+    SR_SPEC_HOSTS = 12,      /* text: the guest's /etc/hosts */
+    SR_SPEC_STDIN_FILE = 13, /* text: the command's stdin is this file of the guest */
 };
 
 #endif

@@ -254,6 +254,8 @@ int run_send_spec(struct run *run, struct sr_error *err)
         sr_spec_text(&spec, SR_SPEC_HOSTS, run->net->hosts);
     if (run->options->with_stdin)
         sr_spec_bytes(&spec, SR_SPEC_STDIN, "", 0);
+    if (policy->stdin_path != NULL)
+        sr_spec_text(&spec, SR_SPEC_STDIN_FILE, policy->stdin_path);
     const uint64_t clock = sr_clock_nsec(CLOCK_REALTIME);
     sr_spec_bytes(&spec, SR_SPEC_CLOCK, &clock, sizeof clock);
     if (!sr_buf_ok(&spec))

@@ -182,6 +182,9 @@ static int refuse_unbuilt(const struct run *run, struct sr_error *err)
     if (policy->output_count > 0)
         return sr_fail(err, SR_RUN_001, "prepare.outputs",
                        "outputs are not built into this version; remove them from the policy");
+    if (policy->stdin_path != NULL && run->options->with_stdin)
+        return sr_fail(err, SR_RUN_001, "runtime.stdin",
+                       "the policy names what the command reads; --stdin would be something else");
     return 0;
 }
 

@@ -94,6 +94,20 @@ class Output(SafeRunTest):
         run = self.finish(process)
         self.assertEqual((len(run.stdout), run.status), (200 * 1024, 0))
 
+    def test_a_policy_names_a_file_of_the_guest_as_stdin(self):
+        run = self.run_policy(policy("/bin/head", "-n", "1", stdin="/etc/passwd"))
+        self.assertEqual((run.stdout, run.status), (b"root:x:0:0:root:/root:/bin/sh\n", 0))
+
+    def test_stdin_of_the_policy_is_opened_with_the_commands_rights(self):
+        run = self.run_policy(policy("/bin/cat", stdin="/proc/1/environ"))
+        self.assertEqual((run.stdout, run.status), (b"", 125))
+        self.assertIn(b"SR-RUN-001 prepare.guest: runtime.stdin: /proc/1/environ cannot be opened", run.stderr)
+
+    def test_stdin_comes_from_the_policy_or_from_the_caller(self):
+        run = self.run_policy(policy("/bin/cat", stdin="/etc/passwd"), "--stdin", feed=b"mine")
+        self.assertEqual((run.stdout, run.status), (b"", 125))
+        self.assertIn(b"SR-RUN-001 runtime.stdin", run.stderr)
+
     def test_without_stdin_the_command_reads_nothing(self):
         run = self.run_policy(policy("/bin/cat"), feed=b"not for the guest")
         self.assertEqual((run.stdout, run.status), (b"", 0))
