@@ -265,6 +265,6 @@ int run_send_spec(struct run *run, struct sr_error *err)
                        "command, arguments and environment are %zu bytes; %u are "
                        "the most that fits",
                        spec.len, SR_SPEC_MAX);
-    sr_channel_send_start(&run->channel, spec.data, spec.len);
+    sr_channel_send_start(&run->channel, spec.data, spec.len, (uint32_t)policy->output_count);
     return 0;
 }

@@ -264,6 +264,9 @@ static int on_channel_event(struct run *run, const struct sr_channel_event *even
         run->exit = event->exit;
         begin_ending(run);
         return sample(run, err);
+    case SR_CHANNEL_ARCHIVE:
+    case SR_CHANNEL_COLLECTED:
+        break;
     }
     return 0;
 }

@@ -88,10 +88,13 @@ static void decide(struct run *run, const struct sr_vmm_exit *how)
     } else if (run->refused) {
         make_printable(run->refused_text);
         result->cause = SR_CAUSE_SETUP;
-        result->exit_code = (int)run->refused_status;
-        sr_fail(&run->error, SR_RUN_001,
-                run->refused_status == SR_EXIT_FAILED ? "prepare.guest" : "runtime.command", "%s",
-                run->refused_text);
+        bool mount = run->refused_status == SR_REFUSED_MOUNT;
+        result->exit_code = mount ? SR_EXIT_FAILED : (int)run->refused_status;
+        sr_fail(&run->error, mount ? SR_RUN_101 : SR_RUN_001,
+                mount                                     ? "mount.apply"
+                : run->refused_status == SR_REFUSED_SETUP ? "prepare.guest"
+                                                          : "runtime.command",
+                "%s", run->refused_text);
     } else if (!run->has_exit) {
         result->cause = SR_CAUSE_VMM;
         explain_lost_vm(run, how, &run->error);
