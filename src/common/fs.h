@@ -43,4 +43,7 @@ ssize_t sr_read_small_file(int dirfd, const char *name, char *text, size_t size)
 #define SR_IDENTITY_TEXT 160
 int sr_file_identity(int fd, char text[SR_IDENTITY_TEXT]) SR_MUST_CHECK;
 
+/* Removes name below dirfd, whatever it is and holds; nothing there is fine. 0 or a negative errno. */
+int sr_remove_tree(int dirfd, const char *name) SR_MUST_CHECK;
+
 #endif
