@@ -42,9 +42,10 @@ struct sr_egress {
 };
 
 struct sr_mount {
-    const char *source; /* as written in the policy */
-    const char *target; /* lexically normalised guest path */
-    int fd;             /* O_PATH descriptor of the source that was judged; owned by the check */
+    const char *source;   /* as written in the policy */
+    const char *target;   /* lexically normalised guest path */
+    int fd;               /* O_PATH descriptor of the source that was judged; owned by the check */
+    int64_t changed_nsec; /* its ctime then, nanoseconds since 1970 */
 };
 
 struct sr_output {

@@ -3,6 +3,7 @@
 #include "cgroup.h"
 #include "clock.h"
 #include "fs.h"
+#include "inputs.h"
 #include "net.h"
 
 #include <dirent.h>
@@ -21,7 +22,6 @@
 #define PATH "prepare.workdir"
 /* A run makes its directory, then its lock, then its events. One without events that is younger may be about to. */
 #define NEWBORN_SEC 60
-#define REMOVE_DEPTH 32
 
 int sr_runs_base(const char *base, char path[PATH_MAX], struct sr_error *err)
 {
@@ -90,30 +90,6 @@ static int64_t age_of(int dirfd, const char *name)
     return (int64_t)time(NULL) - (int64_t)st.st_mtim.tv_sec;
 }
 
-/* Removes name below dirfd, whatever it is. Names come from the kernel and links are not followed. */
-static int remove_tree(int dirfd, const char *name, int depth)
-{
-    if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
-        return 0;
-    if (errno != EISDIR && errno != EPERM)
-        return -errno;
-    int fd = depth < REMOVE_DEPTH
-                 ? openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-                 : -1;
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (dir == NULL) {
-        int failure = depth < REMOVE_DEPTH ? errno : ELOOP;
-        sr_close_fd(&fd);
-        return -failure;
-    }
-    int result = 0;
-    for (const struct dirent *entry; result == 0 && (entry = readdir(dir)) != NULL;)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            result = remove_tree(fd, entry->d_name, depth + 1);
-    closedir(dir);
-    return result < 0 ? result : unlinkat(dirfd, name, AT_REMOVEDIR) < 0 ? -errno : 0;
-}
-
 static void tell(const struct sr_gc_options *options, const char *id, enum sr_gc_action action,
                  const struct sr_error *error)
 {
@@ -146,7 +122,7 @@ static int close_dead(int base_fd, int register_fd, const char *id,
     else if ((result = sr_cgroup_sweep(id, false)) < 0)
         sr_fail(&error, SR_RUN_001, "gc.cgroup", "the cgroup of %s cannot be removed: %s", id,
                 strerror(-result));
-    else if (dirfd >= 0 && !has_log && (result = remove_tree(base_fd, id, 0)) < 0)
+    else if (dirfd >= 0 && !has_log && (result = sr_remove_tree(base_fd, id)) < 0)
         sr_fail(&error, SR_RUN_001, "gc.remove", "%s cannot be removed: %s", id, strerror(-result));
     else if (has_log && !exists(dirfd, SR_REPORT_FILE))
         result = runs_close(dirfd, id, &error);
@@ -187,7 +163,7 @@ static int remove_old(int base_fd, const char *id, const struct sr_gc_options *o
     sr_cleanup_fd int lock = take_dead_lock(dirfd);
     if (lock == -EWOULDBLOCK)
         return 0;
-    int result = options->dry_run ? 0 : remove_tree(base_fd, id, 0);
+    int result = options->dry_run ? 0 : sr_remove_tree(base_fd, id);
     if (result < 0)
         sr_fail(&error, SR_RUN_001, "gc.remove", "%s cannot be removed: %s", id, strerror(-result));
     tell(options, id, result < 0 ? SR_GC_FAILED : SR_GC_REMOVED, result < 0 ? &error : NULL);
@@ -207,6 +183,18 @@ static int open_base(const char *base, int *fd, struct sr_error *err)
     return 0;
 }
 
+/* Packed inputs are no run's, but of the same age. A configuration that cannot be read is for the next run to complain of. */
+static void trim_inputs(const struct sr_gc_options *options)
+{
+    struct sr_host_config config;
+    struct sr_error err;
+    if (options->dry_run || sr_host_config_load(&config, &err) < 0)
+        return;
+    sr_cleanup_fd int store = sr_input_store_open(&config);
+    if (store >= 0)
+        sr_input_store_trim(store, config.inputs_max, options->older_than_sec);
+}
+
 int sr_runs_gc(const char *base, const struct sr_gc_options *options, struct sr_error *err)
 {
     sr_cleanup_fd int base_fd = -1;
@@ -217,6 +205,7 @@ int sr_runs_gc(const char *base, const struct sr_gc_options *options, struct sr_
     int failures = runs_close_dead(base_fd, options);
     if (!options->dry_run)
         sr_cgroup_sweep_empty(NEWBORN_SEC);
+    trim_inputs(options);
     int again = options->older_than_sec >= 0 ? fcntl(base_fd, F_DUPFD_CLOEXEC, 0) : -1;
     DIR *dir = again < 0 ? NULL : fdopendir(again);
     for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;)

@@ -257,24 +257,6 @@ class Request(SafeRunTest):
         self.assertIn(b"error: runtime.command: must not be blank [SR-POL-001]", run.stderr)
         self.assertIn(b"error: resources.memory.max: ", run.stderr)
 
-    def test_what_is_not_built_yet_is_refused_with_its_code(self):
-        for changes, code, path in (({"outputs": [{"path": "/tmp/x"}]}, "SR-RUN-001", b"prepare.outputs"),):
-            with self.subTest(code=code):
-                run = self.run_policy(policy("/bin/true", **changes))
-                self.assertEqual(run.status, 125)
-                self.assertIn(path, run.stderr)
-                self.assertEqual(run.failure[0], code)
-                self.assertEqual(run.events("vm.started"), [])
-
-    def test_mounts_are_refused_with_their_code(self):
-        os.mkdir(self.path("input"))
-        allowlist = self.write("allow.yaml", "schemaVersion: safe-run.mount-allowlist/v1\n"
-                               f"hostAllowPrefixes: [{self.dir}]\nguestAllowPrefixes: [/data]\n")
-        mount = {"source": self.path("input"), "target": "/data/input", "read_only": True}
-        run = self.run_policy(policy("/bin/true", mounts=[mount]), "--mount-allowlist", allowlist)
-        self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-101"), run.stderr)
-        self.assertIn(b"SR-RUN-101 mount.apply", run.stderr)
-
 
 class Isolation(SafeRunTest):
     def test_the_guest_has_no_network_device(self):
