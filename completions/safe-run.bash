@@ -6,7 +6,7 @@ _safe_run() {
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
         ;;
-    --workdir-base | --artifacts | --root) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+    --workdir-base | --output-dir | --artifacts | --root) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --from)
         words='oci-archive: oci: docker-archive: dir: tar:'
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
@@ -29,7 +29,7 @@ _safe_run() {
         key:2) words='generate --help' ;;
         validate:*) words='--mount-allowlist --format --help' ;;
         compile:*) words='--dry-run --policy --mount-allowlist --help' ;;
-        run:*) words='--policy --mount-allowlist --stdin --timeout --json --accel --vmm --workdir-base --rehash
+        run:*) words='--policy --mount-allowlist --stdin --timeout --json --accel --vmm --output-dir --workdir-base --rehash
             --keep --verbose --help' ;;
         ps:*) words='--json --workdir-base --help' ;;
         stop:*) words="--kill --timeout --workdir-base --help $(safe-run ps 2> /dev/null | awk 'NR > 1 { print $1 }')" ;;

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 /* What went wrong between fork and exec, written by the child. */
-enum step { STEP_PRIVILEGES, STEP_WORKDIR, STEP_EXEC };
+enum step { STEP_PRIVILEGES, STEP_STDIN, STEP_WORKDIR, STEP_EXEC };
 
 struct failure {
     enum step step;
@@ -54,6 +54,15 @@ static int drop_privileges(const struct spec *spec)
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
+/* With the command's rights: it reads what it could open itself. */
+static int open_stdin(const struct spec *spec)
+{
+    int fd = open(spec->stdin_path, O_RDONLY | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0 || dup2(fd, STDIN_FILENO) < 0)
+        return -1;
+    return close(fd);
+}
+
 /* The child: nothing here may allocate or return. */
 _Noreturn static void become_command(const struct spec *spec, const int fds[3], int report)
 {
@@ -70,6 +79,9 @@ _Noreturn static void become_command(const struct spec *spec, const int fds[3], 
         dup2(fds[i], i);
     close_above_stderr();
     if (drop_privileges(spec) < 0)
+        goto failed;
+    failure.step = STEP_STDIN;
+    if (spec->stdin_path != NULL && open_stdin(spec) < 0)
         goto failed;
     failure.step = STEP_WORKDIR;
     if (chdir(spec->workdir) < 0)
@@ -88,6 +100,9 @@ static bool explain(const struct spec *spec, const struct failure *failure, stru
     switch (failure->step) {
     case STEP_PRIVILEGES:
         return refuse(refusal, 125, "cannot become user %u:%u: %s", spec->uid, spec->gid, why);
+    case STEP_STDIN:
+        return refuse(refusal, 125, "runtime.stdin: %.200s cannot be opened in the guest: %s",
+                      spec->stdin_path, why);
     case STEP_WORKDIR:
         return refuse(refusal, 126, "cannot enter the working directory %.200s: %s", spec->workdir,
                       why);

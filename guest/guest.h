@@ -5,7 +5,9 @@
  *   main.c     the story: set up, say hello, take the specification, run, report, power off
  *   channel.c  frames to and from the host
  *   root.c     the file systems the command sees
+ *   inputs.c   file systems of the host's files, put where the policy says
  *   command.c  the command's process
+ *   outputs.c  what the command left, as archives
  */
 #ifndef SR_GUEST_H
 #define SR_GUEST_H
@@ -42,6 +44,11 @@ void channel_fill(struct channel *channel);
 bool channel_next(struct channel *channel, struct sr_frame_header *header, const uint8_t **payload);
 void channel_done(struct channel *channel, const struct sr_frame_header *header);
 
+struct input {
+    struct sr_spec_input where;
+    char *target;
+};
+
 /* The run specification. Texts are NUL-terminated and live for ever. */
 struct spec {
     char *command;
@@ -51,7 +58,12 @@ struct spec {
     size_t envc;
     char *workdir;
     char *hostname;
-    char *hosts; /* for /etc/hosts, or NULL: the image's own */
+    char *hosts;      /* for /etc/hosts, or NULL: the image's own */
+    char *stdin_path; /* what the command reads, or NULL */
+    struct input *inputs;
+    size_t inputc;
+    char **outputs; /* paths */
+    size_t outputc;
     uint32_t uid, gid;
     uint32_t pids_max;
     uint64_t disk_bytes;
@@ -76,6 +88,16 @@ bool refuse(struct refusal *refusal, uint32_t status, const char *fmt, ...)
 bool root_prepare(struct refusal *refusal);
 /* Mounts the root image and its overlay, and makes that the root. */
 bool root_enter(const struct spec *spec, struct refusal *refusal);
+
+/* Mounts every input read-only below the new root, which is at "/root" by now, in their order. */
+bool inputs_enter(const struct spec *spec, struct refusal *refusal);
+/* Makes the places that inputs are put at, where the root has not got them. */
+bool inputs_make_targets(const struct spec *spec, const char *root, struct refusal *refusal);
+
+/* Makes a directory of the command's user for each output that is not there and that the command could not make itself. */
+void outputs_prepare(const struct spec *spec);
+/* Sends the archive of each output and what became of it. */
+void outputs_send(const struct spec *spec, struct channel *channel);
 
 /* Adds to /etc/hosts; a reader may see a part of it. */
 void root_add_hosts(const void *text, size_t len);

@@ -9,7 +9,8 @@
  *      credit, its input from the host as far as the pipe takes it, and reaps every orphan.
  *   4. The command ends: everything else it left running is killed, its pipes are read to their
  *      end, and only then EXIT is sent. So EXIT means that both streams are complete.
- *   5. The machine resets, which ends the VMM; likewise whenever the channel ends.
+ *   5. The outputs follow, if there are any; nothing of the command runs any more.
+ *   6. The machine resets, which ends the VMM; likewise whenever the channel ends.
  *
  * Writing to the channel may block; the host always reads it, because credit bounds what we send.
  */
@@ -324,6 +325,19 @@ static void run_to_end(int signals)
     }
 }
 
+/* What was written last is lost if it is still in the device when the machine resets. */
+static void wait_for_goodbye(void)
+{
+    struct sr_frame_header header = {0};
+    const uint8_t *payload;
+    while (header.type != SR_FRAME_GOODBYE) {
+        if (channel_next(&run.channel, &header, &payload))
+            channel_done(&run.channel, &header);
+        else
+            channel_fill(&run.channel);
+    }
+}
+
 /* As a batch process init does not preempt the command at each write to its pipe; it runs when the
  * pipe is full or the command waits. On one virtual processor that makes few large frames out of
  * many small ones. What it starts is scheduled as usual. */
@@ -344,7 +358,10 @@ static bool prepare(const struct spec *spec, struct refusal *refusal)
         wait_for_carrier();
     if (spec->hostname != NULL)
         sethostname(spec->hostname, strlen(spec->hostname));
-    return root_enter(spec, refusal);
+    if (!root_enter(spec, refusal))
+        return false;
+    outputs_prepare(spec);
+    return true;
 }
 
 int main(void)
@@ -379,8 +396,10 @@ int main(void)
             run.exit.oom_kills = oom_kills();
         memcpy(run.channel.out.payload, &run.exit, sizeof run.exit);
         channel_send(&run.channel, SR_FRAME_EXIT, sizeof run.exit);
+        outputs_send(&spec, &run.channel);
     } else {
         send_refusal(&refusal);
     }
+    wait_for_goodbye();
     power_off();
 }

@@ -10,7 +10,7 @@
  *   2. root_enter(): the root image (/dev/vda) is mounted read-only; when the policy grants
  *      scratch space, an overlay on a tmpfs of exactly that size goes on top, so that every byte
  *      the command writes to a file system counts against disk.max (/dev/shm is memory, 16 MiB
- *      with the rest of /dev). The views are moved in. Then that tree becomes the root, and
+ *      with the rest of /dev). The inputs are mounted (inputs.c), the views moved in. Then that tree becomes the root, and
  *      nothing of the initramfs stays reachable.
  */
 #include "guest.h"
@@ -25,6 +25,8 @@
 #include <unistd.h>
 
 #define ROOT_DEVICE "/dev/vda"
+/* Directories and empty files take nothing of it. */
+#define PLACES_BYTES (64u * 1024u)
 
 /* Image file systems we know, most likely first. */
 static const char *const image_types[] = {"squashfs", "erofs", "ext4"};
@@ -37,16 +39,41 @@ static bool mount_image(struct refusal *refusal, const char *where)
     return refuse(refusal, 125, "the root image cannot be mounted: %s", strerror(errno));
 }
 
-static bool mount_overlay(const struct spec *spec, struct refusal *refusal)
+static bool mount_overlay(uint64_t bytes, struct refusal *refusal)
 {
     char size[64];
-    snprintf(size, sizeof size, "size=%llu,mode=0755", (unsigned long long)spec->disk_bytes);
+    snprintf(size, sizeof size, "size=%llu,mode=0755", (unsigned long long)bytes);
     if (mount("scratch", "/scratch", "tmpfs", MS_NODEV | MS_NOSUID, size) < 0 ||
         mkdir("/scratch/upper", 0755) < 0 || mkdir("/scratch/work", 0755) < 0 ||
         mount("overlay", "/root", "overlay", MS_NODEV,
               "lowerdir=/image,upperdir=/scratch/upper,workdir=/scratch/work") < 0)
         return refuse(refusal, 125, "the writable overlay cannot be mounted: %s", strerror(errno));
     return true;
+}
+
+/* A read-only root that has the inputs' places all the same: they are made in an overlay, whose upper layer then becomes a
+ * lower one, so that nothing is left that could be written to. */
+static bool mount_with_places(const struct spec *spec, struct refusal *refusal)
+{
+    if (!mount_image(refusal, "/image") || !mount_overlay(PLACES_BYTES, refusal) ||
+        !inputs_make_targets(spec, "/root", refusal))
+        return false;
+    if (umount2("/root", 0) < 0 || mount("overlay", "/root", "overlay", MS_NODEV | MS_RDONLY,
+                                         "lowerdir=/scratch/upper:/image") < 0)
+        return refuse(refusal, 125, "the root cannot be mounted again: %s", strerror(errno));
+    return true;
+}
+
+static bool mount_root(const struct spec *spec, struct refusal *refusal)
+{
+    if (spec->disk_bytes == 0)
+        return spec->inputc > 0 ? mount_with_places(spec, refusal) : mount_image(refusal, "/root");
+    if (!mount_image(refusal, "/image") || !mount_overlay(spec->disk_bytes, refusal))
+        return false;
+    /* An image without /tmp gets one: it is the overlay's, so it counts as scratch too. */
+    if (mkdir("/root/tmp", 01777) == 0)
+        chmod("/root/tmp", 01777);
+    return inputs_make_targets(spec, "/root", refusal);
 }
 
 struct device {
@@ -154,17 +181,8 @@ static bool enter_hosts(const struct spec *spec, struct refusal *refusal)
 
 bool root_enter(const struct spec *spec, struct refusal *refusal)
 {
-    if (!limit_pids(spec, refusal))
+    if (!limit_pids(spec, refusal) || !mount_root(spec, refusal) || !inputs_enter(spec, refusal))
         return false;
-    if (spec->disk_bytes > 0) {
-        if (!mount_image(refusal, "/image") || !mount_overlay(spec, refusal))
-            return false;
-        /* An image without /tmp gets one: it is the overlay's, so it counts as scratch too. */
-        if (mkdir("/root/tmp", 01777) == 0)
-            chmod("/root/tmp", 01777);
-    } else if (!mount_image(refusal, "/root")) {
-        return false;
-    }
     if (spec->hosts != NULL && !enter_hosts(spec, refusal))
         return false;
     if (mount("/view/proc", "/root/proc", NULL, MS_MOVE, NULL) < 0 ||

@@ -48,6 +48,18 @@ static uint64_t u64_of(const uint8_t *data, size_t len)
     return value;
 }
 
+static void push_input(struct spec *spec, const uint8_t *data, size_t len)
+{
+    struct input input;
+    struct input *grown = realloc(spec->inputs, (spec->inputc + 1) * sizeof *grown);
+    if (grown == NULL || len < sizeof input.where)
+        die("input in the specification");
+    memcpy(&input.where, data, sizeof input.where);
+    input.target = text_of(data + sizeof input.where, len - sizeof input.where);
+    grown[spec->inputc++] = input;
+    spec->inputs = grown;
+}
+
 static void field(struct spec *spec, enum sr_spec_tag tag, const uint8_t *data, size_t len)
 {
     switch (tag) {
@@ -86,6 +98,15 @@ static void field(struct spec *spec, enum sr_spec_tag tag, const uint8_t *data, 
         break;
     case SR_SPEC_HOSTS:
         spec->hosts = text_of(data, len);
+        break;
+    case SR_SPEC_INPUT:
+        push_input(spec, data, len);
+        break;
+    case SR_SPEC_OUTPUT:
+        push(&spec->outputs, &spec->outputc, text_of(data, len));
+        break;
+    case SR_SPEC_STDIN_FILE:
+        spec->stdin_path = text_of(data, len);
         break;
     case SR_SPEC_HOSTNAME:
         spec->hostname = text_of(data, len);

@@ -42,9 +42,10 @@ struct sr_egress {
 };
 
 struct sr_mount {
-    const char *source; /* as written in the policy */
-    const char *target; /* lexically normalised guest path */
-    int fd;             /* O_PATH descriptor of the source that was judged; owned by the check */
+    const char *source;   /* as written in the policy */
+    const char *target;   /* lexically normalised guest path */
+    int fd;               /* O_PATH descriptor of the source that was judged; owned by the check */
+    int64_t changed_nsec; /* its ctime then, nanoseconds since 1970 */
 };
 
 struct sr_output {
@@ -66,6 +67,7 @@ struct sr_policy {
     const struct sr_pair *env; /* sorted by key */
     size_t env_count;
     const char *workdir;
+    const char *stdin_path; /* normalised guest path of what the command reads as stdin, or NULL */
     uint32_t uid, gid;
     bool workdir_given,
         user_given; /* by the document; else an image's own wins over these defaults */

@@ -48,6 +48,7 @@ struct sr_run_options {
     uint32_t timeout_sec;         /* 0: the policy's */
     enum sr_accel_choice accel;   /* auto: the host configuration's choice */
     const char *const *more_args; /* appended to runtime.args; NULL-terminated, or NULL */
+    const char *output_dir;       /* where outputs are left; NULL: <run directory>/outputs */
     bool with_stdin;              /* the command's stdin is stdin_fd, not /dev/null */
     bool rehash;                  /* hash the artefacts again, whatever is remembered of them */
     bool keep;                    /* gc is not to remove the run directory */
@@ -56,12 +57,17 @@ struct sr_run_options {
     int stdout_fd, stderr_fd; /* the command's output; -1: only into the run directory */
     /* Told about each step in a few words ("guest up after 412 ms"); may be NULL. */
     void (*progress)(void *context, const char *text);
+    /* Told what the user should know although it is no error; may be NULL. */
+    void (*warn)(void *context, const char *text);
+    /* Told how far something that takes its time is, several times a second; done == total: it is over. May be NULL. */
+    void (*meter)(void *context, const char *what, uint64_t done, uint64_t total);
     void *progress_context;
 };
 
 struct sr_run_result {
-    char run_id[32];        /* empty when preparation failed before there was one */
-    char run_dir[PATH_MAX]; /* absolute; likewise */
+    char run_id[32];           /* empty when preparation failed before there was one */
+    char run_dir[PATH_MAX];    /* absolute; likewise */
+    char output_dir[PATH_MAX]; /* where outputs are; absolute; empty when the policy has none */
     bool report_written;
     bool report_signed; /* the attestation lies beside it */
     bool finished;      /* state: finished, else failed */

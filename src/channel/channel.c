@@ -35,6 +35,13 @@ void sr_channel_received(struct sr_channel *channel, size_t n)
     channel->in_end += n;
 }
 
+static void queue(struct sr_channel *channel, enum sr_frame_type type, const void *data, size_t len)
+{
+    const struct sr_frame_header header = {.length = (uint32_t)len, .type = (uint8_t)type};
+    sr_buf_append(&channel->out, &header, sizeof header);
+    sr_buf_append(&channel->out, data, len);
+}
+
 static int violation(struct sr_channel *channel, struct sr_error *err, const char *what)
 {
     channel->state = SR_CHANNEL_BROKEN;
@@ -85,13 +92,30 @@ static int take_credit(struct sr_channel *channel, const uint8_t *payload, struc
     return 0;
 }
 
-static int take_refusal(struct sr_channel *channel, struct sr_channel_event *event,
-                        struct sr_error *err)
+/* The status and the sentence behind it. */
+static void take_status(struct sr_channel_event *event)
 {
     memcpy(&event->status, event->data, sizeof event->status);
     event->data += sizeof event->status;
     event->len -= sizeof event->status;
-    if (event->status < 125 || event->status > 127)
+}
+
+static int take_collected(struct sr_channel *channel, struct sr_channel_event *event,
+                          struct sr_error *err)
+{
+    take_status(event);
+    if (event->status > SR_COLLECTED_CUT)
+        return violation(channel, err, "output with an impossible result");
+    if (++channel->collected == channel->outputs)
+        channel->state = SR_CHANNEL_ENDED;
+    return 0;
+}
+
+static int take_refusal(struct sr_channel *channel, struct sr_channel_event *event,
+                        struct sr_error *err)
+{
+    take_status(event);
+    if (event->status < SR_REFUSED_SETUP || event->status > SR_REFUSED_MOUNT)
         return violation(channel, err, "refusal with an impossible status");
     channel->state = SR_CHANNEL_ENDED;
     return 0;
@@ -108,7 +132,7 @@ static int take_exit(struct sr_channel *channel, struct sr_channel_event *event,
     if (event->exit.user_usec >= limit || event->exit.system_usec >= limit ||
         event->exit.max_rss_kib >= limit || event->exit.oom_kills >= limit)
         return violation(channel, err, "impossible resource usage");
-    channel->state = SR_CHANNEL_ENDED;
+    channel->state = channel->outputs > 0 ? SR_CHANNEL_COLLECTING : SR_CHANNEL_ENDED;
     return 0;
 }
 
@@ -134,6 +158,10 @@ static const struct rule {
      sizeof(struct sr_frame_credit), SR_CHANNEL_STDIN_CREDIT, SR_STREAM_STDIN},
     {SR_FRAME_EXIT, SR_CHANNEL_RUNNING, SR_CHANNEL_RUNNING, sizeof(struct sr_frame_exit),
      sizeof(struct sr_frame_exit), SR_CHANNEL_EXIT, SR_STREAM_STDIN},
+    {SR_FRAME_ARCHIVE, SR_CHANNEL_COLLECTING, SR_CHANNEL_COLLECTING, 0, SR_FRAME_MAX_PAYLOAD,
+     SR_CHANNEL_ARCHIVE, SR_STREAM_ARCHIVE},
+    {SR_FRAME_COLLECTED, SR_CHANNEL_COLLECTING, SR_CHANNEL_COLLECTING, sizeof(uint32_t), 1024,
+     SR_CHANNEL_COLLECTED, SR_STREAM_ARCHIVE},
 };
 
 static const struct rule *rule_for(uint8_t type)
@@ -171,6 +199,7 @@ int sr_channel_next(struct sr_channel *channel, struct sr_channel_event *event,
         .stream = rule->stream,
         .data = at + sizeof header,
         .len = header.length,
+        .output = channel->collected,
     };
     int result = 0;
     switch (rule->event) {
@@ -184,6 +213,7 @@ int sr_channel_next(struct sr_channel *channel, struct sr_channel_event *event,
         result = take_refusal(channel, event, err);
         break;
     case SR_CHANNEL_OUTPUT:
+    case SR_CHANNEL_ARCHIVE:
         result = take_output(channel, event, err);
         break;
     case SR_CHANNEL_STDIN_CREDIT:
@@ -192,15 +222,13 @@ int sr_channel_next(struct sr_channel *channel, struct sr_channel_event *event,
     case SR_CHANNEL_EXIT:
         result = take_exit(channel, event, err);
         break;
+    case SR_CHANNEL_COLLECTED:
+        result = take_collected(channel, event, err);
+        break;
     }
+    if (result == 0 && channel->state == SR_CHANNEL_ENDED)
+        queue(channel, SR_FRAME_GOODBYE, "", 0);
     return result < 0 ? -1 : 1;
-}
-
-static void queue(struct sr_channel *channel, enum sr_frame_type type, const void *data, size_t len)
-{
-    const struct sr_frame_header header = {.length = (uint32_t)len, .type = (uint8_t)type};
-    sr_buf_append(&channel->out, &header, sizeof header);
-    sr_buf_append(&channel->out, data, len);
 }
 
 /* Queues the credit owed once it is worth a frame and the guest has read what is there. */
@@ -228,8 +256,10 @@ void sr_channel_credit(struct sr_channel *channel, enum sr_stream stream, size_t
     queue_credits(channel);
 }
 
-void sr_channel_send_start(struct sr_channel *channel, const void *spec, size_t spec_len)
+void sr_channel_send_start(struct sr_channel *channel, const void *spec, size_t spec_len,
+                           uint32_t outputs)
 {
+    channel->outputs = outputs;
     const uint8_t *at = spec;
     while (spec_len > 0) {
         size_t piece = spec_len < SR_FRAME_MAX_PAYLOAD ? spec_len : SR_FRAME_MAX_PAYLOAD;
@@ -280,6 +310,11 @@ void sr_channel_send_close(struct sr_channel *channel, enum sr_stream stream)
 {
     const uint32_t number = stream;
     queue(channel, SR_FRAME_CLOSE, &number, sizeof number);
+}
+
+void sr_channel_send_enough(struct sr_channel *channel, uint32_t output)
+{
+    queue(channel, SR_FRAME_ENOUGH, &output, sizeof output);
 }
 
 void sr_spec_bytes(struct sr_buf *spec, enum sr_spec_tag tag, const void *data, size_t len)

@@ -24,13 +24,15 @@ enum sr_channel_state {
     SR_CHANNEL_IDLE,       /* said hello; START not sent */
     SR_CHANNEL_STARTING,   /* START sent */
     SR_CHANNEL_RUNNING,    /* STARTED received */
-    SR_CHANNEL_ENDED,      /* EXIT or REFUSED received */
+    SR_CHANNEL_COLLECTING, /* EXIT received, and outputs are still to come */
+    SR_CHANNEL_ENDED,      /* all of it, or REFUSED received */
     SR_CHANNEL_BROKEN,     /* the guest violated the protocol */
 };
 
 struct sr_channel {
     enum sr_channel_state state;
-    uint32_t window[SR_STREAM_COUNT]; /* bytes that may still come (stdout, stderr) or go (stdin) */
+    uint32_t outputs, collected;      /* how many there are to be, and have been */
+    uint32_t window[SR_STREAM_COUNT]; /* bytes that may still come or, of stdin, go */
     uint32_t owed[SR_STREAM_COUNT];   /* credit not yet queued for the guest */
     uint8_t in[2 * (sizeof(struct sr_frame_header) + SR_FRAME_MAX_PAYLOAD)];
     size_t in_start, in_end;
@@ -44,14 +46,18 @@ enum sr_channel_event_type {
     SR_CHANNEL_OUTPUT,
     SR_CHANNEL_STDIN_CREDIT,
     SR_CHANNEL_EXIT,
+    SR_CHANNEL_ARCHIVE,
+    SR_CHANNEL_COLLECTED,
 };
 
 struct sr_channel_event {
     enum sr_channel_event_type type;
-    enum sr_stream stream; /* OUTPUT */
-    const uint8_t *data;   /* OUTPUT, REFUSED (a sentence, any bytes); valid until the next call */
+    enum sr_stream stream; /* OUTPUT, ARCHIVE */
+    const uint8_t *
+        data; /* OUTPUT, ARCHIVE, REFUSED, COLLECTED (sentences, any bytes); valid until the next call */
     size_t len;
-    uint32_t status;           /* REFUSED: 125, 126 or 127 */
+    uint32_t output;           /* ARCHIVE, COLLECTED: its index */
+    uint32_t status;           /* REFUSED: enum sr_refused; COLLECTED: enum sr_collected */
     struct sr_frame_exit exit; /* EXIT */
 };
 
@@ -77,8 +83,9 @@ static inline const char *sr_channel_pending(const struct sr_channel *channel, s
 }
 void sr_channel_sent(struct sr_channel *channel, size_t n);
 
-/* Queue frames. The specification is spec_len bytes of fields, at most SR_SPEC_MAX. */
-void sr_channel_send_start(struct sr_channel *channel, const void *spec, size_t spec_len);
+/* Queue frames. The specification is spec_len bytes of fields, at most SR_SPEC_MAX, with this many outputs. */
+void sr_channel_send_start(struct sr_channel *channel, const void *spec, size_t spec_len,
+                           uint32_t outputs);
 /* How many bytes of stdin may be queued now. */
 size_t sr_channel_stdin_room(const struct sr_channel *channel);
 void sr_channel_send_stdin(struct sr_channel *channel, const void *data, size_t len);
@@ -88,6 +95,7 @@ void sr_channel_send_signal(struct sr_channel *channel, uint32_t number);
 /* More of /etc/hosts for the guest; left out when the guest does not take what it was sent before. */
 void sr_channel_send_hosts(struct sr_channel *channel, const char *text, size_t len);
 void sr_channel_send_close(struct sr_channel *channel, enum sr_stream stream);
+void sr_channel_send_enough(struct sr_channel *channel, uint32_t output);
 /* The caller has passed on n bytes of an output stream; the guest may send as many more. */
 void sr_channel_credit(struct sr_channel *channel, enum sr_stream stream, size_t n);
 

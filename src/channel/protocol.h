@@ -13,7 +13,18 @@
  *     STDOUT{bytes}* STDERR{bytes}*  ->  <-  STDIN{bytes}* STDIN_EOF SIGNAL{number}* CLOSE{stream}*
  *     CREDIT{stdin,n}                ->  <-  CREDIT{stdout|stderr,n}
  *     EXIT{status,rusage}            ->                     both streams are complete
+ *   and for each output of the specification, in its order:
+ *     ARCHIVE{bytes}*                ->  <-  CREDIT{archive,n} ENOUGH{index}
+ *     COLLECTED{result,sentence}     ->                     its archive is complete, or why there is none
+ *   and in the end, whatever it was:
+ *                                        <-  GOODBYE        the host has it all
  *     (the machine powers off)
+ *
+ * The guest waits for GOODBYE because a frame that it has written may still be on its way, and is lost when the machine resets.
+ *
+ * An archive is a cpio of the "newc" format. Its names are "o", which is the output itself, and what begins with "o/"; each
+ * directory comes before what is in it, each file by itself, however many names it has. After ENOUGH the guest sends no more of
+ * that output than its COLLECTED.
  *
  * Flow control. Data of a stream is sent only against credit, in bytes. Each side starts with
  * SR_CHANNEL_WINDOW for each stream it sends, and gets back what the receiver has passed on. So
@@ -28,7 +39,7 @@
 
 #include <stdint.h>
 
-#define SR_CHANNEL_VERSION 1
+#define SR_CHANNEL_VERSION 2
 #define SR_CHANNEL_MAGIC 0x4e555253u /* "SRUN" */
 
 /* Header of every frame; payload follows. */
@@ -49,10 +60,13 @@ enum sr_frame_type {
     /* guest to host */
     SR_FRAME_HELLO = 1,   /* struct sr_frame_hello */
     SR_FRAME_STARTED = 2, /* empty */
-    SR_FRAME_REFUSED = 3, /* u32 exit status, then a sentence (no NUL) */
+    SR_FRAME_REFUSED = 3, /* u32 enum sr_refused, then a sentence (no NUL) */
     SR_FRAME_STDOUT = 4,  /* bytes */
     SR_FRAME_STDERR = 5,  /* bytes */
     SR_FRAME_EXIT = 6,    /* struct sr_frame_exit */
+    SR_FRAME_ARCHIVE = 8, /* bytes */
+    SR_FRAME_COLLECTED =
+        9, /* u32 enum sr_collected, then a sentence (no NUL), empty when it is OK */
     /* both ways */
     SR_FRAME_CREDIT = 7, /* struct sr_frame_credit */
     /* host to guest */
@@ -63,9 +77,33 @@ enum sr_frame_type {
     SR_FRAME_SIGNAL = 20,    /* u32 Linux signal number, for the command's process group */
     SR_FRAME_HOSTS = 22,     /* text: more of /etc/hosts */
     SR_FRAME_CLOSE = 21,     /* u32 stream: nobody reads it any more; the command gets SIGPIPE */
+    SR_FRAME_ENOUGH = 23,    /* u32 index of an output whose archive nobody reads any more */
+    SR_FRAME_GOODBYE = 24,   /* empty */
 };
 
-enum sr_stream { SR_STREAM_STDIN, SR_STREAM_STDOUT, SR_STREAM_STDERR, SR_STREAM_COUNT };
+enum sr_stream {
+    SR_STREAM_STDIN,
+    SR_STREAM_STDOUT,
+    SR_STREAM_STDERR,
+    SR_STREAM_ARCHIVE,
+    SR_STREAM_COUNT
+};
+
+/* Why a command was not started: as a shell would say it, or that an input could not be mounted. */
+enum sr_refused {
+    SR_REFUSED_SETUP = 125,
+    SR_REFUSED_NOT_EXEC = 126,
+    SR_REFUSED_NOT_FOUND = 127,
+    SR_REFUSED_MOUNT = 128,
+};
+
+/* What became of an output in the guest. */
+enum sr_collected {
+    SR_COLLECTED_OK,
+    SR_COLLECTED_MISSING, /* there is nothing at its path */
+    SR_COLLECTED_FAILED,
+    SR_COLLECTED_CUT, /* the host had enough */
+};
 
 struct sr_frame_hello {
     uint32_t magic;
@@ -90,18 +128,28 @@ struct sr_frame_exit {
  * repeat, in order. Texts carry no NUL.
  */
 enum sr_spec_tag {
-    SR_SPEC_COMMAND = 1,   /* text; a name without '/' is looked up in PATH */
-    SR_SPEC_ARG = 2,       /* text */
-    SR_SPEC_ENV = 3,       /* text "KEY=value" */
-    SR_SPEC_WORKDIR = 4,   /* text */
-    SR_SPEC_USER = 5,      /* u32 uid, u32 gid */
-    SR_SPEC_PIDS = 6,      /* u32: processes and threads of the command at once */
-    SR_SPEC_DISK = 7,      /* u64: bytes of writable scratch; 0: the root stays read-only */
-    SR_SPEC_CLOCK = 8,     /* u64: wall clock, nanoseconds since the epoch */
-    SR_SPEC_ENTROPY = 9,   /* bytes for the guest's random pool */
-    SR_SPEC_STDIN = 10,    /* empty: the command's stdin is the channel's, not /dev/null */
-    SR_SPEC_HOSTNAME = 11, /* text */
-    SR_SPEC_HOSTS = 12,    /* text: the guest's /etc/hosts */
+    SR_SPEC_COMMAND = 1,     /* text; a name without '/' is looked up in PATH */
+    SR_SPEC_ARG = 2,         /* text */
+    SR_SPEC_ENV = 3,         /* text "KEY=value" */
+    SR_SPEC_WORKDIR = 4,     /* text */
+    SR_SPEC_USER = 5,        /* u32 uid, u32 gid */
+    SR_SPEC_PIDS = 6,        /* u32: processes and threads of the command at once */
+    SR_SPEC_DISK = 7,        /* u64: bytes of writable scratch; 0: the root stays read-only */
+    SR_SPEC_CLOCK = 8,       /* u64: wall clock, nanoseconds since the epoch */
+    SR_SPEC_ENTROPY = 9,     /* bytes for the guest's random pool */
+    SR_SPEC_STDIN = 10,      /* empty: the command's stdin is the channel's, not /dev/null */
+    SR_SPEC_HOSTNAME = 11,   /* text */
+    SR_SPEC_HOSTS = 12,      /* text: the guest's /etc/hosts */
+    SR_SPEC_STDIN_FILE = 13, /* text: the command's stdin is this file of the guest */
+    SR_SPEC_INPUT = 14,      /* struct sr_spec_input, then text: an absolute path in the guest */
+    SR_SPEC_OUTPUT = 15,     /* text: an absolute path in the guest */
+};
+
+/* Where the file system of an input is. */
+struct sr_spec_input {
+    uint32_t disk;           /* 0: the first behind the root image's */
+    uint32_t is_file;        /* the input is the only file in it, not its root directory */
+    uint64_t offset, length; /* in bytes; length 0: the whole disk */
 };
 
 #endif

@@ -61,6 +61,13 @@ void sr_error_items(struct sr_buf *out, const struct sr_error *errors, size_t co
 bool sr_emit(const struct sr_buf *out);
 bool sr_emit_text(const char *text, size_t len);
 
+/* A progress line on stderr, which is a terminal. Zero-initialise the meter; done == total ends the line. */
+struct sr_meter {
+    uint64_t started_nsec;
+    bool shown;
+};
+void sr_meter_show(void *meter, const char *what, uint64_t done, uint64_t total);
+
 /* Prints an error for a person: "safe-run: SR-RUN-002 launch.vm: message" and its hint. */
 void sr_print_error(FILE *out, const struct sr_error *err);
 

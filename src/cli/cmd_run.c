@@ -27,8 +27,9 @@ static const char run_help[] =
     "  --accel auto|kvm|tcg  what runs the guest's instructions (default auto: KVM where it "
     "works)\n"
     "  --vmm qemu            the virtual machine monitor\n"
+    "  --output-dir D        leave the policy's outputs in D, not in the run directory\n"
     "  --workdir-base D      where run directories are made (or $SAFE_RUN_WORKDIR_BASE)\n"
-    "  --rehash              hash kernel and image again, whatever is remembered of them\n"
+    "  --rehash              hash kernel and image and pack mounts again, whatever is remembered\n"
     "  --keep                gc is not to remove the run directory\n"
     "  -v, --verbose         say on stderr what is being done\n"
     "  -- ARGS...            appended to the policy's runtime.args\n"
@@ -60,6 +61,7 @@ enum {
     OPT_ACCEL,
     OPT_VMM,
     OPT_BASE,
+    OPT_OUTPUT,
     OPT_REHASH,
     OPT_KEEP
 };
@@ -73,6 +75,7 @@ static const struct option long_options[] = {
     {"accel", required_argument, NULL, OPT_ACCEL},
     {"vmm", required_argument, NULL, OPT_VMM},
     {"workdir-base", required_argument, NULL, OPT_BASE},
+    {"output-dir", required_argument, NULL, OPT_OUTPUT},
     {"rehash", no_argument, NULL, OPT_REHASH},
     {"keep", no_argument, NULL, OPT_KEEP},
     {"verbose", no_argument, NULL, 'v'},
@@ -143,6 +146,9 @@ static int parse_arguments(int argc, char **argv, struct run_arguments *argument
         case OPT_BASE:
             options->workdir_base = optarg;
             break;
+        case OPT_OUTPUT:
+            options->output_dir = optarg;
+            break;
         case OPT_REHASH:
             options->rehash = true;
             break;
@@ -181,6 +187,12 @@ static void print_progress(void *context, const char *text)
     fprintf(stderr, "safe-run: %s\n", text);
 }
 
+static void print_warning(void *context, const char *text)
+{
+    (void)context;
+    fprintf(stderr, "safe-run: warning: %s\n", text);
+}
+
 /* {"runId","state","exitCode","report","artifacts"}, and the error when there is one. */
 static int print_json(const struct sr_run_result *result)
 {
@@ -201,6 +213,9 @@ static int print_json(const struct sr_run_result *result)
                                                    json_sprintf("%s/stderr.log", dir), "console",
                                                    json_sprintf("%s/console.log", dir), "events",
                                                    json_sprintf("%s/events.jsonl", dir)));
+    if (result->output_dir[0] != '\0')
+        json_object_set_new(json_object_get(object, "artifacts"), "outputs",
+                            json_string(result->output_dir));
     if (result->error.code != SR_OK)
         json_object_set_new(object, "error",
                             json_pack("{s:s,s:s,s:s}", "code", sr_code_name(result->error.code),
@@ -232,6 +247,10 @@ int sr_cmd_run(int argc, char **argv)
     options->stdout_fd = arguments.json ? -1 : STDOUT_FILENO;
     options->stderr_fd = arguments.json ? -1 : STDERR_FILENO;
     options->progress = arguments.verbose ? print_progress : NULL;
+    options->warn = print_warning;
+    struct sr_meter meter = {0};
+    options->meter = !arguments.json && isatty(STDERR_FILENO) ? sr_meter_show : NULL;
+    options->progress_context = &meter;
     struct sr_run_result result;
     sr_run(options, &result);
 

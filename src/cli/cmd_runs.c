@@ -51,7 +51,7 @@ static const char gc_help[] =
     "\n"
     "  --older-than T     also remove finished runs older than T (90s, 30m, 12h, 7d) that were "
     "not\n"
-    "                     made with run --keep\n"
+    "                     made with run --keep, and packed mounts that were not used since\n"
     "  --dry-run          say what would be done\n"
     "  --workdir-base D   where run directories are (or $SAFE_RUN_WORKDIR_BASE)\n"
     "\n"

@@ -14,6 +14,9 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+/* Run directories are three deep; outputs in them at most 64 deeper. */
+#define REMOVE_DEPTH 80
+
 int sr_mkdir_all(const char *path, mode_t mode)
 {
     char part[PATH_MAX];
@@ -114,36 +117,6 @@ int sr_open_below(int dirfd, const char *name)
     return S_ISREG(st.st_mode) ? sr_take_fd(&fd) : -EINVAL;
 }
 
-/* NOLINTNEXTLINE(misc-no-recursion): bounded by depth */
-static int remove_tree(int dirfd, const char *name, int depth)
-{
-    enum { REMOVE_DEPTH = 32 };
-    if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
-        return 0;
-    if (errno != EISDIR && errno != EPERM)
-        return -errno;
-    int fd = depth < REMOVE_DEPTH
-                 ? openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-                 : -1;
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (dir == NULL) {
-        int failure = depth < REMOVE_DEPTH ? errno : ELOOP;
-        sr_close_fd(&fd);
-        return -failure;
-    }
-    int result = 0;
-    for (const struct dirent *entry; result == 0 && (entry = readdir(dir)) != NULL;)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            result = remove_tree(fd, entry->d_name, depth + 1);
-    closedir(dir);
-    return result < 0 ? result : unlinkat(dirfd, name, AT_REMOVEDIR) < 0 ? -errno : 0;
-}
-
-int sr_remove_tree(int dirfd, const char *name)
-{
-    return remove_tree(dirfd, name, 0);
-}
-
 ssize_t sr_read_small_file(int dirfd, const char *name, char *text, size_t size)
 {
     sr_cleanup_fd int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -174,4 +147,34 @@ int sr_file_identity(int fd, char text[SR_IDENTITY_TEXT])
              (uintmax_t)st.st_ino, (intmax_t)st.st_size, (intmax_t)st.st_mtim.tv_sec,
              st.st_mtim.tv_nsec, (intmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
     return now.tv_sec - st.st_ctim.tv_sec > 2;
+}
+
+/* Names come from the kernel and links are not followed. */
+/* NOLINTNEXTLINE(misc-no-recursion): bounded by depth */
+static int remove_below(int dirfd, const char *name, int depth)
+{
+    if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
+        return 0;
+    if (errno != EISDIR && errno != EPERM)
+        return -errno;
+    int fd = depth < REMOVE_DEPTH
+                 ? openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+                 : -1;
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (dir == NULL) {
+        int failure = depth < REMOVE_DEPTH ? errno : ELOOP;
+        sr_close_fd(&fd);
+        return -failure;
+    }
+    int result = 0;
+    for (const struct dirent *entry; result == 0 && (entry = readdir(dir)) != NULL;)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            result = remove_below(fd, entry->d_name, depth + 1);
+    closedir(dir);
+    return result < 0 ? result : unlinkat(dirfd, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+}
+
+int sr_remove_tree(int dirfd, const char *name)
+{
+    return remove_below(dirfd, name, 0);
 }

@@ -36,10 +36,6 @@ int sr_replace_file_durably(int dirfd, const char *name, const void *data,
  * no regular file. */
 int sr_open_below(int dirfd, const char *name) SR_MUST_CHECK;
 
-/* Removes name below dirfd, whatever it is and however deep it goes down to 32 levels. Links are not
- * followed. 0 or a negative errno. */
-int sr_remove_tree(int dirfd, const char *name) SR_MUST_CHECK;
-
 /* Reads up to size-1 bytes of name in dirfd, no symbolic link, and terminates them with NUL. The
  * length, or a negative errno. */
 ssize_t sr_read_small_file(int dirfd, const char *name, char *text, size_t size) SR_MUST_CHECK;
@@ -49,5 +45,9 @@ ssize_t sr_read_small_file(int dirfd, const char *name, char *text, size_t size)
  * can go unseen; 0 when it has; or a negative errno. */
 #define SR_IDENTITY_TEXT 160
 int sr_file_identity(int fd, char text[SR_IDENTITY_TEXT]) SR_MUST_CHECK;
+
+/* Removes name below dirfd, whatever it is and holds, down to 80 levels; links are not followed, nothing there is fine. 0 or a
+ * negative errno. */
+int sr_remove_tree(int dirfd, const char *name) SR_MUST_CHECK;
 
 #endif

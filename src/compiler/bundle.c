@@ -108,6 +108,10 @@ static void guest_plan(struct sr_buf *out, const struct sr_policy *policy)
         sr_buf_putc(out, '}');
     }
     number(out, "],\"pidsMax\":", policy->pids_max);
+    if (policy->stdin_path != NULL)
+        text(out, ",\"stdin\":", policy->stdin_path);
+    else
+        sr_buf_puts(out, ",\"stdin\":null");
     number(out, ",\"timeoutSec\":", policy->timeout_sec);
     number(out, ",\"uid\":", policy->uid);
     text(out, ",\"workdir\":", policy->workdir);

@@ -321,6 +321,11 @@ static void changed_pairs(struct differ *differ, const char *field, const struct
     }
 }
 
+static const char *stdin_of(const struct sr_policy *policy)
+{
+    return policy->stdin_path != NULL ? policy->stdin_path : "/dev/null";
+}
+
 static void changed(struct differ *differ, const struct sr_policy *a, const struct sr_policy *b)
 {
     static const char topic[] = "Changes";
@@ -329,7 +334,8 @@ static void changed(struct differ *differ, const struct sr_policy *a, const stru
     } texts[] = {{"metadata.name", a->name, b->name},
                  {"runtime.command", a->command, b->command},
                  {"runtime.image", a->image, b->image},
-                 {"runtime.workdir", a->workdir, b->workdir}};
+                 {"runtime.workdir", a->workdir, b->workdir},
+                 {"runtime.stdin", stdin_of(a), stdin_of(b)}};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         if (strcmp(texts[i].a, texts[i].b) != 0)
             say(differ, topic, "%s: %s instead of %s", texts[i].field, texts[i].b, texts[i].a);

@@ -18,6 +18,7 @@
     F(archive_read_support_filter_gzip)                                                            \
     F(archive_read_support_filter_xz)                                                              \
     F(archive_read_support_filter_zstd)                                                            \
+    F(archive_read_support_format_cpio)                                                            \
     F(archive_read_support_format_empty)                                                           \
     F(archive_read_support_format_raw)                                                             \
     F(archive_read_support_format_tar)                                                             \

@@ -3,7 +3,7 @@
  *   - capabilities: root keeps CAP_KILL, for children with ids of their own, CAP_DAC_OVERRIDE for the removal of the run's cgroup, and
  *     CAP_SETUID and CAP_SETGID if it will still start resolvers, which take another id;
  *   - gaining any: no_new_privs, empty bounding set;
- *   - files: it may read, and write in its own run directory only (Landlock);
+ *   - files: it may read, and write in its own run directory and that of the outputs only (Landlock);
  *   - system calls: a list; nothing is executed any more.
  * Sanitized builds keep files and system calls: the sanitizers and the failpoints' log need more.
  */
@@ -35,12 +35,14 @@ static int keep_capabilities(uint32_t kept)
 static int restrict_files(const struct sr_jail_self *self)
 {
     sr_cleanup_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    struct jail_access places[2 + SR_JAIL_SELF_MAX] = {{root, JAIL_READ_FILE | JAIL_READ_DIR}};
+    struct jail_access places[3 + SR_JAIL_SELF_MAX] = {{root, JAIL_READ_FILE | JAIL_READ_DIR}};
     size_t count = 1;
     for (size_t i = 0; i < self->write_count; i++)
         places[count++] = (struct jail_access){self->write[i], JAIL_WRITE};
     for (size_t i = 0; i < self->remove_count; i++)
         places[count++] = (struct jail_access){self->remove[i], JAIL_REMOVE_DIR};
+    if (self->tree >= 0)
+        places[count++] = (struct jail_access){self->tree, JAIL_WRITE_TREE};
     return root < 0 ? -1 : jail_landlock(places, count, false);
 }
 #endif

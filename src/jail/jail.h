@@ -75,6 +75,7 @@ struct sr_jail_self {
     size_t write_count;
     int remove[SR_JAIL_SELF_MAX - 2]; /* to remove directories from */
     size_t remove_count;
+    int tree;      /* to make, rename and remove anything in; -1: none */
     bool resolves; /* it will start processes with another id */
 };
 

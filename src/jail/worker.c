@@ -346,13 +346,12 @@ static int listen_to_the_end(struct listener *listener, void *result, size_t res
     return more;
 }
 
-int sr_worker_run(const struct sr_worker_plan *plan, sr_worker_fn *work, void *context,
-                  void *result, size_t result_size, struct sr_error *err)
+int sr_worker_start(const struct sr_worker_plan *plan, sr_worker_fn *work, void *context,
+                    size_t result_size, struct sr_worker_process *process, struct sr_error *err)
 {
     int pair[2];
-    sr_cleanup_free struct listener *listener = calloc(1, sizeof *listener);
-    if (listener == NULL || result_size > SR_WORKER_RESULT_MAX)
-        return sr_fail(err, plan->code, plan->path, "%s: out of memory", plan->what);
+    if (result_size > SR_WORKER_RESULT_MAX)
+        return sr_fail(err, plan->code, plan->path, "%s: its result is too large", plan->what);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return sr_fail(err, plan->code, plan->path, "%s cannot be started: %s", plan->what,
                        strerror(errno));
@@ -367,12 +366,49 @@ int sr_worker_run(const struct sr_worker_plan *plan, sr_worker_fn *work, void *c
     if (pid < 0)
         return sr_fail(err, plan->code, plan->path, "%s cannot be started: %s", plan->what,
                        strerror(error));
-    *listener = (struct listener){.plan = plan, .socket = socket};
+    *process = (struct sr_worker_process){.pid = pid, .socket = sr_take_fd(&socket)};
+    return 0;
+}
+
+static int reap(struct sr_worker_process *process)
+{
+    int status = 0;
+    while (waitpid(process->pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    process->pid = -1;
+    sr_close_fd(&process->socket);
+    return status;
+}
+
+int sr_worker_wait(const struct sr_worker_plan *plan, struct sr_worker_process *process,
+                   void *result, size_t result_size, struct sr_error *err)
+{
+    sr_cleanup_free struct listener *listener = calloc(1, sizeof *listener);
+    if (listener == NULL) {
+        sr_worker_kill(process);
+        return sr_fail(err, plan->code, plan->path, "%s: out of memory", plan->what);
+    }
+    *listener = (struct listener){.plan = plan, .socket = process->socket};
     int ended = listen_to_the_end(listener, result, result_size, err);
     if (ended == -1)
-        kill(pid, SIGKILL);
-    int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
+        kill(process->pid, SIGKILL);
+    int status = reap(process);
     return ended == -2 ? say_death(plan, status, err) : ended;
+}
+
+void sr_worker_kill(struct sr_worker_process *process)
+{
+    if (process->pid <= 0)
+        return;
+    kill(process->pid, SIGKILL);
+    reap(process);
+}
+
+int sr_worker_run(const struct sr_worker_plan *plan, sr_worker_fn *work, void *context,
+                  void *result, size_t result_size, struct sr_error *err)
+{
+    struct sr_worker_process process = {.pid = -1, .socket = -1};
+    if (sr_worker_start(plan, work, context, result_size, &process, err) < 0)
+        return -1;
+    return sr_worker_wait(plan, &process, result, result_size, err);
 }

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* Bounds of what a child sends: a note fits into a packet; a result onto anybody's stack. */
 #define SR_WORKER_NOTE_MAX 65536
@@ -65,6 +66,19 @@ typedef int sr_worker_fn(void *context, struct sr_worker *worker, void *result,
  */
 int sr_worker_run(const struct sr_worker_plan *plan, sr_worker_fn *work, void *context,
                   void *result, size_t result_size, struct sr_error *err) SR_MUST_CHECK;
+
+/* The two halves of sr_worker_run(), for a caller that has something else to do meanwhile. What it talks with the child about goes
+ * over a descriptor of the plan's; wait takes process, and so does kill, which is for one that is not wanted any more. */
+struct sr_worker_process {
+    pid_t pid; /* -1: none */
+    int socket;
+};
+int sr_worker_start(const struct sr_worker_plan *plan, sr_worker_fn *work, void *context,
+                    size_t result_size, struct sr_worker_process *process,
+                    struct sr_error *err) SR_MUST_CHECK;
+int sr_worker_wait(const struct sr_worker_plan *plan, struct sr_worker_process *process,
+                   void *result, size_t result_size, struct sr_error *err) SR_MUST_CHECK;
+void sr_worker_kill(struct sr_worker_process *process);
 
 /* Number of threads that are worth having here: the CPUs of the caller, at most 8. */
 unsigned sr_worker_threads(void);

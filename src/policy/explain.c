@@ -74,6 +74,9 @@ static void runs(struct speaker *speaker, const struct sr_policy *policy,
         if (sr_policy_lets_env(policy, image->config.env[i]))
             say(speaker, topic, "with %s in its environment, as the image has it",
                 image->config.env[i]);
+    if (policy->stdin_path != NULL)
+        say(speaker, topic, "reading the guest's file %s as its standard input",
+            policy->stdin_path);
     for (size_t i = 0; i < policy->env_count; i++)
         say(speaker, topic, "with %s=%s in its environment", policy->env[i].key,
             policy->env[i].value);

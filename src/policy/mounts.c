@@ -91,8 +91,9 @@ static bool in_system_place(const char *path)
     return false;
 }
 
-/* What is wrong with an opened source, or NULL. */
-static const char *source_fault(int fd, const struct sr_mount_allowlist *allowlist)
+/* What is wrong with an opened source, or NULL, and when it was changed last. */
+static const char *source_fault(int fd, const struct sr_mount_allowlist *allowlist,
+                                int64_t *changed_nsec)
 {
     char path[PATH_MAX];
     struct stat st;
@@ -107,6 +108,7 @@ static const char *source_fault(int fd, const struct sr_mount_allowlist *allowli
         return "is outside the host allowlist";
     if (fstat(fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)))
         return "is neither a file nor a directory";
+    *changed_nsec = (int64_t)st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec;
     return NULL;
 }
 
@@ -148,7 +150,7 @@ static void check_source(struct sr_checker *checker, const struct sr_node *node,
                            strerror(errno));
         return;
     }
-    const char *fault = source_fault(fd, allowlist);
+    const char *fault = source_fault(fd, allowlist, &mount->changed_nsec);
     if (fault != NULL) {
         sr_check_error(checker, SR_POL_101, path, node, "what this resolves to %s", fault);
         hint_at_allowlist(checker, allowlist);

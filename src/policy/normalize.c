@@ -106,6 +106,8 @@ static void runtime(struct sr_checker *checker, struct sr_buf *out, const struct
     sr_buf_puts(out, ",\"env\":");
     pairs(checker, out, policy->env, policy->env_count);
     text_member(out, ",\"image\":", policy->image);
+    if (policy->stdin_path != NULL) /* newer than the hashes of policies without it */
+        text_member(out, ",\"stdin\":", policy->stdin_path);
     sr_buf_puts(out, ",\"timeoutSec\":");
     sr_buf_u64(out, policy->timeout_sec);
     text_member(out, ",\"user\":", user);

@@ -95,15 +95,23 @@ static void check_image(struct sr_checker *checker, const struct sr_node *node,
     checker->policy.image = text;
 }
 
+static const char *normal_path(struct sr_checker *checker, const char *text)
+{
+    const char *path = sr_path_normalize(&checker->arena, text);
+    checker->out_of_memory = checker->out_of_memory || path == NULL;
+    return path;
+}
+
 static void check_runtime(struct sr_checker *checker, const struct sr_node *node,
                           const struct sr_path *root, const struct sr_node *document)
 {
-    static const char *const known[] = {"command", "args", "image",      "env",
-                                        "workdir", "user", "timeoutSec", NULL};
+    static const char *const known[] = {"command", "args",  "image",      "env", "workdir",
+                                        "user",    "stdin", "timeoutSec", NULL};
     const struct sr_path path = {root, "runtime", 0}, command = {&path, "command", 0},
                          args = {&path, "args", 0}, image = {&path, "image", 0},
                          env = {&path, "env", 0}, workdir = {&path, "workdir", 0},
-                         user = {&path, "user", 0}, timeout = {&path, "timeoutSec", 0};
+                         user = {&path, "user", 0}, input = {&path, "stdin", 0},
+                         timeout = {&path, "timeoutSec", 0};
     struct sr_policy *policy = &checker->policy;
     if (!sr_field_map(checker, node, &path, known, true, document))
         return;
@@ -127,6 +135,13 @@ static void check_runtime(struct sr_checker *checker, const struct sr_node *node
     policy->user_given = value != NULL;
     if (value != NULL)
         check_user(checker, value, &user);
+    value = sr_node_get(node, "stdin");
+    text = value != NULL ? sr_field_text(checker, value, &input, true, node) : NULL;
+    if (text != NULL && text[0] != '/')
+        sr_check_error(checker, SR_POL_002, &input, value,
+                       "must be the absolute path of a file in the guest");
+    else if (text != NULL)
+        policy->stdin_path = normal_path(checker, text);
     uint64_t seconds;
     value = sr_node_get(node, "timeoutSec");
     if (value != NULL &&
@@ -247,11 +262,9 @@ static void check_output_path(struct sr_checker *checker, const struct sr_node *
         sr_check_error(checker, SR_POL_002, path, node, "%s", fault);
         return;
     }
-    const char *place = sr_path_normalize(&checker->arena, text);
-    if (place == NULL) {
-        checker->out_of_memory = true;
+    const char *place = normal_path(checker, text);
+    if (place == NULL)
         return;
-    }
     bool is_system = strcmp(place, "/") == 0;
     for (size_t i = 0; i < sizeof never / sizeof never[0]; i++)
         is_system = is_system || sr_path_within(place, never[i]);

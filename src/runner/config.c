@@ -18,6 +18,8 @@
 /* Above what distributions, systemd (61184-65519, 524288-1879048191) and subuid files give out. */
 #define UIDS_FIRST 2000000000u
 #define LOGS_MAX (64u * 1024u * 1024u)
+/* Packed inputs: a few data sets. */
+#define INPUTS_MAX (UINT64_C(10) << 30)
 
 /* Where the artefacts lie: beside the program in a build tree, in ../lib/safe-run of an
  * installation, else where this build was told it would be installed. */
@@ -53,6 +55,7 @@ static void set_defaults(struct sr_host_config *config)
         .accel = SR_ACCEL_CHOICE_AUTO,
         .boot_timeout_sec = BOOT_TIMEOUT_SEC,
         .logs_max = LOGS_MAX,
+        .inputs_max = INPUTS_MAX,
         .refresh_min_sec = REFRESH_MIN_SEC,
     };
     snprintf(config->archive.retention, sizeof config->archive.retention, SR_ARCHIVE_RETENTION);
@@ -243,6 +246,8 @@ static const struct config_field fields[] = {
     {"logs.max", read_size, offsetof(struct sr_host_config, logs_max)},
     {"sign", read_bool, offsetof(struct sr_host_config, sign)},
     {"signKey", read_path, offsetof(struct sr_host_config, sign_key)},
+    {"inputs.directory", read_path, offsetof(struct sr_host_config, inputs)},
+    {"inputs.keepMax", read_size, offsetof(struct sr_host_config, inputs_max)},
 };
 
 static int config_error(struct sr_error *err, const char *file, const struct sr_node *node,
@@ -257,7 +262,7 @@ static int config_error(struct sr_error *err, const char *file, const struct sr_
 
 static const char *find_section(const char *name)
 {
-    static const char *const sections[] = {"archive.", "jail.", "logs.", "network."};
+    static const char *const sections[] = {"archive.", "inputs.", "jail.", "logs.", "network."};
     size_t len = strlen(name);
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
         if (strlen(sections[i]) == len + 1 && strncmp(sections[i], name, len) == 0)

@@ -41,6 +41,8 @@ struct sr_host_config {
     uint64_t logs_max;               /* bytes kept of each of stdout, stderr, console and VMM log */
     bool sign;                       /* every run's report, not only where the policy requires it */
     char sign_key[PATH_MAX];         /* private key; empty: none */
+    char inputs[PATH_MAX]; /* directory of packed inputs; empty: "inputs" in sr_cache_open()'s */
+    uint64_t inputs_max;   /* bytes of them that are kept for the next run; 0: none are */
 };
 
 /* Fills config. Errors: SR-RUN-001 at prepare.config[.field]. */

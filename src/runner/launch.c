@@ -106,7 +106,7 @@ static int start_vmm(struct run *run, struct sr_qemu_args *args, struct sr_error
         make_pair(&run->vmm_log.in_fd, &log, err) < 0)
         return -1;
     run->jail.device = run->accel == SR_ACCEL_KVM ? "/dev/kvm" : NULL;
-    const struct sr_vmm_spec spec = {
+    struct sr_vmm_spec spec = {
         .cgroup = &run->cgroup,
         .jail = run->config.jail ? &run->jail : NULL,
         .program = run->config.qemu,
@@ -122,10 +122,12 @@ static int start_vmm(struct run *run, struct sr_qemu_args *args, struct sr_error
         .network = run->net != NULL ? SR_NET_BOOT_ARGUMENT : NULL,
         .mtu = run->net != NULL ? run->net->mtu : 0,
         .tap_fd = run->net != NULL ? run->net->tap_fd : -1,
+        .input_count = run->disk_count,
         .channel_fd = channel,
         .console_fd = console,
         .log_fd = log,
     };
+    memcpy(spec.input_fds, run->disks, sizeof spec.input_fds);
     sr_channel_init(&run->channel);
     run->console.last[0] = run->vmm_log.last[0] = '\0';
     sr_qemu_arguments(&spec, args);
@@ -189,6 +191,7 @@ int run_confine(struct run *run, struct sr_error *err)
         .write = {run->dirfd, run->register_fd},
         .write_count = 2,
         .resolves = run->net != NULL && run->net->name_count > 0,
+        .tree = run_outputs_directory(run),
     };
     const char *step = "cgroup";
     if (run->confined || !run->options->confine)
@@ -254,6 +257,11 @@ int run_send_spec(struct run *run, struct sr_error *err)
         sr_spec_text(&spec, SR_SPEC_HOSTS, run->net->hosts);
     if (run->options->with_stdin)
         sr_spec_bytes(&spec, SR_SPEC_STDIN, "", 0);
+    if (policy->stdin_path != NULL)
+        sr_spec_text(&spec, SR_SPEC_STDIN_FILE, policy->stdin_path);
+    run_mounts_specify(run, &spec);
+    for (size_t i = 0; i < policy->output_count; i++)
+        sr_spec_text(&spec, SR_SPEC_OUTPUT, policy->outputs[i].path);
     const uint64_t clock = sr_clock_nsec(CLOCK_REALTIME);
     sr_spec_bytes(&spec, SR_SPEC_CLOCK, &clock, sizeof clock);
     if (!sr_buf_ok(&spec))
@@ -263,6 +271,6 @@ int run_send_spec(struct run *run, struct sr_error *err)
                        "command, arguments and environment are %zu bytes; %u are "
                        "the most that fits",
                        spec.len, SR_SPEC_MAX);
-    sr_channel_send_start(&run->channel, spec.data, spec.len);
+    sr_channel_send_start(&run->channel, spec.data, spec.len, (uint32_t)policy->output_count);
     return 0;
 }

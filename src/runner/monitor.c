@@ -14,7 +14,7 @@
  *   - After sr_vmm_kill() the loop goes on until the VMM is gone and the channel is read to its
  *     end: what the guest said last is not lost.
  *   - Deadlines: boot (a guest that never speaks), timeout (the policy's), kill (grace after a
- *     polite request), sample.
+ *     polite request), sample, collect (outputs, once the command has ended).
  */
 #include "run_state.h"
 
@@ -60,7 +60,8 @@ int run_monitor_open(struct run *run, struct sr_error *err)
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGHUP);
-    run->boot_deadline = run->timeout_deadline = run->kill_deadline = run->sample_deadline = NEVER;
+    run->boot_deadline = run->timeout_deadline = run->kill_deadline = run->sample_deadline =
+        run->collect_deadline = NEVER;
     run->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     run->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     run->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -182,7 +183,17 @@ static int on_deadlines(struct run *run, struct sr_error *err)
         run_progress(run, "time is up: asking the command to end");
         ask_to_end(run, SIGTERM);
     }
-    if (now >= run->kill_deadline && run->phase == PHASE_ENDING) {
+    if (now >= run->collect_deadline) {
+        run->collect_deadline = NEVER;
+        run_outputs_give_up(run, "it took too long");
+        force_end(run);
+    }
+    if (now >= run->kill_deadline && run->phase == PHASE_RUNNING && run->outputs != NULL &&
+        !run->asked_hard) { /* what it left can still be had */
+        run->asked_hard = true;
+        sr_channel_send_signal(&run->channel, SIGKILL);
+        run->kill_deadline = now + GRACE_NSEC;
+    } else if (now >= run->kill_deadline && run->phase == PHASE_ENDING) {
         end_vm(run); /* it has said all it had to say, and its output is still owed */
     } else if (now >= run->kill_deadline) {
         force_end(run);
@@ -208,6 +219,8 @@ static int arm_timer(struct run *run, struct sr_error *err)
         nearest = run->kill_deadline;
     if (run->sample_deadline < nearest)
         nearest = run->sample_deadline;
+    if (run->collect_deadline < nearest)
+        nearest = run->collect_deadline;
     if (network_deadline(run) < nearest)
         nearest = network_deadline(run);
     struct itimerspec when = {0};
@@ -226,6 +239,14 @@ static void begin_ending(struct run *run)
     run->phase = PHASE_ENDING;
     run->timeout_deadline = run->sample_deadline = NEVER;
     run->kill_deadline = sr_now() + POWER_OFF_NSEC;
+}
+
+/* The command has ended; what it left is still to come, in a time of its own. */
+static void begin_collecting(struct run *run)
+{
+    run->phase = PHASE_COLLECTING;
+    run->timeout_deadline = run->sample_deadline = run->kill_deadline = NEVER;
+    run->collect_deadline = run_outputs_deadline(run);
 }
 
 static int on_output(struct run *run, const struct sr_channel_event *event, struct sr_error *err)
@@ -267,8 +288,18 @@ static int on_channel_event(struct run *run, const struct sr_channel_event *even
     case SR_CHANNEL_EXIT:
         run->has_exit = true;
         run->exit = event->exit;
-        begin_ending(run);
+        if (run->channel.state == SR_CHANNEL_COLLECTING)
+            begin_collecting(run);
+        else
+            begin_ending(run);
         return sample(run, err);
+    case SR_CHANNEL_ARCHIVE:
+    case SR_CHANNEL_COLLECTED:
+        if (run->channel.state == SR_CHANNEL_ENDED)
+            begin_ending(run);
+        if (run->outputs != NULL)
+            run->collect_deadline = run_outputs_deadline(run);
+        return run_outputs_take(run, event, err);
     }
     return 0;
 }
@@ -420,6 +451,8 @@ static int dispatch(struct run *run, const struct epoll_event *event, struct sr_
         return on_sink_writable(run, &run->out, SR_STREAM_STDOUT, err);
     case SOURCE_STDERR:
         return on_sink_writable(run, &run->err, SR_STREAM_STDERR, err);
+    case SOURCE_OUTPUTS:
+        return run_outputs_ready(run, err);
     case SOURCE_COUNT:
         break;
     }
@@ -432,6 +465,11 @@ static void update_interest(struct run *run)
     want(run, SOURCE_CHANNEL, run->channel_fd, to_guest ? EPOLLIN | EPOLLOUT : EPOLLIN);
     want(run, SOURCE_STDOUT, run->out.user_fd, sr_sink_holds(&run->out) ? EPOLLOUT : 0);
     want(run, SOURCE_STDERR, run->err.user_fd, sr_sink_holds(&run->err) ? EPOLLOUT : 0);
+    bool writable = false;
+    int outputs = run_outputs_fd(run, &writable);
+    if (outputs < 0)
+        run->armed[SOURCE_OUTPUTS] = 0; /* closed, and so out of the set */
+    want(run, SOURCE_OUTPUTS, outputs, writable ? EPOLLIN | EPOLLOUT : EPOLLIN);
     int resolver = run->net != NULL && run->net->resolver.fd > 0 ? run->net->resolver.fd : -1;
     if (resolver < 0)
         run->armed[SOURCE_RESOLVER] = 0; /* closed, and so out of the set */
@@ -446,7 +484,8 @@ static bool over(const struct run *run)
 {
     if (!run->vm_gone || run->channel_fd >= 0 || run->console.in_fd >= 0 || run->vmm_log.in_fd >= 0)
         return false;
-    return run->forced || (!sr_sink_holds(&run->out) && !sr_sink_holds(&run->err));
+    return run->forced ||
+           (!sr_sink_holds(&run->out) && !sr_sink_holds(&run->err) && !run_outputs_pending(run));
 }
 
 int run_monitor(struct run *run, bool to_the_end, struct sr_error *err)

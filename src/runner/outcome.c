@@ -66,6 +66,12 @@ static bool is_vm_fault(const struct sr_error *err)
     return false;
 }
 
+/* Before there was a VM, a signal is the reason for whatever was given up. */
+static bool interrupted_early(const struct run *run)
+{
+    return run->ended_by_signal != 0 && run->launched_nsec == 0;
+}
+
 /* Fills result's cause, exit_code, finished and error. */
 static void decide(struct run *run, const struct sr_vmm_exit *how)
 {
@@ -76,7 +82,7 @@ static void decide(struct run *run, const struct sr_vmm_exit *how)
         run->error = (struct sr_error){0};
         sr_fail(&run->error, SR_RUN_001, "monitor.vm",
                 "the VMM took more memory than its cgroup allows and was killed by the host");
-    } else if (run->error.code != SR_OK) {
+    } else if (run->error.code != SR_OK && !interrupted_early(run)) {
         result->cause = is_vm_fault(&run->error) ? SR_CAUSE_VMM : SR_CAUSE_SETUP;
     } else if (run->timed_out) {
         result->cause = SR_CAUSE_TIMEOUT;
@@ -86,15 +92,19 @@ static void decide(struct run *run, const struct sr_vmm_exit *how)
     } else if (run->ended_by_signal != 0) {
         result->cause = SR_CAUSE_INTERRUPTED;
         result->exit_code = 128 + run->ended_by_signal;
+        run->error = (struct sr_error){0};
         sr_fail(&run->error, SR_RUN_001, "monitor.interrupted", "ended by signal %d to safe-run",
                 run->ended_by_signal);
     } else if (run->refused) {
         make_printable(run->refused_text);
         result->cause = SR_CAUSE_SETUP;
-        result->exit_code = (int)run->refused_status;
-        sr_fail(&run->error, SR_RUN_001,
-                run->refused_status == SR_EXIT_FAILED ? "prepare.guest" : "runtime.command", "%s",
-                run->refused_text);
+        bool mount = run->refused_status == SR_REFUSED_MOUNT;
+        result->exit_code = mount ? SR_EXIT_FAILED : (int)run->refused_status;
+        sr_fail(&run->error, mount ? SR_RUN_101 : SR_RUN_001,
+                mount                                     ? "mount.apply"
+                : run->refused_status == SR_REFUSED_SETUP ? "prepare.guest"
+                                                          : "runtime.command",
+                "%s", run->refused_text);
     } else if (!run->has_exit) {
         result->cause = SR_CAUSE_VMM;
         explain_lost_vm(run, how, &run->error);
@@ -107,6 +117,12 @@ static void decide(struct run *run, const struct sr_vmm_exit *how)
         result->exit_code =
             run->exit.signal != 0 ? 128 + (int)run->exit.signal : (int)run->exit.exit_code;
         result->finished = true;
+    }
+    const struct sr_error *output = run_outputs_failure(run);
+    if (result->finished && output != NULL) { /* the command's own failure stays its exit status */
+        result->finished = false;
+        result->exit_code = result->exit_code == 0 ? SR_EXIT_FAILED : result->exit_code;
+        run->error = *output;
     }
     result->error = run->error;
 }
@@ -205,6 +221,8 @@ static int write_closing_events(struct run *run, const struct sr_vmm_exit *how, 
 {
     const struct sr_error *failure = &run->result->error;
     if (run_network_finish(run, err) < 0)
+        return -1;
+    if (run_outputs_record(run, err) < 0)
         return -1;
     if (run->launched_nsec != 0 &&
         run_event(run, SR_STAGE_MONITOR, SR_EVENT_VM_EXITED, exit_facts(run, how), err) < 0)
@@ -320,6 +338,7 @@ void run_conclude(struct run *run)
     run->ended_vm = run->ended_vm || !run->vm_gone;
     sr_vmm_kill(&run->vmm);
     sr_vmm_reap(&run->vmm, &how);
+    run_outputs_conclude(run);
     snprintf(run->vmm_version, sizeof run->vmm_version, "%s", run->vmm.qmp.version);
     const char *cgroup = run_release_limits(run);
     decide(run, &how);

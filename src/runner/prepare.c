@@ -172,16 +172,11 @@ static int record_command(struct run *run, struct sr_error *err)
     return 0;
 }
 
-/* What this version cannot do yet is refused, never left out silently. */
-static int refuse_unbuilt(const struct run *run, struct sr_error *err)
+static int refuse_two_stdins(const struct run *run, struct sr_error *err)
 {
-    const struct sr_policy *policy = run->options->policy;
-    if (policy->mount_count > 0)
-        return sr_fail(err, SR_RUN_101, "mount.apply",
-                       "mounts are not built into this version; use mounts: []");
-    if (policy->output_count > 0)
-        return sr_fail(err, SR_RUN_001, "prepare.outputs",
-                       "outputs are not built into this version; remove them from the policy");
+    if (run->options->policy->stdin_path != NULL && run->options->with_stdin)
+        return sr_fail(err, SR_RUN_001, "runtime.stdin",
+                       "the policy names what the command reads; --stdin would be something else");
     return 0;
 }
 
@@ -249,7 +244,7 @@ int run_prepare(struct run *run, struct sr_error *err)
         *err = no_image;
         return -1;
     }
-    if (refuse_unbuilt(run, err) < 0 || load_key(run, err) < 0 || open_artifacts(run, err) < 0 ||
+    if (refuse_two_stdins(run, err) < 0 || load_key(run, err) < 0 || open_artifacts(run, err) < 0 ||
         run_prepare_limits(run, err) < 0 || run_prepare_jail(run, err) < 0)
         return -1;
     return open_sinks(run, err);

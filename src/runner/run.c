@@ -3,6 +3,7 @@
  *
  *   prepare   Run directory, lock, evidence log, policy.json and bundle.json on disk; artefacts open
  *             and hashed.
+ *   mounts    Sources packed, or found packed (mounts.c, inputs.c); the collector of outputs is started (outputs.c).
  *   network   Names resolved, the namespace with its TAP, rules and uplink (network.c, src/net).
  *   launch    "vm.accel.selected" and all before it durable, then the VM starts; "vm.started"
  *             durable.
@@ -100,6 +101,7 @@ static int execute(struct run *run, struct sr_error *err)
     if (run->hasher == NULL)
         return sr_fail(err, SR_RUN_001, "prepare", "libcrypto has no SHA-256 or memory is out");
     if (run_monitor_open(run, err) < 0 || run_prepare(run, err) < 0 ||
+        run_mounts_apply(run, err) < 0 || run_outputs_prepare(run, err) < 0 ||
         run_network_apply(run, err) < 0 || boot(run, err) < 0)
         return -1;
     if (run->phase == PHASE_STARTING) {
@@ -116,6 +118,8 @@ static int execute(struct run *run, struct sr_error *err)
 static void release(struct run *run)
 {
     run_monitor_close(run);
+    run_outputs_release(run);
+    run_mounts_release(run);
     sr_net_free(run->net);
     free(run->hits);
     sr_sink_close(&run->out);
@@ -152,7 +156,8 @@ void sr_run(const struct sr_run_options *options, struct sr_run_result *result)
     run->hasher = sr_hasher_new();
     run->vmm = (struct sr_vmm)SR_VMM_INIT;
     run->cgroup = (struct sr_cgroup)SR_CGROUP_INIT;
-    run->uid_fd = run->register_fd = run->dirfd = run->lock_fd = run->channel_fd = -1;
+    run->uid_fd = run->register_fd = run->dirfd = run->lock_fd = run->channel_fd = run->joined_fd =
+        -1;
     run->kernel.fd = run->initrd.fd = run->rootfs.fd = -1;
     run->console.in_fd = run->console.log_fd = run->vmm_log.in_fd = run->vmm_log.log_fd = -1;
     run->epoll_fd = run->signal_fd = run->timer_fd = -1;

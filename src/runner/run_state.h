@@ -4,9 +4,11 @@
  *   run.c       the story, top to bottom
  *   prepare.c   run id, run directory, evidence log, artefacts
  *   image.c     the image that the policy names, and its defaults
+ *   mounts.c    the host's files for the guest, packed, and what is recorded of them
  *   network.c   the run's network, and what is recorded of it
  *   launch.c    the VM: descriptors, accelerator, fallback
  *   monitor.c   the event loop, from launch to the end of the command
+ *   outputs.c   what the command left for the host
  *   outcome.c   what came out, as evidence and as exit status
  */
 #ifndef SR_RUNNER_RUN_STATE_H
@@ -16,6 +18,7 @@
 #include "channel.h"
 #include "event.h"
 #include "host.h"
+#include "inputs.h"
 #include "jail.h"
 #include "key.h"
 #include "net.h"
@@ -30,12 +33,13 @@
 #include <signal.h>
 
 enum run_phase {
-    PHASE_PREPARE,  /* no VM yet */
-    PHASE_BOOT,     /* the VM was started; init has not said hello */
-    PHASE_STARTING, /* init has the specification */
-    PHASE_RUNNING,  /* the command runs */
-    PHASE_ENDING,   /* the command ended, or is to end with the VM */
-    PHASE_OVER,     /* the VM is gone */
+    PHASE_PREPARE,    /* no VM yet */
+    PHASE_BOOT,       /* the VM was started; init has not said hello */
+    PHASE_STARTING,   /* init has the specification */
+    PHASE_RUNNING,    /* the command runs */
+    PHASE_COLLECTING, /* the command ended, and its outputs come */
+    PHASE_ENDING,     /* the command ended, or is to end with the VM */
+    PHASE_OVER,       /* the VM is gone */
 };
 
 /* What the event loop waits for. */
@@ -52,6 +56,7 @@ enum run_source {
     SOURCE_STDIN,
     SOURCE_STDOUT,
     SOURCE_STDERR,
+    SOURCE_OUTPUTS,
     SOURCE_COUNT
 };
 
@@ -97,6 +102,10 @@ struct run {
     struct run_image image;
     struct sr_artifact kernel, initrd, rootfs;
     struct sr_key *key; /* signs the report; NULL: nobody does */
+    struct sr_input *inputs; /* one for each mount of the policy; NULL: none yet */
+    int disks[SR_VMM_INPUTS_MAX], joined_fd;
+    size_t disk_count;
+    struct run_outputs *outputs; /* NULL: none, or not yet */
     char command_hash[SR_SHA256_TEXT], policy_hash[SR_SHA256_TEXT];
     struct sr_tsc_sample tsc_start;
     uint32_t timeout_sec;
@@ -122,7 +131,8 @@ struct run {
     bool ended_vm;                /* by us, before it ended by itself */
     bool forced;                  /* the same, and nothing more is owed to anybody */
     bool stdin_always_ready;      /* a file that epoll does not take: it never blocks */
-    uint64_t boot_deadline, timeout_deadline, kill_deadline, sample_deadline;
+    uint64_t boot_deadline, timeout_deadline, kill_deadline, sample_deadline, collect_deadline;
+    bool asked_hard;     /* the command was sent SIGKILL, so that its outputs can still be had */
     unsigned interrupts; /* SIGINTs so far */
     int ended_by_signal; /* the supervisor's own: SIGINT, SIGTERM, SIGHUP */
 
@@ -154,6 +164,33 @@ int run_open_image(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* What run.prepared says of the image, and of what was taken from it. */
 json_t *run_image_facts(const struct run *run);
 json_t *run_runtime_facts(const struct run *run);
+
+/* mounts.c: packs what the policy mounts; what the VM and its guest need to know of it; closes it all. Nothing without mounts. */
+int run_mounts_apply(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+void run_mounts_specify(const struct run *run, struct sr_buf *spec);
+void run_mounts_release(struct run *run);
+
+/* outputs.c: each does nothing without outputs. Prepare before the supervisor is confined. */
+int run_outputs_prepare(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+/* What the guest sends of them. */
+int run_outputs_take(struct run *run, const struct sr_channel_event *event,
+                     struct sr_error *err) SR_MUST_CHECK;
+/* What the loop waits for: a descriptor (-1: nothing), whether to write to it, and until when. */
+int run_outputs_fd(const struct run *run, bool *writable);
+int run_outputs_ready(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+bool run_outputs_pending(const struct run *run);
+/* Nothing more comes of those that are not there yet. */
+void run_outputs_give_up(struct run *run, const char *why);
+/* Until when the guest must have said more of them; the first call starts the time that they have in all. */
+uint64_t run_outputs_deadline(const struct run *run);
+/* Once the VM is gone: hashes what is there, gives it its name or removes it. */
+void run_outputs_conclude(struct run *run);
+/* The first that was not collected, or NULL. */
+const struct sr_error *run_outputs_failure(const struct run *run);
+int run_outputs_record(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+/* The directory that outputs are in; -1: none. */
+int run_outputs_directory(const struct run *run);
+void run_outputs_release(struct run *run);
 
 /* network.c: each does nothing in mode none. Apply before the VM starts; sample at any time; finish before vm.exited;
  * release after it. */

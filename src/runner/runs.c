@@ -3,6 +3,7 @@
 #include "cgroup.h"
 #include "clock.h"
 #include "fs.h"
+#include "inputs.h"
 #include "net.h"
 
 #include <dirent.h>
@@ -182,6 +183,18 @@ static int open_base(const char *base, int *fd, struct sr_error *err)
     return 0;
 }
 
+/* Packed inputs are no run's, but of the same age. A configuration that cannot be read is for the next run to complain of. */
+static void trim_inputs(const struct sr_gc_options *options)
+{
+    struct sr_host_config config;
+    struct sr_error err;
+    if (options->dry_run || sr_host_config_load(&config, &err) < 0)
+        return;
+    sr_cleanup_fd int store = sr_input_store_open(&config);
+    if (store >= 0)
+        sr_input_store_trim(store, config.inputs_max, options->older_than_sec);
+}
+
 int sr_runs_gc(const char *base, const struct sr_gc_options *options, struct sr_error *err)
 {
     sr_cleanup_fd int base_fd = -1;
@@ -192,6 +205,7 @@ int sr_runs_gc(const char *base, const struct sr_gc_options *options, struct sr_
     int failures = runs_close_dead(base_fd, options);
     if (!options->dry_run)
         sr_cgroup_sweep_empty(NEWBORN_SEC);
+    trim_inputs(options);
     int again = options->older_than_sec >= 0 ? fcntl(base_fd, F_DUPFD_CLOEXEC, 0) : -1;
     DIR *dir = again < 0 ? NULL : fdopendir(again);
     for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;)

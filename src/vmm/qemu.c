@@ -38,8 +38,9 @@ enum {
     FD_KERNEL, /* of these two the jail makes files */
     FD_INITRD,
     FD_ROOTFS,
-    FD_TAP, /* may be absent */
-    FD_END
+    FD_TAP, /* may be absent, and so may the inputs */
+    FD_INPUTS,
+    FD_END = FD_INPUTS + SR_VMM_INPUTS_MAX
 };
 
 const char *sr_accel_name(enum sr_accel accel)
@@ -62,6 +63,20 @@ static void build_append(const struct sr_vmm_spec *spec, char *append, size_t si
         len += snprintf(append + len, size - (size_t)len, " %s", spec->network);
     if (spec->vcpu_count > 1)
         snprintf(append + len, size - (size_t)len, " noreplace-smp");
+}
+
+/* The arguments of one disk of the inputs behind argv[count]. */
+static size_t add_disk(struct sr_qemu_args *args, size_t count, size_t i)
+{
+    char(*text)[96] = args->disks[i];
+    snprintf(text[0], sizeof text[0], "fd=%zu,set=%zu", FD_INPUTS + i, 2 + i);
+    snprintf(text[1], sizeof text[1],
+             "driver=file,node-name=input%zu,filename=/dev/fdset/%zu,read-only=on,locking=off", i,
+             2 + i);
+    snprintf(text[2], sizeof text[2], "virtio-blk-device,drive=input%zu", i);
+    const char *const argv[] = {"-add-fd", text[0], "-blockdev", text[1], "-device", text[2]};
+    memcpy(args->argv + count, argv, sizeof argv);
+    return count + sizeof argv / sizeof argv[0];
 }
 
 void sr_qemu_arguments(const struct sr_vmm_spec *spec, struct sr_qemu_args *args)
@@ -119,18 +134,23 @@ void sr_qemu_arguments(const struct sr_vmm_spec *spec, struct sr_qemu_args *args
         "socket,id=qmp,fd=3",
         "-mon",
         "chardev=qmp,mode=control",
-        spec->network != NULL ? "-netdev" : NULL,
-        "tap,id=network,fd=9",
-        "-device",
-        args->nic,
-        NULL,
     };
-    _Static_assert(sizeof argv / sizeof argv[0] <= SR_QEMU_MAX_ARGS,
+    const char *const network[] = {"-netdev", "tap,id=network,fd=9", "-device", args->nic};
+    size_t count = sizeof argv / sizeof argv[0];
+    _Static_assert((sizeof argv + sizeof network) / sizeof argv[0] + 6 * SR_VMM_INPUTS_MAX <
+                       SR_QEMU_MAX_ARGS,
                    "SR_QEMU_MAX_ARGS is too small");
     _Static_assert(FD_CHANNEL == 4 && FD_CONSOLE == 5 && FD_KERNEL == 6 && FD_INITRD == 7 &&
                        FD_ROOTFS == 8 && FD_TAP == 9,
                    "the arguments name these numbers");
     memcpy(args->argv, argv, sizeof argv);
+    if (spec->network != NULL) {
+        memcpy(args->argv + count, network, sizeof network);
+        count += sizeof network / sizeof network[0];
+    }
+    for (size_t i = 0; i < spec->input_count; i++)
+        count = add_disk(args, count, i);
+    args->argv[count] = NULL;
 }
 
 /* Puts the descriptors at 0..FD_END-1. First all out of the way, so that none is overwritten by
@@ -149,6 +169,8 @@ static int place_descriptors(const struct sr_vmm_spec *spec, int qmp_fd)
         [FD_ROOTFS] = spec->rootfs_fd,
         [FD_TAP] = spec->network != NULL ? spec->tap_fd : spec->log_fd,
     };
+    for (size_t i = 0; i < SR_VMM_INPUTS_MAX; i++)
+        wanted[FD_INPUTS + i] = i < spec->input_count ? spec->input_fds[i] : spec->log_fd;
     for (int i = 0; i < FD_END; i++)
         if (wanted[i] < 0 || (wanted[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, FD_END)) < 0)
             return -1;
@@ -157,7 +179,7 @@ static int place_descriptors(const struct sr_vmm_spec *spec, int qmp_fd)
             return -1;
     if (spec->network == NULL)
         close(FD_TAP);
-    return close_range(FD_END, ~0u, 0);
+    return close_range(FD_INPUTS + (unsigned)spec->input_count, ~0u, 0);
 }
 
 /* Without a jail: dies with its parent all the same, and gains no privileges. */

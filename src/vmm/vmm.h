@@ -28,12 +28,17 @@ enum sr_accel { SR_ACCEL_TCG, SR_ACCEL_KVM };
 /* "tcg", "kvm"; static. */
 const char *sr_accel_name(enum sr_accel accel);
 
+/* A microvm without ACPI has places for eight devices; root image, channel and network take three. */
+#define SR_VMM_INPUTS_MAX 5
+
 struct sr_vmm_spec {
     const char *program; /* path of qemu-system-x86_64 */
     enum sr_accel accel;
     unsigned vcpu_count, mem_size_mib;
     uint32_t tsc_khz; /* the host's, for TCG guests, whose TSC is the host's; 0: unknown */
     int kernel_fd, initrd_fd, rootfs_fd;
+    int input_fds[SR_VMM_INPUTS_MAX]; /* more disks, read-only, behind the root image's */
+    size_t input_count;
     const char *kernel, *initrd;     /* their paths, for the jail */
     const char *network;             /* the kernel's ip= argument; NULL: no network */
     int tap_fd;                      /* with it: a TAP with IFF_VNET_HDR */
@@ -63,10 +68,11 @@ struct sr_vmm_exit {
 };
 
 /* The most arguments QEMU is ever given, and the longest of those that are built. */
-#define SR_QEMU_MAX_ARGS 64
+#define SR_QEMU_MAX_ARGS 96
 struct sr_qemu_args {
     const char *argv[SR_QEMU_MAX_ARGS];
     char memory[32], smp[32], nic[64], append[448];
+    char disks[SR_VMM_INPUTS_MAX][3][96];
 };
 
 /* QEMU's command line for spec, pure: descriptors are named by the fixed numbers the child gives

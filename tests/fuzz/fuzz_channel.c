@@ -29,8 +29,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct sr_error err;
         while ((result = sr_channel_next(channel, &event, &err)) > 0) {
             if (event.type == SR_CHANNEL_HELLO)
-                sr_channel_send_start(channel, "spec", 4);
-            if (event.type == SR_CHANNEL_OUTPUT && event.len > 0 && event.data[0] != 'k')
+                sr_channel_send_start(channel, "spec", 4, 3);
+            if ((event.type == SR_CHANNEL_OUTPUT || event.type == SR_CHANNEL_ARCHIVE) &&
+                event.len > 0 && event.data[0] != 'k')
                 sr_channel_credit(channel, event.stream, event.len);
         }
         if (channel->out.len > 4 * (size_t)SR_CHANNEL_WINDOW)

@@ -4,6 +4,7 @@
  */
 #include "guest.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,6 +149,123 @@ static inline void draws(void)
     memcpy(channel.out.payload + sizeof status, sentence, sizeof sentence - 1);
     channel_send(&channel, SR_FRAME_REFUSED, sizeof status + sizeof sentence - 1);
     silent();
+}
+
+/* -- Outputs -------------------------------------------------------------------------------------- */
+
+static size_t window = SR_CHANNEL_WINDOW;
+static bool enough;
+
+/* Takes what the host says until there is room for len bytes of archives, or it has had enough of this one. */
+static inline bool may_send(size_t len, uint32_t index)
+{
+    struct sr_frame_header header;
+    const uint8_t *payload;
+    while (window < len && !enough) {
+        if (!channel_next(&channel, &header, &payload)) {
+            channel_fill(&channel);
+            continue;
+        }
+        if (header.type == SR_FRAME_CREDIT)
+            window += ((const struct sr_frame_credit *)payload)->bytes;
+        if (header.type == SR_FRAME_ENOUGH && *(const uint32_t *)payload == index)
+            enough = true;
+        channel_done(&channel, &header);
+    }
+    return !enough;
+}
+
+static inline void archive(uint32_t index, const void *data, size_t len)
+{
+    if (!may_send(len, index))
+        return;
+    memcpy(channel.out.payload, data, len);
+    window -= len;
+    channel_send(&channel, SR_FRAME_ARCHIVE, len);
+}
+
+/* An entry of an archive, of mode and of this many links, that says it has size bytes. */
+static inline void entry(uint32_t index, const char *name, unsigned mode, const char *content,
+                         unsigned size, unsigned links)
+{
+    char text[512] = "";
+    size_t len = (size_t)snprintf(
+        text, sizeof text, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X", 1, mode, 0,
+        0, links, 0, size, 0, 0, 0, 0, (unsigned)strlen(name) + 1, 0);
+    len += strlen(strcpy(text + len, name)) + 1;
+    len = (len + 3) / 4 * 4;
+    len += strlen(strcpy(text + len, content));
+    archive(index, text, (len + 3) / 4 * 4);
+}
+
+static inline void collected(uint32_t result)
+{
+    memcpy(channel.out.payload, &result, sizeof result);
+    channel_send(&channel, SR_FRAME_COLLECTED, sizeof result);
+    enough = false;
+}
+
+static inline void trailer(uint32_t index)
+{
+    entry(index, "TRAILER!!!", 0, "", 0, 1);
+    collected(SR_COLLECTED_OK);
+}
+
+static inline void entry_and_end(uint32_t index, const char *name, unsigned mode,
+                                 const char *content, unsigned links)
+{
+    entry(index, "o", S_IFDIR | 0755, "", 0, 1);
+    entry(index, name, mode, content, (unsigned)strlen(content), links);
+    trailer(index);
+}
+
+static inline void end(void)
+{
+    start();
+    memset(channel.out.payload, 0, sizeof(struct sr_frame_exit));
+    channel_send(&channel, SR_FRAME_EXIT, sizeof(struct sr_frame_exit));
+}
+
+/* Has outputs that want to be elsewhere, and one that is good. test_outputs.py knows their order. */
+static inline void smuggles(void)
+{
+    static const uint8_t noise[4096] = {0xa5, 0x07};
+    char name[32];
+    uint32_t i = 0;
+    end();
+    entry_and_end(i++, "o/../../escaped", S_IFREG | 0644, "x", 1);
+    entry_and_end(i++, "/tmp/escaped", S_IFREG | 0644, "x", 1);
+    entry_and_end(i++, "o/passwd", S_IFLNK | 0777, "/etc/passwd", 1);
+    entry_and_end(i++, "o/disk", S_IFBLK | 0666, "", 1);
+    entry_and_end(i++, "o/su", S_IFREG | 06755, "x", 1);
+    entry(i, "o", S_IFDIR | 0755, "", 0, 1);
+    entry(i, "o/huge", S_IFREG | 0644, "", 0xffffffff, 1);
+    trailer(i++);
+    for (; !enough;) /* noise without an end */
+        archive(i, noise, sizeof noise);
+    i++;
+    collected(SR_COLLECTED_CUT);
+    entry(i, "o", S_IFDIR | 0755, "", 0, 1);
+    for (unsigned n = 0; n < 1000000 && !enough; n++) {
+        snprintf(name, sizeof name, "o/%u", n);
+        entry(i, name, S_IFREG | 0644, "", 0, 1);
+    }
+    i++;
+    collected(SR_COLLECTED_CUT);
+    entry(i, "o", S_IFDIR | 0755, "", 0, 1); /* ends in the middle, and says it is all */
+    collected(SR_COLLECTED_OK);
+    i++;
+    collected(SR_COLLECTED_OK); /* says it is there, and sends nothing */
+    i++;
+    entry_and_end(i++, "o/new\nline\xff\x1b[2J", S_IFREG | 0644, "good", 1);
+    power_off();
+}
+
+/* Ends without its outputs. */
+static inline void keeps(void)
+{
+    end();
+    power_off();
 }
 
 int main(void)

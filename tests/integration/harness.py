@@ -22,7 +22,7 @@ SANITIZED = "asan" in os.path.basename(BUILD)
 def policy(command, *args, **changes):
     """A policy as a dictionary. Changes: memory, cpu, disk, user, env, workdir, timeout, and any section by name."""
     runtime = {"command": command, "args": list(args)}
-    for field in ("user", "env", "workdir", "image"):
+    for field in ("user", "env", "workdir", "image", "stdin"):
         if field in changes:
             runtime[field] = changes.pop(field)
     if "timeout" in changes:

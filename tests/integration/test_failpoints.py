@@ -26,8 +26,14 @@ class Failpoints(NetworkTest):
         os.close(descriptor)
         self.addCleanup(os.unlink, self.log)
         self.call("key", "generate", "--out", self.path("key"))
-        self.configure(sign=True, signKey=self.path("key"))
-        self.document = shell("echo out", network=allow(("tcp", "198.51.100.7/32", 443)))
+        self.configure(sign=True, signKey=self.path("key"), inputs={"directory": self.path("inputs")})
+        self.env["SAFE_RUN_MOUNT_ALLOWLIST"] = self.write(
+            "allow.yaml", "schemaVersion: safe-run.mount-allowlist/v1\n"
+            f"hostAllowPrefixes: [{SOURCE}]\nguestAllowPrefixes: [/data]\n")
+        examples = os.path.join(SOURCE, "examples")  # old enough to be kept, and more than there are disks for
+        self.document = shell("echo out; echo x > /data/out/x", network=allow(("tcp", "198.51.100.7/32", 443)),
+                              mounts=[{"source": examples, "target": f"/data/{i}", "read_only": True} for i in range(6)],
+                              outputs=[{"path": "/data/out"}])
 
     def walk(self, name):
         self.env["SAFE_RUN_FAILPOINT_LOG"] = self.log
@@ -43,8 +49,8 @@ class Failpoints(NetworkTest):
                 os.truncate(self.log, 0)
                 if mode == "delay":
                     self.assertEqual((process.returncode, out), (0, b"out\n"), err)
-                elif name not in ("cgroup.make", "cgroup.remove"):  # which a run can do without
-                    self.assertNotEqual(process.returncode, 0, err)
+                elif name not in ("cgroup.make", "cgroup.remove") and (name, mode) not in (("inputs.keep", "error"), ("inputs.note", "error")):
+                    self.assertNotEqual(process.returncode, 0, err)  # all but what a run can do without
                 self.assert_clean()
                 print(f"{name}:{mode}: {process.returncode} {err.decode(errors='replace').strip()[:150]}", file=sys.stderr)
 

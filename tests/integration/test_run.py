@@ -94,6 +94,20 @@ class Output(SafeRunTest):
         run = self.finish(process)
         self.assertEqual((len(run.stdout), run.status), (200 * 1024, 0))
 
+    def test_a_policy_names_a_file_of_the_guest_as_stdin(self):
+        run = self.run_policy(policy("/bin/head", "-n", "1", stdin="/etc/passwd"))
+        self.assertEqual((run.stdout, run.status), (b"root:x:0:0:root:/root:/bin/sh\n", 0))
+
+    def test_stdin_of_the_policy_is_opened_with_the_commands_rights(self):
+        run = self.run_policy(policy("/bin/cat", stdin="/proc/1/environ"))
+        self.assertEqual((run.stdout, run.status), (b"", 125))
+        self.assertIn(b"SR-RUN-001 prepare.guest: runtime.stdin: /proc/1/environ cannot be opened", run.stderr)
+
+    def test_stdin_comes_from_the_policy_or_from_the_caller(self):
+        run = self.run_policy(policy("/bin/cat", stdin="/etc/passwd"), "--stdin", feed=b"mine")
+        self.assertEqual((run.stdout, run.status), (b"", 125))
+        self.assertIn(b"SR-RUN-001 runtime.stdin", run.stderr)
+
     def test_without_stdin_the_command_reads_nothing(self):
         run = self.run_policy(policy("/bin/cat"), feed=b"not for the guest")
         self.assertEqual((run.stdout, run.status), (b"", 0))
@@ -242,24 +256,6 @@ class Request(SafeRunTest):
         self.assertEqual((run.status, run.stdout, run.dir), (125, b"", None))
         self.assertIn(b"error: runtime.command: must not be blank [SR-POL-001]", run.stderr)
         self.assertIn(b"error: resources.memory.max: ", run.stderr)
-
-    def test_what_is_not_built_yet_is_refused_with_its_code(self):
-        for changes, code, path in (({"outputs": [{"path": "/tmp/x"}]}, "SR-RUN-001", b"prepare.outputs"),):
-            with self.subTest(code=code):
-                run = self.run_policy(policy("/bin/true", **changes))
-                self.assertEqual(run.status, 125)
-                self.assertIn(path, run.stderr)
-                self.assertEqual(run.failure[0], code)
-                self.assertEqual(run.events("vm.started"), [])
-
-    def test_mounts_are_refused_with_their_code(self):
-        os.mkdir(self.path("input"))
-        allowlist = self.write("allow.yaml", "schemaVersion: safe-run.mount-allowlist/v1\n"
-                               f"hostAllowPrefixes: [{self.dir}]\nguestAllowPrefixes: [/data]\n")
-        mount = {"source": self.path("input"), "target": "/data/input", "read_only": True}
-        run = self.run_policy(policy("/bin/true", mounts=[mount]), "--mount-allowlist", allowlist)
-        self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-101"), run.stderr)
-        self.assertIn(b"SR-RUN-101 mount.apply", run.stderr)
 
 
 class Isolation(SafeRunTest):

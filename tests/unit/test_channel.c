@@ -64,14 +64,26 @@ static void expect_violation(struct sr_channel *channel)
 
 static const struct sr_frame_hello good_hello = {SR_CHANNEL_MAGIC, SR_CHANNEL_VERSION};
 
-/* Brings the channel to the state in which the command runs. */
-static void start(struct sr_channel *channel)
+/* Brings the channel to the state in which a command with this many outputs runs. */
+static void start_with(struct sr_channel *channel, uint32_t outputs)
 {
     receive_frame(channel, SR_FRAME_HELLO, &good_hello, sizeof good_hello);
     expect_event(channel, SR_CHANNEL_HELLO);
-    sr_channel_send_start(channel, "", 0);
+    sr_channel_send_start(channel, "", 0, outputs);
     receive_frame(channel, SR_FRAME_STARTED, "", 0);
     expect_event(channel, SR_CHANNEL_STARTED);
+}
+
+static void start(struct sr_channel *channel)
+{
+    start_with(channel, 0);
+}
+
+static void end_command(struct sr_channel *channel)
+{
+    const struct sr_frame_exit status = {0};
+    receive_frame(channel, SR_FRAME_EXIT, &status, sizeof status);
+    expect_event(channel, SR_CHANNEL_EXIT);
 }
 
 static void a_run_goes_through_its_states(void **state)
@@ -268,7 +280,7 @@ static void a_long_specification_goes_in_pieces(void **state)
     expect_event(channel, SR_CHANNEL_HELLO);
     char *spec = calloc(1, SR_FRAME_MAX_PAYLOAD + 1);
     assert_non_null(spec);
-    sr_channel_send_start(channel, spec, SR_FRAME_MAX_PAYLOAD + 1);
+    sr_channel_send_start(channel, spec, SR_FRAME_MAX_PAYLOAD + 1, 0);
     free(spec);
     struct sr_frame_header header;
     const char *at = channel->out.data;
@@ -281,6 +293,80 @@ static void a_long_specification_goes_in_pieces(void **state)
         at += sizeof header + header.length;
     }
     assert_ptr_equal(at, channel->out.data + channel->out.len);
+}
+
+static void outputs_come_after_the_exit_and_in_order(void **state)
+{
+    struct sr_channel *channel = *state;
+    struct sr_channel_event event;
+    struct sr_error err;
+    const uint32_t ok = SR_COLLECTED_OK;
+    static const char missing[] = "\1\0\0\0not there";
+    start_with(channel, 2);
+    end_command(channel);
+    receive_frame(channel, SR_FRAME_ARCHIVE, "0707", 4);
+    assert_int_equal(sr_channel_next(channel, &event, &err), 1);
+    assert_int_equal(event.type, SR_CHANNEL_ARCHIVE);
+    assert_int_equal(event.output, 0);
+    assert_memory_equal(event.data, "0707", 4);
+    receive_frame(channel, SR_FRAME_COLLECTED, &ok, sizeof ok);
+    assert_int_equal(sr_channel_next(channel, &event, &err), 1);
+    assert_int_equal(event.type, SR_CHANNEL_COLLECTED);
+    assert_int_equal(event.output, 0);
+    assert_int_equal(channel->state, SR_CHANNEL_COLLECTING);
+    receive_frame(channel, SR_FRAME_COLLECTED, missing, sizeof missing - 1);
+    assert_int_equal(sr_channel_next(channel, &event, &err), 1);
+    assert_int_equal(event.output, 1);
+    assert_int_equal(event.status, SR_COLLECTED_MISSING);
+    assert_int_equal(event.len, 9);
+    assert_int_equal(channel->state, SR_CHANNEL_ENDED);
+    receive_frame(channel, SR_FRAME_COLLECTED, &ok, sizeof ok);
+    expect_violation(channel);
+}
+
+static void archives_before_the_exit_are_refused(void **state)
+{
+    start_with(*state, 1);
+    receive_frame(*state, SR_FRAME_ARCHIVE, "x", 1);
+    expect_violation(*state);
+}
+
+static void archives_that_nobody_asked_for_are_refused(void **state)
+{
+    start(*state);
+    end_command(*state);
+    receive_frame(*state, SR_FRAME_ARCHIVE, "x", 1);
+    expect_violation(*state);
+}
+
+static void archives_beyond_their_credit_are_refused(void **state)
+{
+    static const uint8_t piece[SR_FRAME_MAX_PAYLOAD];
+    start_with(*state, 1);
+    end_command(*state);
+    for (unsigned sent = 0; sent < SR_CHANNEL_WINDOW; sent += sizeof piece) {
+        receive_frame(*state, SR_FRAME_ARCHIVE, piece, sizeof piece);
+        expect_event(*state, SR_CHANNEL_ARCHIVE);
+    }
+    receive_frame(*state, SR_FRAME_ARCHIVE, "x", 1);
+    expect_violation(*state);
+}
+
+static void impossible_results_of_outputs_are_refused(void **state)
+{
+    const uint32_t result = SR_COLLECTED_CUT + 1;
+    start_with(*state, 1);
+    end_command(*state);
+    receive_frame(*state, SR_FRAME_COLLECTED, &result, sizeof result);
+    expect_violation(*state);
+}
+
+static void output_of_the_command_after_its_exit_is_refused(void **state)
+{
+    start_with(*state, 1);
+    end_command(*state);
+    receive_frame(*state, SR_FRAME_STDOUT, "x", 1);
+    expect_violation(*state);
 }
 
 #define channel_test(name) cmocka_unit_test_setup_teardown(name, open_channel, close_channel)
@@ -306,6 +392,12 @@ int main(void)
         channel_test(stdin_stops_at_its_window),
         channel_test(credit_for_more_than_was_sent_is_refused),
         channel_test(a_long_specification_goes_in_pieces),
+        channel_test(outputs_come_after_the_exit_and_in_order),
+        channel_test(archives_before_the_exit_are_refused),
+        channel_test(archives_that_nobody_asked_for_are_refused),
+        channel_test(archives_beyond_their_credit_are_refused),
+        channel_test(impossible_results_of_outputs_are_refused),
+        channel_test(output_of_the_command_after_its_exit_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

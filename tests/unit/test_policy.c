@@ -176,7 +176,8 @@ static void the_bundle_follows_from_the_policy(void **state)
         "\"is_read_only\":true,\"is_root_device\":true,\"path_on_host\":\"artifacts/rootfs.img\"}],"
         "\"machine-config\":{\"mem_size_mib\":128,\"smt\":false,\"vcpu_count\":2}},"
         "\"guestPlan\":{\"args\":[],\"command\":\"/bin/true\",\"diskMaxBytes\":67108864,\"env\":[],"
-        "\"gid\":1000,\"image\":\"base\",\"outputs\":[],\"pidsMax\":256,\"timeoutSec\":300,"
+        "\"gid\":1000,\"image\":\"base\",\"outputs\":[],\"pidsMax\":256,\"stdin\":null,"
+        "\"timeoutSec\":300,"
         "\"uid\":1000,\"workdir\":\"/\"},\"jailerPlan\":{\"enabled\":true,"
         "\"ops\":[\"prepare_jailer_context\"]},\"mountPlan\":{\"enabled\":true,\"mounts\":[]},"
         "\"networkPlan\":null}");

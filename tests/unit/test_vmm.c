@@ -65,6 +65,21 @@ static void a_network_is_a_tap_and_a_boot_argument(void **state)
     assert_true(there);
 }
 
+static void inputs_are_more_disks_by_descriptor(void **state)
+{
+    (void)state;
+    const struct sr_vmm_spec spec = {
+        .program = "qemu", .network = "ip=192.0.2.2", .input_count = SR_VMM_INPUTS_MAX};
+    struct sr_qemu_args args;
+    char text[4096];
+    sr_qemu_arguments(&spec, &args);
+    join(&args, text, sizeof text);
+    assert_non_null(strstr(text, "-add-fd fd=10,set=2 -blockdev driver=file,node-name=input0,"
+                                 "filename=/dev/fdset/2,read-only=on,locking=off "
+                                 "-device virtio-blk-device,drive=input0 -add-fd fd=11,set=3 "));
+    assert_non_null(strstr(text, "virtio-blk-device,drive=input4"));
+}
+
 static void kvm_guests_calibrate_by_their_own_clock(void **state)
 {
     (void)state;
@@ -128,6 +143,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(qemu_is_started_with_these_arguments),
         cmocka_unit_test(a_network_is_a_tap_and_a_boot_argument),
+        cmocka_unit_test(inputs_are_more_disks_by_descriptor),
         cmocka_unit_test(kvm_guests_calibrate_by_their_own_clock),
         cmocka_unit_test(qmp_tells_version_accelerator_and_end),
         cmocka_unit_test(qmp_takes_nonsense_without_harm),

@@ -1,0 +1,156 @@
+/*
+ * The run's mounts: packed, recorded, attached.
+ *
+ * Each mount is either validated or rejected, so that the two together are what was asked for: after the first that is rejected the
+ * others are looked at, but not packed any more. mount.applied is written when all of them are there. What was made hangs off
+ * descriptors and is undone by closing them, the last first; images that are kept for other runs stay.
+ */
+#include "run_state.h"
+
+#include "failpoint.h"
+#include "inputs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+
+static bool tell_progress(void *context, const char *what, uint64_t done, uint64_t total)
+{
+    struct run *run = context;
+    struct signalfd_siginfo info;
+    if (run->options->meter != NULL)
+        run->options->meter(run->options->progress_context, what, done, total);
+    if (read(run->signal_fd, &info, sizeof info) == sizeof info)
+        run->ended_by_signal = (int)info.ssi_signo;
+    return run->ended_by_signal == 0;
+}
+
+static json_t *facts_of(const struct sr_mount *mount)
+{
+    return json_pack("{s:s,s:s,s:b}", "source", mount->source, "target", mount->target, "read_only",
+                     1);
+}
+
+static int record_applied(struct run *run, size_t i, struct sr_error *err)
+{
+    const struct sr_input *input = &run->inputs[i];
+    json_t *facts = facts_of(&run->options->policy->mounts[i]);
+    json_t *more = json_pack("{s:s,s:o,s:o,s:o,s:o,s:b}", "imageHash", input->hash, "imageBytes",
+                             sr_event_count(input->image_bytes), "bytes",
+                             sr_event_count(input->bytes), "files", sr_event_count(input->files),
+                             "skipped", sr_event_count(input->skipped), "reused", input->reused);
+    if (facts == NULL || more == NULL || json_object_update(facts, more) < 0) {
+        json_decref(facts);
+        facts = NULL; /* run_event() says so */
+    }
+    json_decref(more);
+    return run_event(run, SR_STAGE_MOUNT, SR_EVENT_MOUNT_APPLIED, facts, err);
+}
+
+static int record_checked(struct run *run, const struct sr_mount *mount,
+                          const struct sr_error *fault, struct sr_error *err)
+{
+    json_t *facts = facts_of(mount);
+    if (fault->code == SR_OK)
+        return run_event(run, SR_STAGE_MOUNT, SR_EVENT_MOUNT_VALIDATED, facts, err);
+    if (facts == NULL ||
+        json_object_set_new(facts, "errorCode", json_string(sr_code_name(fault->code))) < 0 ||
+        json_object_set_new(facts, "message", json_string(fault->message)) < 0) {
+        json_decref(facts);
+        facts = NULL;
+    }
+    return run_event(run, SR_STAGE_MOUNT, SR_EVENT_MOUNT_REJECTED, facts, err);
+}
+
+static void warn_of_skipped(const struct run *run, const struct sr_mount *mount,
+                            const struct sr_input *input)
+{
+    char text[512];
+    if (input->skipped == 0 || run->options->warn == NULL)
+        return;
+    snprintf(text, sizeof text, "%.200s: %llu special files are left out: %s%s", mount->source,
+             (unsigned long long)input->skipped, input->first_skipped,
+             input->skipped > 1 ? " and others" : "");
+    run->options->warn(run->options->progress_context, text);
+}
+
+static int open_all(struct run *run, struct sr_error *err)
+{
+    const struct sr_policy *policy = run->options->policy;
+    const struct sr_input_context context = {
+        .config = &run->config,
+        .hasher = run->hasher,
+        .scratch_fd = run->dirfd,
+        .uid = run->image.effective.uid,
+        .gid = run->image.effective.gid,
+        .rehash = run->options->rehash,
+        .progress = tell_progress,
+        .context = run,
+    };
+    struct sr_error first = {0};
+    for (size_t i = 0; i < policy->mount_count; i++) {
+        const struct sr_mount *mount = &policy->mounts[i];
+        struct sr_error fault = {0};
+        int result = first.code == SR_OK ? sr_input_open(mount, &context, &run->inputs[i], &fault)
+                                         : sr_input_check(mount, &fault);
+        if (run->options->meter != NULL)
+            run->options->meter(run->options->progress_context, mount->source, 1, 1);
+        if (record_checked(run, mount, &fault, err) < 0)
+            return -1;
+        if (result < 0 && first.code == SR_OK) {
+            first = fault;
+            snprintf(first.message, sizeof first.message, "mounts[%zu]: %.480s", i, fault.message);
+        }
+        if (first.code == SR_OK)
+            warn_of_skipped(run, mount, &run->inputs[i]);
+    }
+    if (first.code == SR_OK)
+        return 0;
+    *err = first;
+    return -1;
+}
+
+int run_mounts_apply(struct run *run, struct sr_error *err)
+{
+    size_t count = run->options->policy->mount_count;
+    if (count == 0)
+        return 0;
+    run->inputs = calloc(count, sizeof *run->inputs);
+    if (run->inputs == NULL)
+        return sr_fail(err, SR_RUN_101, "mount.apply", "out of memory");
+    for (size_t i = 0; i < count; i++)
+        run->inputs[i].fd = -1;
+    if (open_all(run, err) < 0)
+        return -1;
+    if (SR_FAILPOINT("mounts.apply"))
+        return sr_fail(err, SR_RUN_101, "mount.apply", "told to fail");
+    if (sr_inputs_arrange(run->inputs, count, run->dirfd, run->disks, &run->disk_count,
+                          &run->joined_fd, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        if (record_applied(run, i, err) < 0)
+            return -1;
+    return 0;
+}
+
+void run_mounts_specify(const struct run *run, struct sr_buf *spec)
+{
+    for (size_t i = 0; run->inputs != NULL && i < run->options->policy->mount_count; i++) {
+        sr_cleanup_buf struct sr_buf input = SR_BUF_INIT;
+        sr_buf_append(&input, &run->inputs[i].where, sizeof run->inputs[i].where);
+        sr_buf_puts(&input, run->options->policy->mounts[i].target);
+        spec->failed = spec->failed || !sr_buf_ok(&input);
+        sr_spec_bytes(spec, SR_SPEC_INPUT, input.data, input.len);
+    }
+}
+
+void run_mounts_release(struct run *run)
+{
+    sr_close_fd(&run->joined_fd);
+    for (size_t i = run->options->policy->mount_count; run->inputs != NULL && i > 0; i--)
+        sr_close_fd(&run->inputs[i - 1].fd);
+    free(run->inputs);
+    run->inputs = NULL;
+    run->disk_count = 0;
+}

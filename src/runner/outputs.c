@@ -1,0 +1,357 @@
+/*
+ * Theory of operation: outputs
+ *
+ *   1. Before the supervisor gives up its rights, the directory is opened, every output's name in it found free, and the collector
+ *      started (src/outputs/collector.h), which can write below it and nothing else.
+ *   2. When the command has ended, the guest sends an archive of each output in turn. The collector unpacks it under a name that
+ *      says it is not finished ("." and the run's id). A guest that breaks a rule is told that it is enough; the next output has
+ *      its own chance.
+ *   3. Once the VM is gone, what is there is hashed here, not by the collector, and only then gets its name, in one step. What was
+ *      refused is removed, to the last file.
+ *
+ * The name of an output is the last component of its path; if two outputs share one, all are called <index>-<component>. Nothing is
+ * ever written over: a name that is taken is an error before anything runs.
+ */
+#include "run_state.h"
+
+#include "clock.h"
+#include "collector.h"
+#include "digest.h"
+#include "failpoint.h"
+#include "fs.h"
+#include "printable.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* Without a word of the guest. */
+#define IDLE_NSEC (30 * SR_NSEC_PER_SEC)
+/* In all: a slow emulated guest sends 100,000 files in a minute, and a MiB in a hundredth of this. */
+#define TOTAL_NSEC (300 * SR_NSEC_PER_SEC)
+#define MIB_NSEC (250 * SR_NSEC_PER_MSEC)
+
+struct output {
+    char path[32]; /* of errors: "outputs[0].path" */
+    char name[NAME_MAX + 1];
+    bool collected;        /* all of it is there, for all the collector and the guest say */
+    bool refused;          /* by the collector: nothing more of it is wanted */
+    uint32_t cleared;      /* files that lost a set-user-id, set-group-id or sticky bit */
+    struct sr_error error; /* why it is not there */
+    struct sr_output_digest digest;
+};
+
+struct run_outputs {
+    int directory;
+    uint32_t count;
+    struct sr_collector collector;
+    uint64_t deadline;                 /* of all of it; 0: the command still runs */
+    struct sr_collector_output *parts; /* names and sizes of what is not finished */
+    struct output items[];
+};
+
+static const char *last_component(const char *path)
+{
+    return strrchr(path, '/') + 1;
+}
+
+static void name_outputs(const struct run *run, struct run_outputs *outputs)
+{
+    const struct sr_policy *policy = run->options->policy;
+    bool same = false;
+    for (size_t i = 0; i < policy->output_count; i++)
+        for (size_t j = 0; j < i; j++)
+            same = same || strcmp(last_component(policy->outputs[i].path),
+                                  last_component(policy->outputs[j].path)) == 0;
+    for (uint32_t i = 0; i < outputs->count; i++) {
+        struct output *output = &outputs->items[i];
+        const char *name = last_component(policy->outputs[i].path);
+        snprintf(output->path, sizeof output->path, "outputs[%u].path", i);
+        if (same)
+            snprintf(output->name, sizeof output->name, "%u-%s", i, name);
+        else
+            snprintf(output->name, sizeof output->name, "%s", name);
+        snprintf(outputs->parts[i].name, sizeof outputs->parts[i].name, ".%s.%u",
+                 run->result->run_id, i);
+        outputs->parts[i].bytes_max = policy->outputs[i].max_bytes;
+    }
+}
+
+static int open_directory(struct run *run, struct run_outputs *outputs, struct sr_error *err)
+{
+    const char *path = run->options->output_dir;
+    int result = 0;
+    if (path != NULL)
+        result = sr_mkdir_all(path, 0777);
+    else if (SR_FAILPOINT("outputs.directory") || mkdirat(run->dirfd, "outputs", 0700) < 0)
+        result = -errno;
+    if (result == 0) {
+        outputs->directory = path != NULL ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+                                          : openat(run->dirfd, "outputs",
+                                                   O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        result = outputs->directory < 0 ? -errno : 0;
+    }
+    return result == 0 ? 0
+                       : sr_fail(err, SR_RUN_001, "prepare.outputs", "%s cannot be used: %s",
+                                 path != NULL ? path : "outputs/", strerror(-result));
+}
+
+int run_outputs_prepare(struct run *run, struct sr_error *err)
+{
+    uint32_t count = (uint32_t)run->options->policy->output_count;
+    struct stat st;
+    if (count == 0)
+        return 0;
+    struct run_outputs *outputs = calloc(1, sizeof *outputs + count * sizeof outputs->items[0]);
+    run->outputs = outputs;
+    if (outputs == NULL)
+        return sr_fail(err, SR_RUN_001, "prepare.outputs", "out of memory");
+    outputs->directory = outputs->collector.fd = -1;
+    outputs->count = count;
+    outputs->parts = calloc(count, sizeof *outputs->parts);
+    if (outputs->parts == NULL)
+        return sr_fail(err, SR_RUN_001, "prepare.outputs", "out of memory");
+    name_outputs(run, outputs);
+    if (open_directory(run, outputs, err) < 0)
+        return -1;
+    if (run->options->output_dir == NULL)
+        snprintf(run->result->output_dir, sizeof run->result->output_dir, "%.4000s/outputs",
+                 run->result->run_dir);
+    else if (realpath(run->options->output_dir, run->result->output_dir) == NULL)
+        return sr_fail(err, SR_RUN_001, "prepare.outputs", "%s: %s", run->options->output_dir,
+                       strerror(errno));
+    for (uint32_t i = 0; i < count; i++)
+        if (fstatat(outputs->directory, outputs->items[i].name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+            return sr_fail(err, SR_RUN_001, outputs->items[i].path,
+                           "%s is there already in %s, and nothing is written over",
+                           outputs->items[i].name, run->result->output_dir);
+    return sr_collector_start(&outputs->collector, outputs->directory, outputs->parts, count, err);
+}
+
+/* Why an output is not there; the first reason counts. */
+__attribute__((format(printf, 2, 3))) static void lose(struct output *output, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    if (output->error.code == SR_OK)
+        sr_vfail(&output->error, SR_RUN_001, output->path, fmt, ap);
+    va_end(ap);
+}
+
+/* The collector has died; the command's own end is worth no less for that. */
+static void lose_rest(struct run *run, const struct sr_error *why)
+{
+    struct run_outputs *outputs = run->outputs;
+    sr_collector_stop(&outputs->collector);
+    for (uint32_t i = outputs->collector.answered; i < outputs->count; i++) {
+        outputs->items[i].refused = true;
+        lose(&outputs->items[i], "%s", why->message);
+    }
+    if (run->channel.state == SR_CHANNEL_COLLECTING)
+        sr_channel_send_enough(&run->channel, run->channel.collected);
+}
+
+static void take_archive(struct run *run, const struct sr_channel_event *event)
+{
+    struct run_outputs *outputs = run->outputs;
+    struct sr_error why = {0};
+    size_t passed = event->len; /* of what is refused the rest is taken and dropped */
+    if (!outputs->items[event->output].refused &&
+        sr_collector_feed(&outputs->collector, event->data, event->len, &passed, &why) < 0) {
+        lose_rest(run, &why);
+        passed = event->len;
+    }
+    sr_channel_credit(&run->channel, SR_STREAM_ARCHIVE, passed);
+}
+
+static void take_end(struct run *run, const struct sr_channel_event *event)
+{
+    struct run_outputs *outputs = run->outputs;
+    struct output *output = &outputs->items[event->output];
+    struct sr_error why = {0};
+    char text[400];
+    size_t passed;
+    snprintf(text, sizeof text, "%.*s", (int)event->len, (const char *)event->data);
+    sr_make_printable(text);
+    if (event->status == SR_COLLECTED_MISSING)
+        lose(output, "the command left nothing at %s",
+             run->options->policy->outputs[event->output].path);
+    else if (event->status == SR_COLLECTED_FAILED)
+        lose(output, "%s", text);
+    if (outputs->collector.fd < 0)
+        return;
+    if (sr_collector_end(&outputs->collector, event->status == SR_COLLECTED_OK, &passed, &why) < 0)
+        lose_rest(run, &why);
+    else
+        sr_channel_credit(&run->channel, SR_STREAM_ARCHIVE, passed);
+}
+
+int run_outputs_take(struct run *run, const struct sr_channel_event *event, struct sr_error *err)
+{
+    if (run->outputs == NULL || event->output >= run->outputs->count)
+        return sr_fail(err, SR_RUN_001, "monitor.channel", "an output that nobody asked for");
+    if (event->type == SR_CHANNEL_ARCHIVE)
+        take_archive(run, event);
+    else
+        take_end(run, event);
+    return 0;
+}
+
+static void take_result(struct run *run, const struct sr_collector_result *result)
+{
+    struct output *output = &run->outputs->items[result->index];
+    output->cleared = result->cleared;
+    output->collected = result->refused == 0;
+    if (output->collected)
+        return;
+    output->refused = true;
+    lose(output, "%s", result->message);
+    if (run->channel.state == SR_CHANNEL_COLLECTING && run->channel.collected == result->index)
+        sr_channel_send_enough(&run->channel, result->index);
+}
+
+int run_outputs_ready(struct run *run, struct sr_error *err)
+{
+    struct sr_collector *collector = &run->outputs->collector;
+    struct sr_collector_result result;
+    struct sr_error why = {0};
+    size_t passed;
+    (void)err;
+    if (collector->fd < 0)
+        return 0;
+    if (sr_collector_flush(collector, &passed, &why) < 0) {
+        lose_rest(run, &why);
+        return 0;
+    }
+    sr_channel_credit(&run->channel, SR_STREAM_ARCHIVE, passed);
+    int got = 1;
+    while (got > 0 && collector->answered < run->outputs->count) {
+        got = sr_collector_receive(collector, &result, &why);
+        if (got > 0)
+            take_result(run, &result);
+    }
+    if (got < 0)
+        lose_rest(run, &why);
+    else if (collector->answered == run->outputs->count && !sr_collector_holds(collector))
+        sr_collector_stop(collector);
+    return 0;
+}
+
+int run_outputs_fd(const struct run *run, bool *writable)
+{
+    if (run->outputs == NULL)
+        return -1;
+    *writable = sr_collector_holds(&run->outputs->collector);
+    return run->outputs->collector.fd;
+}
+
+bool run_outputs_pending(const struct run *run)
+{
+    return run->outputs != NULL && !sr_collector_idle(&run->outputs->collector);
+}
+
+uint64_t run_outputs_deadline(const struct run *run)
+{
+    struct run_outputs *outputs = run->outputs;
+    uint64_t now = sr_now(), bytes = 0;
+    if (outputs->deadline == 0) {
+        for (uint32_t i = 0; i < outputs->count; i++)
+            bytes += outputs->parts[i].bytes_max; /* 64 of at most 2^53 */
+        outputs->deadline = now + TOTAL_NSEC + (bytes >> 20) * MIB_NSEC;
+    }
+    return now + IDLE_NSEC < outputs->deadline ? now + IDLE_NSEC : outputs->deadline;
+}
+
+void run_outputs_give_up(struct run *run, const char *why)
+{
+    for (uint32_t i = 0; i < run->outputs->count; i++)
+        if (!run->outputs->items[i].collected)
+            lose(&run->outputs->items[i], "not collected: %s", why);
+}
+
+static void finish(struct run *run, uint32_t i)
+{
+    struct run_outputs *outputs = run->outputs;
+    struct output *output = &outputs->items[i];
+    const char *part = outputs->parts[i].name;
+    if (output->error.code == SR_OK && !output->collected)
+        lose(output, "not collected: the guest ended before");
+    if (output->error.code == SR_OK)
+        (void)!sr_output_digest(outputs->directory, part, output->path, run->hasher,
+                                &output->digest, &output->error);
+    if (output->error.code == SR_OK && output->digest.bytes > outputs->parts[i].bytes_max)
+        lose(output, "refused: it has more than its max of %llu bytes",
+             (unsigned long long)outputs->parts[i].bytes_max);
+    if (output->error.code == SR_OK &&
+        (SR_FAILPOINT("outputs.rename") || renameat2(outputs->directory, part, outputs->directory,
+                                                     output->name, RENAME_NOREPLACE) < 0))
+        lose(output, "%s cannot be given its name: %s", output->name, strerror(errno));
+    int removed = output->error.code == SR_OK ? 0 : sr_remove_tree(outputs->directory, part);
+    if (removed < 0)
+        run_progress(run, "%s, the rest of an output that was refused, cannot be removed: %s", part,
+                     strerror(-removed));
+}
+
+void run_outputs_conclude(struct run *run)
+{
+    if (run->outputs == NULL)
+        return;
+    sr_collector_stop(&run->outputs->collector);
+    for (uint32_t i = 0; run->launched_nsec != 0 && i < run->outputs->count; i++)
+        finish(run, i);
+}
+
+const struct sr_error *run_outputs_failure(const struct run *run)
+{
+    for (uint32_t i = 0; run->outputs != NULL && i < run->outputs->count; i++)
+        if (run->outputs->items[i].error.code != SR_OK)
+            return &run->outputs->items[i].error;
+    return NULL;
+}
+
+int run_outputs_record(struct run *run, struct sr_error *err)
+{
+    for (uint32_t i = 0; run->outputs != NULL && run->launched_nsec != 0 && i < run->outputs->count;
+         i++) {
+        const struct output *output = &run->outputs->items[i];
+        const struct sr_output_digest *digest = &output->digest;
+        bool there = output->error.code == SR_OK;
+        json_t *facts =
+            json_pack("{s:s,s:s,s:o,s:b,s:s}", "path", run->options->policy->outputs[i].path,
+                      "name", output->name, "max", sr_event_count(run->outputs->parts[i].bytes_max),
+                      "collected", there, "observedBy", "host");
+        json_t *more =
+            there ? json_pack("{s:o,s:o,s:o,s:o,s:o,s:s}", "files", sr_event_count(digest->files),
+                              "directories", sr_event_count(digest->directories), "links",
+                              sr_event_count(digest->links), "bytes", sr_event_count(digest->bytes),
+                              "modesCleared", sr_event_count(output->cleared), "hash", digest->hash)
+                  : json_pack("{s:s,s:s}", "errorCode", sr_code_name(output->error.code), "message",
+                              output->error.message);
+        if (facts == NULL || more == NULL || json_object_update(facts, more) < 0) {
+            json_decref(facts);
+            facts = NULL; /* run_event() says so */
+        }
+        json_decref(more);
+        if (run_event(run, SR_STAGE_MONITOR, SR_EVENT_OUTPUT_COLLECTED, facts, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int run_outputs_directory(const struct run *run)
+{
+    return run->outputs != NULL ? run->outputs->directory : -1;
+}
+
+void run_outputs_release(struct run *run)
+{
+    if (run->outputs == NULL)
+        return;
+    sr_collector_stop(&run->outputs->collector);
+    sr_close_fd(&run->outputs->directory);
+    free(run->outputs->parts);
+    free(run->outputs);
+    run->outputs = NULL;
+}

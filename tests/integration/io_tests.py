@@ -1,0 +1,77 @@
+"""What tests of inputs and outputs share: a directory of the host that may be mounted, and the two kinds of user."""
+import hashlib
+import os
+import subprocess
+
+from harness import SAFE_RUN, SafeRunTest
+
+
+def mount(source, target="/data/in"):
+    return {"source": source, "target": target, "read_only": True}
+
+
+def output_hash(path):
+    """The hash over an output as docs/EVIDENCE.md defines it."""
+    digest = hashlib.sha256()
+
+    def add_file(at, name):
+        with open(at, "rb") as file:
+            content = file.read()
+        digest.update((b"x" if os.stat(at).st_mode & 0o100 else b"f") + name + b"\0%d\0" % len(content) + content)
+
+    def add(at, name):
+        for entry in sorted(os.listdir(at)):
+            path, below = os.path.join(at, entry), name + entry
+            if os.path.islink(path):
+                digest.update(b"l" + below + b"\0" + os.readlink(path) + b"\0")
+            elif os.path.isdir(path):
+                digest.update(b"d" + below + b"\0")
+                add(path, below + b"/")
+            else:
+                add_file(path, below)
+
+    path = os.fsencode(path)
+    add(path, b"") if os.path.isdir(path) else add_file(path, b"")
+    return "sha256:" + digest.hexdigest()
+
+
+class IoTest(SafeRunTest):
+    user = 0
+
+    def setUp(self):
+        super().setUp()
+        os.chmod(self.dir, 0o755)
+        self.source = self.path("source")
+        for directory in (self.base, self.path("home"), self.source):
+            os.mkdir(directory)
+            os.chown(directory, self.user, self.user)
+        self.env["HOME"] = self.path("home")
+        self.env["SAFE_RUN_MOUNT_ALLOWLIST"] = self.write(
+            "allow.yaml", "schemaVersion: safe-run.mount-allowlist/v1\n"
+            f"hostAllowPrefixes: [{self.dir}]\nguestAllowPrefixes: [/data, /tmp, /home, /in]\n")
+        self.configure()
+
+    def configure(self, **fields):
+        inputs = fields.setdefault("inputs", {})
+        inputs.setdefault("directory", os.path.join(self.dir, "home", "inputs"))
+        return super().configure(**fields)
+
+    def become(self):
+        return ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"] if self.user else []
+
+    def start(self, document, *options, **popen):
+        popen.setdefault("stdin", subprocess.DEVNULL)
+        popen.setdefault("stdout", subprocess.PIPE)
+        popen.setdefault("stderr", subprocess.PIPE)
+        path = document if isinstance(document, str) else self.write_policy(document)
+        return subprocess.Popen([*self.become(), SAFE_RUN, "run", "--policy", path, *options], env=self.env, **popen)
+
+    def put(self, name, content=b"content\n", mode=0o644):
+        """A file of the source's owner, old enough that its image is kept."""
+        path = os.path.join(os.fsencode(self.source), os.fsencode(name))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(content)
+        os.chmod(path, mode)
+        os.chown(path, self.user, self.user)
+        return os.fsdecode(path)

@@ -1,0 +1,260 @@
+"""Outputs: what a command leaves comes out, also when it failed; what a hostile guest sends stays where it is."""
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+
+from harness import BUILD, SOURCE, policy, shell
+from io_tests import IoTest, output_hash
+
+GUESTS = os.path.join(BUILD, "tests", "guests")
+
+
+def output(path="/data/out", **more):
+    return {"path": path, **more}
+
+
+class Outputs(IoTest):
+    def collected(self, run, name="out"):
+        return os.path.join(run.dir, "outputs", name)
+
+    def refused(self, run, words, index=0):
+        """One output was refused, with these words; nothing of it is left."""
+        fact = run.events("output.collected")[index]
+        self.assertEqual((fact["collected"], fact["errorCode"], fact["observedBy"]), (False, "SR-RUN-001", "host"))
+        self.assertIn(words, fact["message"])
+        self.assertNotIn(fact["name"], os.listdir(os.path.join(run.dir, "outputs")))
+        self.assertEqual([name for name in os.listdir(os.path.join(run.dir, "outputs")) if name.startswith(".")], [])
+
+    def refused_run(self, script, words, **changes):
+        run = self.run_policy(shell(script, outputs=[output(max=changes.pop("max", "1Mi"))], **changes))
+        self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-001"), run.stderr)
+        self.assertIn(b"SR-RUN-001 outputs[0].path: ", run.stderr)
+        self.assertEqual(run.cause, "workload")
+        self.refused(run, words)
+        return run
+
+    def test_a_tree_comes_out_as_it_is(self):
+        run = self.run_policy(shell("""cd /data/out; mkdir -p d/e empty; echo content > d/e/f; ln -s ../d/e/f d/l; ln -s . here
+            : > nothing; chmod 500 d/e; chmod 755 nothing; head -c 300000 /dev/urandom > big; cat big | sha256sum""", outputs=[output()]))
+        self.assertEqual((run.status, run.stderr), (0, b""))
+        out = self.collected(run)
+        found = {os.path.relpath(os.path.join(at, name), out) for at, dirs, files in os.walk(out) for name in dirs + files}
+        self.assertEqual(found, {"d", "d/e", "d/e/f", "d/l", "empty", "here", "nothing", "big"})
+        with open(os.path.join(out, "d", "l"), "rb") as file:
+            self.assertEqual(file.read(), b"content\n")
+        self.assertEqual(stat.S_IMODE(os.stat(os.path.join(out, "nothing")).st_mode), 0o755)
+        digest = subprocess.run(["sha256sum", os.path.join(out, "big")], capture_output=True, check=True).stdout.split()[0]
+        self.assertEqual(run.stdout.split()[0], digest)
+        fact = run.events("output.collected")[0]
+        self.assertEqual(fact, {"path": "/data/out", "name": "out", "max": 64 << 20, "collected": True, "observedBy": "host", "files": 3,
+                                "directories": 3, "links": 2, "bytes": 300008, "modesCleared": 0, "hash": output_hash(out)})
+        kinds = [event["type"] for event in run.report["events"]]
+        self.assertLess(kinds.index("output.collected"), kinds.index("vm.exited"))
+
+    def test_a_file_and_a_directory_that_the_command_makes_itself(self):
+        run = self.run_policy(shell("echo 1 > /tmp/result.csv; mkdir /tmp/plots; echo 2 > /tmp/plots/a",
+                                    outputs=[output("/tmp/result.csv"), output("/tmp/plots")]))
+        self.assertEqual(run.status, 0, run.stderr)
+        with open(self.collected(run, "result.csv"), encoding="ascii") as file:
+            self.assertEqual(file.read(), "1\n")
+        for name in ("result.csv", "plots"):
+            self.assertIn(output_hash(self.collected(run, name)), [fact["hash"] for fact in run.events("output.collected")])
+
+    def test_outputs_of_one_name_are_told_apart_by_their_index(self):
+        run = self.run_policy(shell("echo 1 > /data/a/out/x; echo 2 > /data/b/out/x", outputs=[output("/data/a/out"), output("/data/b/out")]))
+        self.assertEqual(run.status, 0, run.stderr)
+        self.assertEqual(sorted(os.listdir(os.path.join(run.dir, "outputs"))), ["0-out", "1-out"])
+
+    def test_names_of_any_bytes(self):
+        run = self.run_policy(shell("""cd /data/out; echo x > "$(printf 'new\\nline')"; echo x > "$(printf '\\377\\376')"; echo x > 'TRAILER!!!'
+            echo x > "$(printf '\\033]0;owned\\007')"; echo x > -rf; echo x > ' '""", outputs=[output()]))
+        self.assertEqual(run.status, 0, run.stderr)
+        out = os.fsencode(self.collected(run))
+        self.assertEqual(sorted(os.listdir(out)), sorted([b"new\nline", b"\xff\xfe", b"TRAILER!!!", b"\x1b]0;owned\x07", b"-rf", b" "]))
+        self.assertEqual(run.events("output.collected")[0]["hash"], output_hash(self.collected(run)))
+
+    def test_a_command_that_fails_leaves_its_output(self):
+        run = self.run_policy(shell("echo log > /data/out/log; exit 7", outputs=[output()]))
+        self.assertEqual((run.status, os.listdir(self.collected(run))), (7, ["log"]))
+        self.assertTrue(run.report["exit"]["code"] == 7 and run.failure is None)
+
+    def test_a_command_that_is_out_of_time_leaves_its_output(self):
+        run = self.run_policy(shell("echo log > /data/out/log; sleep 100", outputs=[output()], timeout=2))
+        self.assertEqual((run.status, run.cause, os.listdir(self.collected(run))), (124, "timeout", ["log"]))
+        self.assertTrue(run.events("output.collected")[0]["collected"])
+
+    def test_a_command_that_ignores_the_end_of_its_time_leaves_its_output_too(self):
+        run = self.run_policy(shell("trap '' TERM; echo log > /data/out/log; while :; do sleep 1; done", outputs=[output()], timeout=2))
+        self.assertEqual((run.status, run.cause, os.listdir(self.collected(run))), (124, "timeout", ["log"]))
+
+    def test_a_stopped_run_leaves_its_output(self):
+        process = self.start(shell("echo log > /data/out/log; echo up; sleep 100", outputs=[output()]))
+        self.wait_for_output(process, b"up\n")
+        process.send_signal(signal.SIGTERM)
+        run = self.finish(process)
+        self.assertEqual((run.status, run.cause, os.listdir(self.collected(run))), (143, "interrupted", ["log"]))
+
+    def test_an_output_that_is_not_there_fails_a_command_that_succeeded(self):
+        run = self.run_policy(shell("true", outputs=[output("/tmp/none"), output("/tmp/d")]))
+        self.assertEqual(run.status, 125)
+        self.assertIn(b"SR-RUN-001 outputs[0].path: the command left nothing at /tmp/none", run.stderr)
+        self.refused(run, "the command left nothing at /tmp/none")
+        run = self.run_policy(shell("exit 3", outputs=[output("/tmp/none")]))
+        self.assertEqual((run.status, run.report["exit"]["code"]), (3, 3))
+        self.assertIn(b"the command left nothing", run.stderr)
+
+    def test_more_than_its_max(self):
+        self.refused_run("head -c 1100000 /dev/zero > /data/out/x", "more than its max of 1048576 bytes")
+
+    def test_many_small_files_beyond_its_max(self):
+        self.refused_run("for i in $(seq 20); do head -c 60000 /dev/zero > /data/out/$i; done", "more than its max")
+
+    def test_a_sparse_terabyte(self):
+        self.refused_run("truncate -s 1024G /data/out/x",
+                         "a file of an output has 4 GiB at most")
+
+    def test_a_sparse_file_beyond_its_max(self):
+        self.refused_run("truncate -s 3G /data/out/x", "more than its max")
+
+    def test_a_hundred_thousand_files(self):
+        self.refused_run("cd /data/out; seq 100001 | xargs touch", "more than 100000 files", memory="1Gi", timeout=250)
+
+    def test_devices(self):
+        self.refused_run("mkdir /data/out; mknod /data/out/disk b 8 0", "disk is a device", user="0:0")
+
+    def test_pipes_and_sockets(self):
+        self.refused_run("mkfifo /data/out/pipe", "pipe is neither a file nor a directory nor a link")
+
+    def test_links_that_lead_out(self):
+        for target in ("/etc/passwd", "../../../etc/passwd", ".."):
+            with self.subTest(target=target):
+                self.refused_run(f"ln -s {target} /data/out/l", "l is a symbolic link that leads out of the output")
+
+    def test_an_output_that_is_a_link(self):
+        self.refused_run("ln -s /etc/passwd /data/out", "is a symbolic link", user="0:0")
+
+    def test_too_deep_a_tree(self):
+        self.refused_run("cd /data/out; for i in $(seq 100); do mkdir d; cd d; done", "nested too deep")
+
+    def test_special_bits_are_cleared_and_counted(self):
+        run = self.run_policy(shell("mkdir /data/out; cd /data/out; echo x > su; chmod 6777 su; mkdir -m 3777 d", outputs=[output()], user="0:0"))
+        self.assertEqual((run.status, run.events("output.collected")[0]["modesCleared"]), (0, 2))
+        self.assertEqual(stat.S_IMODE(os.stat(os.path.join(self.collected(run), "su")).st_mode), 0o755)
+        self.assertEqual(os.stat(os.path.join(self.collected(run), "su")).st_uid, self.user)
+
+    def test_hard_links_come_as_files(self):
+        run = self.run_policy(shell("cd /data/out; echo x > a; ln a b", outputs=[output()]))
+        self.assertEqual(sorted(os.listdir(self.collected(run))), ["a", "b"])
+
+    def test_what_was_refused_does_not_harm_the_others(self):
+        run = self.run_policy(shell("ln -s / /data/a/l; head -c 500000 /dev/zero | tee /data/b/x | md5sum", outputs=[output("/data/a"), output("/data/b")]))
+        self.assertEqual(run.status, 125)
+        self.refused(run, "a symbolic link")
+        self.assertEqual(os.listdir(self.collected(run, "b")), ["x"])
+
+    def test_into_a_directory_of_the_callers_choice(self):
+        out = os.path.join(self.dir, "home", "new", "results")
+        document = shell("echo x > /data/out/x", outputs=[output()])
+        run = self.run_policy(document, "--output-dir", out)
+        self.assertEqual((run.status, os.listdir(out), os.listdir(os.path.join(out, "out"))), (0, ["out"], ["x"]))
+        self.assertEqual(os.stat(os.path.join(out, "out", "x")).st_uid, self.user)
+        again = self.run_policy(document, "--output-dir", out)
+        self.assertEqual(again.status, 125)
+        self.assertIn(b"SR-RUN-001 outputs[0].path: out is there already in", again.stderr)
+        self.assertEqual(again.events("vm.started"), [])
+
+    def test_json_says_where(self):
+        out = os.path.join(self.dir, "home", "results")
+        run = self.run_policy(shell("echo x > /data/out/x", outputs=[output()]), "--output-dir", out, "--json")
+        self.assertEqual(json.loads(run.stdout)["artifacts"]["outputs"], out)
+
+    def test_a_lot_comes_through_whole(self):
+        run = self.run_policy(shell("head -c 200M /dev/urandom > /data/out/x; sha256sum < /data/out/x", outputs=[output(max="200Mi")],
+                                    memory="512Mi", disk="210Mi"))
+        self.assertEqual(run.status, 0, run.stderr)
+        done = subprocess.run(["sha256sum", os.path.join(self.collected(run), "x")], capture_output=True, check=True)
+        self.assertEqual(run.stdout.split()[0], done.stdout.split()[0])
+
+    def test_a_full_disk_fails_the_run_and_leaves_nothing(self):
+        small = os.path.join(self.dir, "small")
+        os.mkdir(small)
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=1m,uid={self.user}", "small", small], check=False)
+        self.assertEqual(mounted.returncode, 0)
+        self.addCleanup(subprocess.run, ["umount", small], check=True)
+        run = self.run_policy(shell("head -c 2000000 /dev/zero > /data/out/x", outputs=[output()]), "--output-dir", small)
+        self.assertEqual(run.status, 125)
+        self.assertIn(b"x cannot be written: No space left on device", run.stderr)
+        self.assertEqual(os.listdir(small), [])
+
+
+class Example(IoTest):
+    def test_files_in_and_out(self):
+        """examples/files, with this test's directory in place of the one that its comment says to make."""
+        texts = {}
+        for name in ("policy.yaml", "allow.yaml"):
+            with open(os.path.join(SOURCE, "examples", "files", name), encoding="utf-8") as file:
+                texts[name] = self.write(name, file.read().replace("/tmp/safe-run-example", self.dir))
+        shutil.copytree(os.path.join(SOURCE, "examples", "files", "in"), self.path("in"))
+        run = self.run_policy(texts["policy.yaml"], "--mount-allowlist", texts["allow.yaml"], "--output-dir", self.path("results"))
+        self.assertEqual(run.status, 0, run.stderr)
+        with open(self.path("results/result/count.txt"), encoding="ascii") as file:
+            self.assertEqual(file.read(), "3\n")
+
+
+class OutputsAsUser(Outputs):
+    user = 12345
+
+
+class Hostile(IoTest):
+    """Inits that send what no archive writer would."""
+
+    def start_guest(self, name):
+        self.configure(initrd=os.path.join(GUESTS, f"{name}.initrd"))
+
+    def test_archives_that_want_to_be_elsewhere(self):
+        self.start_guest("smuggles")
+        before = set(os.listdir("/tmp")) | set(os.listdir(self.dir))
+        words = ["leads out of the output: o/../../escaped", "leads out of the output: /tmp/escaped", "passwd is a symbolic link that leads out",
+                 "disk is a device", None, "huge makes it more than its max", "the archive", "more than 100000 files", "the archive is broken",
+                 "the archive", None]
+        run = self.run_policy(policy("/bin/true", outputs=[output(f"/data/{i}", max="1Mi") for i in range(len(words))]))
+        facts = run.events("output.collected")
+        for fact, expected in zip(facts, words, strict=True):
+            if expected is None:
+                self.assertTrue(fact["collected"], fact)
+            else:
+                self.assertIn(expected, fact["message"])
+        self.assertEqual(sorted(os.listdir(os.path.join(run.dir, "outputs"))), ["10", "4"])
+        self.assertEqual(os.listdir(os.fsencode(os.path.join(run.dir, "outputs", "10"))), [b"new\nline\xff\x1b[2J"])
+        self.assertEqual(facts[4]["modesCleared"], 1)
+        self.assertEqual((run.status, run.cause), (125, "workload"))
+        self.assertEqual([name for name in set(os.listdir("/tmp")) - before if "escaped" in name], [])
+
+    def test_a_guest_that_dies_before_its_outputs(self):
+        self.start_guest("keeps")
+        run = self.run_policy(policy("/bin/true", outputs=[output()]))
+        self.assertEqual(run.status, 125)
+        self.assertIn("the guest ended before", run.events("output.collected")[0]["message"])
+
+    def test_a_guest_that_never_sends_its_outputs(self):
+        self.start_guest("stays")
+        run = self.run_policy(policy("/bin/true", outputs=[output(max="1Ki")]))
+        self.assertEqual(run.status, 125)
+        self.assertIn("it took too long", run.events("output.collected")[0]["message"])
+
+    def test_a_signal_ends_the_waiting_for_outputs(self):
+        self.start_guest("stays")
+        process = self.start(policy("/bin/true", outputs=[output()]), "-v")
+        while b"guest up" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        run = self.finish(process)
+        self.assertEqual((run.status, run.cause), (143, "interrupted"))
+
+
+if __name__ == "__main__":
+    import unittest
+    unittest.main()
