@@ -31,7 +31,7 @@ class Inputs(IoTest):
         self.put("b", b"678")
         run = self.run_policy(policy("/bin/true", mounts=[mount(self.source)]))
         asked = {"source": self.source, "target": "/data/in", "read_only": True}
-        self.assertEqual(run.events("mount.validated"), [asked])
+        self.assertEqual(run.events("mount.validated"), [{**asked, "observedBy": "host"}])
         applied = run.events("mount.applied")[0]
         self.assertEqual({key: applied[key] for key in (*asked, "bytes", "files", "skipped")}, {**asked, "bytes": 8, "files": 2, "skipped": 0})
         self.assertRegex(applied["imageHash"], "^sha256:[0-9a-f]{64}$")
