@@ -101,7 +101,7 @@ struct run {
     bool net_left;    /* the network could not be released */
     struct run_image image;
     struct sr_artifact kernel, initrd, rootfs;
-    struct sr_key *key; /* signs the report; NULL: nobody does */
+    struct sr_key *key;      /* signs the report; NULL: nobody does */
     struct sr_input *inputs; /* one for each mount of the policy; NULL: none yet */
     int disks[SR_VMM_INPUTS_MAX], joined_fd;
     size_t disk_count;
