@@ -10,6 +10,14 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* A header may say that its name is gigabytes long, and libarchive asks for them at once. In the worker the limit of memory
+ * makes that fail (collector.c); here the sanitizer does. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1:max_allocation_size_mb=64";
+}
+
 struct input {
     const uint8_t *data;
     size_t size, piece;
