@@ -84,6 +84,7 @@ class Servers:
             self.watch(stream, self.on_connection, kind, address, port, *rest)
         if kind != "tcp":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 21)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a name server takes an echo's place
             sock.bind((address, int(port)))
             self.watch(sock, self.on_datagram, kind, address, port, *rest)
 

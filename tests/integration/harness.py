@@ -195,7 +195,7 @@ class SafeRunTest(unittest.TestCase):
         for pid in self.vmm_pids():
             try:
                 with open(f"/proc/{pid}/comm", encoding="ascii") as file:
-                    if file.read().startswith("qemu"):
+                    if file.read().startswith("qemu") and self.state(pid) != "Z":  # dead, and init's to reap
                         found.append((pid, "VMM"))
             except OSError:
                 continue

@@ -20,7 +20,8 @@ VMM = "qemu-system-x86"
 class Killed(NetworkTest):
     """Each step of a run, and one of its processes killed there."""
 
-    document = shell("echo hello | timeout 1 nc api.example.com 443; sleep 0.2", network=allow(("tcp", "api.example.com", 443)))
+    # stdin stays open: pasta of Debian 12 repeats what comes after the guest has closed its half (docs/OPERATIONS.md)
+    document = shell("{ echo hello; sleep 0.2; } | timeout 1 nc api.example.com 443", network=allow(("tcp", "api.example.com", 443)))
 
     def setUp(self):
         super().setUp()
@@ -78,8 +79,10 @@ class Killed(NetworkTest):
         for step in steps:
             with self.subTest(step=step):
                 spread = COMMAND_SEC if step == RUNNING else SPREAD_SEC if step != CLEANED else 0
-                killed = sum(self.kill_at(step, name, spread * number / ROUNDS) for number in range(ROUNDS))
-                self.assertGreater(killed, ROUNDS // 4 if step in STEPS[:4] else -1)  # the last steps are soon over
+                sure = step in STEPS[:4]  # the last ones are soon over; on a busy machine the others too, now and then
+                killed = sum(any(self.kill_at(step, name, spread * number / ROUNDS) for _ in range(3 if sure else 1))
+                             for number in range(ROUNDS))
+                self.assertGreater(killed, ROUNDS // 4 if sure else -1)
                 run = self.run_here(self.document)
                 self.assertEqual((run.status, run.stdout), (0, b"hello\n"), run.stderr)
                 print(f"{name} at {step}: {killed} of {ROUNDS}", flush=True)

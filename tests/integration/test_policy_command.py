@@ -192,7 +192,7 @@ class Validating(unittest.TestCase):
         self.assertLessEqual(touched("compile", "--dry-run", "--policy", EVERY, *ALLOW), {EVERY, ALLOW[1], *sources})
         store = {"/var", "/var/lib", "/var/lib/safe-run", "/var/lib/safe-run/images"}  # it shows the image's defaults
         self.assertLessEqual(touched("policy", "explain", SMALL, env={"SAFE_RUN_IMAGE_STORE": "/var/lib/safe-run/images"}),
-                             {SMALL, *store, *(f"/var/lib/safe-run/images/{name}" for name in ("base", "names", "names/base"))})
+                             {SMALL, *store, "blobs", "names", "base.json"})
 
     def test_where_the_allowlist_is_named(self):
         """By the option, else by the environment; an empty name is none."""
