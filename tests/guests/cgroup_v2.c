@@ -153,9 +153,22 @@ static void delegation(void)
     waitpid(pid, NULL, 0);
 }
 
+/* The console is a virtio port, whose driver may still be busy with it when init starts: what was printed before would be lost. */
+static void open_console(void)
+{
+    const struct timespec pause = {.tv_nsec = 10000000};
+    int console;
+    mkdir("/dev", 0755);
+    mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+    while ((console = open("/dev/hvc0", O_RDWR)) < 0)
+        nanosleep(&pause, NULL);
+    dup2(console, STDOUT_FILENO);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+}
+
 int main(void)
 {
-    setvbuf(stdout, NULL, _IOLBF, 0);
+    open_console();
     mkdir("/proc", 0755);
     mkdir("/sys", 0755);
     if (mount("proc", "/proc", "proc", 0, NULL) < 0 ||
