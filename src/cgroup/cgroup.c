@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -175,7 +176,8 @@ static bool make_place(const char *parent, const char *name, int version,
         return false;
     place->fd = open(place->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     place->version = place->fd < 0 ? 0 : version;
-    return place->fd >= 0;
+    /* Held as long as somebody knows it: an empty one is not always one that was left behind. */
+    return place->fd >= 0 && flock(place->fd, LOCK_SH | LOCK_NB) == 0;
 }
 
 static void share_place(struct sr_cgroup_place *to, const struct sr_cgroup_place *from)
@@ -407,6 +409,9 @@ int sr_cgroup_remove(struct sr_cgroup *cgroup)
 static void kill_members(const char *path)
 {
     char file[PATH_MAX];
+    sr_cleanup_fd int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir >= 0 && write_file(dir, "cgroup.kill", "1") == 0) /* all at once, forks included */
+        return;
     if (snprintf(file, sizeof file, "%s/cgroup.procs", path) >= (int)sizeof file)
         return;
     sr_cleanup_file FILE *members = fopen(file, "re");
@@ -425,6 +430,13 @@ static struct sweep {
     int found, failed;
 } sweep;
 
+/* Nobody has it open from when it was made. */
+static bool is_forgotten(const char *path)
+{
+    sr_cleanup_fd int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
 static int visit(const char *path, const struct stat *st, int type, struct FTW *at)
 {
     if (type != FTW_DP && type != FTW_D)
@@ -432,7 +444,7 @@ static int visit(const char *path, const struct stat *st, int type, struct FTW *
     if (sweep.name[0] == '\0') {
         bool old = (int64_t)time(NULL) - (int64_t)st->st_mtim.tv_sec >= sweep.min_age_sec;
         if (old && strncmp(path + at->base, PREFIX "sr-", strlen(PREFIX "sr-")) == 0 &&
-            rmdir(path) == 0) /* which fails where there is a process */
+            is_forgotten(path) && rmdir(path) == 0) /* which fails where there is a process */
             sweep.found++;
         return 0;
     }

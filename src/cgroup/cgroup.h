@@ -77,8 +77,8 @@ int sr_cgroup_remove(struct sr_cgroup *cgroup);
  * or a negative errno. With dry_run only counts. */
 int sr_cgroup_sweep(const char *run_id, bool dry_run);
 
-/* Removes cgroups of any run that have been empty and there for min_age_sec: nobody knows their runs any more (a run directory that
- * was deleted by hand). The number of directories removed. */
+/* Removes cgroups of any run that are empty, there for min_age_sec, and in nobody's hands (a lock tells): nobody knows their runs any
+ * more (a run directory that was deleted by hand). The number of directories removed. */
 int sr_cgroup_sweep_empty(int64_t min_age_sec);
 
 #endif

@@ -107,6 +107,16 @@ static void limits_hold(void)
     check("remove what is gone", sr_cgroup_remove(&cgroup) == 0);
 }
 
+static void forgotten_ones(void)
+{
+    struct sr_cgroup cgroup = create("sr-known", "create one that stays empty");
+    check("an empty one that somebody holds stays", sr_cgroup_sweep_empty(0) == 0);
+    for (int c = 0; c < SR_CONTROLLER_COUNT; c++)
+        sr_close_fd(&cgroup.places[c].fd); /* as by the death of its run */
+    sr_close_fd(&cgroup.v2_fd);
+    check("one that nobody holds goes", sr_cgroup_sweep_empty(0) == 1);
+}
+
 /* An ordinary user's session below a directory that is the user's. */
 static void delegation(void)
 {
@@ -176,6 +186,7 @@ int main(void)
         mount("cgroup2", ROOT, "cgroup2", 0, NULL) < 0)
         printf("FAILED mounts: %s\n", strerror(errno));
     limits_hold();
+    forgotten_ones();
     delegation();
     puts("end");
     fflush(stdout);
