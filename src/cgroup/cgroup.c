@@ -25,6 +25,7 @@
 
 #define PATH "launch.cgroup"
 #define PREFIX "safe-run-"
+#define ROOM "supervisor"
 #define REMOVE_TRIES 50 /* of 2 ms: a process that has just been killed */
 
 static const char *const controller_names[] = {"cpu", "memory", "pids", "cpuacct"};
@@ -311,6 +312,22 @@ int sr_cgroup_create(struct sr_cgroup *cgroup, const char *run_id,
         return -1;
     }
     return 0;
+}
+
+int sr_cgroup_make_room(const char *name)
+{
+    struct hierarchies all;
+    find_hierarchies(&all);
+    for (size_t i = 0; i < all.count; i++) {
+        const char *last = strrchr(all.items[i].own, '/');
+        if (all.items[i].version != 2 || last == NULL || strcmp(last + 1, name) != 0)
+            continue;
+        sr_cleanup_fd int own = open(all.items[i].own, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (own < 0 || (mkdirat(own, ROOM, 0755) < 0 && errno != EEXIST))
+            return -errno;
+        return write_file(own, ROOM "/cgroup.procs", "0");
+    }
+    return -ENOENT;
 }
 
 /* By "tasks" and not "cgroup.procs": a thread that moves itself needs no lock over all processes, which costs some 10 ms. */

@@ -61,6 +61,10 @@ struct sr_cgroup_usage {
 int sr_cgroup_create(struct sr_cgroup *cgroup, const char *run_id,
                      const struct sr_cgroup_limits *limits, struct sr_error *err) SR_MUST_CHECK;
 
+/* Moves the caller from its own cgroup of version 2, whose name it must be, into a new one "supervisor" below: one with processes in
+ * it cannot hand controllers down. -ENOENT: the caller is not in one of that name; or another negative errno. */
+int sr_cgroup_make_room(const char *name) SR_MUST_CHECK;
+
 /* Moves the calling process into the places of version 1: 0 or a negative errno. */
 int sr_cgroup_enter(const struct sr_cgroup *cgroup) SR_MUST_CHECK;
 

@@ -145,6 +145,12 @@ static void delegation(void)
         int status;
         check("a child in it", child > 0 && waitpid(child, &status, 0) == child && status == 0);
         check("remove as a user", sr_cgroup_remove(&cgroup) == 0);
+        /* As in a scope that systemd gave: the process is in it, and nothing above is handed down. */
+        check("make room", sr_cgroup_make_room("session") == 0);
+        check("in one that is not there", sr_cgroup_make_room("session") == -ENOENT);
+        cgroup = create("scoped", "create where there is room");
+        check("in the scope", access(ROOT "/user/session/safe-run-scoped", F_OK) == 0);
+        check("remove from the scope", sr_cgroup_remove(&cgroup) == 0);
         _exit(0);
     }
     waitpid(pid, NULL, 0);
