@@ -19,11 +19,13 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #define PATH "launch.cgroup"
 #define PREFIX "safe-run-"
+#define ROOM "supervisor"
 #define REMOVE_TRIES 50 /* of 2 ms: a process that has just been killed */
 
 static const char *const controller_names[] = {"cpu", "memory", "pids", "cpuacct"};
@@ -175,7 +177,8 @@ static bool make_place(const char *parent, const char *name, int version,
         return false;
     place->fd = open(place->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     place->version = place->fd < 0 ? 0 : version;
-    return place->fd >= 0;
+    /* Held as long as somebody knows it: an empty one is not always one that was left behind. */
+    return place->fd >= 0 && flock(place->fd, LOCK_SH | LOCK_NB) == 0;
 }
 
 static void share_place(struct sr_cgroup_place *to, const struct sr_cgroup_place *from)
@@ -311,6 +314,22 @@ int sr_cgroup_create(struct sr_cgroup *cgroup, const char *run_id,
     return 0;
 }
 
+int sr_cgroup_make_room(const char *name)
+{
+    struct hierarchies all;
+    find_hierarchies(&all);
+    for (size_t i = 0; i < all.count; i++) {
+        const char *last = strrchr(all.items[i].own, '/');
+        if (all.items[i].version != 2 || last == NULL || strcmp(last + 1, name) != 0)
+            continue;
+        sr_cleanup_fd int own = open(all.items[i].own, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (own < 0 || (mkdirat(own, ROOM, 0755) < 0 && errno != EEXIST))
+            return -errno;
+        return write_file(own, ROOM "/cgroup.procs", "0");
+    }
+    return -ENOENT;
+}
+
 /* By "tasks" and not "cgroup.procs": a thread that moves itself needs no lock over all processes, which costs some 10 ms. */
 int sr_cgroup_enter(const struct sr_cgroup *cgroup)
 {
@@ -407,6 +426,9 @@ int sr_cgroup_remove(struct sr_cgroup *cgroup)
 static void kill_members(const char *path)
 {
     char file[PATH_MAX];
+    sr_cleanup_fd int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir >= 0 && write_file(dir, "cgroup.kill", "1") == 0) /* all at once, forks included */
+        return;
     if (snprintf(file, sizeof file, "%s/cgroup.procs", path) >= (int)sizeof file)
         return;
     sr_cleanup_file FILE *members = fopen(file, "re");
@@ -425,6 +447,13 @@ static struct sweep {
     int found, failed;
 } sweep;
 
+/* Nobody has it open from when it was made. */
+static bool is_forgotten(const char *path)
+{
+    sr_cleanup_fd int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
 static int visit(const char *path, const struct stat *st, int type, struct FTW *at)
 {
     if (type != FTW_DP && type != FTW_D)
@@ -432,7 +461,7 @@ static int visit(const char *path, const struct stat *st, int type, struct FTW *
     if (sweep.name[0] == '\0') {
         bool old = (int64_t)time(NULL) - (int64_t)st->st_mtim.tv_sec >= sweep.min_age_sec;
         if (old && strncmp(path + at->base, PREFIX "sr-", strlen(PREFIX "sr-")) == 0 &&
-            rmdir(path) == 0) /* which fails where there is a process */
+            is_forgotten(path) && rmdir(path) == 0) /* which fails where there is a process */
             sweep.found++;
         return 0;
     }

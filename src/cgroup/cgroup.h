@@ -61,6 +61,10 @@ struct sr_cgroup_usage {
 int sr_cgroup_create(struct sr_cgroup *cgroup, const char *run_id,
                      const struct sr_cgroup_limits *limits, struct sr_error *err) SR_MUST_CHECK;
 
+/* Moves the caller from its own cgroup of version 2, whose name it must be, into a new one "supervisor" below: one with processes in
+ * it cannot hand controllers down. -ENOENT: the caller is not in one of that name; or another negative errno. */
+int sr_cgroup_make_room(const char *name) SR_MUST_CHECK;
+
 /* Moves the calling process into the places of version 1: 0 or a negative errno. */
 int sr_cgroup_enter(const struct sr_cgroup *cgroup) SR_MUST_CHECK;
 
@@ -77,8 +81,8 @@ int sr_cgroup_remove(struct sr_cgroup *cgroup);
  * or a negative errno. With dry_run only counts. */
 int sr_cgroup_sweep(const char *run_id, bool dry_run);
 
-/* Removes cgroups of any run that have been empty and there for min_age_sec: nobody knows their runs any more (a run directory that
- * was deleted by hand). The number of directories removed. */
+/* Removes cgroups of any run that are empty, there for min_age_sec, and in nobody's hands (a lock tells): nobody knows their runs any
+ * more (a run directory that was deleted by hand). The number of directories removed. */
 int sr_cgroup_sweep_empty(int64_t min_age_sec);
 
 #endif

@@ -6,6 +6,8 @@
 #define CREDIT_STEP (SR_CHANNEL_WINDOW / 4)
 /* With this much unread by the guest, small frames (credits, signals) wait or are dropped. */
 #define QUEUE_LONG (SR_CHANNEL_WINDOW * 2)
+/* Numbers that go into evidence must be exact in JSON. */
+#define EVIDENCE_LIMIT (UINT64_C(1) << 53)
 
 void sr_channel_init(struct sr_channel *channel)
 {
@@ -121,14 +123,22 @@ static int take_refusal(struct sr_channel *channel, struct sr_channel_event *eve
     return 0;
 }
 
+static int take_usage(struct sr_channel *channel, struct sr_channel_event *event,
+                      struct sr_error *err)
+{
+    memcpy(&event->usage, event->data, sizeof event->usage);
+    return event->usage.cpu_usec >= EVIDENCE_LIMIT || event->usage.memory_bytes >= EVIDENCE_LIMIT
+               ? violation(channel, err, "impossible resource usage")
+               : 0;
+}
+
 static int take_exit(struct sr_channel *channel, struct sr_channel_event *event,
                      struct sr_error *err)
 {
     memcpy(&event->exit, event->data, sizeof event->exit);
     if (event->exit.exit_code > 255 || event->exit.signal > 64)
         return violation(channel, err, "impossible exit status");
-    /* They go into evidence, where numbers must be exact in JSON. */
-    const uint64_t limit = UINT64_C(1) << 53;
+    const uint64_t limit = EVIDENCE_LIMIT;
     if (event->exit.user_usec >= limit || event->exit.system_usec >= limit ||
         event->exit.max_rss_kib >= limit || event->exit.oom_kills >= limit)
         return violation(channel, err, "impossible resource usage");
@@ -156,6 +166,8 @@ static const struct rule {
      SR_CHANNEL_OUTPUT, SR_STREAM_STDERR},
     {SR_FRAME_CREDIT, SR_CHANNEL_RUNNING, SR_CHANNEL_RUNNING, sizeof(struct sr_frame_credit),
      sizeof(struct sr_frame_credit), SR_CHANNEL_STDIN_CREDIT, SR_STREAM_STDIN},
+    {SR_FRAME_USAGE, SR_CHANNEL_RUNNING, SR_CHANNEL_RUNNING, sizeof(struct sr_frame_usage),
+     sizeof(struct sr_frame_usage), SR_CHANNEL_USAGE, SR_STREAM_STDIN},
     {SR_FRAME_EXIT, SR_CHANNEL_RUNNING, SR_CHANNEL_RUNNING, sizeof(struct sr_frame_exit),
      sizeof(struct sr_frame_exit), SR_CHANNEL_EXIT, SR_STREAM_STDIN},
     {SR_FRAME_ARCHIVE, SR_CHANNEL_COLLECTING, SR_CHANNEL_COLLECTING, 0, SR_FRAME_MAX_PAYLOAD,
@@ -218,6 +230,9 @@ int sr_channel_next(struct sr_channel *channel, struct sr_channel_event *event,
         break;
     case SR_CHANNEL_STDIN_CREDIT:
         result = take_credit(channel, event->data, err);
+        break;
+    case SR_CHANNEL_USAGE:
+        result = take_usage(channel, event, err);
         break;
     case SR_CHANNEL_EXIT:
         result = take_exit(channel, event, err);

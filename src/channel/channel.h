@@ -45,6 +45,7 @@ enum sr_channel_event_type {
     SR_CHANNEL_REFUSED,
     SR_CHANNEL_OUTPUT,
     SR_CHANNEL_STDIN_CREDIT,
+    SR_CHANNEL_USAGE,
     SR_CHANNEL_EXIT,
     SR_CHANNEL_ARCHIVE,
     SR_CHANNEL_COLLECTED,
@@ -56,9 +57,10 @@ struct sr_channel_event {
     const uint8_t *
         data; /* OUTPUT, ARCHIVE, REFUSED, COLLECTED (sentences, any bytes); valid until the next call */
     size_t len;
-    uint32_t output;           /* ARCHIVE, COLLECTED: its index */
-    uint32_t status;           /* REFUSED: enum sr_refused; COLLECTED: enum sr_collected */
-    struct sr_frame_exit exit; /* EXIT */
+    uint32_t output;             /* ARCHIVE, COLLECTED: its index */
+    uint32_t status;             /* REFUSED: enum sr_refused; COLLECTED: enum sr_collected */
+    struct sr_frame_usage usage; /* USAGE */
+    struct sr_frame_exit exit;   /* EXIT */
 };
 
 void sr_channel_init(struct sr_channel *channel);

@@ -10,6 +10,7 @@
  *                                        <-  START          it is complete; run it
  *     STARTED                        ->                     exec succeeded, or:
  *     REFUSED{status,sentence}       ->                     it did not, as a shell would say
+ *     USAGE{cpu,memory}*             ->                     each second, in the guest's own view
  *     STDOUT{bytes}* STDERR{bytes}*  ->  <-  STDIN{bytes}* STDIN_EOF SIGNAL{number}* CLOSE{stream}*
  *     CREDIT{stdin,n}                ->  <-  CREDIT{stdout|stderr,n}
  *     EXIT{status,rusage}            ->                     both streams are complete
@@ -66,7 +67,8 @@ enum sr_frame_type {
     SR_FRAME_EXIT = 6,    /* struct sr_frame_exit */
     SR_FRAME_ARCHIVE = 8, /* bytes */
     SR_FRAME_COLLECTED =
-        9, /* u32 enum sr_collected, then a sentence (no NUL), empty when it is OK */
+        9,               /* u32 enum sr_collected, then a sentence (no NUL), empty when it is OK */
+    SR_FRAME_USAGE = 10, /* struct sr_frame_usage */
     /* both ways */
     SR_FRAME_CREDIT = 7, /* struct sr_frame_credit */
     /* host to guest */
@@ -113,6 +115,11 @@ struct sr_frame_hello {
 struct sr_frame_credit {
     uint32_t stream; /* enum sr_stream */
     uint32_t bytes;
+};
+
+struct sr_frame_usage {
+    uint64_t cpu_usec;     /* of the command and all it started */
+    uint64_t memory_bytes; /* in use in the guest: what could not be had for the asking */
 };
 
 struct sr_frame_exit {

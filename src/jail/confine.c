@@ -3,8 +3,10 @@
  *   - capabilities: root keeps CAP_KILL, for children with ids of their own, CAP_DAC_OVERRIDE for the removal of the run's cgroup, and
  *     CAP_SETUID and CAP_SETGID if it will still start resolvers, which take another id;
  *   - gaining any: no_new_privs, empty bounding set;
- *   - files: it may read, and write in its own run directory and that of the outputs only (Landlock);
- *   - system calls: a list; nothing is executed any more.
+ *   - files: those of its own run directory and that of the outputs, the counters of its cgroup, and /etc if it will resolve; all
+ *     else is as if it were not there, for root too (Landlock);
+ *   - system calls: a list. Nothing is executed any more, nothing started and no socket made, unless for resolvers; signals go
+ *     to processes whose descriptor it has, which makes CAP_KILL one for its own children.
  * Sanitized builds keep files and system calls: the sanitizers and the failpoints' log need more.
  */
 #include "jail.h"
@@ -34,16 +36,17 @@ static int keep_capabilities(uint32_t kept)
 #ifndef SR_WITH_FAILPOINTS
 static int restrict_files(const struct sr_jail_self *self)
 {
-    sr_cleanup_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    struct jail_access places[3 + SR_JAIL_SELF_MAX] = {{root, JAIL_READ_FILE | JAIL_READ_DIR}};
-    size_t count = 1;
+    struct jail_access places[3 + 2 * SR_JAIL_SELF_MAX];
+    size_t count = 0;
     for (size_t i = 0; i < self->write_count; i++)
         places[count++] = (struct jail_access){self->write[i], JAIL_WRITE};
+    for (size_t i = 0; i < self->read_count; i++)
+        places[count++] = (struct jail_access){self->read[i], JAIL_READ_FILE};
     for (size_t i = 0; i < self->remove_count; i++)
         places[count++] = (struct jail_access){self->remove[i], JAIL_REMOVE_DIR};
     if (self->tree >= 0)
         places[count++] = (struct jail_access){self->tree, JAIL_WRITE_TREE};
-    return root < 0 ? -1 : jail_landlock(places, count, false);
+    return jail_landlock(places, count, !self->resolves);
 }
 #endif
 
@@ -62,7 +65,7 @@ int sr_jail_confine_self(const struct sr_jail_self *self, const char **step)
     if (restrict_files(self) < 0)
         return -1;
     *step = "seccomp";
-    int result = sr_jail_filter_supervisor();
+    int result = sr_jail_filter_supervisor(self->resolves);
     if (result < 0) {
         errno = -result;
         return -1;

@@ -63,20 +63,22 @@ int sr_jail_die_with_parent(int socket) SR_MUST_CHECK;
 /* Loads the system call filter (seccomp.c): what QEMU needs, everything else fails with EPERM. 0 or a negative errno. */
 int sr_jail_filter(void) SR_MUST_CHECK;
 
-int sr_jail_filter_supervisor(void) SR_MUST_CHECK;
+int sr_jail_filter_supervisor(bool resolves) SR_MUST_CHECK;
 
 /* For a worker: given descriptors and threads only; files when it reads or writes below a directory. */
 int sr_jail_filter_worker(bool reads, bool writes) SR_MUST_CHECK;
 
 /* What the supervisor keeps; directories by descriptor. */
-#define SR_JAIL_SELF_MAX 8
+#define SR_JAIL_SELF_MAX 6
 struct sr_jail_self {
-    int write[2]; /* to write files in */
+    int write[2]; /* to read, make and write files in */
     size_t write_count;
-    int remove[SR_JAIL_SELF_MAX - 2]; /* to remove directories from */
+    int read[SR_JAIL_SELF_MAX]; /* to read files in */
+    size_t read_count;
+    int remove[SR_JAIL_SELF_MAX]; /* to remove directories from */
     size_t remove_count;
     int tree;      /* to make, rename and remove anything in; -1: none */
-    bool resolves; /* it will start processes with another id */
+    bool resolves; /* it will start processes with another id, that ask for names */
 };
 
 /* Confines the calling process for the rest of its life (confine.c). 0, or -1 with what failed in step and errno. */

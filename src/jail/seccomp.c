@@ -1,8 +1,8 @@
 /*
  * System calls. QEMU in its jail: it brings a filter of its own (-sandbox), which forbids what is known to be harmful; this one
  * allows what is known to be needed, from before its first instruction, and answers EPERM to everything else. The supervisor
- * once the VM runs: the same and what writing evidence and ending the run take; it executes nothing any more. Workers: less than
- * either.
+ * once the VM runs: the same and what writing evidence and ending the run take; it executes nothing any more, and starts and
+ * connects to nothing unless it will ask for names again. Workers: less than either.
  */
 #include "jail.h"
 
@@ -11,6 +11,8 @@
 #include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static const int common[] = {
     /* files and descriptors */
@@ -86,7 +88,6 @@ static const int common[] = {
     SCMP_SYS(sched_getscheduler),
     SCMP_SYS(getcpu),
     SCMP_SYS(gettid),
-    SCMP_SYS(tgkill),
     SCMP_SYS(exit),
     SCMP_SYS(exit_group),
     SCMP_SYS(restart_syscall),
@@ -142,17 +143,19 @@ static const int common[] = {
 };
 
 /* QEMU's own filter, and the start of QEMU itself, which that forbids later. */
-static const int for_vmm[] = {SCMP_SYS(seccomp), SCMP_SYS(execve)};
+static const int for_vmm[] = {SCMP_SYS(seccomp), SCMP_SYS(execve), SCMP_SYS(tgkill)};
 
-/* Files of the run, the ends of children, a resolver's process and its sockets. */
+/* Files of the run, and the ends of its processes. Signals only to those it has a descriptor of. */
 static const int for_supervisor[] = {
-    SCMP_SYS(renameat),  SCMP_SYS(renameat2),  SCMP_SYS(unlink),     SCMP_SYS(unlinkat),
-    SCMP_SYS(rmdir),     SCMP_SYS(wait4),      SCMP_SYS(waitid),     SCMP_SYS(pidfd_send_signal),
-    SCMP_SYS(kill),      SCMP_SYS(flock),      SCMP_SYS(socketpair), SCMP_SYS(socket),
-    SCMP_SYS(connect),   SCMP_SYS(bind),       SCMP_SYS(setresuid),  SCMP_SYS(setresgid),
-    SCMP_SYS(setgroups), SCMP_SYS(prlimit64),  SCMP_SYS(setrlimit),  SCMP_SYS(sendmmsg),
-    SCMP_SYS(umask),     SCMP_SYS(pidfd_open), SCMP_SYS(vfork),      SCMP_SYS(prctl),
-    SCMP_SYS(openat2),
+    SCMP_SYS(renameat), SCMP_SYS(renameat2), SCMP_SYS(unlink), SCMP_SYS(unlinkat),
+    SCMP_SYS(rmdir),    SCMP_SYS(wait4),     SCMP_SYS(waitid), SCMP_SYS(pidfd_send_signal),
+    SCMP_SYS(flock),    SCMP_SYS(openat2),
+};
+
+/* A resolver's process, its id and its sockets. */
+static const int for_resolving[] = {
+    SCMP_SYS(kill),      SCMP_SYS(connect),   SCMP_SYS(bind),      SCMP_SYS(sendmmsg),
+    SCMP_SYS(setresuid), SCMP_SYS(setresgid), SCMP_SYS(setgroups), SCMP_SYS(prctl),
 };
 
 /* A worker (worker.c): descriptors it was given, memory, threads. */
@@ -217,7 +220,7 @@ static const int prctl_allowed[] = {PR_SET_NAME,         PR_GET_NAME,    PR_SET_
                                     PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_CAPBSET_READ,
                                     PR_SET_VMA};
 
-/* New namespaces for nobody; new processes for the supervisor. glibc takes clone when clone3, whose flags no filter can see, is
+/* New namespaces for nobody; new processes for a supervisor that resolves. glibc takes clone when clone3, whose flags no filter can see, is
  * not there. */
 static int add_clone(scmp_filter_ctx filter, scmp_datum_t needed)
 {
@@ -270,6 +273,25 @@ static int add_for_supervisor(scmp_filter_ctx filter)
     int result = add_common(filter);
     if (result == 0)
         result = add_list(filter, for_supervisor, sizeof for_supervisor / sizeof for_supervisor[0]);
+    if (result == 0) /* abort(3) */
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+                                  SCMP_A0_32(SCMP_CMP_EQ, (uint32_t)getpid()));
+    if (result == 0)
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1,
+                                  SCMP_A0_32(SCMP_CMP_EQ, 0));
+    return result;
+}
+
+static int add_for_resolving_supervisor(scmp_filter_ctx filter)
+{
+    int result = add_for_supervisor(filter);
+    if (result == 0)
+        result = add_list(filter, for_resolving, sizeof for_resolving / sizeof for_resolving[0]);
+    /* Name servers only: a socket of the host's, which no Landlock guards, would be another way out. */
+    const int families[] = {AF_INET, AF_INET6};
+    for (size_t i = 0; result == 0 && i < sizeof families / sizeof families[0]; i++)
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
+                                  SCMP_A0_32(SCMP_CMP_EQ, (uint32_t)families[i]));
     return result < 0 ? result : add_clone(filter, 0);
 }
 
@@ -312,9 +334,9 @@ int sr_jail_filter(void)
     return load(add_for_vmm);
 }
 
-int sr_jail_filter_supervisor(void)
+int sr_jail_filter_supervisor(bool resolves)
 {
-    return load(add_for_supervisor);
+    return load(resolves ? add_for_resolving_supervisor : add_for_supervisor);
 }
 
 int sr_jail_filter_worker(bool reads, bool writes)

@@ -35,6 +35,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -366,7 +367,16 @@ int sr_worker_start(const struct sr_worker_plan *plan, sr_worker_fn *work, void 
     if (pid < 0)
         return sr_fail(err, plan->code, plan->path, "%s cannot be started: %s", plan->what,
                        strerror(error));
-    *process = (struct sr_worker_process){.pid = pid, .socket = sr_take_fd(&socket)};
+    int pidfd = pidfd_open(pid, 0);
+    if (pidfd < 0) {
+        error = errno;
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        return sr_fail(err, plan->code, plan->path, "%s cannot be watched: %s", plan->what,
+                       strerror(error));
+    }
+    *process =
+        (struct sr_worker_process){.pid = pid, .pidfd = pidfd, .socket = sr_take_fd(&socket)};
     return 0;
 }
 
@@ -376,6 +386,7 @@ static int reap(struct sr_worker_process *process)
     while (waitpid(process->pid, &status, 0) < 0 && errno == EINTR)
         ;
     process->pid = -1;
+    sr_close_fd(&process->pidfd);
     sr_close_fd(&process->socket);
     return status;
 }
@@ -391,7 +402,7 @@ int sr_worker_wait(const struct sr_worker_plan *plan, struct sr_worker_process *
     *listener = (struct listener){.plan = plan, .socket = process->socket};
     int ended = listen_to_the_end(listener, result, result_size, err);
     if (ended == -1)
-        kill(process->pid, SIGKILL);
+        pidfd_send_signal(process->pidfd, SIGKILL, NULL, 0);
     int status = reap(process);
     return ended == -2 ? say_death(plan, status, err) : ended;
 }
@@ -400,14 +411,14 @@ void sr_worker_kill(struct sr_worker_process *process)
 {
     if (process->pid <= 0)
         return;
-    kill(process->pid, SIGKILL);
+    pidfd_send_signal(process->pidfd, SIGKILL, NULL, 0);
     reap(process);
 }
 
 int sr_worker_run(const struct sr_worker_plan *plan, sr_worker_fn *work, void *context,
                   void *result, size_t result_size, struct sr_error *err)
 {
-    struct sr_worker_process process = {.pid = -1, .socket = -1};
+    struct sr_worker_process process = {.pid = -1, .pidfd = -1, .socket = -1};
     if (sr_worker_start(plan, work, context, result_size, &process, err) < 0)
         return -1;
     return sr_worker_wait(plan, &process, result, result_size, err);

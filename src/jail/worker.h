@@ -71,6 +71,7 @@ int sr_worker_run(const struct sr_worker_plan *plan, sr_worker_fn *work, void *c
  * over a descriptor of the plan's; wait takes process, and so does kill, which is for one that is not wanted any more. */
 struct sr_worker_process {
     pid_t pid; /* -1: none */
+    int pidfd; /* what it is killed by: a confined caller has no other way */
     int socket;
 };
 int sr_worker_start(const struct sr_worker_plan *plan, sr_worker_fn *work, void *context,

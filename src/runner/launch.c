@@ -185,6 +185,43 @@ void run_drop_vm(struct run *run)
     sr_channel_free(&run->channel);
 }
 
+/* Where resolvers read: /etc, and where its resolv.conf really is. */
+static int keep_resolving(struct sr_jail_self *self)
+{
+    char path[PATH_MAX];
+    const char *places[] = {"/etc", NULL};
+    if (realpath("/etc/resolv.conf", path) != NULL) {
+        *strrchr(path, '/') = '\0';
+        places[1] = path[0] != '\0' ? path : NULL;
+    }
+    for (size_t i = 0; i < 2 && places[i] != NULL; i++) {
+        int fd = open(places[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+            return -1;
+        self->read[self->read_count++] = fd;
+    }
+    return 0;
+}
+
+/* The counters of the run's cgroup, and its removal. */
+static int keep_cgroup(const struct sr_cgroup *cgroup, struct sr_jail_self *self)
+{
+    for (int c = 0; c < SR_CONTROLLER_COUNT; c++) {
+        const struct sr_cgroup_place *place = &cgroup->places[c];
+        if (place->version == 0)
+            continue;
+        int own = fcntl(place->fd, F_DUPFD_CLOEXEC, 0),
+            parent = openat(place->fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (own >= 0)
+            self->read[self->read_count++] = own;
+        if (parent >= 0)
+            self->remove[self->remove_count++] = parent;
+        if (own < 0 || parent < 0)
+            return -1;
+    }
+    return 0;
+}
+
 int run_confine(struct run *run, struct sr_error *err)
 {
     struct sr_jail_self self = {
@@ -193,24 +230,19 @@ int run_confine(struct run *run, struct sr_error *err)
         .resolves = run->net != NULL && run->net->name_count > 0,
         .tree = run_outputs_directory(run),
     };
-    const char *step = "cgroup";
+    const char *step = "directories";
     if (run->confined || !run->options->confine)
         return 0;
-    int result = 0;
-    for (int c = 0; c < SR_CONTROLLER_COUNT; c++) {
-        if (run->cgroup.places[c].version == 0)
-            continue;
-        int parent = openat(run->cgroup.places[c].fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (parent < 0)
-            result = -1;
-        else
-            self.remove[self.remove_count++] = parent;
-    }
+    int result = keep_cgroup(&run->cgroup, &self);
+    if (result == 0 && self.resolves)
+        result = keep_resolving(&self);
     if (result == 0)
         result = sr_jail_confine_self(&self, &step);
     int failure = errno;
     for (size_t i = 0; i < self.remove_count; i++)
         close(self.remove[i]);
+    for (size_t i = 0; i < self.read_count; i++)
+        close(self.read[i]);
     if (result < 0)
         return sr_fail(err, SR_RUN_002, "launch.confine",
                        "safe-run cannot give up its privileges (%s): %s", step, strerror(failure));

@@ -1,6 +1,8 @@
 /* What bounds a run on the host, and what is said of it: the cgroup where there is one, the VM where not. */
 #include "run_state.h"
 
+#include "scope.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -9,6 +11,23 @@
 #define VMM_MEMORY (256 * MIB)
 /* QEMU's threads: one for each vCPU, the main loop, RCU, and a pool for block I/O. */
 #define VMM_THREADS 128
+
+/* Makes the run's cgroup and lists what no cgroup holds of what should be held. */
+static int create(struct run *run, const struct sr_cgroup_limits *limits, char missing[64],
+                  struct sr_error *err)
+{
+    static const char *const names[] = {"cpu", "memory", "pids"};
+    if (sr_cgroup_create(&run->cgroup, run->result->run_id, limits, err) < 0)
+        return -1;
+    missing[0] = '\0';
+    for (int c = SR_CONTROLLER_CPU; c <= SR_CONTROLLER_PIDS; c++) {
+        run->holders[c] = sr_cgroup_holder(&run->cgroup, (enum sr_controller)c);
+        if (run->holders[c] == NULL && (c != SR_CONTROLLER_CPU || limits->cpu_quota_usec > 0))
+            snprintf(missing + strlen(missing), 64 - strlen(missing), "%s%s",
+                     missing[0] != '\0' ? ", " : "", names[c]);
+    }
+    return 0;
+}
 
 int run_prepare_limits(struct run *run, struct sr_error *err)
 {
@@ -19,22 +38,25 @@ int run_prepare_limits(struct run *run, struct sr_error *err)
         .memory_bytes = run->bundle.mem_size_mib * MIB + VMM_MEMORY,
         .pids = policy->pids_max + VMM_THREADS,
     };
-    if (sr_cgroup_create(&run->cgroup, run->result->run_id, &limits, err) < 0)
+    struct sr_error none = {0};
+    char missing[64];
+    if (create(run, &limits, missing, err) < 0)
         return -1;
-    static const char *const names[] = {"cpu", "memory", "pids"};
-    char missing[64] = "";
-    for (int c = SR_CONTROLLER_CPU; c <= SR_CONTROLLER_PIDS; c++) {
-        run->holders[c] = sr_cgroup_holder(&run->cgroup, (enum sr_controller)c);
-        if (run->holders[c] == NULL && (c != SR_CONTROLLER_CPU || limits.cpu_quota_usec > 0))
-            snprintf(missing + strlen(missing), sizeof missing - strlen(missing), "%s%s",
-                     missing[0] != '\0' ? ", " : "", names[c]);
+    if (missing[0] != '\0' && geteuid() != 0) {
+        if (sr_cgroup_enter_scope(run->result->run_id, &none) < 0) {
+            run_progress(run, "no cgroup from systemd: %s", none.message);
+        } else {
+            sr_cgroup_remove(&run->cgroup);
+            if (create(run, &limits, missing, err) < 0)
+                return -1;
+        }
     }
     if (policy->require_limits && missing[0] != '\0')
-        return sr_fail(
-            err, SR_RUN_002, "require.limits",
-            "the policy requires limits: enforced, and no cgroup of this host holds: %s; run it as "
-            "root, or in a cgroup that is delegated (systemd-run --user --scope -p Delegate=yes)",
-            missing);
+        return sr_fail(err, SR_RUN_002, "require.limits",
+                       "the policy requires limits: enforced, and no cgroup of this host holds: "
+                       "%s; run it as root, or in a cgroup that is delegated%s%s",
+                       missing, none.code != SR_OK ? "; none came from systemd: " : "",
+                       none.message);
     return 0;
 }
 

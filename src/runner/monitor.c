@@ -152,10 +152,15 @@ static int sample(struct run *run, struct sr_error *err)
     run->samples++;
     run->last_cpu_usec = cpu;
     run->last_memory_bytes = memory;
-    return run_event(run, SR_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED,
-                     json_pack("{s:I,s:I,s:s}", "cpuUsageUsec", (json_int_t)cpu,
-                               "memoryCurrentBytes", (json_int_t)memory, "source", source),
-                     err);
+    json_t *payload = json_pack("{s:I,s:I,s:s}", "cpuUsageUsec", (json_int_t)cpu,
+                                "memoryCurrentBytes", (json_int_t)memory, "source", source);
+    if (run->has_guest_usage) /* its word, which is kept apart */
+        json_object_set_new(payload, "guest",
+                            json_pack("{s:s,s:I,s:I}", SR_OBSERVED_BY, SR_OBSERVED_GUEST,
+                                      "cpuUsageUsec", (json_int_t)run->guest_usage.cpu_usec,
+                                      "memoryUsedBytes",
+                                      (json_int_t)run->guest_usage.memory_bytes));
+    return run_event(run, SR_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED, payload, err);
 }
 
 /* When names are to be asked for again, or the question is given up. */
@@ -285,6 +290,10 @@ static int on_channel_event(struct run *run, const struct sr_channel_event *even
         return on_output(run, event, err);
     case SR_CHANNEL_STDIN_CREDIT:
         break;
+    case SR_CHANNEL_USAGE:
+        run->guest_usage = event->usage;
+        run->has_guest_usage = true;
+        break;
     case SR_CHANNEL_EXIT:
         run->has_exit = true;
         run->exit = event->exit;
@@ -392,6 +401,7 @@ static void on_tail(const struct run *run, struct run_tail *tail)
         sr_close_fd(&tail->in_fd);
         return;
     }
+    tail->bytes += (uint64_t)got;
     uint64_t room = run->config.logs_max - tail->logged;
     size_t keep = (uint64_t)got < room ? (size_t)got : (size_t)room;
     /* These files help a person find a fault; a full disk must not hide the guest's own end. */

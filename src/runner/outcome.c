@@ -129,8 +129,14 @@ static void decide(struct run *run, const struct sr_vmm_exit *how)
 
 static json_t *stream_facts(const struct sr_sink *sink)
 {
-    return json_pack("{s:I,s:I}", "bytes", (json_int_t)sink->bytes, "logged",
-                     (json_int_t)sink->logged);
+    return json_pack("{s:I,s:I,s:b}", "bytes", (json_int_t)sink->bytes, "logged",
+                     (json_int_t)sink->logged, "truncated", sink->logged < sink->bytes);
+}
+
+static json_t *tail_facts(const struct run_tail *tail)
+{
+    return json_pack("{s:I,s:I,s:b}", "bytes", (json_int_t)tail->bytes, "logged",
+                     (json_int_t)tail->logged, "truncated", tail->logged < tail->bytes);
 }
 
 /* The outcome is the guest's word when nothing that the host saw has explained it. */
@@ -178,12 +184,13 @@ static json_t *exit_facts(const struct run *run, const struct sr_vmm_exit *how)
 {
     bool killed = WIFSIGNALED(how->status);
     json_t *payload = json_pack(
-        "{s:i,s:s,s:b,s:i,s:I,s:s?,s:o,s:o,s:o,s:i,s:o,s:o,s:{s:s,s:i,s:i}}", "exitCode",
+        "{s:i,s:s,s:b,s:i,s:I,s:s?,s:o,s:o,s:o,s:o,s:o,s:i,s:o,s:o,s:{s:s,s:i,s:i}}", "exitCode",
         run->result->exit_code, "exitObservedBy",
         is_guests_word(run) ? SR_OBSERVED_GUEST : SR_OBSERVED_HOST, "timedOut", run->timed_out,
         "sampleCount", (int)run->samples, "vmmCpuUsec", (json_int_t)how->cpu_usec, "stopReason",
         run->vmm.qmp.stopped[0] != '\0' ? run->vmm.qmp.stopped : NULL, "stdout",
-        stream_facts(&run->out), "stderr", stream_facts(&run->err), "wallUsec",
+        stream_facts(&run->out), "stderr", stream_facts(&run->err), "console",
+        tail_facts(&run->console), "vmmLog", tail_facts(&run->vmm_log), "wallUsec",
         sr_event_count((sr_now() - run->launched_nsec) / 1000), "vcpus",
         (int)run->bundle.vcpu_count, "guestRamBytes",
         sr_event_count((uint64_t)run->bundle.mem_size_mib << 20), "hostOomKills",

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -87,18 +88,20 @@ static int make_run_dir(struct run *run, struct sr_error *err)
     return 0;
 }
 
-/* Held as long as the run lives: how ps and gc tell a live run from a dead one's remains. */
+/* Held as long as the run lives: how ps and gc tell a live run from a dead one's remains. They take it for a moment to see, so
+ * it is waited for. Its text says who holds it. */
 static int take_lock(struct run *run, struct sr_error *err)
 {
     run->lock_fd = SR_FAILPOINT("prepare.lock")
                        ? -1
                        : openat(run->dirfd, "lock", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (run->lock_fd < 0 || flock(run->lock_fd, LOCK_EX | LOCK_NB) < 0)
+    if (run->lock_fd < 0 || flock(run->lock_fd, LOCK_EX) < 0)
         return sr_fail(err, SR_RUN_001, "prepare.lock", "the run's lock cannot be taken: %s",
                        strerror(errno));
-    char pid[16];
-    int len = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
-    int result = sr_write_all(run->lock_fd, pid, (size_t)len);
+    char text[48];
+    int len =
+        snprintf(text, sizeof text, "%d %" PRIu64 "\n", (int)getpid(), runs_birth_of(getpid()));
+    int result = sr_write_all(run->lock_fd, text, (size_t)len);
     if (result < 0)
         return sr_fail(err, SR_RUN_001, "prepare.lock", "the run's lock cannot be written: %s",
                        strerror(-result));

@@ -63,7 +63,7 @@ enum run_source {
 /* A copy of a stream into a file, bounded; the last bytes are kept for error messages. */
 struct run_tail {
     int in_fd, log_fd;
-    uint64_t logged;
+    uint64_t bytes, logged;
     char last[200];
 };
 
@@ -141,6 +141,8 @@ struct run {
     uint32_t refused_status;
     char refused_text[400];
     struct sr_frame_exit exit;
+    struct sr_frame_usage guest_usage; /* the guest's last word on it */
+    bool has_guest_usage;
     unsigned samples;
     uint64_t last_cpu_usec, last_memory_bytes;
     struct sr_error error; /* the first failure; code SR_OK: none */

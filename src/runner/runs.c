@@ -60,12 +60,23 @@ bool runs_is_id(const char *name)
     return pattern[i] == name[i];
 }
 
+/* A directory of the caller's own. What somebody else made may say anything of any process, and is not looked at: -EPERM. */
+static int open_own(int base_fd, const char *name)
+{
+    struct stat st;
+    sr_cleanup_fd int fd = openat(base_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return -errno;
+    if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return -EPERM;
+    return sr_take_fd(&fd);
+}
+
 int runs_open_register(int base_fd)
 {
     if (mkdirat(base_fd, SR_OPEN_DIR, 0700) < 0 && errno != EEXIST)
         return -errno;
-    int fd = openat(base_fd, SR_OPEN_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return fd < 0 ? -errno : fd;
+    return open_own(base_fd, SR_OPEN_DIR);
 }
 
 /* The run's lock, taken: its supervisor is dead. -EWOULDBLOCK: it lives. */
@@ -102,9 +113,9 @@ static int close_dead(int base_fd, int register_fd, const char *id,
                       const struct sr_gc_options *options)
 {
     struct sr_error error = {0};
-    sr_cleanup_fd int dirfd = openat(base_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    sr_cleanup_fd int lock = dirfd >= 0 ? take_dead_lock(dirfd) : -errno;
-    if (lock == -EWOULDBLOCK)
+    sr_cleanup_fd int dirfd = open_own(base_fd, id);
+    sr_cleanup_fd int lock = dirfd >= 0 ? take_dead_lock(dirfd) : dirfd;
+    if (dirfd == -EPERM || lock == -EWOULDBLOCK)
         return 0;
     bool has_log = dirfd >= 0 && exists(dirfd, SR_EVENTS_FILE);
     bool born = has_log || (lock >= 0 && lseek(lock, 0, SEEK_END) > 0); /* it had its lock */
@@ -140,8 +151,7 @@ static int close_dead(int base_fd, int register_fd, const char *id,
 
 int runs_close_dead(int base_fd, const struct sr_gc_options *options)
 {
-    sr_cleanup_fd int register_fd =
-        openat(base_fd, SR_OPEN_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    sr_cleanup_fd int register_fd = open_own(base_fd, SR_OPEN_DIR);
     int again = register_fd < 0 ? -1 : fcntl(register_fd, F_DUPFD_CLOEXEC, 0);
     DIR *dir = again < 0 ? NULL : fdopendir(again);
     int failures = 0;
@@ -156,7 +166,7 @@ int runs_close_dead(int base_fd, const struct sr_gc_options *options)
 static int remove_old(int base_fd, const char *id, const struct sr_gc_options *options)
 {
     struct sr_error error = {0};
-    sr_cleanup_fd int dirfd = openat(base_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    sr_cleanup_fd int dirfd = open_own(base_fd, id);
     if (dirfd < 0 || exists(dirfd, "keep") ||
         age_of(dirfd, SR_REPORT_FILE) < options->older_than_sec || !exists(dirfd, SR_REPORT_FILE))
         return 0;
@@ -180,6 +190,10 @@ static int open_base(const char *base, int *fd, struct sr_error *err)
     *fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (*fd < 0 && errno != ENOENT)
         return sr_fail(err, SR_RUN_001, PATH, "%s cannot be opened: %s", path, strerror(errno));
+    sr_cleanup_fd int own = *fd < 0 ? -ENOENT : open_own(*fd, SR_OPEN_DIR);
+    if (own < 0 && own != -ENOENT)
+        return sr_fail(err, SR_RUN_001, PATH, "%s/" SR_OPEN_DIR " cannot be used: %s", path,
+                       own == -EPERM ? "the runs there are somebody else's" : strerror(-own));
     return 0;
 }
 
@@ -247,10 +261,26 @@ static void describe(int dirfd, struct sr_live_run *run)
     json_decref(command);
 }
 
+uint64_t runs_birth_of(pid_t pid)
+{
+    char path[32], text[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    unsigned long long birth;
+    const char *rest = sr_read_small_file(AT_FDCWD, path, text, sizeof text) > 0
+                           ? strrchr(text, ')') /* the name before it may have anything in it */
+                           : NULL;
+    if (rest == NULL || sscanf(rest, /* NOLINT(cert-err34-c): the kernel's own number */
+                               ") %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+                               "%*s %*s %*s %llu",
+                               &birth) != 1)
+        return 0;
+    return birth;
+}
+
 /* Its supervisor's pid, if the run lives. */
 static pid_t pid_of_live(int dirfd)
 {
-    char text[32];
+    char text[64], *rest;
     int lock = take_dead_lock(dirfd);
     if (lock >= 0) {
         close(lock);
@@ -258,8 +288,10 @@ static pid_t pid_of_live(int dirfd)
     }
     if (lock != -EWOULDBLOCK || sr_read_small_file(dirfd, "lock", text, sizeof text) <= 0)
         return -1;
-    long pid = strtol(text, NULL, 10);
-    return pid > 1 && pid <= INT_MAX ? (pid_t)pid : -1;
+    long pid = strtol(text, &rest, 10);
+    uint64_t birth = pid > 1 && pid <= INT_MAX ? runs_birth_of((pid_t)pid) : 0;
+    /* Whoever has the number since then is somebody else. */
+    return birth != 0 && strtoull(rest, NULL, 10) == birth ? (pid_t)pid : -1;
 }
 
 static int by_start(const void *a, const void *b)
@@ -279,8 +311,7 @@ int sr_runs_list(const char *base, struct sr_live_run **runs, size_t *count, str
     for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
         if (!runs_is_id(entry->d_name))
             continue;
-        sr_cleanup_fd int dirfd =
-            openat(base_fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        sr_cleanup_fd int dirfd = open_own(base_fd, entry->d_name);
         pid_t pid = dirfd < 0 ? -1 : pid_of_live(dirfd);
         if (pid < 0)
             continue;
@@ -306,8 +337,7 @@ int sr_run_stop(const struct sr_live_run *run, const char *base, bool kill, uint
     sr_cleanup_fd int base_fd = -1;
     if (open_base(base, &base_fd, err) < 0)
         return -1;
-    sr_cleanup_fd int dirfd =
-        openat(base_fd, run->id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    sr_cleanup_fd int dirfd = open_own(base_fd, run->id);
     sr_cleanup_fd int process = pidfd_open(run->pid, 0);
     /* The pid is the supervisor's only if the lock is still held now that the process is pinned. */
     if (dirfd < 0 || process < 0 || pid_of_live(dirfd) != run->pid)

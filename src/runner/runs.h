@@ -10,7 +10,7 @@
 
 #define SR_OPEN_DIR ".open"
 
-/* Opens the register of base, making it; a descriptor or a negative errno. */
+/* Opens the register of base, making it; a descriptor or a negative errno, -EPERM for somebody else's. */
 int runs_open_register(int base_fd) SR_MUST_CHECK;
 
 /* True for what a run id looks like: names from a directory end up in paths and in texts for people. */
@@ -18,6 +18,9 @@ bool runs_is_id(const char *name);
 
 /* Closes the unfinished runs whose supervisor is dead. Costs a directory read when there are none. With dry_run only tells. */
 int runs_close_dead(int base_fd, const struct sr_gc_options *options) SR_MUST_CHECK;
+
+/* When a process began, in the kernel's ticks since boot: with the pid a name that nobody has again. 0: there is no such process. */
+uint64_t runs_birth_of(pid_t pid);
 
 /* What reports vouch for beside the events, hashed as far as it is there. hashes has RUNS_VOUCHED entries. */
 enum { RUNS_VOUCHED = 6 };

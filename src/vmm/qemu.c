@@ -255,7 +255,10 @@ int sr_vmm_start(const struct sr_vmm_spec *spec, const struct sr_qemu_args *args
                                      "jail.mode: none in the host configuration forgoes");
     if (pid == 0)
         become_qemu(spec, (char *const *)args->argv, theirs);
-    *vmm = (struct sr_vmm){.pid = pid, .pidfd = pidfd};
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+    *vmm =
+        (struct sr_vmm){.pid = pid, .pidfd = pidfd, .statm_fd = open(path, O_RDONLY | O_CLOEXEC)};
     sr_qmp_start(&vmm->qmp, sr_take_fd(&ours));
     return 0;
 }
@@ -281,6 +284,7 @@ void sr_vmm_reap(struct sr_vmm *vmm, struct sr_vmm_exit *how)
     };
     vmm->pid = -1;
     sr_close_fd(&vmm->pidfd);
+    sr_close_fd(&vmm->statm_fd);
     sr_qmp_close(&vmm->qmp);
 }
 
@@ -291,12 +295,11 @@ int sr_vmm_usage(const struct sr_vmm *vmm, uint64_t *cpu_usec, uint64_t *memory_
     if (vmm->pid < 0 || clock_getcpuclockid(vmm->pid, &clock) != 0 ||
         clock_gettime(clock, &used) < 0)
         return -1;
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/statm", (int)vmm->pid);
-    sr_cleanup_file FILE *file = fopen(path, "re");
+    char text[128];
+    ssize_t len = pread(vmm->statm_fd, text, sizeof text - 1, 0);
+    text[len > 0 ? len : 0] = '\0';
     unsigned long long pages;
-    if (file == NULL ||
-        fscanf(file, "%*u %llu", &pages) != 1) /* NOLINT(cert-err34-c): the kernel's own number */
+    if (sscanf(text, "%*u %llu", &pages) != 1) /* NOLINT(cert-err34-c): the kernel's own number */
         return -1;
     *cpu_usec = (uint64_t)used.tv_sec * 1000000u + (uint64_t)used.tv_nsec / 1000u;
     *memory_bytes = (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);

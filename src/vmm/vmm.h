@@ -53,12 +53,13 @@ struct sr_vmm_spec {
 struct sr_vmm {
     pid_t pid; /* -1: none */
     int pidfd;
+    int statm_fd; /* its memory, opened before the caller gives up the right to */
     struct sr_qmp qmp;
 };
 
 #define SR_VMM_INIT                                                                                \
     {                                                                                              \
-        .pid = -1, .pidfd = -1, .qmp = {.fd = -1 }                                                 \
+        .pid = -1, .pidfd = -1, .statm_fd = -1, .qmp = {.fd = -1 }                                 \
     }
 
 /* How the VMM ended. */

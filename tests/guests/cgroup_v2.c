@@ -107,6 +107,16 @@ static void limits_hold(void)
     check("remove what is gone", sr_cgroup_remove(&cgroup) == 0);
 }
 
+static void forgotten_ones(void)
+{
+    struct sr_cgroup cgroup = create("sr-known", "create one that stays empty");
+    check("an empty one that somebody holds stays", sr_cgroup_sweep_empty(0) == 0);
+    for (int c = 0; c < SR_CONTROLLER_COUNT; c++)
+        sr_close_fd(&cgroup.places[c].fd); /* as by the death of its run */
+    sr_close_fd(&cgroup.v2_fd);
+    check("one that nobody holds goes", sr_cgroup_sweep_empty(0) == 1);
+}
+
 /* An ordinary user's session below a directory that is the user's. */
 static void delegation(void)
 {
@@ -135,6 +145,12 @@ static void delegation(void)
         int status;
         check("a child in it", child > 0 && waitpid(child, &status, 0) == child && status == 0);
         check("remove as a user", sr_cgroup_remove(&cgroup) == 0);
+        /* As in a scope that systemd gave: the process is in it, and nothing above is handed down. */
+        check("make room", sr_cgroup_make_room("session") == 0);
+        check("in one that is not there", sr_cgroup_make_room("session") == -ENOENT);
+        cgroup = create("scoped", "create where there is room");
+        check("in the scope", access(ROOT "/user/session/safe-run-scoped", F_OK) == 0);
+        check("remove from the scope", sr_cgroup_remove(&cgroup) == 0);
         _exit(0);
     }
     waitpid(pid, NULL, 0);
@@ -153,9 +169,22 @@ static void delegation(void)
     waitpid(pid, NULL, 0);
 }
 
+/* The console is a virtio port, whose driver may still be busy with it when init starts: what was printed before would be lost. */
+static void open_console(void)
+{
+    const struct timespec pause = {.tv_nsec = 10000000};
+    int console;
+    mkdir("/dev", 0755);
+    mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+    while ((console = open("/dev/hvc0", O_RDWR)) < 0)
+        nanosleep(&pause, NULL);
+    dup2(console, STDOUT_FILENO);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+}
+
 int main(void)
 {
-    setvbuf(stdout, NULL, _IOLBF, 0);
+    open_console();
     mkdir("/proc", 0755);
     mkdir("/sys", 0755);
     if (mount("proc", "/proc", "proc", 0, NULL) < 0 ||
@@ -163,6 +192,7 @@ int main(void)
         mount("cgroup2", ROOT, "cgroup2", 0, NULL) < 0)
         printf("FAILED mounts: %s\n", strerror(errno));
     limits_hold();
+    forgotten_ones();
     delegation();
     puts("end");
     fflush(stdout);

@@ -56,6 +56,22 @@ class Limits(SafeRunTest):
         else:
             self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-002"))
 
+    def test_the_guests_own_numbers_are_sampled_too(self):
+        run = self.run_policy(shell("x=$(head -c 20000000 /dev/zero | tr '\\0' x); i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; sleep 2"))
+        self.assertEqual(run.status, 0, run.stderr)
+        said = [sample["guest"] for sample in run.events("resource.sampled") if "guest" in sample]
+        self.assertGreaterEqual(len(said), 2)
+        self.assertGreater(said[-1]["memoryUsedBytes"], 20000000)
+        self.assertLess(said[-1]["memoryUsedBytes"], 128 << 20)
+        self.assertGreater(said[-1]["cpuUsageUsec"], 10000)
+
+    def test_a_gigabyte_of_output_does_not_fill_the_disk(self):
+        run = self.run_policy(shell("head -c 1073741824 /dev/zero", timeout=200), stdout=subprocess.DEVNULL)
+        self.assertEqual(run.status, 0, run.stderr)
+        self.assertEqual(run.events("vm.exited")[0]["stdout"], {"bytes": 1 << 30, "logged": 64 << 20, "truncated": True})
+        size = sum(os.path.getsize(os.path.join(run.dir, name)) for name in os.listdir(run.dir) if name != "outputs")
+        self.assertLess(size, 65 << 20)
+
     def test_a_fork_bomb_can_be_stopped(self):
         process = self.start(shell("bomb() { bomb | bomb & }; echo up; bomb; sleep 60", pids=64))
         self.wait_for_output(process, b"up\n")

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import unittest
 
-from harness import BUILD, SAFE_RUN, SOURCE, shell
+from harness import BUILD, SOURCE, shell
 from network import PROBE, NetworkTest, allow, frame_probe, udp_packet
 
 EVERYWHERE = ["tcp:*:443", "tcp:*:80", "udp:*:53", "udp:*:443"]
@@ -322,7 +322,7 @@ class Life(NetworkTest):
         self.assert_no_residue()
         register = os.path.join(self.base, ".open")
         self.assertEqual(os.listdir(register), [os.path.basename(run.dir)])
-        self.inside(self.host, SAFE_RUN, "gc", env=self.env)
+        self.collect()
         self.assertEqual(os.listdir(register), [])
 
     def test_a_lost_uplink_ends_the_run(self):
@@ -436,7 +436,7 @@ class Bridge(Attack, NetworkTest):
             self.assertEqual(process.returncode, -signal.SIGKILL if victim == "safe-run" else 125)
             self.wait_for(lambda: not [e for e in self.residue() if e[0] == "process" and e not in before])
             self.assertEqual([entry for entry in self.residue() if entry not in before], [("link", links[0])])
-            self.inside(self.host, SAFE_RUN, "gc", env=self.env)
+            self.collect()
             self.assertEqual([entry for entry in self.residue() if entry not in before], [])
             holder.kill()
             holder.communicate()

@@ -155,7 +155,8 @@ class Output(SafeRunTest):
         run = self.run_policy(shell("head -c 3000000 /dev/zero"))
         self.assertEqual(len(run.stdout), 3000000)
         self.assertEqual(os.path.getsize(os.path.join(run.dir, "stdout.log")), 1 << 20)
-        self.assertEqual(run.events("vm.exited")[0]["stdout"], {"bytes": 3000000, "logged": 1 << 20})
+        self.assertEqual(run.events("vm.exited")[0]["stdout"], {"bytes": 3000000, "logged": 1 << 20, "truncated": True})
+        self.assertFalse(run.events("vm.exited")[0]["stderr"]["truncated"])
 
     def test_json_prints_one_object_and_leaves_the_output_in_the_run_directory(self):
         run = self.run_policy(shell("echo out; echo err >&2; exit 3"), "--json")

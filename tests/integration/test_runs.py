@@ -1,11 +1,13 @@
 """ps, stop and gc; what a dead supervisor leaves, and who repairs it."""
+import fcntl
 import json
 import os
 import signal
+import subprocess
 import time
 import unittest
 
-from harness import SafeRunTest, policy, shell
+from harness import SAFE_RUN, SafeRunTest, policy, shell
 from test_limits import cgroups
 
 
@@ -148,6 +150,107 @@ class Runs(SafeRunTest):
         os.utime(marker, (0, 0))
         self.assertEqual(self.safe_run("gc")[0], f"removed {run_id}\n")
         self.assertEqual(os.listdir(os.path.join(self.base, ".open")), [])
+
+    def somebody_elses(self, owner, victim):
+        """A run directory that claims to be a live run whose supervisor is victim."""
+        run_id = "sr-20260101T000000-abcdef"
+        directory = os.path.join(self.base, run_id)
+        os.mkdir(directory)
+        with open(os.path.join(directory, "policy.json"), "w", encoding="ascii") as file:
+            file.write("{}")
+        with open(f"/proc/{victim.pid}/stat", encoding="ascii") as file:
+            birth = file.read().rpartition(")")[2].split()[19]
+        lock = self.write("lock", f"{victim.pid} {birth}\n")
+        os.rename(lock, os.path.join(directory, "lock"))
+        held = open(os.path.join(directory, "lock"), "r+", encoding="ascii")
+        self.addCleanup(held.close)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with open(os.path.join(self.base, ".open", run_id), "w", encoding="ascii"):
+            pass
+        os.utime(os.path.join(self.base, ".open", run_id), (0, 0))
+        os.chown(directory, owner, owner)
+        return run_id, held
+
+    def test_what_somebody_else_made_is_no_run(self):
+        """Root would else signal whatever process a user's lock file names."""
+        self.run_policy(policy("/bin/true"))
+        victim = subprocess.Popen(["/bin/sleep", "60"])
+        self.addCleanup(victim.wait)
+        self.addCleanup(victim.kill)
+        run_id, held = self.somebody_elses(12345, victim)
+        self.assertEqual(self.ids(), [])
+        self.assertIn("no live run", self.safe_run("stop", "--kill", run_id, status=1)[1])
+        fcntl.flock(held, fcntl.LOCK_UN)
+        self.assertEqual(self.safe_run("gc", "--older-than", "0s")[0].count(run_id), 0)
+        self.assertEqual(victim.poll(), None)
+        self.assertEqual(sorted(os.listdir(os.path.join(self.base, run_id))), ["lock", "policy.json"])
+        os.unlink(os.path.join(self.base, ".open", run_id))
+
+    def test_a_register_of_somebody_else_is_not_used(self):
+        self.run_policy(policy("/bin/true"))
+        register = os.path.join(self.base, ".open")
+        os.chown(register, 12345, 12345)
+        for command in ("ps", "gc"):
+            self.assertIn("the runs there are somebody else's", self.safe_run(command, status=1)[1])
+        process = self.start(policy("/bin/true"))
+        self.assertIn(b"SR-RUN-001 prepare.workdir", process.communicate()[1])
+        self.assertEqual(process.returncode, 125)
+        os.chown(register, os.geteuid(), os.getegid())
+
+    def test_a_link_in_place_of_a_run_directory_is_not_followed(self):
+        old = self.run_policy(policy("/bin/true"))
+        run_id, elsewhere = os.path.basename(old.dir), self.path("elsewhere")
+        os.rename(old.dir, elsewhere)
+        os.unlink(os.path.join(elsewhere, "run_report.json"))
+        os.symlink(elsewhere, old.dir)
+        with open(os.path.join(self.base, ".open", run_id), "w", encoding="ascii"):
+            pass
+        os.utime(os.path.join(self.base, ".open", run_id), (0, 0))
+        before = sorted(os.listdir(elsewhere))
+        self.assertEqual(self.safe_run("gc", "--older-than", "0s")[0], "")
+        self.assertEqual(sorted(os.listdir(elsewhere)), before)
+        self.assertEqual(os.listdir(os.path.join(self.base, ".open")), [])
+
+    def test_a_process_that_got_the_number_of_a_dead_supervisor(self):
+        self.run_policy(policy("/bin/true"))
+        victim = subprocess.Popen(["/bin/sleep", "60"])
+        self.addCleanup(victim.wait)
+        self.addCleanup(victim.kill)
+        run_id, held = self.somebody_elses(os.geteuid(), victim)
+        self.assertEqual(self.ids(), [run_id])
+        held.seek(0)
+        held.write(f"{victim.pid} 1\n")  # as the one before it had begun
+        held.truncate()
+        held.flush()
+        self.assertEqual(self.ids(), [])
+        self.safe_run("stop", "--kill", run_id, status=1)
+        self.assertEqual(victim.poll(), None)
+        held.close()
+        self.assertEqual(self.safe_run("gc")[0], f"removed {run_id}\n")
+
+    def test_several_collectors_at_once(self):
+        dead = [self.start_up() for _ in range(3)]
+        for process in dead:
+            self.kill(process)
+        ids = self.runs()
+        collectors = [subprocess.Popen([SAFE_RUN, "gc"], env=self.env, stdout=subprocess.PIPE) for _ in range(6)]
+        said = b"".join(process.communicate()[0] for process in collectors).decode().splitlines()
+        self.assertEqual([process.returncode for process in collectors], [0] * 6)
+        self.assertEqual(sorted(said), [f"closed {run_id}" for run_id in ids])
+        for run_id in ids:
+            self.assert_closed(run_id)
+
+    def test_a_start_is_not_disturbed_by_a_collector(self):
+        stop = self.path("stop")
+        loop = f"until [ -e {stop} ]; do {SAFE_RUN} gc; {SAFE_RUN} ps; done"
+        collectors = [subprocess.Popen(["/bin/sh", "-c", loop], env=self.env, stdout=subprocess.DEVNULL) for _ in range(2)]
+        runs = [self.start(policy("/nowhere"), "--accel", "tcg") for _ in range(6)]
+        for process in runs:
+            self.assertIn(b"not found in the image", process.communicate(timeout=120)[1])
+        with open(stop, "w", encoding="ascii"):
+            pass
+        for process in collectors:
+            self.assertEqual(process.wait(60), 0)
 
     def test_usage(self):
         for arguments in (("ps", "x"), ("stop",), ("stop", "--timeout", "x", "y"), ("gc", "--older-than", "7"), ("gc", "--nonsense")):

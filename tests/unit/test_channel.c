@@ -201,6 +201,22 @@ static void usage_that_json_cannot_hold_is_refused(void **state)
     expect_violation(*state);
 }
 
+static void the_guests_usage_comes_while_the_command_runs(void **state)
+{
+    struct sr_channel *channel = *state;
+    struct sr_channel_event event;
+    struct sr_error err;
+    start(channel);
+    struct sr_frame_usage usage = {.cpu_usec = 5, .memory_bytes = 4096};
+    receive_frame(channel, SR_FRAME_USAGE, &usage, sizeof usage);
+    assert_int_equal(sr_channel_next(channel, &event, &err), 1);
+    assert_int_equal(event.type, SR_CHANNEL_USAGE);
+    assert_int_equal(event.usage.memory_bytes, 4096);
+    usage.cpu_usec = UINT64_C(1) << 53;
+    receive_frame(channel, SR_FRAME_USAGE, &usage, sizeof usage);
+    expect_violation(channel);
+}
+
 static void output_beyond_its_credit_is_refused(void **state)
 {
     static const uint8_t piece[SR_FRAME_MAX_PAYLOAD];
@@ -386,6 +402,7 @@ int main(void)
         channel_test(reserved_header_bytes_must_be_zero),
         channel_test(impossible_exit_statuses_are_refused),
         channel_test(usage_that_json_cannot_hold_is_refused),
+        channel_test(the_guests_usage_comes_while_the_command_runs),
         channel_test(output_beyond_its_credit_is_refused),
         channel_test(credit_lets_output_go_on),
         channel_test(what_a_deaf_guest_is_sent_is_bounded),

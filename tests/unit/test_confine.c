@@ -1,0 +1,174 @@
+/* What the supervisor can still do once it has given up what it does not need, as root and as an ordinary user. */
+#include "jail.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define USER 12345
+
+/* A directory with "run" and "other" in it, and a child process to end. */
+struct place {
+    char dir[32];
+    int run, other;
+    pid_t child;
+    int pidfd;
+};
+
+static void set_up(struct place *place, uid_t user)
+{
+    snprintf(place->dir, sizeof place->dir, "/tmp/sr-confine-XXXXXX");
+    assert_non_null(mkdtemp(place->dir));
+    int base = open(place->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(mkdirat(base, "run", 0700), 0);
+    assert_int_equal(mkdirat(base, "other", 0700), 0);
+    place->run = openat(base, "run", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    place->other = openat(base, "other", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    close(openat(place->other, "file", O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    if (geteuid() == 0) {
+        assert_int_equal(fchown(place->run, user, user), 0);
+        assert_int_equal(fchown(place->other, user, user), 0);
+        assert_int_equal(fchownat(place->other, "file", user, user, 0), 0);
+    }
+    close(base);
+}
+
+static void tear_down(struct place *place)
+{
+    char path[64];
+    unlinkat(place->run, "made", 0);
+    unlinkat(place->other, "file", 0);
+    close(place->run);
+    close(place->other);
+    snprintf(path, sizeof path, "%s/run", place->dir);
+    rmdir(path);
+    snprintf(path, sizeof path, "%s/other", place->dir);
+    rmdir(path);
+    assert_int_equal(rmdir(place->dir), 0);
+}
+
+/* Exits with the number of the first line that does not hold: asserts would need what is given up. */
+#define MUST(condition)                                                                            \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            _exit(__LINE__ % 250 + 1);                                                             \
+    } while (0)
+
+static inline int socket_errno(int domain, int type)
+{
+    return socket(domain, type, 0) < 0 ? errno : 0;
+}
+
+_Noreturn static void be_supervisor(struct place *place, uid_t user, bool resolves)
+{
+    const char *step;
+    if (geteuid() == 0 && user != 0)
+        MUST(setgroups(0, NULL) == 0 && setresgid(user, user, user) == 0 &&
+             setresuid(user, user, user) == 0);
+    place->child = fork();
+    if (place->child == 0)
+        for (;;)
+            pause();
+    place->pidfd = pidfd_open(place->child, 0);
+    int etc = open("/etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const struct sr_jail_self self = {
+        .write = {place->run},
+        .write_count = 1,
+        .read = {etc},
+        .read_count = resolves ? 1 : 0,
+        .tree = -1,
+        .resolves = resolves,
+    };
+    MUST(sr_jail_confine_self(&self, &step) == 0);
+
+    MUST(openat(place->run, "made", O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600) >= 0);
+    MUST(syscall(SYS_setns, place->pidfd, CLONE_NEWNS) < 0);
+    MUST(chroot("/") < 0 && errno == EPERM);
+#ifndef SR_WITH_FAILPOINTS
+    MUST(open("/etc/passwd", O_RDONLY | O_CLOEXEC) < 0 ? !resolves && errno == EACCES : resolves);
+    MUST(open("/proc/self/status", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
+    MUST(open("/dev/null", O_RDWR | O_CLOEXEC) < 0 && errno == EACCES);
+    MUST(openat(place->other, "file", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
+    MUST(openat(place->other, "new", O_CREAT | O_WRONLY | O_CLOEXEC, 0600) < 0 && errno == EACCES);
+    MUST(unlinkat(place->other, "file", 0) < 0 && errno == EACCES);
+    MUST(mkdirat(place->run, "directory", 0700) < 0 && errno == EPERM);
+    MUST(symlinkat("/", place->run, "link") < 0 && errno == EPERM);
+    MUST(fchmodat(place->run, "made", 04755, 0) < 0 && errno == EPERM);
+    MUST(kill(getpid(), 0) < 0 ? !resolves && errno == EPERM : resolves);
+    MUST(syscall(SYS_tgkill, getppid(), getppid(), 0) < 0 && errno == EPERM);
+    MUST(syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), 0) == 0);
+    MUST(pidfd_open(getppid(), 0) < 0 && errno == EPERM);
+    MUST(socket_errno(AF_INET, SOCK_DGRAM) == (resolves ? 0 : EPERM));
+    MUST(socket_errno(AF_UNIX, SOCK_STREAM) == EPERM);
+    MUST(socket_errno(AF_NETLINK, SOCK_RAW) == EPERM);
+    MUST(socket_errno(AF_PACKET, SOCK_RAW) == EPERM);
+    pid_t more = fork();
+    if (more == 0)
+        _exit(0);
+    MUST(more < 0 ? !resolves && errno == EPERM : resolves && waitpid(more, NULL, 0) == more);
+    MUST(execl("/bin/true", "true", NULL) < 0 && errno == EPERM);
+#endif
+    MUST(pidfd_send_signal(place->pidfd, SIGKILL, NULL, 0) == 0);
+    MUST(waitpid(place->child, NULL, 0) == place->child);
+    _exit(0);
+}
+
+static void attempt(uid_t user, bool resolves)
+{
+    struct place place;
+    int status;
+    set_up(&place, user);
+    pid_t pid = fork();
+    if (pid == 0)
+        be_supervisor(&place, user, resolves);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    tear_down(&place);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) != 0)
+        fail_msg("the check whose line modulo 250 is %d does not hold", WEXITSTATUS(status) - 1);
+}
+
+static void test_a_supervisor_keeps_its_run_directory_and_its_children(void **state)
+{
+    (void)state;
+    attempt(geteuid(), false);
+}
+
+static void test_one_that_resolves_keeps_what_resolvers_need(void **state)
+{
+    (void)state;
+    attempt(geteuid(), true);
+}
+
+static void test_an_ordinary_users_does_too(void **state)
+{
+    (void)state;
+    attempt(geteuid() == 0 ? USER : geteuid(), false);
+    attempt(geteuid() == 0 ? USER : geteuid(), true);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_supervisor_keeps_its_run_directory_and_its_children),
+        cmocka_unit_test(test_one_that_resolves_keeps_what_resolvers_need),
+        cmocka_unit_test(test_an_ordinary_users_does_too),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
