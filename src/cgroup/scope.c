@@ -118,7 +118,7 @@ static int build_request(const struct library *library, sd_bus *bus, const char 
 
 static int ask(const char *unit, pid_t pid, struct sr_error *err)
 {
-    struct library library;
+    static struct library library;
     sd_bus *bus;
     sd_bus_message *request;
     sd_bus_error error = SD_BUS_ERROR_NULL;
