@@ -3,7 +3,7 @@
  *   - capabilities: root keeps CAP_KILL, for children with ids of their own, CAP_DAC_OVERRIDE for the removal of the run's cgroup, and
  *     CAP_SETUID and CAP_SETGID if it will still start resolvers, which take another id;
  *   - gaining any: no_new_privs, empty bounding set;
- *   - files: those of its own run directory and that of the outputs, the counters of its cgroup, and /etc if it will resolve; all
+ *   - files: those of its own run directory (which is verified before it is signed) and that of the outputs, the counters of its cgroup, and /etc if it will resolve; all
  *     else is as if it were not there, for root too (Landlock);
  *   - system calls: a list. Nothing is executed any more, nothing started and no socket made, unless for resolvers; signals go
  *     to processes whose descriptor it has, which makes CAP_KILL one for its own children.
@@ -39,7 +39,7 @@ static int restrict_files(const struct sr_jail_self *self)
     struct jail_access places[3 + 2 * SR_JAIL_SELF_MAX];
     size_t count = 0;
     for (size_t i = 0; i < self->write_count; i++)
-        places[count++] = (struct jail_access){self->write[i], JAIL_WRITE};
+        places[count++] = (struct jail_access){self->write[i], JAIL_WRITE | JAIL_READ_DIR};
     for (size_t i = 0; i < self->read_count; i++)
         places[count++] = (struct jail_access){self->read[i], JAIL_READ_FILE};
     for (size_t i = 0; i < self->remove_count; i++)
