@@ -16,9 +16,9 @@
 
 #include "clock.h"
 #include "collector.h"
-#include "digest.h"
 #include "failpoint.h"
 #include "fs.h"
+#include "output_digest.h"
 #include "printable.h"
 
 #include <errno.h>
@@ -279,11 +279,8 @@ static void finish(struct run *run, uint32_t i)
     if (output->error.code == SR_OK && !output->collected)
         lose(output, "not collected: the guest ended before");
     if (output->error.code == SR_OK)
-        (void)!sr_output_digest(outputs->directory, part, output->path, run->hasher,
-                                &output->digest, &output->error);
-    if (output->error.code == SR_OK && output->digest.bytes > outputs->parts[i].bytes_max)
-        lose(output, "refused: it has more than its max of %llu bytes",
-             (unsigned long long)outputs->parts[i].bytes_max);
+        (void)!sr_output_digest(outputs->directory, part, output->path, outputs->parts[i].bytes_max,
+                                run->hasher, &output->digest, &output->error);
     if (output->error.code == SR_OK &&
         (SR_FAILPOINT("outputs.rename") || renameat2(outputs->directory, part, outputs->directory,
                                                      output->name, RENAME_NOREPLACE) < 0))

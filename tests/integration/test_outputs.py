@@ -76,6 +76,22 @@ class Outputs(IoTest):
         self.assertEqual(sorted(os.listdir(out)), sorted([b"new\nline", b"\xff\xfe", b"TRAILER!!!", b"\x1b]0;owned\x07", b"-rf", b" "]))
         self.assertEqual(run.events("output.collected")[0]["hash"], output_hash(self.collected(run)))
 
+    def test_a_verification_hashes_outputs_again(self):
+        run = self.run_policy(shell("cd /data/out; echo content > a; mkdir d; ln -s a l", outputs=[output(), output("/data/b/two")]))
+        self.assertEqual(run.status, 0, run.stderr)
+        check = lambda: self.call("report", "verify", run.report_path, "--artifacts", run.dir)
+        self.assertEqual(check().returncode, 0, check().stdout)
+        with open(os.path.join(self.collected(run), "a"), "r+b") as file:
+            file.write(b"C")
+        done = check()
+        error = json.loads(done.stdout)["errors"][0]
+        self.assertEqual((done.returncode, error["code"]), (2, "SR-EVD-302"))
+        self.assertRegex(error["message"], "^outputs/out: expected sha256:.*, found sha256:")
+        shutil.rmtree(os.path.join(run.dir, "outputs"))
+        done = check()
+        self.assertEqual(done.returncode, 0)
+        self.assertIn(b"outputs were not looked at", done.stdout)
+
     def test_a_command_that_fails_leaves_its_output(self):
         run = self.run_policy(shell("echo log > /data/out/log; exit 7", outputs=[output()]))
         self.assertEqual((run.status, os.listdir(self.collected(run))), (7, ["log"]))
