@@ -471,8 +471,7 @@ static void outputs_are_hashed_again(void **state)
     expect_difference(&f, hash, "outputs/out: expected sha256:");
     assert_int_equal(renameat(f.dir, "outputs/out/bb", f.dir, "outputs/out/b"), 0);
     fixture_write(&f, "outputs/out/d", "", 0);
-    expect_difference(&f, hash,
-                      "expected 1 files, 1 directories, 1 links, 2 bytes; found 2, 1, 1, 2");
+    expect_difference(&f, "events[0].payload.files", "outputs/out: expected 1 files, found 2");
     fixture_write(&f, "outputs/out/d", "x", 1);
     expect_difference(&f, hash, "outputs/out/d makes it more than 2 bytes");
     assert_int_equal(unlinkat(f.dir, "outputs/out/d", 0), 0);
@@ -505,7 +504,7 @@ static void hostile_outputs_are_answered(void **state)
     expect_difference(&f, hash, "outputs/out/a is a pipe");
     assert_int_equal(unlinkat(f.dir, "outputs/out/a", 0), 0);
     assert_int_equal(symlinkat("/dev/zero", f.dir, "outputs/out/a"), 0);
-    expect_difference(&f, hash, "found 0, 1, 2, 0");
+    expect_difference(&f, "events[0].payload.files", "expected 1 files, found 0");
     int fd = openat(f.dir, "outputs/out/b/sparse", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     assert_int_equal(ftruncate(fd, (off_t)1 << 40), 0);
     close(fd);
