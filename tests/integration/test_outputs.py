@@ -6,7 +6,7 @@ import signal
 import stat
 import subprocess
 
-from harness import BUILD, SOURCE, policy, shell
+from harness import BUILD, SAFE_RUN, SOURCE, policy, shell
 from io_tests import IoTest, output_hash
 
 GUESTS = os.path.join(BUILD, "tests", "guests")
@@ -181,6 +181,37 @@ class Outputs(IoTest):
         self.assertEqual(again.status, 125)
         self.assertIn(b"SR-RUN-001 outputs[0].path: out is there already in", again.stderr)
         self.assertEqual(again.events("vm.started"), [])
+
+    def test_a_directory_that_cannot_be_written_to_is_found_before_anything_runs(self):
+        closed = self.path("closed")
+        os.mkdir(closed)
+        owner = 0 if self.user else 54321  # root's collector has none of root's privileges
+        os.chown(closed, owner, owner)
+        run = self.run_policy(shell("echo ran", outputs=[output()]), "--output-dir", closed)
+        self.assertEqual((run.status, run.stdout, run.events("vm.started")), (125, b"", []))
+        self.assertIn(b"SR-RUN-001 prepare.outputs: %s cannot be written to" % closed.encode(), run.stderr)
+        self.assertEqual(os.listdir(closed), [])
+
+    def killed_while_unpacking(self, *options):
+        """Returns the run's directory, and what lies where its outputs go, before and after gc."""
+        process = self.start(shell("head -c 50000000 /dev/zero > /data/out/x", outputs=[output()], memory="256Mi"), *options)
+        runs = lambda: [name for name in os.listdir(self.base) if name.startswith("sr-")]
+        self.wait_for(runs)
+        run = runs()[0]
+        place = options[1] if options else os.path.join(self.base, run, "outputs")
+        self.wait_for(lambda: os.path.isdir(place) and os.listdir(place) != [])
+        process.kill()
+        process.communicate()
+        before = os.listdir(place)
+        done = subprocess.run([*self.become(), SAFE_RUN, "gc"], env=self.env, capture_output=True, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        return os.path.join(self.base, run), before, os.listdir(place)
+
+    def test_gc_removes_what_a_killed_run_has_unpacked(self):
+        for options in ((), ("--output-dir", os.path.join(self.dir, "home", "results"))):
+            run, before, after = self.killed_while_unpacking(*options)
+            self.assertEqual((before, after), ([f".{os.path.basename(run)}.0"], []))
+            shutil.rmtree(run)
 
     def test_json_says_where(self):
         out = os.path.join(self.dir, "home", "results")
