@@ -19,6 +19,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Each mount and each output costs the run; a longer list is a mistake or an attack. */
+#define SR_MOUNTS_MAX 64
+#define SR_OUTPUTS_MAX 64
+
 #define SR_POLICY_API_VERSION "policy.safe-run.dev/v1alpha1"
 /* A policy is written by hand or by a generator for one run; 1 MiB holds 10,000 rules. */
 #define SR_POLICY_MAX_BYTES (1024 * 1024)

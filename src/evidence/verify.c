@@ -183,6 +183,7 @@ static void release(struct verify *v)
     sr_aggregate_free(&v->aggregate);
     sr_buf_free(&v->run_id);
     sr_buf_free(&v->outputs);
+    verify_outputs_free(v);
     sr_hasher_free(v->hasher);
     sr_hasher_free(v->report_bytes);
     sr_hasher_free(v->events_bytes);

@@ -5,6 +5,7 @@
  *   verify_events.c  each event: schema, chain, events.jsonl
  *   verify_fields.c  everything else in the report: schema, hashes, sums
  *   verify_files.c   files on disk beside the report
+ *   verify_outputs.c outputs beside the report
  *   verify_signature.c  the attestation
  *   statement.c      what an attestation says of a report
  *   attest.c         making one of a report that verifies
@@ -63,6 +64,7 @@ struct verify {
     struct sr_hasher *report_bytes, *events_bytes;
     char report_hash[SR_SHA256_TEXT], events_hash[SR_SHA256_TEXT];
     char initrd_hash[SR_SHA256_TEXT]; /* of the last vm.started */
+    struct verify_outputs *collected; /* what verify_outputs.c is to look for; NULL: nothing */
     struct sr_buf outputs; /* subjects of a statement, canonical, each with a comma before it */
 };
 
@@ -103,6 +105,11 @@ void verify_aggregates(struct verify *v);
 
 /* verify_files.c */
 void verify_files(struct verify *v);
+
+/* verify_outputs.c: takes an event as it is read, and looks for what the events told. Returns how many outputs were checked. */
+void verify_outputs_take(struct verify *v, uint64_t index);
+unsigned verify_outputs(struct verify *v, int dir);
+void verify_outputs_free(struct verify *v);
 
 /* verify_signature.c */
 void verify_signature(struct verify *v);

@@ -179,6 +179,8 @@ int verify_event(void *context, uint64_t index, const struct sr_json_scan *scan,
     check_hashes(v, index);
     if (v->report_bytes != NULL)
         statement_take_event(v);
+    if (v->event.kind == SR_EVENT_OUTPUT_COLLECTED)
+        verify_outputs_take(v, index);
     if (sr_aggregate_add(&v->aggregate, &v->event) < 0)
         v->no_memory = true;
     return 0;

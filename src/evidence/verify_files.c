@@ -8,6 +8,7 @@
  *                             runtime.args of policy.json, unless arguments came from elsewhere
  *   vmlinux, rootfs.img       kernelHash, rootfsHash; also below artifacts/
  *   artifacts.files           each file by its name
+ *   outputs/                  as verify_outputs.c says
  *
  * Of the first three only what is there is checked (kernel and image usually lie in a store of
  * their own, and can be linked in); what artifacts.files names must be there.
@@ -222,6 +223,7 @@ void verify_files(struct verify *v)
     check_artifact(&files, "rootfsHash", "rootfs.img", "artifacts/rootfs.img");
     check_policy(&files, !check_command(&files));
     check_named_files(&files);
+    files.checked += verify_outputs(v, dir);
     if (files.checked == 0 && !v->options->files_may_lack && v->checks[CHECK_ARTIFACT_FILES].ok)
         verify_error(v, CHECK_ARTIFACT_FILES, SR_EVD_302, "artifacts",
                      "the directory has no file that the report names");

@@ -22,10 +22,11 @@
 
 enum note_kind { NOTE_SKIP = 1 };
 
-/* Files with several names, by inode number: open addressing, a power of two of places. */
+/* Files with several names, by device (a subvolume, a layer of an overlay) and inode number: open addressing, a power of two of
+ * places. */
 struct links {
     struct link {
-        uint64_t number;
+        uint64_t device, number;
         struct sr_inode *inode;
     } * table;
     size_t places, taken;
@@ -52,17 +53,18 @@ struct packed {
     uint32_t skipped;
 };
 
-static struct link *link_place(struct links *links, uint64_t number)
+static struct link *link_place(struct links *links, uint64_t device, uint64_t number)
 {
     size_t mask = links->places - 1;
-    size_t at = (size_t)(number * UINT64_C(0x9E3779B97F4A7C15) >> 20) & mask;
-    while (links->table[at].inode != NULL && links->table[at].number != number)
+    size_t at = (size_t)((number + device) * UINT64_C(0x9E3779B97F4A7C15) >> 20) & mask;
+    while (links->table[at].inode != NULL &&
+           (links->table[at].number != number || links->table[at].device != device))
         at = (at + 1) & mask;
     return &links->table[at];
 }
 
 /* The inode of a file that was seen under another name, or the place for it; NULL: out of memory. */
-static struct link *find_link(struct links *links, uint64_t number)
+static struct link *find_link(struct links *links, uint64_t device, uint64_t number)
 {
     if (links->taken * 2 >= links->places) {
         struct links grown = {.places = links->places == 0 ? 256 : links->places * 2};
@@ -71,13 +73,14 @@ static struct link *find_link(struct links *links, uint64_t number)
             return NULL;
         for (size_t i = 0; i < links->places; i++)
             if (links->table[i].inode != NULL) {
-                *link_place(&grown, links->table[i].number) = links->table[i];
+                *link_place(&grown, links->table[i].device, links->table[i].number) =
+                    links->table[i];
                 grown.taken++;
             }
         free(links->table);
         *links = grown;
     }
-    return link_place(links, number);
+    return link_place(links, device, number);
 }
 
 static void describe(const struct packing *packing, const struct statx *st, struct sr_inode *inode)
@@ -159,7 +162,8 @@ static int pack_file(struct packing *packing, struct sr_node *parent, int fd, co
                      const struct statx *st, struct sr_error *err)
 {
     size_t len = strlen(name);
-    struct link *link = st->stx_nlink > 1 ? find_link(&packing->links, st->stx_ino) : NULL;
+    uint64_t device = makedev(st->stx_dev_major, st->stx_dev_minor);
+    struct link *link = st->stx_nlink > 1 ? find_link(&packing->links, device, st->stx_ino) : NULL;
     if (st->stx_nlink > 1 && link == NULL)
         return out_of_memory(packing, err);
     if (link != NULL && link->inode != NULL)
@@ -170,7 +174,7 @@ static int pack_file(struct packing *packing, struct sr_node *parent, int fd, co
     if (node == NULL)
         return out_of_memory(packing, err);
     if (link != NULL) {
-        *link = (struct link){st->stx_ino, node->inode};
+        *link = (struct link){device, st->stx_ino, node->inode};
         packing->links.taken++;
     }
     describe(packing, st, node->inode);

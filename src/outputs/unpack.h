@@ -9,14 +9,13 @@
 #define SR_OUTPUTS_UNPACK_H
 
 #include "cleanup.h"
+#include "output_digest.h"
 #include "saferun/error.h"
 
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Entries of one output: a directory of a million files is no result, and would cost its reader more than its writer. */
-#define SR_OUTPUT_ENTRIES_MAX 100000u
 #define SR_OUTPUT_DEPTH_MAX 64u
 
 struct sr_unpack {

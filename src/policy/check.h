@@ -12,10 +12,6 @@
 /* Findings kept of each kind; a document of a megabyte could otherwise make hundreds of thousands. */
 #define SR_FINDINGS_MAX 1000
 
-/* Each mount and each output costs the run; a longer list is a mistake or an attack. */
-#define SR_MOUNTS_MAX 64
-#define SR_OUTPUTS_MAX 64
-
 struct sr_findings {
     struct sr_error *items;
     size_t count, cap;

@@ -5,10 +5,12 @@
 #include "runs.h"
 
 #include "fs.h"
+#include "saferun/policy.h"
 #include "saferun/run.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -125,6 +127,29 @@ static int write_report(int dirfd, struct sr_event_log *log, struct sr_hasher *h
     int result = sr_report_write(dirfd, &facts, log, err);
     json_decref(policy);
     return result;
+}
+
+static int drop_parts_in(int place, const char *id)
+{
+    char name[NAME_MAX + 1];
+    int result = 0;
+    for (unsigned i = 0; result == 0 && i < SR_OUTPUTS_MAX; i++) {
+        snprintf(name, sizeof name, RUNS_PART, id, i);
+        result = sr_remove_tree(place, name);
+    }
+    return result;
+}
+
+int runs_drop_parts(int dirfd, const char *id)
+{
+    char path[PATH_MAX];
+    sr_cleanup_fd int inside =
+        openat(dirfd, "outputs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    sr_cleanup_fd int elsewhere = -1;
+    if (sr_read_small_file(dirfd, RUNS_OUTPUT_DIR, path, sizeof path) > 0)
+        elsewhere = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int result = inside >= 0 ? drop_parts_in(inside, id) : 0;
+    return result == 0 && elsewhere >= 0 ? drop_parts_in(elsewhere, id) : result;
 }
 
 int runs_close(int dirfd, const char *id, struct sr_error *err)

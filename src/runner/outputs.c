@@ -16,16 +16,18 @@
 
 #include "clock.h"
 #include "collector.h"
-#include "digest.h"
 #include "failpoint.h"
 #include "fs.h"
+#include "output_digest.h"
 #include "printable.h"
+#include "runs.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Without a word of the guest. */
 #define IDLE_NSEC (30 * SR_NSEC_PER_SEC)
@@ -73,7 +75,7 @@ static void name_outputs(const struct run *run, struct run_outputs *outputs)
             snprintf(output->name, sizeof output->name, "%u-%s", i, name);
         else
             snprintf(output->name, sizeof output->name, "%s", name);
-        snprintf(outputs->parts[i].name, sizeof outputs->parts[i].name, ".%s.%u",
+        snprintf(outputs->parts[i].name, sizeof outputs->parts[i].name, RUNS_PART,
                  run->result->run_id, i);
         outputs->parts[i].bytes_max = policy->outputs[i].max_bytes;
     }
@@ -96,6 +98,40 @@ static int open_directory(struct run *run, struct run_outputs *outputs, struct s
     return result == 0 ? 0
                        : sr_fail(err, SR_RUN_001, "prepare.outputs", "%s cannot be used: %s",
                                  path != NULL ? path : "outputs/", strerror(-result));
+}
+
+/* Whether the collector will be able to write there, who has none of root's privileges; better to know before the command has run. */
+static int try_directory(const struct run *run, const struct run_outputs *outputs,
+                         struct sr_error *err)
+{
+    const char *name = outputs->parts[0].name, *path = run->result->output_dir;
+    struct stat st;
+    if (mkdirat(outputs->directory, name, 0700) < 0 ||
+        unlinkat(outputs->directory, name, AT_REMOVEDIR) < 0)
+        return sr_fail(err, SR_RUN_001, "prepare.outputs", "%s cannot be written to: %s", path,
+                       strerror(errno));
+    if (geteuid() == 0 && fstat(outputs->directory, &st) == 0 &&
+        (st.st_mode & (st.st_uid == 0           ? S_IWUSR
+                       : st.st_gid == getegid() ? S_IWGRP
+                                                : S_IWOTH)) == 0)
+        return sr_fail(
+            err, SR_RUN_001, "prepare.outputs",
+            "%s cannot be written to: it is not root's (its owner is %u), and outputs are "
+            "unpacked without root's privileges; name a directory that root owns",
+            path, st.st_uid);
+    return 0;
+}
+
+/* Says where, for a later safe-run, should this one be killed. */
+static int note_directory(const struct run *run, struct sr_error *err)
+{
+    const char *path = run->result->output_dir;
+    int result = run->options->output_dir == NULL
+                     ? 0
+                     : sr_write_new_file(run->dirfd, RUNS_OUTPUT_DIR, path, strlen(path));
+    return result == 0 ? 0
+                       : sr_fail(err, SR_RUN_001, "prepare.outputs",
+                                 RUNS_OUTPUT_DIR " cannot be written: %s", strerror(-result));
 }
 
 int run_outputs_prepare(struct run *run, struct sr_error *err)
@@ -127,6 +163,8 @@ int run_outputs_prepare(struct run *run, struct sr_error *err)
             return sr_fail(err, SR_RUN_001, outputs->items[i].path,
                            "%s is there already in %s, and nothing is written over",
                            outputs->items[i].name, run->result->output_dir);
+    if (try_directory(run, outputs, err) < 0 || note_directory(run, err) < 0)
+        return -1;
     return sr_collector_start(&outputs->collector, outputs->directory, outputs->parts, count, err);
 }
 
@@ -279,11 +317,8 @@ static void finish(struct run *run, uint32_t i)
     if (output->error.code == SR_OK && !output->collected)
         lose(output, "not collected: the guest ended before");
     if (output->error.code == SR_OK)
-        (void)!sr_output_digest(outputs->directory, part, output->path, run->hasher,
-                                &output->digest, &output->error);
-    if (output->error.code == SR_OK && output->digest.bytes > outputs->parts[i].bytes_max)
-        lose(output, "refused: it has more than its max of %llu bytes",
-             (unsigned long long)outputs->parts[i].bytes_max);
+        (void)!sr_output_digest(outputs->directory, part, output->path, outputs->parts[i].bytes_max,
+                                run->hasher, &output->digest, &output->error);
     if (output->error.code == SR_OK &&
         (SR_FAILPOINT("outputs.rename") || renameat2(outputs->directory, part, outputs->directory,
                                                      output->name, RENAME_NOREPLACE) < 0))

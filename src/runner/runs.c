@@ -135,6 +135,9 @@ static int close_dead(int base_fd, int register_fd, const char *id,
                 strerror(-result));
     else if (dirfd >= 0 && !has_log && (result = sr_remove_tree(base_fd, id)) < 0)
         sr_fail(&error, SR_RUN_001, "gc.remove", "%s cannot be removed: %s", id, strerror(-result));
+    else if (has_log && (result = runs_drop_parts(dirfd, id)) < 0)
+        sr_fail(&error, SR_RUN_001, "gc.outputs", "unfinished outputs of %s cannot be removed: %s",
+                id, strerror(-result));
     else if (has_log && !exists(dirfd, SR_REPORT_FILE))
         result = runs_close(dirfd, id, &error);
     else if (has_log)

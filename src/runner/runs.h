@@ -10,6 +10,10 @@
 
 #define SR_OPEN_DIR ".open"
 
+/* An output that is not finished: run id, index. And the file in the run directory that says where, if it is not outputs/. */
+#define RUNS_PART ".%s.%u"
+#define RUNS_OUTPUT_DIR "output-dir"
+
 /* Opens the register of base, making it; a descriptor or a negative errno, -EPERM for somebody else's. */
 int runs_open_register(int base_fd) SR_MUST_CHECK;
 
@@ -27,6 +31,9 @@ enum { RUNS_VOUCHED = 6 };
 size_t runs_hash_files(int dirfd, struct sr_hasher *hasher,
                        struct sr_report_file files[RUNS_VOUCHED],
                        char hashes[RUNS_VOUCHED][SR_SHA256_TEXT]);
+
+/* Removes the outputs that a dead run has not finished. 0 or a negative errno. */
+int runs_drop_parts(int dirfd, const char *id) SR_MUST_CHECK;
 
 /* Gives a dead run an end (run.failed) and a report. SR-EVD-001 or -002. */
 int runs_close(int dirfd, const char *id, struct sr_error *err) SR_MUST_CHECK;

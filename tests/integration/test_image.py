@@ -435,13 +435,13 @@ class Configuration(ImageTest):
         self.assertEqual((config["user"], config["workdir"], config["env"]), (None, None, ["A=1"]))
         self.assertEqual(done.stderr.count(b"warning"), 5)
 
-    def base_with(self, config):
-        """The image that comes with safe-run, as an OCI image of this configuration."""
+    def base_with(self, config, *layers):
+        """The image that comes with safe-run, as an OCI image of this configuration, with layers above it."""
         image = os.path.join(os.environ["SR_BUILD"], "artifacts", "images", "base.img")
         subprocess.run(["unsquashfs", "-q", "-n", "-d", self.path("base"), image], check=True, capture_output=True)
         done = subprocess.run(["tar", "--owner=0", "--group=0", "--numeric-owner", "-C", self.path("base"), "-c", "."],
                               check=True, capture_output=True)
-        return self.build_archive(Image(done.stdout, config=config))
+        return self.build_archive(Image(done.stdout, *layers, config=config))
 
     def test_defaults_take_effect_where_the_policy_is_silent(self):
         image = self.base_with({**self.CONFIG, "User": "1234:77"})
@@ -459,6 +459,15 @@ class Configuration(ImageTest):
         explained = self.call("policy", "explain", self.write_policy(shell("x", image="test"))).stdout.decode()
         for text in ("in /etc, as the image has it", "user 1234:77 of the guest, as the image has it", "would run /bin/tool --help"):
             self.assertIn(text, explained)
+
+    def test_the_guest_sees_extended_attributes(self):
+        with open(os.path.join(os.environ["SR_BUILD"], "tests", "guests", "attribute"), "rb") as file:
+            probe = entry("attribute", file.read(), mode=0o755)
+        marked = entry("marked", b"x", pax_headers={"SCHILY.xattr.user.colour": "red"})
+        self.base_with({}, tar(probe, marked))
+        for disk in ("0", "16Mi"):  # the image itself, and with an overlay above it
+            run = self.run_policy(policy("/attribute", "/marked", "user.colour", image="test", disk=0 if disk == "0" else disk))
+            self.assertEqual((run.status, run.stdout), (0, b"red\n"), run.stderr)
 
     def test_an_image_never_makes_a_command_root(self):
         self.base_with({"User": "root"})

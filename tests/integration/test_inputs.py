@@ -26,6 +26,22 @@ class Inputs(IoTest):
         expected = hashlib.md5(b"".join(line + b"\n" for line in lines)).hexdigest()
         self.assertEqual(run.stdout.decode().split("\n"), [f"{expected}  -", "-rwxr-xr-x", "first", "deep", "deep", "single", ""])
 
+    def test_files_of_several_names_are_told_apart_by_their_device_too(self):
+        """A tree may have inodes of one number on several devices: subvolumes, the layers of an overlay."""
+        at = {name: self.path(name) for name in ("one", "two", "both")}
+        for name, directory in at.items():
+            os.mkdir(directory)
+            kind = ["-o", f"lowerdir={at['one']}:{at['two']},xino=off"] if name == "both" else ["-o", "mode=755"]
+            subprocess.run(["mount", "-t", "overlay" if name == "both" else "tmpfs", *kind, name, directory], check=True)
+            self.addCleanup(subprocess.run, ["umount", directory], check=True)
+            if name != "both":
+                with open(os.path.join(directory, name), "w", encoding="ascii") as file:
+                    file.write(name)
+                os.link(file.name, file.name + "-again")
+        self.assertEqual(len({os.stat(os.path.join(at["both"], name)).st_ino for name in ("one", "two")}), 1)
+        run = self.run_policy(shell("cd /data/in; for name in *; do echo $name $(cat $name); done", mounts=[mount(at["both"])]))
+        self.assertEqual(run.stdout.decode().splitlines(), ["one one", "one-again one", "two two", "two-again two"], run.stderr)
+
     def test_evidence(self):
         self.put("a", b"12345")
         self.put("b", b"678")

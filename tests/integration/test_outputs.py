@@ -6,7 +6,7 @@ import signal
 import stat
 import subprocess
 
-from harness import BUILD, SOURCE, policy, shell
+from harness import BUILD, SAFE_RUN, SOURCE, policy, shell
 from io_tests import IoTest, output_hash
 
 GUESTS = os.path.join(BUILD, "tests", "guests")
@@ -75,6 +75,22 @@ class Outputs(IoTest):
         out = os.fsencode(self.collected(run))
         self.assertEqual(sorted(os.listdir(out)), sorted([b"new\nline", b"\xff\xfe", b"TRAILER!!!", b"\x1b]0;owned\x07", b"-rf", b" "]))
         self.assertEqual(run.events("output.collected")[0]["hash"], output_hash(self.collected(run)))
+
+    def test_a_verification_hashes_outputs_again(self):
+        run = self.run_policy(shell("cd /data/out; echo content > a; mkdir d; ln -s a l", outputs=[output(), output("/data/b/two")]))
+        self.assertEqual(run.status, 0, run.stderr)
+        check = lambda: self.call("report", "verify", run.report_path, "--artifacts", run.dir)
+        self.assertEqual(check().returncode, 0, check().stdout)
+        with open(os.path.join(self.collected(run), "a"), "r+b") as file:
+            file.write(b"C")
+        done = check()
+        error = json.loads(done.stdout)["errors"][0]
+        self.assertEqual((done.returncode, error["code"]), (2, "SR-EVD-302"))
+        self.assertRegex(error["message"], "^outputs/out: expected sha256:.*, found sha256:")
+        shutil.rmtree(os.path.join(run.dir, "outputs"))
+        done = check()
+        self.assertEqual(done.returncode, 0)
+        self.assertIn(b"outputs were not looked at", done.stdout)
 
     def test_a_command_that_fails_leaves_its_output(self):
         run = self.run_policy(shell("echo log > /data/out/log; exit 7", outputs=[output()]))
@@ -165,6 +181,37 @@ class Outputs(IoTest):
         self.assertEqual(again.status, 125)
         self.assertIn(b"SR-RUN-001 outputs[0].path: out is there already in", again.stderr)
         self.assertEqual(again.events("vm.started"), [])
+
+    def test_a_directory_that_cannot_be_written_to_is_found_before_anything_runs(self):
+        closed = self.path("closed")
+        os.mkdir(closed)
+        owner = 0 if self.user else 54321  # root's collector has none of root's privileges
+        os.chown(closed, owner, owner)
+        run = self.run_policy(shell("echo ran", outputs=[output()]), "--output-dir", closed)
+        self.assertEqual((run.status, run.stdout, run.events("vm.started")), (125, b"", []))
+        self.assertIn(b"SR-RUN-001 prepare.outputs: %s cannot be written to" % closed.encode(), run.stderr)
+        self.assertEqual(os.listdir(closed), [])
+
+    def killed_while_unpacking(self, *options):
+        """Returns the run's directory, and what lies where its outputs go, before and after gc."""
+        process = self.start(shell("head -c 50000000 /dev/zero > /data/out/x", outputs=[output()], memory="256Mi"), *options)
+        runs = lambda: [name for name in os.listdir(self.base) if name.startswith("sr-")]
+        self.wait_for(runs)
+        run = runs()[0]
+        place = options[1] if options else os.path.join(self.base, run, "outputs")
+        self.wait_for(lambda: os.path.isdir(place) and os.listdir(place) != [])
+        process.kill()
+        process.communicate()
+        before = os.listdir(place)
+        done = subprocess.run([*self.become(), SAFE_RUN, "gc"], env=self.env, capture_output=True, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        return os.path.join(self.base, run), before, os.listdir(place)
+
+    def test_gc_removes_what_a_killed_run_has_unpacked(self):
+        for options in ((), ("--output-dir", os.path.join(self.dir, "home", "results"))):
+            run, before, after = self.killed_while_unpacking(*options)
+            self.assertEqual((before, after), ([f".{os.path.basename(run)}.0"], []))
+            shutil.rmtree(run)
 
     def test_json_says_where(self):
         out = os.path.join(self.dir, "home", "results")

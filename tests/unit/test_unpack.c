@@ -1,7 +1,7 @@
 /* What the collector's worker does with archives, good and hostile. */
 #include "buf.h"
-#include "digest.h"
 #include "fs.h"
+#include "output_digest.h"
 #include "unpack.h"
 
 #include <fcntl.h>
@@ -332,7 +332,7 @@ static void an_empty_archive_is_refused(void **state)
     expect_refusal(*state, "empty");
 }
 
-/* The records of digest.h, written out. */
+/* The records of output_digest.h, written out. */
 static void the_digest_is_over_records_in_order(void **state)
 {
     struct fixture *f = *state;
@@ -353,13 +353,15 @@ static void the_digest_is_over_records_in_order(void **state)
     entry(f, "o/b/x", S_IFREG | 0755, "");
     entry(f, "o/a", S_IFREG | 0644, "hi");
     assert_int_equal(unpack(f), 0);
-    assert_int_equal(sr_output_digest(f->directory, "out", "p", hasher, &digest, &f->err), 0);
+    assert_int_equal(sr_output_digest(f->directory, "out", "p", 2, hasher, &digest, &f->err), 0);
     assert_int_equal(sr_sha256(hasher, records, sizeof records - 1, expected), 0);
     assert_string_equal(digest.hash, expected);
     assert_int_equal(digest.files, 2);
     assert_int_equal(digest.directories, 1);
     assert_int_equal(digest.links, 1);
     assert_int_equal(digest.bytes, 2);
+    assert_int_equal(sr_output_digest(f->directory, "out", "p", 1, hasher, &digest, &f->err), -1);
+    assert_string_equal(f->err.message, "out/a makes it more than 1 bytes");
 }
 
 #define unpack_test(name) cmocka_unit_test_setup_teardown(name, make, unmake)

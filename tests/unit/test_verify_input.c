@@ -396,6 +396,135 @@ static void names_that_leave_the_directory_are_not_opened(void **state)
     fixture_close(&f);
 }
 
+/* ---- outputs beside the report ---- */
+
+/* A report of one output, "out": a file a of two bytes, a directory b, a link c. */
+static void open_with_output(struct fixture *f, const char *name)
+{
+    static const char records[] = "fa\0"
+                                  "2\0"
+                                  "hi"
+                                  "db\0"
+                                  "lc\0"
+                                  "a\0";
+    struct sr_error err;
+    char hash[SR_SHA256_TEXT];
+    struct sr_hasher *hasher = sr_hasher_new();
+    assert_int_equal(sr_sha256(hasher, records, sizeof records - 1, hash), 0);
+    sr_hasher_free(hasher);
+    fixture_open(f);
+    assert_int_equal(sr_event_log_create(f->dir, FIXTURE_RUN_ID, ALL_EVENTS, &f->log, &err), 0);
+    assert_int_equal(sr_event_append(f->log, SR_STAGE_MONITOR, SR_EVENT_OUTPUT_COLLECTED,
+                                     json_pack("{s:s,s:b,s:i,s:i,s:i,s:i,s:s}", "name", name,
+                                               "collected", 1, "files", 1, "directories", 1,
+                                               "links", 1, "bytes", 2, "hash", hash),
+                                     &err),
+                     0);
+    assert_int_equal(
+        sr_event_append(f->log, SR_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, json_object(), &err), 0);
+    struct sr_report_facts facts = fixture_facts();
+    facts.policy_hash = hash;
+    assert_int_equal(sr_report_write(f->dir, &facts, f->log, &err), 0);
+    assert_int_equal(mkdirat(f->dir, "outputs", 0700), 0);
+    assert_int_equal(mkdirat(f->dir, "outputs/out", 0700), 0);
+    fixture_write(f, "outputs/out/a", "hi", 2);
+    assert_int_equal(mkdirat(f->dir, "outputs/out/b", 0700), 0);
+    assert_int_equal(symlinkat("a", f->dir, "outputs/out/c"), 0);
+}
+
+static const char *said(const struct sr_verification *result, const char *words)
+{
+    for (size_t i = 0; i < result->error_count; i++)
+        if (strstr(result->errors[i].message, words) != NULL)
+            return result->errors[i].message;
+    return NULL;
+}
+
+static void expect_difference(struct fixture *f, const char *path, const char *words)
+{
+    sr_cleanup_verification struct sr_verification result;
+    verify_with_files(f, &result);
+    assert_false(result.valid);
+    expect_error(&result, SR_EVD_302, path);
+    if (said(&result, words) == NULL)
+        fail_msg("expected '%s', found '%s'", words, result.errors[0].message);
+}
+
+static void outputs_are_hashed_again(void **state)
+{
+    (void)state;
+    static const char hash[] = "events[0].payload.hash";
+    struct fixture f;
+    struct sr_verification result;
+    open_with_output(&f, "out");
+    verify_with_files(&f, &result);
+    assert_true(result.valid);
+    sr_verification_free(&result);
+
+    fixture_write(&f, "outputs/out/a", "ho", 2);
+    expect_difference(&f, hash, "outputs/out: expected sha256:");
+    fixture_write(&f, "outputs/out/a", "hi", 2);
+    assert_int_equal(fchmodat(f.dir, "outputs/out/a", 0700, 0), 0);
+    expect_difference(&f, hash, "executable bit differs");
+    assert_int_equal(fchmodat(f.dir, "outputs/out/a", 0600, 0), 0);
+    assert_int_equal(renameat(f.dir, "outputs/out/b", f.dir, "outputs/out/bb"), 0);
+    expect_difference(&f, hash, "outputs/out: expected sha256:");
+    assert_int_equal(renameat(f.dir, "outputs/out/bb", f.dir, "outputs/out/b"), 0);
+    fixture_write(&f, "outputs/out/d", "", 0);
+    expect_difference(&f, "events[0].payload.files", "outputs/out: expected 1 files, found 2");
+    fixture_write(&f, "outputs/out/d", "x", 1);
+    expect_difference(&f, hash, "outputs/out/d makes it more than 2 bytes");
+    assert_int_equal(unlinkat(f.dir, "outputs/out/d", 0), 0);
+
+    fixture_write(&f, "outputs/extra\n", "x", 1);
+    expect_difference(&f, "outputs", "outputs/extra? is there, and no event tells of it");
+    assert_int_equal(unlinkat(f.dir, "outputs/extra\n", 0), 0);
+    assert_int_equal(renameat(f.dir, "outputs/out", f.dir, "elsewhere"), 0);
+    expect_difference(&f, "events[0].payload.name", "outputs/out is not there");
+    assert_int_equal(unlinkat(f.dir, "outputs", AT_REMOVEDIR), 0);
+    fixture_write(&f, "policy.json", "{}", 2);
+    verify_with_files(&f, &result);
+    for (size_t i = 0; i < result.check_count; i++)
+        if (strcmp(result.checks[i].name, "artifact_files") == 0)
+            assert_non_null(strstr(result.checks[i].note, "there is no outputs/"));
+    assert_null(said(&result, "outputs"));
+    sr_verification_free(&result);
+    fixture_close(&f);
+}
+
+/* Never read through a link, whatever it leads to, and what is no file is none. */
+static void hostile_outputs_are_answered(void **state)
+{
+    (void)state;
+    static const char hash[] = "events[0].payload.hash";
+    struct fixture f;
+    open_with_output(&f, "out");
+    assert_int_equal(unlinkat(f.dir, "outputs/out/a", 0), 0);
+    assert_int_equal(mkfifoat(f.dir, "outputs/out/a", 0600), 0);
+    expect_difference(&f, hash, "outputs/out/a is a pipe");
+    assert_int_equal(unlinkat(f.dir, "outputs/out/a", 0), 0);
+    assert_int_equal(symlinkat("/dev/zero", f.dir, "outputs/out/a"), 0);
+    expect_difference(&f, "events[0].payload.files", "expected 1 files, found 0");
+    int fd = openat(f.dir, "outputs/out/b/sparse", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(ftruncate(fd, (off_t)1 << 40), 0);
+    close(fd);
+    expect_difference(&f, hash, "outputs/out/b/sparse makes it more than 2 bytes");
+    assert_int_equal(renameat(f.dir, "outputs/out", f.dir, "real"), 0);
+    assert_int_equal(symlinkat("../real", f.dir, "outputs/out"), 0);
+    expect_difference(&f, hash, "outputs/out cannot be read");
+    assert_int_equal(renameat(f.dir, "outputs", f.dir, "away"), 0);
+    assert_int_equal(symlinkat("away", f.dir, "outputs"), 0);
+    expect_difference(&f, "outputs", "is no directory");
+    fixture_close(&f);
+
+    static const char *const names[] = {"..", ".", "", "../real", "/dev/zero", "out/a"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        open_with_output(&f, names[i]);
+        expect_difference(&f, "events[0].payload.name", "is no name of an output");
+        fixture_close(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -411,6 +540,8 @@ int main(void)
         cmocka_unit_test(a_pipe_is_read_like_a_file),
         cmocka_unit_test(what_is_no_regular_file_is_refused),
         cmocka_unit_test(files_are_hashed_again),
+        cmocka_unit_test(outputs_are_hashed_again),
+        cmocka_unit_test(hostile_outputs_are_answered),
         cmocka_unit_test(names_that_leave_the_directory_are_not_opened),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,8 +2,8 @@
  * Goes through a directory tree in the order of the names' bytes, by descriptors, without following a link or leaving the file
  * system. What is there is the visitor's; what is left out is told.
  */
-#ifndef SR_IMAGE_WALK_H
-#define SR_IMAGE_WALK_H
+#ifndef SR_COMMON_WALK_H
+#define SR_COMMON_WALK_H
 
 #include "cleanup.h"
 #include "saferun/error.h"
@@ -11,6 +11,9 @@
 #include <limits.h>
 #include <stdint.h>
 #include <sys/stat.h>
+
+/* Descriptors are held for all levels at once. */
+#define SR_WALK_DEPTH_MAX 512
 
 struct sr_walk {
     /* An entry: directory, regular file or symbolic link. parent is what entry() gave for its directory. For directories *own is

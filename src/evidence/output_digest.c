@@ -1,6 +1,5 @@
-#include "digest.h"
+#include "output_digest.h"
 
-#include "unpack.h"
 #include "walk.h"
 
 #include <errno.h>
@@ -14,7 +13,8 @@ struct digesting {
     struct sr_walk walk; /* first: the walk hands itself back */
     struct sr_hasher *hasher;
     struct sr_output_digest *digest;
-    const char *strange; /* what is no result, or NULL */
+    uint64_t bytes_max;
+    struct sr_error strange; /* the first entry that is no result */
 };
 
 static void add(struct digesting *digesting, const void *data, size_t len)
@@ -35,12 +35,18 @@ static int add_file(struct digesting *digesting, int fd, const char *path, struc
     char size[24];
     if (fd < 0 || sr_walk_stat(fd, "", &st) < 0)
         return sr_walk_fail(&digesting->walk, "cannot be read", errno, err);
+    if (st.stx_size > digesting->bytes_max - digesting->digest->bytes) {
+        char what[64];
+        snprintf(what, sizeof what, "makes it more than %llu bytes",
+                 (unsigned long long)digesting->bytes_max);
+        return sr_walk_fail(&digesting->walk, what, 0, err);
+    }
     add_head(digesting, (st.stx_mode & S_IXUSR) != 0 ? 'x' : 'f', path);
     int len = snprintf(size, sizeof size, "%llu", (unsigned long long)st.stx_size);
     add(digesting, size, (size_t)len + 1);
     uint64_t read_so_far = 0;
     ssize_t got;
-    while ((got = read(fd, piece, sizeof piece)) != 0) {
+    while (read_so_far <= st.stx_size && (got = read(fd, piece, sizeof piece)) != 0) {
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
@@ -82,11 +88,16 @@ static int add_entry(struct sr_walk *walk, void *parent, int directory_fd, const
 
 static void note_strange(struct sr_walk *walk, const char *why)
 {
-    ((struct digesting *)walk)->strange = why;
+    struct digesting *digesting = (struct digesting *)walk;
+    char what[32];
+    snprintf(what, sizeof what, "is %s", why);
+    if (digesting->strange.code == SR_OK)
+        sr_walk_fail(walk, what, 0, &digesting->strange);
 }
 
-int sr_output_digest(int directory, const char *name, const char *path, struct sr_hasher *hasher,
-                     struct sr_output_digest *digest, struct sr_error *err)
+int sr_output_digest(int directory, const char *name, const char *path, uint64_t bytes_max,
+                     struct sr_hasher *hasher, struct sr_output_digest *digest,
+                     struct sr_error *err)
 {
     struct sr_output_digest done = {0};
     struct digesting digesting = {
@@ -98,6 +109,7 @@ int sr_output_digest(int directory, const char *name, const char *path, struct s
                  .entries_max = SR_OUTPUT_ENTRIES_MAX},
         .hasher = hasher,
         .digest = &done,
+        .bytes_max = bytes_max,
     };
     struct statx st;
     sr_cleanup_fd int fd = sr_walk_open(directory, name, 0);
@@ -109,8 +121,10 @@ int sr_output_digest(int directory, const char *name, const char *path, struct s
                                         : sr_walk_fail(&digesting.walk, "is no file", 0, err);
     if (result < 0)
         return -1;
-    if (digesting.strange != NULL)
-        return sr_walk_fail(&digesting.walk, digesting.strange, 0, err);
+    if (digesting.strange.code != SR_OK) {
+        *err = digesting.strange;
+        return -1;
+    }
     if (sr_hasher_final(hasher, done.hash) < 0)
         return sr_walk_fail(&digesting.walk, "cannot be hashed", 0, err);
     *digest = done;

@@ -1,11 +1,10 @@
 #include "walk.h"
 
-#include "tree.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -128,7 +127,7 @@ static int walk_directory(struct sr_walk *walk, int fd, void *own, unsigned dept
                           struct sr_error *err)
 {
     __attribute__((cleanup(free_names))) struct names names = {0};
-    if (depth > SR_TREE_DEPTH_MAX)
+    if (depth > SR_WALK_DEPTH_MAX)
         return sr_walk_fail(walk, "lies too deep", 0, err);
     if (read_names(walk, fd, &names, err) < 0)
         return -1;
