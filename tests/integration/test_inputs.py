@@ -336,6 +336,22 @@ class Progress(IoTest):
         self.assertTrue(done.stdout.endswith(b"\r\x1b[K"), done.stdout[-100:])
         self.assertEqual(done.returncode, 0, done.stdout)
 
+    def test_a_run_that_is_killed_while_it_packs_leaves_evidence_and_nothing_else(self):
+        with open(os.path.join(self.source, "big"), "wb") as file:
+            file.truncate(60 << 30)
+        process = self.start(policy("/bin/true", mounts=[mount(self.source)]))
+        self.wait_for(lambda: len(self.children(process.pid)) > 0)
+        worker = self.children(process.pid)[0]
+        process.kill()
+        process.communicate()
+        self.wait_for(lambda: not os.path.exists(f"/proc/{worker}"))
+        self.assertEqual(self.call("gc").returncode, 0)
+        run, = (os.path.join(self.base, name) for name in os.listdir(self.base) if name.startswith("sr-"))
+        done = self.call("report", "verify", "--artifacts", run, "--events", os.path.join(run, "events.jsonl"), os.path.join(run, "run_report.json"))
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn(b"policy.json is not vouched for", done.stdout)
+        self.assertEqual(os.listdir(os.path.join(self.dir, "home", "inputs")), [])
+
     def test_an_interrupt_ends_the_packing(self):
         with open(os.path.join(self.source, "big"), "wb") as file:
             file.truncate(60 << 30)  # zeros, a minute's work
