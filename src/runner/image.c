@@ -5,8 +5,10 @@
  */
 #include "run_state.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PREFLIGHT "launch.preflight.image"
 
@@ -42,6 +44,15 @@ int run_choose_image(struct run *run, struct sr_error *err)
 int run_open_image(struct run *run, struct sr_error *err)
 {
     const struct run_image *image = &run->image;
+    const char *name = run->options->policy->image;
+    bool is_ours = strncmp(name, "base", 4) == 0 && (name[4] == '\0' || name[4] == '@');
+    if (strcmp(image->from, "built-in") == 0 && !is_ours && access(image->path, F_OK) < 0 &&
+        errno == ENOENT)
+        return sr_fail(
+            err, SR_RUN_002, PREFLIGHT,
+            "there is no image %s, neither in a store nor at %s; safe-run image ls shows "
+            "what there is, safe-run image build makes one",
+            name, image->path);
     const struct sr_known_hash known = {image->stored.identity, image->stored.digest};
     if (sr_artifact_open(&run->rootfs, image->path, "image", run->options->rehash,
                          image->is_stored ? &known : NULL, run->hasher, err) < 0)

@@ -481,6 +481,14 @@ class Configuration(ImageTest):
         self.assertEqual(self.call("validate", "--format", "json", document).stdout, before)
 
 
+class Missing(ImageTest):
+    def test_an_image_that_is_not_there_says_how_to_make_one(self):
+        run = self.run_policy(policy("/bin/true", image="none"))
+        self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-002"))
+        self.assertIn("there is no image none, neither in a store nor at ", run.failure[1])
+        self.assertIn("safe-run image build makes one", run.failure[1])
+
+
 class Pinned(ImageTest):
     def refused(self, image, text):
         run = self.run_policy(policy("/bin/true", image=image))

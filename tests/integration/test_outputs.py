@@ -92,6 +92,16 @@ class Outputs(IoTest):
         self.assertEqual(done.returncode, 0)
         self.assertIn(b"outputs were not looked at", done.stdout)
 
+    def test_a_run_with_outputs_is_signed(self):
+        """The confined supervisor hashes them again before it signs."""
+        self.call("key", "generate", "--out", self.path("key"))
+        os.chown(self.path("key"), self.user, self.user)
+        self.configure(sign=True, signKey=self.path("key"))
+        run = self.run_policy(shell("mkdir /data/out/d; echo x > /data/out/d/x; ln -s d /data/out/l", outputs=[output()]))
+        self.assertEqual(run.status, 0, run.stderr)
+        done = self.call("report", "verify", "--key", self.path("key.pub"), "--artifacts", run.dir, run.report_path)
+        self.assertEqual(done.returncode, 0, done.stdout)
+
     def test_a_command_that_fails_leaves_its_output(self):
         run = self.run_policy(shell("echo log > /data/out/log; exit 7", outputs=[output()]))
         self.assertEqual((run.status, os.listdir(self.collected(run))), (7, ["log"]))
