@@ -59,6 +59,16 @@ static const char *last_component(const char *path)
     return strrchr(path, '/') + 1;
 }
 
+/* <index>-<component>, as much of it as a name has room for, in whole characters: events are UTF-8. */
+static void name_by_index(struct output *output, uint32_t i, const char *component)
+{
+    int head = snprintf(output->name, sizeof output->name, "%u-", i);
+    size_t len = strnlen(component, NAME_MAX - (size_t)head);
+    while (len > 0 && (component[len] & 0xc0) == 0x80)
+        len--;
+    snprintf(output->name + head, sizeof output->name - (size_t)head, "%.*s", (int)len, component);
+}
+
 static void name_outputs(const struct run *run, struct run_outputs *outputs)
 {
     const struct sr_policy *policy = run->options->policy;
@@ -72,7 +82,7 @@ static void name_outputs(const struct run *run, struct run_outputs *outputs)
         const char *name = last_component(policy->outputs[i].path);
         snprintf(output->path, sizeof output->path, "outputs[%u].path", i);
         if (same)
-            snprintf(output->name, sizeof output->name, "%u-%s", i, name);
+            name_by_index(output, i, name);
         else
             snprintf(output->name, sizeof output->name, "%s", name);
         snprintf(outputs->parts[i].name, sizeof outputs->parts[i].name, RUNS_PART,

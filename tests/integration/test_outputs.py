@@ -68,6 +68,13 @@ class Outputs(IoTest):
         self.assertEqual(run.status, 0, run.stderr)
         self.assertEqual(sorted(os.listdir(os.path.join(run.dir, "outputs"))), ["0-out", "1-out"])
 
+    def test_a_long_name_loses_whole_characters_to_its_index(self):
+        long = "\u00e9" * 127
+        run = self.run_policy(shell("for at in /data/a/*; do echo x > $at/x; done", outputs=[output("/data/a/" + long), output("/data/b/" + long)]))
+        self.assertEqual((run.status, run.stderr), (0, b""))
+        self.assertEqual(sorted(os.listdir(os.path.join(run.dir, "outputs"))), ["0-" + long[:-1], "1-" + long[:-1]])
+        self.assertEqual(run.events("output.collected")[0]["name"], "0-" + long[:-1])
+
     def test_names_of_any_bytes(self):
         run = self.run_policy(shell("""cd /data/out; echo x > "$(printf 'new\\nline')"; echo x > "$(printf '\\377\\376')"; echo x > 'TRAILER!!!'
             echo x > "$(printf '\\033]0;owned\\007')"; echo x > -rf; echo x > ' '""", outputs=[output()]))
