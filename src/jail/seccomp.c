@@ -275,10 +275,10 @@ static int add_for_supervisor(scmp_filter_ctx filter)
         result = add_list(filter, for_supervisor, sizeof for_supervisor / sizeof for_supervisor[0]);
     if (result == 0) /* abort(3) */
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-                                  SCMP_A0_32(SCMP_CMP_EQ, (uint32_t)getpid()));
+                                  SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, (scmp_datum_t)getpid()));
     if (result == 0)
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1,
-                                  SCMP_A0_32(SCMP_CMP_EQ, 0));
+                                  SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, 0));
     return result;
 }
 
@@ -290,8 +290,9 @@ static int add_for_resolving_supervisor(scmp_filter_ctx filter)
     /* Name servers only: a socket of the host's, which no Landlock guards, would be another way out. */
     const int families[] = {AF_INET, AF_INET6};
     for (size_t i = 0; result == 0 && i < sizeof families / sizeof families[0]; i++)
-        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
-                                  SCMP_A0_32(SCMP_CMP_EQ, (uint32_t)families[i]));
+        result =
+            seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
+                             SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, (scmp_datum_t)families[i]));
     return result < 0 ? result : add_clone(filter, 0);
 }
 

@@ -70,10 +70,12 @@ static void tear_down(struct place *place)
             _exit(__LINE__ % 250 + 1);                                                             \
     } while (0)
 
-static inline int socket_errno(int domain, int type)
+#ifndef SR_WITH_FAILPOINTS
+static int socket_errno(int domain, int type)
 {
     return socket(domain, type, 0) < 0 ? errno : 0;
 }
+#endif
 
 _Noreturn static void be_supervisor(struct place *place, uid_t user, bool resolves)
 {
