@@ -1,5 +1,7 @@
 #include "verify.h"
 
+#include "contradiction.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -152,6 +154,27 @@ static void check_hashes(struct verify *v, uint64_t index)
         memcpy(v->last, event->self.text, len);
 }
 
+/* A vm.exited that says who saw what must own up to every contradiction that follows from its numbers. */
+static void check_contradictions(struct verify *v, uint64_t index)
+{
+    struct sr_exit_facts facts = {0};
+    struct sr_contradiction found[SR_CONTRADICTIONS_MAX];
+    struct sr_json_slice element, list = sr_json_get(v->event.payload, "contradictions");
+    char path[PATH_SIZE];
+    if (sr_json_get(v->event.payload, "observedBy").len == 0)
+        return;
+    sr_exit_facts_read(v->event.payload, &facts);
+    for (size_t i = sr_contradictions(&facts, found); i-- > 0;) {
+        bool owned = false;
+        for (size_t at = 0; sr_json_is_array(list) && sr_json_next(list, &at, &element);)
+            owned = owned || sr_json_is(sr_json_get(element, "about"), found[i].about);
+        if (!owned)
+            verify_error(v, CHECK_AGGREGATES, SR_EVD_303,
+                         place(path, index, "payload.contradictions"), "leaves out \"%s\": %s",
+                         found[i].about, found[i].message);
+    }
+}
+
 int verify_event(void *context, uint64_t index, const struct sr_json_scan *scan, const char *text,
                  struct sr_error *err)
 {
@@ -181,6 +204,8 @@ int verify_event(void *context, uint64_t index, const struct sr_json_scan *scan,
         statement_take_event(v);
     if (v->event.kind == SR_EVENT_OUTPUT_COLLECTED)
         verify_outputs_take(v, index);
+    if (v->event.kind == SR_EVENT_VM_EXITED)
+        check_contradictions(v, index);
     if (sr_aggregate_add(&v->aggregate, &v->event) < 0)
         v->no_memory = true;
     return 0;

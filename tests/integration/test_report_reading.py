@@ -142,14 +142,20 @@ class Show(Reading):
         self.assertNotIn(b"station 0417", done.stdout)
 
     def test_a_contradiction_that_was_left_out_is_found(self):
-        def events():
+        def events(listed):
             for at, stage, kind, payload in reports.ordinary_events():
                 if kind == "vm.exited":
-                    payload = {**payload, "guest": {**payload["guest"], "userUsec": 99_000_000}, "contradictions": []}
+                    payload = {**payload, "guest": {**payload["guest"], "userUsec": 99_000_000}, "contradictions": listed}
                 yield at, stage, kind, payload
-        report = self.write("run", list(events()))
-        self.assertIn(b"cpu: the guest reports 100400000 us of CPU time", call("show", report).stdout)
-        records = [json.loads(line) for line in call("export", "--format", "ocsf", report).stdout.splitlines()]
+        report = self.write("run", list(events([])))
+        said = b"the guest reports 100400000 us of CPU time"
+        self.assertIn(b"cpu: " + said, call("show", report).stdout)
+        verified = call("verify", report)
+        self.assertEqual(verified.returncode, 2)
+        self.assertIn(b'leaves out \\"cpu\\": ' + said, verified.stdout)
+        self.assertEqual(call("export", "--format", "ocsf", report).returncode, 2)
+        owned = self.write("owned", list(events([{"about": "cpu", "message": said.decode(), "guest": 100400000, "host": 1}])))
+        records = [json.loads(line) for line in call("export", "--format", "ocsf", owned).stdout.splitlines()]
         self.assertEqual([one["severity"] for one in records if one["metadata"]["event_code"] == "vm.exited"], ["High"])
 
     def test_hostile_text_is_printable(self):
