@@ -22,7 +22,7 @@ ATTACK = "".join(ATTACKS)
 
 def hostile_events():
     """Every event of the ordinary run, with the attack in every text that is not the contract's own."""
-    keep = {"observedBy", "mode", "protocol", "type", "exitObservedBy", "about"}
+    keep = {"observedBy", "mode", "protocol", "type", "exitObservedBy", "endedBy", "about"}
 
     def spoil(value, key=""):
         if isinstance(value, dict):
