@@ -250,26 +250,43 @@ static int set_if_there(const struct sr_cgroup_place *place, const char *file, u
     return faccessat(place->fd, file, F_OK, 0) < 0 ? 0 : set_number(place, file, value, err);
 }
 
-static int set_cpu(struct sr_cgroup_place *place, const struct sr_cgroup_limits *limits,
-                   struct sr_error *err)
+/* Opens what will take the CPU limit. */
+static int prepare_cpu(struct sr_cgroup *cgroup, const struct sr_cgroup_limits *limits,
+                       struct sr_error *err)
 {
-    char text[64];
+    struct sr_cgroup_place *place = &cgroup->places[SR_CONTROLLER_CPU];
     if (limits->cpu_quota_usec == 0 || place->version == 0)
         return 0;
-    snprintf(text, sizeof text, "%" PRIu64 " %" PRIu64, limits->cpu_quota_usec,
-             limits->cpu_period_usec);
-    if (place->version == 2)
-        return set(place, "cpu.max", text, err);
-    if (faccessat(place->fd, "cpu.cfs_quota_us", F_OK, 0) < 0) {
+    if (place->version == 1 && faccessat(place->fd, "cpu.cfs_quota_us", F_OK, 0) < 0) {
         sr_close_fd(&place->fd); /* a kernel without CFS bandwidth control */
         place->version = 0;
         return rmdir(place->path) < 0 && errno != ENOENT
                    ? sr_fail(err, SR_RUN_002, PATH, "%s: %s", place->path, strerror(errno))
                    : 0;
     }
-    return set_number(place, "cpu.cfs_period_us", limits->cpu_period_usec, err) < 0
-               ? -1
-               : set_number(place, "cpu.cfs_quota_us", limits->cpu_quota_usec, err);
+    const char *file = place->version == 2 ? "cpu.max" : "cpu.cfs_quota_us";
+    int len = snprintf(cgroup->cpu_max, sizeof cgroup->cpu_max, "%" PRIu64, limits->cpu_quota_usec);
+    if (place->version == 2)
+        snprintf(cgroup->cpu_max + len, sizeof cgroup->cpu_max - (size_t)len, " %" PRIu64,
+                 limits->cpu_period_usec);
+    else if (set_number(place, "cpu.cfs_period_us", limits->cpu_period_usec, err) < 0)
+        return -1;
+    cgroup->cpu_fd = openat(place->fd, file, O_WRONLY | O_CLOEXEC);
+    return cgroup->cpu_fd < 0
+               ? sr_fail(err, SR_RUN_002, PATH, "%s/%s: %s", place->path, file, strerror(errno))
+               : 0;
+}
+
+int sr_cgroup_limit_cpu(struct sr_cgroup *cgroup, struct sr_error *err)
+{
+    size_t len = strlen(cgroup->cpu_max);
+    if (cgroup->cpu_fd < 0)
+        return 0;
+    if (SR_FAILPOINT("cgroup.cpu") || write(cgroup->cpu_fd, cgroup->cpu_max, len) != (ssize_t)len)
+        return sr_fail(err, SR_RUN_002, PATH, "%s does not take a CPU limit of %s: %s",
+                       cgroup->places[SR_CONTROLLER_CPU].path, cgroup->cpu_max, strerror(errno));
+    sr_close_fd(&cgroup->cpu_fd);
+    return 0;
 }
 
 static int set_memory(const struct sr_cgroup_place *place, const struct sr_cgroup_limits *limits,
@@ -304,7 +321,7 @@ int sr_cgroup_create(struct sr_cgroup *cgroup, const char *run_id,
             if (all.items[i].controllers[c] && cgroup->places[c].version == 0)
                 make_place(all.items[i].own, name, 1, &cgroup->places[c]);
     struct sr_cgroup_place *places = cgroup->places;
-    if (set_cpu(&places[SR_CONTROLLER_CPU], limits, err) < 0 ||
+    if (prepare_cpu(cgroup, limits, err) < 0 ||
         set_memory(&places[SR_CONTROLLER_MEMORY], limits, err) < 0 ||
         (places[SR_CONTROLLER_PIDS].version != 0 &&
          set_number(&places[SR_CONTROLLER_PIDS], "pids.max", limits->pids, err) < 0)) {
@@ -419,6 +436,7 @@ int sr_cgroup_remove(struct sr_cgroup *cgroup)
             result = removed;
     }
     sr_close_fd(&cgroup->v2_fd);
+    sr_close_fd(&cgroup->cpu_fd);
     return result;
 }
 

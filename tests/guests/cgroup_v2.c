@@ -56,6 +56,8 @@ static struct sr_cgroup create(const char *id, const char *what)
         check("every controller is of version 2",
               holder != NULL && strcmp(holder, "cgroup v2") == 0);
     }
+    check("the limit on CPU time is set when it is asked for",
+          sr_cgroup_limit_cpu(&cgroup, &err) == 0 && cgroup.cpu_fd < 0);
     return cgroup;
 }
 
