@@ -2,7 +2,7 @@
  * The guest's init: PID 1 inside the microVM. It trusts the host; everything it starts is
  * untrusted.
  *
- *   main.c     the story: set up, say hello, take the specification, run, report, power off
+ *   main.c     the story: set up, say hello, take the specification, run, report
  *   channel.c  frames to and from the host
  *   root.c     the file systems the command sees
  *   inputs.c   file systems of the host's files, put where the policy says
@@ -84,9 +84,9 @@ struct refusal {
 bool refuse(struct refusal *refusal, uint32_t status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Makes what every run has: /proc, /sys, /dev and the cgroup whose pids.max bounds the command. */
+/* Makes what every run has: /proc, /sys, /dev, the cgroup whose pids.max bounds the command, and the root image, mounted. */
 bool root_prepare(struct refusal *refusal);
-/* Mounts the root image and its overlay, and makes that the root. */
+/* Puts the overlay and the inputs on the root image, and makes that the root. */
 bool root_enter(const struct spec *spec, struct refusal *refusal);
 
 /* Mounts every input read-only below the new root, which is at "/root" by now, in their order. */

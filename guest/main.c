@@ -2,7 +2,7 @@
  * Theory of operation
  *
  *   1. The kernel starts us from the initramfs. We mount just enough to find the channel and say
- *      HELLO; a host that takes snapshots takes them here, before anything of a run is known.
+ *      HELLO; while the host answers, we make what no specification is needed for.
  *   2. SPEC and START come. Clock and random pool are the host's from now on; the root is built
  *      and entered.
  *   3. The command runs. One poll loop moves its output to the host as far as the host has given
@@ -10,7 +10,7 @@
  *   4. The command ends: everything else it left running is killed, its pipes are read to their
  *      end, and only then EXIT is sent. So EXIT means that both streams are complete.
  *   5. The outputs follow, if there are any; nothing of the command runs any more.
- *   6. The machine resets, which ends the VMM; likewise whenever the channel ends.
+ *   6. The host, which has it all then, ends the VM. Whenever the channel ends, the machine resets.
  *
  * Writing to the channel may block; the host always reads it, because credit bounds what we send.
  */
@@ -373,16 +373,16 @@ static void run_to_end(int signals)
     }
 }
 
-/* What was written last is lost if it is still in the device when the machine resets. */
-static void wait_for_goodbye(void)
+/* The host ends the VM when it has our last frame; what is still in the device when the machine resets would be lost. Its
+ * credits may still come. */
+static _Noreturn void wait_for_the_end(void)
 {
-    struct sr_frame_header header = {0};
+    struct sr_frame_header header;
     const uint8_t *payload;
-    while (header.type != SR_FRAME_GOODBYE) {
-        if (channel_next(&run.channel, &header, &payload))
+    for (;;) {
+        while (channel_next(&run.channel, &header, &payload))
             channel_done(&run.channel, &header);
-        else
-            channel_fill(&run.channel);
+        channel_fill(&run.channel); /* powers off when the host is gone */
     }
 }
 
@@ -427,11 +427,11 @@ int main(void)
     if (mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID | MS_NOEXEC, NULL) < 0)
         die("/dev");
     yield_to_command();
+    channel_open(&run.channel);
+    say_hello();
     loopback_up();
     struct refusal refusal;
     bool prepared = root_prepare(&refusal);
-    channel_open(&run.channel);
-    say_hello();
 
     struct spec spec = {0};
     spec_receive(&run.channel, &spec);
@@ -449,6 +449,5 @@ int main(void)
     } else {
         send_refusal(&refusal);
     }
-    wait_for_goodbye();
-    power_off();
+    wait_for_the_end();
 }

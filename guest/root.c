@@ -3,15 +3,15 @@
  *
  * Init starts in the initramfs, which holds nothing but itself.
  *
- *   1. root_prepare(), before anything of the run is known and while the channel's driver is
- *      still busy: the kernel's own file systems in restricted form, below /view. /sys is
- *      read-only, /dev a small tmpfs with the usual character devices and neither disks nor the
- *      channel, the cgroup tree is root's.
- *   2. root_enter(): the root image (/dev/vda) is mounted read-only; when the policy grants
- *      scratch space, an overlay on a tmpfs of exactly that size goes on top, so that every byte
- *      the command writes to a file system counts against disk.max (/dev/shm is memory, 16 MiB
- *      with the rest of /dev). The inputs are mounted (inputs.c), the views moved in. Then that tree becomes the root, and
- *      nothing of the initramfs stays reachable.
+ *   1. root_prepare(), before anything of the run is known and while the host answers to HELLO: the
+ *      kernel's own file systems in restricted form, below /view. /sys is read-only, /dev a small
+ *      tmpfs with the usual character devices and neither disks nor the channel, the cgroup tree is
+ *      root's. The root image (/dev/vda) is mounted read-only at /image.
+ *   2. root_enter(): when the policy grants scratch space, an overlay on a tmpfs of exactly that
+ *      size goes on top of the image, so that every byte the command writes to a file system counts
+ *      against disk.max (/dev/shm is memory, 16 MiB with the rest of /dev). The inputs are mounted
+ *      (inputs.c), the views moved in. Then that tree becomes the root, and nothing of the initramfs
+ *      stays reachable.
  */
 #include "guest.h"
 
@@ -31,10 +31,10 @@
 /* Image file systems we know, most likely first. */
 static const char *const image_types[] = {"squashfs", "erofs", "ext4"};
 
-static bool mount_image(struct refusal *refusal, const char *where)
+static bool mount_image(struct refusal *refusal)
 {
     for (size_t i = 0; i < sizeof image_types / sizeof image_types[0]; i++)
-        if (mount(ROOT_DEVICE, where, image_types[i], MS_RDONLY | MS_NODEV, NULL) == 0)
+        if (mount(ROOT_DEVICE, "/image", image_types[i], MS_RDONLY | MS_NODEV, NULL) == 0)
             return true;
     return refuse(refusal, 125, "the root image cannot be mounted: %s", strerror(errno));
 }
@@ -55,8 +55,7 @@ static bool mount_overlay(uint64_t bytes, struct refusal *refusal)
  * lower one, so that nothing is left that could be written to. */
 static bool mount_with_places(const struct spec *spec, struct refusal *refusal)
 {
-    if (!mount_image(refusal, "/image") || !mount_overlay(PLACES_BYTES, refusal) ||
-        !inputs_make_targets(spec, "/root", refusal))
+    if (!mount_overlay(PLACES_BYTES, refusal) || !inputs_make_targets(spec, "/root", refusal))
         return false;
     if (umount2("/root", 0) < 0 || mount("overlay", "/root", "overlay", MS_NODEV | MS_RDONLY,
                                          "lowerdir=/scratch/upper:/image") < 0)
@@ -66,9 +65,12 @@ static bool mount_with_places(const struct spec *spec, struct refusal *refusal)
 
 static bool mount_root(const struct spec *spec, struct refusal *refusal)
 {
+    if (spec->disk_bytes == 0 && spec->inputc > 0)
+        return mount_with_places(spec, refusal);
     if (spec->disk_bytes == 0)
-        return spec->inputc > 0 ? mount_with_places(spec, refusal) : mount_image(refusal, "/root");
-    if (!mount_image(refusal, "/image") || !mount_overlay(spec->disk_bytes, refusal))
+        return mount("/image", "/root", NULL, MS_MOVE, NULL) == 0 ||
+               refuse(refusal, 125, "the root image cannot be moved: %s", strerror(errno));
+    if (!mount_overlay(spec->disk_bytes, refusal))
         return false;
     /* An image without /tmp gets one: it is the overlay's, so it counts as scratch too. */
     if (mkdir("/root/tmp", 01777) == 0)
@@ -138,7 +140,7 @@ bool root_prepare(struct refusal *refusal)
     put("/view/sys/kernel/mm/lru_gen/min_ttl_ms", "500");
     if (mount(NULL, "/view/sys", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | plain, NULL) < 0)
         return refuse(refusal, 125, "/sys cannot be made read-only: %s", strerror(errno));
-    return true;
+    return mount_image(refusal);
 }
 
 static bool limit_pids(const struct spec *spec, struct refusal *refusal)

@@ -241,8 +241,6 @@ int sr_channel_next(struct sr_channel *channel, struct sr_channel_event *event,
         result = take_collected(channel, event, err);
         break;
     }
-    if (result == 0 && channel->state == SR_CHANNEL_ENDED)
-        queue(channel, SR_FRAME_GOODBYE, "", 0);
     return result < 0 ? -1 : 1;
 }
 

@@ -17,11 +17,9 @@
  *   and for each output of the specification, in its order:
  *     ARCHIVE{bytes}*                ->  <-  CREDIT{archive,n} ENOUGH{index}
  *     COLLECTED{result,sentence}     ->                     its archive is complete, or why there is none
- *   and in the end, whatever it was:
- *                                        <-  GOODBYE        the host has it all
- *     (the machine powers off)
+ *   and in the end, whatever it was: the host, which has it all, ends the VM.
  *
- * The guest waits for GOODBYE because a frame that it has written may still be on its way, and is lost when the machine resets.
+ * The guest does not end by itself, because a frame that it has written may still be on its way, and is lost when the machine resets.
  *
  * An archive is a cpio of the "newc" format. Its names are "o", which is the output itself, and what begins with "o/"; each
  * directory comes before what is in it, each file by itself, however many names it has. After ENOUGH the guest sends no more of
@@ -40,7 +38,7 @@
 
 #include <stdint.h>
 
-#define SR_CHANNEL_VERSION 2
+#define SR_CHANNEL_VERSION 3
 #define SR_CHANNEL_MAGIC 0x4e555253u /* "SRUN" */
 
 /* Header of every frame; payload follows. */
@@ -80,7 +78,6 @@ enum sr_frame_type {
     SR_FRAME_HOSTS = 22,     /* text: more of /etc/hosts */
     SR_FRAME_CLOSE = 21,     /* u32 stream: nobody reads it any more; the command gets SIGPIPE */
     SR_FRAME_ENOUGH = 23,    /* u32 index of an output whose archive nobody reads any more */
-    SR_FRAME_GOODBYE = 24,   /* empty */
 };
 
 enum sr_stream {

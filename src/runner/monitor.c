@@ -31,7 +31,6 @@
 
 #define NEVER UINT64_MAX
 #define GRACE_NSEC (2 * SR_NSEC_PER_SEC) /* between SIGTERM and the end of the VM */
-#define POWER_OFF_NSEC SR_NSEC_PER_SEC   /* for a guest to power off after its last frame */
 #define SAMPLE_NSEC SR_NSEC_PER_SEC
 
 static int watch(struct run *run, enum run_source source, int fd, uint32_t events)
@@ -198,8 +197,6 @@ static int on_deadlines(struct run *run, struct sr_error *err)
         run->asked_hard = true;
         sr_channel_send_signal(&run->channel, SIGKILL);
         run->kill_deadline = now + GRACE_NSEC;
-    } else if (now >= run->kill_deadline && run->phase == PHASE_ENDING) {
-        end_vm(run); /* it has said all it had to say, and its output is still owed */
     } else if (now >= run->kill_deadline) {
         force_end(run);
     }
@@ -238,12 +235,13 @@ static int arm_timer(struct run *run, struct sr_error *err)
     return 0;
 }
 
-/* The command has ended, or never began: the guest is powering off. */
+/* The command has ended, or never began, and the guest has said its last frame: its output is still owed to the caller, but
+ * nothing more comes from the VM. */
 static void begin_ending(struct run *run)
 {
     run->phase = PHASE_ENDING;
     run->timeout_deadline = run->sample_deadline = NEVER;
-    run->kill_deadline = sr_now() + POWER_OFF_NSEC;
+    end_vm(run);
 }
 
 /* The command has ended; what it left is still to come, in a time of its own. */
@@ -297,11 +295,13 @@ static int on_channel_event(struct run *run, const struct sr_channel_event *even
     case SR_CHANNEL_EXIT:
         run->has_exit = true;
         run->exit = event->exit;
+        if (sample(run, err) < 0)
+            return -1;
         if (run->channel.state == SR_CHANNEL_COLLECTING)
             begin_collecting(run);
         else
             begin_ending(run);
-        return sample(run, err);
+        break;
     case SR_CHANNEL_ARCHIVE:
     case SR_CHANNEL_COLLECTED:
         if (run->channel.state == SR_CHANNEL_ENDED)
@@ -435,9 +435,6 @@ static int dispatch(struct run *run, const struct epoll_event *event, struct sr_
         return epoll_ctl(run->epoll_fd, EPOLL_CTL_DEL, run->vmm.pidfd, NULL);
     case SOURCE_QMP:
         sr_qmp_read(&run->vmm.qmp);
-        /* The machine has stopped and owes nothing: QEMU's own way out would take some 5 ms more. */
-        if (run->vmm.qmp.stopped[0] != '\0' && run->phase == PHASE_ENDING)
-            end_vm(run);
         return 0;
     case SOURCE_CHANNEL:
         if ((event->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && run->channel_fd >= 0)
