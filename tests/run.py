@@ -3,6 +3,8 @@
 
 Usage: run.py BUILD... [-k WORD]
 
+What a test prints on lines that begin with "| " is a table to be seen when it passes, too.
+
 Unit tests (cmocka programs known to meson) run in every build directory given, integration tests
 (tests/integration/test_*.py, with the built program and real guests) in every one too. Each integration test is a
 process of its own; as many run at once as there are cores. With SR_MUST_WORK=1 a skipped test fails the run.
@@ -97,7 +99,9 @@ def main():
             totals = [totals[0] + passed, totals[1] + failed, totals[2] + skipped]
             verdict = "FAILED" if failed else "skipped" if skipped else "ok"
             print(f"{verdict:7} {seconds:6.1f} s  {name}", flush=True)
-            if failed or skipped:
+            if failed == skipped == 0:
+                print("".join(f"        {line}\n" for line in output.splitlines() if line.startswith("| ")), end="", flush=True)
+            else:
                 print("\n".join(f"        | {line}" for line in output.strip().splitlines()[-60:]), flush=True)
     if totals[2] and os.environ.get("SR_MUST_WORK"):
         print("a skipped test counts as failed here (SR_MUST_WORK)")

@@ -13,6 +13,7 @@
 
 #include "cgroup.h"
 #include "clock.h"
+#include "failpoint.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -218,7 +219,7 @@ int sr_cgroup_enter_scope(const char *run_id, struct sr_error *err)
     }
     if (result < 0)
         return -1;
-    result = sr_cgroup_make_room(unit);
+    result = SR_FAILPOINT("scope.move") ? -errno : sr_cgroup_make_room(unit);
     return result == 0
                ? 0
                : sr_fail(err, SR_RUN_002, PATH, "%s cannot be used: %s", unit,

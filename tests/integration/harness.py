@@ -75,6 +75,7 @@ class Run:
 
 class SafeRunTest(unittest.TestCase):
     maxDiff = None
+    user = 0  # who runs safe-run
 
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="sr-test-")
@@ -83,6 +84,15 @@ class SafeRunTest(unittest.TestCase):
         self.env = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": self.dir, "SAFE_RUN_WORKDIR_BASE": self.base,
                     "SAFE_RUN_CONFIG": self.configure(), "SR_TEST": self.dir, "SAFE_RUN_IMAGE_STORE": os.path.join(self.dir, "images"),
                     "ASAN_OPTIONS": "abort_on_error=0:exitcode=99", "UBSAN_OPTIONS": "halt_on_error=1:exitcode=99"}
+        if self.user:
+            os.chmod(self.dir, 0o755)
+            for directory in (self.base, self.path("home")):
+                os.mkdir(directory)
+                os.chown(directory, self.user, self.user)
+            self.env["HOME"] = self.path("home")
+
+    def become(self):
+        return ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"] if self.user else []
 
     def tearDown(self):
         if os.path.isdir(os.path.join(self.base, ".open")):
@@ -115,7 +125,7 @@ class SafeRunTest(unittest.TestCase):
         popen.setdefault("stdin", subprocess.DEVNULL)
         popen.setdefault("stdout", subprocess.PIPE)
         popen.setdefault("stderr", subprocess.PIPE)
-        return subprocess.Popen([SAFE_RUN, "run", "--policy", path, *options], env=self.env, **popen)
+        return subprocess.Popen([*self.become(), SAFE_RUN, "run", "--policy", path, *options], env=self.env, **popen)
 
     def finish(self, process, stdin=None, timeout=120):
         out, err = process.communicate(stdin, timeout=timeout)
@@ -132,7 +142,7 @@ class SafeRunTest(unittest.TestCase):
         return self.finish(self.start(document, *options, **popen), feed)
 
     def call(self, *arguments, **options):
-        return subprocess.run([SAFE_RUN, *arguments], env=self.env, capture_output=True, timeout=120,
+        return subprocess.run([*self.become(), SAFE_RUN, *arguments], env=self.env, capture_output=True, timeout=120,
                               stdin=options.pop("stdin", subprocess.DEVNULL), **options)
 
     def assert_verifies(self, run):

@@ -40,11 +40,11 @@ class IoTest(SafeRunTest):
 
     def setUp(self):
         super().setUp()
-        os.chmod(self.dir, 0o755)
         self.source = self.path("source")
-        for directory in (self.base, self.path("home"), self.source):
+        for directory in (self.source,) if self.user else (self.source, self.base, self.path("home")):
             os.mkdir(directory)
             os.chown(directory, self.user, self.user)
+        os.chmod(self.dir, 0o755)
         self.env["HOME"] = self.path("home")
         self.env["SAFE_RUN_MOUNT_ALLOWLIST"] = self.write(
             "allow.yaml", "schemaVersion: safe-run.mount-allowlist/v1\n"
@@ -55,16 +55,6 @@ class IoTest(SafeRunTest):
         inputs = fields.setdefault("inputs", {})
         inputs.setdefault("directory", os.path.join(self.dir, "home", "inputs"))
         return super().configure(**fields)
-
-    def become(self):
-        return ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"] if self.user else []
-
-    def start(self, document, *options, **popen):
-        popen.setdefault("stdin", subprocess.DEVNULL)
-        popen.setdefault("stdout", subprocess.PIPE)
-        popen.setdefault("stderr", subprocess.PIPE)
-        path = document if isinstance(document, str) else self.write_policy(document)
-        return subprocess.Popen([*self.become(), SAFE_RUN, "run", "--policy", path, *options], env=self.env, **popen)
 
     def put(self, name, content=b"content\n", mode=0o644):
         """A file of the source's owner, old enough that its image is kept."""

@@ -12,23 +12,6 @@ GOLDEN = os.path.join(SOURCE, "tests", "golden", "jail.txt")
 
 
 class Jail(SafeRunTest):
-    user = 0
-
-    def setUp(self):
-        super().setUp()
-        if self.user:
-            os.chmod(self.dir, 0o755)
-            for directory in (self.base, self.path("home")):
-                os.mkdir(directory)
-                os.chown(directory, self.user, self.user)
-            self.env["HOME"] = self.path("home")
-
-    def start(self, document, *options, **popen):
-        path = self.write_policy(document)
-        become = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"] if self.user else []
-        return subprocess.Popen([*become, SAFE_RUN, "run", "--policy", path, *options], env=self.env,
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **popen)
-
     def read(self, path):
         with open(path, encoding="utf-8") as file:
             return file.read()

@@ -132,7 +132,9 @@ class Runs(SafeRunTest):
         with open(os.path.join(victim, "file"), "w", encoding="utf-8") as file:
             file.write("stays")
         os.symlink(victim, os.path.join(old.dir, "link"))
-        os.makedirs(os.path.join(old.dir, "outputs", "a"))
+        for name in ("outputs", "outputs/a"):
+            os.mkdir(os.path.join(old.dir, name))
+            os.chown(os.path.join(old.dir, name), self.user, self.user)
         os.mkdir(os.path.join(self.base, "not-a-run"))
         self.assertEqual(self.safe_run("gc", "--older-than", "9d")[0], "")
         self.assertEqual(self.safe_run("gc", "--older-than", "7d")[0], f"removed {os.path.basename(old.dir)}\n")
@@ -233,7 +235,7 @@ class Runs(SafeRunTest):
         for process in dead:
             self.kill(process)
         ids = self.runs()
-        collectors = [subprocess.Popen([SAFE_RUN, "gc"], env=self.env, stdout=subprocess.PIPE) for _ in range(6)]
+        collectors = [subprocess.Popen([*self.become(), SAFE_RUN, "gc"], env=self.env, stdout=subprocess.PIPE) for _ in range(6)]
         said = b"".join(process.communicate()[0] for process in collectors).decode().splitlines()
         self.assertEqual([process.returncode for process in collectors], [0] * 6)
         self.assertEqual(sorted(said), [f"closed {run_id}" for run_id in ids])
@@ -243,7 +245,7 @@ class Runs(SafeRunTest):
     def test_a_start_is_not_disturbed_by_a_collector(self):
         stop = self.path("stop")
         loop = f"until [ -e {stop} ]; do {SAFE_RUN} gc; {SAFE_RUN} ps; done"
-        collectors = [subprocess.Popen(["/bin/sh", "-c", loop], env=self.env, stdout=subprocess.DEVNULL) for _ in range(2)]
+        collectors = [subprocess.Popen([*self.become(), "/bin/sh", "-c", loop], env=self.env, stdout=subprocess.DEVNULL) for _ in range(2)]
         runs = [self.start(policy("/nowhere"), "--accel", "tcg") for _ in range(6)]
         for process in runs:
             self.assertIn(b"not found in the image", process.communicate(timeout=120)[1])
@@ -258,6 +260,27 @@ class Runs(SafeRunTest):
         for command in ("ps", "stop", "gc"):
             self.assertIn("Example:", self.safe_run(command, "--help")[0])
         self.assertFalse(os.path.exists(self.base))
+
+
+class RunsAsUser(Runs):
+    """The same without privileges; who somebody else is and what he can leave there is root's to tell."""
+    user = 12345
+    test_what_somebody_else_made_is_no_run = test_a_register_of_somebody_else_is_not_used = None
+    test_a_process_that_got_the_number_of_a_dead_supervisor = test_a_run_that_died_before_it_had_evidence = None
+    test_a_link_in_place_of_a_run_directory_is_not_followed = None
+
+    def test_usage(self):
+        self.assertIn("Example:", self.safe_run("gc", "--help")[0])
+
+    def test_the_runs_of_another_user_are_out_of_reach(self):
+        process = self.start_up()
+        run_id, self.user = self.ids()[0], 12346
+        for command, arguments in (("ps", ()), ("stop", ("--kill", run_id)), ("gc", ("--older-than", "0s"))):
+            self.safe_run(command, *arguments, status=1)
+        self.user = 12345
+        self.assertEqual(self.ids(), [run_id])
+        process.terminate()
+        self.assertEqual(self.finish(process).status, 143)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import subprocess
 import time
 import unittest
 
-from harness import BUILD, policy, shell
+from harness import BUILD, SANITIZED, policy, shell
+from test_failpoints import report_step
 from test_jail import Jail
 
 SERVICE = os.path.join(BUILD, "tests", "guests", "systemd-scope")
@@ -121,6 +122,26 @@ class Scope(Jail):
         run = self.run_policy(policy("/bin/true", require={"limits": "enforced"}))
         self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-002"))
         self.assertIn("none came from systemd: there is no bus", run.failure[1])
+
+    def walk(self):
+        self.env["SAFE_RUN_FAILPOINT_LOG"] = log = self.write("failpoints", "")
+        os.chmod(log, 0o666)
+        self.start_systemd("done")
+        for mode, status in (("error", 0), ("crash", -signal.SIGKILL), ("delay", 0)):
+            with self.subTest(mode):
+                self.env["SAFE_RUN_FAILPOINT"] = f"scope.move:{mode}"
+                process = self.start(policy("/bin/true"), "-v")
+                _, err = process.communicate(timeout=60)
+                del self.env["SAFE_RUN_FAILPOINT"]
+                report_step("scope.move", mode, process.returncode, err)
+                self.assertEqual(process.returncode, status, err)
+                self.assertEqual(b"cannot be used" in err, mode == "error", err)
+                self.assertEqual(self.call("gc").returncode, 0)
+                self.assertEqual(self.read(log).split(), ["scope.move"])
+                os.truncate(log, 0)
+
+    if SANITIZED:  # only these have failpoints
+        test_the_move_fails_crashes_and_takes_long = walk
 
 
 del Jail
