@@ -1,12 +1,11 @@
 /*
  * What the supervisor gives up once the VM runs, before it reads the guest's first byte:
- *   - capabilities: root keeps CAP_KILL, for children with ids of their own, CAP_DAC_OVERRIDE for the removal of the run's cgroup, and
- *     CAP_SETUID and CAP_SETGID if it will still start resolvers, which take another id;
+ *   - capabilities: root keeps CAP_KILL, for children with ids of their own, and CAP_DAC_OVERRIDE for the removal of the run's cgroup;
  *   - gaining any: no_new_privs, empty bounding set;
- *   - files: those of its own run directory (which is verified before it is signed) and that of the outputs, the counters of its cgroup, and /etc if it will resolve; all
- *     else is as if it were not there, for root too (Landlock);
- *   - system calls: a list. Nothing is executed any more, nothing started and no socket made, unless for resolvers; signals go
- *     to processes whose descriptor it has, which makes CAP_KILL one for its own children.
+ *   - files: those of its own run directory (which is verified before it is signed) and that of the outputs, the counters of its
+ *     cgroup; all else is as if it were not there, for root too (Landlock);
+ *   - system calls: a list. Nothing is executed any more, nothing started and no socket made; signals go to processes whose
+ *     descriptor it has, which makes CAP_KILL one for its own children.
  * Sanitized builds keep files and system calls: the sanitizers and the failpoints' log need more.
  */
 #include "jail.h"
@@ -46,7 +45,7 @@ static int restrict_files(const struct sr_jail_self *self)
         places[count++] = (struct jail_access){self->remove[i], JAIL_REMOVE_DIR};
     if (self->tree >= 0)
         places[count++] = (struct jail_access){self->tree, JAIL_WRITE_TREE};
-    return jail_landlock(places, count, !self->resolves);
+    return jail_landlock(places, count, true);
 }
 #endif
 
@@ -55,8 +54,6 @@ int sr_jail_confine_self(const struct sr_jail_self *self, const char **step)
     uint32_t kept = 1u << CAP_KILL;
     if (self->remove_count > 0) /* the root of a cgroup hierarchy is not even root's to write */
         kept |= 1u << CAP_DAC_OVERRIDE;
-    if (self->resolves)
-        kept |= 1u << CAP_SETUID | 1u << CAP_SETGID;
     *step = "capabilities";
     if (keep_capabilities(kept) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return -1;
@@ -65,7 +62,7 @@ int sr_jail_confine_self(const struct sr_jail_self *self, const char **step)
     if (restrict_files(self) < 0)
         return -1;
     *step = "seccomp";
-    int result = sr_jail_filter_supervisor(self->resolves);
+    int result = sr_jail_filter_supervisor();
     if (result < 0) {
         errno = -result;
         return -1;

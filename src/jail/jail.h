@@ -63,7 +63,7 @@ int sr_jail_die_with_parent(int socket) SR_MUST_CHECK;
 /* Loads the system call filter (seccomp.c): what QEMU needs, everything else fails with EPERM. 0 or a negative errno. */
 int sr_jail_filter(void) SR_MUST_CHECK;
 
-int sr_jail_filter_supervisor(bool resolves) SR_MUST_CHECK;
+int sr_jail_filter_supervisor(void) SR_MUST_CHECK;
 
 /* For a worker: given descriptors and threads only; files when it reads or writes below a directory. */
 int sr_jail_filter_worker(bool reads, bool writes) SR_MUST_CHECK;
@@ -77,8 +77,7 @@ struct sr_jail_self {
     size_t read_count;
     int remove[SR_JAIL_SELF_MAX]; /* to remove directories from */
     size_t remove_count;
-    int tree;      /* to make, rename and remove anything in; -1: none */
-    bool resolves; /* it will start processes with another id, that ask for names */
+    int tree; /* to make, rename and remove anything in; -1: none */
 };
 
 /* Confines the calling process for the rest of its life (confine.c). 0, or -1 with what failed in step and errno. */

@@ -2,7 +2,7 @@
  * System calls. QEMU in its jail: it brings a filter of its own (-sandbox), which forbids what is known to be harmful; this one
  * allows what is known to be needed, from before its first instruction, and answers EPERM to everything else. The supervisor
  * once the VM runs: the same and what writing evidence and ending the run take; it executes nothing any more, and starts and
- * connects to nothing unless it will ask for names again. Workers: less than either.
+ * connects to nothing. Workers: less than either.
  */
 #include "jail.h"
 
@@ -152,12 +152,6 @@ static const int for_supervisor[] = {
     SCMP_SYS(flock),    SCMP_SYS(openat2),
 };
 
-/* A resolver's process, its id and its sockets. */
-static const int for_resolving[] = {
-    SCMP_SYS(kill),      SCMP_SYS(connect),   SCMP_SYS(bind),      SCMP_SYS(sendmmsg),
-    SCMP_SYS(setresuid), SCMP_SYS(setresgid), SCMP_SYS(setgroups), SCMP_SYS(prctl),
-};
-
 /* A worker (worker.c): descriptors it was given, memory, threads. */
 static const int for_worker[] = {
     SCMP_SYS(read),
@@ -220,8 +214,7 @@ static const int prctl_allowed[] = {PR_SET_NAME,         PR_GET_NAME,    PR_SET_
                                     PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_CAPBSET_READ,
                                     PR_SET_VMA};
 
-/* New namespaces for nobody; new processes for a supervisor that resolves. glibc takes clone when clone3, whose flags no filter can see, is
- * not there. */
+/* New namespaces for nobody. glibc takes clone when clone3, whose flags no filter can see, is not there. */
 static int add_clone(scmp_filter_ctx filter, scmp_datum_t needed)
 {
     const scmp_datum_t namespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
@@ -282,20 +275,6 @@ static int add_for_supervisor(scmp_filter_ctx filter)
     return result;
 }
 
-static int add_for_resolving_supervisor(scmp_filter_ctx filter)
-{
-    int result = add_for_supervisor(filter);
-    if (result == 0)
-        result = add_list(filter, for_resolving, sizeof for_resolving / sizeof for_resolving[0]);
-    /* Name servers only: a socket of the host's, which no Landlock guards, would be another way out. */
-    const int families[] = {AF_INET, AF_INET6};
-    for (size_t i = 0; result == 0 && i < sizeof families / sizeof families[0]; i++)
-        result =
-            seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
-                             SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, (scmp_datum_t)families[i]));
-    return result < 0 ? result : add_clone(filter, 0);
-}
-
 static int add_for_worker(scmp_filter_ctx filter)
 {
     int result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
@@ -335,9 +314,9 @@ int sr_jail_filter(void)
     return load(add_for_vmm);
 }
 
-int sr_jail_filter_supervisor(bool resolves)
+int sr_jail_filter_supervisor(void)
 {
-    return load(resolves ? add_for_resolving_supervisor : add_for_supervisor);
+    return load(add_for_supervisor);
 }
 
 int sr_jail_filter_worker(bool reads, bool writes)

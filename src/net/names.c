@@ -153,14 +153,15 @@ static void schedule(struct sr_net *net, const struct sr_answers *answers, bool 
     net->refresh_nsec = net->name_count > 0 ? sr_now() + seconds * SR_NSEC_PER_SEC : UINT64_MAX;
 }
 
-/* Waits for the resolver's end. */
+/* Waits for the answers. */
 static int resolve_now(struct sr_net *net, struct sr_error *err)
 {
     size_t failed = 0;
     if (net->name_count == 0)
         return 0;
-    if (sr_resolver_start(net->names, net->name_count, net->resolver_address, &net->resolver, err) <
-        0)
+    if (sr_resolver_open(net->names, net->name_count, net->resolver_address, &net->resolver, err) <
+            0 ||
+        sr_resolver_ask(&net->resolver, false, err) < 0)
         return -1;
     for (;;) {
         int result = sr_resolver_collect(&net->resolver, &failed, err);
@@ -186,18 +187,13 @@ int sr_net_names_resolve(struct sr_net *net, struct sr_error *err)
         result = no_memory(err);
     if (result == 0)
         schedule(net, answers, false);
-    sr_resolver_stop(&net->resolver);
     return result;
 }
 
 int sr_net_refresh_start(struct sr_net *net, struct sr_error *err)
 {
     net->refresh_nsec = UINT64_MAX;
-    if (sr_resolver_start(net->names, net->name_count, net->resolver_address, &net->resolver, err) <
-        0)
-        return -1;
-    net->resolver.lenient = true; /* what was open stays open */
-    return 0;
+    return sr_resolver_ask(&net->resolver, true, err); /* what was open stays open */
 }
 
 /* True when one of the elements has the address. */
@@ -294,7 +290,6 @@ int sr_net_refresh_collect(struct sr_net *net, size_t *added, struct sr_error *e
         full = text.len + TARGET_TEXT_MAX > SR_NET_ADD_MAX;
     }
     schedule(net, answers, full || net->resolver.left_out > 0);
-    sr_resolver_stop(&net->resolver);
     *added = net->target_count - before;
     free(net->new_hosts);
     net->new_hosts = hosts_text(net, before);
@@ -307,7 +302,7 @@ int sr_net_refresh_collect(struct sr_net *net, size_t *added, struct sr_error *e
 
 void sr_net_names_free(struct sr_net *net)
 {
-    sr_resolver_stop(&net->resolver);
+    sr_resolver_close(&net->resolver);
     free(net->names);
     free(net->name_rules);
     free(net->hosts);

@@ -75,7 +75,7 @@ struct sr_net {
     const char *resolver_address;
     uint32_t refresh_min_sec;
     uint64_t refresh_nsec;       /* when to ask again, monotonic; UINT64_MAX: never */
-    struct sr_resolver resolver; /* of a refresh that goes on; fd is 0 when none does */
+    struct sr_resolver resolver; /* .asking: a refresh goes on */
     size_t added;                /* targets since the network was applied */
     uint32_t *own;               /* the host's addresses */
     size_t own_count;

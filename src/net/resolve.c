@@ -5,16 +5,17 @@
 #include <ares.h>
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netdb.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/select.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,21 +24,30 @@
 
 /* What the child sends: answers, and one line for each name at its end. */
 struct line {
+    uint32_t round;
     struct sr_answer answer;
     uint32_t status; /* of the name, with done */
     uint32_t done;
 };
 
-struct query {
-    uint32_t name;
+/* In the child: a round of questions, and one of them. */
+struct round {
+    uint32_t number;
+    unsigned open;
     int out;
-    unsigned *open;
 };
 
-static void put(int fd, const struct line *line)
+struct query {
+    uint32_t name;
+    struct round *round;
+};
+
+/* Waits when the supervisor is late; for one that asks no more, until that ends. */
+static void put(const struct query *query, struct line line)
 {
-    if (write(fd, line, sizeof *line) !=
-        (ssize_t)sizeof *line) /* below PIPE_BUF: whole or not at all */
+    line.round = query->round->number;
+    line.answer.name = query->name;
+    if (send(query->round->out, &line, sizeof line, MSG_NOSIGNAL) != (ssize_t)sizeof line)
         _exit(1);
 }
 
@@ -52,86 +62,85 @@ static void on_answer(void *context, int status, int timeouts, struct ares_addri
             count++ < SR_RESOLVE_MAX + 1) {
             struct sockaddr_in address;
             memcpy(&address, node->ai_addr, sizeof address);
-            put(query->out,
-                &(struct line){.answer = {query->name, ntohl(address.sin_addr.s_addr),
-                                          node->ai_ttl > 0 ? (uint32_t)node->ai_ttl : 0}});
+            put(query,
+                (struct line){.answer = {.address = ntohl(address.sin_addr.s_addr),
+                                         .ttl = node->ai_ttl > 0 ? (uint32_t)node->ai_ttl : 0}});
         }
     if (status == ARES_SUCCESS && count == 0)
         status = ARES_ENODATA;
-    put(query->out,
-        &(struct line){.answer.name = query->name, .status = (uint32_t)status, .done = 1});
+    put(query, (struct line){.status = (uint32_t)status, .done = 1});
     if (found != NULL)
         ares_freeaddrinfo(found);
-    --*query->open;
+    query->round->open--;
 }
 
-static void run_queries(ares_channel channel, const unsigned *open)
+/* To the end of all questions, or of the time that the supervisor waits. */
+static void run_queries(ares_channel channel, const struct round *round)
 {
-    while (*open > 0) {
+    const uint64_t deadline = sr_now() + DEADLINE_NSEC;
+    while (round->open > 0 && sr_now() < deadline) {
         fd_set readable, writable;
         struct timeval limit = {.tv_sec = 1}, wait;
         FD_ZERO(&readable);
         FD_ZERO(&writable);
         int last = ares_fds(channel, &readable, &writable);
         if (last == 0)
-            return;
+            break;
         if (select(last, &readable, &writable, NULL, ares_timeout(channel, &limit, &wait)) < 0 &&
             errno != EINTR)
-            return;
+            break;
         ares_process(channel, &readable, &writable);
     }
+    ares_cancel(channel);
 }
 
-_Noreturn static void resolve_all(const char *const *names, size_t count, const char *server,
-                                  int out)
+static bool open_channel(const char *server, ares_channel *channel)
 {
     struct ares_options options = {.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
                                    .timeout = 1500,
                                    .tries = 3,
                                    .lookups = (char *)"b"};
-    ares_channel channel;
-    unsigned open = 0;
-    struct query *queries = calloc(count, sizeof *queries);
-    if (queries == NULL || ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS ||
-        ares_init_options(&channel, &options,
-                          ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
-                              ARES_OPT_LOOKUPS) != ARES_SUCCESS ||
-        (server != NULL && ares_set_servers_ports_csv(channel, server) != ARES_SUCCESS))
-        _exit(1);
-    const struct ares_addrinfo_hints hints = {.ai_flags = ARES_AI_NOSORT, .ai_family = AF_INET};
-    for (size_t i = 0; i < count; i++) {
-        queries[i] = (struct query){(uint32_t)i, out, &open};
-        open++;
-        ares_getaddrinfo(channel, names[i], NULL, &hints, on_answer, &queries[i]);
-    }
-    run_queries(channel, &open);
-    _exit(open == 0 ? 0 : 1);
+    return ares_library_init(ARES_LIB_INIT_ALL) == ARES_SUCCESS &&
+           ares_init_options(channel, &options,
+                             ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
+                                 ARES_OPT_LOOKUPS) == ARES_SUCCESS &&
+           (server == NULL || ares_set_servers_ports_csv(*channel, server) == ARES_SUCCESS);
 }
 
-/* Runs in a child that keeps the pipe and the sockets it opens. */
-_Noreturn static void live(const char *const *names, size_t count, const char *server, int out,
+/* A child that keeps its socket and those it opens. Signals of the terminal stay blocked: a run may go on after the first. */
+_Noreturn static void live(const char *const *names, size_t count, const char *server, int socket,
                            pid_t parent)
 {
     const struct rlimit no_core = {0, 0}, memory = {256u << 20, 256u << 20};
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    const struct ares_addrinfo_hints hints = {.ai_flags = ARES_AI_NOSORT, .ai_family = AF_INET};
+    struct round round = {.out = STDIN_FILENO}; /* the lowest number: all above stderr is closed */
+    struct query *queries = calloc(count, sizeof *queries);
+    ares_channel channel;
+    prctl(PR_SET_NAME, "safe-run-names");
     setrlimit(RLIMIT_CORE, &no_core);
 #if !defined(__SANITIZE_ADDRESS__)
     setrlimit(RLIMIT_AS, &memory);
 #endif
     (void)memory;
-    int kept = dup2(out, STDIN_FILENO); /* the lowest number, so that all above can be closed */
-    if (kept < 0 || close_range(3, ~0u, 0) < 0)
+    if (queries == NULL || dup2(socket, STDIN_FILENO) < 0 || dup2(socket, STDOUT_FILENO) < 0 ||
+        close_range(3, ~0u, 0) < 0)
         _exit(1);
     if (geteuid() == 0 &&
         (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0))
         _exit(1);
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
         prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || /* which a change of ids undoes */
-        getppid() != parent)
+        getppid() != parent || !open_channel(server, &channel))
         _exit(1);
-    resolve_all(names, count, server, kept);
+    while (recv(round.out, &round.number, sizeof round.number, 0) == sizeof round.number) {
+        round.open = (unsigned)count;
+        for (size_t i = 0; i < count; i++) {
+            queries[i] = (struct query){(uint32_t)i, &round};
+            ares_getaddrinfo(channel, names[i], NULL, &hints, on_answer, &queries[i]);
+        }
+        run_queries(channel, &round);
+    }
+    _exit(0);
 }
 
 static int compare_answers(const void *a, const void *b)
@@ -142,39 +151,51 @@ static int compare_answers(const void *a, const void *b)
     return x->address < y->address ? -1 : x->address > y->address;
 }
 
-int sr_resolver_start(const char *const *names, size_t count, const char *server,
-                      struct sr_resolver *resolver, struct sr_error *err)
+int sr_resolver_open(const char *const *names, size_t count, const char *server,
+                     struct sr_resolver *resolver, struct sr_error *err)
 {
     int pair[2];
     struct sr_resolver made = {
         .fd = -1,
+        .pidfd = -1,
         .names = names,
         .count = count,
-        .left = count,
-        .deadline = sr_now() + DEADLINE_NSEC,
         .answers.items = calloc(count * SR_RESOLVE_MAX, sizeof(struct sr_answer)),
         .seen = calloc(count, sizeof *made.seen),
         .done = calloc(count, sizeof *made.done),
     };
-    if (made.answers.items == NULL || made.seen == NULL || made.done == NULL ||
-        pipe2(pair, O_CLOEXEC | O_NONBLOCK) < 0) {
-        sr_resolver_stop(&made);
-        return sr_fail(err, SR_RUN_201, PATH, "the resolver cannot be started: %s",
-                       strerror(errno));
-    }
-    made.fd = pair[0];
     const pid_t parent = getpid();
+    if (made.answers.items == NULL || made.seen == NULL || made.done == NULL ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        goto failed;
+    made.fd = pair[0];
     made.child = fork();
     if (made.child == 0)
         live(names, count, server, pair[1], parent);
     close(pair[1]);
-    if (made.child < 0) {
-        made.child = 0;
-        sr_resolver_stop(&made);
-        return sr_fail(err, SR_RUN_201, PATH, "the resolver cannot be started: %s",
-                       strerror(errno));
-    }
+    if (made.child < 0 || (made.pidfd = pidfd_open(made.child, 0)) < 0)
+        goto failed;
     *resolver = made;
+    return 0;
+failed:
+    sr_fail(err, SR_RUN_201, PATH, "the resolver cannot be started: %s", strerror(errno));
+    sr_resolver_close(&made);
+    return -1;
+}
+
+int sr_resolver_ask(struct sr_resolver *resolver, bool lenient, struct sr_error *err)
+{
+    resolver->round++;
+    if (send(resolver->fd, &resolver->round, sizeof resolver->round, MSG_DONTWAIT | MSG_NOSIGNAL) !=
+        sizeof resolver->round)
+        return sr_fail(err, SR_RUN_201, PATH, "the resolver has ended: %s", strerror(errno));
+    resolver->asking = true;
+    resolver->lenient = lenient;
+    resolver->left = resolver->count;
+    resolver->left_out = resolver->answers.count = 0;
+    resolver->deadline = sr_now() + DEADLINE_NSEC;
+    memset(resolver->seen, 0, resolver->count * sizeof *resolver->seen);
+    memset(resolver->done, 0, resolver->count * sizeof *resolver->done);
     return 0;
 }
 
@@ -208,13 +229,18 @@ int sr_resolver_collect(struct sr_resolver *resolver, size_t *failed, struct sr_
     struct line line;
     ssize_t got = 0;
     while (resolver->left > 0 &&
-           (got = read(resolver->fd, &line, sizeof line)) == (ssize_t)sizeof line &&
-           line.answer.name < resolver->count && !resolver->done[line.answer.name])
+           (got = recv(resolver->fd, &line, sizeof line, MSG_DONTWAIT)) == (ssize_t)sizeof line) {
+        if (line.round != resolver->round) /* late, of one that was given up */
+            continue;
+        if (line.answer.name >= resolver->count || resolver->done[line.answer.name])
+            break;
         if (take(resolver, &line, failed, err) < 0)
             return -1;
+    }
     bool waiting = resolver->left > 0 && got < 0 && (errno == EAGAIN || errno == EINTR);
     if (waiting && sr_now() < resolver->deadline)
         return 0;
+    resolver->asking = false;
     if (resolver->lenient)
         resolver->left_out += resolver->left;
     if (resolver->left == 0 || resolver->lenient) {
@@ -229,15 +255,18 @@ int sr_resolver_collect(struct sr_resolver *resolver, size_t *failed, struct sr_
                    waiting ? "no answer within 5 s" : "the resolver failed");
 }
 
-void sr_resolver_stop(struct sr_resolver *resolver)
+void sr_resolver_close(struct sr_resolver *resolver)
 {
+    if (resolver->pidfd >= 0 && resolver->child > 0)
+        pidfd_send_signal(resolver->pidfd, SIGKILL, NULL, 0);
+    if (resolver->fd > 0)
+        close(resolver->fd); /* which ends it, too */
     if (resolver->child > 0) {
-        kill(resolver->child, SIGKILL);
         while (waitpid(resolver->child, NULL, 0) < 0 && errno == EINTR)
             ;
+        if (resolver->pidfd >= 0)
+            close(resolver->pidfd);
     }
-    if (resolver->fd > 0)
-        close(resolver->fd);
     free(resolver->answers.items);
     free(resolver->seen);
     free(resolver->done);

@@ -1,6 +1,9 @@
 /*
  * Names to IPv4 addresses (A records), by c-ares in a child of its own that holds nothing: what a name server answers
  * is hostile input. All names at once, one deadline.
+ *
+ *   1. sr_resolver_open() starts the child, while the caller may still start processes. It lives until sr_resolver_close().
+ *   2. sr_resolver_ask() asks for all the names, sr_resolver_collect() takes the answers; any number of times.
  */
 #ifndef SR_NET_RESOLVE_H
 #define SR_NET_RESOLVE_H
@@ -27,26 +30,31 @@ struct sr_answers {
     size_t count;
 };
 
-/* Questions that are being asked. fd is readable when there is something to collect. */
+/* fd is readable when there is something to collect. All zero: there is none. */
 struct sr_resolver {
-    int fd;
+    int fd, pidfd;
     pid_t child;
     const char *const *names; /* the caller's, as long as this lives */
     size_t count, left;
-    uint64_t deadline; /* monotonic nanoseconds */
+    bool asking;       /* from sr_resolver_ask() until all is collected */
+    uint32_t round;    /* of questions */
+    uint64_t deadline; /* of the round, monotonic nanoseconds */
     struct sr_answers answers;
     unsigned *seen;
     bool *done;
-    bool lenient;    /* to be set after the start: names that are not answered well are left out, */
+    bool lenient;    /* names that are not answered well are left out, */
     size_t left_out; /* this many */
 };
 
 /*
- * Asks for every name. server is the address of a name server ("192.0.2.53" or "192.0.2.53:5353"), or NULL: the ones of
- * /etc/resolv.conf. SR-RUN-201 at launch.network.dns; *resolver is untouched then.
+ * Starts the child, for these names. server is the address of a name server ("192.0.2.53" or "192.0.2.53:5353"), or NULL: the ones
+ * of /etc/resolv.conf as it is now. SR-RUN-201 at launch.network.dns; *resolver is untouched then.
  */
-int sr_resolver_start(const char *const *names, size_t count, const char *server,
-                      struct sr_resolver *resolver, struct sr_error *err) SR_MUST_CHECK;
+int sr_resolver_open(const char *const *names, size_t count, const char *server,
+                     struct sr_resolver *resolver, struct sr_error *err) SR_MUST_CHECK;
+
+/* Asks for every name again; answers of before are forgotten. lenient: see above. SR-RUN-201 when the child has died. */
+int sr_resolver_ask(struct sr_resolver *resolver, bool lenient, struct sr_error *err) SR_MUST_CHECK;
 
 /*
  * Collects what has come, without waiting. 1: all names are answered (or left out), resolver->answers is complete and sorted;
@@ -55,7 +63,7 @@ int sr_resolver_start(const char *const *names, size_t count, const char *server
 int sr_resolver_collect(struct sr_resolver *resolver, size_t *failed,
                         struct sr_error *err) SR_MUST_CHECK;
 
-/* Ends it, answers and all. Nothing when it was never started (all zero). */
-void sr_resolver_stop(struct sr_resolver *resolver);
+/* Ends the child and forgets the answers. Nothing when there is none. */
+void sr_resolver_close(struct sr_resolver *resolver);
 
 #endif

@@ -185,24 +185,6 @@ void run_drop_vm(struct run *run)
     sr_channel_free(&run->channel);
 }
 
-/* Where resolvers read: /etc, and where its resolv.conf really is. */
-static int keep_resolving(struct sr_jail_self *self)
-{
-    char path[PATH_MAX];
-    const char *places[] = {"/etc", NULL};
-    if (realpath("/etc/resolv.conf", path) != NULL) {
-        *strrchr(path, '/') = '\0';
-        places[1] = path[0] != '\0' ? path : NULL;
-    }
-    for (size_t i = 0; i < 2 && places[i] != NULL; i++) {
-        int fd = open(places[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
-            return -1;
-        self->read[self->read_count++] = fd;
-    }
-    return 0;
-}
-
 /* The counters of the run's cgroup, and its removal. */
 static int keep_cgroup(const struct sr_cgroup *cgroup, struct sr_jail_self *self)
 {
@@ -227,15 +209,12 @@ int run_confine(struct run *run, struct sr_error *err)
     struct sr_jail_self self = {
         .write = {run->dirfd, run->register_fd},
         .write_count = 2,
-        .resolves = run->net != NULL && run->net->name_count > 0,
         .tree = run_outputs_directory(run),
     };
     const char *step = "directories";
     if (run->confined || !run->options->confine)
         return 0;
     int result = keep_cgroup(&run->cgroup, &self);
-    if (result == 0 && self.resolves)
-        result = keep_resolving(&self);
     if (result == 0)
         result = sr_jail_confine_self(&self, &step);
     int failure = errno;

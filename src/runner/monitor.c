@@ -167,7 +167,7 @@ static uint64_t network_deadline(const struct run *run)
 {
     if (run->net == NULL || run->phase != PHASE_RUNNING)
         return NEVER;
-    return run->net->resolver.fd > 0 ? run->net->resolver.deadline : run->net->refresh_nsec;
+    return run->net->resolver.asking ? run->net->resolver.deadline : run->net->refresh_nsec;
 }
 
 /* Acts on each deadline that has passed and sets the timer to the nearest that has not. */
@@ -477,10 +477,8 @@ static void update_interest(struct run *run)
     if (outputs < 0)
         run->armed[SOURCE_OUTPUTS] = 0; /* closed, and so out of the set */
     want(run, SOURCE_OUTPUTS, outputs, writable ? EPOLLIN | EPOLLOUT : EPOLLIN);
-    int resolver = run->net != NULL && run->net->resolver.fd > 0 ? run->net->resolver.fd : -1;
-    if (resolver < 0)
-        run->armed[SOURCE_RESOLVER] = 0; /* closed, and so out of the set */
-    want(run, SOURCE_RESOLVER, resolver, EPOLLIN);
+    if (run->net != NULL && run->net->resolver.fd > 0)
+        want(run, SOURCE_RESOLVER, run->net->resolver.fd, run->net->resolver.asking ? EPOLLIN : 0);
     if (run->options->with_stdin && !run->stdin_always_ready) {
         bool ready = run->stdin_open && sr_channel_stdin_room(&run->channel) > 0;
         want(run, SOURCE_STDIN, run->options->stdin_fd, ready ? EPOLLIN : 0);

@@ -129,9 +129,10 @@ int run_network_refresh(struct run *run, struct sr_error *err)
 {
     struct sr_net *net = run->net;
     size_t added = 0;
-    if (net->resolver.fd == 0) {
-        if (sr_net_refresh_start(net, err) < 0)
-            return -1;
+    if (!net->resolver.asking) {
+        struct sr_error gone = {0};
+        if (sr_net_refresh_start(net, &gone) < 0) /* no new address is let through any more */
+            run_progress(run, "names are not asked for again: %s", gone.message);
         return 0;
     }
     int result = sr_net_refresh_collect(net, &added, err);

@@ -260,6 +260,24 @@ class Names(NetworkTest):
             self.assertEqual(run.events("vm.started"), [])
         self.assert_no_residue()
 
+    def test_the_end_of_the_resolver_ends_nothing_else(self):
+        """What was open stays open; nothing new is let through."""
+        self.serve("tcp:*:443")
+        self.dns({"api.example.com": [1, "198.51.100.7"]}, refreshMinSec=1)
+        process = self.start_here(shell("echo up; sleep 3; cat /etc/hosts; (echo still; sleep 1) | timeout 3 nc 198.51.100.7 443",
+                                        network=allow(("tcp", "api.example.com", 443))), "-v")
+        self.wait_for_output(process, b"up")
+        resolvers = [pid for pid in self.children(process.pid) if self.read(f"/proc/{pid}/comm") == "safe-run-names\n"]
+        self.assertEqual(len(resolvers), 1)
+        os.kill(resolvers[0], signal.SIGKILL)
+        self.write_names({"api.example.com": [1, "198.51.100.8"]})
+        run = self.finish(process)
+        self.assertEqual(run.status, 0, run.stderr)
+        self.assertIn(b"still\n", run.stdout)
+        self.assertNotIn(b"198.51.100.8", run.stdout)
+        self.assertIn(b"names are not asked for again", run.stderr)
+        self.assertEqual([rule["target"] for rule in run.events("network.rule.applied")], ["198.51.100.7/32"])
+
     def test_a_name_that_is_no_more_does_not_keep_others_from_being_followed(self):
         self.serve("tcp:*:443")
         self.dns({"first.example": [1, "198.51.100.7"], "second.example": [1, "198.51.100.7"]}, refreshMinSec=1)
