@@ -62,7 +62,7 @@ int sr_jail_confine_self(const struct sr_jail_self *self, const char **step)
     if (restrict_files(self) < 0)
         return -1;
     *step = "seccomp";
-    int result = sr_jail_filter_supervisor();
+    int result = sr_jail_filter(SR_JAIL_SUPERVISOR);
     if (result < 0) {
         errno = -result;
         return -1;

@@ -175,19 +175,21 @@ static bool add_firmware(struct sr_jail_files *files, const char *program)
     return true;
 }
 
-static int find(const char *program, struct sr_jail_files *files, struct sr_error *err)
+static int find(const char *program, bool vmm, struct sr_jail_files *files, struct sr_error *err)
 {
     char loader[256];
     int dynamic = find_loader(program, loader, sizeof loader);
     if (dynamic < 0)
         return sr_fail(err, SR_RUN_002, PATH,
                        "%s is not a program of this machine (64-bit ELF), so its files cannot be "
-                       "found; jail.mode: none in the host configuration runs it without a jail",
-                       program);
-    bool good = add(files, program) && add_firmware(files, program);
+                       "found%s",
+                       program,
+                       vmm ? "; jail.mode: none in the host configuration runs it without a jail"
+                           : "");
+    bool good = add(files, program) && (!vmm || add_firmware(files, program));
     if (good && dynamic > 0)
         good = add(files, loader) && add_with_libraries(files, loader, program) &&
-               add_modules(files, loader);
+               (!vmm || add_modules(files, loader));
     if (!good)
         return sr_fail(err, SR_RUN_002, PATH, "%s --list %s does not tell its libraries", loader,
                        program);
@@ -237,23 +239,34 @@ static void remember(int cache, const char *name, const char *line,
         return; /* the next run asks again */
 }
 
-int sr_jail_files_find(const char *program, int cache, struct sr_jail_files *files,
-                       struct sr_error *err)
+/* Finds them into a list of their own, or takes what is remembered. */
+static int find_or_recall(const char *program, bool vmm, int cache, struct sr_jail_files *files,
+                          struct sr_error *err)
 {
     char line[PATH_MAX + 128], name[64] = "";
     struct stat st;
-    *files = (struct sr_jail_files){0};
     bool known = cache >= 0 && stat(program, &st) == 0 && identify(program, line, sizeof line) > 0;
     if (known) {
         snprintf(name, sizeof name, "files-%ju-%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
         if (recall(cache, name, line, files))
             return 0;
     }
-    if (find(program, files, err) < 0) {
-        sr_jail_files_free(files);
+    if (find(program, vmm, files, err) < 0)
         return -1;
-    }
     if (known)
         remember(cache, name, line, files);
     return 0;
+}
+
+int sr_jail_files_find(const char *program, bool vmm, int cache, struct sr_jail_files *files,
+                       struct sr_error *err)
+{
+    struct sr_jail_files found = {0};
+    int result = find_or_recall(program, vmm, cache, &found, err);
+    for (size_t i = 0; result == 0 && i < found.count; i++)
+        if (!add(files, found.paths[i]))
+            result =
+                sr_fail(err, SR_RUN_002, PATH, "too many files for %s, or out of memory", program);
+    sr_jail_files_free(&found);
+    return result;
 }

@@ -6,8 +6,8 @@
  *      run's cgroup: no process, socket or interface of the host can be named any more; the network has only a loopback
  *      device that is down.
  *   2. An ordinary user's id is mapped to itself, and only it. The OOM killer takes this process before others.
- *   3. A tmpfs with a bind mount for each file of the plan, all of it read-only, nosuid, nodev, but for the one device of the
- *      plan. The mount point is /proc, which every host has.
+ *   3. A tmpfs with a bind mount for each file of the plan (root.c), all of it read-only, nosuid, nodev, but for the one device of
+ *      the plan.
  *   4. pivot_root, and the old root detached: no path leads to a file of the host but to those. There is no /proc and no /dev.
  *   5. Resource limits: no core dump, no file may grow, no locked memory, few descriptors.
  *   6. A uid and gid of its own, no groups; no capability in any set, none to be gained by execve.
@@ -19,26 +19,24 @@
 #include "jail.h"
 #include "failpoint.h"
 #include "landlock.h"
+#include "root.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
-#include <linux/mount.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define MOUNT_POINT "/proc"
 #define NOBODY 65534u
 #define OOM_SCORE "500"
 /* Files that QEMU keeps open are some twenty. */
@@ -66,6 +64,11 @@ static int write_text(const char *path, const char *text)
     return fd >= 0 && write(fd, text, len) == (ssize_t)len ? 0 : -1;
 }
 
+int sr_jail_take_blame(void)
+{
+    return write_text("/proc/self/oom_score_adj", OOM_SCORE);
+}
+
 static int map_ids(const struct sr_jail_plan *plan)
 {
     char uids[64], gids[64];
@@ -77,38 +80,6 @@ static int map_ids(const struct sr_jail_plan *plan)
                    write_text("/proc/self/gid_map", gids) < 0
                ? -1
                : 0;
-}
-
-/* Makes an empty file at path below root, and the directories on the way. */
-static int make_place(int root, const char *path)
-{
-    char part[4096];
-    if (snprintf(part, sizeof part, "%s", path) >= (int)sizeof part) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    for (char *slash = strchr(part, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        if (mkdirat(root, part, 0755) < 0 && errno != EEXIST)
-            return -1;
-        *slash = '/';
-    }
-    int fd = openat(root, part, O_CREAT | O_WRONLY | O_CLOEXEC, 0444);
-    if (fd < 0)
-        return -1;
-    close(fd);
-    return 0;
-}
-
-/* Binds a file, by path or, with an empty path, by descriptor, to the place below root. */
-static int bind_file(int fd, const char *path, int root, const char *place, uint64_t attributes)
-{
-    sr_cleanup_fd int tree =
-        (int)syscall(SYS_open_tree, fd, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
-    struct mount_attr set = {.attr_set = attributes};
-    if (tree < 0 || syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &set, sizeof set) < 0)
-        return -1;
-    return (int)syscall(SYS_move_mount, tree, "", root, place, MOVE_MOUNT_F_EMPTY_PATH);
 }
 
 /* Descriptors from before the clone are of another mount namespace and cannot be bound. */
@@ -129,80 +100,67 @@ static int open_same(const struct sr_jail_bind *bind)
 static int make_device(const struct sr_jail_plan *plan, int root)
 {
     const uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
-    const char *place = plan->device + 1;
+    const char *place = plan->device + 1, *node = "device";
     struct stat st;
-    if (make_place(root, place) < 0)
-        return -1;
     if (plan->new_user)
-        return bind_file(-1, plan->device, root, place, attributes);
-    if (stat(plan->device, &st) < 0 || unlinkat(root, place, 0) < 0 ||
-        mknodat(root, place, S_IFCHR | 0600, st.st_rdev) < 0 ||
-        fchownat(root, place, plan->uid, plan->gid, 0) < 0)
+        return sr_jail_root_bind(root, -1, plan->device, place, attributes);
+    if (stat(plan->device, &st) < 0 || mknodat(root, node, S_IFCHR | 0600, st.st_rdev) < 0 ||
+        fchownat(root, node, plan->uid, plan->gid, 0) < 0)
         return -1;
-    return bind_file(root, place, root, place, attributes); /* for the root is nodev */
+    return sr_jail_root_bind(root, root, node, place, attributes); /* for the root is nodev */
 }
 
-static int make_root(const struct sr_jail_plan *plan, int *root)
+static int furnish(const struct sr_jail_plan *plan, int root)
 {
-    const uint64_t read_only = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
-    if (SR_FAILPOINT("jail.mounts") || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-        mount("jail", MOUNT_POINT, "tmpfs", MS_NOSUID, "size=1m,mode=0755") < 0)
-        return -1;
-    *root = open(MOUNT_POINT, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (*root < 0)
-        return -1;
     for (size_t i = 0; i < plan->files->count; i++) {
         const char *path = plan->files->paths[i];
-        if (make_place(*root, path + 1) < 0 || bind_file(-1, path, *root, path + 1, read_only) < 0)
+        if (sr_jail_root_bind(root, -1, path, path + 1, SR_JAIL_ROOT_PLAIN) < 0)
             return -1;
     }
     for (size_t i = 0; i < plan->bind_count; i++) {
         const struct sr_jail_bind *bind = &plan->binds[i];
         sr_cleanup_fd int file = open_same(bind);
-        if (file < 0 || make_place(*root, bind->name) < 0 ||
-            bind_file(file, "", *root, bind->name, read_only | MOUNT_ATTR_NOEXEC) < 0)
+        if (file < 0 || sr_jail_root_bind(root, file, "", bind->name,
+                                          SR_JAIL_ROOT_PLAIN | MOUNT_ATTR_NOEXEC) < 0)
             return -1;
     }
-    if (plan->device != NULL && make_device(plan, *root) < 0)
-        return -1;
-    struct mount_attr set = {.attr_set = read_only};
-    return (int)syscall(SYS_mount_setattr, *root, "", AT_EMPTY_PATH, &set, sizeof set);
+    return plan->device != NULL ? make_device(plan, root) : 0;
 }
 
-static int change_root(int root)
+static int enter_root(const struct sr_jail_plan *plan)
 {
-    if (SR_FAILPOINT("jail.root") || fchdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
-        umount2(".", MNT_DETACH) < 0)
+    sr_cleanup_fd int root = SR_FAILPOINT("jail.mounts") ? -1 : sr_jail_root_make();
+    if (root < 0 || furnish(plan, root) < 0 || SR_FAILPOINT("jail.root"))
         return -1;
-    return chdir("/");
+    return sr_jail_root_enter(root);
 }
 
-static int set_limits(const struct sr_jail_plan *plan)
+int sr_jail_limit(const struct sr_jail_limit *limits, size_t count)
 {
-    const struct {
-        int resource;
-        rlim_t value;
-    } limits[] = {
-        {RLIMIT_CORE, 0},
-        {RLIMIT_FSIZE, 0},
-        {RLIMIT_MEMLOCK, 0},
-        {RLIMIT_MSGQUEUE, 0},
-        {RLIMIT_NOFILE, FILES_MAX},
-        /* Threads; an ordinary user's are counted over all its processes. */
-        {RLIMIT_NPROC, plan->new_user ? RLIM_INFINITY : FILES_MAX},
-    };
-    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+    for (size_t i = 0; i < count; i++) {
         struct rlimit now;
         if (getrlimit((unsigned)limits[i].resource, &now) < 0)
             return -1;
         if (limits[i].value < now.rlim_max)
             now.rlim_max = limits[i].value;
-        if (now.rlim_cur > now.rlim_max)
-            now.rlim_cur = now.rlim_max;
+        now.rlim_cur = now.rlim_max;
         if (setrlimit((unsigned)limits[i].resource, &now) < 0)
             return -1;
     }
     return 0;
+}
+
+static int set_limits(const struct sr_jail_plan *plan)
+{
+    const struct sr_jail_limit limits[] = {
+        {RLIMIT_CORE, 0},
+        {RLIMIT_FSIZE, 0},
+        {RLIMIT_MEMLOCK, 0},
+        {RLIMIT_MSGQUEUE, 0},
+        {RLIMIT_NOFILE, FILES_MAX},
+        {RLIMIT_NPROC, FILES_MAX}, /* threads; an ordinary user's are counted over all its processes */
+    };
+    return sr_jail_limit(limits, sizeof limits / sizeof limits[0] - plan->new_user);
 }
 
 static int drop_privileges(const struct sr_jail_plan *plan)
@@ -247,13 +205,12 @@ static int restrict_files(const struct sr_jail_plan *plan)
 
 int sr_jail_enter(const struct sr_jail_plan *plan, const char **step)
 {
-    int root = -1;
     static const char host[] = "vm";
     *step = "user namespace";
     if (plan->new_user && map_ids(plan) < 0)
         return -1;
     *step = "OOM score";
-    if (write_text("/proc/self/oom_score_adj", OOM_SCORE) < 0)
+    if (sr_jail_take_blame() < 0)
         return -1;
     *step = "cgroup namespace";
     if (unshare(CLONE_NEWCGROUP) < 0)
@@ -262,9 +219,8 @@ int sr_jail_enter(const struct sr_jail_plan *plan, const char **step)
     if (sethostname(host, sizeof host - 1) < 0)
         return -1;
     *step = "root directory";
-    if (make_root(plan, &root) < 0 || change_root(root) < 0)
+    if (enter_root(plan) < 0)
         return -1;
-    sr_close_fd(&root);
     *step = "resource limits";
     if (set_limits(plan) < 0)
         return -1;
@@ -278,7 +234,7 @@ int sr_jail_enter(const struct sr_jail_plan *plan, const char **step)
     if (restrict_files(plan) < 0)
         return -1;
     *step = "seccomp";
-    int result = sr_jail_filter();
+    int result = sr_jail_filter(SR_JAIL_VMM);
     errno = -result;
     return result < 0 ? -1 : 0;
 }

@@ -1,6 +1,6 @@
 /*
  * The jail: namespaces, an empty root with only the files that are named, no capabilities, a system call filter. For a
- * program that handles what the guest says; jail.c has the theory of operation.
+ * program that handles what the guest says; jail.c has the theory of operation. Its parts are for others that are confined, too.
  *
  *   1. sr_jail_files_find(), once for a program: what its loader and it will open.
  *   2. sr_jail_clone() instead of fork().
@@ -24,10 +24,11 @@ struct sr_jail_files {
 };
 
 /*
- * What a program opens to start: itself, its loader, its shared libraries (as the loader finds them), QEMU's TCG module and
- * firmware where they are beside them. cache: a directory to remember it in, or -1. Errors: SR-RUN-002 at launch.jail.
+ * Adds what a program opens to start: itself, its loader, its shared libraries (as the loader finds them), and of a VMM (QEMU) its TCG
+ * module and firmware where they are beside them. cache: a directory to remember it in, or -1. Errors: SR-RUN-002 at launch.jail;
+ * files is then as it was, or holds some of them.
  */
-int sr_jail_files_find(const char *program, int cache, struct sr_jail_files *files,
+int sr_jail_files_find(const char *program, bool vmm, int cache, struct sr_jail_files *files,
                        struct sr_error *err) SR_MUST_CHECK;
 void sr_jail_files_free(struct sr_jail_files *files);
 
@@ -60,13 +61,32 @@ int sr_jail_enter(const struct sr_jail_plan *plan, const char **step) SR_MUST_CH
 /* Asks to be killed when the parent dies, and fails with ESRCH when it is dead already. socket as sr_jail_plan.parent. */
 int sr_jail_die_with_parent(int socket) SR_MUST_CHECK;
 
-/* Loads the system call filter (seccomp.c): what QEMU needs, everything else fails with EPERM. 0 or a negative errno. */
-int sr_jail_filter(void) SR_MUST_CHECK;
+/* The OOM killer takes the calling process before others. 0, or -1 with errno. */
+int sr_jail_take_blame(void) SR_MUST_CHECK;
 
-int sr_jail_filter_supervisor(void) SR_MUST_CHECK;
+struct sr_jail_limit {
+    int resource; /* of setrlimit(2) */
+    uint64_t value;
+};
 
-/* For a worker: given descriptors and threads only; files when it reads or writes below a directory. */
-int sr_jail_filter_worker(bool reads, bool writes) SR_MUST_CHECK;
+/* Lowers resource limits, hard and soft, to these values, where they are not lower already. 0, or -1 with errno. */
+int sr_jail_limit(const struct sr_jail_limit *limits, size_t count) SR_MUST_CHECK;
+
+/* Who is left with which system calls: seccomp.c. */
+enum sr_jail_role {
+    SR_JAIL_VMM, /* what QEMU needs to start and to run */
+    SR_JAIL_SUPERVISOR,
+    SR_JAIL_WORKER, /* given descriptors and threads only; */
+    SR_JAIL_READER, /* and files, to read */
+    SR_JAIL_WRITER, /* and to write, below a directory */
+    SR_JAIL_NET_CELL,
+    SR_JAIL_UPLINK,
+    SR_JAIL_RESOLVER,
+};
+
+/* Loads the role's filter for the rest of the process's life and of those that it starts; everything that it does not list fails with
+ * EPERM. 0 or a negative errno. Needs no_new_privs. */
+int sr_jail_filter(enum sr_jail_role role) SR_MUST_CHECK;
 
 /* What the supervisor keeps; directories by descriptor. */
 #define SR_JAIL_SELF_MAX 6

@@ -2,11 +2,13 @@
  * System calls. QEMU in its jail: it brings a filter of its own (-sandbox), which forbids what is known to be harmful; this one
  * allows what is known to be needed, from before its first instruction, and answers EPERM to everything else. The supervisor
  * once the VM runs: the same and what writing evidence and ending the run take; it executes nothing any more, and starts and
- * connects to nothing. Workers: less than either.
+ * connects to nothing. The net cell, with which nft runs; pasta, which isolates itself once it has joined the run's namespace, with
+ * a shorter list then; the resolver; workers: less than any of them.
  */
 #include "jail.h"
 
 #include <errno.h>
+#include <linux/netlink.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
@@ -145,6 +147,39 @@ static const int common[] = {
 /* QEMU's own filter, and the start of QEMU itself, which that forbids later. */
 static const int for_vmm[] = {SCMP_SYS(seccomp), SCMP_SYS(execve), SCMP_SYS(tgkill)};
 
+/* nft, its end, and netlink for both. Processes it could signal are those of its own namespace. */
+static const int for_net_cell[] = {
+    SCMP_SYS(execve), SCMP_SYS(wait4), SCMP_SYS(kill), SCMP_SYS(tgkill), SCMP_SYS(bind),
+};
+
+/* Connections of the host's; before that, what pasta gives up its rights with and joins the run's namespace by. */
+static const int for_uplink[] = {
+    SCMP_SYS(execve),    SCMP_SYS(waitid),   SCMP_SYS(bind),          SCMP_SYS(connect),
+    SCMP_SYS(listen),    SCMP_SYS(accept4),  SCMP_SYS(splice),        SCMP_SYS(tee),
+    SCMP_SYS(recvmmsg),  SCMP_SYS(sendmmsg), SCMP_SYS(inotify_init1), SCMP_SYS(inotify_add_watch),
+    SCMP_SYS(setns),     SCMP_SYS(mount),    SCMP_SYS(umount2),       SCMP_SYS(pivot_root),
+    SCMP_SYS(setgroups), SCMP_SYS(setuid),   SCMP_SYS(setgid),        SCMP_SYS(capget),
+    SCMP_SYS(capset),    SCMP_SYS(prctl),    SCMP_SYS(seccomp),       SCMP_SYS(prlimit64),
+};
+
+/* Questions over sockets it makes; no file. */
+static const int for_resolver[] = {
+    SCMP_SYS(read),          SCMP_SYS(write),        SCMP_SYS(readv),
+    SCMP_SYS(writev),        SCMP_SYS(close),        SCMP_SYS(connect),
+    SCMP_SYS(bind),          SCMP_SYS(sendto),       SCMP_SYS(sendmsg),
+    SCMP_SYS(sendmmsg),      SCMP_SYS(recvfrom),     SCMP_SYS(recvmsg),
+    SCMP_SYS(getsockname),   SCMP_SYS(getpeername),  SCMP_SYS(getsockopt),
+    SCMP_SYS(setsockopt),    SCMP_SYS(fcntl),        SCMP_SYS(select),
+    SCMP_SYS(pselect6),      SCMP_SYS(poll),         SCMP_SYS(ppoll),
+    SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(time),
+    SCMP_SYS(getrandom),     SCMP_SYS(brk),          SCMP_SYS(mmap),
+    SCMP_SYS(munmap),        SCMP_SYS(mremap),       SCMP_SYS(mprotect),
+    SCMP_SYS(madvise),       SCMP_SYS(futex),        SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigaction),  SCMP_SYS(rt_sigreturn), SCMP_SYS(restart_syscall),
+    SCMP_SYS(getpid),        SCMP_SYS(gettid),       SCMP_SYS(exit),
+    SCMP_SYS(exit_group),
+};
+
 /* Files of the run, and the ends of its processes. Signals only to those it has a descriptor of. */
 static const int for_supervisor[] = {
     SCMP_SYS(renameat), SCMP_SYS(renameat2), SCMP_SYS(unlink), SCMP_SYS(unlinkat),
@@ -182,7 +217,6 @@ static const int for_worker[] = {
     SCMP_SYS(sched_yield),
     SCMP_SYS(gettid),
     SCMP_SYS(getpid),
-    SCMP_SYS(tgkill),
     SCMP_SYS(exit),
     SCMP_SYS(exit_group),
     SCMP_SYS(rt_sigaction),
@@ -236,21 +270,28 @@ static int add_list(scmp_filter_ctx filter, const int *calls, size_t count)
 /* Nothing typed into a terminal. */
 static int add_common(scmp_filter_ctx filter)
 {
-    int result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-    if (result == 0)
-        result = add_list(filter, common, sizeof common / sizeof common[0]);
+    int result = add_list(filter, common, sizeof common / sizeof common[0]);
     return result < 0 ? result
                       : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
                                          SCMP_A1(SCMP_CMP_NE, TIOCSTI, 0));
 }
 
+/* One that takes a number as its first argument. */
+static int allow_first(scmp_filter_ctx filter, int call, scmp_datum_t number)
+{
+    return seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1,
+                            SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, number));
+}
+
+/* abort(3), and no signal to anybody else. */
+static int add_abort(scmp_filter_ctx filter)
+{
+    return allow_first(filter, SCMP_SYS(tgkill), (scmp_datum_t)getpid());
+}
+
 static int add_for_vmm(scmp_filter_ctx filter)
 {
-    int result = add_common(filter);
-    if (result == 0)
-        result = add_list(filter, for_vmm, sizeof for_vmm / sizeof for_vmm[0]);
-    if (result == 0)
-        result = add_clone(filter, CLONE_THREAD);
+    int result = add_clone(filter, CLONE_THREAD);
     /* Its own limits may be read. */
     if (result == 0)
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1,
@@ -263,63 +304,99 @@ static int add_for_vmm(scmp_filter_ctx filter)
 
 static int add_for_supervisor(scmp_filter_ctx filter)
 {
-    int result = add_common(filter);
+    int result = add_abort(filter);
+    return result < 0 ? result : allow_first(filter, SCMP_SYS(prlimit64), 0);
+}
+
+/* Netlink of routes and of nftables; AF_UNIX is what if_nametoindex(3) asks by, and in this network namespace there is none to
+ * connect to. */
+static int add_for_net_cell(scmp_filter_ctx filter)
+{
+    const int netlinks[] = {NETLINK_ROUTE, NETLINK_NETFILTER};
+    int result = add_clone(filter, 0);
     if (result == 0)
-        result = add_list(filter, for_supervisor, sizeof for_supervisor / sizeof for_supervisor[0]);
-    if (result == 0) /* abort(3) */
-        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-                                  SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, (scmp_datum_t)getpid()));
+        result = allow_first(filter, SCMP_SYS(prlimit64), 0);
     if (result == 0)
-        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1,
-                                  SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, 0));
+        result = allow_first(filter, SCMP_SYS(socket), AF_UNIX);
+    for (size_t i = 0; result == 0 && i < sizeof netlinks / sizeof netlinks[0]; i++)
+        result =
+            seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
+                             SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, AF_NETLINK),
+                             SCMP_A2(SCMP_CMP_MASKED_EQ, UINT32_MAX, (scmp_datum_t)netlinks[i]));
     return result;
+}
+
+/* Namespaces but of users. No AF_UNIX socket: it is in the host's network namespace, where abstract ones of services are. */
+static int add_for_uplink(scmp_filter_ctx filter)
+{
+    int result = add_clone(filter, 0);
+    if (result == 0)
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(unshare), 1,
+                                  SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_NEWUSER, 0));
+    if (result == 0)
+        result = allow_first(filter, SCMP_SYS(socket), AF_INET);
+    return result < 0 ? result
+                      : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
+                                         SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, AF_NETLINK),
+                                         SCMP_A2(SCMP_CMP_MASKED_EQ, UINT32_MAX, NETLINK_ROUTE));
+}
+
+/* Name servers, by IPv4 or IPv6. */
+static int add_for_resolver(scmp_filter_ctx filter)
+{
+    int result = add_abort(filter);
+    if (result == 0)
+        result = allow_first(filter, SCMP_SYS(socket), AF_INET);
+    return result < 0 ? result : allow_first(filter, SCMP_SYS(socket), AF_INET6);
 }
 
 static int add_for_worker(scmp_filter_ctx filter)
 {
-    int result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-    if (result == 0)
-        result = add_list(filter, for_worker, sizeof for_worker / sizeof for_worker[0]);
+    int result = add_abort(filter);
     return result < 0 ? result : add_clone(filter, CLONE_THREAD);
 }
 
-static int add_for_reader(scmp_filter_ctx filter)
-{
-    int result = add_for_worker(filter);
-    return result < 0 ? result
-                      : add_list(filter, for_reading, sizeof for_reading / sizeof for_reading[0]);
-}
+#define LIST(calls)                                                                                \
+    {                                                                                              \
+        calls, sizeof(calls) / sizeof(calls)[0]                                                    \
+    }
 
-static int add_for_writer(scmp_filter_ctx filter)
-{
-    int result = add_for_reader(filter);
-    return result < 0 ? result
-                      : add_list(filter, for_writing, sizeof for_writing / sizeof for_writing[0]);
-}
+/* What each role may call: lists, and what depends on arguments. */
+static const struct role {
+    bool common;
+    struct {
+        const int *calls;
+        size_t count;
+    } lists[3];
+    int (*add)(scmp_filter_ctx filter);
+} roles[] = {
+    [SR_JAIL_VMM] = {true, {LIST(for_vmm)}, add_for_vmm},
+    [SR_JAIL_SUPERVISOR] = {true, {LIST(for_supervisor)}, add_for_supervisor},
+    [SR_JAIL_WORKER] = {false, {LIST(for_worker)}, add_for_worker},
+    [SR_JAIL_READER] = {false, {LIST(for_worker), LIST(for_reading)}, add_for_worker},
+    [SR_JAIL_WRITER] = {false,
+                        {LIST(for_worker), LIST(for_reading), LIST(for_writing)},
+                        add_for_worker},
+    [SR_JAIL_NET_CELL] = {true, {LIST(for_net_cell)}, add_for_net_cell},
+    [SR_JAIL_UPLINK] = {true, {LIST(for_uplink)}, add_for_uplink},
+    [SR_JAIL_RESOLVER] = {false, {LIST(for_resolver)}, add_for_resolver},
+};
 
-static int load(int (*add)(scmp_filter_ctx))
+int sr_jail_filter(enum sr_jail_role role)
 {
+    const struct role *list = &roles[role];
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (filter == NULL)
         return -ENOMEM;
-    int result = add(filter);
+    int result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+    if (result == 0 && list->common)
+        result = add_common(filter);
+    for (size_t i = 0; result == 0 && i < sizeof list->lists / sizeof list->lists[0]; i++)
+        result = add_list(filter, list->lists[i].calls, list->lists[i].count);
+    if (result == 0)
+        result = list->add(filter);
     if (result == 0)
         result = seccomp_load(filter);
     seccomp_release(filter);
     return result;
-}
-
-int sr_jail_filter(void)
-{
-    return load(add_for_vmm);
-}
-
-int sr_jail_filter_supervisor(void)
-{
-    return load(add_for_supervisor);
-}
-
-int sr_jail_filter_worker(bool reads, bool writes)
-{
-    return load(writes ? add_for_writer : reads ? add_for_reader : add_for_worker);
 }

@@ -105,29 +105,21 @@ void sr_worker_note(struct sr_worker *worker, unsigned kind, const void *data, s
                  len < SR_WORKER_NOTE_MAX ? len : SR_WORKER_NOTE_MAX);
 }
 
-static int limit(int resource, uint64_t value)
-{
-    struct rlimit now;
-    if (getrlimit((unsigned)resource, &now) < 0)
-        return -1;
-    if (value < now.rlim_max)
-        now.rlim_max = value;
-    now.rlim_cur = now.rlim_max;
-    return setrlimit((unsigned)resource, &now);
-}
-
 static int set_limits(const struct sr_worker_plan *plan)
 {
+    const struct sr_jail_limit limits[] = {
+        {RLIMIT_FSIZE, plan->file_max},
+        {RLIMIT_NOFILE, FILES_MAX},
+        {RLIMIT_CORE, 0},
 #ifndef SR_WITH_FAILPOINTS
-    if (limit(RLIMIT_DATA, plan->memory_max) < 0)
-        return -1;
+        {RLIMIT_DATA, plan->memory_max},
 #endif
+    };
     /* Beyond the soft limit is SIGXCPU, which says what it was; beyond the hard one SIGKILL. */
     const struct rlimit cpu = {plan->cpu_sec, plan->cpu_sec + 5};
-    if (limit(RLIMIT_FSIZE, plan->file_max) < 0 || setrlimit(RLIMIT_CPU, &cpu) < 0 ||
-        limit(RLIMIT_NOFILE, FILES_MAX) < 0)
-        return -1;
-    return limit(RLIMIT_CORE, 0);
+    return setrlimit(RLIMIT_CPU, &cpu) < 0
+               ? -1
+               : sr_jail_limit(limits, sizeof limits / sizeof limits[0]);
 }
 
 static int compare_fds(const void *a, const void *b)
@@ -220,7 +212,9 @@ static int confine(const struct sr_worker_plan *plan, int socket, const char **s
     if (jail_landlock(places, count, true) < 0)
         return -1;
     *step = "seccomp";
-    int result = sr_jail_filter_worker(plan->read_dir >= 0, plan->write_dir >= 0);
+    int result = sr_jail_filter(plan->write_dir >= 0  ? SR_JAIL_WRITER
+                                : plan->read_dir >= 0 ? SR_JAIL_READER
+                                                      : SR_JAIL_WORKER);
     errno = -result;
     return result < 0 ? -1 : 0;
 }

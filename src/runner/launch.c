@@ -80,7 +80,7 @@ int run_prepare_jail(struct run *run, struct sr_error *err)
     if (!config->jail)
         return 0;
     sr_cleanup_fd int cache = sr_cache_open();
-    if (sr_jail_files_find(config->qemu, cache, &run->jail_files, err) < 0)
+    if (sr_jail_files_find(config->qemu, true, cache, &run->jail_files, err) < 0)
         return -1;
     run->jail = (struct sr_jail_plan){
         .files = &run->jail_files,

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/netlink.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -12,10 +13,14 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -152,11 +157,118 @@ static void test_an_ordinary_users_does_too(void **state)
     attempt(geteuid() == 0 ? USER : geteuid());
 }
 
+#ifndef SR_WITH_FAILPOINTS
+/* Ways out that no process of the network's has, whatever its filter is for. */
+static void expect_shut_in(void)
+{
+    char byte = 0;
+    struct iovec piece = {&byte, 1};
+    MUST(syscall(SYS_ptrace, PTRACE_ATTACH, getppid(), 0, 0) < 0 && errno == EPERM);
+    MUST(syscall(SYS_process_vm_readv, getppid(), &piece, 1, &piece, 1, 0) < 0 && errno == EPERM);
+    MUST(syscall(SYS_pidfd_open, getppid(), 0) < 0 && errno == EPERM);
+    MUST(syscall(SYS_bpf, 0, &byte, 1) < 0 && errno == EPERM);
+    MUST(syscall(SYS_io_uring_setup, 1, &byte) < 0 && errno == EPERM);
+    MUST(syscall(SYS_userfaultfd, 0) < 0 && errno == EPERM);
+    MUST(syscall(SYS_perf_event_open, &byte, 0, -1, -1, 0) < 0 && errno == EPERM);
+    MUST(syscall(SYS_keyctl, 0, 0) < 0 && errno == EPERM);
+    MUST(syscall(SYS_init_module, &byte, 0, "") < 0 && errno == EPERM);
+    MUST(syscall(SYS_open_by_handle_at, AT_FDCWD, &byte, 0) < 0 && errno == EPERM);
+    MUST(unshare(CLONE_NEWUSER) < 0 && errno == EPERM);
+    MUST(mkdirat(AT_FDCWD, "/tmp/sr-confine-made", 0700) < 0 && errno == EPERM);
+    MUST(chroot("/") < 0 && errno == EPERM);
+    MUST(mknodat(AT_FDCWD, "/tmp/sr-confine-made", S_IFREG | 0600, 0) < 0 && errno == EPERM);
+    MUST(socket_errno(AF_PACKET, SOCK_RAW) == EPERM);
+    MUST(socket_errno(AF_VSOCK, SOCK_STREAM) == EPERM);
+    MUST(socket(AF_NETLINK, SOCK_RAW, NETLINK_AUDIT) < 0 && errno == EPERM);
+}
+
+static void be_net_cell(void)
+{
+    expect_shut_in();
+    MUST(socket_errno(AF_NETLINK, SOCK_RAW) == 0);
+    MUST(socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER) >= 0);
+    MUST(socket_errno(AF_INET, SOCK_DGRAM) == EPERM);
+    MUST(mount("none", "/tmp", "tmpfs", 0, "") < 0 && errno == EPERM);
+    MUST(setns(0, 0) < 0 && errno == EPERM);
+    MUST(setresuid(0, 0, 0) < 0 && errno == EPERM);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    MUST(child > 0 && waitpid(child, NULL, 0) == child);
+}
+
+static void be_uplink(void)
+{
+    expect_shut_in();
+    MUST(socket_errno(AF_INET, SOCK_STREAM) == 0);
+    MUST(socket_errno(AF_INET6, SOCK_STREAM) == EPERM);
+    MUST(socket_errno(AF_UNIX, SOCK_DGRAM) == EPERM);
+    MUST(socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER) < 0 && errno == EPERM);
+    MUST(kill(getppid(), 0) < 0 && errno == EPERM);
+    MUST(syscall(SYS_tgkill, getppid(), getppid(), 0) < 0 && errno == EPERM);
+}
+
+static void be_resolver(void)
+{
+    expect_shut_in();
+    MUST(socket_errno(AF_INET, SOCK_DGRAM) == 0);
+    MUST(socket_errno(AF_INET6, SOCK_STREAM) == 0);
+    MUST(socket_errno(AF_UNIX, SOCK_STREAM) == EPERM);
+    MUST(socket_errno(AF_NETLINK, SOCK_RAW) == EPERM);
+    MUST(openat(AT_FDCWD, "/etc/passwd", O_RDONLY | O_CLOEXEC) < 0 && errno == EPERM);
+    MUST(fork() < 0 && errno == EPERM);
+    MUST(execl("/bin/true", "true", NULL) < 0 && errno == EPERM);
+    MUST(kill(getppid(), 0) < 0 && errno == EPERM);
+    MUST(syscall(SYS_tgkill, getppid(), getppid(), 0) < 0 && errno == EPERM);
+    MUST(syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), 0) == 0);
+}
+
+static void be_worker(void)
+{
+    expect_shut_in();
+    MUST(socket_errno(AF_INET, SOCK_DGRAM) == EPERM);
+    MUST(openat(AT_FDCWD, "/etc/passwd", O_RDONLY | O_CLOEXEC) < 0 && errno == EPERM);
+    MUST(syscall(SYS_tgkill, getppid(), getppid(), 0) < 0 && errno == EPERM);
+    MUST(syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), 0) == 0);
+}
+
+static void test_other_roles_can_do_what_they_are_for(void **state)
+{
+    static const struct {
+        enum sr_jail_role role;
+        void (*be)(void);
+    } roles[] = {
+        {SR_JAIL_NET_CELL, be_net_cell},
+        {SR_JAIL_UPLINK, be_uplink},
+        {SR_JAIL_RESOLVER, be_resolver},
+        {SR_JAIL_WORKER, be_worker},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++) {
+        int status;
+        pid_t pid = fork();
+        if (pid == 0) {
+            MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && sr_jail_filter(roles[i].role) == 0);
+            roles[i].be();
+            _exit(0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        if (WEXITSTATUS(status) != 0)
+            fail_msg("role %d: the check whose line modulo 250 is %d does not hold", roles[i].role,
+                     WEXITSTATUS(status) - 1);
+    }
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_supervisor_keeps_its_run_directory_and_its_children),
         cmocka_unit_test(test_an_ordinary_users_does_too),
+#ifndef SR_WITH_FAILPOINTS
+        cmocka_unit_test(test_other_roles_can_do_what_they_are_for),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
