@@ -12,22 +12,23 @@
  *      starts is seen by the host;
  *   2. what the uplink needs of the host's network namespace is in hand (a child, a socket);
  *   3. own network namespace;
- *   4. lo, TAP with its address, forwarding, no IPv6; then the rules, in one transaction: from here on the TAP lets
- *      through what the rules allow and nothing else;
- *   5. only now the uplink, with its default route;
- *   6. CAP_NET_ADMIN is all the cell keeps; it answers requests.
+ *   4. lo, TAP with its address, forwarding, no IPv6;
+ *   5. the room (room.c): no file of the host is seen any more but those of nft and pasta;
+ *   6. the rules, in one transaction: from here on the TAP lets through what the rules allow and nothing else;
+ *   7. only now the uplink, with its default route;
+ *   8. CAP_NET_ADMIN is all the cell keeps, of files its root, of system calls a list; it answers requests.
  */
 #include "cell.h"
 
 #include "clock.h"
 #include "failpoint.h"
 #include "fs.h"
+#include "room.h"
 #include "rtnl.h"
 #include "uplink.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <linux/if_tun.h>
 #include <linux/sched.h>
 #include <net/if.h>
@@ -38,7 +39,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -203,21 +203,6 @@ static int run_nft(const struct cell *cell, const char *text, size_t len, struct
     return 0;
 }
 
-/* CAP_NET_ADMIN for the rules and the counters, and nothing else, not even for what is executed. */
-static int drop_capabilities(struct sr_error *err)
-{
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[2] = {0};
-    for (int capability = 0; capability <= CAP_LAST_CAP; capability++)
-        if (capability != CAP_NET_ADMIN)
-            prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
-    data[0].effective = data[0].permitted = data[0].inheritable = 1u << CAP_NET_ADMIN;
-    if (syscall(SYS_capset, &header, data) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0) < 0)
-        return sr_fail(err, SR_RUN_201, PATH, "privileges cannot be given up: %s", strerror(errno));
-    return 0;
-}
-
 /* For steps that report for themselves. */
 static int fail_at(const char *failpoint, struct sr_error *err)
 {
@@ -232,19 +217,20 @@ static int apply(struct cell *cell, struct sr_error *err)
     char go;
     if (plan->new_user && recv(plan->socket, &go, 1, 0) != 1)
         return sr_fail(err, SR_RUN_201, PATH, "the supervisor has ended early");
-    if (SR_FAILPOINT("net.mounts") || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-        return sr_fail(err, SR_RUN_201, PATH, "mounts cannot be made private: %s", strerror(errno));
+    if (sr_jail_take_blame() < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "the OOM score cannot be set: %s", strerror(errno));
     if (cell->kind->prepare(&cell->uplink, err) < 0)
         return -1;
     if (SR_FAILPOINT("net.namespace") || unshare(CLONE_NEWNET) < 0)
         return sr_fail(err, SR_RUN_201, PATH, "no network namespace: %s", strerror(errno));
     /* The TAP's device node may be root's only; nothing after it needs root's id. */
     if (set_up_links(cell, err) < 0 || (plan->new_user && become_mapped(err) < 0) ||
-        fail_at("net.rules", err) < 0 || run_nft(cell, plan->ruleset, plan->ruleset_len, err) < 0 ||
+        room_enter(plan, err) < 0 || fail_at("net.rules", err) < 0 ||
+        run_nft(cell, plan->ruleset, plan->ruleset_len, err) < 0 ||
         fail_at("net.uplink", err) < 0 || cell->kind->connect(&cell->uplink, err) < 0 ||
         fail_at("net.connected", err) < 0)
         return -1;
-    return drop_capabilities(err);
+    return room_confine_cell(err);
 }
 
 /* Takes the rules down although the namespace's end would: what was removed is evidence too. The uplink is told to die.

@@ -6,6 +6,7 @@
 #define SR_NET_CELL_H
 
 #include "counters.h"
+#include "jail.h"
 #include "names.h"
 #include "net.h"
 
@@ -13,7 +14,9 @@
 
 /* What the cell makes, fixed before it starts. */
 struct cell_plan {
-    const char *nft, *pasta; /* programs */
+    const char *nft, *pasta;           /* programs */
+    const char *pasta_program;         /* what pasta really is (uplink_pasta_find()) */
+    const struct sr_jail_files *files; /* that nft and pasta open */
     const char *run_id;
     const char *tap;         /* interface name */
     uint32_t mtu;            /* of the TAP */

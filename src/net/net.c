@@ -5,6 +5,7 @@
 #include "failpoint.h"
 #include "fs.h"
 #include "names.h"
+#include "uplink.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -143,10 +144,27 @@ static bool can_have_own_id(const struct sr_net_config *config)
            (st.st_mode & 0006) == 0006;
 }
 
+static int find_programs(const struct sr_net_config *config, struct sr_jail_files *files,
+                         char pasta[PATH_MAX], struct sr_error *err)
+{
+    if (sr_jail_files_find(config->nft, false, config->cache, files, err) < 0)
+        return -1;
+    if (config->bridge != NULL)
+        return 0;
+    int result = uplink_pasta_find(config->pasta, pasta);
+    if (result < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "%s: %s", config->pasta, strerror(-result));
+    return sr_jail_files_find(pasta, false, config->cache, files, err);
+}
+
 static int start_cell(struct sr_net *net, const char *run_id, const struct sr_net_config *config,
                       const struct sr_buf *ruleset, int dirfd, struct sr_error *err)
 {
     int pair[2];
+    char pasta[PATH_MAX] = "";
+    __attribute__((cleanup(sr_jail_files_free))) struct sr_jail_files files = {0};
+    if (find_programs(config, &files, pasta, err) < 0)
+        return -1;
     sr_cleanup_fd int log =
         openat(dirfd, "net.log", O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
     if (log < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -158,6 +176,8 @@ static int start_cell(struct sr_net *net, const char *run_id, const struct sr_ne
     const struct cell_plan plan = {
         .nft = config->nft,
         .pasta = config->pasta,
+        .pasta_program = pasta,
+        .files = &files,
         .run_id = run_id,
         .tap = net->tap,
         .mtu = net->mtu,

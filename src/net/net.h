@@ -44,6 +44,7 @@ struct sr_net_pool {
 struct sr_net_config { /* its strings outlive the network */
     uid_t uid;         /* for root's pasta, instead of root; 0: none */
     const char *nft, *pasta;
+    int cache;          /* as for sr_jail_files_find() */
     const char *bridge; /* interface name; NULL: the uplink is pasta */
     struct sr_net_pool pool;
     const char *resolver;     /* address of a name server, or NULL: the host's */

@@ -1,6 +1,8 @@
 #include "resolve.h"
 
 #include "clock.h"
+#include "jail.h"
+#include "landlock.h"
 
 #include <ares.h>
 #include <arpa/inet.h>
@@ -21,6 +23,7 @@
 
 #define PATH "launch.network.dns"
 #define DEADLINE_NSEC (5 * SR_NSEC_PER_SEC)
+#define MEMORY_MAX (UINT64_C(256) << 20)
 
 /* What the child sends: answers, and one line for each name at its end. */
 struct line {
@@ -107,30 +110,46 @@ static bool open_channel(const char *server, ares_channel *channel)
            (server == NULL || ares_set_servers_ports_csv(*channel, server) == ARES_SUCCESS);
 }
 
+/* Once /etc/resolv.conf is read: no file, no process, and of system calls what asking takes. Sanitized builds need more. */
+static int confine(void)
+{
+    const struct sr_jail_limit limits[] = {
+        {RLIMIT_CORE, 0},
+        {RLIMIT_FSIZE, 0},
+        {RLIMIT_MEMLOCK, 0},
+#ifndef SR_WITH_FAILPOINTS
+        {RLIMIT_DATA, MEMORY_MAX},
+#endif
+    };
+    if (sr_jail_limit(limits, sizeof limits / sizeof limits[0]) < 0 ||
+        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return -1;
+#ifndef SR_WITH_FAILPOINTS
+    if (jail_landlock(NULL, 0, false) < 0)
+        return -1;
+    return sr_jail_filter(SR_JAIL_RESOLVER);
+#else
+    return 0;
+#endif
+}
+
 /* A child that keeps its socket and those it opens. Signals of the terminal stay blocked: a run may go on after the first. */
 _Noreturn static void live(const char *const *names, size_t count, const char *server, int socket,
                            pid_t parent)
 {
-    const struct rlimit no_core = {0, 0}, memory = {256u << 20, 256u << 20};
     const struct ares_addrinfo_hints hints = {.ai_flags = ARES_AI_NOSORT, .ai_family = AF_INET};
     struct round round = {.out = STDIN_FILENO}; /* the lowest number: all above stderr is closed */
     struct query *queries = calloc(count, sizeof *queries);
     ares_channel channel;
     prctl(PR_SET_NAME, "safe-run-names");
-    setrlimit(RLIMIT_CORE, &no_core);
-#if !defined(__SANITIZE_ADDRESS__)
-    setrlimit(RLIMIT_AS, &memory);
-#endif
-    (void)memory;
     if (queries == NULL || dup2(socket, STDIN_FILENO) < 0 || dup2(socket, STDOUT_FILENO) < 0 ||
         close_range(3, ~0u, 0) < 0)
         _exit(1);
     if (geteuid() == 0 &&
         (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0))
         _exit(1);
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-        prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || /* which a change of ids undoes */
-        getppid() != parent || !open_channel(server, &channel))
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || /* which a change of ids undoes */
+        getppid() != parent || !open_channel(server, &channel) || confine() < 0)
         _exit(1);
     while (recv(round.out, &round.number, sizeof round.number, 0) == sizeof round.number) {
         round.open = (unsigned)count;

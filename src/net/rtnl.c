@@ -4,7 +4,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/if_link.h>
 #include <linux/veth.h>
 #include <net/if.h>
@@ -140,8 +139,7 @@ static int find_link(struct mnl_socket *socket, const char *name, int *index)
 
 int sr_rtnl_veth_add(struct mnl_socket *host, const struct sr_rtnl_veth *veth)
 {
-    sr_cleanup_fd int here = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-    int bridge = 0, result = here < 0 ? -errno : find_link(host, veth->bridge, &bridge);
+    int bridge = 0, result = find_link(host, veth->bridge, &bridge);
     if (result < 0)
         return result;
     char buffer[512];
@@ -161,7 +159,7 @@ int sr_rtnl_veth_add(struct mnl_socket *host, const struct sr_rtnl_veth *veth)
     other->ifi_family = AF_UNSPEC;
     mnl_attr_put_strz(request, IFLA_IFNAME, veth->peer);
     mnl_attr_put(request, IFLA_ADDRESS, sizeof veth->peer_mac, veth->peer_mac);
-    mnl_attr_put_u32(request, IFLA_NET_NS_FD, (uint32_t)here);
+    mnl_attr_put_u32(request, IFLA_NET_NS_PID, (uint32_t)getpid()); /* in its pid namespace */
     mnl_attr_nest_end(request, peer);
     mnl_attr_nest_end(request, data);
     mnl_attr_nest_end(request, info);

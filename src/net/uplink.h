@@ -8,6 +8,8 @@
 
 #include "cell.h"
 
+#include <limits.h>
+
 struct uplink {
     const struct cell_plan *plan;
     int signals; /* the cell's signalfd of SIGCHLD */
@@ -29,6 +31,11 @@ struct uplink_kind {
 
 /* pasta(1): connections of the host's, made on behalf of the guest. No privilege needed. */
 extern const struct uplink_kind uplink_pasta;
+
+/* The program that a pasta executes in the end: links followed, and its build for processors with AVX2 where there is one, which it would
+ * choose by itself, by means of a /proc. 0 or negative errno. */
+int uplink_pasta_find(const char *pasta, char program[PATH_MAX]) SR_MUST_CHECK;
+
 /* veth(4) into a bridge of the host, with an address of plan->pool. Needs root. */
 extern const struct uplink_kind uplink_bridge;
 

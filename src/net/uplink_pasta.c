@@ -5,6 +5,7 @@
 #include "uplink.h"
 
 #include "clock.h"
+#include "room.h"
 #include "rtnl.h"
 
 #include <errno.h>
@@ -12,14 +13,25 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define PATH "launch.network.apply"
 #define READY_NSEC (5 * SR_NSEC_PER_SEC)
-#define NETNS_FILE "/tmp/netns"
+
+int uplink_pasta_find(const char *pasta, char program[PATH_MAX])
+{
+    char faster[PATH_MAX];
+    if (realpath(pasta, program) == NULL)
+        return -errno;
+    if (__builtin_cpu_supports("avx2") &&
+        snprintf(faster, sizeof faster, "%s.avx2", program) < (int)sizeof faster &&
+        access(faster, X_OK) == 0)
+        memcpy(program, faster, sizeof faster);
+    return 0;
+}
 
 /* Runs as a child of the cell until its end. */
 _Noreturn static void become_pasta(const struct cell_plan *plan, int gate)
@@ -30,20 +42,24 @@ _Noreturn static void become_pasta(const struct cell_plan *plan, int gate)
     const char *const argv[] = {
         plan->pasta, "--foreground", "--quiet", "--ipv4-only", "--config-net", "--no-map-gw",
         "--no-dhcp", "--no-dhcpv6", "--no-ra", "--no-ndp", "-t", "none", "-u", "none", "-T", "none",
-        "-U", "none", "-I", SR_NET_UPLINK, "-a", SR_NET_UPLINK_TEXT, "-n", "30", "-g",
-        SR_NET_UPLINK_GATEWAY_TEXT, "--netns", NETNS_FILE,
+        "-U", "none", "-D", "none", "-I", SR_NET_UPLINK, "-a", SR_NET_UPLINK_TEXT, "-n", "30", "-g",
+        SR_NET_UPLINK_GATEWAY_TEXT, "--netns", ROOM_NETNS,
         /* As nobody it could not join the namespace; it gives up its capabilities and its root
                                  * directory, and filters its system calls, by itself. */
         "--runas", "0", NULL};
     if (plan->new_user && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
         _exit(127); /* root of the user namespace only */
+    if (room_confine_uplink() < 0) {
+        dprintf(STDERR_FILENO, "pasta cannot be confined: %s\n", strerror(errno));
+        _exit(127);
+    }
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL); /* this pasta takes an ignored one for an error */
     char *const environment[] = {NULL};
-    execve(plan->pasta, (char *const *)argv, environment);
-    dprintf(STDERR_FILENO, "cannot execute %s: %s\n", plan->pasta, strerror(errno));
+    execve(plan->pasta_program, (char *const *)argv, environment);
+    dprintf(STDERR_FILENO, "cannot execute %s: %s\n", plan->pasta_program, strerror(errno));
     _exit(127);
 }
 
@@ -61,19 +77,6 @@ static int prepare(struct uplink *uplink, struct sr_error *err)
     uplink->gate = gate[1];
     if (uplink->child < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the uplink cannot be started: %s", strerror(errno));
-    return 0;
-}
-
-/* A path by which pasta finds the namespace, on a file system that only the cell and its children see. */
-static int name_namespace(struct sr_error *err)
-{
-    if (mount("none", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,mode=0755") < 0)
-        return sr_fail(err, SR_RUN_201, PATH, "a private /tmp cannot be mounted: %s",
-                       strerror(errno));
-    sr_cleanup_fd int fd = open(NETNS_FILE, O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0444);
-    if (fd < 0 || mount("/proc/self/ns/net", NETNS_FILE, NULL, MS_BIND, NULL) < 0)
-        return sr_fail(err, SR_RUN_201, PATH, "the network namespace cannot be named: %s",
-                       strerror(errno));
     return 0;
 }
 
@@ -112,8 +115,6 @@ static int connect_pasta(struct uplink *uplink, struct sr_error *err)
     sr_cleanup_fd int routes = sr_rtnl_watch(RTMGRP_IPV4_ROUTE);
     if (routes < 0)
         return sr_fail(err, SR_RUN_201, PATH, "routes cannot be watched: %s", strerror(-routes));
-    if (name_namespace(err) < 0)
-        return -1;
     if (write(uplink->gate, "", 1) != 1)
         return sr_fail(err, SR_RUN_201, PATH, "the uplink has ended early");
     sr_close_fd(&uplink->gate);

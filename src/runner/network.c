@@ -63,7 +63,9 @@ int run_network_apply(struct run *run, struct sr_error *err)
     const struct sr_policy *policy = run->options->policy;
     if (policy->network_mode == SR_NETWORK_NONE)
         return 0;
+    sr_cleanup_fd int cache = sr_cache_open();
     const struct sr_net_config config = {
+        .cache = cache,
         .uid = run->uid_fd >= 0 ? run->jail.uid : 0,
         .nft = run->config.nft,
         .pasta = run->config.pasta,

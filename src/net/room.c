@@ -1,0 +1,170 @@
+/*
+ * Theory of operation
+ *
+ * The cell holds CAP_NET_ADMIN in the run's network namespace and reads what the supervisor and netlink say; pasta reads packets. In
+ * their order:
+ *
+ *   1. room_enter(): a root directory with the files that nft and pasta open (found by the supervisor, as for QEMU), /dev/net/tun
+ *      and the namespace for pasta to join. No /proc: pasta asks it only for its own name, which a link tells.
+ *   2. pasta, in mount, ipc and uts namespaces of its own: no capability but the five that it starts with, none to be gained; limits;
+ *      system calls by a list. What it still has it gives up by itself (passt's isolation.c), before its first packet: its root is
+ *      an empty directory then, and of capabilities it keeps CAP_NET_BIND_SERVICE and CAP_SYS_ADMIN. It has no Landlock, because
+ *      that forbids the mounts it isolates itself by.
+ *   3. The cell, once everything is in place: of capabilities CAP_NET_ADMIN, for itself and for nft; limits; not dumpable; Landlock
+ *      leaves reading and executing below its root; system calls by a list, which nft inherits.
+ *
+ * Sanitized builds leave out Landlock, system calls and the limit of memory, and see the failpoints' log.
+ */
+#include "room.h"
+
+#include "failpoint.h"
+#include "jail.h"
+#include "landlock.h"
+#include "root.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define PATH "launch.network.apply"
+/* 10,000 rules take nft some 50 MiB. */
+#define MEMORY_MAX (UINT64_C(512) << 20)
+/* What is said in net.log, and a ruleset on its way to nft. */
+#define FILE_MAX (UINT64_C(1) << 20)
+#define CAP(name) (1u << (name))
+
+static int bind_files(const struct cell_plan *plan, int root)
+{
+    for (size_t i = 0; i < plan->files->count; i++) {
+        const char *path = plan->files->paths[i];
+        if (sr_jail_root_bind(root, -1, path, path + 1, SR_JAIL_ROOT_PLAIN) < 0)
+            return -1;
+    }
+#ifdef SR_WITH_FAILPOINTS
+    const char *log = getenv("SAFE_RUN_FAILPOINT_LOG");
+    if (log != NULL && sr_jail_root_bind(root, -1, log, log + 1, 0) < 0)
+        return -1;
+#endif
+    return 0;
+}
+
+static int furnish_for_pasta(const struct cell_plan *plan, int root, int netns)
+{
+    if (sr_jail_root_put(root, netns, &ROOM_NETNS[1], SR_JAIL_ROOT_PLAIN | MOUNT_ATTR_NOEXEC) < 0 ||
+        sr_jail_root_bind(root, -1, "/dev/net/tun", "dev/net/tun",
+                          MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC) < 0 ||
+        mkdirat(root, "proc", 0755) < 0 || mkdirat(root, "proc/self", 0755) < 0)
+        return -1;
+    return symlinkat(plan->pasta_program, root, "proc/self/exe");
+}
+
+int room_enter(const struct cell_plan *plan, struct sr_error *err)
+{
+    sr_cleanup_fd int netns =
+        (int)syscall(SYS_open_tree, -1, "/proc/self/ns/net", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    sr_cleanup_fd int root = netns < 0 || SR_FAILPOINT("net.room") ? -1 : sr_jail_root_make();
+    if (root < 0 || bind_files(plan, root) < 0 ||
+        (plan->bridge == NULL && furnish_for_pasta(plan, root, netns) < 0) ||
+        sr_jail_root_enter(root) < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "the net cell's root directory cannot be made: %s",
+                       strerror(errno));
+    return 0;
+}
+
+static int keep_capabilities(uint32_t kept, uint32_t inheritable)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    const struct __user_cap_data_struct data[2] = {
+        {.effective = kept, .permitted = kept, .inheritable = inheritable}};
+    for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
+        if ((capability >= 32 || (kept & CAP(capability)) == 0) &&
+            prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
+            return -1;
+    if (syscall(SYS_capset, &header, data) < 0)
+        return -1;
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+static int set_limits(void)
+{
+    const struct sr_jail_limit limits[] = {
+        {RLIMIT_CORE, 0},          {RLIMIT_MEMLOCK, 0},
+        {RLIMIT_MSGQUEUE, 0},      {RLIMIT_FSIZE, FILE_MAX},
+#ifndef SR_WITH_FAILPOINTS
+        {RLIMIT_DATA, MEMORY_MAX},
+#endif
+    };
+    signal(SIGXFSZ, SIG_IGN); /* a log that is full is no reason to die */
+    return sr_jail_limit(limits, sizeof limits / sizeof limits[0]);
+}
+
+static int filter(enum sr_jail_role role)
+{
+#ifndef SR_WITH_FAILPOINTS
+    int result = sr_jail_filter(role);
+    errno = -result;
+    return result < 0 ? -1 : 0;
+#else
+    (void)role;
+    return 0;
+#endif
+}
+
+int room_confine_uplink(void)
+{
+    static const char host[] = "vm";
+    const uint32_t kept = CAP(CAP_NET_ADMIN) | CAP(CAP_NET_BIND_SERVICE) | CAP(CAP_SYS_ADMIN) |
+                          CAP(CAP_SETUID) | CAP(CAP_SETGID);
+    if (unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS) < 0 ||
+        sethostname(host, sizeof host - 1) < 0 || keep_capabilities(kept, 0) < 0 ||
+        set_limits() < 0)
+        return -1;
+    return filter(SR_JAIL_UPLINK);
+}
+
+static int restrict_files(void)
+{
+#ifndef SR_WITH_FAILPOINTS
+    sr_cleanup_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const struct jail_access places[] = {{root, JAIL_READ_FILE | JAIL_EXECUTE}};
+    return jail_landlock(places, 1, true);
+#else
+    return 0;
+#endif
+}
+
+/* CAP_NET_ADMIN is ambient, too, so that nft has it. */
+static int confine(const char **step)
+{
+    const uint32_t kept = CAP(CAP_NET_ADMIN);
+    *step = "capabilities";
+    if (keep_capabilities(kept, kept) < 0 ||
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0) < 0)
+        return -1;
+    *step = "resource limits";
+    if (set_limits() < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        return -1;
+    *step = "landlock";
+    if (restrict_files() < 0)
+        return -1;
+    *step = "seccomp";
+    return filter(SR_JAIL_NET_CELL);
+}
+
+int room_confine_cell(struct sr_error *err)
+{
+    const char *step;
+    return confine(&step) < 0
+               ? sr_fail(err, SR_RUN_201, PATH, "the net cell cannot be confined: %s: %s", step,
+                         strerror(errno))
+               : 0;
+}

@@ -1,0 +1,25 @@
+/*
+ * The room of the net cell and its programs: what is left of the host for a cell, an nft or a pasta that was taken over. For the cell
+ * only. Functions return 0, or -1 with err (SR-RUN-201 at launch.network.apply).
+ *
+ *   1. room_enter(), in the run's network namespace, once its sysctls are set: from here on the cell, and whoever it starts or has
+ *      started, sees nft, pasta, their libraries, the TAP's device and the namespace's name, read-only.
+ *   2. room_confine_uplink(), in the uplink's child before it executes pasta.
+ *   3. room_confine_cell(), before the cell serves.
+ */
+#ifndef SR_NET_ROOM_H
+#define SR_NET_ROOM_H
+
+#include "cell.h"
+
+/* Where pasta finds the run's network namespace, in a directory of its own, which it covers when it isolates itself. */
+#define ROOM_NETNS "/tmp/netns"
+
+int room_enter(const struct cell_plan *plan, struct sr_error *err) SR_MUST_CHECK;
+
+/* 0, or -1 with errno. */
+int room_confine_uplink(void) SR_MUST_CHECK;
+
+int room_confine_cell(struct sr_error *err) SR_MUST_CHECK;
+
+#endif
