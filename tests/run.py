@@ -56,7 +56,7 @@ for suite in unittest.TestLoader().discover(".", pattern="test_*.py"):
         if not isinstance(group, unittest.TestSuite):
             sys.exit(f"cannot load: {group}")
         for test in group:
-            print(test.id())
+            print(test.id(), getattr(getattr(test, test._testMethodName), "alone", False))
 """
 
 
@@ -66,9 +66,10 @@ def integration_tests(build, word):
                           env={**os.environ, "SR_BUILD": os.path.abspath(build), "PYTHONDONTWRITEBYTECODE": "1"})
     if done.returncode != 0:
         raise SystemExit(done.stderr)
-    for test in done.stdout.split():
+    for line in done.stdout.splitlines():
+        test, alone = line.split()
         if word in test:
-            yield f"{os.path.basename(build)}: {test}", test, os.path.abspath(build)
+            yield (f"{os.path.basename(build)}: {test}", test, os.path.abspath(build)), alone == "True"
 
 
 def run_integration(job):
@@ -82,27 +83,33 @@ def run_integration(job):
     return name, 1 - failed - skipped, failed, skipped, done.stdout, time.monotonic() - started
 
 
+def show(name, _passed, failed, skipped, output, seconds):
+    verdict = "FAILED" if failed else "skipped" if skipped else "ok"
+    print(f"{verdict:7} {seconds:6.1f} s  {name}", flush=True)
+    if failed == skipped == 0:
+        print("".join(f"        {line}\n" for line in output.splitlines() if line.startswith("| ")), end="", flush=True)
+    else:
+        print("\n".join(f"        | {line}" for line in output.strip().splitlines()[-60:]), flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("build", nargs="+")
     parser.add_argument("-k", dest="word", default="", help="only tests whose name has this in it")
     parser.add_argument("-j", dest="jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
-    jobs = []
+    jobs, last = [], []
     for build in options.build:
         jobs += [(run_unit, job) for job in unit_tests(build, options.word)]
-        jobs += [(run_integration, job) for job in integration_tests(build, options.word)]
+        for job, alone in integration_tests(build, options.word):
+            (last if alone else jobs).append((run_integration, job))
     totals = [0, 0, 0]
-    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for future in concurrent.futures.as_completed([pool.submit(run, job) for run, job in jobs]):
-            name, passed, failed, skipped, output, seconds = future.result()
-            totals = [totals[0] + passed, totals[1] + failed, totals[2] + skipped]
-            verdict = "FAILED" if failed else "skipped" if skipped else "ok"
-            print(f"{verdict:7} {seconds:6.1f} s  {name}", flush=True)
-            if failed == skipped == 0:
-                print("".join(f"        {line}\n" for line in output.splitlines() if line.startswith("| ")), end="", flush=True)
-            else:
-                print("\n".join(f"        | {line}" for line in output.strip().splitlines()[-60:]), flush=True)
+    for some, workers in ((jobs, options.jobs), (last, 1)):  # those that measure get the machine to themselves
+        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+            for future in concurrent.futures.as_completed([pool.submit(run, job) for run, job in some]):
+                result = future.result()
+                totals = [total + more for total, more in zip(totals, result[1:4])]
+                show(*result)
     if totals[2] and os.environ.get("SR_MUST_WORK"):
         print("a skipped test counts as failed here (SR_MUST_WORK)")
         totals[1] += totals[2]

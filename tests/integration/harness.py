@@ -42,6 +42,12 @@ def shell(script, **changes):
     return policy("/bin/sh", "-c", script, **changes)
 
 
+def alone(test):
+    """For a test that measures what others would disturb: run.py runs it when no other does."""
+    test.alone = True
+    return test
+
+
 class Run:
     """The outcome of one `safe-run run`, with its evidence."""
 

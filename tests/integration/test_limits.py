@@ -5,7 +5,7 @@ import os
 import subprocess
 import unittest
 
-from harness import BUILD, SANITIZED, SafeRunTest, policy, shell
+from harness import BUILD, SANITIZED, SafeRunTest, alone, policy, shell
 from test_jail import Jail
 
 GUESTS = os.path.join(BUILD, "tests", "guests")
@@ -21,6 +21,7 @@ class Limits(SafeRunTest):
         run = self.run_policy(policy("/bin/true"))
         self.held = "cgroup" in run.report["assurance"]["limits"]["cpu"]
 
+    @alone
     def test_half_a_core(self):
         run = self.run_policy(shell("while :; do :; done & sleep 11", cpu="50000 100000"))
         self.assertEqual(run.status, 0, run.stderr)
