@@ -2,9 +2,8 @@
 #ifndef SR_CLI_ARCHIVE_OPTIONS_H
 #define SR_CLI_ARCHIVE_OPTIONS_H
 
+#include "options.h"
 #include "saferun/archive.h"
-
-#include <getopt.h>
 
 #define ARCHIVE_MAX_LABELS 16
 
@@ -19,12 +18,12 @@ struct archive_arguments {
 };
 
 /* Which options a verb has. */
-extern const struct option archive_common_options[], archive_add_options[], archive_ls_options[],
+extern const struct sr_option archive_common_options[], archive_add_options[], archive_ls_options[],
     archive_search_options[], archive_verify_options[], archive_prove_options[],
     archive_prune_options[], archive_export_options[];
 
 /* Returns -1 to go on, or the exit status. */
-int archive_parse(int argc, char **argv, const struct option *options, const char *usage,
+int archive_parse(int argc, char **argv, const struct sr_option *options, const char *usage,
                   const char *help, struct archive_arguments *arguments);
 
 #endif

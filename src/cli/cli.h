@@ -46,6 +46,10 @@ struct sr_subcommand {
 int sr_dispatch(const char *command, const struct sr_subcommand *subcommands, const char *example,
                 int argc, char **argv);
 
+/* A usage error about a name that none of the known ones is: the nearest, or else what lists them. */
+int sr_unknown(const char *usage, const char *what, const char *given,
+               const struct sr_subcommand *known, const char *lister);
+
 /* Prints "safe-run: <text>" and the usage line on stderr; returns SR_EXIT_USAGE. */
 int sr_usage_error(const char *usage, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -57,7 +61,7 @@ void sr_error_item(struct sr_buf *out, const struct sr_error *err);
 /* Appends several as a JSON array. */
 void sr_error_items(struct sr_buf *out, const struct sr_error *errors, size_t count);
 
-/* Writes out to stdout; false (with a word on stderr) when that fails or out has failed. */
+/* Writes out to stdout; false when that fails, which main() says, or out has failed. */
 bool sr_emit(const struct sr_buf *out);
 bool sr_emit_text(const char *text, size_t len);
 

@@ -1,4 +1,5 @@
 #include "cli.h"
+#include "options.h"
 
 #include "cleanup.h"
 #include "saferun/report.h"
@@ -55,30 +56,11 @@ static int attest(const char *path, const char *key)
 
 int sr_cmd_report_attest(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"key", required_argument, NULL, 'k'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
+    static const struct sr_option options[] = {{"key", 0, 0, sr_option_text, NULL}, {0}};
     const char *key = NULL;
-    int c;
-    opterr = 0;
-    optind = 1;
-    while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
-        switch (c) {
-        case 'k':
-            key = optarg;
-            break;
-        case 'h':
-            puts(usage);
-            puts(help);
-            return SR_EXIT_OK;
-        case ':':
-            return sr_usage_error(usage, "%s needs a value", argv[optind - 1]);
-        default:
-            return sr_usage_error(usage, "unknown option '%s'", argv[optind - 1]);
-        }
-    }
+    int status = sr_options(argc, argv, options, usage, help, &key);
+    if (status >= 0)
+        return status;
     if (key == NULL)
         return sr_usage_error(usage, "--key is missing");
     if (argc - optind != 1)

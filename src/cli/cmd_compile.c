@@ -1,4 +1,5 @@
 #include "cli.h"
+#include "options.h"
 #include "policy_file.h"
 
 #include "saferun/bundle.h"
@@ -23,54 +24,36 @@ static const char help[] =
     "Example:\n"
     "  safe-run compile --dry-run --policy examples/hello.yaml | jq .firecrackerConfig";
 
+struct arguments {
+    const char *policy, *allowlist;
+    bool dry_run;
+};
+
+static const struct sr_option options[] = {
+    {"policy", 0, offsetof(struct arguments, policy), sr_option_text, NULL},
+    {"mount-allowlist", 0, offsetof(struct arguments, allowlist), sr_option_text, NULL},
+    {"dry-run", 0, offsetof(struct arguments, dry_run), NULL, NULL},
+    {0}};
+
 int sr_cmd_compile(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"policy", required_argument, NULL, 'p'},
-        {"mount-allowlist", required_argument, NULL, 'm'},
-        {"dry-run", no_argument, NULL, 'n'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    const char *policy = NULL, *allowlist = sr_policy_file_allowlist();
-    bool dry_run = false;
-    int option;
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "+:h", options, NULL)) >= 0) {
-        switch (option) {
-        case 'p':
-            policy = optarg;
-            break;
-        case 'm':
-            allowlist = optarg;
-            break;
-        case 'n':
-            dry_run = true;
-            break;
-        case 'h':
-            puts(usage);
-            puts(help);
-            return SR_EXIT_OK;
-        case ':':
-            return sr_usage_error(usage, "%s needs a value", argv[optind - 1]);
-        default:
-            return sr_usage_error(usage, "unknown option %s", argv[optind - 1]);
-        }
-    }
+    struct arguments arguments = {.allowlist = sr_policy_file_allowlist()};
+    int status = sr_options(argc, argv, options, usage, help, &arguments);
+    if (status >= 0)
+        return status;
     if (optind < argc)
         return sr_usage_error(usage, "unexpected argument '%s'", argv[optind]);
-    if (policy == NULL)
+    if (arguments.policy == NULL)
         return sr_usage_error(usage, "--policy is missing");
     struct sr_error err;
-    if (!dry_run) {
+    if (!arguments.dry_run) {
         sr_fail(&err, SR_CMP_002, "compile.dryRun",
                 "plans are only printed: give --dry-run; 'safe-run run' runs");
         sr_print_error(stderr, &err);
         return SR_EXIT_INVALID;
     }
     sr_cleanup_policy_file struct sr_policy_file file = {0};
-    int status = sr_policy_file_require(policy, allowlist, &file);
+    status = sr_policy_file_require(arguments.policy, arguments.allowlist, &file);
     if (status != SR_EXIT_OK)
         return status;
     sr_cleanup_bundle struct sr_bundle bundle = {0};

@@ -1,4 +1,5 @@
 #include "cli.h"
+#include "options.h"
 
 #include "clock.h"
 #include "jcs.h"
@@ -72,56 +73,33 @@ struct image_arguments {
     bool json, dry_run;
 };
 
-enum { OPT_FROM = 256, OPT_MAX, OPT_JSON, OPT_DRY };
-
-/* "16Gi" in bytes; 0 when it is not that. */
-static uint64_t parse_size(const char *text)
+/* "16Gi" in bytes. */
+static bool take_size(const char *value, void *field)
 {
     static const char *const units[] = {"Ki", "Mi", "Gi"};
-    size_t digits = strspn(text, "0123456789");
+    uint64_t *bytes = field;
+    size_t digits = strspn(value, "0123456789");
+    *bytes = 0;
     for (unsigned i = 0; i < 3; i++)
-        if (digits > 0 && digits <= 6 && strcmp(text + digits, units[i]) == 0)
-            return strtoull(text, NULL, 10) << (10 * (i + 1));
-    return 0;
+        if (digits > 0 && digits <= 6 && strcmp(value + digits, units[i]) == 0)
+            *bytes = strtoull(value, NULL, 10) << (10 * (i + 1));
+    return *bytes > 0;
 }
 
-/* Options up to the operands, which begin at optind. Returns -1 to go on, or the exit status. */
-static int parse(int argc, char **argv, const struct option *options, const char *usage,
-                 const char *help, struct image_arguments *arguments)
-{
-    *arguments = (struct image_arguments){0};
-    int option;
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":h", options, NULL)) >= 0) {
-        switch (option) {
-        case OPT_FROM:
-            arguments->from = optarg;
-            break;
-        case OPT_MAX:
-            arguments->bytes_max = parse_size(optarg);
-            if (arguments->bytes_max == 0)
-                return sr_usage_error(usage, "--max-bytes takes 512Mi, 20Gi and the like, not '%s'",
-                                      optarg);
-            break;
-        case OPT_JSON:
-            arguments->json = true;
-            break;
-        case OPT_DRY:
-            arguments->dry_run = true;
-            break;
-        case 'h':
-            puts(usage);
-            puts(help);
-            return SR_EXIT_OK;
-        case ':':
-            return sr_usage_error(usage, "%s needs a value", argv[optind - 1]);
-        default:
-            return sr_usage_error(usage, "unknown option %s", argv[optind - 1]);
-        }
+#define JSON                                                                                       \
+    {                                                                                              \
+        "json", 0, offsetof(struct image_arguments, json), NULL, NULL                              \
     }
-    return -1;
-}
+static const struct sr_option build_options[] = {
+    {"from", 0, offsetof(struct image_arguments, from), sr_option_text, NULL},
+    {"max-bytes", 0, offsetof(struct image_arguments, bytes_max), take_size,
+     "512Mi, 20Gi and the like"},
+    JSON,
+    {0}};
+static const struct sr_option json_options[] = {JSON, {0}};
+static const struct sr_option no_options[] = {{0}};
+static const struct sr_option prune_options[] = {
+    {"dry-run", 0, offsetof(struct image_arguments, dry_run), NULL, NULL}, JSON, {0}};
 
 static int failed(const struct sr_error *err)
 {
@@ -242,13 +220,8 @@ static void print_warning(void *context, const char *text)
 
 static int build(int argc, char **argv)
 {
-    static const struct option options[] = {{"from", required_argument, NULL, OPT_FROM},
-                                            {"max-bytes", required_argument, NULL, OPT_MAX},
-                                            {"json", no_argument, NULL, OPT_JSON},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    struct image_arguments arguments;
-    int status = parse(argc, argv, options, build_usage, build_help, &arguments);
+    struct image_arguments arguments = {0};
+    int status = sr_options(argc, argv, build_options, build_usage, build_help, &arguments);
     if (status >= 0)
         return status;
     if (argc - optind != 1 || arguments.from == NULL)
@@ -274,9 +247,6 @@ static int build(int argc, char **argv)
     return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
 }
 
-static const struct option json_options[] = {
-    {"json", no_argument, NULL, OPT_JSON}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-
 static void free_images(struct sr_image *images, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -286,8 +256,8 @@ static void free_images(struct sr_image *images, size_t count)
 
 static int ls(int argc, char **argv)
 {
-    struct image_arguments arguments;
-    int status = parse(argc, argv, json_options, ls_usage, ls_help, &arguments);
+    struct image_arguments arguments = {0};
+    int status = sr_options(argc, argv, json_options, ls_usage, ls_help, &arguments);
     if (status >= 0)
         return status;
     if (optind < argc)
@@ -318,8 +288,8 @@ static int ls(int argc, char **argv)
 
 static int inspect(int argc, char **argv)
 {
-    struct image_arguments arguments;
-    int status = parse(argc, argv, json_options, inspect_usage, inspect_help, &arguments);
+    struct image_arguments arguments = {0};
+    int status = sr_options(argc, argv, json_options, inspect_usage, inspect_help, &arguments);
     if (status >= 0)
         return status;
     if (argc - optind != 1)
@@ -337,8 +307,8 @@ static int inspect(int argc, char **argv)
 
 static int rm(int argc, char **argv)
 {
-    struct image_arguments arguments;
-    int status = parse(argc, argv, json_options + 1, rm_usage, rm_help, &arguments);
+    struct image_arguments arguments = {0};
+    int status = sr_options(argc, argv, no_options, rm_usage, rm_help, &arguments);
     if (status >= 0)
         return status;
     if (optind == argc)
@@ -353,12 +323,8 @@ static int rm(int argc, char **argv)
 
 static int prune(int argc, char **argv)
 {
-    static const struct option options[] = {{"dry-run", no_argument, NULL, OPT_DRY},
-                                            {"json", no_argument, NULL, OPT_JSON},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    struct image_arguments arguments;
-    int status = parse(argc, argv, options, prune_usage, prune_help, &arguments);
+    struct image_arguments arguments = {0};
+    int status = sr_options(argc, argv, prune_options, prune_usage, prune_help, &arguments);
     if (status >= 0)
         return status;
     if (optind < argc)
@@ -391,8 +357,8 @@ static bool verify_one(const struct sr_image *image, struct sr_buf *out, json_t 
 
 static int verify(int argc, char **argv)
 {
-    struct image_arguments arguments;
-    int status = parse(argc, argv, json_options, verify_usage, verify_help, &arguments);
+    struct image_arguments arguments = {0};
+    int status = sr_options(argc, argv, json_options, verify_usage, verify_help, &arguments);
     if (status >= 0)
         return status;
     struct sr_image *images = NULL;

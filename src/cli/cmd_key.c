@@ -1,4 +1,5 @@
 #include "cli.h"
+#include "options.h"
 
 #include "key.h"
 
@@ -21,30 +22,11 @@ static const char help[] = "\n"
 
 static int generate(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"out", required_argument, NULL, 'o'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
     const char *path = NULL;
-    int c;
-    opterr = 0;
-    optind = 1;
-    while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
-        switch (c) {
-        case 'o':
-            path = optarg;
-            break;
-        case 'h':
-            puts(usage);
-            puts(help);
-            return SR_EXIT_OK;
-        case ':':
-            return sr_usage_error(usage, "%s needs a value", argv[optind - 1]);
-        default:
-            return sr_usage_error(usage, "unknown option '%s'", argv[optind - 1]);
-        }
-    }
+    static const struct sr_option options[] = {{"out", 0, 0, sr_option_text, NULL}, {0}};
+    int status = sr_options(argc, argv, options, usage, help, &path);
+    if (status >= 0)
+        return status;
     if (path == NULL || path[0] == '\0')
         return sr_usage_error(usage, "--out is missing");
     if (optind < argc)

@@ -1,4 +1,5 @@
 #include "cli.h"
+#include "options.h"
 #include "policy_file.h"
 
 #include "jcs.h"
@@ -16,40 +17,22 @@ struct request {
     bool exit_code;
 };
 
+static const struct sr_option options[] = {
+    {"mount-allowlist", 0, offsetof(struct request, allowlist), sr_option_text, NULL},
+    {"format", 0, offsetof(struct request, text), sr_option_format, SR_TAKES_FORMAT},
+    {0}};
+static const struct sr_option diff_options[] = {
+    {"mount-allowlist", 0, offsetof(struct request, allowlist), sr_option_text, NULL},
+    {"format", 0, offsetof(struct request, text), sr_option_format, SR_TAKES_FORMAT},
+    {"exit-code", 0, offsetof(struct request, exit_code), NULL, NULL},
+    {0}};
+
 /* Options of a subcommand up to its operands, which begin at optind. Returns -1 to go on, else the exit status. */
 static int take_options(int argc, char **argv, const char *usage, const char *help,
                         bool with_exit_code, struct request *request)
 {
-    static const struct option options[] = {
-        {"mount-allowlist", required_argument, NULL, 'm'},
-        {"format", required_argument, NULL, 'f'},
-        {"help", no_argument, NULL, 'h'},
-        {"exit-code", no_argument, NULL, 'e'},
-        {NULL, 0, NULL, 0},
-    };
     *request = (struct request){.allowlist = sr_policy_file_allowlist(), .text = true};
-    int option;
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":h", options, NULL)) >= 0) {
-        if (option == 'm') {
-            request->allowlist = optarg;
-        } else if (option == 'f') {
-            if (strcmp(optarg, "text") != 0 && strcmp(optarg, "json") != 0)
-                return sr_usage_error(usage, "--format is text or json, not '%s'", optarg);
-            request->text = optarg[0] == 't';
-        } else if (option == 'h') {
-            printf("%s\n\n%s\n", usage, help);
-            return SR_EXIT_OK;
-        } else if (option == 'e' && with_exit_code) {
-            request->exit_code = true;
-        } else if (option == ':') {
-            return sr_usage_error(usage, "%s needs a value", argv[optind - 1]);
-        } else {
-            return sr_usage_error(usage, "unknown option %s", argv[optind - 1]);
-        }
-    }
-    return -1;
+    return sr_options(argc, argv, with_exit_code ? diff_options : options, usage, help, request);
 }
 
 /* Sentences under the headings of their topics, or as JSON {"topic":[...],...}. */
@@ -94,12 +77,12 @@ static bool emit_listing(struct listing *listing)
 /* A subcommand without options or operands, which prints a text. */
 static int print_text(int argc, char **argv, const char *usage, const char *help, const char *text)
 {
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        printf("%s\n\n%s\n", usage, help);
-        return SR_EXIT_OK;
-    }
-    if (argc > 1)
-        return sr_usage_error(usage, "unexpected argument '%s'", argv[1]);
+    static const struct sr_option none[] = {{0}};
+    int status = sr_options(argc, argv, none, usage, help, NULL);
+    if (status >= 0)
+        return status;
+    if (optind < argc)
+        return sr_usage_error(usage, "unexpected argument '%s'", argv[optind]);
     return sr_emit_text(text, strlen(text)) ? SR_EXIT_OK : SR_EXIT_IO;
 }
 

@@ -1,4 +1,5 @@
 #include "cmd_report.h"
+#include "options.h"
 #include "saferun/report.h"
 
 #include "jcs.h"
@@ -100,7 +101,7 @@ struct verify_arguments {
     struct sr_verify_options material;
     const char *keys[MAX_KEYS];
     const char *report;
-    bool text;
+    bool text, as_text, as_json;
     char beside[PATH_MAX]; /* where the report's attestation is by default; empty: nowhere */
 };
 
@@ -115,59 +116,34 @@ static bool find_beside(struct verify_arguments *arguments)
     return len < (int)sizeof arguments->beside && access(arguments->beside, F_OK) == 0;
 }
 
+static bool take_key(const char *value, void *all)
+{
+    struct verify_arguments *arguments = all;
+    if (arguments->material.key_count == MAX_KEYS)
+        return false;
+    arguments->keys[arguments->material.key_count++] = value;
+    return true;
+}
+
+#define AT(field) offsetof(struct verify_arguments, field)
+static const struct sr_option verify_options[] = {
+    {"events", 0, AT(material.events_path), sr_option_text, NULL},
+    {"artifacts", 0, AT(material.artifacts_dir), sr_option_text, NULL},
+    {"attestation", 0, AT(material.attestation_path), sr_option_text, NULL},
+    {"key", 0, 0, take_key, "a few keys, no more"},
+    {"format", 0, AT(text), sr_option_format, SR_TAKES_FORMAT},
+    {"text", 0, AT(as_text), NULL, NULL},
+    {"json", 0, AT(as_json), NULL, NULL},
+    {0}};
+
 /* Sets arguments->report when there is something to verify; else returns the exit status. */
 static int parse_verify(int argc, char **argv, struct verify_arguments *arguments)
 {
-    static const struct option options[] = {
-        {"events", required_argument, NULL, 'e'},
-        {"artifacts", required_argument, NULL, 'a'},
-        {"attestation", required_argument, NULL, 's'},
-        {"key", required_argument, NULL, 'k'},
-        {"format", required_argument, NULL, 'f'},
-        {"text", no_argument, NULL, 't'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
     struct sr_verify_options *material = &arguments->material;
-    int c;
-    opterr = 0;
-    optind = 1;
-    while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
-        switch (c) {
-        case 'e':
-            material->events_path = optarg;
-            break;
-        case 'a':
-            material->artifacts_dir = optarg;
-            break;
-        case 's':
-            material->attestation_path = optarg;
-            break;
-        case 'k':
-            if (material->key_count == MAX_KEYS)
-                return sr_usage_error(verify_usage, "more than %d keys", MAX_KEYS);
-            arguments->keys[material->key_count++] = optarg;
-            break;
-        case 'f':
-            if (strcmp(optarg, "text") != 0 && strcmp(optarg, "json") != 0)
-                return sr_usage_error(verify_usage, "--format is text or json, not '%s'", optarg);
-            arguments->text = optarg[0] == 't';
-            break;
-        case 't':
-        case 'j':
-            arguments->text = c == 't';
-            break;
-        case 'h':
-            puts(verify_usage);
-            puts(verify_help);
-            return SR_EXIT_OK;
-        case ':':
-            return sr_usage_error(verify_usage, "%s needs a value", argv[optind - 1]);
-        default:
-            return sr_usage_error(verify_usage, "unknown option '%s'", argv[optind - 1]);
-        }
-    }
+    int status = sr_options(argc, argv, verify_options, verify_usage, verify_help, arguments);
+    if (status >= 0)
+        return status;
+    arguments->text = (arguments->text && !arguments->as_json) || arguments->as_text;
     if (argc - optind != 1)
         return sr_usage_error(verify_usage,
                               argc == optind ? "no report named" : "more than one report named");

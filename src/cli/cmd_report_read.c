@@ -1,5 +1,6 @@
 /* `report show`, `html`, `diff`: a report for people. */
 #include "cmd_report.h"
+#include "options.h"
 
 #include "fs.h"
 
@@ -14,33 +15,21 @@
 int report_options(int argc, char **argv, const struct report_verb *verb,
                    struct report_request *request)
 {
-    static const struct option options[] = {
-        {"output", required_argument, NULL, 'o'}, {"artifacts", required_argument, NULL, 'a'},
-        {"format", required_argument, NULL, 'f'}, {"exit-code", no_argument, NULL, 'e'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+    static const struct sr_option all[] = {
+        {"output", 'o', offsetof(struct report_request, output), sr_option_text, NULL},
+        {"artifacts", 0, offsetof(struct report_request, artifacts), sr_option_text, NULL},
+        {"format", 0, offsetof(struct report_request, format), sr_option_text, NULL},
+        {"exit-code", 0, offsetof(struct report_request, exit_code), NULL, NULL},
     };
+    enum { COUNT = sizeof all / sizeof all[0] };
+    struct sr_option options[COUNT + 1] = {{0}}; /* those that the verb takes */
+    for (size_t i = 0, count = 0; i < COUNT; i++)
+        if (strchr(verb->options, all[i].name[0]) != NULL)
+            options[count++] = all[i];
     *request = (struct report_request){0};
-    int option;
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":ho:", options, NULL)) >= 0) {
-        if (option == 'h') {
-            printf("%s\n\n%s\n", verb->usage, verb->help);
-            return SR_EXIT_OK;
-        }
-        if (option == ':')
-            return sr_usage_error(verb->usage, "%s needs a value", argv[optind - 1]);
-        if (option == '?' || strchr(verb->options, option) == NULL)
-            return sr_usage_error(verb->usage, "unknown option '%s'", argv[optind - 1]);
-        if (option == 'o')
-            request->output = optarg;
-        else if (option == 'a')
-            request->artifacts = optarg;
-        else if (option == 'f')
-            request->format = optarg;
-        else
-            request->exit_code = true;
-    }
+    int status = sr_options(argc, argv, options, verb->usage, verb->help, request);
+    if (status >= 0)
+        return status;
     if (argc - optind != verb->operands)
         return sr_usage_error(verb->usage, argc - optind < verb->operands
                                                ? "no report named"

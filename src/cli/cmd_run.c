@@ -1,4 +1,5 @@
 #include "cli.h"
+#include "options.h"
 #include "policy_file.h"
 
 #include "saferun/report.h"
@@ -52,122 +53,58 @@ struct run_arguments {
     bool json, verbose;
 };
 
-enum {
-    OPT_POLICY = 256,
-    OPT_ALLOWLIST,
-    OPT_STDIN,
-    OPT_TIMEOUT,
-    OPT_JSON,
-    OPT_ACCEL,
-    OPT_VMM,
-    OPT_BASE,
-    OPT_OUTPUT,
-    OPT_REHASH,
-    OPT_KEEP
-};
-
-static const struct option long_options[] = {
-    {"policy", required_argument, NULL, OPT_POLICY},
-    {"mount-allowlist", required_argument, NULL, OPT_ALLOWLIST},
-    {"stdin", no_argument, NULL, OPT_STDIN},
-    {"timeout", required_argument, NULL, OPT_TIMEOUT},
-    {"json", no_argument, NULL, OPT_JSON},
-    {"accel", required_argument, NULL, OPT_ACCEL},
-    {"vmm", required_argument, NULL, OPT_VMM},
-    {"workdir-base", required_argument, NULL, OPT_BASE},
-    {"output-dir", required_argument, NULL, OPT_OUTPUT},
-    {"rehash", no_argument, NULL, OPT_REHASH},
-    {"keep", no_argument, NULL, OPT_KEEP},
-    {"verbose", no_argument, NULL, 'v'},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0},
-};
-
-static bool parse_timeout(const char *text, uint32_t *seconds)
+static bool take_timeout(const char *value, void *field)
 {
     char *end;
     errno = 0;
-    unsigned long value = strtoul(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < 1 || value > 604800)
-        return false;
-    *seconds = (uint32_t)value;
-    return true;
+    unsigned long seconds = strtoul(value, &end, 10);
+    *(uint32_t *)field = (uint32_t)seconds;
+    return value[0] >= '0' && value[0] <= '9' && *end == '\0' && errno == 0 && seconds >= 1 &&
+           seconds <= 604800;
 }
 
-static bool parse_accel(const char *text, enum sr_accel_choice *choice)
+static bool take_accel(const char *value, void *field)
 {
     static const char *const names[] = {[SR_ACCEL_CHOICE_AUTO] = "auto",
                                         [SR_ACCEL_CHOICE_KVM] = "kvm",
                                         [SR_ACCEL_CHOICE_TCG] = "tcg"};
     for (int i = 0; i < 3; i++)
-        if (strcmp(text, names[i]) == 0) {
-            *choice = (enum sr_accel_choice)i;
+        if (strcmp(value, names[i]) == 0) {
+            *(enum sr_accel_choice *)field = (enum sr_accel_choice)i;
             return true;
         }
     return false;
 }
 
+static bool take_vmm(const char *value, void *field)
+{
+    (void)field;
+    return strcmp(value, "qemu") == 0;
+}
+
+#define AT(field) offsetof(struct run_arguments, field)
+static const struct sr_option run_options[] = {
+    {"policy", 0, AT(policy), sr_option_text, NULL},
+    {"mount-allowlist", 0, AT(allowlist), sr_option_text, NULL},
+    {"stdin", 0, AT(options.with_stdin), NULL, NULL},
+    {"timeout", 0, AT(options.timeout_sec), take_timeout, "whole seconds from 1 to 604800"},
+    {"json", 0, AT(json), NULL, NULL},
+    {"accel", 0, AT(options.accel), take_accel, "auto, kvm or tcg"},
+    {"vmm", 0, 0, take_vmm, "qemu (this version has no other)"},
+    {"workdir-base", 0, AT(options.workdir_base), sr_option_text, NULL},
+    {"output-dir", 0, AT(options.output_dir), sr_option_text, NULL},
+    {"rehash", 0, AT(options.rehash), NULL, NULL},
+    {"keep", 0, AT(options.keep), NULL, NULL},
+    {"verbose", 'v', AT(verbose), NULL, NULL},
+    {0}};
+
 /* Returns -1 to go on, or the exit status. */
 static int parse_arguments(int argc, char **argv, struct run_arguments *arguments)
 {
     struct sr_run_options *options = &arguments->options;
-    int option;
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "+:vh", long_options, NULL)) >= 0) {
-        switch (option) {
-        case OPT_POLICY:
-            arguments->policy = optarg;
-            break;
-        case OPT_ALLOWLIST:
-            arguments->allowlist = optarg;
-            break;
-        case OPT_STDIN:
-            options->with_stdin = true;
-            break;
-        case OPT_TIMEOUT:
-            if (!parse_timeout(optarg, &options->timeout_sec))
-                return sr_usage_error(
-                    run_usage, "--timeout takes whole seconds from 1 to 604800, not '%s'", optarg);
-            break;
-        case OPT_JSON:
-            arguments->json = true;
-            break;
-        case OPT_ACCEL:
-            if (!parse_accel(optarg, &options->accel))
-                return sr_usage_error(run_usage, "--accel takes auto, kvm or tcg, not '%s'",
-                                      optarg);
-            break;
-        case OPT_VMM:
-            if (strcmp(optarg, "qemu") != 0)
-                return sr_usage_error(
-                    run_usage, "--vmm takes qemu, not '%s': this version has no other", optarg);
-            break;
-        case OPT_BASE:
-            options->workdir_base = optarg;
-            break;
-        case OPT_OUTPUT:
-            options->output_dir = optarg;
-            break;
-        case OPT_REHASH:
-            options->rehash = true;
-            break;
-        case OPT_KEEP:
-            options->keep = true;
-            break;
-        case 'v':
-            arguments->verbose = true;
-            break;
-        case 'h':
-            puts(run_usage);
-            puts(run_help);
-            return SR_EXIT_OK;
-        case ':':
-            return sr_usage_error(run_usage, "%s needs a value", argv[optind - 1]);
-        default:
-            return sr_usage_error(run_usage, "unknown option %s", argv[optind - 1]);
-        }
-    }
+    int status = sr_options_first(argc, argv, run_options, run_usage, run_help, arguments);
+    if (status >= 0)
+        return status;
     bool separated = optind > 1 && strcmp(argv[optind - 1], "--") == 0;
     if (optind < argc && !separated)
         return sr_usage_error(run_usage,

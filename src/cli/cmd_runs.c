@@ -1,5 +1,6 @@
 /* ps, stop and gc: the runs of a base directory. */
 #include "cli.h"
+#include "options.h"
 
 #include "printable.h"
 #include "saferun/runs.h"
@@ -65,54 +66,42 @@ struct runs_arguments {
     int64_t older_than_sec;
 };
 
-enum { OPT_JSON = 256, OPT_BASE, OPT_KILL, OPT_TIMEOUT, OPT_DRY, OPT_OLDER };
-
-/* Returns -1 to go on, or the exit status. */
-static int parse(int argc, char **argv, const struct option *options, const char *usage,
-                 const char *help, struct runs_arguments *arguments)
+static bool take_seconds(const char *value, void *field)
 {
-    *arguments = (struct runs_arguments){.timeout_sec = STOP_TIMEOUT_SEC, .older_than_sec = -1};
-    int option;
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":h", options, NULL)) >= 0) {
-        char *end;
-        switch (option) {
-        case OPT_JSON:
-            arguments->json = true;
-            break;
-        case OPT_BASE:
-            arguments->base = optarg;
-            break;
-        case OPT_KILL:
-            arguments->kill = true;
-            break;
-        case OPT_DRY:
-            arguments->dry_run = true;
-            break;
-        case OPT_TIMEOUT:
-            arguments->timeout_sec = (uint32_t)strtoul(optarg, &end, 10);
-            if (optarg[0] < '0' || optarg[0] > '9' || *end != '\0' || arguments->timeout_sec > 3600)
-                return sr_usage_error(usage, "--timeout takes whole seconds up to 3600, not '%s'",
-                                      optarg);
-            break;
-        case OPT_OLDER:
-            if (!sr_duration_parse(optarg, &arguments->older_than_sec))
-                return sr_usage_error(usage, "--older-than takes 90s, 30m, 12h or 7d, not '%s'",
-                                      optarg);
-            break;
-        case 'h':
-            puts(usage);
-            puts(help);
-            return SR_EXIT_OK;
-        case ':':
-            return sr_usage_error(usage, "%s needs a value", argv[optind - 1]);
-        default:
-            return sr_usage_error(usage, "unknown option %s", argv[optind - 1]);
-        }
-    }
-    return -1;
+    char *end;
+    unsigned long seconds = strtoul(value, &end, 10);
+    *(uint32_t *)field = (uint32_t)seconds;
+    return value[0] >= '0' && value[0] <= '9' && *end == '\0' && seconds <= 3600;
 }
+
+static bool take_age(const char *value, void *field)
+{
+    return sr_duration_parse(value, field);
+}
+
+#define BASE                                                                                       \
+    {                                                                                              \
+        "workdir-base", 0, offsetof(struct runs_arguments, base), sr_option_text, NULL             \
+    }
+static const struct sr_option ps_options[] = {
+    {"json", 0, offsetof(struct runs_arguments, json), NULL, NULL}, BASE, {0}};
+static const struct sr_option stop_options[] = {
+    {"kill", 0, offsetof(struct runs_arguments, kill), NULL, NULL},
+    {"timeout", 0, offsetof(struct runs_arguments, timeout_sec), take_seconds,
+     "whole seconds up to 3600"},
+    BASE,
+    {0}};
+static const struct sr_option gc_options[] = {
+    {"dry-run", 0, offsetof(struct runs_arguments, dry_run), NULL, NULL},
+    {"older-than", 0, offsetof(struct runs_arguments, older_than_sec), take_age,
+     "90s, 30m, 12h or 7d"},
+    BASE,
+    {0}};
+
+#define RUNS_ARGUMENTS                                                                             \
+    {                                                                                              \
+        .timeout_sec = STOP_TIMEOUT_SEC, .older_than_sec = -1                                      \
+    }
 
 static int list(const struct runs_arguments *arguments, struct sr_live_run **runs, size_t *count)
 {
@@ -154,12 +143,8 @@ static int print_array(const struct sr_live_run *runs, size_t count)
 
 int sr_cmd_ps(int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, OPT_JSON},
-                                            {"workdir-base", required_argument, NULL, OPT_BASE},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    struct runs_arguments arguments;
-    int status = parse(argc, argv, options, ps_usage, ps_help, &arguments);
+    struct runs_arguments arguments = RUNS_ARGUMENTS;
+    int status = sr_options(argc, argv, ps_options, ps_usage, ps_help, &arguments);
     if (status >= 0)
         return status;
     if (optind < argc)
@@ -196,13 +181,8 @@ static const struct sr_live_run *find(const struct sr_live_run *runs, size_t cou
 
 int sr_cmd_stop(int argc, char **argv)
 {
-    static const struct option options[] = {{"kill", no_argument, NULL, OPT_KILL},
-                                            {"timeout", required_argument, NULL, OPT_TIMEOUT},
-                                            {"workdir-base", required_argument, NULL, OPT_BASE},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    struct runs_arguments arguments;
-    int status = parse(argc, argv, options, stop_usage, stop_help, &arguments);
+    struct runs_arguments arguments = RUNS_ARGUMENTS;
+    int status = sr_options(argc, argv, stop_options, stop_usage, stop_help, &arguments);
     if (status >= 0)
         return status;
     if (optind == argc)
@@ -242,13 +222,8 @@ static void print_action(void *context, const char *id, enum sr_gc_action action
 
 int sr_cmd_gc(int argc, char **argv)
 {
-    static const struct option options[] = {{"dry-run", no_argument, NULL, OPT_DRY},
-                                            {"older-than", required_argument, NULL, OPT_OLDER},
-                                            {"workdir-base", required_argument, NULL, OPT_BASE},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    struct runs_arguments arguments;
-    int status = parse(argc, argv, options, gc_usage, gc_help, &arguments);
+    struct runs_arguments arguments = RUNS_ARGUMENTS;
+    int status = sr_options(argc, argv, gc_options, gc_usage, gc_help, &arguments);
     if (status >= 0)
         return status;
     if (optind < argc)

@@ -1,4 +1,5 @@
 #include "cli.h"
+#include "options.h"
 #include "policy_file.h"
 
 #include "jcs.h"
@@ -80,40 +81,23 @@ static int validate(char **names, int count, const char *allowlist, bool text)
     return status;
 }
 
+struct arguments {
+    const char *allowlist;
+    bool text;
+};
+
+static const struct sr_option options[] = {
+    {"mount-allowlist", 0, offsetof(struct arguments, allowlist), sr_option_text, NULL},
+    {"format", 0, offsetof(struct arguments, text), sr_option_format, SR_TAKES_FORMAT},
+    {0}};
+
 int sr_cmd_validate(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"mount-allowlist", required_argument, NULL, 'm'},
-        {"format", required_argument, NULL, 'f'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    const char *allowlist = sr_policy_file_allowlist();
-    bool text = isatty(STDOUT_FILENO);
-    int option;
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":h", options, NULL)) >= 0) {
-        switch (option) {
-        case 'm':
-            allowlist = optarg;
-            break;
-        case 'f':
-            if (strcmp(optarg, "text") != 0 && strcmp(optarg, "json") != 0)
-                return sr_usage_error(usage, "--format is text or json, not '%s'", optarg);
-            text = optarg[0] == 't';
-            break;
-        case 'h':
-            puts(usage);
-            puts(help);
-            return SR_EXIT_OK;
-        case ':':
-            return sr_usage_error(usage, "%s needs a value", argv[optind - 1]);
-        default:
-            return sr_usage_error(usage, "unknown option %s", argv[optind - 1]);
-        }
-    }
+    struct arguments arguments = {sr_policy_file_allowlist(), isatty(STDOUT_FILENO)};
+    int status = sr_options(argc, argv, options, usage, help, &arguments);
+    if (status >= 0)
+        return status;
     if (optind == argc)
         return sr_usage_error(usage, "no policy named");
-    return validate(argv + optind, argc - optind, allowlist, text);
+    return validate(argv + optind, argc - optind, arguments.allowlist, arguments.text);
 }

@@ -1,16 +1,14 @@
 #include "cli.h"
+#include "options.h"
 
 #include <fcntl.h>
+#include <getopt.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
-static const struct command {
-    const char *name;
-    int (*run)(int argc, char **argv);
-    const char *summary;
-} commands[] = {
+static const struct sr_subcommand commands[] = {
     {"validate", sr_cmd_validate, "check policies; every error at once"},
     {"compile", sr_cmd_compile, "print the plans made of a policy"},
     {"policy", sr_cmd_policy, "write, understand and compare policies"},
@@ -23,20 +21,22 @@ static const struct command {
     {"gc", sr_cmd_gc, "close what died, remove what is old"},
     {"image", sr_cmd_image, "make and keep the images that guests boot from"},
     {"version", sr_cmd_version, "print the version"},
+    {NULL, NULL, NULL},
 };
-enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 
 static const char top_usage[] = "usage: safe-run COMMAND [OPTIONS]";
 
 int sr_cmd_version(int argc, char **argv)
 {
+    static const struct sr_option none[] = {{0}};
     static const char usage[] = "usage: safe-run version";
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
-        printf("%s\n\nPrints the version.\n\nExample:\n  safe-run version\n", usage);
-    else if (argc > 1)
-        return sr_usage_error(usage, "unexpected argument '%s'", argv[1]);
-    else
-        puts("safe-run " SR_VERSION);
+    int status = sr_options(argc, argv, none, usage,
+                            "Prints the version.\n\nExample:\n  safe-run version", NULL);
+    if (status >= 0)
+        return status;
+    if (optind < argc)
+        return sr_usage_error(usage, "unexpected argument '%s'", argv[optind]);
+    puts("safe-run " SR_VERSION);
     return SR_EXIT_OK;
 }
 
@@ -46,8 +46,8 @@ static int help(void)
          "and leaves evidence that anyone can check offline.\n");
     puts(top_usage);
     puts("\nCommands:");
-    for (int i = 0; i < COMMAND_COUNT; i++)
-        printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+    for (const struct sr_subcommand *one = commands; one->name != NULL; one++)
+        printf("  %-10s %s\n", one->name, one->summary);
     puts("\n'safe-run COMMAND --help' explains a command.\n\n"
          "Example:\n  safe-run run --policy examples/hello.yaml");
     return SR_EXIT_OK;
@@ -64,6 +64,29 @@ static bool fill_standard_descriptors(void)
     return true;
 }
 
+/* `help COMMAND [SUBCOMMAND]` is `COMMAND [SUBCOMMAND] --help`. */
+static int dispatch(int argc, char **argv)
+{
+    static char asks_help[] = "--help";
+    const char *name = argv[0];
+    bool is_help =
+        strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0;
+    if (is_help && argc == 1)
+        return help();
+    char *asking[4] = {argv[1], argc > 2 ? argv[2] : asks_help, argc > 2 ? asks_help : NULL, NULL};
+    if (is_help) {
+        argc = argc > 2 ? 3 : 2;
+        argv = asking;
+        name = argv[0];
+    }
+    if (strcmp(name, "--version") == 0)
+        name = "version";
+    for (const struct sr_subcommand *one = commands; one->name != NULL; one++)
+        if (strcmp(name, one->name) == 0)
+            return one->run(argc, argv);
+    return sr_unknown(top_usage, "command", name, commands, "safe-run help");
+}
+
 int main(int argc, char **argv)
 {
     if (!fill_standard_descriptors())
@@ -73,13 +96,9 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN); /* likewise a file that reached its size limit */
     if (argc < 2)
         return sr_usage_error(top_usage, "no command; 'safe-run help' lists them");
-    const char *name = argv[1];
-    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
-        return help();
-    if (strcmp(name, "--version") == 0)
-        name = "version";
-    for (int i = 0; i < COMMAND_COUNT; i++)
-        if (strcmp(name, commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
-    return sr_usage_error(top_usage, "unknown command '%s'; 'safe-run help' lists them", name);
+    int status = dispatch(argc - 1, argv + 1);
+    bool lost = (fflush(stdout) != 0) | ferror(stdout);
+    if (lost)
+        fputs("safe-run: the answer cannot be written\n", stderr);
+    return lost && status == SR_EXIT_OK ? SR_EXIT_IO : status;
 }

@@ -1,6 +1,7 @@
 #include "cli.h"
 
 #include "jcs.h"
+#include "nearest.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -18,13 +19,28 @@ int sr_usage_error(const char *usage, const char *fmt, ...)
     return SR_EXIT_USAGE;
 }
 
+int sr_unknown(const char *usage, const char *what, const char *given,
+               const struct sr_subcommand *known, const char *lister)
+{
+    const char *names[32];
+    size_t count = 0;
+    for (; count < sizeof names / sizeof names[0] - 1 && known[count].name != NULL; count++)
+        names[count] = known[count].name;
+    names[count] = NULL;
+    const char *nearest = sr_nearest_name(given, names);
+    return nearest != NULL
+               ? sr_usage_error(usage, "unknown %s '%s'; did you mean '%s'?", what, given, nearest)
+               : sr_usage_error(usage, "unknown %s '%s'; '%s' lists them", what, given, lister);
+}
+
 int sr_dispatch(const char *command, const struct sr_subcommand *subcommands, const char *example,
                 int argc, char **argv)
 {
-    char usage[96];
+    char usage[96], lister[64];
     snprintf(usage, sizeof usage, "usage: safe-run %s SUBCOMMAND [OPTIONS]", command);
+    snprintf(lister, sizeof lister, "safe-run %s --help", command);
     if (argc < 2)
-        return sr_usage_error(usage, "no subcommand; 'safe-run %s --help' lists them", command);
+        return sr_usage_error(usage, "no subcommand; '%s' lists them", lister);
     bool help = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
     if (help)
         printf("%s\n\nSubcommands:\n", usage);
@@ -35,8 +51,7 @@ int sr_dispatch(const char *command, const struct sr_subcommand *subcommands, co
             return one->run(argc - 1, argv + 1);
     }
     if (!help)
-        return sr_usage_error(usage, "unknown subcommand '%s'; 'safe-run %s --help' lists them",
-                              argv[1], command);
+        return sr_unknown(usage, "subcommand", argv[1], subcommands, lister);
     printf("\n'safe-run %s SUBCOMMAND --help' explains one.\n\nExample:\n  %s\n", command, example);
     return SR_EXIT_OK;
 }
@@ -84,10 +99,7 @@ void sr_error_items(struct sr_buf *out, const struct sr_error *errors, size_t co
 
 bool sr_emit_text(const char *text, size_t len)
 {
-    if (fwrite(text, 1, len, stdout) == len && fflush(stdout) == 0)
-        return true;
-    fputs("safe-run: the answer cannot be written\n", stderr);
-    return false;
+    return fwrite(text, 1, len, stdout) == len && fflush(stdout) == 0; /* main() says so */
 }
 
 bool sr_emit(const struct sr_buf *out)

@@ -93,9 +93,6 @@ void sr_field_pairs(struct sr_checker *checker, const struct sr_node *node,
                     const struct sr_path *path, const char *forbidden, const struct sr_pair **pairs,
                     size_t *count);
 
-/* The known name nearest to a misspelt one, or NULL. */
-const char *sr_nearest_name(const char *name, const char *const *known);
-
 /* paths.c: pure functions over guest and host paths. */
 
 /* What keeps a text from being an absolute path of a Linux guest; NULL when nothing does. */

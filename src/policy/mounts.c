@@ -10,6 +10,7 @@
  * because a bind mount may show them anywhere.
  */
 #include "check.h"
+#include "nearest.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,0 +1,93 @@
+#include "options.h"
+
+#include "cli.h"
+#include "nearest.h"
+
+#include <getopt.h>
+#include <string.h>
+
+enum { OPTIONS_MAX = 32, FIRST = 256, HELP = FIRST + OPTIONS_MAX };
+
+bool sr_option_text(const char *value, void *field)
+{
+    *(const char **)field = value;
+    return true;
+}
+
+bool sr_option_format(const char *value, void *field)
+{
+    *(bool *)field = strcmp(value, "text") == 0;
+    return *(bool *)field || strcmp(value, "json") == 0;
+}
+
+static int show_help(const char *usage, const char *help)
+{
+    printf("%s\n%s%s\n", usage, help[0] == '\n' ? "" : "\n", help);
+    return SR_EXIT_OK;
+}
+
+static int unknown(const char *given, const struct option *known, const char *usage)
+{
+    const char *names[OPTIONS_MAX + 2];
+    size_t count = 0;
+    for (; known[count].name != NULL; count++)
+        names[count] = known[count].name;
+    names[count] = NULL;
+    const char *nearest = strncmp(given, "--", 2) == 0 ? sr_nearest_name(given + 2, names) : NULL;
+    return nearest != NULL
+               ? sr_usage_error(usage, "unknown option '%s'; did you mean '--%s'?", given, nearest)
+               : sr_usage_error(usage, "unknown option '%s'", given);
+}
+
+/* order: "+" to stop at the first operand, "" to look for options behind operands, too. */
+static int take(int argc, char **argv, const struct sr_option *options, const char *order,
+                const char *usage, const char *help, void *arguments)
+{
+    struct option known[OPTIONS_MAX + 2] = {0};
+    char letters[2 * OPTIONS_MAX + 4];
+    /* ':' so that a missing value is told apart. */
+    char *letter = letters + snprintf(letters, sizeof letters, "%s:h", order);
+    int count = 0, found;
+    for (const struct sr_option *one = options; one->name != NULL; one++, count++) {
+        known[count] = (struct option){
+            one->name, one->take != NULL ? required_argument : no_argument, NULL, FIRST + count};
+        if (one->letter == 0)
+            continue;
+        *letter++ = one->letter;
+        if (one->take != NULL)
+            *letter++ = ':';
+    }
+    *letter = '\0';
+    known[count] = (struct option){"help", no_argument, NULL, HELP};
+    optind = 1;
+    opterr = 0;
+    while ((found = getopt_long(argc, argv, letters, known, NULL)) >= 0) {
+        if (found == 'h' || found == HELP)
+            return show_help(usage, help);
+        if (found == ':')
+            return sr_usage_error(usage, "%s needs a value", argv[optind - 1]);
+        const struct sr_option *one = options;
+        while (one->name != NULL && found != one->letter && found != FIRST + (int)(one - options))
+            one++;
+        if (one->name == NULL)
+            return unknown(argv[optind - 1], known, usage);
+        void *field = (char *)arguments + one->at;
+        if (one->take == NULL)
+            *(bool *)field = true;
+        else if (!one->take(optarg, field))
+            return sr_usage_error(usage, "--%s takes %s, not '%s'", one->name, one->takes, optarg);
+    }
+    return -1;
+}
+
+int sr_options(int argc, char **argv, const struct sr_option *options, const char *usage,
+               const char *help, void *arguments)
+{
+    return take(argc, argv, options, "", usage, help, arguments);
+}
+
+int sr_options_first(int argc, char **argv, const struct sr_option *options, const char *usage,
+                     const char *help, void *arguments)
+{
+    return take(argc, argv, options, "+", usage, help, arguments);
+}

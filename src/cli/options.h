@@ -1,0 +1,29 @@
+/* Options of a command, as a table: what they are called, what they take, where it goes. GNU's rules (getopt_long(3)). */
+#ifndef SR_CLI_OPTIONS_H
+#define SR_CLI_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct sr_option {
+    const char *name; /* without "--"; NULL ends a table */
+    char letter;      /* of its short form, or 0 */
+    size_t at;        /* offset of its field in the command's arguments */
+    /* Puts a value into the field; false when it is none. NULL: the option has no value and sets a bool. */
+    bool (*take)(const char *value, void *field);
+    const char *takes; /* "--NAME takes <this>"; NULL when every text will do */
+};
+
+bool sr_option_text(const char *value, void *field);   /* const char *, not copied */
+bool sr_option_format(const char *value, void *field); /* bool: text, or else json */
+#define SR_TAKES_FORMAT "text or json"
+
+/* Takes the options, --help among them, up to the operands, which begin at optind. Returns -1 to go on, else the exit status. */
+int sr_options(int argc, char **argv, const struct sr_option *options, const char *usage,
+               const char *help, void *arguments);
+
+/* The same for a command whose operands are another's command line: options end at the first of them. */
+int sr_options_first(int argc, char **argv, const struct sr_option *options, const char *usage,
+                     const char *help, void *arguments);
+
+#endif
