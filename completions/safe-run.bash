@@ -21,7 +21,7 @@ _safe_run() {
     --retention) words='30d 180d 365d forever' ;;
     *)
         case ${COMP_WORDS[1]}:$COMP_CWORD in
-        *:1) words='validate compile policy run image key ps stop gc report archive version help' ;;
+        *:1) words='validate compile policy run image key ps stop gc report archive doctor version help' ;;
         policy:2) words='init explain why diff schema --help' ;;
         image:2) words='build ls inspect rm prune verify --help' ;;
         archive:2) words='ls search show verify prove prune export import reindex --help' ;;
@@ -35,6 +35,7 @@ _safe_run() {
         stop:*) words="--kill --timeout --workdir-base --help $(safe-run ps 2> /dev/null | awk 'NR > 1 { print $1 }')" ;;
         image:*) words="--from --max-bytes --json --dry-run --help
             $(safe-run image ls 2> /dev/null | awk 'NR > 1 { print $1 }')" ;;
+        doctor:*) words='--json --workdir-base --help' ;;
         gc:*) words='--dry-run --older-than --workdir-base --help' ;;
         policy:*) words='--mount-allowlist --format --exit-code --help' ;;
         archive:*) words='--root --json --limit --pruned --run --bundle --policy --label --command --exit-code --cause --result --since

@@ -34,6 +34,7 @@ int sr_cmd_ps(int argc, char **argv);
 int sr_cmd_stop(int argc, char **argv);
 int sr_cmd_gc(int argc, char **argv);
 int sr_cmd_image(int argc, char **argv);
+int sr_cmd_doctor(int argc, char **argv);
 int sr_cmd_version(int argc, char **argv);
 
 /* The subcommands of a command, ended by one without a name. */

@@ -20,6 +20,7 @@ static const struct sr_subcommand commands[] = {
     {"stop", sr_cmd_stop, "end runs"},
     {"gc", sr_cmd_gc, "close what died, remove what is old"},
     {"image", sr_cmd_image, "make and keep the images that guests boot from"},
+    {"doctor", sr_cmd_doctor, "say what this host can do for runs"},
     {"version", sr_cmd_version, "print the version"},
     {NULL, NULL, NULL},
 };
