@@ -96,35 +96,40 @@ static int open_same(const struct sr_jail_bind *bind)
     return sr_take_fd(&file);
 }
 
-/* The device: an ordinary user's right to it is the host's to say; the uid of a run of root's gets a node of its own. */
-static int make_device(const struct sr_jail_plan *plan, int root)
+/* The device, as a mount to put into the sealed root: an ordinary user's right to it is the host's to say; the uid of a run of root's
+ * gets a node of its own. -1 with errno. */
+static int open_device(const struct sr_jail_plan *plan, int root)
 {
-    const uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
-    const char *place = plan->device + 1, *node = "device";
+    static const char node[] = "device";
+    const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
     struct stat st;
     if (plan->new_user)
-        return sr_jail_root_bind(root, -1, plan->device, place, attributes);
+        return (int)syscall(SYS_open_tree, -1, plan->device, flags);
     if (stat(plan->device, &st) < 0 || mknodat(root, node, S_IFCHR | 0600, st.st_rdev) < 0 ||
         fchownat(root, node, plan->uid, plan->gid, 0) < 0)
         return -1;
-    return sr_jail_root_bind(root, root, node, place, attributes); /* for the root is nodev */
+    return (int)syscall(SYS_open_tree, root, node, flags);
 }
 
 static int furnish(const struct sr_jail_plan *plan, int root)
 {
-    for (size_t i = 0; i < plan->files->count; i++) {
-        const char *path = plan->files->paths[i];
-        if (sr_jail_root_bind(root, -1, path, path + 1, SR_JAIL_ROOT_PLAIN) < 0)
+    for (size_t i = 0; i < plan->files->count; i++)
+        if (sr_jail_root_add(root, plan->files->paths[i]) < 0)
             return -1;
-    }
     for (size_t i = 0; i < plan->bind_count; i++) {
         const struct sr_jail_bind *bind = &plan->binds[i];
         sr_cleanup_fd int file = open_same(bind);
-        if (file < 0 || sr_jail_root_bind(root, file, "", bind->name,
-                                          SR_JAIL_ROOT_PLAIN | MOUNT_ATTR_NOEXEC) < 0)
+        if (file < 0 || sr_jail_root_place(root, bind->name) < 0 ||
+            sr_jail_root_bind(root, file, "", bind->name, MOUNT_ATTR_NOEXEC) < 0)
             return -1;
     }
-    return plan->device != NULL ? make_device(plan, root) : 0;
+    if (plan->device == NULL)
+        return sr_jail_root_seal(root);
+    const char *place = plan->device + 1;
+    sr_cleanup_fd int device = open_device(plan, root);
+    if (device < 0 || sr_jail_root_place(root, place) < 0 || sr_jail_root_seal(root) < 0)
+        return -1;
+    return sr_jail_root_put(root, device, place, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
 }
 
 static int enter_root(const struct sr_jail_plan *plan)

@@ -19,7 +19,8 @@ int sr_jail_root_make(void)
     return open(MOUNT_POINT, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-int sr_jail_root_place(int root, const char *place)
+/* Directories are made when they are missed: a root has many files in few of them. */
+static int make_directories(int root, const char *place)
 {
     char part[4096];
     if (snprintf(part, sizeof part, "%s", place) >= (int)sizeof part) {
@@ -32,24 +33,25 @@ int sr_jail_root_place(int root, const char *place)
             return -1;
         *slash = '/';
     }
-    int fd = openat(root, part, O_CREAT | O_WRONLY | O_CLOEXEC, 0444);
-    if (fd < 0)
-        return -1;
-    close(fd);
     return 0;
 }
 
-static int attach(int root, int tree, const char *place, uint64_t attributes)
+int sr_jail_root_place(int root, const char *place)
 {
-    struct mount_attr set = {.attr_set = attributes};
-    if (tree < 0 || syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &set, sizeof set) < 0)
-        return -1;
-    return (int)syscall(SYS_move_mount, tree, "", root, place, MOVE_MOUNT_F_EMPTY_PATH);
+    const mode_t mode = S_IFREG | 0444;
+    int result = mknodat(root, place, mode, 0);
+    if (result < 0 && errno == ENOENT && make_directories(root, place) == 0)
+        result = mknodat(root, place, mode, 0);
+    return result;
 }
 
 int sr_jail_root_put(int root, int tree, const char *place, uint64_t attributes)
 {
-    return sr_jail_root_place(root, place) < 0 ? -1 : attach(root, tree, place, attributes);
+    struct mount_attr set = {.attr_set = attributes};
+    if (tree < 0 || (attributes != 0 &&
+                     syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &set, sizeof set) < 0))
+        return -1;
+    return (int)syscall(SYS_move_mount, tree, "", root, place, MOVE_MOUNT_F_EMPTY_PATH);
 }
 
 int sr_jail_root_bind(int root, int fd, const char *path, const char *place, uint64_t attributes)
@@ -59,11 +61,22 @@ int sr_jail_root_bind(int root, int fd, const char *path, const char *place, uin
     return sr_jail_root_put(root, tree, place, attributes);
 }
 
+int sr_jail_root_add(int root, const char *path)
+{
+    return sr_jail_root_place(root, path + 1) < 0 ? -1
+                                                  : sr_jail_root_bind(root, -1, path, path + 1, 0);
+}
+
+int sr_jail_root_seal(int root)
+{
+    struct mount_attr set = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
+    return (int)syscall(SYS_mount_setattr, root, "", AT_EMPTY_PATH | AT_RECURSIVE, &set,
+                        sizeof set);
+}
+
 int sr_jail_root_enter(int root)
 {
-    struct mount_attr set = {.attr_set = SR_JAIL_ROOT_PLAIN};
-    if (syscall(SYS_mount_setattr, root, "", AT_EMPTY_PATH, &set, sizeof set) < 0 ||
-        fchdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0)
+    if (fchdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0)
         return -1;
     return chdir("/");
 }

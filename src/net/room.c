@@ -40,31 +40,38 @@
 #define MEMORY_MAX (UINT64_C(512) << 20)
 /* What is said in net.log, and a ruleset on its way to nft. */
 #define FILE_MAX (UINT64_C(1) << 20)
+#define TUN "/dev/net/tun"
 #define CAP(name) (1u << (name))
-
-static int bind_files(const struct cell_plan *plan, int root)
-{
-    for (size_t i = 0; i < plan->files->count; i++) {
-        const char *path = plan->files->paths[i];
-        if (sr_jail_root_bind(root, -1, path, path + 1, SR_JAIL_ROOT_PLAIN) < 0)
-            return -1;
-    }
-#ifdef SR_WITH_FAILPOINTS
-    const char *log = getenv("SAFE_RUN_FAILPOINT_LOG");
-    if (log != NULL && sr_jail_root_bind(root, -1, log, log + 1, 0) < 0)
-        return -1;
-#endif
-    return 0;
-}
 
 static int furnish_for_pasta(const struct cell_plan *plan, int root, int netns)
 {
-    if (sr_jail_root_put(root, netns, &ROOM_NETNS[1], SR_JAIL_ROOT_PLAIN | MOUNT_ATTR_NOEXEC) < 0 ||
-        sr_jail_root_bind(root, -1, "/dev/net/tun", "dev/net/tun",
-                          MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC) < 0 ||
-        mkdirat(root, "proc", 0755) < 0 || mkdirat(root, "proc/self", 0755) < 0)
+    if (sr_jail_root_place(root, &ROOM_NETNS[1]) < 0 ||
+        sr_jail_root_put(root, netns, &ROOM_NETNS[1], MOUNT_ATTR_NOEXEC) < 0 ||
+        sr_jail_root_place(root, &TUN[1]) < 0 || mkdirat(root, "proc", 0755) < 0 ||
+        mkdirat(root, "proc/self", 0755) < 0)
         return -1;
     return symlinkat(plan->pasta_program, root, "proc/self/exe");
+}
+
+static int furnish(const struct cell_plan *plan, int root, int netns)
+{
+    bool pasta = plan->bridge == NULL;
+    for (size_t i = 0; i < plan->files->count; i++)
+        if (sr_jail_root_add(root, plan->files->paths[i]) < 0)
+            return -1;
+#ifdef SR_WITH_FAILPOINTS
+    const char *log = getenv("SAFE_RUN_FAILPOINT_LOG");
+    if (log != NULL && sr_jail_root_place(root, log + 1) < 0)
+        return -1;
+#endif
+    if ((pasta && furnish_for_pasta(plan, root, netns) < 0) || sr_jail_root_seal(root) < 0)
+        return -1;
+#ifdef SR_WITH_FAILPOINTS
+    if (log != NULL && sr_jail_root_bind(root, -1, log, log + 1, 0) < 0)
+        return -1;
+#endif
+    return pasta ? sr_jail_root_bind(root, -1, TUN, &TUN[1], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
+                 : 0;
 }
 
 int room_enter(const struct cell_plan *plan, struct sr_error *err)
@@ -72,9 +79,7 @@ int room_enter(const struct cell_plan *plan, struct sr_error *err)
     sr_cleanup_fd int netns =
         (int)syscall(SYS_open_tree, -1, "/proc/self/ns/net", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
     sr_cleanup_fd int root = netns < 0 || SR_FAILPOINT("net.room") ? -1 : sr_jail_root_make();
-    if (root < 0 || bind_files(plan, root) < 0 ||
-        (plan->bridge == NULL && furnish_for_pasta(plan, root, netns) < 0) ||
-        sr_jail_root_enter(root) < 0)
+    if (root < 0 || furnish(plan, root, netns) < 0 || sr_jail_root_enter(root) < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the net cell's root directory cannot be made: %s",
                        strerror(errno));
     return 0;

@@ -89,6 +89,17 @@ class JailAsUser(Jail):
 
 
 class Host(SafeRunTest):
+    def find_the_device(self):
+        """Under KVM its device is there, and may be used."""
+        self.configure(qemu=PROBE)
+        run = self.run_policy(policy("/bin/true"), "--accel", "kvm")
+        self.assertEqual((run.status, run.cause), (125, "vmm"))
+        with open(os.path.join(run.dir, "vmm.log"), encoding="utf-8") as file:
+            self.assertIn("read /dev/kvm: ALLOWED\n", file.read())
+
+    if os.access("/dev/kvm", os.R_OK | os.W_OK):
+        test_the_device_of_kvm = find_the_device
+
     def test_a_kernel_that_the_jail_cannot_read_is_named(self):
         kernel = self.write("kernel", b"x" * 4096)
         os.chmod(kernel, 0o600)
