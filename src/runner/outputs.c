@@ -95,9 +95,11 @@ static int open_directory(struct run *run, struct run_outputs *outputs, struct s
 {
     const char *path = run->options->output_dir;
     int result = 0;
-    if (path != NULL)
+    if (SR_FAILPOINT("outputs.directory"))
+        result = -errno;
+    else if (path != NULL)
         result = sr_mkdir_all(path, 0777);
-    else if (SR_FAILPOINT("outputs.directory") || mkdirat(run->dirfd, "outputs", 0700) < 0)
+    else if (mkdirat(run->dirfd, "outputs", 0700) < 0)
         result = -errno;
     if (result == 0) {
         outputs->directory = path != NULL ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
@@ -116,10 +118,13 @@ static int try_directory(const struct run *run, const struct run_outputs *output
 {
     const char *name = outputs->parts[0].name, *path = run->result->output_dir;
     struct stat st;
-    if (mkdirat(outputs->directory, name, 0700) < 0 ||
-        unlinkat(outputs->directory, name, AT_REMOVEDIR) < 0)
-        return sr_fail(err, SR_RUN_001, "prepare.outputs", "%s cannot be written to: %s", path,
-                       strerror(errno));
+    if (mkdirat(outputs->directory, name, 0700) < 0 || SR_FAILPOINT("outputs.try") ||
+        unlinkat(outputs->directory, name, AT_REMOVEDIR) < 0) {
+        sr_fail(err, SR_RUN_001, "prepare.outputs", "%s cannot be written to: %s", path,
+                strerror(errno));
+        unlinkat(outputs->directory, name, AT_REMOVEDIR);
+        return -1;
+    }
     if (geteuid() == 0 && fstat(outputs->directory, &st) == 0 &&
         (st.st_mode & (st.st_uid == 0           ? S_IWUSR
                        : st.st_gid == getegid() ? S_IWGRP
@@ -132,7 +137,7 @@ static int try_directory(const struct run *run, const struct run_outputs *output
     return 0;
 }
 
-/* Says where, for a later safe-run, should this one be killed. */
+/* Says where, for a later safe-run, should this one be killed: before anything is made there. */
 static int note_directory(const struct run *run, struct sr_error *err)
 {
     const char *path = run->result->output_dir;
@@ -173,7 +178,7 @@ int run_outputs_prepare(struct run *run, struct sr_error *err)
             return sr_fail(err, SR_RUN_001, outputs->items[i].path,
                            "%s is there already in %s, and nothing is written over",
                            outputs->items[i].name, run->result->output_dir);
-    if (try_directory(run, outputs, err) < 0 || note_directory(run, err) < 0)
+    if (note_directory(run, err) < 0 || try_directory(run, outputs, err) < 0)
         return -1;
     return sr_collector_start(&outputs->collector, outputs->directory, outputs->parts, count, err);
 }

@@ -45,7 +45,8 @@ class Failpoints(NetworkTest):
         for mode in ("error", "crash", "delay"):
             with self.subTest(mode=mode):
                 self.env["SAFE_RUN_FAILPOINT"] = f"{name}:{mode}"
-                process = self.start_here(self.document)
+                results = self.path(f"results-{mode}")
+                process = self.start_here(self.document, "--output-dir", results)
                 out, err = process.communicate(timeout=120)
                 self.assertNotIn(b"Sanitizer", err)
                 del self.env["SAFE_RUN_FAILPOINT"]
@@ -57,6 +58,7 @@ class Failpoints(NetworkTest):
                 elif name not in ("cgroup.make", "cgroup.remove") and (name, mode) not in (("inputs.keep", "error"), ("inputs.note", "error")):
                     self.assertNotEqual(process.returncode, 0, err)  # all but what a run can do without
                 self.assert_clean()
+                self.assertIn(os.listdir(results) if os.path.isdir(results) else [], ([], ["out"]))
                 report_step(name, mode, process.returncode, err)
 
     def walk_image(self, name):
