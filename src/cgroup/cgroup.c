@@ -14,7 +14,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
+#include <fts.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,6 +27,8 @@
 #define PREFIX "safe-run-"
 #define ROOM "supervisor"
 #define REMOVE_TRIES 50 /* of 2 ms: a process that has just been killed */
+/* The kernel's list of a cgroup's children may leave one out while its neighbour is being removed (fs/kernfs/dir.c). */
+#define WALKS 3
 
 static const char *const controller_names[] = {"cpu", "memory", "pids", "cpuacct"};
 
@@ -457,65 +459,73 @@ static void kill_members(const char *path)
             kill((pid_t)pid, SIGKILL);
 }
 
-/* nftw(3) has no context. */
-static struct sweep {
-    char name[128]; /* empty: any run's, if it has no process and is older than min_age_sec */
-    bool dry_run;
+/* What a walk looks for, and what came of it. */
+struct sweep {
+    const char *name; /* NULL: any run's, if it has no process and is older than min_age_sec */
     int64_t min_age_sec;
     int found, failed;
-} sweep;
+};
 
-/* Nobody has it open from when it was made. */
-static bool is_forgotten(const char *path)
+/* Old, and nobody has it open from when it was made. */
+static bool is_forgotten(const char *path, int64_t min_age_sec)
 {
+    struct stat st;
     sr_cleanup_fd int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    return fd >= 0 && fstat(fd, &st) == 0 &&
+           (int64_t)time(NULL) - (int64_t)st.st_mtim.tv_sec >= min_age_sec &&
+           flock(fd, LOCK_EX | LOCK_NB) == 0;
 }
 
-static int visit(const char *path, const struct stat *st, int type, struct FTW *at)
+static void visit(struct sweep *sweep, const FTSENT *at)
 {
-    if (type != FTW_DP && type != FTW_D)
-        return 0;
-    if (sweep.name[0] == '\0') {
-        bool old = (int64_t)time(NULL) - (int64_t)st->st_mtim.tv_sec >= sweep.min_age_sec;
-        if (old && strncmp(path + at->base, PREFIX "sr-", strlen(PREFIX "sr-")) == 0 &&
-            is_forgotten(path) && rmdir(path) == 0) /* which fails where there is a process */
-            sweep.found++;
-        return 0;
+    if (sweep->name == NULL) {
+        if (strncmp(at->fts_name, PREFIX "sr-", strlen(PREFIX "sr-")) == 0 &&
+            is_forgotten(at->fts_path, sweep->min_age_sec) &&
+            rmdir(at->fts_path) == 0) /* which fails where there is a process */
+            sweep->found++;
+    } else if (strcmp(at->fts_name, sweep->name) == 0) {
+        sweep->found++;
+        kill_members(at->fts_path);
+        int result = remove_directory(at->fts_path);
+        if (result < 0)
+            sweep->failed = result;
     }
-    if (strcmp(path + at->base, sweep.name) != 0)
-        return 0;
-    sweep.found++;
-    if (sweep.dry_run)
-        return 0;
-    kill_members(path);
-    int result = remove_directory(path);
-    if (result < 0)
-        sweep.failed = result;
-    return 0;
 }
 
-static void walk(void)
+/* Other runs make and remove theirs meanwhile: what has gone is passed over, which fts(3) does and nftw(3) does not. */
+static void walk(struct sweep *sweep)
 {
     struct hierarchies all;
     find_hierarchies(&all);
-    for (size_t i = 0; i < all.count; i++) { /* whose cgroup it was below is not known any more */
-        all.items[i].own[all.items[i].mount_len] = '\0';
-        nftw(all.items[i].own, visit, 8, FTW_PHYS | FTW_MOUNT | FTW_DEPTH);
+    for (size_t i = 0; i < all.count; i++) {
+        char *const roots[] = {all.items[i].own, NULL};
+        roots[0][all.items[i].mount_len] =
+            '\0'; /* whose cgroup it was below is not known any more */
+        FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR | FTS_NOSTAT, NULL);
+        const FTSENT *at = NULL;
+        while (tree != NULL && (errno = 0, at = fts_read(tree)) != NULL)
+            if (at->fts_info == FTS_DP)
+                visit(sweep, at);
+        if (tree == NULL || errno != 0)
+            sweep->failed = -errno;
+        if (tree != NULL)
+            fts_close(tree);
     }
 }
 
-int sr_cgroup_sweep(const char *run_id, bool dry_run)
+int sr_cgroup_sweep(const char *run_id)
 {
-    sweep = (struct sweep){.dry_run = dry_run};
-    snprintf(sweep.name, sizeof sweep.name, PREFIX "%s", run_id);
-    walk();
+    char name[128];
+    struct sweep sweep = {.name = name};
+    snprintf(name, sizeof name, PREFIX "%s", run_id);
+    for (int i = 0; i < WALKS; i++)
+        walk(&sweep);
     return sweep.failed < 0 ? sweep.failed : sweep.found;
 }
 
 int sr_cgroup_sweep_empty(int64_t min_age_sec)
 {
-    sweep = (struct sweep){.min_age_sec = min_age_sec};
-    walk();
+    struct sweep sweep = {.min_age_sec = min_age_sec};
+    walk(&sweep);
     return sweep.found;
 }

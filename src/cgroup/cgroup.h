@@ -86,8 +86,8 @@ const char *sr_cgroup_holder(const struct sr_cgroup *cgroup, enum sr_controller 
 int sr_cgroup_remove(struct sr_cgroup *cgroup);
 
 /* Removes the cgroups of a run that is dead, wherever they are, with what still runs in them: the number of directories removed,
- * or a negative errno. With dry_run only counts. */
-int sr_cgroup_sweep(const char *run_id, bool dry_run);
+ * or a negative errno. */
+int sr_cgroup_sweep(const char *run_id);
 
 /* Removes cgroups of any run that are empty, there for min_age_sec, and in nobody's hands (a lock tells): nobody knows their runs any
  * more (a run directory that was deleted by hand). The number of directories removed. */

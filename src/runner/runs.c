@@ -130,7 +130,7 @@ static int close_dead(int base_fd, int register_fd, const char *id,
     if (result < 0)
         sr_fail(&error, SR_RUN_001, "gc.network", "the interfaces of %s cannot be removed: %s", id,
                 strerror(-result));
-    else if ((result = sr_cgroup_sweep(id, false)) < 0)
+    else if ((result = sr_cgroup_sweep(id)) < 0)
         sr_fail(&error, SR_RUN_001, "gc.cgroup", "the cgroup of %s cannot be removed: %s", id,
                 strerror(-result));
     else if (dirfd >= 0 && !has_log && (result = sr_remove_tree(base_fd, id)) < 0)

@@ -103,8 +103,7 @@ static void limits_hold(void)
     waitpid(bomb, &status, 0);
     printf("# children: %d\n", WEXITSTATUS(status));
     check("pids.max", WIFEXITED(status) && WEXITSTATUS(status) == 7);
-    check("a sweep that only counts", sr_cgroup_sweep("limits", true) == 1);
-    check("a sweep that kills what is left", sr_cgroup_sweep("limits", false) == 1);
+    check("a sweep that kills what is left", sr_cgroup_sweep("limits") == 1);
     check("and leaves nothing", access(ROOT "/safe-run-limits", F_OK) < 0);
     check("remove what is gone", sr_cgroup_remove(&cgroup) == 0);
 }
@@ -117,6 +116,27 @@ static void forgotten_ones(void)
         sr_close_fd(&cgroup.places[c].fd); /* as by the death of its run */
     sr_close_fd(&cgroup.v2_fd);
     check("one that nobody holds goes", sr_cgroup_sweep_empty(0) == 1);
+}
+
+/* A sweep finds its own among others that come and go meanwhile. */
+static void crowd(void)
+{
+    char path[128];
+    int found = 0, rounds = 0;
+    pid_t others = fork();
+    for (unsigned i = 0; others == 0; i++) {
+        snprintf(path, sizeof path, ROOT "/safe-run-sr-other%u", i % 20);
+        if (mkdir(path, 0755) < 0)
+            rmdir(path);
+    }
+    for (double start = now(); now() - start < 2; rounds++) {
+        mkdir(ROOT "/safe-run-mine", 0755);
+        found += sr_cgroup_sweep("mine") == 1;
+    }
+    kill(others, SIGKILL);
+    waitpid(others, NULL, 0);
+    printf("# sweeps: %d, found: %d\n", rounds, found);
+    check("a sweep among others that come and go", found == rounds && rounds > 0);
 }
 
 /* An ordinary user's session below a directory that is the user's. */
@@ -195,6 +215,7 @@ int main(void)
         printf("FAILED mounts: %s\n", strerror(errno));
     limits_hold();
     forgotten_ones();
+    crowd();
     delegation();
     puts("end");
     fflush(stdout);
