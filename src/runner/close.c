@@ -4,7 +4,9 @@
  */
 #include "runs.h"
 
+#include "attest.h"
 #include "fs.h"
+#include "host.h"
 #include "saferun/policy.h"
 #include "saferun/run.h"
 
@@ -85,11 +87,17 @@ static void read_events(int dirfd, struct remains *remains)
     }
 }
 
-/* The policy as far as it is there; to be released when facts is not needed any more. */
-static json_t *read_policy(int dirfd, struct sr_report_facts *facts)
+/* The policy as far as it is there, to be released. */
+static json_t *load_policy(int dirfd)
 {
     sr_cleanup_fd int fd = openat(dirfd, "policy.json", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    json_t *policy = fd >= 0 ? json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    return fd >= 0 ? json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL) : NULL;
+}
+
+/* To be released when facts is not needed any more. */
+static json_t *read_policy(int dirfd, struct sr_report_facts *facts)
+{
+    json_t *policy = load_policy(dirfd);
     const json_t *network = json_object_get(policy, "network");
     const char *mode = json_string_value(json_object_get(network, "mode"));
     facts->network_mode =
@@ -175,4 +183,24 @@ int runs_close(int dirfd, const char *id, struct sr_error *err)
     sr_event_log_close(log);
     sr_hasher_free(hasher);
     return result;
+}
+
+int runs_sign(int dirfd, struct sr_error *err)
+{
+    struct sr_host_config config;
+    sr_cleanup_key struct sr_key *key = NULL;
+    if (faccessat(dirfd, SR_ATTESTATION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return 0;
+    if (sr_host_config_load(&config, err) < 0)
+        return -1;
+    json_t *policy = load_policy(dirfd);
+    bool wanted = config.sign ||
+                  json_is_true(json_object_get(json_object_get(policy, "require"), "signature"));
+    json_decref(policy);
+    if (!wanted ||
+        config.sign_key[0] == '\0') /* a policy that requires it without a key has not run */
+        return 0;
+    return sr_key_load_private(config.sign_key, &key, err) < 0
+               ? -1
+               : sr_attest(dirfd, SR_REPORT_FILE, key, err);
 }

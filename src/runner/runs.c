@@ -138,15 +138,16 @@ static int close_dead(int base_fd, int register_fd, const char *id,
     else if (has_log && (result = runs_drop_parts(dirfd, id)) < 0)
         sr_fail(&error, SR_RUN_001, "gc.outputs", "unfinished outputs of %s cannot be removed: %s",
                 id, strerror(-result));
-    else if (has_log && !exists(dirfd, SR_REPORT_FILE))
+    bool closing = result >= 0 && has_log && !exists(dirfd, SR_REPORT_FILE);
+    if (closing)
         result = runs_close(dirfd, id, &error);
-    else if (has_log)
-        result = 1; /* it died between its report and the register */
+    if (result >= 0 && has_log)
+        result = runs_sign(dirfd, &error);
     if (result < 0) {
         tell(options, id, SR_GC_FAILED, &error);
         return 1;
     }
-    if (dirfd >= 0 && result != 1)
+    if (dirfd >= 0 && (closing || !has_log))
         tell(options, id, has_log ? SR_GC_CLOSED : SR_GC_REMOVED, NULL);
     unlinkat(register_fd, id, 0);
     return 0;

@@ -38,4 +38,8 @@ int runs_drop_parts(int dirfd, const char *id) SR_MUST_CHECK;
 /* Gives a dead run an end (run.failed) and a report. SR-EVD-001 or -002. */
 int runs_close(int dirfd, const char *id, struct sr_error *err) SR_MUST_CHECK;
 
+/* Signs a dead run's report as the run would have, by the host's wish (sign) or its policy's; what is signed already stays. The
+ * errors of sr_host_config_load(), sr_key_load_private() and sr_report_attest(). */
+int runs_sign(int dirfd, struct sr_error *err) SR_MUST_CHECK;
+
 #endif

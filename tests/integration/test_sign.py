@@ -1,6 +1,7 @@
 """Runs whose reports are signed: by the host's wish, or because the policy requires it."""
 import json
 import os
+import shutil
 import unittest
 
 from harness import SafeRunTest, policy, shell
@@ -19,8 +20,9 @@ class Sign(SafeRunTest):
         return os.path.join(run.dir, "run_report.dsse.json")
 
     def assert_signed(self, run):
-        done = self.call("report", "verify", "--key", self.path("key.pub"), "--events", os.path.join(run.dir, "events.jsonl"),
-                         "--artifacts", run.dir, run.report_path)
+        """By its directory."""
+        done = self.call("report", "verify", "--key", self.path("key.pub"), "--events", os.path.join(run, "events.jsonl"),
+                         "--artifacts", run, os.path.join(run, "run_report.json"))
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertEqual(json.loads(done.stdout)["checks"][-1], {"name": "signature", "ok": True})
 
@@ -29,7 +31,7 @@ class Sign(SafeRunTest):
         run = self.run_policy(shell("echo out; exit 3"), "-v")
         self.assertEqual((run.status, run.stdout), (3, b"out\n"), run.stderr)
         self.assertIn(f"report signed by key {self.key_id}".encode(), run.stderr)
-        self.assert_signed(run)
+        self.assert_signed(run.dir)
         self.assertEqual(run.report["policySummary"]["name"], "test")
         self.assertRegex(run.report["assurance"]["safeRunVersion"], r"^\d+\.\d+\.\d+$")
         # Signing again is the same statement: nothing changes.
@@ -46,14 +48,14 @@ class Sign(SafeRunTest):
         run = self.run_policy(policy("/bin/true", **SIGNED), "--json")
         self.assertEqual(run.status, 0, run.stderr)
         self.assertEqual(json.loads(run.stdout)["attestation"], self.attestation(run))
-        self.assert_signed(run)
+        self.assert_signed(run.dir)
 
     def test_a_failed_run_is_signed_too(self):
         self.configure(sign=True, signKey=self.path("key"), qemu="/no/qemu")
         run = self.run_policy(policy("/bin/true"))
         self.assertEqual(run.status, 125)
         self.assertEqual(run.events("vm.started"), [])
-        self.assert_signed(run)
+        self.assert_signed(run.dir)
 
     def test_without_a_key_nothing_starts(self):
         run = self.run_policy(policy("/bin/true", **SIGNED))
@@ -83,6 +85,36 @@ class Sign(SafeRunTest):
             run = self.run_policy(policy("/bin/true"))
             self.assertEqual((run.status, run.dir), (125, None))
             self.assertIn(word, run.stderr)
+
+    def killed(self, document):
+        """The directory of a run whose supervisor was killed while the command ran."""
+        process = self.start(document, "--stdin", stdin=-1)
+        self.wait_for_output(process, b"ready\n")
+        process.kill()
+        process.communicate()
+        (name,) = [name for name in os.listdir(self.base) if not name.startswith(".")]
+        return os.path.join(self.base, name)
+
+    def test_a_run_that_gc_closes(self):
+        for config, changes in (({"sign": True}, {}), ({}, SIGNED)):
+            self.configure(**config, signKey=self.path("key"))
+            run = self.killed(shell("echo ready; cat", **changes))
+            self.assertEqual(self.call("gc").returncode, 0)
+            self.assert_signed(run)
+            shutil.rmtree(run)
+
+    def test_gc_without_the_key(self):
+        """The report is written; gc says what is missing until the key is there again."""
+        self.configure(sign=True, signKey=self.path("key"))
+        run = self.killed(shell("echo ready; cat"))
+        os.rename(self.path("key"), self.path("away"))
+        for _ in range(2):
+            done = self.call("gc")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"No such file", done.stderr)
+        os.rename(self.path("away"), self.path("key"))
+        self.assertEqual(self.call("gc").returncode, 0)
+        self.assert_signed(run)
 
     def test_a_signature_that_cannot_be_written(self):
         """Something else has its name: the run is void, its report stands."""
