@@ -43,8 +43,8 @@ _safe_run() {
         report:*)
             case ${COMP_WORDS[2]} in
             verify) words='--events --artifacts --key --attestation --format --text --json --help' ;;
-            show) words='--artifacts --help' ;;
-            html) words='--output --artifacts --help' ;;
+            show) words='--artifacts --key --help' ;;
+            html) words='--output --artifacts --key --help' ;;
             diff) words='--exit-code --help' ;;
             export) words='--format --output --artifacts --help' ;;
             attest) words='--key --help' ;;

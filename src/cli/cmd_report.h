@@ -12,13 +12,13 @@ int sr_report_export(int argc, char **argv);
 
 struct report_verb {
     const char *usage, *help;
-    const char
-        *options; /* the letters of those it takes: o(utput) a(rtifacts) f(ormat) e(xit-code) */
+    /* The letters of those it takes: o(utput) a(rtifacts) f(ormat) e(xit-code) k(ey). */
+    const char *options;
     int operands;
 };
 
 struct report_request {
-    const char *output, *artifacts, *format;
+    const char *output, *artifacts, *format, *key;
     bool exit_code;
 };
 
@@ -27,7 +27,7 @@ int report_options(int argc, char **argv, const struct report_verb *verb,
                    struct report_request *request);
 
 /* Opens a report, or says why not. Returns SR_EXIT_OK or the exit status. */
-int report_open(const char *path, const char *artifacts, struct sr_reading *reading);
+int report_open(const char *path, const struct report_request *request, struct sr_reading *reading);
 
 /* Both, for a verb with one operand. Returns -1 to go on, else the exit status. */
 int report_begin(int argc, char **argv, const struct report_verb *verb,

@@ -73,7 +73,7 @@ int sr_report_export(int argc, char **argv)
         return status;
     if (request.format == NULL || strcmp(request.format, "ocsf") != 0)
         return sr_usage_error(verb.usage, "--format ocsf is what there is");
-    if ((status = report_open(argv[optind], request.artifacts, &reading)) != SR_EXIT_OK ||
+    if ((status = report_open(argv[optind], &request, &reading)) != SR_EXIT_OK ||
         (status = report_verdict(argv[optind], &reading)) != SR_EXIT_OK)
         return status;
     if (export_to(request.output, reading.fd, &err) == 0)

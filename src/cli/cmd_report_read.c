@@ -19,6 +19,7 @@ int report_options(int argc, char **argv, const struct report_verb *verb,
         {"output", 'o', offsetof(struct report_request, output), sr_option_text, NULL},
         {"artifacts", 0, offsetof(struct report_request, artifacts), sr_option_text, NULL},
         {"format", 0, offsetof(struct report_request, format), sr_option_text, NULL},
+        {"key", 0, offsetof(struct report_request, key), sr_option_text, NULL},
         {"exit-code", 0, offsetof(struct report_request, exit_code), NULL, NULL},
     };
     enum { COUNT = sizeof all / sizeof all[0] };
@@ -37,10 +38,10 @@ int report_options(int argc, char **argv, const struct report_verb *verb,
     return -1;
 }
 
-int report_open(const char *path, const char *artifacts, struct sr_reading *reading)
+int report_open(const char *path, const struct report_request *request, struct sr_reading *reading)
 {
     struct sr_error err;
-    if (sr_reading_open(path, artifacts, reading, &err) == 0)
+    if (sr_reading_open(path, request->artifacts, request->key, reading, &err) == 0)
         return SR_EXIT_OK;
     sr_wrap(&err, "%s", path);
     sr_print_error(stderr, &err);
@@ -53,7 +54,7 @@ int report_begin(int argc, char **argv, const struct report_verb *verb,
     int status = report_options(argc, argv, verb, request);
     if (status >= 0)
         return status;
-    status = report_open(argv[optind], request->artifacts, reading);
+    status = report_open(argv[optind], request, reading);
     return status == SR_EXIT_OK ? -1 : status;
 }
 
@@ -93,13 +94,15 @@ static unsigned terminal_width(void)
 int sr_report_show(int argc, char **argv)
 {
     static const struct report_verb verb = {
-        .usage = "usage: safe-run report show [--artifacts D] FILE|-",
+        .usage = "usage: safe-run report show [--artifacts D] [--key K] FILE|-",
         .help =
             "Says what ran, where it could go and went, what was stopped, what it used, and "
             "whether\n"
             "the evidence holds: the report and the files beside it are verified first.\n"
             "\n"
             "  --artifacts D     the run directory, when the report is somewhere else\n"
+            "  --key K           also check that the holder of this public key (PEM) has signed "
+            "it\n"
             "  -h, --help        this text\n"
             "\n"
             "Exit status: 0 good, 2 not valid (it is shown all the same) or unreadable, 64 usage,\n"
@@ -107,7 +110,7 @@ int sr_report_show(int argc, char **argv)
             "\n"
             "Example:\n"
             "  safe-run report show run_report.json",
-        .options = "a",
+        .options = "ak",
         .operands = 1,
     };
     struct report_request request;
@@ -124,13 +127,15 @@ int sr_report_show(int argc, char **argv)
 int sr_report_html(int argc, char **argv)
 {
     static const struct report_verb verb = {
-        .usage = "usage: safe-run report html [-o OUT] [--artifacts D] FILE|-",
+        .usage = "usage: safe-run report html [-o OUT] [--artifacts D] [--key K] FILE|-",
         .help =
             "Writes a page about the run that needs nothing else: no script, nothing loaded from\n"
             "anywhere. The report and the files beside it are verified, and the page says so.\n"
             "\n"
             "  -o, --output OUT  into a file, which is there whole or not at all; else stdout\n"
             "  --artifacts D     the run directory, when the report is somewhere else\n"
+            "  --key K           also check that the holder of this public key (PEM) has signed "
+            "it\n"
             "  -h, --help        this text\n"
             "\n"
             "Exit status: 0 good, 2 not valid (the page is written all the same, and says so) or\n"
@@ -138,7 +143,7 @@ int sr_report_html(int argc, char **argv)
             "\n"
             "Example:\n"
             "  safe-run report html -o report.html run_report.json",
-        .options = "ao",
+        .options = "aok",
         .operands = 1,
     };
     struct report_request request;
@@ -196,8 +201,8 @@ int sr_report_diff(int argc, char **argv)
     int status = report_options(argc, argv, &verb, &request);
     if (status >= 0)
         return status;
-    if ((status = report_open(argv[optind], NULL, &a)) != SR_EXIT_OK ||
-        (status = report_open(argv[optind + 1], NULL, &b)) != SR_EXIT_OK)
+    if ((status = report_open(argv[optind], &request, &a)) != SR_EXIT_OK ||
+        (status = report_open(argv[optind + 1], &request, &b)) != SR_EXIT_OK)
         return status;
     sr_diff(&a, &b, list_difference, &listing, &differs);
     bool written = sr_emit(&listing.out);

@@ -483,12 +483,13 @@ static void put_verification(struct sr_buf *out, const struct sr_reading *r)
         sr_buf_puts(out, "</p>\n");
     }
     put_errors(out, v);
-    sr_buf_puts(out, r->with_envelope
-                         ? "<p class=\"soft\">A signature lies beside the report. Whether it is "
-                           "good takes a key: safe-run report verify --attestation "
-                           "run_report.dsse.json --key K.</p>\n"
-                         : "<p class=\"soft\">There is no signature beside the report: it is whole "
-                           "and consistent, which does not say who wrote it.</p>\n");
+    if (!r->with_key)
+        sr_buf_puts(out,
+                    r->with_envelope
+                        ? "<p class=\"soft\">A signature lies beside the report. Whether it is "
+                          "good takes a key: safe-run report html --key K.</p>\n"
+                        : "<p class=\"soft\">There is no signature beside the report: it is whole "
+                          "and consistent, which does not say who wrote it.</p>\n");
     sr_buf_puts(out, "<h3>Hashes</h3>\n<dl>\n");
     put_field(out, "Report", s->digest, true);
     put_field(out, "Policy", s->policy_hash, true);

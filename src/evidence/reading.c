@@ -65,9 +65,9 @@ static bool is_file_in(int dirfd, const char *name)
 }
 
 static int verify(struct sr_reading *reading, const char *directory, bool with_files,
-                  struct sr_error *err)
+                  const char *key, struct sr_error *err)
 {
-    sr_cleanup_buf struct sr_buf events = SR_BUF_INIT;
+    sr_cleanup_buf struct sr_buf events = SR_BUF_INIT, envelope = SR_BUF_INIT;
     struct sr_verify_options options = {0};
     if (reading->with_events) {
         sr_buf_printf(&events, "%s/" SR_EVENTS_FILE, directory);
@@ -75,14 +75,23 @@ static int verify(struct sr_reading *reading, const char *directory, bool with_f
             return sr_fail(err, SR_EVD_002, "report", "out of memory");
         options.events_path = events.data;
     }
+    reading->with_key = key != NULL;
+    if (key != NULL) {
+        sr_buf_printf(&envelope, "%s/" SR_ATTESTATION_FILE, directory);
+        if (!sr_buf_ok(&envelope))
+            return sr_fail(err, SR_EVD_002, "report", "out of memory");
+        options.attestation_path = envelope.data;
+        options.key_paths = &key;
+        options.key_count = 1;
+    }
     reading->with_files = with_files;
     if (with_files)
         options.artifacts_dir = directory;
     return sr_report_verify_fd(reading->fd, &options, &reading->verification, err);
 }
 
-int sr_reading_open(const char *path, const char *artifacts, struct sr_reading *reading,
-                    struct sr_error *err)
+int sr_reading_open(const char *path, const char *artifacts, const char *key,
+                    struct sr_reading *reading, struct sr_error *err)
 {
     sr_cleanup_free char *beside = artifacts == NULL ? directory_of(path) : strdup(artifacts);
     sr_cleanup_fd int dirfd = -1;
@@ -101,13 +110,17 @@ int sr_reading_open(const char *path, const char *artifacts, struct sr_reading *
         return sr_fail(err, SR_EVD_002, "artifacts", "cannot be opened: %s", strerror(errno));
     if (dirfd >= 0) {
         reading->with_events = is_file_in(dirfd, SR_EVENTS_FILE);
-        reading->with_envelope = is_file_in(dirfd, "run_report.dsse.json");
+        reading->with_envelope = is_file_in(dirfd, SR_ATTESTATION_FILE);
         if (sr_companions_read(&reading->companions, dirfd, reading->summary) < 0)
             return sr_fail(err, SR_EVD_002, "report", "out of memory");
     }
+    if (key != NULL && !reading->with_envelope)
+        return sr_fail(err, SR_EVD_002, "attestation",
+                       "there is no " SR_ATTESTATION_FILE " %s, so no signature to check",
+                       beside != NULL ? "beside the report" : "beside standard input");
     const struct sr_companions *c = &reading->companions;
     bool among_files = c->policy != SR_COMPANION_ABSENT || c->command != SR_COMPANION_ABSENT;
-    return verify(reading, beside, dirfd >= 0 && (artifacts != NULL || among_files), err);
+    return verify(reading, beside, dirfd >= 0 && (artifacts != NULL || among_files), key, err);
 }
 
 void sr_reading_close(struct sr_reading *reading)

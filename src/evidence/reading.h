@@ -24,6 +24,7 @@ struct sr_reading {
     bool with_events;   /* events.jsonl was compared */
     bool with_files;    /* the files beside the report were hashed */
     bool with_envelope; /* there is a signature beside it; it takes a key to check */
+    bool with_key;      /* it was checked */
 };
 
 #define SR_READING_INIT                                                                            \
@@ -34,11 +35,12 @@ struct sr_reading {
 
 /*
  * Reads the report in path ("-": standard input) with the files of artifacts (NULL: those beside the
- * report, as far as they are there). 0, whatever the verification says; -1 with SR-EVD-002 or
+ * report, as far as they are there), and with the signature there if key names a public key's file
+ * (NULL: it is not checked). 0, whatever the verification says; -1 with SR-EVD-002 or
  * SR-EVD-301 when it is no report that can be read to its end. To be closed either way.
  */
-int sr_reading_open(const char *path, const char *artifacts, struct sr_reading *reading,
-                    struct sr_error *err) SR_MUST_CHECK;
+int sr_reading_open(const char *path, const char *artifacts, const char *key,
+                    struct sr_reading *reading, struct sr_error *err) SR_MUST_CHECK;
 void sr_reading_close(struct sr_reading *reading);
 #define sr_cleanup_reading __attribute__((cleanup(sr_reading_close)))
 

@@ -135,11 +135,11 @@ static void verification(const struct printer *p, const struct sr_reading *r)
     if (!r->with_events && !r->with_files)
         field(p, "not checked",
               "events.jsonl and the files of the run: they are not beside the report");
-    field(p, "signature",
-          r->with_envelope ? "lies beside the report; it takes a key to check: safe-run report "
-                             "verify --attestation run_report.dsse.json --key K"
-                           : "none beside the report: it is consistent, which does not say who "
-                             "wrote it");
+    if (!r->with_key)
+        field(p, "signature",
+              r->with_envelope ? "lies beside the report; it takes a key to check: --key K"
+                               : "none beside the report: it is consistent, which does not say who "
+                                 "wrote it");
 }
 
 /* In place of a document, why it is not there, and its hash. */

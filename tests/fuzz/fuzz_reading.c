@@ -83,7 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int fd = memfd_create("input", MFD_CLOEXEC);
     must(fd >= 0 && write(fd, data, size) == (ssize_t)size);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    if (sr_reading_open(path, NULL, &reading, &err) == 0) {
+    if (sr_reading_open(path, NULL, NULL, &reading, &err) == 0) {
         const struct sr_show_options options = {.width = 40 + (unsigned)(size % 80)};
         sr_show(&reading, &options, &shown);
         check_text(&shown);

@@ -242,6 +242,34 @@ class Show(Reading):
             self.assertEqual(os.listdir(self.dir), ["out"])
 
 
+class Signed(Reading):
+    def test_the_signature_is_checked_by_a_key(self):
+        report = self.write()
+        for name in ("key", "other"):
+            self.assertEqual(subprocess.run([SAFE_RUN, "key", "generate", "--out", self.path(name)], capture_output=True).returncode, 0)
+        without = call("show", "--key", self.path("key.pub"), report)
+        self.assertEqual((without.returncode, without.stdout), (2, b""))
+        self.assertIn(b"SR-EVD-002 attestation: ", without.stderr)
+        self.assertIn(b"no run_report.dsse.json beside the report", without.stderr)
+        self.assertEqual(call("attest", "--key", self.path("key"), report).returncode, 0)
+        for verb, unchecked, good, bad in (("show", b"takes a key to check", b"artifact_files,\n                signature\n", b"FAILED        signature"),
+                                           ("html", b"takes a key", b'Good</b>signature</li>', b'Failed</b>signature</li>')):
+            with self.subTest(verb=verb):
+                done = call(verb, report)
+                self.assertIn(unchecked, done.stdout)
+                self.assertNotIn(good, done.stdout)
+                done = call(verb, "--key", self.path("key.pub"), report)
+                self.assertEqual((done.returncode, done.stderr), (0, b""))
+                self.assertIn(good, done.stdout)
+                self.assertNotIn(unchecked, done.stdout)
+                done = call(verb, "--key", self.path("other.pub"), report)
+                self.assertEqual(done.returncode, 2)
+                self.assertIn(bad, done.stdout)
+                with open(report, "rb") as file:  # named from elsewhere
+                    done = call(verb, "--key", self.path("key.pub"), "--artifacts", self.path("run"), "-", stdin=file)
+                self.assertEqual(done.returncode, 0, done.stderr)
+
+
 class Html(Reading):
     def test_the_page(self):
         done = call("html", self.write())
