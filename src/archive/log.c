@@ -101,23 +101,6 @@ int64_t sr_log_expiry(const struct sr_log_entry *stored)
 
 /* ---- reading ---- */
 
-/* Reads at offset until size bytes are there or the file ends. */
-static ssize_t read_at(int fd, char *to, size_t size, uint64_t offset)
-{
-    size_t len = 0;
-    while (len < size) {
-        ssize_t got = pread(fd, to + len, size - len, (off_t)(offset + len));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return -errno;
-        if (got == 0)
-            break;
-        len += (size_t)got;
-    }
-    return (ssize_t)len;
-}
-
 int sr_log_each(int fd, uint64_t from, sr_log_on_line *on_line, void *context, struct sr_error *err)
 {
     enum { WINDOW = 64 * 1024 };
@@ -125,7 +108,7 @@ int sr_log_each(int fd, uint64_t from, sr_log_on_line *on_line, void *context, s
     if (window == NULL)
         return sr_fail(err, SR_OPS_301, LOG_PATH, "out of memory");
     for (;;) {
-        ssize_t len = read_at(fd, window, WINDOW, from);
+        ssize_t len = sr_read_full(fd, window, WINDOW, (int64_t)from);
         if (len < 0)
             return sr_fail(err, SR_OPS_301, LOG_PATH, "cannot be read: %s", strerror((int)-len));
         const char *at = window, *end = window + len, *newline;

@@ -117,14 +117,13 @@ int sr_open_below(int dirfd, const char *name)
     return S_ISREG(st.st_mode) ? sr_take_fd(&fd) : -EINVAL;
 }
 
-ssize_t sr_read_small_file(int dirfd, const char *name, char *text, size_t size)
+ssize_t sr_read_full(int fd, void *to, size_t size, int64_t offset)
 {
-    sr_cleanup_fd int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
+    char *at = to;
     size_t len = 0;
-    while (len < size - 1) {
-        ssize_t got = read(fd, text + len, size - 1 - len);
+    while (len < size) {
+        ssize_t got = offset < 0 ? read(fd, at + len, size - len)
+                                 : pread(fd, at + len, size - len, (off_t)(offset + (int64_t)len));
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
@@ -133,8 +132,16 @@ ssize_t sr_read_small_file(int dirfd, const char *name, char *text, size_t size)
             break;
         len += (size_t)got;
     }
-    text[len] = '\0';
     return (ssize_t)len;
+}
+
+ssize_t sr_read_small_file(int dirfd, const char *name, char *text, size_t size)
+{
+    sr_cleanup_fd int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    ssize_t len = fd < 0 ? -errno : sr_read_full(fd, text, size - 1, -1);
+    if (len >= 0)
+        text[len] = '\0';
+    return len;
 }
 
 int sr_file_identity(int fd, char text[SR_IDENTITY_TEXT])

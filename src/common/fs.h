@@ -36,6 +36,10 @@ int sr_replace_file_durably(int dirfd, const char *name, const void *data,
  * no regular file. */
 int sr_open_below(int dirfd, const char *name) SR_MUST_CHECK;
 
+/* Reads until size bytes are there or the input ends, going on after short reads and EINTR: from offset, or with offset -1 from
+ * where fd stands. The number of bytes, or a negative errno. */
+ssize_t sr_read_full(int fd, void *to, size_t size, int64_t offset) SR_MUST_CHECK;
+
 /* Reads up to size-1 bytes of name in dirfd, no symbolic link, and terminates them with NUL. The
  * length, or a negative errno. */
 ssize_t sr_read_small_file(int dirfd, const char *name, char *text, size_t size) SR_MUST_CHECK;

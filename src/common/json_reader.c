@@ -72,27 +72,6 @@ static void keep(struct sr_json_reader *reader, const char *data, size_t len)
     }
 }
 
-/* Reads until size bytes are there or the input ends: a pipe gives little at a time, and whoever
- * wants more bytes scans from the beginning of the value again. */
-static ssize_t read_full(const struct sr_json_reader *reader, char *to, size_t size,
-                         uint64_t offset)
-{
-    size_t len = 0;
-    while (len < size) {
-        ssize_t got = reader->stream
-                          ? read(reader->fd, to + len, size - len)
-                          : pread(reader->fd, to + len, size - len, (off_t)(offset + len));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return -errno;
-        if (got == 0)
-            break;
-        len += (size_t)got;
-    }
-    return (ssize_t)len;
-}
-
 /* Reads more into the window, behind its content; what is before the cursor is dropped. 0, also at
  * the end of the input (eof is set), or -1. */
 static int fill(struct sr_json_reader *reader)
@@ -114,7 +93,9 @@ static int fill(struct sr_json_reader *reader)
     }
     char *to = reader->window + reader->len;
     size_t room = reader->cap - reader->len;
-    ssize_t got = read_full(reader, to, room, reader->offset + reader->len);
+    /* All there is room for: a pipe gives little at a time, and whoever wants more bytes scans from the beginning of the value. */
+    ssize_t got = sr_read_full(reader->fd, to, room,
+                               reader->stream ? -1 : (int64_t)(reader->offset + reader->len));
     if (got < 0)
         return read_failed(reader, (int)-got);
     keep(reader, to, (size_t)got);

@@ -3,6 +3,7 @@
 #include "aggregate.h"
 #include "event_file.h"
 #include "failpoint.h"
+#include "fs.h"
 #include "jcs.h"
 
 #include <errno.h>
@@ -23,14 +24,8 @@ struct output {
 
 static void flush(struct output *out)
 {
-    size_t done = 0;
-    while (done < out->buf.len && out->error == 0) {
-        ssize_t put = write(out->fd, out->buf.data + done, out->buf.len - done);
-        if (put < 0 && errno != EINTR)
-            out->error = -errno;
-        else if (put > 0)
-            done += (size_t)put;
-    }
+    if (out->error == 0)
+        out->error = sr_write_all(out->fd, out->buf.data, out->buf.len);
     out->buf.len = 0;
 }
 

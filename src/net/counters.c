@@ -1,6 +1,7 @@
 #include "counters.h"
 
 #include "attributes.h"
+#include "rtnl.h"
 #include "ruleset.h"
 
 #include <arpa/inet.h>
@@ -125,23 +126,6 @@ static struct nlmsghdr *request_header(char *buffer, uint16_t type, uint8_t fami
     return request;
 }
 
-static int dump(struct mnl_socket *socket, struct nlmsghdr *request, mnl_cb_t cb, void *data)
-{
-    char buffer[65536];
-    if (mnl_socket_sendto(socket, request, request->nlmsg_len) < 0)
-        return -errno;
-    for (;;) {
-        ssize_t got = mnl_socket_recvfrom(socket, buffer, sizeof buffer);
-        if (got < 0)
-            return -errno;
-        int result = mnl_cb_run(buffer, (size_t)got, request->nlmsg_seq, 0, cb, data);
-        if (result < 0)
-            return -errno;
-        if (result == MNL_CB_STOP)
-            return 0;
-    }
-}
-
 static int read_all(struct mnl_socket *socket, struct sr_net_sample *sample)
 {
     char buffer[512];
@@ -152,7 +136,7 @@ static int read_all(struct mnl_socket *socket, struct sr_net_sample *sample)
         struct nlmsghdr *request = request_header(buffer, NFT_MSG_GETOBJ, families[i]);
         mnl_attr_put_strz(request, NFTA_OBJ_TABLE, SR_NET_TABLE);
         mnl_attr_put_u32(request, NFTA_OBJ_TYPE, htonl(NFT_OBJECT_COUNTER));
-        int result = dump(socket, request, take_counter, sample);
+        int result = sr_netlink_ask(socket, request, take_counter, sample);
         if (result < 0)
             return result;
     }
@@ -162,7 +146,7 @@ static int read_all(struct mnl_socket *socket, struct sr_net_sample *sample)
         struct nlmsghdr *request = request_header(buffer, NFT_MSG_GETSETELEM, NFPROTO_INET);
         mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_TABLE, SR_NET_TABLE);
         mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_SET, set_names[set]);
-        int result = dump(socket, request, take_elements, &reader);
+        int result = sr_netlink_ask(socket, request, take_elements, &reader);
         if (result < 0)
             return result;
     }
@@ -219,7 +203,7 @@ int sr_net_tables_delete(void)
         return -errno;
     bool left = false;
     struct nlmsghdr *request = request_header(buffer, NFT_MSG_GETTABLE, NFPROTO_UNSPEC);
-    int result = dump(socket, request, take_table, &left);
+    int result = sr_netlink_ask(socket, request, take_table, &left);
     return result < 0 ? result : left ? -EBUSY : 0;
 }
 

@@ -28,10 +28,9 @@ struct mnl_socket *sr_rtnl_open(void)
     return socket;
 }
 
-/* Sends one request and runs cb over what comes back, up to the acknowledgement. */
-static int ask_by(struct mnl_socket *socket, struct nlmsghdr *request, mnl_cb_t cb, void *data)
+int sr_netlink_ask(struct mnl_socket *socket, struct nlmsghdr *request, mnl_cb_t cb, void *data)
 {
-    char buffer[32768];
+    char buffer[65536];
     if (mnl_socket_sendto(socket, request, request->nlmsg_len) < 0)
         return -errno;
     for (;;) {
@@ -49,7 +48,7 @@ static int ask_by(struct mnl_socket *socket, struct nlmsghdr *request, mnl_cb_t 
 static int ask(struct nlmsghdr *request, mnl_cb_t cb, void *data)
 {
     cleanup_socket struct mnl_socket *socket = sr_rtnl_open();
-    return socket == NULL ? -errno : ask_by(socket, request, cb, data);
+    return socket == NULL ? -errno : sr_netlink_ask(socket, request, cb, data);
 }
 
 int sr_rtnl_link_up(const char *name, uint32_t mtu)
@@ -134,7 +133,7 @@ static int find_link(struct mnl_socket *socket, const char *name, int *index)
     struct ifinfomsg *link = mnl_nlmsg_put_extra_header(request, sizeof *link);
     link->ifi_family = AF_UNSPEC;
     mnl_attr_put_strz(request, IFLA_IFNAME, name);
-    return ask_by(socket, request, take_index, index);
+    return sr_netlink_ask(socket, request, take_index, index);
 }
 
 int sr_rtnl_veth_add(struct mnl_socket *host, const struct sr_rtnl_veth *veth)
@@ -163,7 +162,7 @@ int sr_rtnl_veth_add(struct mnl_socket *host, const struct sr_rtnl_veth *veth)
     mnl_attr_nest_end(request, peer);
     mnl_attr_nest_end(request, data);
     mnl_attr_nest_end(request, info);
-    result = ask_by(host, request, NULL, NULL);
+    result = sr_netlink_ask(host, request, NULL, NULL);
     if (result < 0)
         return result;
     request = mnl_nlmsg_put_header(buffer); /* the kernel takes no alias with a new link */
@@ -173,7 +172,7 @@ int sr_rtnl_veth_add(struct mnl_socket *host, const struct sr_rtnl_veth *veth)
     link->ifi_family = AF_UNSPEC;
     mnl_attr_put_strz(request, IFLA_IFNAME, veth->name);
     mnl_attr_put_str(request, IFLA_IFALIAS, veth->alias);
-    return ask_by(host, request, NULL, NULL);
+    return sr_netlink_ask(host, request, NULL, NULL);
 }
 
 /* The first link found that has an alias. */

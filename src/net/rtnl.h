@@ -13,6 +13,11 @@
 
 /* Every function: 0, or a negative errno. */
 
+/* Sends one request of any netlink family and runs cb (may be NULL) over what comes back, up to the acknowledgement or the end
+ * of the dump. */
+int sr_netlink_ask(struct mnl_socket *socket, struct nlmsghdr *request, mnl_cb_t cb,
+                   void *data) SR_MUST_CHECK;
+
 /* Brings an interface up, with this MTU; 0 leaves the MTU as it is. */
 int sr_rtnl_link_up(const char *name, uint32_t mtu) SR_MUST_CHECK;
 
