@@ -68,6 +68,7 @@ struct sr_policy {
     const char *const *args;
     size_t arg_count;
     const char *image;
+    int image_fd; /* O_PATH descriptor of the file that was judged; -1: image is a name. Owned by the check */
     const struct sr_pair *env; /* sorted by key */
     size_t env_count;
     const char *workdir;

@@ -33,6 +33,14 @@ int sr_mkdir_all(const char *path, mode_t mode)
     return mkdir(part, mode) < 0 && errno != EEXIST ? -errno : 0;
 }
 
+bool sr_path_within(const char *path, const char *prefix)
+{
+    size_t len = strlen(prefix);
+    if (strcmp(prefix, "/") == 0)
+        return true;
+    return strncmp(path, prefix, len) == 0 && (path[len] == '\0' || path[len] == '/');
+}
+
 int sr_write_all(int fd, const void *data, size_t len)
 {
     const char *at = data;

@@ -5,12 +5,16 @@
 
 #include "cleanup.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
 /* Creates path and its missing parents with mode (directories that exist keep theirs). 0 or a
  * negative errno. */
 int sr_mkdir_all(const char *path, mode_t mode) SR_MUST_CHECK;
+
+/* True when path is prefix or below it, component by component. Both normalised. */
+bool sr_path_within(const char *path, const char *prefix);
 
 /* Writes all of data to fd, going on after short writes and EINTR. 0 or a negative errno. */
 int sr_write_all(int fd, const void *data, size_t len) SR_MUST_CHECK;

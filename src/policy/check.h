@@ -100,8 +100,6 @@ const char *sr_path_fault(const char *path);
 /* Lexically normalised copy of an absolute path ("/a/../b//c/" is "/b/c"), or NULL when memory is
  * out. */
 char *sr_path_normalize(struct sr_arena *arena, const char *path);
-/* True when path is prefix or below it, component by component. Both normalised. */
-bool sr_path_within(const char *path, const char *prefix);
 /* True for "/" and for the places the guest's system lives in, with all below. */
 bool sr_path_protected(const char *path);
 
@@ -115,6 +113,11 @@ void sr_check_network(struct sr_checker *checker, const struct sr_node *node,
 void sr_check_mounts(struct sr_checker *checker, const struct sr_node *node,
                      const struct sr_path *root, const struct sr_mount_allowlist *allowlist,
                      const struct sr_node *document);
+
+/* Judges an image's file like a mount's source; policy.image_fd is its descriptor then. */
+void sr_check_image_path(struct sr_checker *checker, const struct sr_node *node,
+                         const struct sr_path *path, const char *file,
+                         const struct sr_mount_allowlist *allowlist);
 
 /* mounts.c: the allowlist. */
 struct sr_mount_allowlist {

@@ -1,7 +1,7 @@
 /*
- * Theory of operation: mount sources
+ * Theory of operation: mount sources, and images that are named by a path
  *
- * A source is opened once, by the kernel (openat2, no magic links), and judged by what was opened,
+ * Both show a file of the host to the guest, so one allowlist judges both. A source is opened once, by the kernel (openat2, no magic links), and judged by what was opened,
  * never by the text in the policy: its real path is read back from the descriptor and compared with
  * the allowlist's prefixes, which were resolved the same way, component by component. Symbolic
  * links may be followed as long as they end inside the allowlist. The descriptor is kept and is
@@ -10,6 +10,7 @@
  * because a bind mount may show them anywhere.
  */
 #include "check.h"
+#include "fs.h"
 #include "nearest.h"
 
 #include <errno.h>
@@ -92,6 +93,17 @@ static bool in_system_place(const char *path)
     return false;
 }
 
+/* The directory of the built-in allowlist is also where safe-run keeps its own: other runs and the archive with its key. */
+static bool is_ours(const char *path, const char *home)
+{
+    static const char *const places[] = {"/archive", "/images", "/runs"};
+    const char *below = path + strlen(home);
+    bool ours = *below == '\0';
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
+        ours = ours || sr_path_within(below, places[i]);
+    return ours;
+}
+
 /* What is wrong with an opened source, or NULL, and when it was changed last. */
 static const char *source_fault(int fd, const struct sr_mount_allowlist *allowlist,
                                 int64_t *changed_nsec)
@@ -107,6 +119,8 @@ static const char *source_fault(int fd, const struct sr_mount_allowlist *allowli
         allowed = allowed || sr_path_within(path, allowlist->host[i]);
     if (!allowed)
         return "is outside the host allowlist";
+    if (allowlist->built_in && is_ours(path, allowlist->host[0]))
+        return "holds what safe-run keeps of other runs and never mounts";
     if (fstat(fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)))
         return "is neither a file nor a directory";
     *changed_nsec = (int64_t)st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec;
@@ -127,18 +141,18 @@ static void hint_at_allowlist(struct sr_checker *checker,
                       count - 1, other);
 }
 
-static void check_source(struct sr_checker *checker, const struct sr_node *node,
-                         const struct sr_path *path, const struct sr_mount_allowlist *allowlist,
-                         struct sr_mount *mount)
+/* Opens a file of the host and keeps the descriptor if the allowlist lets it be seen. */
+static void judge(struct sr_checker *checker, const struct sr_node *node,
+                  const struct sr_path *path, const char *file,
+                  const struct sr_mount_allowlist *allowlist, struct sr_mount *mount)
 {
-    mount->source = node->text;
-    if (node->text[0] != '/' || has_dot_dot(node->text)) {
+    if (file[0] != '/' || has_dot_dot(file)) {
         sr_check_error(checker, SR_POL_101, path, node, "must be an absolute path without '..'");
         return;
     }
     if (!allowlist->usable)
         return;
-    sr_cleanup_fd int fd = open_path(node->text);
+    sr_cleanup_fd int fd = open_path(file);
     if (fd < 0) {
         if (errno == ENOENT)
             sr_check_error(checker, SR_POL_101, path, node, "does not exist on this host");
@@ -230,7 +244,7 @@ static void check_mount(struct sr_checker *checker, const struct sr_node *node,
         return;
     const struct sr_node *value = aliased(checker, node, path, "source", "hostPath");
     if (sr_field_text(checker, value, &source, true, node) != NULL)
-        check_source(checker, value, &source, allowlist, mount);
+        judge(checker, value, &source, mount->source = value->text, allowlist, mount);
     value = aliased(checker, node, path, "target", "guestPath");
     if (sr_field_text(checker, value, &target, true, node) != NULL)
         check_target(checker, value, &target, allowlist, mount);
@@ -241,6 +255,30 @@ static void check_mount(struct sr_checker *checker, const struct sr_node *node,
     if ((value == NULL || good) && !is_read_only)
         sr_check_error(checker, SR_POL_103, &read_only, value != NULL ? value : node,
                        "must be true: a writable mount of the host is never granted");
+}
+
+/* The built-in prefix is looked up only when there is something to judge: else no file is touched. prefix is what it needs. */
+static struct sr_mount_allowlist
+resolve(struct sr_checker *checker, const struct sr_mount_allowlist *allowlist, const char **prefix)
+{
+    struct sr_mount_allowlist resolved = *allowlist;
+    if (allowlist->built_in) {
+        *prefix = resolve_prefix(checker, allowlist->host[0]);
+        resolved.host = prefix;
+        resolved.host_count = *prefix != NULL ? 1 : 0;
+    }
+    return resolved;
+}
+
+void sr_check_image_path(struct sr_checker *checker, const struct sr_node *node,
+                         const struct sr_path *path, const char *file,
+                         const struct sr_mount_allowlist *allowlist)
+{
+    const char *prefix = NULL;
+    struct sr_mount image = {.fd = -1};
+    const struct sr_mount_allowlist resolved = resolve(checker, allowlist, &prefix);
+    judge(checker, node, path, file, &resolved, &image);
+    checker->policy.image_fd = image.fd;
 }
 
 void sr_check_mounts(struct sr_checker *checker, const struct sr_node *node,
@@ -257,13 +295,8 @@ void sr_check_mounts(struct sr_checker *checker, const struct sr_node *node,
         return;
     }
     checker->policy.mounts = mounts;
-    struct sr_mount_allowlist resolved = *allowlist;
     const char *prefix = NULL;
-    if (allowlist->built_in) { /* looked up only now: without a mount no file is touched */
-        prefix = resolve_prefix(checker, allowlist->host[0]);
-        resolved.host = &prefix;
-        resolved.host_count = prefix != NULL ? 1 : 0;
-    }
+    const struct sr_mount_allowlist resolved = resolve(checker, allowlist, &prefix);
     for (size_t i = 0; i < node->count; i++) {
         mounts[i] = (struct sr_mount){.fd = -1};
         checker->policy.mount_count = i + 1; /* what is open so far is owned by the check */

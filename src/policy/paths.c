@@ -1,4 +1,5 @@
 #include "check.h"
+#include "fs.h"
 
 #include <limits.h>
 #include <string.h>
@@ -41,14 +42,6 @@ char *sr_path_normalize(struct sr_arena *arena, const char *path)
         out[len++] = '/';
     out[len] = '\0';
     return out;
-}
-
-bool sr_path_within(const char *path, const char *prefix)
-{
-    size_t len = strlen(prefix);
-    if (strcmp(prefix, "/") == 0)
-        return true;
-    return strncmp(path, prefix, len) == 0 && (path[len] == '\0' || path[len] == '/');
 }
 
 bool sr_path_protected(const char *path)

@@ -81,6 +81,7 @@ int sr_policy_check(const char *text, size_t len, const char *allowlist_path,
     struct sr_checker *checker = calloc(1, sizeof *checker);
     if (checker == NULL)
         return sr_fail(err, SR_POL_001, "policy", "out of memory");
+    checker->policy.image_fd = -1;
     struct sr_error parse = {0};
     struct sr_node *root;
     struct sr_mount_allowlist allowlist;
@@ -133,6 +134,7 @@ void sr_check_free(struct sr_check *check)
             int fd = checker->policy.mounts[i].fd;
             sr_close_fd(&fd);
         }
+        sr_close_fd(&checker->policy.image_fd);
         free(checker->json);
         free(checker->errors.items);
         free(checker->warnings.items);

@@ -1,4 +1,5 @@
 #include "check.h"
+#include "fs.h"
 #include "sha256.h"
 
 #include <string.h>
@@ -83,7 +84,8 @@ static void check_user(struct sr_checker *checker, const struct sr_node *node,
 
 /* A name or path, perhaps pinned to a digest. */
 static void check_image(struct sr_checker *checker, const struct sr_node *node,
-                        const struct sr_path *path, const struct sr_node *place)
+                        const struct sr_path *path, const struct sr_node *place,
+                        const struct sr_mount_allowlist *allowlist)
 {
     const char *text = sr_field_text(checker, node, path, true, place);
     const char *at = text != NULL ? strrchr(text, '@') : NULL;
@@ -91,8 +93,18 @@ static void check_image(struct sr_checker *checker, const struct sr_node *node,
         sr_check_error(checker, SR_POL_002, path, node,
                        "must be pinned as NAME@sha256:<64 hex digits>");
         sr_check_hint(checker, "'safe-run image inspect NAME' shows the digest");
+        at = NULL;
     }
     checker->policy.image = text;
+    if (text == NULL || strchr(text, '/') == NULL)
+        return;
+    bool pinned = at != NULL && strchr(at, '/') == NULL;
+    const char *file =
+        sr_arena_text(&checker->arena, text, pinned ? (size_t)(at - text) : strlen(text));
+    if (file != NULL)
+        sr_check_image_path(checker, node, path, file, allowlist);
+    else
+        checker->out_of_memory = true;
 }
 
 static const char *normal_path(struct sr_checker *checker, const char *text)
@@ -103,7 +115,8 @@ static const char *normal_path(struct sr_checker *checker, const char *text)
 }
 
 static void check_runtime(struct sr_checker *checker, const struct sr_node *node,
-                          const struct sr_path *root, const struct sr_node *document)
+                          const struct sr_path *root, const struct sr_node *document,
+                          const struct sr_mount_allowlist *allowlist)
 {
     static const char *const known[] = {"command", "args",  "image",      "env", "workdir",
                                         "user",    "stdin", "timeoutSec", NULL};
@@ -119,7 +132,7 @@ static void check_runtime(struct sr_checker *checker, const struct sr_node *node
     check_args(checker, sr_node_get(node, "args"), &args, node);
     const struct sr_node *value = sr_node_get(node, "image");
     if (value != NULL)
-        check_image(checker, value, &image, node);
+        check_image(checker, value, &image, node, allowlist);
     value = sr_node_get(node, "env");
     if (value != NULL)
         sr_field_pairs(checker, value, &env, "=", &policy->env, &policy->env_count);
@@ -364,6 +377,7 @@ void sr_check_document(struct sr_checker *checker, const struct sr_node *root,
                              *const versions[] = {SR_POLICY_API_VERSION, NULL};
     checker->policy = (struct sr_policy){
         .image = "base",
+        .image_fd = -1,
         .workdir = "/",
         .uid = 1000,
         .gid = 1000,
@@ -378,7 +392,7 @@ void sr_check_document(struct sr_checker *checker, const struct sr_node *root,
     sr_field_choice(checker, sr_node_get(root, "apiVersion"), &version, versions, SR_POL_002, true,
                     root);
     check_metadata(checker, sr_node_get(root, "metadata"), NULL, root);
-    check_runtime(checker, sr_node_get(root, "runtime"), NULL, root);
+    check_runtime(checker, sr_node_get(root, "runtime"), NULL, root, allowlist);
     check_resources(checker, sr_node_get(root, "resources"), NULL, root);
     sr_check_network(checker, sr_node_get(root, "network"), NULL, root);
     sr_check_mounts(checker, sr_node_get(root, "mounts"), NULL, allowlist, root);

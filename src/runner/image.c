@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PREFLIGHT "launch.preflight.image"
@@ -57,6 +58,12 @@ int run_open_image(struct run *run, struct sr_error *err)
     if (sr_artifact_open(&run->rootfs, image->path, "image", run->options->rehash,
                          image->is_stored ? &known : NULL, run->hasher, err) < 0)
         return -1;
+    struct stat judged, opened;
+    int judged_fd = run->options->policy->image_fd;
+    if (judged_fd >= 0 && (fstat(judged_fd, &judged) < 0 || fstat(run->rootfs.fd, &opened) < 0 ||
+                           judged.st_dev != opened.st_dev || judged.st_ino != opened.st_ino))
+        return sr_fail(err, SR_RUN_002, PREFLIGHT, "%s was replaced after it was checked",
+                       image->path);
     if (image->is_stored && strcmp(run->rootfs.hash, image->stored.digest) != 0)
         return sr_fail(err, SR_RUN_002, PREFLIGHT,
                        "%s was changed: it is %s and was stored as %s; build it again", image->path,

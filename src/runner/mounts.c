@@ -8,10 +8,14 @@
 #include "run_state.h"
 
 #include "failpoint.h"
+#include "fs.h"
 #include "inputs.h"
+#include "saferun/archive.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 
@@ -75,6 +79,53 @@ static void warn_of_skipped(const struct run *run, const struct sr_mount *mount,
     run->options->warn(run->options->progress_context, text);
 }
 
+/* Where safe-run keeps what is other runs' or the host's owner's, as the kernel names it. What is not there holds nothing. */
+struct places {
+    char items[5][PATH_MAX];
+    size_t count;
+};
+
+static void add_place(struct places *places, const char *path)
+{
+    if (path[0] != '\0' && realpath(path, places->items[places->count]) != NULL)
+        places->count++;
+}
+
+static int find_places(const struct run *run, struct places *places, struct sr_error *err)
+{
+    char path[PATH_MAX + 8];
+    struct sr_archive_place archive;
+    sr_cleanup_fd int inputs = sr_input_store_open(&run->config);
+    if (sr_archive_place(NULL, &archive, err) < 0)
+        return -1;
+    places->count = 0;
+    snprintf(path, sizeof path, "%s/..", run->result->run_dir);
+    add_place(places, path);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", inputs);
+    add_place(places, inputs >= 0 ? path : "");
+    add_place(places, archive.root);
+    add_place(places, archive.key);
+    add_place(places, run->config.sign_key);
+    return 0;
+}
+
+/* An allowlist may be wider than its author thought, and a packer of root's reads past permissions. */
+static int refuse_ours(const struct places *places, const struct sr_mount *mount,
+                       struct sr_error *err)
+{
+    char path[40], source[PATH_MAX];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", mount->fd);
+    if (realpath(path, source) == NULL)
+        return 0; /* it has gone: sr_input_check() says so */
+    for (size_t i = 0; i < places->count; i++)
+        if (sr_path_within(source, places->items[i]) || sr_path_within(places->items[i], source))
+            return sr_fail(err, SR_RUN_101, "mount.apply",
+                           "%.180s is in or above %.180s, which safe-run keeps for itself: runs, "
+                           "packed inputs, the archive, a key",
+                           mount->source, places->items[i]);
+    return 0;
+}
+
 static int open_all(struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
@@ -89,11 +140,17 @@ static int open_all(struct run *run, struct sr_error *err)
         .context = run,
     };
     struct sr_error first = {0};
+    sr_cleanup_free struct places *places = malloc(sizeof *places);
+    if (places == NULL)
+        return sr_fail(err, SR_RUN_101, "mount.apply", "out of memory");
+    if (find_places(run, places, err) < 0)
+        return -1;
     for (size_t i = 0; i < policy->mount_count; i++) {
         const struct sr_mount *mount = &policy->mounts[i];
         struct sr_error fault = {0};
-        int result = first.code == SR_OK ? sr_input_open(mount, &context, &run->inputs[i], &fault)
-                                         : sr_input_check(mount, &fault);
+        int result = refuse_ours(places, mount, &fault) < 0 ? -1
+                     : first.code == SR_OK ? sr_input_open(mount, &context, &run->inputs[i], &fault)
+                                           : sr_input_check(mount, &fault);
         if (run->options->meter != NULL)
             run->options->meter(run->options->progress_context, mount->source, 1, 1);
         if (record_checked(run, mount, &fault, err) < 0)

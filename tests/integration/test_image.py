@@ -504,9 +504,29 @@ class Pinned(ImageTest):
         run = self.run_policy(policy("/nothing", image="test@" + image["digest"]))
         self.assertEqual(run.report["artifacts"]["rootfsHash"], image["digest"])
 
+    def allow(self, directory):
+        self.env["SAFE_RUN_MOUNT_ALLOWLIST"] = self.write(
+            "allow.yaml", f"schemaVersion: safe-run.mount-allowlist/v1\nhostAllowPrefixes: [{directory}]\nguestAllowPrefixes: []\n")
+
     def test_a_path_can_be_pinned_too(self):
         image = self.built("tar:" + self.write("root.tar", tar(*ROOT)))
+        self.allow(self.env["SAFE_RUN_IMAGE_STORE"])
         self.refused(image["path"] + "@sha256:" + "0" * 64, "the policy pins")
+
+    def test_a_path_is_judged_by_the_mount_allowlist(self):
+        """Else a policy could show its guest any disk image that the caller can read."""
+        base = os.path.join(os.environ["SR_BUILD"], "artifacts", "images", "base.img")
+        os.mkdir(self.path("allowed"))
+        image = os.path.join(self.path("allowed"), "copy.img")
+        shutil.copy(base, image)
+        self.allow(self.path("allowed"))
+        run = self.run_policy(shell("echo here", image=image))
+        self.assertEqual((run.status, run.stdout), (0, b"here\n"), run.stderr)
+        os.symlink(base, self.path("allowed/link"))
+        for path in (base, self.path("allowed/link"), "/etc/passwd"):
+            done = self.call("run", "--policy", self.write_policy(shell("echo here", image=path)))
+            self.assertEqual((done.returncode, done.stdout), (125, b""))
+            self.assertIn(b"runtime.image: what this resolves to is outside the host allowlist", done.stderr)
 
     def test_an_image_that_was_changed_behind_the_stores_back(self):
         image = self.built("tar:" + self.write("root.tar", tar(*ROOT)))

@@ -42,6 +42,25 @@ class Inputs(IoTest):
         run = self.run_policy(shell("cd /data/in; for name in *; do echo $name $(cat $name); done", mounts=[mount(at["both"])]))
         self.assertEqual(run.stdout.decode().splitlines(), ["one one", "one-again one", "two two", "two-again two"], run.stderr)
 
+    def test_what_safe_run_keeps_is_never_mounted(self):
+        """Not even where the allowlist is wide: other runs, packed inputs, the archive, keys."""
+        keys = self.path("home/keys")
+        os.mkdir(keys)
+        os.chown(keys, self.user, self.user)
+        self.put("a")
+        self.assertEqual(self.call("key", "generate", "--out", os.path.join(keys, "key")).returncode, 0)
+        self.configure(signKey=os.path.join(keys, "key"), archive={"root": self.path("home/archive")})
+        run = self.run_policy(shell("cat /data/in/a", mounts=[mount(self.source)]))  # which makes the store of inputs
+        self.assertEqual(run.status, 0, run.stderr)
+        self.assertEqual(self.call("report", "archive", run.report_path).returncode, 0)
+        for source in (self.dir, self.base, run.dir, os.path.join(run.dir, "run_report.json"), self.path("home/inputs"), keys,
+                       os.path.join(keys, "key"), self.path("home/archive"), self.path("home/archive/bundles")):
+            with self.subTest(source=source):
+                refused = self.run_policy(shell("find /data", mounts=[mount(source)]))
+                self.assertEqual((refused.status, refused.stdout, refused.failure[0]), (125, b"", "SR-RUN-101"), refused.stderr)
+                self.assertIn("which safe-run keeps for itself", refused.failure[1])
+                self.assertEqual(len(refused.events("mount.rejected")), 1)
+
     def test_evidence(self):
         self.put("a", b"12345")
         self.put("b", b"678")

@@ -1,6 +1,7 @@
 /* Mount sources as an attacker who may write inside the allowlist would arrange them. */
 #include "saferun/policy.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -340,6 +341,16 @@ static void the_built_in_directory_may_be_a_link(void **state)
                     check(&built_in, "/var/lib/safe-run/in", &link) == SR_OK &&
                     check(&built_in, "/var/lib/elsewhere/in", &direct) == SR_OK &&
                     check(&built_in, "/var/lib", &outside) == SR_POL_101;
+        static const char *const ours[] = {"",           "/runs",   "/runs/sr-1",
+                                           "/archive/a", "/images", "/archive"};
+        for (size_t i = 0; good && i < sizeof ours / sizeof ours[0]; i++) {
+            struct sr_check own = {0};
+            char path[64];
+            snprintf(path, sizeof path, "/var/lib/elsewhere%s", ours[i]);
+            good = (mkdir(path, 0755) == 0 || errno == EEXIST) &&
+                   check(&built_in, path, &own) == SR_POL_101 &&
+                   strstr(own.errors[0].message, "other runs") != NULL;
+        }
         _exit(good ? 0 : 1);
     }
     int status;
