@@ -23,6 +23,7 @@ TRIES = [
     ("ether:88b5", False, "raw Ethernet frames"),
     ("fragments:198.51.100.7:53", False, "a fragment that hides the port"),
     ("spoof:198.51.100.99:198.51.100.8:53", False, "another source address"),
+    ("steer:udp:198.51.100.8:53:9999", False, "an order to write the checksum over the port"),
     ("broadcast:53", False, "broadcast"),
     ("multicast:224.0.0.251:53", False, "multicast"),
     ("tcp:198.18.0.1:80", False, "the gateway itself"),
@@ -32,7 +33,7 @@ TRIES = [
     ("tcp:127.0.0.1:80", False, "loopback"),
     ("tcp:169.254.169.254:80", False, "the metadata address, inside 0.0.0.0/0 port 80"),
 ]
-BLIND = ("ether", "spoof", "fragments", "broadcast", "multicast")  # the guest only knows that it sent
+BLIND = ("ether", "spoof", "steer", "fragments", "broadcast", "multicast")  # the guest only knows that it sent
 
 
 class Acceptance(network.NetworkTest):
@@ -40,13 +41,14 @@ class Acceptance(network.NetworkTest):
         self.dns({"api.example.com": [60, "198.51.100.9"], "rebound.example.com": [60, "169.254.169.254"]})
         self.serve("tcp:*:443", "tcp:*:80", "udp:*:443")
         self.serve(*(f"udp:{address}:53" for address in ("198.51.100.7", "198.51.100.8", "203.0.113.5")))
+        self.serve(*(f"udp:198.51.100.8:{port}" for port in range(9990, 10009)))
         self.serve("tcp:*:80", "udp:*:53", space=self.host)
         allowed = network.allow(("tcp", "198.51.100.7/32", 443), ("udp", "198.51.100.8/32", 53), ("tcp", "203.0.113.0/24", 80),
                                 ("tcp", "api.example.com", 443), ("tcp", "0.0.0.0/0", 80))
         allowed["egress"].sort(key=lambda rule: rule.get("cidr") == "0.0.0.0/0")
         before = len(self.arrivals())
-        verdicts, run = self.probe(allowed, *[probe for probe, _, _ in TRIES if probe != "tcp:198.51.100.7:80"],
-                                   audit={"level": "full"})
+        probes = [probe for probe, _, _ in TRIES if probe != "tcp:198.51.100.7:80" and not probe.startswith("steer")]
+        verdicts, run = self.probe(allowed, *probes, *network.steered_probes("198.51.100.8", 53, 9999), audit={"level": "full"})
         strict, other = self.probe(network.allow(("tcp", "198.51.100.7/32", 443)), "tcp:198.51.100.7:80")
         verdicts.update(strict)
         # What the blind probes send must not arrive anywhere: nothing may but what the others are to reach, each once.
@@ -57,9 +59,7 @@ class Acceptance(network.NetworkTest):
         print(f"{'probe':40} {'what it is':48} {'must':8} verdict")
         for probe, may, what in TRIES:
             kind = probe.split(":")[0]
-            got = verdicts[probe] == "open"
-            if kind in BLIND:
-                got = bool(strays)
+            got = bool(strays) if kind in BLIND else verdicts[probe] == "open"
             wrong += got != may
             print(f"{probe:40} {what:48} {'reach' if may else 'stop':8} {'reached' if got else 'stopped'}"
                   f"{'' if got == may else '   <-- WRONG'}")

@@ -98,9 +98,11 @@ static int become_mapped(struct sr_error *err)
     return 0;
 }
 
+/* Without IFF_VNET_HDR, so without offloads: by that header a guest could have the kernel write a checksum, which it can choose,
+ * over the destination port of a packet that the rules have passed. The large MTU does what segmentation offload would. */
 static int make_tap(struct cell *cell, struct sr_error *err)
 {
-    struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+    struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI};
     snprintf(request.ifr_name, sizeof request.ifr_name, "%s", cell->plan->tap);
     cell->tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
     if (cell->tap < 0)

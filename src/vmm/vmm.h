@@ -41,7 +41,7 @@ struct sr_vmm_spec {
     size_t input_count;
     const char *kernel, *initrd;     /* their paths, for the jail */
     const char *network;             /* the kernel's ip= argument; NULL: no network */
-    int tap_fd;                      /* with it: a TAP with IFF_VNET_HDR */
+    int tap_fd;                      /* with it: a TAP without IFF_VNET_HDR */
     uint16_t mtu;                    /* of both ends */
     int channel_fd;                  /* guest's end of the channel (stream socket) */
     int console_fd;                  /* guest's end of its console (stream socket) */

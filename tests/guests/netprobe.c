@@ -7,6 +7,8 @@
  *   spoof:SOURCE:ADDRESS:PORT  a datagram with another source address
  *   ether:TYPE           three raw frames of an Ethernet type (hexadecimal), 86dd is IPv6
  *   frame:HEX[:MAC]      one raw frame to the gateway's address, or to MAC (hexadecimal), HEX from its Ethernet type on
+ *   steer:HEX:OFFSET     the same to the gateway's, with an order to the kernel below to write the packet's checksum, of the bytes from 34
+ *                        on, at OFFSET from there (virtio-net's header, Virtual I/O Device 1.2, 5.1.6)
  *   scan:ADDRESS:PORT:COUNT  a datagram to each of COUNT ports
  *   flood:ADDRESS:PORT:MEGABYTES  sends that much over TCP
  *   broadcast:PORT, multicast:ADDRESS:PORT  a datagram
@@ -195,6 +197,30 @@ static bool gateway(unsigned char mac[6])
     return false;
 }
 
+static bool steer(char **a)
+{
+    struct {
+        struct {
+            uint8_t flags, gso_type;
+            uint16_t hdr_len, gso_size, csum_start, csum_offset;
+        } header; /* struct virtio_net_hdr, whose header file does not agree with musl's */
+        unsigned char bytes[600];
+    } out = {.header = {.flags = 1, /* VIRTIO_NET_HDR_F_NEEDS_CSUM */
+                        .csum_start = 34,
+                        .csum_offset = (uint16_t)atoi(a[1])},
+             .bytes = {[6] = 0x52}};
+    struct sockaddr_ll link = {
+        .sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex("eth0"), .sll_halen = 6};
+    int fd = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL)), on = 1;
+    if (setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof on) < 0 || !gateway(out.bytes))
+        return false;
+    link.sll_protocol = htons(ETH_P_IP);
+    size_t len = sizeof out.header + 12 + from_hex(a[0], out.bytes + 12, sizeof out.bytes - 12);
+    bool sent = sendto(fd, &out, len, 0, (struct sockaddr *)&link, sizeof link) == (ssize_t)len;
+    close(fd);
+    return sent;
+}
+
 static bool frame(char **a)
 {
     unsigned char bytes[600] = {[6] = 0x52};
@@ -261,6 +287,7 @@ static const struct {
               {"ether", ether, 1},
               {"broadcast", broadcast, 1},
               {"frame", frame, 1},
+              {"steer", steer, 2},
               {"scan", scan, 3},
               {"flood", flood, 3},
               {"multicast", udp, 2}};

@@ -44,6 +44,22 @@ def frame_probe(data, mac=""):
     return f"frame:{data.hex()}" + (f":{mac}" if mac else "")
 
 
+def steered_probes(destination, port, wanted):
+    """Datagrams whose checksum, put where the destination port is, makes another port of it. Who translates the source address
+    changes the sum a little: a few guesses."""
+    def folded(data):
+        total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+        while total >> 16:
+            total = (total & 0xffff) + (total >> 16)
+        return total
+
+    for guess in range(-8, 9):
+        packet = udp_packet(destination, port, payload=b"lead" + bytes(4))
+        datagram = packet[22:28] + b"\x12\x34" + packet[30:]  # a checksum field of zero would mean that there is none
+        word = (~wanted - folded(datagram) + guess) % 0xffff
+        yield f"steer:{(packet[:22] + datagram[:12] + struct.pack('!HH', word, 0)).hex()}:2"
+
+
 def shell_policy(network):
     return policy("/bin/true", network=network)
 

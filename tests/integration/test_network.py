@@ -7,7 +7,7 @@ import subprocess
 import unittest
 
 from harness import BUILD, SOURCE, shell
-from network import PROBE, NetworkTest, allow, frame_probe, udp_packet
+from network import PROBE, NetworkTest, allow, frame_probe, steered_probes, udp_packet
 
 EVERYWHERE = ["tcp:*:443", "tcp:*:80", "udp:*:53", "udp:*:443"]
 
@@ -110,6 +110,17 @@ class Reach(Attack, NetworkTest):
         self.assertEqual(self.arrivals(), ["udp 198.51.100.7 53 192.0.2.1"])
         self.assertEqual(run.events("network.rule.released")[0]["frames"]["spoofed"], 6)
         self.assert_no_residue()
+
+    def test_no_kernel_writes_another_port_into_what_passed(self):
+        """The TAP takes no orders with a frame: a checksum that the kernel writes later could be written over the port."""
+        self.serve("udp:198.51.100.7:53", *(f"udp:198.51.100.7:{port}" for port in range(9990, 10009)))
+        verdicts, run = self.probe(allow(("udp", "198.51.100.7/32", 53)), "udp:198.51.100.7:53",
+                                   *steered_probes("198.51.100.7", 53, 9999), audit={"level": "full"})
+        self.assertEqual(set(verdicts.values()), {"open"})
+        self.assertEqual(self.arrivals(), ["udp 198.51.100.7 53 192.0.2.1"])
+        frames = run.events("network.rule.released")[0]["frames"]
+        self.assertEqual((frames["allowed"], frames["unaccounted"]), (1, 0))
+        self.assertEqual(frames["allowed"] + frames["denied"] + frames["invalid"], 18)
 
     def test_flows_beyond_what_the_kernel_notes_are_counted_together(self):
         self.serve("udp:198.51.100.7:53")
