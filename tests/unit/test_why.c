@@ -32,7 +32,10 @@ static const char rules[] =
     "{protocol: tcp, cidr: 0.0.0.0/0, port: 80},"
     "{protocol: tcp, cidr: 198.51.100.7/32, port: 443},"
     "{protocol: tcp, cidr: 169.254.169.254/32, port: 80},"
-    "{protocol: tcp, host: API.example.com, port: 8443}]}";
+    "{protocol: tcp, host: API.example.com, port: 8443},"
+    "{protocol: tcp, cidr: 128.0.0.0/1, port: 25},"
+    "{protocol: tcp, cidr: 0.0.0.0/1, port: 25},"
+    "{protocol: tcp, cidr: 127.0.0.0/8, port: 8443}]}";
 
 static void the_first_rule_that_matches_decides(void **state)
 {
@@ -47,7 +50,17 @@ static void the_first_rule_that_matches_decides(void **state)
         {"udp:198.51.100.7:53", true, 1, "egress[1]"},
         {"tcp:203.0.113.9:80", true, 2, "egress[2]"},
         {"tcp:169.254.169.254:80", true, 4, "egress[4]"},
-        {"tcp:api.EXAMPLE.com:8443", true, 5, "every address"},
+        {"tcp:api.EXAMPLE.com:8443", true, 5, "when the run starts or gets while it goes on"},
+        {"tcp:203.0.113.9:80", true, 2, "unless it is an address of this host or of its runs"},
+        {"tcp:example.com:80", true, 2, "by address"},
+        {"tcp:example.com:25", true, 6, "by address"},
+        {"tcp:api.example.com:80", true, 2, "by address"},
+        {"tcp:example.com:443", false, SR_NO_RULE,
+         "by address network.egress[0] lets it through if the name has one in 198.51.100.0/24"},
+        {"tcp:198.18.0.1:80", false, SR_NO_RULE, "no rule opens the run's own network"},
+        {"tcp:198.18.0.2:8443", false, SR_NO_RULE, "no rule opens the run's own network"},
+        {"tcp:169.254.169.254:8443", false, 4, "refused if api.example.com (network.egress[5])"},
+        {"tcp:10.0.0.1:8443", false, 2, "of a private network"},
         {"tcp:169.254.169.253:80", false, 2, "link-local"},
         {"tcp:127.0.0.1:80", false, 2, "loopback"},
         {"tcp:224.0.0.1:80", false, 2, "multicast"},
@@ -73,6 +86,32 @@ static void the_first_rule_that_matches_decides(void **state)
             fail_msg("%s: %d %zu %s %s", cases[i].destination, verdict.allowed, verdict.rule,
                      verdict.reason, verdict.remedy);
     }
+}
+
+static void judge(const char *network, const char *destination, struct sr_verdict *verdict)
+{
+    sr_cleanup_check struct sr_check check = {0};
+    struct sr_destination to;
+    struct sr_error err;
+    read_policy(network, common, &check);
+    assert_int_equal(sr_destination_parse(destination, &to, &err), 0);
+    sr_policy_why(check.policy, &to, verdict);
+}
+
+/* An address that is named is meant, also if it is this host's; nothing opens the run's own. */
+static void single_addresses_are_opened_but_the_runs_own(void **state)
+{
+    (void)state;
+    static const char named[] = "{mode: allowlist, egress: ["
+                                "{protocol: tcp, cidr: 0.0.0.0/0, port: 443},"
+                                "{protocol: tcp, cidr: 203.0.113.9/32, port: 443},"
+                                "{protocol: tcp, cidr: 198.18.0.1/32, port: 443}]}";
+    struct sr_verdict verdict;
+    judge(named, "tcp:203.0.113.9:443", &verdict);
+    assert_string_equal(verdict.reason, "network.egress[0] allows it");
+    judge(named, "tcp:198.18.0.1:443", &verdict);
+    assert_false(verdict.allowed);
+    assert_string_equal(verdict.remedy, "");
 }
 
 /* Taken at its word, the remedy allows the destination. */
@@ -256,6 +295,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_rule_that_matches_decides),
+        cmocka_unit_test(single_addresses_are_opened_but_the_runs_own),
         cmocka_unit_test(the_remedy_works),
         cmocka_unit_test(what_is_no_destination_is_refused),
         cmocka_unit_test(equal_policies_do_not_differ),
