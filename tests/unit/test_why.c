@@ -280,6 +280,36 @@ static void hostile_texts_are_said_harmlessly(void **state)
     sr_buf_free(&said);
 }
 
+static char *explain(const char *network, const char *rest)
+{
+    sr_cleanup_check struct sr_check check = {0};
+    struct sr_buf said = SR_BUF_INIT;
+    struct sr_error err;
+    read_policy(network, rest, &check);
+    assert_int_equal(sr_policy_explain(check.policy, NULL, collect, &said, &err), 0);
+    return sr_buf_take(&said);
+}
+
+static void what_stays_closed_in_a_prefix_is_said(void **state)
+{
+    (void)state;
+    char *said =
+        explain("{mode: allowlist, egress: [{protocol: tcp, cidr: 198.51.100.9/24, port: 1},"
+                "{protocol: udp, cidr: 126.0.0.0/7, port: 2},"
+                "{protocol: tcp, cidr: 127.0.0.0/8, port: 3}]}",
+                "runtime: {command: /bin/true, args: [], user: \"1000:0\"}\n"
+                "resources: {cpu: {max: \"100000 100000\"}, memory: {max: 128Mi}}");
+    assert_non_null(
+        strstr(said, "as the unprivileged user 1000:0 of the guest, but in root's group\n"));
+    assert_non_null(strstr(said,
+                           "May reach: 198.51.100.0/24 (256 addresses), tcp port 1; but not "
+                           "this host's own addresses or its runs'\n"
+                           "May reach: 126.0.0.0/7 (33554432 addresses), udp port 2; but not "
+                           "loopback (127.0.0.0/8), this host's own addresses or its runs'\n"
+                           "May reach: nothing of 127.0.0.0/8, which such a rule does not open\n"));
+    free(said);
+}
+
 static void the_starter_is_valid(void **state)
 {
     (void)state;
@@ -302,6 +332,7 @@ int main(void)
         cmocka_unit_test(a_rule_inside_others_is_no_new_right),
         cmocka_unit_test(every_right_is_compared),
         cmocka_unit_test(hostile_texts_are_said_harmlessly),
+        cmocka_unit_test(what_stays_closed_in_a_prefix_is_said),
         cmocka_unit_test(the_starter_is_valid),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
