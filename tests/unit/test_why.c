@@ -232,6 +232,47 @@ static void a_rule_inside_others_is_no_new_right(void **state)
     free(said);
 }
 
+static void only_what_a_rule_opens_is_a_right(void **state)
+{
+    (void)state;
+    static const char wide[] =
+        "{mode: allowlist, egress: [{protocol: tcp, cidr: 0.0.0.0/0, port: 1},"
+        "{protocol: tcp, cidr: 126.0.0.0/8, port: 2}]}",
+                      more[] =
+                          "{mode: allowlist, egress: [{protocol: tcp, cidr: 0.0.0.0/0, port: 1},"
+                          "{protocol: tcp, cidr: 203.0.113.9/32, port: 1},"
+                          "{protocol: tcp, cidr: 198.18.0.1/32, port: 1},"
+                          "{protocol: tcp, cidr: 127.0.0.0/8, port: 3},"
+                          "{protocol: tcp, cidr: 224.0.0.0/3, port: 3},"
+                          "{protocol: tcp, cidr: 126.0.0.0/7, port: 2}]}";
+    char *said = compare(wide, common, more, common);
+    assert_string_equal(said,
+                        "B may, A may not: reach 203.0.113.9/32, tcp port 1, also if it is an "
+                        "address of this host (network.egress[1])\n");
+    free(said);
+}
+
+/* What is left open may be the image's to say. */
+static void a_default_that_is_given_differs_from_one_that_is_not(void **state)
+{
+    (void)state;
+    static const char given[] =
+        "runtime: {command: /bin/true, args: [], user: \"1000:1000\", workdir: /}\n"
+        "resources: {cpu: {max: \"100000 100000\"}, memory: {max: 128Mi}}",
+                      group[] =
+                          "runtime: {command: /bin/true, args: [], user: \"1000:0\", workdir: /}\n"
+                          "resources: {cpu: {max: \"100000 100000\"}, memory: {max: 128Mi}}";
+    char *said = compare("{mode: none}", common, "{mode: none}", given);
+    assert_string_equal(
+        said, "Changes: runtime.workdir: / instead of the image's, else /\n"
+              "Changes: runtime.user: 1000:1000 instead of the image's, else 1000:1000\n");
+    free(said);
+    said = compare("{mode: none}", given, "{mode: none}", group);
+    assert_string_equal(said, "B may, A may not: be in root's group in the guest\n"
+                              "Changes: runtime.user: 1000:0 instead of 1000:1000\n");
+    free(said);
+}
+
 static void every_right_is_compared(void **state)
 {
     (void)state;
@@ -256,8 +297,8 @@ static void every_right_is_compared(void **state)
                         "B may, A may not: run where no host kernel enforces the limits\n"
                         "B may, A may not: run without a signed report\n"
                         "Changes: runtime.command: /bin/sh instead of /bin/true\n"
+                        "Changes: runtime.user: 0:0 instead of the image's, else 1000:1000\n"
                         "Changes: runtime.args[0] is new: a\n"
-                        "Changes: runtime.user: 0:0 instead of 1000:1000\n"
                         "Changes: runtime.env.A is new: b\n");
     free(said);
 }
@@ -330,6 +371,8 @@ int main(void)
         cmocka_unit_test(what_is_no_destination_is_refused),
         cmocka_unit_test(equal_policies_do_not_differ),
         cmocka_unit_test(a_rule_inside_others_is_no_new_right),
+        cmocka_unit_test(only_what_a_rule_opens_is_a_right),
+        cmocka_unit_test(a_default_that_is_given_differs_from_one_that_is_not),
         cmocka_unit_test(every_right_is_compared),
         cmocka_unit_test(hostile_texts_are_said_harmlessly),
         cmocka_unit_test(what_stays_closed_in_a_prefix_is_said),
