@@ -339,7 +339,9 @@ static void what_stays_closed_in_a_prefix_is_said(void **state)
                 "{protocol: udp, cidr: 126.0.0.0/7, port: 2},"
                 "{protocol: tcp, cidr: 127.0.0.0/8, port: 3}]}",
                 "runtime: {command: /bin/true, args: [], user: \"1000:0\"}\n"
-                "resources: {cpu: {max: \"100000 100000\"}, memory: {max: 128Mi}}");
+                "resources: {cpu: {max: \"100000 100000\"}, memory: {max: 128Mi}, disk: {max: 0}}");
+    assert_non_null(strstr(said, "May write: nothing on the root, which is read-only\n"
+                                 "May write: up to 16Mi in /dev/shm, which is memory\n"));
     assert_non_null(
         strstr(said, "as the unprivileged user 1000:0 of the guest, but in root's group\n"));
     assert_non_null(strstr(said,
