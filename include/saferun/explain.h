@@ -53,10 +53,12 @@ struct sr_verdict {
     size_t
         rule; /* of network.egress: the one that allows it, or that comes nearest; or SR_NO_RULE */
     char reason[768]; /* a sentence */
-    char remedy[384]; /* when denied: the line of the policy that would allow it */
+    char remedy[384]; /* when denied: the line of the policy that would allow it; "": none would */
 };
 
-/* Judges a destination as the run will: the first rule in policy order that matches. */
+/* Judges a destination as the run will: the first rule in policy order that matches. Names are not looked up, nor are
+ * this host's addresses: where they matter the reason says so. A name without a rule is allowed when every address is
+ * open, for the guest needs no name. */
 void sr_policy_why(const struct sr_policy *policy, const struct sr_destination *destination,
                    struct sr_verdict *verdict);
 

@@ -150,7 +150,7 @@ static void verdict_json(struct sr_buf *out, const struct sr_policy *policy,
                       policy->egress[verdict->rule].line);
     sr_buf_puts(out, ",\"reason\":");
     sr_jcs_text(out, verdict->reason);
-    if (!verdict->allowed) {
+    if (verdict->remedy[0] != '\0') {
         sr_buf_puts(out, ",\"remedy\":");
         sr_jcs_text(out, verdict->remedy);
     }
@@ -170,7 +170,7 @@ static void verdict_text(struct sr_buf *out, const char *file, const char *desti
         sr_buf_printable(out, file);
         sr_buf_printf(out, ":%u\n", policy->egress[verdict->rule].line);
     }
-    if (!verdict->allowed)
+    if (verdict->remedy[0] != '\0')
         sr_buf_printf(out, "%s:\n    %s\n",
                       policy->network_mode == SR_NETWORK_NONE
                           ? "this in the policy would allow it"

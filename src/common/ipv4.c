@@ -2,10 +2,15 @@
 
 #include <stdio.h>
 
+/* The guest's and the TAP's (src/net/net.h): what is sent there never leaves the run. */
+#define RUN_FIRST 0xC6120000
+#define RUN_LAST 0xC6120003
+
 const struct sr_ipv4_range sr_ipv4_reserved[] = {
     {0x00000000, 0x00FFFFFF, "this host (0.0.0.0/8)"},
     {0x7F000000, 0x7FFFFFFF, "loopback (127.0.0.0/8)"},
-    {0xA9FE0000, 0xA9FEFFFF, "link-local (169.254.0.0/16)"},
+    {0xA9FE0000, 0xA9FEFFFF, "link-local (169.254.0.0/16, cloud metadata)"},
+    {RUN_FIRST, RUN_LAST, "the run's own network (198.18.0.0/30)"},
     {0xE0000000, 0xEFFFFFFF, "multicast (224.0.0.0/4)"},
     {0xF0000000, 0xFFFFFFFF, "reserved and broadcast (240.0.0.0/4)"},
 };
@@ -41,6 +46,21 @@ const struct sr_ipv4_range *sr_ipv4_find_reserved(uint32_t address)
         if (address >= sr_ipv4_reserved[i].first && address <= sr_ipv4_reserved[i].last)
             return &sr_ipv4_reserved[i];
     return NULL;
+}
+
+bool sr_ipv4_opens_nothing(uint32_t address, unsigned prefix)
+{
+    uint32_t first = address & sr_ipv4_mask(prefix), last = address | ~sr_ipv4_mask(prefix);
+    if (prefix == 32)
+        return first >= RUN_FIRST && first <= RUN_LAST;
+    for (size_t i = 0; i < sr_ipv4_reserved_count; i++) {
+        if (first < sr_ipv4_reserved[i].first || first > sr_ipv4_reserved[i].last)
+            continue;
+        if (last <= sr_ipv4_reserved[i].last)
+            return true;
+        first = sr_ipv4_reserved[i].last + 1;
+    }
+    return false;
 }
 
 bool sr_ipv4_is_private(uint32_t address)

@@ -29,13 +29,17 @@ static inline uint32_t sr_ipv4_mask(unsigned prefix)
 
 /*
  * Ranges that a rule wider than /32 never opens (RFC 6890): this host, loopback, link-local, where clouds keep their
- * metadata service, multicast, reserved and broadcast. In ascending order, apart from each other.
+ * metadata service, the run's own network, multicast, reserved and broadcast. In ascending order, apart from each other.
  */
 extern const struct sr_ipv4_range sr_ipv4_reserved[];
 extern const size_t sr_ipv4_reserved_count;
 
 /* The reserved range an address lies in, or NULL. */
 const struct sr_ipv4_range *sr_ipv4_find_reserved(uint32_t address);
+
+/* True when a rule for the prefix opens no address at all: it lies in reserved ranges and is wider than /32, or it is an
+ * address of the run's own network. */
+bool sr_ipv4_opens_nothing(uint32_t address, unsigned prefix);
 
 /* True for RFC 1918's private ranges and RFC 6598's 100.64.0.0/10. */
 bool sr_ipv4_is_private(uint32_t address);

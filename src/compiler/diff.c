@@ -89,6 +89,15 @@ static bool has_rule(const struct rules *rules, const struct sr_egress *rule)
            bsearch(&rule, rules->items, rules->count, sizeof *rules->items, compare_rules) != NULL;
 }
 
+/* The next address that a prefix can open. */
+static uint64_t skip_closed(uint64_t next)
+{
+    const struct sr_ipv4_range *range;
+    while (next <= UINT32_MAX && (range = sr_ipv4_find_reserved((uint32_t)next)) != NULL)
+        next = (uint64_t)range->last + 1;
+    return next;
+}
+
 /* Whether the prefixes inside rule's, which stand behind it in the order, leave no gap. */
 static bool filled_by_parts(const struct rules *rules, const struct sr_egress *rule)
 {
@@ -100,30 +109,38 @@ static bool filled_by_parts(const struct rules *rules, const struct sr_egress *r
         else
             high = middle;
     }
-    uint64_t next = first_of(rule);
+    uint64_t next = skip_closed(first_of(rule));
     for (; low < rules->count && next <= last_of(rule); low++) {
         const struct sr_egress *part = rules->items[low];
         if (part->protocol != rule->protocol || part->port != rule->port || first_of(part) > next)
             break;
         if ((uint64_t)last_of(part) + 1 > next)
-            next = (uint64_t)last_of(part) + 1;
+            next = skip_closed((uint64_t)last_of(part) + 1);
     }
     return next > last_of(rule);
 }
 
-static bool covered(const struct rules *rules, const struct sr_egress *rule)
+enum cover { COVER_NONE, COVER_BUT_OWN, COVER_ALL };
+
+/* How far rules open what a rule opens. The host's own addresses are opened by a rule for just one, as reserved ones are. */
+static enum cover cover(const struct rules *rules, const struct sr_egress *rule)
 {
     if (has_rule(rules, rule))
-        return true;
-    if (rule->host != NULL || (rule->prefix == 32 && sr_ipv4_find_reserved(rule->address) != NULL))
-        return false; /* a reserved address is opened by nothing wider */
+        return COVER_ALL;
+    if (rule->host != NULL)
+        return COVER_NONE;
+    if (sr_ipv4_opens_nothing(rule->address, rule->prefix))
+        return COVER_ALL;
+    bool single = rule->prefix == 32;
+    if (single && sr_ipv4_find_reserved(rule->address) != NULL)
+        return COVER_NONE;
     struct sr_egress wider = *rule;
     while (wider.prefix > 0) {
         wider.prefix--;
         if (has_rule(rules, &wider))
-            return true;
+            return single ? COVER_BUT_OWN : COVER_ALL;
     }
-    return filled_by_parts(rules, rule);
+    return !single && filled_by_parts(rules, rule) ? COVER_ALL : COVER_NONE;
 }
 
 /* -- Rights ---------------------------------------------------------------------------------------- */
@@ -138,10 +155,12 @@ static void more_destinations(struct differ *differ, const char *topic,
     }
     for (size_t i = 0; i < policy->egress_count; i++) {
         const struct sr_egress *rule = &policy->egress[i];
-        if (!covered(&rules, rule))
-            say(differ, topic, "reach %s, %s port %u (network.egress[%zu])",
+        enum cover open = cover(&rules, rule);
+        if (open != COVER_ALL)
+            say(differ, topic, "reach %s, %s port %u%s (network.egress[%zu])",
                 rule->host != NULL ? rule->host : rule->cidr,
-                rule->protocol == SR_PROTOCOL_UDP ? "udp" : "tcp", rule->port, i);
+                rule->protocol == SR_PROTOCOL_UDP ? "udp" : "tcp", rule->port,
+                open == COVER_BUT_OWN ? ", also if it is an address of this host" : "", i);
     }
     free(rules.items);
 }
@@ -198,6 +217,8 @@ static void more_resources(struct differ *differ, const char *topic, const struc
             than->timeout_sec);
     if (policy->uid == 0 && than->uid != 0)
         say(differ, topic, "be root of the guest");
+    if (policy->gid == 0 && policy->uid != 0 && than->gid != 0 && than->uid != 0)
+        say(differ, topic, "be in root's group in the guest");
     if (policy->audit_level < than->audit_level)
         say(differ, topic, "run with less recorded: audit level basic instead of full");
     if (!policy->require_kvm && than->require_kvm)
@@ -321,6 +342,18 @@ static void changed_pairs(struct differ *differ, const char *field, const struct
     }
 }
 
+static const char *workdir_of(const struct sr_policy *policy)
+{
+    return policy->workdir_given ? policy->workdir : "the image's, else /";
+}
+
+static const char *user_of(const struct sr_policy *policy, char text[64])
+{
+    snprintf(text, 64, "%s%u:%u", policy->user_given ? "" : "the image's, else ", policy->uid,
+             policy->gid);
+    return text;
+}
+
 static const char *stdin_of(const struct sr_policy *policy)
 {
     return policy->stdin_path != NULL ? policy->stdin_path : "/dev/null";
@@ -329,12 +362,14 @@ static const char *stdin_of(const struct sr_policy *policy)
 static void changed(struct differ *differ, const struct sr_policy *a, const struct sr_policy *b)
 {
     static const char topic[] = "Changes";
+    char a_user[64], b_user[64];
     const struct {
         const char *field, *a, *b;
     } texts[] = {{"metadata.name", a->name, b->name},
                  {"runtime.command", a->command, b->command},
                  {"runtime.image", a->image, b->image},
-                 {"runtime.workdir", a->workdir, b->workdir},
+                 {"runtime.workdir", workdir_of(a), workdir_of(b)},
+                 {"runtime.user", user_of(a, a_user), user_of(b, b_user)},
                  {"runtime.stdin", stdin_of(a), stdin_of(b)}};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         if (strcmp(texts[i].a, texts[i].b) != 0)
@@ -347,8 +382,6 @@ static void changed(struct differ *differ, const struct sr_policy *a, const stru
         else if (strcmp(a->args[i], b->args[i]) != 0)
             say(differ, topic, "runtime.args[%zu]: %s instead of %s", i, b->args[i], a->args[i]);
     }
-    if (a->uid != b->uid || a->gid != b->gid)
-        say(differ, topic, "runtime.user: %u:%u instead of %u:%u", b->uid, b->gid, a->uid, a->gid);
     changed_pairs(differ, "runtime.env", a->env, a->env_count, b->env, b->env_count);
     changed_pairs(differ, "metadata.labels", a->labels, a->label_count, b->labels, b->label_count);
 }

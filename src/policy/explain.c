@@ -48,6 +48,11 @@ static void quote(struct sr_buf *out, const char *word)
     sr_buf_putc(out, '\'');
 }
 
+static const char *protocol_name(const struct sr_egress *rule)
+{
+    return rule->protocol == SR_PROTOCOL_UDP ? "udp" : "tcp";
+}
+
 static void runs(struct speaker *speaker, const struct sr_policy *policy,
                  const struct sr_image *image)
 {
@@ -68,8 +73,9 @@ static void runs(struct speaker *speaker, const struct sr_policy *policy,
         say(speaker, topic, "as root of the guest (user 0:%u), which is not root of this host",
             effective.gid);
     else
-        say(speaker, topic, "as the unprivileged user %u:%u of the guest%s", effective.uid,
-            effective.gid, effective.user_of_image ? ", as the image has it" : "");
+        say(speaker, topic, "as the unprivileged user %u:%u of the guest%s%s", effective.uid,
+            effective.gid, effective.gid == 0 ? ", but in root's group" : "",
+            effective.user_of_image ? ", as the image has it" : "");
     for (size_t i = 0; image != NULL && i < image->config.env_count; i++)
         if (sr_policy_lets_env(policy, image->config.env[i]))
             say(speaker, topic, "with %s in its environment, as the image has it",
@@ -82,6 +88,24 @@ static void runs(struct speaker *speaker, const struct sr_policy *policy,
             policy->env[i].value);
 }
 
+/* What of a prefix stays closed. */
+static void reaches_prefix(struct speaker *speaker, const char *topic, const struct sr_egress *rule)
+{
+    uint32_t mask = sr_ipv4_mask(rule->prefix), first = rule->address & mask;
+    sr_cleanup_buf struct sr_buf closed = SR_BUF_INIT;
+    char network[SR_IPV4_TEXT_MAX];
+    for (size_t i = 0; i < sr_ipv4_reserved_count; i++)
+        if (sr_ipv4_reserved[i].first <= (first | ~mask) && sr_ipv4_reserved[i].last >= first)
+            sr_buf_printf(&closed, "%s, ", sr_ipv4_reserved[i].name);
+    if (closed.failed)
+        speaker->failed = true;
+    else
+        say(speaker, topic,
+            "%s/%u (%llu addresses), %s port %u; but not %sthis host's own addresses or its runs'",
+            sr_ipv4_format(first, network), rule->prefix, 1ULL << (32 - rule->prefix),
+            protocol_name(rule), rule->port, closed.len > 0 ? closed.data : "");
+}
+
 static void reaches(struct speaker *speaker, const struct sr_policy *policy)
 {
     static const char topic[] = "May reach";
@@ -89,21 +113,19 @@ static void reaches(struct speaker *speaker, const struct sr_policy *policy)
         say(speaker, topic, "nothing: the guest has no network at all");
     for (size_t i = 0; i < policy->egress_count; i++) {
         const struct sr_egress *rule = &policy->egress[i];
-        const char *protocol = rule->protocol == SR_PROTOCOL_UDP ? "udp" : "tcp";
         char network[SR_IPV4_TEXT_MAX];
         if (rule->host != NULL)
-            say(speaker, topic, "%s, %s port %u, at the addresses the name has when the run starts",
-                rule->host, protocol, rule->port);
-        else if (rule->prefix == 32)
-            say(speaker, topic, "%s, %s port %u", sr_ipv4_format(rule->address, network), protocol,
-                rule->port);
-        else
             say(speaker, topic,
-                "%s/%u (%llu addresses), %s port %u; but not loopback, link-local (cloud "
-                "metadata), multicast or "
-                "this host's own addresses",
-                sr_ipv4_format(rule->address & sr_ipv4_mask(rule->prefix), network), rule->prefix,
-                1ULL << (32 - rule->prefix), protocol, rule->port);
+                "%s, %s port %u, at every address the name has when the run starts or gets while "
+                "it goes on; earlier ones stay open",
+                rule->host, protocol_name(rule), rule->port);
+        else if (sr_ipv4_opens_nothing(rule->address, rule->prefix))
+            say(speaker, topic, "nothing of %s, which such a rule does not open", rule->cidr);
+        else if (rule->prefix == 32)
+            say(speaker, topic, "%s, %s port %u", sr_ipv4_format(rule->address, network),
+                protocol_name(rule), rule->port);
+        else
+            reaches_prefix(speaker, topic, rule);
     }
 }
 
@@ -114,10 +136,11 @@ static void reads_and_writes(struct speaker *speaker, const struct sr_policy *po
         say(speaker, "May read", "a copy of %s, at %s, read-only", policy->mounts[i].source,
             policy->mounts[i].target);
     if (policy->disk_bytes == 0)
-        say(speaker, "May write", "nothing: the root is read-only");
+        say(speaker, "May write", "nothing on the root, which is read-only");
     else
         say(speaker, "May write", "up to %s of scratch space, which is gone when the run ends",
             policy->disk_max);
+    say(speaker, "May write", "up to 16Mi in /dev/shm, which is memory");
     for (size_t i = 0; i < policy->output_count; i++)
         say(speaker, "May write", "%s, of which up to %s is copied out when the command has ended",
             policy->outputs[i].path, policy->outputs[i].max);

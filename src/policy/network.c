@@ -106,11 +106,13 @@ static void check_cidr(struct sr_checker *checker, const struct sr_node *node,
     if (network != rule->address)
         sr_check_warn(checker, SR_POL_201, path, node, "host bits are set; the rule covers %s/%u",
                       sr_ipv4_format(network, written), rule->prefix);
-    const struct sr_ipv4_range *range = sr_ipv4_find_reserved(network);
-    if (range != NULL && rule->prefix < 32 &&
-        (network | ~sr_ipv4_mask(rule->prefix)) <= range->last)
-        sr_check_warn(checker, SR_POL_201, path, node,
-                      "opens nothing: a rule wider than /32 never opens %s", range->name);
+    if (!sr_ipv4_opens_nothing(rule->address, rule->prefix))
+        return;
+    const char *first = sr_ipv4_find_reserved(network)->name,
+               *last = sr_ipv4_find_reserved(network | ~sr_ipv4_mask(rule->prefix))->name;
+    sr_check_warn(checker, SR_POL_201, path, node, "opens nothing: %s %s%s%s",
+                  rule->prefix < 32 ? "a rule wider than /32 never opens" : "no rule opens", first,
+                  first != last ? " or " : "", first != last ? last : "");
 }
 
 static void check_rule(struct sr_checker *checker, const struct sr_node *node,

@@ -150,9 +150,9 @@ static void check_runtime(struct sr_checker *checker, const struct sr_node *node
         check_user(checker, value, &user);
     value = sr_node_get(node, "stdin");
     text = value != NULL ? sr_field_text(checker, value, &input, true, node) : NULL;
-    if (text != NULL && text[0] != '/')
-        sr_check_error(checker, SR_POL_002, &input, value,
-                       "must be the absolute path of a file in the guest");
+    fault = text != NULL ? sr_path_fault(text) : NULL;
+    if (fault != NULL)
+        sr_check_error(checker, SR_POL_002, &input, value, "%s", fault);
     else if (text != NULL)
         policy->stdin_path = normal_path(checker, text);
     uint64_t seconds;
@@ -331,6 +331,10 @@ static void check_outputs(struct sr_checker *checker, const struct sr_node *node
     }
     policy->outputs = outputs;
     policy->output_count = node->count;
+    if (node->count > 0 && policy->disk_bytes == 0)
+        sr_check_error(checker, SR_POL_003, &path, node,
+                       "needs resources.disk.max above 0: nothing can be written to a read-only "
+                       "root");
 }
 
 static void check_audit(struct sr_checker *checker, const struct sr_node *node,

@@ -62,31 +62,68 @@ static bool same_service(const struct sr_egress *rule, const struct sr_destinati
     return rule->protocol == to->protocol && rule->port == to->port;
 }
 
+/* An address that nothing opens. */
+static bool is_of_run(const struct sr_destination *to)
+{
+    return to->name[0] == '\0' && sr_ipv4_opens_nothing(to->address, 32);
+}
+
 /* The kinds of rule that say something about a destination; the first of each. */
 struct found {
     size_t match;    /* allows it */
+    size_t exact;    /* likewise, and if it were this host's own address */
     size_t too_wide; /* would, but for the reserved range it lies in */
     size_t other;    /* names the host with another protocol or port */
-    size_t by_name;  /* allows the service for a name, which might have this address */
+    size_t
+        indirect; /* allows the service for a name, which might have this address, or for addresses, which the name
+                        might have */
 };
+
+static size_t *kind_of(const struct sr_egress *rule, const struct sr_destination *to,
+                       struct found *found)
+{
+    bool named = to->name[0] != '\0', service = same_service(rule, to);
+    if (!names_host(rule, to))
+        return service && named == (rule->cidr != NULL) &&
+                       (!named || !sr_ipv4_opens_nothing(rule->address, rule->prefix))
+                   ? &found->indirect
+                   : NULL;
+    bool exact = named || rule->prefix == 32,
+         open = exact || sr_ipv4_find_reserved(to->address) == NULL;
+    if (service)
+        return exact ? &found->exact : open ? &found->match : &found->too_wide;
+    return open ? &found->other : NULL;
+}
 
 static struct found search(const struct sr_policy *policy, const struct sr_destination *to)
 {
-    bool reserved = to->name[0] == '\0' && sr_ipv4_find_reserved(to->address) != NULL;
-    struct found found = {SR_NO_RULE, SR_NO_RULE, SR_NO_RULE, SR_NO_RULE};
+    struct found found = {SR_NO_RULE, SR_NO_RULE, SR_NO_RULE, SR_NO_RULE, SR_NO_RULE};
     for (size_t i = 0; i < policy->egress_count; i++) {
-        const struct sr_egress *rule = &policy->egress[i];
-        size_t *kind = NULL;
-        if (names_host(rule, to))
-            kind = !same_service(rule, to)                               ? &found.other
-                   : reserved && rule->cidr != NULL && rule->prefix < 32 ? &found.too_wide
-                                                                         : &found.match;
-        else if (to->name[0] == '\0' && rule->host != NULL && same_service(rule, to))
-            kind = &found.by_name;
+        size_t *kind = kind_of(&policy->egress[i], to, &found);
         if (kind != NULL && *kind == SR_NO_RULE)
             *kind = i;
     }
+    if (found.exact < found.match)
+        found.match = found.exact;
     return found;
+}
+
+/* Whether the rules of a service together open every address that a wide rule can. */
+static bool opens_all(const struct sr_policy *policy, const struct sr_destination *to)
+{
+    uint64_t next = 0, before;
+    do {
+        before = next;
+        for (size_t i = 0; i < policy->egress_count; i++) {
+            const struct sr_egress *rule = &policy->egress[i];
+            uint32_t mask = rule->cidr != NULL ? sr_ipv4_mask(rule->prefix) : 0;
+            uint64_t last = rule->address | ~mask;
+            if (rule->cidr != NULL && same_service(rule, to) && (rule->address & mask) <= next &&
+                last >= next)
+                next = last + 1;
+        }
+    } while (next > before && next <= UINT32_MAX);
+    return next > UINT32_MAX;
 }
 
 static void remedy(const struct sr_policy *policy, const struct sr_destination *to, char *text,
@@ -103,42 +140,90 @@ static void remedy(const struct sr_policy *policy, const struct sr_destination *
         snprintf(text, size, "- %s", rule);
 }
 
+static void allow(struct sr_verdict *verdict, size_t rule, const char *how)
+{
+    verdict->allowed = true;
+    verdict->rule = rule;
+    snprintf(verdict->reason, sizeof verdict->reason, "network.egress[%zu] %s", rule, how);
+}
+
+/* Why not, by the rule that comes nearest. */
+static void deny(const struct sr_policy *policy, const struct sr_destination *to,
+                 const struct found *found, struct sr_verdict *verdict)
+{
+    char *reason = verdict->reason;
+    const size_t size = sizeof verdict->reason;
+    if (policy->network_mode == SR_NETWORK_NONE) {
+        snprintf(reason, size, "network.mode is none: the guest has no network at all");
+    } else if (is_of_run(to)) {
+        snprintf(reason, size, "no rule opens %s", sr_ipv4_find_reserved(to->address)->name);
+    } else if (found->too_wide != SR_NO_RULE) {
+        verdict->rule = found->too_wide;
+        snprintf(reason, size,
+                 "network.egress[%zu] covers it, but a rule wider than /32 never opens %s",
+                 found->too_wide, sr_ipv4_find_reserved(to->address)->name);
+    } else if (found->other != SR_NO_RULE) {
+        const struct sr_egress *rule = &policy->egress[found->other];
+        verdict->rule = found->other;
+        snprintf(
+            reason, size,
+            "no rule allows it; network.egress[%zu] names this destination, but for %s port %u",
+            found->other, protocol_name(rule->protocol), rule->port);
+    } else {
+        snprintf(reason, size, "no rule names this destination, and what no rule names is denied");
+    }
+}
+
+/* What a rule of the other kind, for a name or for addresses, may still do for it. */
+static void add_indirect(const struct sr_policy *policy, const struct sr_destination *to,
+                         size_t index, char *reason, size_t size)
+{
+    const struct sr_egress *rule = &policy->egress[index];
+    const struct sr_ipv4_range *reserved = sr_ipv4_find_reserved(to->address);
+    const char *unfit = reserved != NULL                  ? reserved->name
+                        : sr_ipv4_is_private(to->address) ? "a private network"
+                                                          : NULL;
+    if (rule->host == NULL)
+        snprintf(reason, size,
+                 "; by address network.egress[%zu] lets it through if the name has one in %s",
+                 index, rule->cidr);
+    else if (unfit != NULL)
+        snprintf(reason, size,
+                 "; a name does not open it: the run is refused if %s (network.egress[%zu]) leads "
+                 "to it, because it is of %s",
+                 rule->host, index, unfit);
+    else
+        snprintf(reason, size,
+                 "; it is let through if it is an address of %s (network.egress[%zu]) and not of "
+                 "this host",
+                 rule->host, index);
+}
+
 void sr_policy_why(const struct sr_policy *policy, const struct sr_destination *to,
                    struct sr_verdict *verdict)
 {
     const struct found found = search(policy, to);
     *verdict = (struct sr_verdict){.rule = SR_NO_RULE};
-    char *reason = verdict->reason;
-    size_t size = sizeof verdict->reason;
-    if (found.match != SR_NO_RULE) {
-        verdict->allowed = true;
-        verdict->rule = found.match;
-        snprintf(reason, size, "network.egress[%zu] allows it%s", found.match,
-                 to->name[0] != '\0' ? ", for every address the name has when the run starts" : "");
+    if (found.match != SR_NO_RULE && !is_of_run(to)) {
+        allow(verdict, found.match,
+              to->name[0] != '\0' ? "allows it, at every address the name has when the "
+                                    "run starts or gets while it goes on"
+              : found.exact == SR_NO_RULE
+                  ? "allows it, unless it is an address of this host or of its runs"
+                  : "allows it");
         return;
     }
-    if (policy->network_mode == SR_NETWORK_NONE) {
-        snprintf(reason, size, "network.mode is none: the guest has no network at all");
-    } else if (found.too_wide != SR_NO_RULE) {
-        verdict->rule = found.too_wide;
-        snprintf(reason, size,
-                 "network.egress[%zu] covers it, but a rule wider than /32 never opens %s",
-                 found.too_wide, sr_ipv4_find_reserved(to->address)->name);
-    } else if (found.other != SR_NO_RULE) {
-        const struct sr_egress *rule = &policy->egress[found.other];
-        verdict->rule = found.other;
-        snprintf(
-            reason, size,
-            "no rule allows it; network.egress[%zu] names this destination, but for %s port %u",
-            found.other, protocol_name(rule->protocol), rule->port);
-    } else {
-        snprintf(reason, size, "no rule names this destination, and what no rule names is denied");
+    if (to->name[0] != '\0' && opens_all(policy, to)) {
+        allow(verdict, found.indirect,
+              "lets it through by address, unless that is reserved or of this host; the name "
+              "itself is known to the guest only with a rule for the host");
+        return;
     }
-    if (found.by_name != SR_NO_RULE) {
-        size_t len = strlen(reason);
-        snprintf(reason + len, size - len,
-                 "; it is let through if it is an address of %s (network.egress[%zu])",
-                 policy->egress[found.by_name].host, found.by_name);
-    }
-    remedy(policy, to, verdict->remedy, sizeof verdict->remedy);
+    deny(policy, to, &found, verdict);
+    size_t len = strlen(verdict->reason);
+    if (found.indirect != SR_NO_RULE && !is_of_run(to))
+        add_indirect(policy, to, found.indirect, verdict->reason + len,
+                     sizeof verdict->reason - len);
+    if (!is_of_run(to))
+        remedy(policy, to, verdict->remedy, sizeof verdict->remedy);
 }

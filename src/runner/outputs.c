@@ -34,6 +34,8 @@
 /* In all: a slow emulated guest sends 100,000 files in a minute, and a MiB in a hundredth of this. */
 #define TOTAL_NSEC (300 * SR_NSEC_PER_SEC)
 #define MIB_NSEC (250 * SR_NSEC_PER_MSEC)
+/* Whatever the policy's sizes: a guest that goes on talking must not outlive timeoutSec by years. */
+#define LONGEST_NSEC (3600 * SR_NSEC_PER_SEC)
 
 struct output {
     char path[32]; /* of errors: "outputs[0].path" */
@@ -312,7 +314,8 @@ uint64_t run_outputs_deadline(const struct run *run)
     if (outputs->deadline == 0) {
         for (uint32_t i = 0; i < outputs->count; i++)
             bytes += outputs->parts[i].bytes_max; /* 64 of at most 2^53 */
-        outputs->deadline = now + TOTAL_NSEC + (bytes >> 20) * MIB_NSEC;
+        uint64_t total = TOTAL_NSEC + (bytes >> 20) * MIB_NSEC;
+        outputs->deadline = now + (total < LONGEST_NSEC ? total : LONGEST_NSEC);
     }
     return now + IDLE_NSEC < outputs->deadline ? now + IDLE_NSEC : outputs->deadline;
 }

@@ -31,6 +31,7 @@ static unsigned draw(unsigned below)
 struct spelling {
     struct sr_buf json[9], yaml[9];
     unsigned count;
+    bool read_only; /* no disk, hence no outputs */
 };
 
 /* What JSON's strings hold as it is and YAML's only as an escape: line ends that only YAML 1.1 knows, directions of
@@ -174,8 +175,10 @@ static void resources(struct spelling *s)
          units[unit]);
     if (draw(2) == 0)
         both(s, ", \"pids\": {\"max\": %u}", 1 + draw(4194304));
-    if (draw(2) == 0)
-        both(s, ", \"disk\": {\"max\": %s}", draw(2) == 0 ? "0" : "\"17Mi\"");
+    if (draw(2) == 0) {
+        s->read_only = draw(2) == 0;
+        both(s, ", \"disk\": {\"max\": %s}", s->read_only ? "0" : "\"17Mi\"");
+    }
     both(s, "}");
     s->count++;
 }
@@ -220,7 +223,7 @@ static void generate(struct spelling *s)
     section(s, "mounts");
     both(s, "[]");
     s->count++;
-    if (draw(2) == 0) {
+    if (draw(2) == 0 && !s->read_only) {
         section(s, "outputs");
         both(s, "[{\"path\": \"/data/o\"}, {\"path\": \"/srv//x/../y\", \"max\": \"%uKi\"}]",
              1 + draw(1000));

@@ -1,4 +1,5 @@
 /* The rules of a run: whose a packet is, and the text that nft gets. */
+#include "net.h"
 #include "ruleset.h"
 
 #include "ipv4.h"
@@ -89,9 +90,10 @@ static void wide_rules_have_holes_and_addresses_have_none(void **state)
     };
     struct sr_net_ruleset ruleset;
     split(targets, 4, &ruleset);
-    static const uint32_t closed[] = {IP(0, 0, 0, 0),        IP(0, 255, 255, 255), IP(127, 0, 0, 1),
-                                      IP(169, 254, 0, 1),    IP(192, 0, 2, 1),     IP(224, 0, 0, 1),
-                                      IP(255, 255, 255, 254)};
+    static const uint32_t closed[] = {
+        IP(0, 0, 0, 0),         IP(0, 255, 255, 255), IP(127, 0, 0, 1),
+        IP(169, 254, 0, 1),     IP(192, 0, 2, 1),     IP(224, 0, 0, 1),
+        IP(255, 255, 255, 254), SR_NET_GATEWAY,       SR_NET_GUEST};
     for (size_t i = 0; i < sizeof closed / sizeof closed[0]; i++)
         assert_int_equal(owner(&ruleset.allow, IPPROTO_TCP, 80, closed[i]), SIZE_MAX);
     assert_int_equal(owner(&ruleset.allow, IPPROTO_TCP, 80, IP(169, 254, 169, 254)), 1);
@@ -103,6 +105,38 @@ static void wide_rules_have_holes_and_addresses_have_none(void **state)
     for (size_t i = 0; i < sizeof open / sizeof open[0]; i++)
         assert_int_equal(owner(&ruleset.allow, IPPROTO_TCP, 80, open[i]), 0);
     sr_net_ruleset_free(&ruleset);
+}
+
+static void a_prefix_of_what_is_never_opened_opens_nothing(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t address;
+        unsigned prefix;
+        bool nothing;
+    } cases[] = {
+        {IP(127, 0, 0, 0), 8, true},
+        {IP(127, 1, 2, 3), 31, true},
+        {IP(127, 0, 0, 1), 32, false},
+        {IP(126, 0, 0, 0), 7, false},
+        {IP(224, 0, 0, 0), 3, true},
+        {IP(224, 0, 0, 0), 4, true},
+        {IP(192, 0, 0, 0), 2, false},
+        {IP(169, 254, 0, 0), 16, true},
+        {IP(169, 254, 0, 0), 15, false},
+        {0, 0, false},
+        {0, 8, true},
+        {0, 7, false},
+        {SR_NET_GATEWAY, 32, true},
+        {SR_NET_GUEST, 32, true},
+        {SR_NET_GUEST, 30, true},
+        {SR_NET_GUEST, 29, false},
+        {SR_NET_UPLINK_ADDRESS, 32, false},
+        {IP(255, 255, 255, 255), 32, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        if (sr_ipv4_opens_nothing(cases[i].address, cases[i].prefix) != cases[i].nothing)
+            fail_msg("%08x/%u", cases[i].address, cases[i].prefix);
 }
 
 static uint64_t seed;
@@ -180,6 +214,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_target_that_has_an_address_gets_it),
         cmocka_unit_test(wide_rules_have_holes_and_addresses_have_none),
+        cmocka_unit_test(a_prefix_of_what_is_never_opened_opens_nothing),
         cmocka_unit_test(splitting_is_what_looking_through_the_rules_says),
         cmocka_unit_test(the_text_is_what_the_golden_file_says),
     };

@@ -32,7 +32,10 @@ static const char rules[] =
     "{protocol: tcp, cidr: 0.0.0.0/0, port: 80},"
     "{protocol: tcp, cidr: 198.51.100.7/32, port: 443},"
     "{protocol: tcp, cidr: 169.254.169.254/32, port: 80},"
-    "{protocol: tcp, host: API.example.com, port: 8443}]}";
+    "{protocol: tcp, host: API.example.com, port: 8443},"
+    "{protocol: tcp, cidr: 128.0.0.0/1, port: 25},"
+    "{protocol: tcp, cidr: 0.0.0.0/1, port: 25},"
+    "{protocol: tcp, cidr: 127.0.0.0/8, port: 8443}]}";
 
 static void the_first_rule_that_matches_decides(void **state)
 {
@@ -47,7 +50,17 @@ static void the_first_rule_that_matches_decides(void **state)
         {"udp:198.51.100.7:53", true, 1, "egress[1]"},
         {"tcp:203.0.113.9:80", true, 2, "egress[2]"},
         {"tcp:169.254.169.254:80", true, 4, "egress[4]"},
-        {"tcp:api.EXAMPLE.com:8443", true, 5, "every address"},
+        {"tcp:api.EXAMPLE.com:8443", true, 5, "when the run starts or gets while it goes on"},
+        {"tcp:203.0.113.9:80", true, 2, "unless it is an address of this host or of its runs"},
+        {"tcp:example.com:80", true, 2, "by address"},
+        {"tcp:example.com:25", true, 6, "by address"},
+        {"tcp:api.example.com:80", true, 2, "by address"},
+        {"tcp:example.com:443", false, SR_NO_RULE,
+         "by address network.egress[0] lets it through if the name has one in 198.51.100.0/24"},
+        {"tcp:198.18.0.1:80", false, SR_NO_RULE, "no rule opens the run's own network"},
+        {"tcp:198.18.0.2:8443", false, SR_NO_RULE, "no rule opens the run's own network"},
+        {"tcp:169.254.169.254:8443", false, 4, "refused if api.example.com (network.egress[5])"},
+        {"tcp:10.0.0.1:8443", false, 2, "of a private network"},
         {"tcp:169.254.169.253:80", false, 2, "link-local"},
         {"tcp:127.0.0.1:80", false, 2, "loopback"},
         {"tcp:224.0.0.1:80", false, 2, "multicast"},
@@ -73,6 +86,32 @@ static void the_first_rule_that_matches_decides(void **state)
             fail_msg("%s: %d %zu %s %s", cases[i].destination, verdict.allowed, verdict.rule,
                      verdict.reason, verdict.remedy);
     }
+}
+
+static void judge(const char *network, const char *destination, struct sr_verdict *verdict)
+{
+    sr_cleanup_check struct sr_check check = {0};
+    struct sr_destination to;
+    struct sr_error err;
+    read_policy(network, common, &check);
+    assert_int_equal(sr_destination_parse(destination, &to, &err), 0);
+    sr_policy_why(check.policy, &to, verdict);
+}
+
+/* An address that is named is meant, also if it is this host's; nothing opens the run's own. */
+static void single_addresses_are_opened_but_the_runs_own(void **state)
+{
+    (void)state;
+    static const char named[] = "{mode: allowlist, egress: ["
+                                "{protocol: tcp, cidr: 0.0.0.0/0, port: 443},"
+                                "{protocol: tcp, cidr: 203.0.113.9/32, port: 443},"
+                                "{protocol: tcp, cidr: 198.18.0.1/32, port: 443}]}";
+    struct sr_verdict verdict;
+    judge(named, "tcp:203.0.113.9:443", &verdict);
+    assert_string_equal(verdict.reason, "network.egress[0] allows it");
+    judge(named, "tcp:198.18.0.1:443", &verdict);
+    assert_false(verdict.allowed);
+    assert_string_equal(verdict.remedy, "");
 }
 
 /* Taken at its word, the remedy allows the destination. */
@@ -193,6 +232,47 @@ static void a_rule_inside_others_is_no_new_right(void **state)
     free(said);
 }
 
+static void only_what_a_rule_opens_is_a_right(void **state)
+{
+    (void)state;
+    static const char wide[] =
+        "{mode: allowlist, egress: [{protocol: tcp, cidr: 0.0.0.0/0, port: 1},"
+        "{protocol: tcp, cidr: 126.0.0.0/8, port: 2}]}",
+                      more[] =
+                          "{mode: allowlist, egress: [{protocol: tcp, cidr: 0.0.0.0/0, port: 1},"
+                          "{protocol: tcp, cidr: 203.0.113.9/32, port: 1},"
+                          "{protocol: tcp, cidr: 198.18.0.1/32, port: 1},"
+                          "{protocol: tcp, cidr: 127.0.0.0/8, port: 3},"
+                          "{protocol: tcp, cidr: 224.0.0.0/3, port: 3},"
+                          "{protocol: tcp, cidr: 126.0.0.0/7, port: 2}]}";
+    char *said = compare(wide, common, more, common);
+    assert_string_equal(said,
+                        "B may, A may not: reach 203.0.113.9/32, tcp port 1, also if it is an "
+                        "address of this host (network.egress[1])\n");
+    free(said);
+}
+
+/* What is left open may be the image's to say. */
+static void a_default_that_is_given_differs_from_one_that_is_not(void **state)
+{
+    (void)state;
+    static const char given[] =
+        "runtime: {command: /bin/true, args: [], user: \"1000:1000\", workdir: /}\n"
+        "resources: {cpu: {max: \"100000 100000\"}, memory: {max: 128Mi}}",
+                      group[] =
+                          "runtime: {command: /bin/true, args: [], user: \"1000:0\", workdir: /}\n"
+                          "resources: {cpu: {max: \"100000 100000\"}, memory: {max: 128Mi}}";
+    char *said = compare("{mode: none}", common, "{mode: none}", given);
+    assert_string_equal(
+        said, "Changes: runtime.workdir: / instead of the image's, else /\n"
+              "Changes: runtime.user: 1000:1000 instead of the image's, else 1000:1000\n");
+    free(said);
+    said = compare("{mode: none}", given, "{mode: none}", group);
+    assert_string_equal(said, "B may, A may not: be in root's group in the guest\n"
+                              "Changes: runtime.user: 1000:0 instead of 1000:1000\n");
+    free(said);
+}
+
 static void every_right_is_compared(void **state)
 {
     (void)state;
@@ -217,8 +297,8 @@ static void every_right_is_compared(void **state)
                         "B may, A may not: run where no host kernel enforces the limits\n"
                         "B may, A may not: run without a signed report\n"
                         "Changes: runtime.command: /bin/sh instead of /bin/true\n"
+                        "Changes: runtime.user: 0:0 instead of the image's, else 1000:1000\n"
                         "Changes: runtime.args[0] is new: a\n"
-                        "Changes: runtime.user: 0:0 instead of 1000:1000\n"
                         "Changes: runtime.env.A is new: b\n");
     free(said);
 }
@@ -241,6 +321,38 @@ static void hostile_texts_are_said_harmlessly(void **state)
     sr_buf_free(&said);
 }
 
+static char *explain(const char *network, const char *rest)
+{
+    sr_cleanup_check struct sr_check check = {0};
+    struct sr_buf said = SR_BUF_INIT;
+    struct sr_error err;
+    read_policy(network, rest, &check);
+    assert_int_equal(sr_policy_explain(check.policy, NULL, collect, &said, &err), 0);
+    return sr_buf_take(&said);
+}
+
+static void what_stays_closed_in_a_prefix_is_said(void **state)
+{
+    (void)state;
+    char *said =
+        explain("{mode: allowlist, egress: [{protocol: tcp, cidr: 198.51.100.9/24, port: 1},"
+                "{protocol: udp, cidr: 126.0.0.0/7, port: 2},"
+                "{protocol: tcp, cidr: 127.0.0.0/8, port: 3}]}",
+                "runtime: {command: /bin/true, args: [], user: \"1000:0\"}\n"
+                "resources: {cpu: {max: \"100000 100000\"}, memory: {max: 128Mi}, disk: {max: 0}}");
+    assert_non_null(strstr(said, "May write: nothing on the root, which is read-only\n"
+                                 "May write: up to 16Mi in /dev/shm, which is memory\n"));
+    assert_non_null(
+        strstr(said, "as the unprivileged user 1000:0 of the guest, but in root's group\n"));
+    assert_non_null(strstr(said,
+                           "May reach: 198.51.100.0/24 (256 addresses), tcp port 1; but not "
+                           "this host's own addresses or its runs'\n"
+                           "May reach: 126.0.0.0/7 (33554432 addresses), udp port 2; but not "
+                           "loopback (127.0.0.0/8), this host's own addresses or its runs'\n"
+                           "May reach: nothing of 127.0.0.0/8, which such a rule does not open\n"));
+    free(said);
+}
+
 static void the_starter_is_valid(void **state)
 {
     (void)state;
@@ -256,12 +368,16 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_rule_that_matches_decides),
+        cmocka_unit_test(single_addresses_are_opened_but_the_runs_own),
         cmocka_unit_test(the_remedy_works),
         cmocka_unit_test(what_is_no_destination_is_refused),
         cmocka_unit_test(equal_policies_do_not_differ),
         cmocka_unit_test(a_rule_inside_others_is_no_new_right),
+        cmocka_unit_test(only_what_a_rule_opens_is_a_right),
+        cmocka_unit_test(a_default_that_is_given_differs_from_one_that_is_not),
         cmocka_unit_test(every_right_is_compared),
         cmocka_unit_test(hostile_texts_are_said_harmlessly),
+        cmocka_unit_test(what_stays_closed_in_a_prefix_is_said),
         cmocka_unit_test(the_starter_is_valid),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
