@@ -2,6 +2,7 @@
 evidence says of it."""
 import json
 import os
+import select
 import signal
 import subprocess
 import unittest
@@ -356,6 +357,42 @@ class Life(NetworkTest):
             self.assertEqual(run.status, 125, run.stderr)
             self.assertIn("ended while the command ran", run.failure[1])
             self.assert_no_residue()
+
+    def lose_the_uplink_unseen(self, process):
+        """The net cell is stopped when pasta dies, so that it says so only between a request and its answer; the cell's pid."""
+        pids = {entry[2].split(".")[0]: int(entry[1]) for entry in self.residue() if entry[0] == "process"}
+        os.kill(pids["safe-run-net"], signal.SIGSTOP)
+        os.kill(pids["passt"], signal.SIGKILL)
+        return pids["safe-run-net"]
+
+    def assert_lost(self, process):
+        run = self.finish(process)
+        self.assertEqual((run.status, run.report["exit"]["cause"]), (125, "setup"), run.stderr)
+        self.assertEqual(run.failure[0], "SR-RUN-001")
+        self.assertIn("the uplink (pasta) ended while the command ran", run.failure[1])
+        self.assertEqual(len(run.events("network.rule.released")), 1)
+        self.assert_no_residue()
+
+    def test_an_uplink_that_is_lost_while_counters_are_read_ends_the_run(self):
+        process = self.start_here(shell("i=0; while [ $i -lt 200 ]; do echo up; sleep 0.1; i=$((i+1)); done", audit={"level": "full"},
+                                        network=allow(("tcp", "198.51.100.7/32", 443))))
+        self.wait_for_output(process, b"up")
+        cell = self.lose_the_uplink_unseen(process)
+        while select.select([process.stdout], [], [], 1)[0]:  # silence: safe-run waits for the cell
+            self.assertNotEqual(os.read(process.stdout.fileno(), 65536), b"")
+        os.kill(cell, signal.SIGCONT)
+        self.assert_lost(process)
+
+    def test_an_uplink_that_was_lost_when_the_command_ended_fails_the_run(self):
+        process = self.start_here(shell("echo up; read line", network=allow(("tcp", "198.51.100.7/32", 443))), "--stdin",
+                                  stdin=subprocess.PIPE)
+        self.wait_for_output(process, b"up")
+        cell = self.lose_the_uplink_unseen(process)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        self.wait_for(lambda: not any(entry[2:] == ("qemu",) for entry in self.residue()))
+        os.kill(cell, signal.SIGCONT)
+        self.assert_lost(process)
 
     def test_killing_safe_run_leaves_nothing(self):
         process = self.start_here(shell("echo up; sleep 60", network=allow(("tcp", "198.51.100.7/32", 443))))
