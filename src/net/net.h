@@ -70,9 +70,12 @@ struct sr_net {
 
     /* Names (names.c). */
     const struct sr_policy *policy;
-    const char **names; /* of the rules that name hosts */
-    size_t *name_rules; /* which rule each is */
+    const char **names; /* of the rules that name hosts, each once, sorted */
     size_t name_count;
+    size_t *name_rules; /* which rules those are, name by name: of names[i] they */
+    size_t *name_begin; /* begin at name_begin[i] and end at name_begin[i + 1] */
+    struct sr_answers
+        known; /* where the names lead: every rule of a name is open at each of its addresses */
     const char *resolver_address;
     uint32_t refresh_min_sec;
     uint64_t refresh_nsec;       /* when to ask again, monotonic; UINT64_MAX: never */

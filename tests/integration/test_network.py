@@ -168,6 +168,30 @@ class Names(NetworkTest):
                          [("198.51.100.7/32", "api.example.com"), ("198.51.100.8/32", "api.example.com"),
                           ("203.0.113.5/32", "api.example.com")])
 
+    def test_rules_of_one_name_are_open_at_the_same_addresses(self):
+        """A name server whose every answer has one address, and the next one another: round robin."""
+        self.serve("tcp:*:443", "tcp:*:80")
+        self.dns({"api.example.com": {"ttl": 1, "addresses": ["198.51.100.7", "198.51.100.8"], "rotate": True}}, refreshMinSec=1)
+        run = self.run_here(shell("while ! grep -q 198.51.100.8 /etc/hosts; do sleep 0.1; done; "
+                                  "for port in 443 80; do for last in 7 8; do (echo $port $last; sleep 1) | "
+                                  "timeout 3 nc 198.51.100.$last $port; done; done",
+                                  network=allow(("tcp", "api.example.com", 443), ("tcp", "API.example.com", 80))))
+        self.assertEqual(run.stdout, b"443 7\n443 8\n80 7\n80 8\n", run.stderr)
+        self.assertEqual([(rule["target"], rule["port"]) for rule in run.events("network.rule.applied")],
+                         [("198.51.100.7/32", 443), ("198.51.100.7/32", 80), ("198.51.100.8/32", 443), ("198.51.100.8/32", 80)])
+
+    def test_a_name_of_many_rules_is_one_question(self):
+        self.dns({"api.example.com": [1, "198.51.100.7"]}, refreshMinSec=1)
+        process = self.start_here(shell("echo up; while ! grep -q 198.51.100.8 /etc/hosts; do sleep 0.1; done",
+                                        network=allow(*(("tcp", "api.example.com", 1 + i) for i in range(2000)))))
+        self.wait_for_output(process, b"up")
+        self.assertLess(len(self.arrivals()), 50)  # one, and those of the refreshes until now
+        self.write_names({"api.example.com": [1, "198.51.100.8", "198.51.100.9"]})
+        run = self.finish(process)
+        self.assertEqual(run.status, 0, run.stderr)
+        targets = [rule["target"] for rule in run.events("network.rule.applied")]
+        self.assertEqual([targets.count(f"198.51.100.{last}/32") for last in (7, 8, 9)], [2000, 2000, 0])  # all rules or none
+
     def test_the_guest_finds_names_in_its_hosts_file(self):
         self.serve("tcp:*:443")
         self.dns({"api.example.com": [60, "198.51.100.7"]})
