@@ -351,6 +351,7 @@ class Life(NetworkTest):
         self.configure(nft="/bin/false")
         run = self.run_here(shell("true", network=allow(("tcp", "198.51.100.7/32", 443))))
         self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-201"))
+        self.assertTrue(run.failure[1].endswith("ruleset.nft): it ended with status 1 and said nothing"), run.failure[1])
         self.assert_no_residue()
 
     def test_rules_that_cannot_be_taken_down_are_said(self):
