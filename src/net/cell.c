@@ -198,6 +198,10 @@ static int run_nft(const struct cell *cell, const char *text, size_t len, struct
     if (late)
         return sr_fail(err, SR_RUN_201, PATH, "nft did not take the rules in %d s",
                        (int)(NFT_NSEC / SR_NSEC_PER_SEC));
+    if (pid > 0 && status != 0 && answer[0] == '\0')
+        snprintf(answer, sizeof answer, "it ended with %s %d and said nothing",
+                 WIFSIGNALED(status) ? "signal" : "status",
+                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     if (pid < 0 || status != 0)
         return sr_fail(err, SR_RUN_201, PATH,
                        "nft does not take the rules (they are in ruleset.nft): %s",

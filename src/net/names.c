@@ -12,56 +12,111 @@
 
 #define PATH "launch.network.dns"
 #define DAY_SEC 86400u
-#define TARGET_TEXT_MAX 256 /* add_target() writes less */
 
 static int no_memory(struct sr_error *err)
 {
     return sr_fail(err, SR_RUN_201, "launch.network.apply", "out of memory");
 }
 
-/* An address that a name may not lead to unless a cidr rule opens it: rebinding. NULL: it may. */
-static const char *unfit(const struct sr_net *net, const struct sr_egress *rule, uint32_t address)
+/* An address that the names may not lead to unless a cidr rule opens it: rebinding. NULL: they may. */
+static const char *describe_closed(const struct sr_net *net, uint32_t address, bool *narrow)
 {
     const struct sr_ipv4_range *reserved = sr_ipv4_find_reserved(address);
-    const char *what = reserved != NULL              ? reserved->name
-                       : sr_ipv4_is_private(address) ? "a private network"
-                                                     : NULL;
-    bool is_own = false;
+    *narrow = true; /* no rule wider than /32 opens it */
     for (size_t i = 0; i < net->own_count; i++)
-        is_own = is_own || net->own[i] == address;
-    if (is_own)
-        what = "this host";
-    for (size_t i = 0; what != NULL && i < net->policy->egress_count; i++) {
+        if (net->own[i] == address)
+            return "this host";
+    if (reserved != NULL)
+        return reserved->name;
+    *narrow = false;
+    return sr_ipv4_is_private(address) ? "a private network" : NULL;
+}
+
+static bool is_opened(const struct sr_net *net, const struct sr_egress *rule, uint32_t address,
+                      bool narrow)
+{
+    for (size_t i = 0; i < net->policy->egress_count; i++) {
         const struct sr_egress *other = &net->policy->egress[i];
-        bool meant = other->cidr != NULL && other->protocol == rule->protocol &&
-                     other->port == rule->port &&
-                     ((other->address ^ address) & sr_ipv4_mask(other->prefix)) == 0;
-        if (meant && (other->prefix == 32 || (reserved == NULL && !is_own)))
-            return NULL;
+        if (other->cidr != NULL && other->protocol == rule->protocol && other->port == rule->port &&
+            ((other->address ^ address) & sr_ipv4_mask(other->prefix)) == 0 &&
+            (other->prefix == 32 || !narrow))
+            return true;
     }
-    return what;
+    return false;
+}
+
+/* What keeps a rule of the name, *rule, from being open there; NULL: nothing keeps any. */
+static const char *unfit(const struct sr_net *net, const struct sr_answer *answer, size_t *rule)
+{
+    bool narrow;
+    const char *what = describe_closed(net, answer->address, &narrow);
+    size_t end = net->name_begin[answer->name + 1];
+    for (size_t i = net->name_begin[answer->name]; what != NULL && i < end; i++) {
+        *rule = net->name_rules[i];
+        if (!is_opened(net, &net->policy->egress[*rule], answer->address, narrow))
+            return what;
+    }
+    return NULL;
+}
+
+struct named {
+    const char *name;
+    size_t rule;
+};
+
+static int compare_named(const void *a, const void *b)
+{
+    const struct named *x = a, *y = b;
+    int order = strcmp(x->name, y->name); /* the policy's check has made them lower case */
+    return order != 0 ? order : x->rule < y->rule ? -1 : x->rule > y->rule;
 }
 
 static bool list_names(struct sr_net *net)
 {
     const struct sr_policy *policy = net->policy;
-    net->names = malloc((policy->egress_count + 1) * sizeof *net->names);
-    net->name_rules = malloc((policy->egress_count + 1) * sizeof *net->name_rules);
-    if (net->names == NULL || net->name_rules == NULL)
+    size_t count = 0, cap = policy->egress_count + 1; /* never 0 bytes */
+    sr_cleanup_free struct named *named = malloc(cap * sizeof *named);
+    net->names = malloc(cap * sizeof *net->names);
+    net->name_rules = malloc(cap * sizeof *net->name_rules);
+    net->name_begin = malloc(cap * sizeof *net->name_begin);
+    if (named == NULL || net->names == NULL || net->name_rules == NULL || net->name_begin == NULL)
         return false;
     for (size_t i = 0; i < policy->egress_count; i++)
-        if (policy->egress[i].host != NULL) {
-            net->names[net->name_count] = policy->egress[i].host;
-            net->name_rules[net->name_count++] = i;
+        if (policy->egress[i].host != NULL)
+            named[count++] = (struct named){policy->egress[i].host, i};
+    qsort(named, count, sizeof *named, compare_named);
+    for (size_t i = 0; i < count; i++) {
+        if (i == 0 || strcmp(named[i - 1].name, named[i].name) != 0) {
+            net->name_begin[net->name_count] = i;
+            net->names[net->name_count++] = named[i].name;
         }
+        net->name_rules[i] = named[i].rule;
+    }
+    net->name_begin[net->name_count] = count;
     return true;
 }
 
-static struct sr_net_target target_of(const struct sr_net *net, const struct sr_answer *answer)
+static size_t count_rules(const struct sr_net *net, const struct sr_answer *answer)
 {
-    size_t index = net->name_rules[answer->name];
-    const struct sr_egress *rule = &net->policy->egress[index];
-    return (struct sr_net_target){index, rule->protocol, answer->address, 32, rule->port};
+    return net->name_begin[answer->name + 1] - net->name_begin[answer->name];
+}
+
+/* Writes the targets of answers: for each, one of every rule of its name. Returns how many. */
+static size_t list_targets(const struct sr_net *net, const struct sr_answers *answers,
+                           struct sr_net_target *targets)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < answers->count; i++) {
+        const struct sr_answer *answer = &answers->items[i];
+        size_t end = net->name_begin[answer->name + 1];
+        for (size_t at = net->name_begin[answer->name]; at < end; at++) {
+            size_t rule = net->name_rules[at];
+            const struct sr_egress *egress = &net->policy->egress[rule];
+            targets[count++] =
+                (struct sr_net_target){rule, egress->protocol, answer->address, 32, egress->port};
+        }
+    }
+    return count;
 }
 
 static int check_answers(const struct sr_net *net, const struct sr_answers *answers,
@@ -69,8 +124,8 @@ static int check_answers(const struct sr_net *net, const struct sr_answers *answ
 {
     for (size_t i = 0; i < answers->count; i++) {
         const struct sr_answer *answer = &answers->items[i];
-        size_t rule = net->name_rules[answer->name];
-        const char *what = unfit(net, &net->policy->egress[rule], answer->address);
+        size_t rule;
+        const char *what = unfit(net, answer, &rule);
         char text[SR_IPV4_TEXT_MAX];
         if (what != NULL)
             return sr_fail(err, SR_RUN_201, PATH,
@@ -82,65 +137,77 @@ static int check_answers(const struct sr_net *net, const struct sr_answers *answ
     return 0;
 }
 
-/* Policy order; of a name all its addresses. */
+static int compare_targets(const void *a, const void *b)
+{
+    const struct sr_net_target *x = a, *y = b;
+    if (x->rule != y->rule)
+        return x->rule < y->rule ? -1 : 1;
+    return x->address < y->address ? -1 : x->address > y->address;
+}
+
+/* Policy order; of a name all its addresses. With room for what a refresh may add. */
 static bool build_targets(struct sr_net *net, const struct sr_answers *answers)
 {
     const struct sr_policy *policy = net->policy;
-    size_t cap = policy->egress_count + answers->count + 1, answer = 0; /* never 0 bytes */
+    size_t cap = policy->egress_count + SR_NET_MORE_TARGETS;
+    for (size_t i = 0; i < answers->count; i++)
+        cap += count_rules(net, &answers->items[i]);
     net->targets = calloc(cap, sizeof *net->targets);
-    if (net->targets == NULL)
+    net->allowed = calloc(cap, sizeof *net->allowed);
+    net->blocked = calloc(cap, sizeof *net->blocked);
+    if (net->targets == NULL || net->allowed == NULL || net->blocked == NULL)
         return false;
     for (size_t i = 0; i < policy->egress_count; i++) {
         const struct sr_egress *rule = &policy->egress[i];
         if (rule->cidr != NULL)
             net->targets[net->target_count++] =
                 (struct sr_net_target){i, rule->protocol, rule->address, rule->prefix, rule->port};
-        for (; answer < answers->count && net->name_rules[answers->items[answer].name] == i;
-             answer++)
-            if (answer == 0 || answers->items[answer - 1].name != answers->items[answer].name ||
-                answers->items[answer - 1].address != answers->items[answer].address)
-                net->targets[net->target_count++] = target_of(net, &answers->items[answer]);
     }
-    net->allowed = calloc(cap, sizeof *net->allowed);
-    net->blocked = calloc(cap, sizeof *net->blocked);
-    return net->allowed != NULL && net->blocked != NULL;
+    net->target_count += list_targets(net, answers, net->targets + net->target_count);
+    qsort(net->targets, net->target_count, sizeof *net->targets, compare_targets);
+    return true;
 }
 
-struct host {
-    const char *name;
-    uint32_t address;
-};
-
-static int compare_hosts(const void *a, const void *b)
+/* Lines of /etc/hosts for answers: each name with each of its addresses. */
+static char *hosts_text(const struct sr_net *net, const char *before,
+                        const struct sr_answers *answers)
 {
-    const struct host *x = a, *y = b;
-    int order = strcmp(x->name, y->name);
-    return order != 0 ? order : x->address < y->address ? -1 : x->address > y->address;
-}
-
-/* Lines of /etc/hosts: each name with each of its addresses, once, of the targets from first on. */
-static char *hosts_text(const struct sr_net *net, size_t first)
-{
-    sr_cleanup_free struct host *hosts = malloc((net->target_count + 1) * sizeof *hosts);
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
-    size_t count = 0;
-    if (hosts == NULL)
-        return NULL;
-    for (size_t i = first; i < net->target_count; i++) {
-        const char *name = net->policy->egress[net->targets[i].rule].host;
-        if (name != NULL)
-            hosts[count++] = (struct host){name, net->targets[i].address};
-    }
-    qsort(hosts, count, sizeof *hosts, compare_hosts);
-    if (first == 0)
-        sr_buf_puts(&text, "127.0.0.1\tlocalhost\n127.0.1.1\tsafe-run\n");
-    for (size_t i = 0; i < count; i++) {
+    sr_buf_puts(&text, before);
+    for (size_t i = 0; i < answers->count; i++) {
         char address[SR_IPV4_TEXT_MAX];
-        if (i == 0 || compare_hosts(&hosts[i - 1], &hosts[i]) != 0)
-            sr_buf_printf(&text, "%s\t%s\n", sr_ipv4_format(hosts[i].address, address),
-                          hosts[i].name);
+        sr_buf_printf(&text, "%s\t%s\n", sr_ipv4_format(answers->items[i].address, address),
+                      net->names[answers->items[i].name]);
     }
     return sr_buf_take(&text);
+}
+
+/* Puts more items, sorted like those that are there, between them. False when memory is out. */
+static bool merge(void **items, size_t *count, const void *more, size_t more_count, size_t size,
+                  int (*compare)(const void *, const void *))
+{
+    if (more_count == 0)
+        return true;
+    char *grown = realloc(*items, (*count + more_count) * size);
+    if (grown == NULL)
+        return false;
+    *items = grown;
+    const char *next = (const char *)more + more_count * size;
+    size_t left = *count, at = *count += more_count;
+    while (next > (const char *)more) {
+        bool old = left > 0 && compare(grown + (left - 1) * size, next - size) > 0;
+        memcpy(grown + --at * size, old ? grown + --left * size : (next -= size), size);
+    }
+    return true;
+}
+
+static bool merge_known(struct sr_net *net, const struct sr_answers *answers)
+{
+    void *items = net->known.items;
+    bool good = merge(&items, &net->known.count, answers->items, answers->count,
+                      sizeof *answers->items, sr_answer_compare);
+    net->known.items = items;
+    return good;
 }
 
 /* When the first answer has outlived its TTL; soon, when there is something to make up for. */
@@ -166,7 +233,7 @@ static int resolve_now(struct sr_net *net, struct sr_error *err)
     for (;;) {
         int result = sr_resolver_collect(&net->resolver, &failed, err);
         if (result < 0)
-            return sr_wrap(err, "network.egress[%zu]", net->name_rules[failed]);
+            return sr_wrap(err, "network.egress[%zu]", net->name_rules[net->name_begin[failed]]);
         if (result > 0)
             return 0;
         struct pollfd wait = {.fd = net->resolver.fd, .events = POLLIN};
@@ -179,15 +246,14 @@ int sr_net_names_resolve(struct sr_net *net, struct sr_error *err)
 {
     if (!list_names(net))
         return no_memory(err);
-    int result = resolve_now(net, err);
     const struct sr_answers *answers = &net->resolver.answers;
-    if (result == 0)
-        result = check_answers(net, answers, err);
-    if (result == 0 && (!build_targets(net, answers) || (net->hosts = hosts_text(net, 0)) == NULL))
-        result = no_memory(err);
-    if (result == 0)
-        schedule(net, answers, false);
-    return result;
+    if (resolve_now(net, err) < 0 || check_answers(net, answers, err) < 0)
+        return -1;
+    net->hosts = hosts_text(net, "127.0.0.1\tlocalhost\n127.0.1.1\tsafe-run\n", answers);
+    if (net->hosts == NULL || !build_targets(net, answers) || !merge_known(net, answers))
+        return no_memory(err);
+    schedule(net, answers, false);
+    return 0;
 }
 
 int sr_net_refresh_start(struct sr_net *net, struct sr_error *err)
@@ -196,108 +262,126 @@ int sr_net_refresh_start(struct sr_net *net, struct sr_error *err)
     return sr_resolver_ask(&net->resolver, true, err); /* what was open stays open */
 }
 
-/* True when one of the elements has the address. */
-static bool has_address(const struct sr_net_elements *elements, uint8_t protocol, uint16_t port,
-                        uint32_t address)
+/* True when one of the elements has the address: they are disjoint. */
+static bool covers(const struct sr_net_elements *elements, const struct sr_net_element *one)
 {
-    for (size_t i = 0; i < elements->count; i++) {
-        const struct sr_net_element *element = &elements->items[i];
-        if (element->protocol == protocol && element->port == port && address >= element->first &&
-            address <= element->last)
-            return true;
+    size_t low = 0, high = elements->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (sr_net_element_compare(&elements->items[middle], one) <= 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
-    return false;
+    const struct sr_net_element *last = low > 0 ? &elements->items[low - 1] : NULL;
+    return last != NULL && last->protocol == one->protocol && last->port == one->port &&
+           last->last >= one->first;
 }
 
-/* Puts a single address at its place in the order. */
-static bool insert(struct sr_net_elements *elements, const struct sr_net_element *element)
+/* As they lie in a set; of those that are the same the first target's comes first. */
+static int compare_new(const void *a, const void *b)
 {
-    struct sr_net_element *grown = realloc(elements->items, (elements->count + 1) * sizeof *grown);
-    if (grown == NULL)
-        return false;
-    elements->items = grown;
-    size_t at = elements->count++;
-    for (; at > 0 && sr_net_element_compare(element, &grown[at - 1]) < 0; at--)
-        grown[at] = grown[at - 1];
-    grown[at] = *element;
-    return true;
+    const struct sr_net_element *x = a, *y = b;
+    int order = sr_net_element_compare(a, b);
+    return order != 0 ? order : x->target < y->target ? -1 : x->target > y->target;
 }
 
-static bool known(const struct sr_net *net, const struct sr_net_target *target)
+/* Adds what a set does not cover yet of more elements, to its elements and to the text. more are sorted here. */
+static bool add_elements(struct sr_net_elements *set, const char *name, struct sr_net_elements more,
+                         struct sr_buf *text)
 {
-    for (size_t i = 0; i < net->target_count; i++)
-        if (net->targets[i].rule == target->rule && net->targets[i].address == target->address)
-            return true;
-    return false;
+    size_t count = 0;
+    qsort(more.items, more.count, sizeof *more.items, compare_new);
+    for (size_t i = 0; i < more.count; i++) {
+        const struct sr_net_element *element = &more.items[i];
+        char address[SR_IPV4_TEXT_MAX];
+        if (covers(set, element) ||
+            (count > 0 && sr_net_element_compare(&more.items[count - 1], element) == 0))
+            continue;
+        if (count == 0)
+            sr_buf_printf(text, "add element inet " SR_NET_TABLE " %s {", name);
+        sr_buf_printf(text, "%s %s", count > 0 ? "," : "", sr_ipv4_format(element->first, address));
+        if (element->protocol != 0)
+            sr_buf_printf(text, " . %s . %u", element->protocol == IPPROTO_UDP ? "udp" : "tcp",
+                          element->port);
+        more.items[count++] = *element;
+    }
+    if (count > 0)
+        sr_buf_puts(text, " }\n");
+    void *items = set->items;
+    bool good =
+        merge(&items, &set->count, more.items, count, sizeof *more.items, sr_net_element_compare);
+    set->items = items;
+    return good;
 }
 
-/* Grows the arrays by one target and writes the elements it needs; nothing of it counts before nft has taken them. */
-static bool add_target(struct sr_net *net, const struct sr_net_target *target, struct sr_buf *text)
+/* Keeps of the answers what is new, what may be, and what there is room for. Both lists are sorted. */
+static void keep_new(struct sr_net *net, struct sr_answers *answers)
 {
-    size_t count = net->target_count + 1;
-    struct sr_net_target *targets = realloc(net->targets, count * sizeof *targets);
-    net->targets = targets != NULL ? targets : net->targets;
-    uint64_t *allowed = realloc(net->allowed, count * sizeof *allowed);
-    net->allowed = allowed != NULL ? allowed : net->allowed;
-    uint64_t *blocked = realloc(net->blocked, count * sizeof *blocked);
-    net->blocked = blocked != NULL ? blocked : net->blocked;
-    if (targets == NULL || allowed == NULL || blocked == NULL)
-        return false;
-    struct sr_net_element element = {
-        .protocol = target->protocol == SR_PROTOCOL_UDP ? IPPROTO_UDP : IPPROTO_TCP,
-        .port = target->port,
-        .first = target->address,
-        .last = target->address,
-        .target = net->target_count,
-    };
-    char address[SR_IPV4_TEXT_MAX];
-    sr_ipv4_format(target->address, address);
-    if (!has_address(&net->ruleset.allow, element.protocol, element.port, element.first)) {
-        sr_buf_printf(text, "add element inet " SR_NET_TABLE " allow_address { %s . %s . %u }\n",
-                      address, element.protocol == IPPROTO_UDP ? "udp" : "tcp", element.port);
-        if (!insert(&net->ruleset.allow, &element))
-            return false;
+    size_t kept = 0, at = 0;
+    for (size_t i = 0; i < answers->count; i++) {
+        const struct sr_answer *answer = &answers->items[i];
+        size_t rule, count = count_rules(net, answer);
+        while (at < net->known.count && sr_answer_compare(&net->known.items[at], answer) < 0)
+            at++;
+        bool known = at < net->known.count && sr_answer_compare(&net->known.items[at], answer) == 0;
+        if (known || net->added + count > SR_NET_MORE_TARGETS || unfit(net, answer, &rule) != NULL)
+            continue;
+        net->added += count;
+        answers->items[kept++] = *answer;
     }
-    element.protocol = 0;
-    element.port = 0;
-    if (!has_address(&net->ruleset.block, 0, 0, element.first)) {
-        sr_buf_printf(text, "add element inet " SR_NET_TABLE " block_address { %s }\n", address);
-        if (!insert(&net->ruleset.block, &element))
-            return false;
+    answers->count = kept;
+}
+
+/* Opens the targets of new answers. They count when nft has taken them. */
+static int open_targets(struct sr_net *net, const struct sr_answers *answers, size_t *added,
+                        struct sr_error *err)
+{
+    struct sr_net_target *targets = net->targets + net->target_count;
+    size_t count = list_targets(net, answers, targets);
+    sr_cleanup_free struct sr_net_element *allow = calloc(SR_NET_MORE_TARGETS, sizeof *allow);
+    sr_cleanup_free struct sr_net_element *block = calloc(SR_NET_MORE_TARGETS, sizeof *block);
+    sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
+    if (allow == NULL || block == NULL)
+        return no_memory(err);
+    for (size_t i = 0; i < count; i++) {
+        block[i] = (struct sr_net_element){.first = targets[i].address,
+                                           .last = targets[i].address,
+                                           .target = net->target_count + i};
+        allow[i] = block[i];
+        allow[i].protocol = targets[i].protocol == SR_PROTOCOL_UDP ? IPPROTO_UDP : IPPROTO_TCP;
+        allow[i].port = targets[i].port;
     }
-    allowed[net->target_count] = blocked[net->target_count] = 0;
-    targets[net->target_count++] = *target;
-    return sr_buf_ok(text);
+    if (!add_elements(&net->ruleset.allow, "allow_address", (struct sr_net_elements){allow, count},
+                      &text) ||
+        !add_elements(&net->ruleset.block, "block_address", (struct sr_net_elements){block, count},
+                      &text) ||
+        !merge_known(net, answers) || !sr_buf_ok(&text))
+        return no_memory(err);
+    if (text.len > 0 && sr_net_add_text(net, text.data, text.len, err) < 0)
+        return -1;
+    net->target_count += count;
+    *added = count;
+    return 0;
 }
 
 int sr_net_refresh_collect(struct sr_net *net, size_t *added, struct sr_error *err)
 {
     size_t failed = 0;
+    struct sr_answers *answers = &net->resolver.answers;
     int result = sr_resolver_collect(&net->resolver, &failed, err);
-    if (result == 0)
-        return 0;
-    const struct sr_answers *answers = &net->resolver.answers;
-    const size_t before = net->target_count;
-    sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
-    bool good = result > 0, full = false;
-    for (size_t i = 0; good && !full && i < answers->count; i++) {
-        const struct sr_net_target target = target_of(net, &answers->items[i]);
-        if (unfit(net, &net->policy->egress[target.rule], target.address) != NULL ||
-            known(net, &target) || net->added == SR_NET_MORE_TARGETS)
-            continue;
-        good = add_target(net, &target, &text);
-        net->added++;
-        full = text.len + TARGET_TEXT_MAX > SR_NET_ADD_MAX;
-    }
-    schedule(net, answers, full || net->resolver.left_out > 0);
-    *added = net->target_count - before;
+    *added = 0;
+    if (result <= 0)
+        return result;
+    schedule(net, answers, net->resolver.left_out > 0);
+    keep_new(net, answers);
+    if (answers->count == 0)
+        return 1;
     free(net->new_hosts);
-    net->new_hosts = hosts_text(net, before);
-    if (!good || net->new_hosts == NULL)
+    net->new_hosts = hosts_text(net, "", answers);
+    if (net->new_hosts == NULL)
         return no_memory(err);
-    if (text.len > 0 && sr_net_add_text(net, text.data, text.len, err) < 0)
-        return -1;
-    return 1;
+    return open_targets(net, answers, added, err) < 0 ? -1 : 1;
 }
 
 void sr_net_names_free(struct sr_net *net)
@@ -305,6 +389,8 @@ void sr_net_names_free(struct sr_net *net)
     sr_resolver_close(&net->resolver);
     free(net->names);
     free(net->name_rules);
+    free(net->name_begin);
+    free(net->known.items);
     free(net->hosts);
     free(net->new_hosts);
 }

@@ -108,7 +108,7 @@ static int receive(struct sr_net *net, uint64_t deadline, struct cell_message *m
     }
 }
 
-/* One request and its answer. That the uplink is lost may be reported in between. */
+/* One request and its answer. That the uplink is lost may be reported in between: net->lost then. */
 static int request(struct sr_net *net, enum cell_operation operation, const char *text, size_t len,
                    struct sr_error *err)
 {
@@ -343,7 +343,9 @@ int sr_net_sample(struct sr_net *net, struct sr_error *err)
 int sr_net_lost(struct sr_net *net, struct sr_error *err)
 {
     struct cell_message message;
-    if (receive(net, sr_now() + ANSWER_NSEC, &message, NULL) == 0 && message.operation == CELL_LOST)
+    if (!net->lost && receive(net, sr_now() + ANSWER_NSEC, &message, NULL) == 0)
+        net->lost = message.operation == CELL_LOST;
+    if (net->lost)
         return sr_fail(err, SR_RUN_001, "monitor.network",
                        "the uplink (%s) ended while the command ran; net.log may say why",
                        net->bridge != NULL ? net->bridge : "pasta");

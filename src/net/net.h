@@ -3,8 +3,8 @@
  * policy names, an uplink, counters.
  *
  *   1. sr_net_apply() before the VM starts. When it fails, nothing is left.
- *   2. net->tap_fd goes to the VMM; net->fd becomes readable when the uplink is lost.
- *   3. sr_net_sample() at any time, and once more at the end.
+ *   2. net->tap_fd goes to the VMM; net->fd becomes readable when the uplink is lost, unless a request learns of it first.
+ *   3. sr_net_sample() at any time, and once more at the end: then net->lost is true if the uplink ended before.
  *   4. sr_net_release(), sr_net_end(), then sr_net_free(). A supervisor that dies before leaves nothing either (cell.c says why).
  *
  * Hosts see none of it: no link, address, rule or sysctl outside the run's namespace, but for the bridge uplink's veth.
@@ -66,13 +66,16 @@ struct sr_net {
     char ruleset_hash[SR_SHA256_TEXT];
     char *hosts;     /* text for the guest's /etc/hosts, with the names of the rules */
     char *new_hosts; /* and what the last refresh adds to it */
-    bool lost;       /* the uplink has ended */
+    bool lost;       /* the uplink has ended: sr_net_lost() */
 
     /* Names (names.c). */
     const struct sr_policy *policy;
-    const char **names; /* of the rules that name hosts */
-    size_t *name_rules; /* which rule each is */
+    const char **names; /* of the rules that name hosts, each once, sorted */
     size_t name_count;
+    size_t *name_rules; /* which rules those are, name by name: of names[i] they */
+    size_t *name_begin; /* begin at name_begin[i] and end at name_begin[i + 1] */
+    struct sr_answers
+        known; /* where the names lead: every rule of a name is open at each of its addresses */
     const char *resolver_address;
     uint32_t refresh_min_sec;
     uint64_t refresh_nsec;       /* when to ask again, monotonic; UINT64_MAX: never */
@@ -103,7 +106,8 @@ int sr_net_sample(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 int sr_net_refresh_start(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 int sr_net_refresh_collect(struct sr_net *net, size_t *added, struct sr_error *err) SR_MUST_CHECK;
 
-/* To be called when net->fd is readable: it is only when the network is lost. Always -1, SR-RUN-001 at monitor.network. */
+/* To be called when net->fd is readable, as it is only when the network is lost, and when net->lost is true after any request.
+ * Always -1, SR-RUN-001 at monitor.network. */
 int sr_net_lost(struct sr_net *net, struct sr_error *err);
 
 /* Takes uplink and rules down and makes sure that they are gone; the namespace and its TAP end with the cell.

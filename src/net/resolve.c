@@ -162,12 +162,24 @@ _Noreturn static void live(const char *const *names, size_t count, const char *s
     _exit(0);
 }
 
-static int compare_answers(const void *a, const void *b)
+int sr_answer_compare(const void *a, const void *b)
 {
     const struct sr_answer *x = a, *y = b;
     if (x->name != y->name)
         return x->name < y->name ? -1 : 1;
     return x->address < y->address ? -1 : x->address > y->address;
+}
+
+/* An answer may say an address twice. */
+static void sort_answers(struct sr_answers *answers)
+{
+    size_t kept = 0;
+    if (answers->count > 0)
+        qsort(answers->items, answers->count, sizeof *answers->items, sr_answer_compare);
+    for (size_t i = 0; i < answers->count; i++)
+        if (i == 0 || sr_answer_compare(&answers->items[kept - 1], &answers->items[i]) != 0)
+            answers->items[kept++] = answers->items[i];
+    answers->count = kept;
 }
 
 int sr_resolver_open(const char *const *names, size_t count, const char *server,
@@ -263,9 +275,7 @@ int sr_resolver_collect(struct sr_resolver *resolver, size_t *failed, struct sr_
     if (resolver->lenient)
         resolver->left_out += resolver->left;
     if (resolver->left == 0 || resolver->lenient) {
-        if (resolver->answers.count > 0)
-            qsort(resolver->answers.items, resolver->answers.count, sizeof *resolver->answers.items,
-                  compare_answers);
+        sort_answers(&resolver->answers);
         return 1;
     }
     for (*failed = 0; *failed + 1 < resolver->count && resolver->done[*failed];)

@@ -26,9 +26,12 @@ struct sr_answer {
 };
 
 struct sr_answers {
-    struct sr_answer *items; /* by name, then by address; owned, free() */
+    struct sr_answer *items; /* by name, then by address, each once; owned, free() */
     size_t count;
 };
+
+/* Their order: name, address. */
+int sr_answer_compare(const void *a, const void *b);
 
 /* fd is readable when there is something to collect. All zero: there is none. */
 struct sr_resolver {

@@ -104,9 +104,14 @@ static int read_resolver(const char *text, void *to)
 {
     uint32_t address;
     const char *rest = sr_ipv4_parse(text, &address);
-    if (rest == NULL || (*rest != '\0' && (*rest != ':' || rest[1] == '\0' ||
-                                           rest[1 + strspn(rest + 1, "0123456789")] != '\0')))
+    if (rest == NULL)
         return -1;
+    if (*rest != '\0') {
+        size_t digits = strspn(rest + 1, "0123456789");
+        unsigned long port = strtoul(rest + 1, NULL, 10);
+        if (*rest != ':' || digits == 0 || rest[1 + digits] != '\0' || port < 1 || port > 65535)
+            return -1;
+    }
     return snprintf(to, 64, "%s", text) < 64 ? 0 : -1;
 }
 

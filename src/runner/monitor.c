@@ -513,6 +513,8 @@ int run_monitor(struct run *run, bool to_the_end, struct sr_error *err)
         for (int i = 0; i < count; i++)
             if (dispatch(run, &events[i], err) < 0)
                 return -1;
+        if (run->net != NULL && run->net->lost) /* which a request has learned */
+            return sr_net_lost(run->net, err);
     }
     if (over(run))
         run->phase = PHASE_OVER;

@@ -203,7 +203,28 @@ static json_t *exit_facts(const struct run *run, const struct sr_vmm_exit *how)
     return payload;
 }
 
-/* A network that cannot be taken down is a failed run, but one whose evidence is closed all the same. */
+/* What goes wrong when all is decided, but leaves evidence that can be closed all the same. */
+static void fail_late(struct run *run, enum sr_cause cause, const struct sr_error *failure)
+{
+    run->result->finished = false;
+    run->result->exit_code = SR_EXIT_FAILED;
+    run->result->cause = cause;
+    if (run->result->error.code == SR_OK)
+        run->result->error = *failure;
+}
+
+/* The last counters. The uplink may have ended while the command ran, and only the answer to this request says so. */
+static int finish_network(struct run *run, struct sr_error *err)
+{
+    struct sr_error lost = {0};
+    if (run_network_finish(run, err) < 0)
+        return -1;
+    if (run->result->finished && run->net != NULL && run->net->lost &&
+        sr_net_lost(run->net, &lost) < 0)
+        fail_late(run, SR_CAUSE_SETUP, &lost);
+    return 0;
+}
+
 static int release_network(struct run *run, struct sr_error *err)
 {
     struct sr_error failure = {0}, second = {0};
@@ -215,11 +236,7 @@ static int release_network(struct run *run, struct sr_error *err)
         *err = failure;
         return -1;
     }
-    run->result->finished = false;
-    run->result->exit_code = SR_EXIT_FAILED;
-    run->result->cause = SR_CAUSE_CLEANUP;
-    if (run->result->error.code == SR_OK)
-        run->result->error = failure;
+    fail_late(run, SR_CAUSE_CLEANUP, &failure);
     return 0;
 }
 
@@ -227,7 +244,7 @@ static int write_closing_events(struct run *run, const struct sr_vmm_exit *how, 
                                 struct sr_error *err)
 {
     const struct sr_error *failure = &run->result->error;
-    if (run_network_finish(run, err) < 0)
+    if (finish_network(run, err) < 0)
         return -1;
     if (run_outputs_record(run, err) < 0)
         return -1;

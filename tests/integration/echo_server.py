@@ -8,13 +8,17 @@ Usage: echo_server.py SPEC...
 
 Prints "ready", then one line for each datagram, connection or question: "tcp ADDRESS PORT PEER"; for each frame "sniff arp" or
 "sniff PROTOCOL DESTINATION PORT". FILE is JSON, read anew for each question: {"name": {"ttl": 30, "addresses": [...]}}, where a name
-may also have "cname" (a chain of aliases before the addresses) and "truncate" (the whole answer comes by TCP only).
+may also have "cname" (a chain of aliases before the addresses), "truncate" (the whole answer comes by TCP only) and "rotate" (each
+answer has one of the addresses, in turn).
 """
+import itertools
 import json
 import selectors
 import socket
 import struct
 import sys
+
+turns = itertools.count()
 
 
 def encode(name):
@@ -39,7 +43,10 @@ def answer(question, table, by_tcp=False):
         for alias in entry.get("cname", []):
             records.append(record(owner, 5, entry["ttl"], encode(alias)))
             owner = encode(alias)
-        records += [record(owner, 1, entry["ttl"], socket.inet_aton(address)) for address in entry["addresses"]]
+        addresses = entry["addresses"]
+        if entry.get("rotate"):
+            addresses = [addresses[next(turns) % len(addresses)]]
+        records += [record(owner, 1, entry["ttl"], socket.inet_aton(address)) for address in addresses]
     cut = cut or (not by_tcp and sum(map(len, records)) + end > 512)  # nobody here speaks EDNS
     if cut:
         records = []

@@ -65,6 +65,17 @@ class Parts(SafeRunTest):
         self.assertEqual(run.status, 125)
         self.assertIn(b"SR-RUN-001 prepare.config.kernle", run.stderr)
 
+    def test_a_resolver_that_is_no_address_of_a_server(self):
+        for value in ("", "localhost", "192.0.2", "192.0.2.2:", "192.0.2.2:0", "192.0.2.2:65536", "192.0.2.2:99999999999999999999",
+                      "192.0.2.2:53x", "192.0.2.2:+53", "192.0.2.2,192.0.2.3", "192.0.2.2 53"):
+            self.configure(network={"resolver": value})
+            run = self.run_policy(shell("true"))
+            self.assertEqual(run.status, 125, value)
+            self.assertIn("SR-RUN-001 prepare.config.network.resolver", run.stderr.decode(), value)
+        for value in ("192.0.2.2", "192.0.2.2:1", "192.0.2.2:65535"):
+            self.configure(network={"resolver": value})
+            self.assertEqual(self.run_policy(shell("true")).status, 0, value)
+
 
 class HostileGuests(SafeRunTest):
     """A guest whose init is not ours."""

@@ -2,6 +2,7 @@
 evidence says of it."""
 import json
 import os
+import select
 import signal
 import subprocess
 import unittest
@@ -178,6 +179,30 @@ class Names(NetworkTest):
                          [("198.51.100.7/32", "api.example.com"), ("198.51.100.8/32", "api.example.com"),
                           ("203.0.113.5/32", "api.example.com")])
 
+    def test_rules_of_one_name_are_open_at_the_same_addresses(self):
+        """A name server whose every answer has one address, and the next one another: round robin."""
+        self.serve("tcp:*:443", "tcp:*:80")
+        self.dns({"api.example.com": {"ttl": 1, "addresses": ["198.51.100.7", "198.51.100.8"], "rotate": True}}, refreshMinSec=1)
+        run = self.run_here(shell("while ! grep -q 198.51.100.8 /etc/hosts; do sleep 0.1; done; "
+                                  "for port in 443 80; do for last in 7 8; do (echo $port $last; sleep 1) | "
+                                  "timeout 3 nc 198.51.100.$last $port; done; done",
+                                  network=allow(("tcp", "api.example.com", 443), ("tcp", "API.example.com", 80))))
+        self.assertEqual(run.stdout, b"443 7\n443 8\n80 7\n80 8\n", run.stderr)
+        self.assertEqual([(rule["target"], rule["port"]) for rule in run.events("network.rule.applied")],
+                         [("198.51.100.7/32", 443), ("198.51.100.7/32", 80), ("198.51.100.8/32", 443), ("198.51.100.8/32", 80)])
+
+    def test_a_name_of_many_rules_is_one_question(self):
+        self.dns({"api.example.com": [1, "198.51.100.7"]}, refreshMinSec=1)
+        process = self.start_here(shell("echo up; while ! grep -q 198.51.100.8 /etc/hosts; do sleep 0.1; done",
+                                        network=allow(*(("tcp", "api.example.com", 1 + i) for i in range(2000)))))
+        self.wait_for_output(process, b"up")
+        self.assertLess(len(self.arrivals()), 50)  # one, and those of the refreshes until now
+        self.write_names({"api.example.com": [1, "198.51.100.8", "198.51.100.9"]})
+        run = self.finish(process)
+        self.assertEqual(run.status, 0, run.stderr)
+        targets = [rule["target"] for rule in run.events("network.rule.applied")]
+        self.assertEqual([targets.count(f"198.51.100.{last}/32") for last in (7, 8, 9)], [2000, 2000, 0])  # all rules or none
+
     def test_the_guest_finds_names_in_its_hosts_file(self):
         self.serve("tcp:*:443")
         self.dns({"api.example.com": [60, "198.51.100.7"]})
@@ -337,6 +362,7 @@ class Life(NetworkTest):
         self.configure(nft="/bin/false")
         run = self.run_here(shell("true", network=allow(("tcp", "198.51.100.7/32", 443))))
         self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-201"))
+        self.assertTrue(run.failure[1].endswith("ruleset.nft): it ended with status 1 and said nothing"), run.failure[1])
         self.assert_no_residue()
 
     def test_rules_that_cannot_be_taken_down_are_said(self):
@@ -367,6 +393,42 @@ class Life(NetworkTest):
             self.assertEqual(run.status, 125, run.stderr)
             self.assertIn("ended while the command ran", run.failure[1])
             self.assert_no_residue()
+
+    def lose_the_uplink_unseen(self, process):
+        """The net cell is stopped when pasta dies, so that it says so only between a request and its answer; the cell's pid."""
+        pids = {entry[2].split(".")[0]: int(entry[1]) for entry in self.residue() if entry[0] == "process"}
+        os.kill(pids["safe-run-net"], signal.SIGSTOP)
+        os.kill(pids["passt"], signal.SIGKILL)
+        return pids["safe-run-net"]
+
+    def assert_lost(self, process):
+        run = self.finish(process)
+        self.assertEqual((run.status, run.report["exit"]["cause"]), (125, "setup"), run.stderr)
+        self.assertEqual(run.failure[0], "SR-RUN-001")
+        self.assertIn("the uplink (pasta) ended while the command ran", run.failure[1])
+        self.assertEqual(len(run.events("network.rule.released")), 1)
+        self.assert_no_residue()
+
+    def test_an_uplink_that_is_lost_while_counters_are_read_ends_the_run(self):
+        process = self.start_here(shell("i=0; while [ $i -lt 200 ]; do echo up; sleep 0.1; i=$((i+1)); done", audit={"level": "full"},
+                                        network=allow(("tcp", "198.51.100.7/32", 443))))
+        self.wait_for_output(process, b"up")
+        cell = self.lose_the_uplink_unseen(process)
+        while select.select([process.stdout], [], [], 1)[0]:  # silence: safe-run waits for the cell
+            self.assertNotEqual(os.read(process.stdout.fileno(), 65536), b"")
+        os.kill(cell, signal.SIGCONT)
+        self.assert_lost(process)
+
+    def test_an_uplink_that_was_lost_when_the_command_ended_fails_the_run(self):
+        process = self.start_here(shell("echo up; read line", network=allow(("tcp", "198.51.100.7/32", 443))), "--stdin",
+                                  stdin=subprocess.PIPE)
+        self.wait_for_output(process, b"up")
+        cell = self.lose_the_uplink_unseen(process)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        self.wait_for(lambda: not any(entry[2:] == ("qemu",) for entry in self.residue()))
+        os.kill(cell, signal.SIGCONT)
+        self.assert_lost(process)
 
     def test_killing_safe_run_leaves_nothing(self):
         process = self.start_here(shell("echo up; sleep 60", network=allow(("tcp", "198.51.100.7/32", 443))))
