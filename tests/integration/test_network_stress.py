@@ -21,7 +21,7 @@ class Killed(NetworkTest):
     """Each step of a run, and one of its processes killed there."""
 
     # stdin stays open: pasta of Debian 12 repeats what comes after the guest has closed its half (docs/OPERATIONS.md)
-    document = shell("{ echo hello; sleep 0.2; } | timeout 1 nc api.example.com 443", network=allow(("tcp", "api.example.com", 443)))
+    document = shell("{ echo hello; sleep 0.2; } | timeout 10 nc api.example.com 443", network=allow(("tcp", "api.example.com", 443)))
 
     def setUp(self):
         super().setUp()
