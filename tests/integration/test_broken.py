@@ -65,6 +65,17 @@ class Parts(SafeRunTest):
         self.assertEqual(run.status, 125)
         self.assertIn(b"SR-RUN-001 prepare.config.kernle", run.stderr)
 
+    def test_an_empty_configuration_is_like_none(self):
+        """Every field is optional, and so are all of them."""
+        for text in ("", "# accel: kvm\n", "---\n# accel: kvm\n", "logs:\n  # max: 1Mi\n"):
+            self.write("config.yaml", text)
+            self.assertEqual(self.run_policy(policy("/bin/true")).status, 0, text)
+
+    def test_a_configuration_that_cannot_be_read_is_named_once(self):
+        self.env["SAFE_RUN_CONFIG"] = "/no/such.yaml"
+        self.assertEqual(self.run_policy(policy("/bin/true")).stderr, b"safe-run: SR-RUN-001 prepare.config: the host "
+                         b"configuration: /no/such.yaml cannot be read: No such file or directory\n")
+
 
 class HostileGuests(SafeRunTest):
     """A guest whose init is not ours."""
