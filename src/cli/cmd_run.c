@@ -76,6 +76,11 @@ static bool take_accel(const char *value, void *field)
     return false;
 }
 
+static bool take_directory(const char *value, void *field)
+{
+    return sr_option_text(value, field) && value[0] != '\0';
+}
+
 static bool take_vmm(const char *value, void *field)
 {
     (void)field;
@@ -92,7 +97,7 @@ static const struct sr_option run_options[] = {
     {"accel", 0, AT(options.accel), take_accel, "auto, kvm or tcg"},
     {"vmm", 0, 0, take_vmm, "qemu (this version has no other)"},
     {"workdir-base", 0, AT(options.workdir_base), sr_option_text, NULL},
-    {"output-dir", 0, AT(options.output_dir), sr_option_text, NULL},
+    {"output-dir", 0, AT(options.output_dir), take_directory, "the name of a directory"},
     {"rehash", 0, AT(options.rehash), NULL, NULL},
     {"keep", 0, AT(options.keep), NULL, NULL},
     {"verbose", 'v', AT(verbose), NULL, NULL},
