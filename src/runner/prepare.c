@@ -200,10 +200,10 @@ static int open_artifacts(struct run *run, struct sr_error *err)
                        "%s cannot be executed: %s; install the package qemu-system-x86",
                        run->config.qemu, strerror(errno));
     bool rehash = run->options->rehash;
-    if (sr_artifact_open(&run->kernel, run->config.kernel, "kernel", rehash, NULL, run->hasher,
-                         err) < 0 ||
-        sr_artifact_open(&run->initrd, run->config.initrd, "initrd", rehash, NULL, run->hasher,
-                         err) < 0)
+    if (sr_artifact_open(&run->kernel, run->config.kernel, "kernel", SR_ARTIFACT_ADVICE, rehash,
+                         NULL, run->hasher, err) < 0 ||
+        sr_artifact_open(&run->initrd, run->config.initrd, "initrd", SR_ARTIFACT_ADVICE, rehash,
+                         NULL, run->hasher, err) < 0)
         return -1;
     return run_open_image(run, err);
 }

@@ -45,12 +45,27 @@ class Parts(SafeRunTest):
         self.refused("SR-RUN-002", "launch.preflight.image", images=self.dir)
 
     def test_an_image_that_is_no_file_system(self):
-        self.write("base.img", b"no file system " * 10000)
+        """Found before anything boots, with the name that the policy or the configuration gave it."""
+        path = self.write("base.img", b"no file system " * 10000)
+        run = self.refused("SR-RUN-002", "launch.preflight.image", images=self.dir)
+        self.assertIn(f"{path} is no squashfs, erofs or ext4 image; 'safe-run image build' makes an image".encode(), run.stderr)
+        self.assertEqual(run.events("vm.started"), [])
+        self.write("base.img", "short")
+        self.refused("SR-RUN-002", "launch.preflight.image", images=self.dir)
+
+    def test_an_image_that_is_damaged(self):
+        self.write("base.img", b"hsqs" + b"no file system " * 10000)
         self.configure(images=self.dir)
         run = self.run_policy(policy("/bin/true"))
-        self.assertEqual(run.status, 125)
-        self.assertIn(b"the root image cannot be mounted", run.stderr)
-        self.assertEqual(run.failure[0], "SR-RUN-001")
+        self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-001"))
+        self.assertIn(b"SR-RUN-001 prepare.guest: the root image cannot be mounted", run.stderr)
+
+    def test_an_image_of_another_file_system(self):
+        for name in ("proc", "sys", "dev"):
+            os.makedirs(self.path(f"root/{name}"))
+        subprocess.run(["/sbin/mkfs.ext4", "-q", "-d", self.path("root"), self.path("base.img"), "4M"], check=True)
+        self.configure(images=self.dir)
+        self.assertEqual(self.run_policy(policy("/bin/true")).status, 127)  # it booted, and there is nothing in it
 
     def test_a_kernel_that_is_no_kernel(self):
         self.refused("SR-RUN-002", "launch.vm", kernel=self.write("kernel", b"no kernel " * 1000))
