@@ -29,6 +29,14 @@ class Options(SafeRunTest):
         self.check("--help takes no value", "ps", "--help=1")
 
 
+class StandardInput(SafeRunTest):
+    def test_one_operand_can_be_it(self):
+        for command in (("policy", "diff", "-", "-"), ("validate", "-", "x", "-"), ("report", "diff", "-", "-")):
+            done = self.call(*command)
+            self.assertEqual(done.returncode, 64, command)
+            self.assertIn(b"safe-run: only one can be standard input\nusage:", done.stderr)
+
+
 class Help(SafeRunTest):
     def test_help_of_help_is_help(self):
         answers = {self.call(*words).stdout for words in (("help",), ("--help",), ("-h",), ("help", "--help"), ("help", "help"))}
