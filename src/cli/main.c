@@ -49,7 +49,7 @@ static int help(void)
     puts("\nCommands:");
     for (const struct sr_subcommand *one = commands; one->name != NULL; one++)
         printf("  %-10s %s\n", one->name, one->summary);
-    puts("\n'safe-run COMMAND --help' explains a command.\n\n"
+    puts("  help       explain a command\n\n'safe-run COMMAND --help' explains a command.\n\n"
          "Example:\n  safe-run run --policy examples/hello.yaml");
     return SR_EXIT_OK;
 }
