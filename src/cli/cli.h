@@ -54,6 +54,9 @@ int sr_unknown(const char *usage, const char *what, const char *given,
 /* Prints "safe-run: <text>" and the usage line on stderr; returns SR_EXIT_USAGE. */
 int sr_usage_error(const char *usage, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* A usage error when several operands are "-", of which each would read standard input to its end; else SR_EXIT_OK. */
+int sr_one_stdin(const char *usage, int count, char **operands);
+
 /* True when what goes to fd may be coloured: a terminal, and no NO_COLOR. */
 bool sr_may_colour(int fd);
 

@@ -235,6 +235,8 @@ static int diff(int argc, char **argv)
         return status;
     if (argc - optind != 2)
         return sr_usage_error(usage, "two policies are needed");
+    if ((status = sr_one_stdin(usage, 2, argv + optind)) != SR_EXIT_OK)
+        return status;
     sr_cleanup_policy_file struct sr_policy_file a = {0}, b = {0};
     int other = sr_policy_file_require(argv[optind], request.allowlist, &a);
     status = sr_policy_file_require(argv[optind + 1], request.allowlist, &b);

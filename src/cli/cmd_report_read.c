@@ -201,7 +201,8 @@ int sr_report_diff(int argc, char **argv)
     int status = report_options(argc, argv, &verb, &request);
     if (status >= 0)
         return status;
-    if ((status = report_open(argv[optind], &request, &a)) != SR_EXIT_OK ||
+    if ((status = sr_one_stdin(verb.usage, 2, argv + optind)) != SR_EXIT_OK ||
+        (status = report_open(argv[optind], &request, &a)) != SR_EXIT_OK ||
         (status = report_open(argv[optind + 1], &request, &b)) != SR_EXIT_OK)
         return status;
     sr_diff(&a, &b, list_difference, &listing, &differs);

@@ -76,6 +76,11 @@ static bool take_accel(const char *value, void *field)
     return false;
 }
 
+static bool take_directory(const char *value, void *field)
+{
+    return sr_option_text(value, field) && value[0] != '\0';
+}
+
 static bool take_vmm(const char *value, void *field)
 {
     (void)field;
@@ -92,7 +97,7 @@ static const struct sr_option run_options[] = {
     {"accel", 0, AT(options.accel), take_accel, "auto, kvm or tcg"},
     {"vmm", 0, 0, take_vmm, "qemu (this version has no other)"},
     {"workdir-base", 0, AT(options.workdir_base), sr_option_text, NULL},
-    {"output-dir", 0, AT(options.output_dir), sr_option_text, NULL},
+    {"output-dir", 0, AT(options.output_dir), take_directory, "the name of a directory"},
     {"rehash", 0, AT(options.rehash), NULL, NULL},
     {"keep", 0, AT(options.keep), NULL, NULL},
     {"verbose", 'v', AT(verbose), NULL, NULL},
@@ -153,11 +158,16 @@ static int print_json(const struct sr_run_result *result)
     if (result->output_dir[0] != '\0')
         json_object_set_new(json_object_get(object, "artifacts"), "outputs",
                             json_string(result->output_dir));
-    if (result->error.code != SR_OK)
+    const struct sr_error *error = &result->error;
+    if (error->code != SR_OK)
         json_object_set_new(object, "error",
-                            json_pack("{s:s,s:s,s:s}", "code", sr_code_name(result->error.code),
-                                      "path", result->error.path, "message",
-                                      result->error.message));
+                            json_pack("{s:s,s:s,s:s,s:s*}", "code", sr_code_name(error->code),
+                                      "path", error->path, "message", error->message, "hint",
+                                      error->hint[0] != '\0' ? error->hint : NULL));
+    if (error->line > 0)
+        json_object_update_new(
+            json_object_get(object, "error"),
+            json_pack("{s:i,s:i}", "line", (int)error->line, "column", (int)error->column));
     int failed = json_dumpf(object, stdout, JSON_COMPACT);
     json_decref(object);
     putchar('\n');
@@ -174,8 +184,11 @@ int sr_cmd_run(int argc, char **argv)
         arguments.allowlist = sr_policy_file_allowlist();
 
     sr_cleanup_policy_file struct sr_policy_file file = {0};
-    if (sr_policy_file_require(arguments.policy, arguments.allowlist, &file) != SR_EXIT_OK)
-        return SR_EXIT_FAILED;
+    struct sr_run_result result = {.exit_code = SR_EXIT_FAILED, .cause = SR_CAUSE_SETUP};
+    if (sr_policy_file_require(arguments.policy, arguments.allowlist, &file) != SR_EXIT_OK) {
+        result.error = file.errors[0];
+        return arguments.json ? print_json(&result) : SR_EXIT_FAILED;
+    }
 
     struct sr_run_options *options = &arguments.options;
     options->policy = file.check.policy;
@@ -188,7 +201,6 @@ int sr_cmd_run(int argc, char **argv)
     struct sr_meter meter = {0};
     options->meter = !arguments.json && isatty(STDERR_FILENO) ? sr_meter_show : NULL;
     options->progress_context = &meter;
-    struct sr_run_result result;
     sr_run(options, &result);
 
     if (result.error.code != SR_OK)

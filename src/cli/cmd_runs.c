@@ -6,11 +6,13 @@
 #include "saferun/runs.h"
 #include "timestamp.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* Past the supervisor's own grace of 2 s, the guest's power off, and the report. */
 #define STOP_TIMEOUT_SEC 10
@@ -22,6 +24,8 @@ static const char ps_help[] =
     "\n"
     "  --json             an array of objects\n"
     "  --workdir-base D   where run directories are (or $SAFE_RUN_WORKDIR_BASE)\n"
+    "\n"
+    "Exit status: 0 good, 1 they cannot be listed (a D that is not there), 64 usage.\n"
     "\n"
     "Example:\n"
     "  safe-run ps";
@@ -55,6 +59,8 @@ static const char gc_help[] =
     "                     made with run --keep, and packed mounts that were not used since\n"
     "  --dry-run          say what would be done\n"
     "  --workdir-base D   where run directories are (or $SAFE_RUN_WORKDIR_BASE)\n"
+    "\n"
+    "Exit status: 0 good, 1 something could not be closed or removed, 64 usage.\n"
     "\n"
     "Example:\n"
     "  safe-run gc --older-than 30d";
@@ -103,9 +109,23 @@ static const struct sr_option gc_options[] = {
         .timeout_sec = STOP_TIMEOUT_SEC, .older_than_sec = -1                                      \
     }
 
+/* No runs there is an answer where the default may not have been made yet, and a mistake where a place was named. */
+static bool is_base_there(const struct runs_arguments *arguments)
+{
+    const char *base = arguments->base;
+    if (base == NULL || base[0] == '\0' || access(base, F_OK) == 0)
+        return true;
+    struct sr_error err;
+    sr_fail(&err, SR_RUN_001, "prepare.workdir", "%s cannot be opened: %s", base, strerror(errno));
+    sr_print_error(stderr, &err);
+    return false;
+}
+
 static int list(const struct runs_arguments *arguments, struct sr_live_run **runs, size_t *count)
 {
     struct sr_error err;
+    if (!is_base_there(arguments))
+        return -1;
     if (sr_runs_list(arguments->base, runs, count, &err) == 0)
         return 0;
     sr_print_error(stderr, &err);
@@ -232,9 +252,11 @@ int sr_cmd_gc(int argc, char **argv)
                                      .dry_run = arguments.dry_run,
                                      .tell = print_action,
                                      .context = &arguments.dry_run};
+    if (!is_base_there(&arguments))
+        return SR_EXIT_IO;
     struct sr_error err;
     int failures = sr_runs_gc(arguments.base, &gc, &err);
     if (failures < 0)
         sr_print_error(stderr, &err);
-    return failures != 0 || fflush(stdout) != 0 ? SR_EXIT_IO : SR_EXIT_OK;
+    return failures != 0 ? SR_EXIT_IO : SR_EXIT_OK;
 }

@@ -99,5 +99,7 @@ int sr_cmd_validate(int argc, char **argv)
         return status;
     if (optind == argc)
         return sr_usage_error(usage, "no policy named");
+    if ((status = sr_one_stdin(usage, argc - optind, argv + optind)) != SR_EXIT_OK)
+        return status;
     return validate(argv + optind, argc - optind, arguments.allowlist, arguments.text);
 }

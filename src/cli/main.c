@@ -49,7 +49,7 @@ static int help(void)
     puts("\nCommands:");
     for (const struct sr_subcommand *one = commands; one->name != NULL; one++)
         printf("  %-10s %s\n", one->name, one->summary);
-    puts("\n'safe-run COMMAND --help' explains a command.\n\n"
+    puts("  help       explain a command\n\n'safe-run COMMAND --help' explains a command.\n\n"
          "Example:\n  safe-run run --policy examples/hello.yaml");
     return SR_EXIT_OK;
 }
@@ -65,21 +65,26 @@ static bool fill_standard_descriptors(void)
     return true;
 }
 
-/* `help COMMAND [SUBCOMMAND]` is `COMMAND [SUBCOMMAND] --help`. */
+static bool is_help(const char *word)
+{
+    return strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+/* `help COMMAND [SUBCOMMAND]` is `COMMAND [SUBCOMMAND] --help`, and `help --help` is `help`. */
 static int dispatch(int argc, char **argv)
 {
     static char asks_help[] = "--help";
-    const char *name = argv[0];
-    bool is_help =
-        strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0;
-    if (is_help && argc == 1)
+    bool asked = is_help(argv[0]);
+    for (; asked && argc > 1 && is_help(argv[1]); argc--)
+        argv++;
+    if (asked && argc == 1)
         return help();
     char *asking[4] = {argv[1], argc > 2 ? argv[2] : asks_help, argc > 2 ? asks_help : NULL, NULL};
-    if (is_help) {
+    if (asked) {
         argc = argc > 2 ? 3 : 2;
         argv = asking;
-        name = argv[0];
     }
+    const char *name = argv[0];
     if (strcmp(name, "--version") == 0)
         name = "version";
     for (const struct sr_subcommand *one = commands; one->name != NULL; one++)

@@ -6,7 +6,7 @@
 #include <getopt.h>
 #include <string.h>
 
-enum { OPTIONS_MAX = 32, FIRST = 256, HELP = FIRST + OPTIONS_MAX };
+enum { OPTIONS_MAX = 32, FIRST = 256 };
 
 bool sr_option_text(const char *value, void *field)
 {
@@ -26,14 +26,27 @@ static int show_help(const char *usage, const char *help)
     return SR_EXIT_OK;
 }
 
-static int unknown(const char *given, const struct option *known, const char *usage)
+/* What getopt_long() refused: a letter, a value that a long option does not have, or a long name that it does not know or cannot
+ * tell from another's beginning. */
+static int refuse(const char *given, const struct option *known, const char *usage)
 {
-    const char *names[OPTIONS_MAX + 2];
-    size_t count = 0;
-    for (; known[count].name != NULL; count++)
+    if (optopt >= FIRST)
+        return sr_usage_error(usage, "--%s takes no value", known[optopt - FIRST].name);
+    if (optopt != 0)
+        return sr_usage_error(usage, "unknown option '-%c'",
+                              optopt > ' ' && optopt <= '~' ? optopt : '?');
+    const char *names[OPTIONS_MAX + 2], *meant[OPTIONS_MAX + 2];
+    size_t count = 0, begin = 0, len = strcspn(given, "=");
+    for (; known[count].name != NULL; count++) {
         names[count] = known[count].name;
+        if (strncmp(names[count], given + 2, len - 2) == 0)
+            meant[begin++] = names[count];
+    }
     names[count] = NULL;
-    const char *nearest = strncmp(given, "--", 2) == 0 ? sr_nearest_name(given + 2, names) : NULL;
+    if (begin > 1)
+        return sr_usage_error(usage, "ambiguous option '%s': --%s or --%s?", given, meant[0],
+                              meant[1]);
+    const char *nearest = sr_nearest_name(given + 2, names);
     return nearest != NULL
                ? sr_usage_error(usage, "unknown option '%s'; did you mean '--%s'?", given, nearest)
                : sr_usage_error(usage, "unknown option '%s'", given);
@@ -58,19 +71,22 @@ static int take(int argc, char **argv, const struct sr_option *options, const ch
             *letter++ = ':';
     }
     *letter = '\0';
-    known[count] = (struct option){"help", no_argument, NULL, HELP};
+    const int help_value = FIRST + count;
+    known[count] = (struct option){"help", no_argument, NULL, help_value};
     optind = 1;
     opterr = 0;
     while ((found = getopt_long(argc, argv, letters, known, NULL)) >= 0) {
-        if (found == 'h' || found == HELP)
+        if (found == 'h' || found == help_value)
             return show_help(usage, help);
+        if (found == ':' && optopt < FIRST)
+            return sr_usage_error(usage, "-%c needs a value", optopt);
         if (found == ':')
-            return sr_usage_error(usage, "%s needs a value", argv[optind - 1]);
+            return sr_usage_error(usage, "--%s needs a value", known[optopt - FIRST].name);
+        if (found == '?')
+            return refuse(argv[optind - 1], known, usage);
         const struct sr_option *one = options;
-        while (one->name != NULL && found != one->letter && found != FIRST + (int)(one - options))
+        while (found != one->letter && found != FIRST + (int)(one - options))
             one++;
-        if (one->name == NULL)
-            return unknown(argv[optind - 1], known, usage);
         void *field = (char *)arguments + one->at;
         if (one->take == NULL)
             *(bool *)field = true;

@@ -19,6 +19,14 @@ int sr_usage_error(const char *usage, const char *fmt, ...)
     return SR_EXIT_USAGE;
 }
 
+int sr_one_stdin(const char *usage, int count, char **operands)
+{
+    int readers = 0;
+    for (int i = 0; i < count; i++)
+        readers += strcmp(operands[i], "-") == 0;
+    return readers > 1 ? sr_usage_error(usage, "only one can be standard input") : SR_EXIT_OK;
+}
+
 int sr_unknown(const char *usage, const char *what, const char *given,
                const struct sr_subcommand *known, const char *lister)
 {

@@ -157,6 +157,9 @@ int sr_policy_file_require(const char *name, const char *allowlist, struct sr_po
     struct sr_error err;
     if (sr_policy_file_check(name, allowlist, file, &err) < 0) {
         sr_print_error(stderr, &err);
+        file->unreadable = err;
+        file->errors = &file->unreadable;
+        file->error_count = 1;
         return SR_EXIT_IO;
     }
     if (file->error_count == 0)

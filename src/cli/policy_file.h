@@ -29,7 +29,8 @@ int sr_policy_file_check(const char *name, const char *allowlist, struct sr_poli
 void sr_policy_file_free(struct sr_policy_file *file);
 #define sr_cleanup_policy_file __attribute__((cleanup(sr_policy_file_free)))
 
-/* Likewise, for a command that needs a valid policy: what is wrong goes to stderr. Returns SR_EXIT_OK, _INVALID or _IO. */
+/* Likewise, for a command that needs a valid policy: what is wrong goes to stderr, and is in file->errors. Returns
+ * SR_EXIT_OK, _INVALID or _IO. */
 int sr_policy_file_require(const char *name, const char *allowlist,
                            struct sr_policy_file *file) SR_MUST_CHECK;
 

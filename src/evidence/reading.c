@@ -107,7 +107,8 @@ int sr_reading_open(const char *path, const char *artifacts, const char *key,
     if (beside != NULL)
         dirfd = open(beside, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (artifacts != NULL && dirfd < 0)
-        return sr_fail(err, SR_EVD_002, "artifacts", "cannot be opened: %s", strerror(errno));
+        return sr_fail(err, SR_EVD_002, "artifacts", "%s cannot be opened: %s", artifacts,
+                       strerror(errno));
     if (dirfd >= 0) {
         reading->with_events = is_file_in(dirfd, SR_EVENTS_FILE);
         reading->with_envelope = is_file_in(dirfd, SR_ATTESTATION_FILE);

@@ -229,6 +229,9 @@ int sr_image_find(const char *name, struct sr_image *image, struct sr_error *err
 static int open_own(struct sr_store *store, bool lock, struct sr_error *err)
 {
     int result = sr_store_open(SR_STORE_OWN, false, store, err);
+    if (result > 0 && access(store->path, F_OK) < 0 && errno != ENOENT) /* a run does without */
+        return sr_fail(err, SR_OPS_108, SR_STORE_PATH, "the image store %s cannot be read: %s",
+                       store->path, strerror(errno));
     if (result != 0 || !lock)
         return result;
     result = sr_store_lock(store, err);

@@ -317,10 +317,10 @@ static struct sr_walk make_walk(const struct sr_pack_options *options, const cha
     };
 }
 
-/* The image writer's errors have a code and a path of their own. */
+/* The image writer's errors have a code and a path of their own, which only those know who build an image for the store. */
 static int rename_error(const struct sr_pack_options *options, struct sr_error *err)
 {
-    if (err != NULL && err->code != options->code) {
+    if (err != NULL && err->code != options->code && options->code != SR_OPS_101) {
         err->code = options->code;
         snprintf(err->path, sizeof err->path, "%s", options->path);
     }

@@ -48,7 +48,8 @@ struct sr_pack_result {
 
 /*
  * Packs source (of a directory or regular file; O_PATH will do) into image, an empty file to read and write (a memfd, say). name
- * is the source's, for sentences. Errors: options->code at options->path; image's content is then undefined.
+ * is the source's, for sentences. Errors: options->code at options->path; with SR_OPS_101 those of writing the image keep
+ * theirs (SR-OPS-105, -108 at "image"). image's content is then undefined.
  */
 int sr_pack(int source, const char *name, int image, const struct sr_pack_options *options,
             struct sr_hasher *hasher, struct sr_pack_result *result,

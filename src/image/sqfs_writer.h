@@ -8,8 +8,8 @@
  * The same calls in the same order give the same bytes, whatever the number of threads: there is no time in the image but the
  * entries' own, and entries are sorted.
  *
- * Not for the caller's own process when contents are foreign: it belongs into a worker (src/jail/worker.h). Errors have the code
- * SR-OPS-101 and the path "image".
+ * Not for the caller's own process when contents are foreign: it belongs into a worker (src/jail/worker.h). Errors have the codes
+ * SR-OPS-105 (too large) and -108, and the path "image".
  */
 #ifndef SR_IMAGE_SQFS_WRITER_H
 #define SR_IMAGE_SQFS_WRITER_H

@@ -77,18 +77,16 @@ static int hash_of(int fd, bool rehash, const struct sr_known_hash *known, struc
     return result < 0 ? 0 : result; /* not remembering costs time, nothing else */
 }
 
-int sr_artifact_open(struct sr_artifact *artifact, const char *path, const char *what, bool rehash,
-                     const struct sr_known_hash *known, struct sr_hasher *hasher,
-                     struct sr_error *err)
+int sr_artifact_open(struct sr_artifact *artifact, const char *path, const char *what,
+                     const char *advice, bool rehash, const struct sr_known_hash *known,
+                     struct sr_hasher *hasher, struct sr_error *err)
 {
     char step[64];
     snprintf(step, sizeof step, "launch.preflight.%s", what);
     sr_cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0)
-        return sr_fail(err, SR_RUN_002, step,
-                       "the %s %s cannot be opened: %s; 'make setup build' makes it, and the "
-                       "host configuration names another",
-                       what, path, strerror(errno));
+        return sr_fail(err, SR_RUN_002, step, "the %s %s cannot be opened: %s; %s", what, path,
+                       strerror(errno), advice);
     struct stat st;
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
         return sr_fail(err, SR_RUN_002, step, "the %s %s is not a regular file", what, path);

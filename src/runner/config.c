@@ -279,6 +279,8 @@ static const char *find_section(const char *name)
 static int read_fields(struct sr_host_config *config, const char *file, const struct sr_node *map,
                        const char *prefix, struct sr_error *err)
 {
+    if (map->kind == SR_NODE_SCALAR && map->form == SR_SCALAR_PLAIN && map->len == 0)
+        return 0; /* "logs:" and nothing below it */
     if (map->kind != SR_NODE_MAP)
         return config_error(err, file, map, "", "must be a map of fields");
     size_t state = 0;
@@ -335,11 +337,16 @@ int sr_host_config_load(struct sr_host_config *config, struct sr_error *err)
     struct sr_error fault = {0};
     struct sr_arena arena = {0};
     struct sr_node *root;
-    if (sr_policy_read(path, &text, &len, &fault) < 0 ||
-        sr_document_parse(&arena, text, len, &root, &fault) < 0) {
-        sr_arena_free(&arena);
-        return sr_fail(err, SR_RUN_001, "prepare.config", "%s:%u: %s", path, fault.line,
+    if (sr_policy_read(path, &text, &len, &fault) < 0)
+        return sr_fail(err, SR_RUN_001, "prepare.config", "the host configuration: %s",
                        fault.message);
+    if (sr_document_parse(&arena, text, len, &root, &fault) < 0) {
+        sr_arena_free(&arena);
+        /* Empty: every field has its default. (Memory that is out has the same code, and no line.) */
+        return fault.code == SR_POL_001 && fault.line > 0
+                   ? 0
+                   : sr_fail(err, SR_RUN_001, "prepare.config", "%s:%u: %s", path, fault.line,
+                             fault.message);
     }
     int result = read_fields(config, path, root, "", err);
     if (result == 0 && config->bridge[0] != '\0')

@@ -59,13 +59,17 @@ struct sr_known_hash {
     const char *identity, *hash;
 };
 
+/* What to do about one that comes with safe-run and is not there. */
+#define SR_ARTIFACT_ADVICE "'make setup build' makes it, and the host configuration names another"
+
 /*
  * Opens path and learns its hash: known, or remembered from an earlier run, when device, inode, size, mtime
- * and ctime are unchanged, else computed. known may be NULL. Errors: SR-RUN-002 at launch.preflight.<what>.
+ * and ctime are unchanged, else computed. known may be NULL; advice is for whoever finds that it cannot
+ * be opened. Errors: SR-RUN-002 at launch.preflight.<what>.
  */
-int sr_artifact_open(struct sr_artifact *artifact, const char *path, const char *what, bool rehash,
-                     const struct sr_known_hash *known, struct sr_hasher *hasher,
-                     struct sr_error *err) SR_MUST_CHECK;
+int sr_artifact_open(struct sr_artifact *artifact, const char *path, const char *what,
+                     const char *advice, bool rehash, const struct sr_known_hash *known,
+                     struct sr_hasher *hasher, struct sr_error *err) SR_MUST_CHECK;
 
 /* Opens the directory of remembered facts (hashes, what KVM is worth here), creating it;
  * $SAFE_RUN_CACHE_DIR, else /var/cache/safe-run for root, else $XDG_CACHE_HOME/safe-run. A descriptor to close, or -1: then

@@ -42,6 +42,30 @@ int run_choose_image(struct run *run, struct sr_error *err)
                : sr_fail(err, SR_RUN_002, PREFLIGHT, "the path of image %s is too long", name);
 }
 
+/* The file systems that init knows, by their magic numbers. Here their file has a name to tell; in the guest it is a disk. */
+static bool is_file_system(int fd)
+{
+    static const struct {
+        off_t at;
+        size_t len;
+        const char *magic;
+    } kinds[] = {{0, 4, "hsqs"}, {1024, 4, "\xe2\xe1\xf5\xe0"}, {1024 + 56, 2, "\x53\xef"}};
+    char found[4];
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (pread(fd, found, kinds[i].len, kinds[i].at) == (ssize_t)kinds[i].len &&
+            memcmp(found, kinds[i].magic, kinds[i].len) == 0)
+            return true;
+    return false;
+}
+
+static const char *advice(const struct run_image *image)
+{
+    if (image->is_stored)
+        return "'safe-run image build' makes it again";
+    return strcmp(image->from, "path") == 0 ? "the policy names it (runtime.image)"
+                                            : SR_ARTIFACT_ADVICE;
+}
+
 int run_open_image(struct run *run, struct sr_error *err)
 {
     const struct run_image *image = &run->image;
@@ -55,7 +79,7 @@ int run_open_image(struct run *run, struct sr_error *err)
             "what there is, safe-run image build makes one",
             name, image->path);
     const struct sr_known_hash known = {image->stored.identity, image->stored.digest};
-    if (sr_artifact_open(&run->rootfs, image->path, "image", run->options->rehash,
+    if (sr_artifact_open(&run->rootfs, image->path, "image", advice(image), run->options->rehash,
                          image->is_stored ? &known : NULL, run->hasher, err) < 0)
         return -1;
     struct stat judged, opened;
@@ -71,6 +95,11 @@ int run_open_image(struct run *run, struct sr_error *err)
     if (image->pinned[0] != '\0' && strcmp(run->rootfs.hash, image->pinned) != 0)
         return sr_fail(err, SR_RUN_002, PREFLIGHT, "the policy pins %s, and the image is %s",
                        run->options->policy->image, run->rootfs.hash);
+    if (!is_file_system(run->rootfs.fd))
+        return sr_fail(err, SR_RUN_002, PREFLIGHT,
+                       "%s is no squashfs, erofs or ext4 image; 'safe-run image build' makes an "
+                       "image of an archive or a directory",
+                       image->path);
     return 0;
 }
 

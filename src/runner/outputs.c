@@ -154,7 +154,12 @@ static int note_directory(const struct run *run, struct sr_error *err)
 int run_outputs_prepare(struct run *run, struct sr_error *err)
 {
     uint32_t count = (uint32_t)run->options->policy->output_count;
+    const char *named = run->options->output_dir;
     struct stat st;
+    /* Even if the policy has no outputs yet: what was asked for cannot be done. */
+    if (named != NULL && stat(named, &st) == 0 && !S_ISDIR(st.st_mode))
+        return sr_fail(err, SR_RUN_001, "prepare.outputs",
+                       "%s is not a directory; --output-dir names another", named);
     if (count == 0)
         return 0;
     struct run_outputs *outputs = calloc(1, sizeof *outputs + count * sizeof outputs->items[0]);

@@ -43,10 +43,19 @@ static int enter_register(const struct run *run, const char *id)
     return fd < 0 ? -1 : fsync(run->register_fd);
 }
 
+/* The path of the run directory is in the evidence, which is UTF-8. */
+static int check_text(const char *path, struct sr_error *err)
+{
+    return sr_is_utf8(path)
+               ? 0
+               : sr_fail(err, SR_RUN_001, "prepare.workdir",
+                         "the path %s is not UTF-8; --workdir-base names another", path);
+}
+
 static int make_run_dir(struct run *run, struct sr_error *err)
 {
     char base[PATH_MAX], path[PATH_MAX], id[32];
-    if (sr_runs_base(run->options->workdir_base, base, err) < 0)
+    if (sr_runs_base(run->options->workdir_base, base, err) < 0 || check_text(base, err) < 0)
         return -1;
     int result = sr_mkdir_all(base, 0700);
     if (result < 0)
@@ -57,6 +66,8 @@ static int make_run_dir(struct run *run, struct sr_error *err)
     if (base_fd < 0 || realpath(base, path) == NULL)
         return sr_fail(err, SR_RUN_001, "prepare.workdir", "%s cannot be opened: %s", base,
                        strerror(errno));
+    if (check_text(path, err) < 0)
+        return -1;
     if (strlen(path) + 1 + sizeof id > PATH_MAX)
         return sr_fail(err, SR_RUN_001, "prepare.workdir",
                        "the path of the run directory is too long");
@@ -64,10 +75,9 @@ static int make_run_dir(struct run *run, struct sr_error *err)
     int failures = runs_close_dead(base_fd, &quietly);
     if (failures > 0)
         run_progress(run, "%d dead runs could not be closed; safe-run gc says why", failures);
-    run->register_fd = runs_open_register(base_fd);
+    run->register_fd = runs_open_register(base_fd, base, err);
     if (run->register_fd < 0)
-        return sr_fail(err, SR_RUN_001, "prepare.workdir", "%s/" SR_OPEN_DIR ": %s", base,
-                       strerror(-run->register_fd));
+        return -1;
     do { /* a second run of this second may have drawn the same letters */
         if (make_run_id(id) < 0)
             return sr_fail(err, SR_RUN_001, "prepare.workdir", "the kernel gives no random bytes");
@@ -190,10 +200,10 @@ static int open_artifacts(struct run *run, struct sr_error *err)
                        "%s cannot be executed: %s; install the package qemu-system-x86",
                        run->config.qemu, strerror(errno));
     bool rehash = run->options->rehash;
-    if (sr_artifact_open(&run->kernel, run->config.kernel, "kernel", rehash, NULL, run->hasher,
-                         err) < 0 ||
-        sr_artifact_open(&run->initrd, run->config.initrd, "initrd", rehash, NULL, run->hasher,
-                         err) < 0)
+    if (sr_artifact_open(&run->kernel, run->config.kernel, "kernel", SR_ARTIFACT_ADVICE, rehash,
+                         NULL, run->hasher, err) < 0 ||
+        sr_artifact_open(&run->initrd, run->config.initrd, "initrd", SR_ARTIFACT_ADVICE, rehash,
+                         NULL, run->hasher, err) < 0)
         return -1;
     return run_open_image(run, err);
 }

@@ -72,11 +72,22 @@ static int open_own(int base_fd, const char *name)
     return sr_take_fd(&fd);
 }
 
-int runs_open_register(int base_fd)
+static int refuse_register(const char *base, int error, struct sr_error *err)
+{
+    bool strange = error == -EPERM || error == -EACCES;
+    return sr_fail(err, SR_RUN_001, PATH,
+                   "%s/" SR_OPEN_DIR " cannot be used: %s; --workdir-base names another base", base,
+                   strange ? "the runs there are somebody else's" : strerror(-error));
+}
+
+int runs_open_register(int base_fd, const char *base, struct sr_error *err)
 {
     if (mkdirat(base_fd, SR_OPEN_DIR, 0700) < 0 && errno != EEXIST)
-        return -errno;
-    return open_own(base_fd, SR_OPEN_DIR);
+        return sr_fail(err, SR_RUN_001, PATH,
+                       "%s cannot be written to: %s; --workdir-base names another", base,
+                       strerror(errno));
+    int fd = open_own(base_fd, SR_OPEN_DIR);
+    return fd < 0 ? refuse_register(base, fd, err) : fd;
 }
 
 /* The run's lock, taken: its supervisor is dead. -EWOULDBLOCK: it lives. */
@@ -195,10 +206,7 @@ static int open_base(const char *base, int *fd, struct sr_error *err)
     if (*fd < 0 && errno != ENOENT)
         return sr_fail(err, SR_RUN_001, PATH, "%s cannot be opened: %s", path, strerror(errno));
     sr_cleanup_fd int own = *fd < 0 ? -ENOENT : open_own(*fd, SR_OPEN_DIR);
-    if (own < 0 && own != -ENOENT)
-        return sr_fail(err, SR_RUN_001, PATH, "%s/" SR_OPEN_DIR " cannot be used: %s", path,
-                       own == -EPERM ? "the runs there are somebody else's" : strerror(-own));
-    return 0;
+    return own < 0 && own != -ENOENT ? refuse_register(path, own, err) : 0;
 }
 
 /* Packed inputs are no run's, but of the same age. A configuration that cannot be read is for the next run to complain of. */

@@ -14,8 +14,8 @@
 #define RUNS_PART ".%s.%u"
 #define RUNS_OUTPUT_DIR "output-dir"
 
-/* Opens the register of base, making it; a descriptor or a negative errno, -EPERM for somebody else's. */
-int runs_open_register(int base_fd) SR_MUST_CHECK;
+/* Opens the register of base, making it; a descriptor, or -1 (SR-RUN-001), also for somebody else's. */
+int runs_open_register(int base_fd, const char *base, struct sr_error *err) SR_MUST_CHECK;
 
 /* True for what a run id looks like: names from a directory end up in paths and in texts for people. */
 bool runs_is_id(const char *name);

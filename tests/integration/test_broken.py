@@ -45,12 +45,27 @@ class Parts(SafeRunTest):
         self.refused("SR-RUN-002", "launch.preflight.image", images=self.dir)
 
     def test_an_image_that_is_no_file_system(self):
-        self.write("base.img", b"no file system " * 10000)
+        """Found before anything boots, with the name that the policy or the configuration gave it."""
+        path = self.write("base.img", b"no file system " * 10000)
+        run = self.refused("SR-RUN-002", "launch.preflight.image", images=self.dir)
+        self.assertIn(f"{path} is no squashfs, erofs or ext4 image; 'safe-run image build' makes an image".encode(), run.stderr)
+        self.assertEqual(run.events("vm.started"), [])
+        self.write("base.img", "short")
+        self.refused("SR-RUN-002", "launch.preflight.image", images=self.dir)
+
+    def test_an_image_that_is_damaged(self):
+        self.write("base.img", b"hsqs" + b"no file system " * 10000)
         self.configure(images=self.dir)
         run = self.run_policy(policy("/bin/true"))
-        self.assertEqual(run.status, 125)
-        self.assertIn(b"the root image cannot be mounted", run.stderr)
-        self.assertEqual(run.failure[0], "SR-RUN-001")
+        self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-001"))
+        self.assertIn(b"SR-RUN-001 prepare.guest: the root image cannot be mounted", run.stderr)
+
+    def test_an_image_of_another_file_system(self):
+        for name in ("proc", "sys", "dev"):
+            os.makedirs(self.path(f"root/{name}"))
+        subprocess.run(["/sbin/mkfs.ext4", "-q", "-d", self.path("root"), self.path("base.img"), "4M"], check=True)
+        self.configure(images=self.dir)
+        self.assertEqual(self.run_policy(policy("/bin/true")).status, 127)  # it booted, and there is nothing in it
 
     def test_a_kernel_that_is_no_kernel(self):
         self.refused("SR-RUN-002", "launch.vm", kernel=self.write("kernel", b"no kernel " * 1000))
@@ -75,6 +90,17 @@ class Parts(SafeRunTest):
         for value in ("192.0.2.2", "192.0.2.2:1", "192.0.2.2:65535"):
             self.configure(network={"resolver": value})
             self.assertEqual(self.run_policy(shell("true")).status, 0, value)
+
+    def test_an_empty_configuration_is_like_none(self):
+        """Every field is optional, and so are all of them."""
+        for text in ("", "# accel: kvm\n", "---\n# accel: kvm\n", "logs:\n  # max: 1Mi\n"):
+            self.write("config.yaml", text)
+            self.assertEqual(self.run_policy(policy("/bin/true")).status, 0, text)
+
+    def test_a_configuration_that_cannot_be_read_is_named_once(self):
+        self.env["SAFE_RUN_CONFIG"] = "/no/such.yaml"
+        self.assertEqual(self.run_policy(policy("/bin/true")).stderr, b"safe-run: SR-RUN-001 prepare.config: the host "
+                         b"configuration: /no/such.yaml cannot be read: No such file or directory\n")
 
 
 class HostileGuests(SafeRunTest):

@@ -376,6 +376,25 @@ class Store(ImageTest):
         self.built("tar:" + self.path("root.tar"))
         self.assertEqual(self.call("image", "verify").returncode, 0)
 
+    def test_a_full_store(self):
+        os.makedirs(self.store)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", self.store], check=True)
+        self.addCleanup(subprocess.run, ["umount", self.store], check=True)
+        os.chmod(self.store, 0o755)
+        os.mkdir(self.path("tree"))
+        data = self.write("tree/data", os.urandom(4 << 20))
+        with open(data, "rb") as file:
+            archive = self.write("root.tar", tar(entry("data", file.read())))
+        for source in ("dir:" + self.path("tree"), "tar:" + archive):
+            self.assert_refused(self.build(source), "SR-OPS-108 image:", "No space left on device")
+
+    def test_a_store_that_cannot_be_read_is_not_an_empty_one(self):
+        self.assertEqual(self.call("image", "ls", "--json").stdout, b"[]\n")
+        self.env["SAFE_RUN_IMAGE_STORE"] = os.path.join(self.write("file", ""), "images")
+        for command in (("ls",), ("prune",), ("verify",)):
+            self.assert_refused(self.call("image", *command), "SR-OPS-108 image.store", "cannot be read: Not a directory")
+        self.assertEqual(self.run_policy(policy("/bin/true")).status, 0)  # base is beside the program
+
     def test_names_that_are_none(self):
         source = "tar:" + self.write("root.tar", tar(*ROOT))
         for name in ("", "../x", "a/b", ".hidden", "x@y", "a b", "x" * 129):

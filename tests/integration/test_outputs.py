@@ -209,6 +209,15 @@ class Outputs(IoTest):
         self.assertIn(b"SR-RUN-001 prepare.outputs: %s cannot be written to" % closed.encode(), run.stderr)
         self.assertEqual(os.listdir(closed), [])
 
+    def test_a_place_that_is_no_directory_is_refused_even_without_outputs(self):
+        for outputs in ([], [output()]):
+            run = self.run_policy(policy("/bin/true", outputs=outputs), "--output-dir", self.write("file", ""))
+            self.assertEqual((run.status, run.events("vm.started")), (125, []))
+            self.assertIn(f"SR-RUN-001 prepare.outputs: {self.path('file')} is not a directory".encode(), run.stderr)
+        done = self.call("run", "--policy", "x", "--output-dir", "")
+        self.assertEqual(done.returncode, 64)
+        self.assertIn(b"--output-dir takes the name of a directory, not ''", done.stderr)
+
     def killed_while_unpacking(self, *options):
         """Returns the run's directory, and what lies where its outputs go, before and after gc."""
         process = self.start(shell("head -c 50000000 /dev/zero > /data/out/x", outputs=[output()], memory="256Mi"), *options)

@@ -182,7 +182,9 @@ class Show(Reading):
             for text in (b"", b"{", b'{"events":[{}]', b"[]", b'{"a":1,"a":2}', b"\xff", b'{"events":{}}', b"{}"):
                 done = call(*verb, "-", input=text)
                 self.assertEqual((done.returncode, done.stdout), (2, b""), (verb, text))
-            self.assertEqual(call(*verb, "--artifacts", "/no/directory", OBSERVED).returncode, 2)
+            done = call(*verb, "--artifacts", "/no/directory", OBSERVED)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(b"/no/directory cannot be opened: No such file or directory", done.stderr)
 
     def test_many_events_in_little_memory(self):
         """50,000 events: rules, hits, flows and samples, each more than is kept."""

@@ -258,6 +258,18 @@ class Request(SafeRunTest):
         self.assertIn(b"error: runtime.command: must not be blank [SR-POL-001]", run.stderr)
         self.assertIn(b"error: resources.memory.max: ", run.stderr)
 
+    def test_json_is_an_object_whatever_fails_before_there_is_a_run(self):
+        """For a caller that reads stdout: the first finding is the error."""
+        invalid = self.write("invalid.yaml", "apiVersion: x\nmetadata: {name: x}\n")
+        for name, code, path, line in (("nosuch", "SR-POL-001", "policy", None), (invalid, "SR-POL-001", "runtime", 1)):
+            with self.subTest(name):
+                run = self.run_policy(name, "--json")
+                answer = json.loads(run.stdout)
+                self.assertEqual((run.status, answer["runId"], answer["state"], answer["exitCode"], answer["report"]),
+                                 (125, None, "failed", 125, None))
+                error = answer["error"]
+                self.assertEqual((error["code"], error["path"], error.get("line")), (code, path, line))
+
 
 class Isolation(SafeRunTest):
     def test_the_guest_has_no_network_device(self):

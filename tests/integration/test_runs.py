@@ -195,7 +195,8 @@ class Runs(SafeRunTest):
         for command in ("ps", "gc"):
             self.assertIn("the runs there are somebody else's", self.safe_run(command, status=1)[1])
         process = self.start(policy("/bin/true"))
-        self.assertIn(b"SR-RUN-001 prepare.workdir", process.communicate()[1])
+        self.assertIn(b"SR-RUN-001 prepare.workdir: %s cannot be used: the runs there are somebody else's" % register.encode(),
+                      process.communicate()[1])
         self.assertEqual(process.returncode, 125)
         os.chown(register, os.geteuid(), os.getegid())
 
@@ -254,6 +255,29 @@ class Runs(SafeRunTest):
         for process in collectors:
             self.assertEqual(process.wait(60), 0)
 
+    def test_a_base_that_was_named_has_to_be_there(self):
+        for arguments in (("ps",), ("stop", "abcdef"), ("gc",)):
+            error = self.safe_run(*arguments, "--workdir-base", self.path("nosuch"), status=1)[1]
+            self.assertIn(f"SR-RUN-001 prepare.workdir: {self.path('nosuch')} cannot be opened: No such file or directory", error)
+        self.env["SAFE_RUN_WORKDIR_BASE"] = self.path("not-yet")
+        self.assertEqual(self.safe_run("ps", "--json")[0], "[]\n")
+        self.assertEqual(self.safe_run("gc")[0], "")
+
+    def test_a_base_that_is_no_text_is_refused_before_anything_is_made(self):
+        path = os.fsencode(self.base) + b"/a\xff"
+        os.makedirs(self.base, exist_ok=True)
+        done = self.call("run", "--policy", self.write_policy(policy("/bin/true")), "--workdir-base", path)
+        self.assertEqual((done.returncode, os.path.exists(path)), (125, False))
+        self.assertIn(b"SR-RUN-001 prepare.workdir: the path %s/a? is not UTF-8" % self.base.encode(), done.stderr)
+
+    def test_what_gc_did_and_could_not_say_is_an_error(self):
+        self.run_policy(policy("/bin/true"))
+        with open("/dev/full", "wb") as full:
+            for age, status in (("1h", 0), ("0s", 1)):  # nothing to say, and one removed
+                done = subprocess.run([*self.become(), SAFE_RUN, "gc", "--older-than", age], env=self.env, stdout=full,
+                                      stderr=subprocess.PIPE, timeout=60)
+                self.assertEqual((done.returncode, done.stderr != b""), (status, status == 1))
+
     def test_usage(self):
         for arguments in (("ps", "x"), ("stop",), ("stop", "--timeout", "x", "y"), ("gc", "--older-than", "7"), ("gc", "--nonsense")):
             self.assertIn("usage: safe-run " + arguments[0], self.safe_run(*arguments, status=64)[1])
@@ -277,6 +301,10 @@ class RunsAsUser(Runs):
         run_id, self.user = self.ids()[0], 12346
         for command, arguments in (("ps", ()), ("stop", ("--kill", run_id)), ("gc", ("--older-than", "0s"))):
             self.safe_run(command, *arguments, status=1)
+        os.chmod(self.base, 0o755)
+        for command in ("ps", "gc", "run"):
+            arguments = ("--policy", self.write_policy(policy("/bin/true"))) if command == "run" else ()
+            self.assertIn("the runs there are somebody else's", self.safe_run(command, *arguments, status=1 + 124 * (command == "run"))[1])
         self.user = 12345
         self.assertEqual(self.ids(), [run_id])
         process.terminate()
