@@ -17,6 +17,8 @@ GOLDEN = os.path.join(reports.SOURCE, "tests", "golden")
 REPORTS = os.path.join(GOLDEN, "report")
 OBSERVED = os.path.join(REPORTS, "observed.json")
 VERBS = (("show",), ("html",), ("export", "--format", "ocsf"))
+# What moves a cursor, rings, or changes the direction of writing; a newline is what ends our own lines.
+HARMFUL = "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
 
 
 def call(*args, **more):
@@ -159,7 +161,7 @@ class Show(Reading):
         self.assertEqual([one["severity"] for one in records if one["metadata"]["event_code"] == "vm.exited"], ["High"])
 
     def test_hostile_text_is_printable(self):
-        evil = "\x1b]0;x\x07\x9b31m\u202egpj\u2028\x00end"
+        evil = "\x1b]0;x\x07\x9b31m\u202egpj\u2028\x00end\u061c\u200e\u200f\u2069\ufeff"
         events = [(at, stage, kind, {key: value + evil if isinstance(value, str) and key not in ("protocol", "observedBy", "mode")
                                      else value for key, value in payload.items()})
                   for at, stage, kind, payload in reports.ordinary_events()]
@@ -168,10 +170,10 @@ class Show(Reading):
         report = self.write("run", events, document, startedAt=evil)
         done = call("show", report)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertNotRegex(done.stdout.decode(), "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e]")
+        self.assertNotRegex(done.stdout.decode(), HARMFUL)
         self.assertIn(b"?]0;x??31m?gpj??end", done.stdout)
         other = self.write("other", events, reports.policy(), startedAt=evil)
-        self.assertNotRegex(call("diff", report, other).stdout.decode(), "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e]")
+        self.assertNotRegex(call("diff", report, other).stdout.decode(), HARMFUL)
 
     def test_what_cannot_be_read(self):
         for verb in VERBS:
@@ -411,6 +413,20 @@ class Ocsf(Reading):
         self.assertEqual([one["connection_info"].get("protocol_num") for one in network], [6, 6, 17, 6, 6, 17, 1])
         vm = [one for one in records if one["class_uid"] == 1007]
         self.assertEqual([(one["process"]["pid"], one.get("exit_code")) for one in vm], [(4711, None), (4711, 0)])
+
+    def test_nothing_gets_out_that_moves_a_terminal(self):
+        """The values are the events' all the same: JSON can write such characters as escapes."""
+        evil = "\x1b\x7f\x9b\x85\u061c\u200e\u200f\u2028\u202e\u2066\ufeff\u00e9\U0001f600"
+        events = [(at, stage, kind, {**payload, evil: evil} if kind == "run.prepared" else
+                   {**payload, "argv": [evil], "launcher": evil} if kind == "vm.started" else payload)
+                  for at, stage, kind, payload in reports.ordinary_events()]
+        report = self.write("run", events)
+        done = call("export", "--format", "ocsf", report)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertNotRegex(done.stdout.decode(), HARMFUL)
+        self.assertIn("\u00e9\U0001f600", done.stdout.decode())
+        self.assertEqual([json.loads(line)["unmapped"]["payload"] for line in done.stdout.splitlines()],
+                         [event["payload"] for event in reports.load(report)["events"]])
 
     def test_golden(self):
         text = call("export", "--format", "ocsf", self.write()).stdout.decode()
