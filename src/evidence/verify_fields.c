@@ -296,4 +296,6 @@ void verify_aggregates(struct verify *v)
     check_network(v);
     if (v->sealed || events->samples > 0)
         check_resources(v);
+    if (v->sealed)
+        verify_outcome(v);
 }

@@ -156,7 +156,9 @@ class Show(Reading):
         self.assertEqual(verified.returncode, 2)
         self.assertIn(b'leaves out \\"cpu\\": ' + said, verified.stdout)
         self.assertEqual(call("export", "--format", "ocsf", report).returncode, 2)
-        owned = self.write("owned", list(events([{"about": "cpu", "message": said.decode(), "guest": 100400000, "host": 1}])))
+        owned = self.write("owned", list(events([{
+            "about": "cpu", "guest": 100400000, "host": 24401000,
+            "message": said.decode() + "; its VM lived for 24401000 us on 1 vCPU"}])))
         records = [json.loads(line) for line in call("export", "--format", "ocsf", owned).stdout.splitlines()]
         self.assertEqual([one["severity"] for one in records if one["metadata"]["event_code"] == "vm.exited"], ["High"])
 
@@ -169,7 +171,7 @@ class Show(Reading):
         document["runtime"]["command"] = evil
         report = self.write("run", events, document, startedAt=evil)
         done = call("show", report)
-        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.returncode, 2, done.stderr)
         self.assertNotRegex(done.stdout.decode(), HARMFUL)
         self.assertIn(b"?]0;x??31m?gpj??end", done.stdout)
         other = self.write("other", events, reports.policy(), startedAt=evil)
@@ -189,6 +191,8 @@ class Show(Reading):
     def test_many_events_in_little_memory(self):
         """50,000 events: rules, hits, flows and samples, each more than is kept."""
         def events():
+            exited, = (payload for _, _, kind, payload in reports.ordinary_events() if kind == "vm.exited")
+            yield 0, "compile", "compile", {}
             yield 0, "prepare", "run.prepared", {"workdir": "/x", "timeoutSec": 300}
             yield 0, "network", "network.plan.generated", {"mode": "allowlist", "rulesTotal": 12500}
             yield 1, "launch", "vm.started", {"pid": 1, "launcher": "qemu"}
@@ -199,6 +203,7 @@ class Show(Reading):
                 yield i + 2, "monitor", "network.rule.hit", {**reports.rule(i, address, 443), "allowedHits": 1, "blockedHits": 0}
                 yield i + 2, "monitor", "network.flow.denied", {"protocol": "tcp", "destination": address[:-3], "port": 1,
                                                                 "packets": i}
+            yield 20000, "monitor", "vm.exited", {**exited, "sampleCount": 12500}
             yield 20000, "cleanup", "run.cleaned", {}
         report = self.write("run", list(events()))
         limit = (200 if harness.SANITIZED else 32) * 1024
@@ -213,7 +218,7 @@ class Show(Reading):
                 self.assertIn("and 12470 more" if verb[0] == "show" else "and 12300 more", text)
                 self.assertIn("198.18.49.249", text)  # the largest of the denied ones
         with open(self.path("out"), "rb") as file:
-            self.assertEqual(sum(1 for _ in file), 50004)
+            self.assertEqual(sum(1 for _ in file), 50006)
 
     def test_usage(self):
         for args in (["show"], ["show", OBSERVED, OBSERVED], ["html", "-o"], ["html", "--exit-code", OBSERVED], ["diff", OBSERVED],
@@ -335,17 +340,20 @@ class Ocsf(Reading):
 
     def events(self):
         """One of every type there is."""
-        yield from reports.ordinary_events()
+        *before, cleaned = reports.ordinary_events()
+        yield from before
         mount = {"source": "/var/lib/safe-run/x", "target": "/data/x", "read_only": False}
-        at = 30_000_000_000
+        at = cleaned[0]
         yield at, "mount", "mount.rejected", {**mount, "errorCode": "SR-POL-103", "message": "must be read-only"}
         yield at, "monitor", "output.collected", {"path": "/data/output", "bytes": 12, "files": 1}
         yield at, "monitor", "output.collected", {"path": "/data/more", "collected": False, "message": "too large"}
         yield at, "cleanup", "network.rule.cleanup_failed", {"errorCode": "SR-RUN-202", "message": "gone", "tap": "t"}
+        yield cleaned
         yield at, "cleanup", "run.failed", {"reason": "cleanup", "errorCode": "SR-RUN-202", "path": "cleanup", "message": "gone"}
 
     def records(self):
-        report = self.write("run", list(self.events()))
+        report = self.write("run", list(self.events()), exitCode=125,
+                            exit={"cause": "cleanup", "code": 0, "signal": None, "observedBy": "host"})
         done = call("export", "--format", "ocsf", report)
         self.assertEqual((done.returncode, done.stderr), (0, b""))
         return reports.load(report)["events"], [json.loads(line) for line in done.stdout.splitlines()]
