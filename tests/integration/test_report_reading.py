@@ -156,6 +156,8 @@ class Show(Reading):
         self.assertEqual(verified.returncode, 2)
         self.assertIn(b'leaves out \\"cpu\\": ' + said, verified.stdout)
         self.assertEqual(call("export", "--format", "ocsf", report).returncode, 2)
+        fakes = [{"about": "cpu", "message": "all good"}] + [{"about": f"x{i}", "message": "all good"} for i in range(50)]
+        self.assertIn(b"cpu: " + said, call("show", self.write("crowded", list(events(fakes)))).stdout)
         owned = self.write("owned", list(events([{
             "about": "cpu", "guest": 100400000, "host": 24401000,
             "message": said.decode() + "; its VM lived for 24401000 us on 1 vCPU"}])))
