@@ -83,16 +83,6 @@ static void write_verification(const struct sr_seal *seal, struct sr_buf *out)
     sr_buf_putc(out, '}');
 }
 
-/* Where integrity's digest is; NULL when it has none. */
-static const struct sr_json_member *find_digest(struct sr_json_slice integrity,
-                                                struct sr_json_scan *scan)
-{
-    if (!sr_json_is_object(integrity) ||
-        sr_json_scan(integrity.text, integrity.len, SR_JSON_LAST, scan) != SR_JSON_OK)
-        return NULL;
-    return sr_json_find(scan, "digest");
-}
-
 static void insert(struct member *members, size_t *count, struct sr_json_slice key,
                    struct sr_json_slice value)
 {
@@ -109,13 +99,12 @@ static size_t collect(const struct sr_report_walk *walk, struct sr_json_slice ar
                       struct sr_json_slice verification, struct member members[MAX_MEMBERS])
 {
     size_t count = 0;
-    struct sr_json_scan scan;
     bool has_digest = false;
     for (unsigned i = 0; i < walk->member_count; i++) {
         struct sr_json_slice key = slice_of(&walk->keys[i]), value = slice_of(&walk->values[i]);
         bool integrity = sr_json_is(key, "integrity");
         if (sr_json_is(key, "archive") || sr_json_is(key, "verification") ||
-            (integrity && find_digest(value, &scan) == NULL))
+            (integrity && sr_json_get(value, "digest").len == 0))
             continue;
         has_digest = has_digest || integrity;
         insert(members, &count, key, value);
@@ -130,9 +119,8 @@ static size_t collect(const struct sr_report_walk *walk, struct sr_json_slice ar
 /* The digest's value is left blank in the file and empty in what the digest is taken over. */
 static void put_integrity(struct output *out, struct sr_json_slice value)
 {
-    struct sr_json_scan scan;
-    const struct sr_json_member *digest = find_digest(value, &scan);
-    size_t before = (size_t)(digest->value.text - value.text), after = before + digest->value.len;
+    struct sr_json_slice digest = sr_json_get(value, "digest");
+    size_t before = (size_t)(digest.text - value.text), after = before + digest.len;
     put(out, value.text, before);
     put(out, "\"", 1);
     out->digest_at = out->flushed + out->buf.len;

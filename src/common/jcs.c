@@ -1,6 +1,7 @@
 #include "jcs.h"
 
 #include "json_unit.h"
+#include "printable.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -212,4 +213,31 @@ void sr_jcs_value(struct sr_buf *buf, const json_t *value)
         sr_buf_puts(buf, "null");
         break;
     }
+}
+
+/* The code point of a valid sequence of at most three bytes. */
+static unsigned code_point(const unsigned char *text, int n)
+{
+    unsigned point = n == 1 ? text[0] : text[0] & (n == 2 ? 0x1Fu : 0x0Fu);
+    for (int i = 1; i < n; i++)
+        point = point << 6 | (text[i] & 0x3Fu);
+    return point;
+}
+
+void sr_json_printable(const char *json, size_t len, struct sr_buf *out)
+{
+    size_t plain = 0; /* start of the run of bytes that go out as they are */
+    for (size_t at = 0; at < len;) {
+        const unsigned char *text = (const unsigned char *)json + at;
+        int n = text[0] < 0x80 ? 1 : sr_json_utf8(json + at, len - at);
+        if (n <= 0)
+            n = 1; /* JSON is UTF-8 */
+        else if (text[0] >= 0x7f && sr_is_harmful(json + at, n)) {
+            sr_buf_append(out, json + plain, at - plain);
+            sr_buf_printf(out, "\\u%04x", code_point(text, n));
+            plain = at + (size_t)n;
+        }
+        at += (size_t)n;
+    }
+    sr_buf_append(out, json + plain, len - plain);
 }

@@ -185,7 +185,7 @@ static const char *skip_value(const char *at, const char *end)
             at++;
             break;
         default: /* number or word */
-            while (at < end && strchr(",:]} \n\t\r", *at) == NULL)
+            while (at < end && *at != ',' && *at != ']' && *at != '}' && *at > ' ')
                 at++;
         }
     } while (depth > 0);

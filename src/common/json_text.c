@@ -426,12 +426,13 @@ const struct sr_json_member *sr_json_find(const struct sr_json_scan *scan, const
 
 struct sr_json_slice sr_json_get(struct sr_json_slice object, const char *name)
 {
-    struct sr_json_scan scan;
-    const struct sr_json_member *member = NULL;
-    if (sr_json_is_object(object) &&
-        sr_json_scan(object.text, object.len, SR_JSON_LAST, &scan) == SR_JSON_OK)
-        member = sr_json_find(&scan, name);
-    return member != NULL ? member->value : (struct sr_json_slice){"", 0};
+    struct sr_json_member member;
+    size_t len = strlen(name);
+    if (sr_json_is_object(object))
+        for (size_t at = 0; sr_json_next_member(object, &at, &member);)
+            if (member.key.len == len && memcmp(member.key.text, name, len) == 0)
+                return member.value;
+    return (struct sr_json_slice){"", 0};
 }
 
 bool sr_json_integer(struct sr_json_slice value, int64_t *number)

@@ -4,8 +4,13 @@
 #ifndef SR_COMMON_PRINTABLE_H
 #define SR_COMMON_PRINTABLE_H
 
-/* Makes a text harmless, in place: control characters (C0, DEL, C1), characters that change the direction of writing, and
- * bytes that are not UTF-8 become one '?' each. A character cut in half at the end goes altogether. */
+#include <stdbool.h>
+
+/* Makes a text harmless, in place: control characters (C0, DEL, C1), characters that change the direction of writing, byte order
+ * marks, and bytes that are not UTF-8 become one '?' each. A character cut in half at the end goes altogether. */
 void sr_make_printable(char *text);
+
+/* Whether the valid UTF-8 sequence of n bytes at text is one of those characters. */
+bool sr_is_harmful(const char *text, int n);
 
 #endif

@@ -81,10 +81,14 @@ bool sr_timestamp_parse(const char *text, size_t len, int64_t *nsec)
         }
     }
     if (fields[0] < 1970 || fields[1] < 1 || fields[1] > 12 || fields[2] < 1 || fields[2] > 31 ||
-        fields[3] > 23 || fields[4] > 59 || fields[5] > 60)
+        fields[3] > 23 || fields[4] > 59 || fields[5] > 59)
         return false;
-    int64_t sec = days_from_civil((int)fields[0], (int)fields[1], (int)fields[2]) * SEC_PER_DAY +
-                  fields[3] * 3600 + fields[4] * 60 + fields[5];
+    int64_t days = days_from_civil((int)fields[0], (int)fields[1], (int)fields[2]);
+    int year, month, day;
+    civil_from_days(days, &year, &month, &day);
+    if (day != fields[2]) /* 31 April is 1 May */
+        return false;
+    int64_t sec = days * SEC_PER_DAY + fields[3] * 3600 + fields[4] * 60 + fields[5];
     int64_t result;
     if (__builtin_mul_overflow(sec, (int64_t)NSEC_PER_SEC, &result) ||
         __builtin_add_overflow(result, fields[6], &result))

@@ -6,12 +6,11 @@ void sr_aggregate_free(struct sr_aggregate *aggregate)
     sr_buf_free(&aggregate->mode);
 }
 
-static uint64_t number(struct sr_aggregate *aggregate, const struct sr_json_scan *payload,
+static uint64_t number(struct sr_aggregate *aggregate, struct sr_json_slice payload,
                        const char *name)
 {
-    const struct sr_json_member *member = sr_json_find(payload, name);
     int64_t value;
-    if (member == NULL || !sr_json_integer(member->value, &value) || value < 0) {
+    if (!sr_json_integer(sr_json_get(payload, name), &value) || value < 0) {
         aggregate->lacking = true;
         return 0;
     }
@@ -24,14 +23,14 @@ static uint64_t add(uint64_t a, uint64_t b)
     return sum < SR_JSON_MAX_INTEGER ? sum : SR_JSON_MAX_INTEGER;
 }
 
-static void append_string(struct sr_buf *out, const struct sr_json_scan *payload, const char *name)
+static void append_string(struct sr_buf *out, struct sr_json_slice payload, const char *name)
 {
-    const struct sr_json_member *member = sr_json_find(payload, name);
-    if (member != NULL && sr_json_is_string(member->value))
-        sr_buf_append(out, member->value.text + 1, member->value.len - 2);
+    struct sr_json_slice value = sr_json_get(payload, name);
+    if (sr_json_is_string(value))
+        sr_buf_append(out, value.text + 1, value.len - 2);
 }
 
-static void add_rejected(struct sr_aggregate *aggregate, const struct sr_json_scan *payload)
+static void add_rejected(struct sr_aggregate *aggregate, struct sr_json_slice payload)
 {
     if (aggregate->rejected++ >= SR_MAX_REASONS)
         return;
@@ -44,14 +43,14 @@ static void add_rejected(struct sr_aggregate *aggregate, const struct sr_json_sc
     sr_buf_putc(out, '"');
 }
 
-static void add_plan(struct sr_aggregate *aggregate, const struct sr_json_scan *payload)
+static void add_plan(struct sr_aggregate *aggregate, struct sr_json_slice payload)
 {
-    const struct sr_json_member *mode = sr_json_find(payload, "mode");
+    struct sr_json_slice mode = sr_json_get(payload, "mode");
     aggregate->planned = true;
     aggregate->plan_rules = number(aggregate, payload, "rulesTotal");
     aggregate->mode.len = 0;
-    if (mode != NULL && sr_json_is_string(mode->value))
-        sr_buf_append(&aggregate->mode, mode->value.text, mode->value.len);
+    if (sr_json_is_string(mode))
+        sr_buf_append(&aggregate->mode, mode.text, mode.len);
     else
         aggregate->lacking = true;
 }
@@ -60,7 +59,7 @@ int sr_aggregate_add(struct sr_aggregate *aggregate, const struct sr_event *even
 {
     aggregate->event_count++;
     aggregate->last = event->kind;
-    struct sr_json_scan payload;
+    struct sr_json_slice payload = event->payload;
     switch (event->kind) {
     case SR_EVENT_MOUNT_VALIDATED:
         aggregate->validated++;
@@ -69,29 +68,25 @@ int sr_aggregate_add(struct sr_aggregate *aggregate, const struct sr_event *even
         aggregate->applied_rules++;
         return 0;
     case SR_EVENT_MOUNT_REJECTED:
-    case SR_EVENT_NETWORK_PLAN_GENERATED:
-    case SR_EVENT_NETWORK_RULE_HIT:
-    case SR_EVENT_RESOURCE_SAMPLED:
+        add_rejected(aggregate, payload);
         break;
-    default:
-        return 0;
-    }
-    if (sr_json_scan(event->payload.text, event->payload.len, SR_JSON_LAST, &payload) != SR_JSON_OK)
-        return -1;
-    if (event->kind == SR_EVENT_MOUNT_REJECTED) {
-        add_rejected(aggregate, &payload);
-    } else if (event->kind == SR_EVENT_NETWORK_PLAN_GENERATED) {
-        add_plan(aggregate, &payload);
-    } else if (event->kind == SR_EVENT_NETWORK_RULE_HIT) {
+    case SR_EVENT_NETWORK_PLAN_GENERATED:
+        add_plan(aggregate, payload);
+        break;
+    case SR_EVENT_NETWORK_RULE_HIT:
         aggregate->hits_seen++;
         aggregate->allowed_hits =
-            add(aggregate->allowed_hits, number(aggregate, &payload, "allowedHits"));
+            add(aggregate->allowed_hits, number(aggregate, payload, "allowedHits"));
         aggregate->blocked_hits =
-            add(aggregate->blocked_hits, number(aggregate, &payload, "blockedHits"));
-    } else {
-        aggregate->sampled = true;
-        aggregate->cpu_usec = number(aggregate, &payload, "cpuUsageUsec");
-        aggregate->memory_bytes = number(aggregate, &payload, "memoryCurrentBytes");
+            add(aggregate->blocked_hits, number(aggregate, payload, "blockedHits"));
+        return 0;
+    case SR_EVENT_RESOURCE_SAMPLED:
+        aggregate->samples++;
+        aggregate->cpu_usec = number(aggregate, payload, "cpuUsageUsec");
+        aggregate->memory_bytes = number(aggregate, payload, "memoryCurrentBytes");
+        return 0;
+    default:
+        return 0;
     }
     return sr_buf_ok(&aggregate->reasons) && sr_buf_ok(&aggregate->mode) ? 0 : -1;
 }

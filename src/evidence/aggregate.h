@@ -26,7 +26,7 @@ struct sr_aggregate {
     struct sr_buf mode; /* canonical, of the plan */
     uint64_t plan_rules, applied_rules;
     uint64_t hits_seen, allowed_hits, blocked_hits;
-    bool sampled;
+    uint64_t samples;
     uint64_t cpu_usec, memory_bytes;
     bool lacking; /* some event lacked a field that is added up, or it was no number */
     uint64_t event_count;

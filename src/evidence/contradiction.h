@@ -3,7 +3,8 @@
  *
  * The guest is hostile: what it says of itself (exit status, rusage) is recorded as its word, beside
  * what the host saw. Whoever lies about one may be caught by the other. Pure functions; the writer
- * uses them for vm.exited, a reader again, so that a list that was left out is found.
+ * uses them for vm.exited, a reader again, so that a list that was left out is found. A reader also
+ * compares the sentences: those of reports that are written stay as they are.
  *
  *   cpu     more CPU time than the VM's processors could give while it lived. Not "more than the VMM
  *           used": while the host lets a VM wait (a quota, other load), its guest's clock runs on and

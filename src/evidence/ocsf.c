@@ -67,7 +67,7 @@ struct exporter {
     sr_ocsf_emit *emit;
     void *context;
     struct sr_event event;
-    struct sr_buf line;
+    struct sr_buf line, printable;
     int64_t vmm_pid; /* of the VM that was started last; -1: not known */
 };
 
@@ -323,10 +323,13 @@ static int export_event(void *context, uint64_t index, const struct sr_json_scan
         return sr_fail(err, SR_EVD_301, path, "%s", fault.what);
     }
     exporter->line.len = 0;
+    exporter->printable.len = 0;
     put_record(exporter, index);
-    if (!sr_buf_ok(&exporter->line))
+    sr_json_printable(exporter->line.data, exporter->line.len, &exporter->printable);
+    if (!sr_buf_ok(&exporter->line) || !sr_buf_ok(&exporter->printable))
         return sr_fail(err, SR_EVD_002, "report", "out of memory");
-    return exporter->emit(exporter->context, exporter->line.data, exporter->line.len, err);
+    return exporter->emit(exporter->context, exporter->printable.data, exporter->printable.len,
+                          err);
 }
 
 int sr_ocsf_export(int fd, const char *version, sr_ocsf_emit *emit, void *context,
@@ -338,5 +341,6 @@ int sr_ocsf_export(int fd, const char *version, sr_ocsf_emit *emit, void *contex
     int result = sr_report_walk(&walk, fd, 0, export_event, &exporter, err);
     sr_event_free(&exporter.event);
     sr_buf_free(&exporter.line);
+    sr_buf_free(&exporter.printable);
     return result;
 }

@@ -138,17 +138,15 @@ static bool sorts_before_events(const struct sr_buf *key)
 static void hash_value(struct sr_report_walk *walk, const struct sr_buf *key,
                        const struct sr_buf *value)
 {
-    const struct sr_json_member *digest = NULL;
-    struct sr_json_scan scan;
-    if (sr_json_is(slice(key), "integrity") && sr_json_is_object(slice(value)) &&
-        sr_json_scan(value->data, value->len, SR_JSON_LAST, &scan) == SR_JSON_OK)
-        digest = sr_json_find(&scan, "digest");
-    if (digest == NULL) {
+    struct sr_json_slice digest = {"", 0};
+    if (sr_json_is(slice(key), "integrity"))
+        digest = sr_json_get(slice(value), "digest");
+    if (digest.len == 0) {
         sr_hasher_update(walk->hasher, value->data, value->len);
         return;
     }
-    size_t before = (size_t)(digest->value.text - value->data);
-    size_t after = before + digest->value.len;
+    size_t before = (size_t)(digest.text - value->data);
+    size_t after = before + digest.len;
     sr_hasher_update(walk->hasher, value->data, before);
     sr_hasher_update(walk->hasher, "\"\"", 2);
     sr_hasher_update(walk->hasher, value->data + after, value->len - after);

@@ -150,9 +150,12 @@ static void add_exit(struct sr_summary *s, struct sr_json_slice payload)
     s->guest_exit_code = sr_take_number(guest, "exitCode");
     s->guest_signal = sr_take_number(guest, "signal");
     s->guest_oom_kills = sr_take_number(guest, "oomKills");
-    if (!sr_json_is_array(list))
-        return;
-    for (size_t at = 0; sr_json_next(list, &at, &element);) {
+    /* What follows from the numbers comes first, in its own words, and cannot be crowded out. */
+    struct sr_contradiction found[SR_CONTRADICTIONS_MAX];
+    size_t count = sr_contradictions(&s->exit, found);
+    for (size_t i = 0; i < count; i++)
+        add_contradiction(s, found[i].about, found[i].message);
+    for (size_t at = 0; sr_json_is_array(list) && sr_json_next(list, &at, &element);) {
         struct sr_summary_contradiction one;
         sr_take_text(element, "about", one.about, sizeof one.about);
         sr_take_text(element, "message", one.message, sizeof one.message);
@@ -240,9 +243,5 @@ static int by_packets(const void *a, const void *b)
 
 void summary_events_end(struct sr_summary *s)
 {
-    struct sr_contradiction found[SR_CONTRADICTIONS_MAX];
-    size_t count = sr_contradictions(&s->exit, found);
-    for (size_t i = 0; i < count; i++)
-        add_contradiction(s, found[i].about, found[i].message);
     qsort(s->flows, s->flow_count, sizeof s->flows[0], by_packets);
 }

@@ -1,5 +1,6 @@
 #include "verify.h"
 
+#include "event.h"
 #include "report.h"
 
 #include <errno.h>
@@ -91,10 +92,18 @@ static void take_run_id(struct verify *v)
     }
 }
 
-/* Did our own writer, which promises exact bytes, write this? */
+/* Did our own writer, which promises exact bytes, write this? It says so, and no other wrote these members: who takes out the
+ * promise alone has not taken the report back to a generation of which less is known. */
 static bool is_sealed(const struct verify *v)
 {
-    return sr_json_is(verify_field(v, "integrity", "canonicalization"), SR_REPORT_CANONICALIZATION);
+    static const char *const ours[][2] = {
+        {"", "assurance"},         {"", "exit"},
+        {"", SR_OBSERVED_BY},      {"artifacts", "files"},
+        {"policySummary", "name"}, {"integrity", "canonicalization"}};
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
+        if (verify_field(v, ours[i][0], ours[i][1]).len > 0)
+            return true;
+    return v->told.observed > 0;
 }
 
 /* The report could not be read to its end: nothing else can be decided. */
@@ -181,6 +190,7 @@ static void release(struct verify *v)
     sr_close_fd(&v->events_fd);
     sr_event_free(&v->event);
     sr_aggregate_free(&v->aggregate);
+    verify_told_free(&v->told);
     sr_buf_free(&v->run_id);
     sr_buf_free(&v->outputs);
     verify_outputs_free(v);

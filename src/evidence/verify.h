@@ -4,6 +4,7 @@
  *   verify.c         the story: open, walk, decide
  *   verify_events.c  each event: schema, chain, events.jsonl
  *   verify_fields.c  everything else in the report: schema, hashes, sums
+ *   verify_outcome.c what else a sealed report says of its run, against its events
  *   verify_files.c   files on disk beside the report
  *   verify_outputs.c outputs beside the report
  *   verify_signature.c  the attestation
@@ -34,6 +35,20 @@ enum check {
     CHECK_COUNT
 };
 
+/* Payloads that the rest of a report is held against; of several events of a kind the last one's. */
+enum told_kind { TOLD_COMPILE, TOLD_STARTED, TOLD_EXITED, TOLD_FAILED, TOLD_COUNT };
+
+struct verify_told {
+    struct told_event {
+        struct sr_buf payload; /* canonical */
+        uint64_t index, count;
+    } of[TOLD_COUNT];
+    uint64_t observed;          /* events that say who saw them */
+    uint64_t silent, silent_at; /* events that do not, the first of them */
+    bool ended;                 /* run.cleaned or run.failed was there */
+    uint64_t late, late_at;     /* events behind it that are no run.failed, the first of them */
+};
+
 struct verify {
     const struct sr_verify_options *options;
     struct sr_verification *out;
@@ -42,17 +57,20 @@ struct verify {
     bool no_memory;
 
     struct sr_report_walk walk;
-    bool sealed; /* integrity.canonicalization says RFC8785: written by us */
+    bool sealed; /* written by us: says so, or has what no other report has */
 
     /* Events. */
     struct sr_hasher *hasher;
     struct sr_event event;
     struct sr_aggregate aggregate;
+    struct verify_told told;
     struct sr_buf run_id;      /* of the first event */
     char last[SR_SHA256_TEXT]; /* hashSelf of the last event */
     bool last_known;
-    char last_time[SR_TIMESTAMP_TEXT];
-    bool time_known; /* the event before had one of our timestamps */
+    char first_time[SR_TIMESTAMP_TEXT], last_time[SR_TIMESTAMP_TEXT];
+    bool
+        time_known; /* some event before had one of our timestamps; those are the first and the last */
+    uint64_t odd_times, odd_time_at; /* events with another time, the first of them */
     bool out_of_order;
     uint64_t out_of_order_at; /* the first event whose time is before the one before it */
     char time_before[SR_TIMESTAMP_TEXT];
@@ -102,6 +120,11 @@ void verify_events_end(struct verify *v); /* after the walk */
 /* verify_fields.c, after the walk */
 void verify_fields(struct verify *v);
 void verify_aggregates(struct verify *v);
+
+/* verify_outcome.c: takes an event as it is read; what a sealed report says against those, after the walk. */
+void verify_told_take(struct verify *v, uint64_t index);
+void verify_outcome(struct verify *v);
+void verify_told_free(struct verify_told *told);
 
 /* verify_files.c */
 void verify_files(struct verify *v);

@@ -1,7 +1,5 @@
 #include "verify.h"
 
-#include "contradiction.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -125,6 +123,10 @@ static void check_continuity(struct verify *v, uint64_t index)
         v->out_of_order_at = index;
         memcpy(v->time_before, v->last_time, sizeof v->time_before);
     }
+    if (!ours && v->odd_times++ == 0)
+        v->odd_time_at = index;
+    if (ours && !v->time_known)
+        memcpy(v->first_time, event->timestamp.text, event->timestamp.len);
     if (ours) {
         memcpy(v->last_time, event->timestamp.text, event->timestamp.len);
         v->time_known = true;
@@ -152,27 +154,6 @@ static void check_hashes(struct verify *v, uint64_t index)
     v->last_known = event->self.len == len;
     if (v->last_known)
         memcpy(v->last, event->self.text, len);
-}
-
-/* A vm.exited that says who saw what must own up to every contradiction that follows from its numbers. */
-static void check_contradictions(struct verify *v, uint64_t index)
-{
-    struct sr_exit_facts facts = {0};
-    struct sr_contradiction found[SR_CONTRADICTIONS_MAX];
-    struct sr_json_slice element, list = sr_json_get(v->event.payload, "contradictions");
-    char path[PATH_SIZE];
-    if (sr_json_get(v->event.payload, "observedBy").len == 0)
-        return;
-    sr_exit_facts_read(v->event.payload, &facts);
-    for (size_t i = sr_contradictions(&facts, found); i-- > 0;) {
-        bool owned = false;
-        for (size_t at = 0; sr_json_is_array(list) && sr_json_next(list, &at, &element);)
-            owned = owned || sr_json_is(sr_json_get(element, "about"), found[i].about);
-        if (!owned)
-            verify_error(v, CHECK_AGGREGATES, SR_EVD_303,
-                         place(path, index, "payload.contradictions"), "leaves out \"%s\": %s",
-                         found[i].about, found[i].message);
-    }
 }
 
 int verify_event(void *context, uint64_t index, const struct sr_json_scan *scan, const char *text,
@@ -204,8 +185,7 @@ int verify_event(void *context, uint64_t index, const struct sr_json_scan *scan,
         statement_take_event(v);
     if (v->event.kind == SR_EVENT_OUTPUT_COLLECTED)
         verify_outputs_take(v, index);
-    if (v->event.kind == SR_EVENT_VM_EXITED)
-        check_contradictions(v, index);
+    verify_told_take(v, index);
     if (sr_aggregate_add(&v->aggregate, &v->event) < 0)
         v->no_memory = true;
     return 0;
@@ -250,6 +230,9 @@ void verify_events_end(struct verify *v)
     if (v->sealed && v->out_of_order)
         verify_error(v, CHECK_EVENT_CHAIN, SR_EVD_303, place(path, v->out_of_order_at, "timestamp"),
                      "expected a time not before the event before it (%s)", v->time_before);
+    if (v->sealed && v->odd_times > 0)
+        verify_error(v, CHECK_EVENT_CHAIN, SR_EVD_303, place(path, v->odd_time_at, "timestamp"),
+                     "expected a time as 2026-01-02T03:04:05.000000000Z");
     if (v->comparing)
         finish_comparison(v);
 

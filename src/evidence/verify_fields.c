@@ -294,6 +294,8 @@ void verify_aggregates(struct verify *v)
     if (v->sealed)
         check_mounts(v);
     check_network(v);
-    if (v->sealed || events->sampled)
+    if (v->sealed || events->samples > 0)
         check_resources(v);
+    if (v->sealed)
+        verify_outcome(v);
 }

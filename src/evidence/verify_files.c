@@ -122,22 +122,15 @@ static bool hash_text(struct files *files, const struct sr_buf *text, char hash[
 /* {"args":[...],"command":"..."} out of a policy's runtime; false when it has none. */
 static bool command_of(const struct sr_buf *policy, struct sr_buf *command)
 {
-    struct sr_json_scan scan;
-    const struct sr_json_member *runtime = NULL, *args = NULL, *name = NULL;
-    if (sr_json_scan(policy->data, policy->len, SR_JSON_LAST, &scan) == SR_JSON_OK)
-        runtime = sr_json_find(&scan, "runtime");
-    struct sr_json_slice object = runtime != NULL ? runtime->value : (struct sr_json_slice){"", 0};
-    if (sr_json_is_object(object) &&
-        sr_json_scan(object.text, object.len, SR_JSON_LAST, &scan) == SR_JSON_OK) {
-        args = sr_json_find(&scan, "args");
-        name = sr_json_find(&scan, "command");
-    }
-    if (args == NULL || name == NULL)
+    struct sr_json_slice all = {policy->data, policy->len}, runtime = sr_json_get(all, "runtime"),
+                         args = sr_json_get(runtime, "args"),
+                         name = sr_json_get(runtime, "command");
+    if (args.len == 0 || name.len == 0)
         return false;
     sr_buf_puts(command, "{\"args\":");
-    sr_buf_append(command, args->value.text, args->value.len);
+    sr_buf_append(command, args.text, args.len);
     sr_buf_puts(command, ",\"command\":");
-    sr_buf_append(command, name->value.text, name->value.len);
+    sr_buf_append(command, name.text, name.len);
     sr_buf_putc(command, '}');
     return true;
 }

@@ -63,8 +63,10 @@ def record(directory, run_id="sr-20260102T030405-abc234", day="2026-01-02", poli
                                                       host="api.example.com")) for address, port, allowed, blocked in hits]
     events += [("monitor", "network.flow.denied", {"protocol": "tcp", "destination": address, "port": port, "packets": 1})
                for address, port in denied]
-    events += [("monitor", "vm.exited", {"exitCode": exit_code, "timedOut": False, "sampleCount": 0}),
+    events += [("monitor", "vm.exited", {"exitCode": exit_code, "timedOut": cause == "timeout", "sampleCount": 0}),
                ("cleanup", "run.cleaned", {})]
+    if cause != "workload":
+        events.append(("cleanup", "run.failed", {"reason": cause, "errorCode": "SR-RUN-001", "message": cause}))
     events = chain(run_id, day, events)
     named = {name: text for name, text in documents.items() if name != "console.log"}
     report = {

@@ -50,7 +50,7 @@ def ordinary_events():
     start = 310_000_000
     tap = {"tap": "sr-tap-0123abcd", "table": "safe_run", "chains": ["forward"], "rulesTotal": 3}
     mount = {"source": "/var/lib/safe-run/stations", "target": "/data/stations", "read_only": True}
-    yield 0, "compile", "compile", {"policyHash": make.sha("p"), "commandHash": make.sha("c")}
+    yield 0, "compile", "compile", {}
     yield 200_000, "prepare", "run.prepared", {"workdir": "/var/lib/safe-run/runs/" + make.RUN, "timeoutSec": 120}
     yield 900_000, "mount", "mount.validated", mount
     yield 60_000_000, "mount", "mount.applied", {**mount, "imageHash": make.sha("stations")}
@@ -92,21 +92,21 @@ STDOUT = "".join(f"{station:04} 2026-01-01T00:00Z {station % 19 - 6:+d} C\n" for
 def write(directory, events=None, document=None, stdout=STDOUT, stderr=STDERR, seal=True, **more):
     """Writes a run directory and returns the report's path. events as ordinary_events() yields them."""
     document = policy() if document is None else document
+    texts = {"policy.json": make.canonical(document), "stderr.log": stderr, "stdout.log": stdout,
+             "command.json": make.canonical({"command": document["runtime"]["command"], "args": document["runtime"]["args"]})}
+    raw = {name: text if isinstance(text, bytes) else text.encode() for name, text in texts.items()}
+    compiled = {"policyHash": digest(raw["policy.json"]), "commandHash": digest(raw["command.json"])}
     times, plain = [], []
     for at, stage, kind, payload in ordinary_events() if events is None else events:
         times.append(at)
-        plain.append((stage, kind, {"observedBy": "host", **payload}))
+        plain.append((stage, kind, {"observedBy": "host", **payload, **(compiled if kind == "compile" else {})}))
     chained = make.chain(plain, lambda index: stamp(times[index]))
-    texts = {"policy.json": make.canonical(document), "stderr.log": stderr, "stdout.log": stdout,
-             "command.json": make.canonical({"command": document["runtime"]["command"], "args": document["runtime"]["args"]}),
-             "events.jsonl": "".join(make.canonical(event) + "\n" for event in chained)}
-    raw = {name: text if isinstance(text, bytes) else text.encode() for name, text in texts.items()}
+    raw["events.jsonl"] = "".join(make.canonical(event) + "\n" for event in chained).encode()
     fields = {
         "observedBy": "host", "exit": {"cause": "workload", "code": 0, "signal": None, "observedBy": "guest"},
         "assurance": {"vmm": "qemu", "vmmVersion": "7.2.22", "accel": "kvm", "jail": "namespaces, uid, seccomp, landlock",
                       "uplink": "pasta", "limits": LIMITS},
-        "artifacts": {"kernelHash": make.sha("kernel"), "rootfsHash": make.sha("rootfs"),
-                      "policyHash": digest(raw["policy.json"]), "commandHash": digest(raw["command.json"]),
+        "artifacts": {"kernelHash": make.sha("kernel"), "rootfsHash": make.sha("rootfs"), **compiled,
                       "files": {name: digest(raw[name]) for name in ("command.json", "policy.json", "stderr.log", "stdout.log")}},
         **more}
     if seal:

@@ -146,14 +146,14 @@ class Page(unittest.TestCase):
                             self.browser.dark(False) or value("getComputedStyle(document.body).backgroundColor"))
 
     def test_nothing_sticks_out_of_a_narrow_window(self):
-        self.make(write_hostile(os.path.join(self.dir, "run")))
+        self.make(write_hostile(os.path.join(self.dir, "run")), 2)
         for width in (1100, 360):
             self.browser.ask("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
             self.load()
             self.assertLessEqual(self.browser.value("document.documentElement.scrollWidth"), width)
 
     def test_a_hostile_run_gets_nothing_in_but_text(self):
-        self.make(write_hostile(os.path.join(self.dir, "run")))
+        self.make(write_hostile(os.path.join(self.dir, "run")), 2)
         with open(self.page, "rb") as file:
             content = file.read()
         text = content.decode()  # UTF-8 throughout

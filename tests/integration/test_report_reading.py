@@ -17,6 +17,8 @@ GOLDEN = os.path.join(reports.SOURCE, "tests", "golden")
 REPORTS = os.path.join(GOLDEN, "report")
 OBSERVED = os.path.join(REPORTS, "observed.json")
 VERBS = (("show",), ("html",), ("export", "--format", "ocsf"))
+# What moves a cursor, rings, or changes the direction of writing; a newline is what ends our own lines.
+HARMFUL = "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
 
 
 def call(*args, **more):
@@ -154,12 +156,16 @@ class Show(Reading):
         self.assertEqual(verified.returncode, 2)
         self.assertIn(b'leaves out \\"cpu\\": ' + said, verified.stdout)
         self.assertEqual(call("export", "--format", "ocsf", report).returncode, 2)
-        owned = self.write("owned", list(events([{"about": "cpu", "message": said.decode(), "guest": 100400000, "host": 1}])))
+        fakes = [{"about": "cpu", "message": "all good"}] + [{"about": f"x{i}", "message": "all good"} for i in range(50)]
+        self.assertIn(b"cpu: " + said, call("show", self.write("crowded", list(events(fakes)))).stdout)
+        owned = self.write("owned", list(events([{
+            "about": "cpu", "guest": 100400000, "host": 24401000,
+            "message": said.decode() + "; its VM lived for 24401000 us on 1 vCPU"}])))
         records = [json.loads(line) for line in call("export", "--format", "ocsf", owned).stdout.splitlines()]
         self.assertEqual([one["severity"] for one in records if one["metadata"]["event_code"] == "vm.exited"], ["High"])
 
     def test_hostile_text_is_printable(self):
-        evil = "\x1b]0;x\x07\x9b31m\u202egpj\u2028\x00end"
+        evil = "\x1b]0;x\x07\x9b31m\u202egpj\u2028\x00end\u061c\u200e\u200f\u2069\ufeff"
         events = [(at, stage, kind, {key: value + evil if isinstance(value, str) and key not in ("protocol", "observedBy", "mode")
                                      else value for key, value in payload.items()})
                   for at, stage, kind, payload in reports.ordinary_events()]
@@ -167,11 +173,11 @@ class Show(Reading):
         document["runtime"]["command"] = evil
         report = self.write("run", events, document, startedAt=evil)
         done = call("show", report)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertNotRegex(done.stdout.decode(), "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e]")
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertNotRegex(done.stdout.decode(), HARMFUL)
         self.assertIn(b"?]0;x??31m?gpj??end", done.stdout)
         other = self.write("other", events, reports.policy(), startedAt=evil)
-        self.assertNotRegex(call("diff", report, other).stdout.decode(), "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e]")
+        self.assertNotRegex(call("diff", report, other).stdout.decode(), HARMFUL)
 
     def test_what_cannot_be_read(self):
         for verb in VERBS:
@@ -189,6 +195,8 @@ class Show(Reading):
     def test_many_events_in_little_memory(self):
         """50,000 events: rules, hits, flows and samples, each more than is kept."""
         def events():
+            exited, = (payload for _, _, kind, payload in reports.ordinary_events() if kind == "vm.exited")
+            yield 0, "compile", "compile", {}
             yield 0, "prepare", "run.prepared", {"workdir": "/x", "timeoutSec": 300}
             yield 0, "network", "network.plan.generated", {"mode": "allowlist", "rulesTotal": 12500}
             yield 1, "launch", "vm.started", {"pid": 1, "launcher": "qemu"}
@@ -199,6 +207,7 @@ class Show(Reading):
                 yield i + 2, "monitor", "network.rule.hit", {**reports.rule(i, address, 443), "allowedHits": 1, "blockedHits": 0}
                 yield i + 2, "monitor", "network.flow.denied", {"protocol": "tcp", "destination": address[:-3], "port": 1,
                                                                 "packets": i}
+            yield 20000, "monitor", "vm.exited", {**exited, "sampleCount": 12500}
             yield 20000, "cleanup", "run.cleaned", {}
         report = self.write("run", list(events()))
         limit = (200 if harness.SANITIZED else 32) * 1024
@@ -213,7 +222,7 @@ class Show(Reading):
                 self.assertIn("and 12470 more" if verb[0] == "show" else "and 12300 more", text)
                 self.assertIn("198.18.49.249", text)  # the largest of the denied ones
         with open(self.path("out"), "rb") as file:
-            self.assertEqual(sum(1 for _ in file), 50004)
+            self.assertEqual(sum(1 for _ in file), 50006)
 
     def test_usage(self):
         for args in (["show"], ["show", OBSERVED, OBSERVED], ["html", "-o"], ["html", "--exit-code", OBSERVED], ["diff", OBSERVED],
@@ -335,17 +344,20 @@ class Ocsf(Reading):
 
     def events(self):
         """One of every type there is."""
-        yield from reports.ordinary_events()
+        *before, cleaned = reports.ordinary_events()
+        yield from before
         mount = {"source": "/var/lib/safe-run/x", "target": "/data/x", "read_only": False}
-        at = 30_000_000_000
+        at = cleaned[0]
         yield at, "mount", "mount.rejected", {**mount, "errorCode": "SR-POL-103", "message": "must be read-only"}
         yield at, "monitor", "output.collected", {"path": "/data/output", "bytes": 12, "files": 1}
         yield at, "monitor", "output.collected", {"path": "/data/more", "collected": False, "message": "too large"}
         yield at, "cleanup", "network.rule.cleanup_failed", {"errorCode": "SR-RUN-202", "message": "gone", "tap": "t"}
+        yield cleaned
         yield at, "cleanup", "run.failed", {"reason": "cleanup", "errorCode": "SR-RUN-202", "path": "cleanup", "message": "gone"}
 
     def records(self):
-        report = self.write("run", list(self.events()))
+        report = self.write("run", list(self.events()), exitCode=125,
+                            exit={"cause": "cleanup", "code": 0, "signal": None, "observedBy": "host"})
         done = call("export", "--format", "ocsf", report)
         self.assertEqual((done.returncode, done.stderr), (0, b""))
         return reports.load(report)["events"], [json.loads(line) for line in done.stdout.splitlines()]
@@ -413,6 +425,20 @@ class Ocsf(Reading):
         self.assertEqual([one["connection_info"].get("protocol_num") for one in network], [6, 6, 17, 6, 6, 17, 1])
         vm = [one for one in records if one["class_uid"] == 1007]
         self.assertEqual([(one["process"]["pid"], one.get("exit_code")) for one in vm], [(4711, None), (4711, 0)])
+
+    def test_nothing_gets_out_that_moves_a_terminal(self):
+        """The values are the events' all the same: JSON can write such characters as escapes."""
+        evil = "\x1b\x7f\x9b\x85\u061c\u200e\u200f\u2028\u202e\u2066\ufeff\u00e9\U0001f600"
+        events = [(at, stage, kind, {**payload, evil: evil} if kind == "run.prepared" else
+                   {**payload, "argv": [evil], "launcher": evil} if kind == "vm.started" else payload)
+                  for at, stage, kind, payload in reports.ordinary_events()]
+        report = self.write("run", events)
+        done = call("export", "--format", "ocsf", report)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertNotRegex(done.stdout.decode(), HARMFUL)
+        self.assertIn("\u00e9\U0001f600", done.stdout.decode())
+        self.assertEqual([json.loads(line)["unmapped"]["payload"] for line in done.stdout.splitlines()],
+                         [event["payload"] for event in reports.load(report)["events"]])
 
     def test_golden(self):
         text = call("export", "--format", "ocsf", self.write()).stdout.decode()

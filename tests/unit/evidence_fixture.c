@@ -70,8 +70,7 @@ void fixture_events(struct fixture *fixture, unsigned samples)
     struct sr_error err;
     if (sr_event_log_create(fixture->dir, FIXTURE_RUN_ID, ALL_EVENTS, &fixture->log, &err) < 0)
         must(false, err.message);
-    append(fixture, SR_STAGE_COMPILE, SR_EVENT_COMPILE,
-           json_pack("{s:s}", "policyHash", SR_HASH_ZERO));
+    append(fixture, SR_STAGE_COMPILE, SR_EVENT_COMPILE, json_object());
     append(fixture, SR_STAGE_PREPARE, SR_EVENT_RUN_PREPARED,
            json_pack("{s:s,s:i}", "workdir", "/x \"quoted\" \x1f \xe2\x82\xac", "timeoutSec", 300));
     append(fixture, SR_STAGE_MOUNT, SR_EVENT_MOUNT_VALIDATED,
@@ -95,7 +94,14 @@ void fixture_events(struct fixture *fixture, unsigned samples)
                          "port", 443 + i, "allowedHits", sr_event_count(3), "blockedHits",
                          sr_event_count((uint64_t)i)));
     append(fixture, SR_STAGE_MONITOR, SR_EVENT_VM_EXITED,
-           json_pack("{s:i,s:b,s:i}", "exitCode", 0, "timedOut", 0, "sampleCount", (int)samples));
+           json_pack(
+               "{s:i,s:s,s:b,s:i,s:i,s:i,s:i,s:i,s:{s:s,s:i,s:i},s:[],s:{s:s,s:i,s:i,s:i,s:i,s:i,"
+               "s:i}}",
+               "exitCode", 0, "exitObservedBy", "guest", "timedOut", 0, "sampleCount", (int)samples,
+               "wallUsec", 1000000, "vcpus", 1, "guestRamBytes", 268435456, "hostOomKills", 0,
+               "vmm", "endedBy", "safe-run", "status", 0, "signal", 9, "contradictions", "guest",
+               "observedBy", "guest", "exitCode", 0, "signal", 0, "userUsec", 1, "systemUsec", 1,
+               "maxRssKib", 1, "oomKills", 0));
     append(fixture, SR_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, json_object());
     if (sr_event_log_sync(fixture->log, &err) < 0)
         must(false, err.message);
@@ -111,6 +117,7 @@ struct sr_report_facts fixture_facts(void)
         .rules_total = 2,
         .mount_count = 2,
         .cause = "workload",
+        .guests_word = true,
         .vmm = "qemu",
         .vmm_version = "7.2",
         .accel = "tcg",

@@ -335,6 +335,23 @@ static void a_value_without_end_is_refused_in_bounded_memory(void **state)
     close(fd);
 }
 
+static void a_member_is_found_behind_any_number_of_others(void **state)
+{
+    (void)state;
+    sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
+    sr_buf_puts(&text, "{\"a\":{\"z\":0},");
+    for (int i = 0; i < 1000; i++)
+        sr_buf_printf(&text, "\"b%d\":[{\"z\":1}],", i);
+    sr_buf_puts(&text, "\"y\" : \"z\" ,\"z\" : 2 }");
+    struct sr_json_slice object = {text.data, text.len}, value = sr_json_get(object, "z");
+    assert_int_equal(value.len, 1);
+    assert_memory_equal(value.text, "2", 1);
+    assert_int_equal(sr_json_get(object, "b").len, 0);
+    assert_int_equal(sr_json_get(value, "z").len, 0);
+    assert_int_equal(sr_json_get((struct sr_json_slice){"{}", 2}, "z").len, 0);
+    assert_int_equal(sr_json_get((struct sr_json_slice){"[{\"z\":1}]", 9}, "z").len, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -344,6 +361,7 @@ int main(void)
         cmocka_unit_test(faults_say_where),
         cmocka_unit_test(numbers_that_readers_disagree_on_are_marked),
         cmocka_unit_test(canonical_form_is_known_and_made),
+        cmocka_unit_test(a_member_is_found_behind_any_number_of_others),
         cmocka_unit_test(numbers_of_the_rfc_as_text),
         cmocka_unit_test(repeated_keys_are_found_wherever_they_are),
         cmocka_unit_test(a_reader_gives_whole_values),

@@ -119,12 +119,18 @@ static void a_dead_run_is_closed_and_reported(void **state)
     assert_int_equal(
         sr_event_log_reopen(f->dir, FIXTURE_RUN_ID, ALL_EVENTS, &f->log, &dropped, &err), 0);
     assert_true(dropped > 0);
-    assert_int_equal(sr_event_append(f->log, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
-                                     json_pack("{s:s,s:o}", "reason", "vmm", "droppedBytes",
-                                               sr_event_count(dropped)),
-                                     &err),
-                     0);
+    assert_int_equal(
+        sr_event_append(f->log, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
+                        json_pack("{s:s,s:s,s:o}", "reason", "interrupted", "path",
+                                  "monitor.supervisor", "droppedBytes", sr_event_count(dropped)),
+                        &err),
+        0);
     struct sr_report_facts facts = fixture_facts();
+    facts.started_at = "2026-01-02T03:04:05.000000000Z"; /* the first event's, in a run */
+    facts.cause = "interrupted";
+    facts.guests_word = false;
+    facts.exit_code = 125;
+    facts.code = -1;
     assert_int_equal(sr_report_write(f->dir, &facts, f->log, &err), 0);
     sr_cleanup_verification struct sr_verification result = {0};
     assert_int_equal(sr_report_verify(fixture_path(f, SR_REPORT_FILE), NULL, &result, &err), 0);

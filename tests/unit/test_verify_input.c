@@ -138,7 +138,7 @@ static void fields_may_be_added(void **state)
     json_t *report = load_sealed();
     json_object_set_new(report, "zebra", json_pack("{s:[n]}", "x"));
     json_object_set_new(report, "aardvark", json_integer(1));
-    json_object_set_new(json_object_get(report, "exit"), "observedBy", json_string("host"));
+    json_object_set_new(json_object_get(report, "exit"), "saidBy", json_string("host"));
     json_object_set_new(json_array_get(json_object_get(report, "events"), 1), "observedBy",
                         json_string("host"));
     sr_cleanup_verification struct sr_verification result;
@@ -420,10 +420,15 @@ static void open_with_output(struct fixture *f, const char *name)
                                                "links", 1, "bytes", 2, "hash", hash),
                                      &err),
                      0);
-    assert_int_equal(
-        sr_event_append(f->log, SR_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, json_object(), &err), 0);
+    assert_int_equal(sr_event_append(f->log, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
+                                     json_pack("{s:s}", "reason", "setup"), &err),
+                     0);
     struct sr_report_facts facts = fixture_facts();
     facts.policy_hash = hash;
+    facts.cause = "setup";
+    facts.guests_word = false;
+    facts.exit_code = 125;
+    facts.code = -1;
     assert_int_equal(sr_report_write(f->dir, &facts, f->log, &err), 0);
     assert_int_equal(mkdirat(f->dir, "outputs", 0700), 0);
     assert_int_equal(mkdirat(f->dir, "outputs/out", 0700), 0);

@@ -1,0 +1,269 @@
+"""Reports of which one thing is untrue and every hash is right, as somebody writes them who can write the files: `report verify`
+finds what the events of the report itself contradict."""
+import copy
+import json
+import os
+import subprocess
+import unittest
+
+from reports import make
+
+SAFE_RUN = os.path.join(os.environ["SR_BUILD"], "safe-run")
+GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden", "report")
+
+
+def golden(name):
+    with open(os.path.join(GOLDEN, name), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def reseal(report):
+    """Makes chain and digest right again and returns the report's text."""
+    previous = make.ZERO
+    for event in report["events"]:
+        event["hashPrev"] = previous
+        event["hashSelf"] = previous = make.sha("|".join(
+            [previous, event["timestamp"], event["runId"], event["stage"], event["type"], make.canonical(event["payload"])]))
+    report["integrity"]["digest"] = ""
+    report["integrity"]["digest"] = make.sha(make.canonical(report))
+    return make.canonical(report) + "\n"
+
+
+def payloads(report, kind):
+    return [event["payload"] for event in report["events"] if event["type"] == kind]
+
+
+def pad(value):
+    """Members that sort before all others, more than any table of members has room for."""
+    value.update({f"A{number:02}": 0 for number in range(30)})
+
+
+class Lies:
+    def verify(self, report):
+        done = subprocess.run([SAFE_RUN, "report", "verify", "-"], input=reseal(report).encode(), stdout=subprocess.PIPE, timeout=60)
+        return json.loads(done.stdout)
+
+    def lie(self, change, *places, name="observed.json"):
+        """The golden report changed: not valid, by errors at exactly these places."""
+        report = golden(name)
+        change(report)
+        answer = self.verify(report)
+        self.assertFalse(answer["valid"])
+        self.assertEqual(sorted(error["path"] for error in answer["errors"]), sorted(places), answer["errors"])
+
+
+class Padded(Lies, unittest.TestCase):
+    """Objects with so many members that what matters comes behind them."""
+
+    def test_the_truth_is_valid(self):
+        for name in ("observed.json", "sealed.json"):
+            self.assertEqual(self.verify(golden(name))["errors"], [])
+
+    def test_hits_of_padded_events(self):
+        def change(report):
+            for payload in payloads(report, "network.rule.hit"):
+                pad(payload)
+            report["networkAudit"].update(allowedHits=0, blockedHits=0)
+        self.lie(change, "networkAudit.allowedHits", "networkAudit.blockedHits")
+
+    def test_samples_of_padded_events(self):
+        def change(report):
+            for payload in payloads(report, "resource.sampled"):
+                pad(payload)
+            report["resourceUsage"] = {"cpu": "cpuUsageUsec=0", "memory": "memoryCurrentBytes=0"}
+        self.lie(change, "resourceUsage.cpu", "resourceUsage.memory")
+
+    def test_contradictions_of_a_padded_event(self):
+        def change(report):
+            exited, = payloads(report, "vm.exited")
+            for value in (exited, exited["guest"], exited["vmm"]):
+                pad(value)
+            exited["contradictions"] = []
+        self.lie(change, *["events[11].payload.contradictions"] * 3)
+
+    def test_padded_members_of_the_report(self):
+        def change(report):
+            for name in ("networkAudit", "mountAudit", "integrity"):
+                pad(report[name])
+            report["networkAudit"]["rulesTotal"] = 0
+            report["mountAudit"]["rejected"] = 0
+        self.lie(change, "networkAudit.rulesTotal", "mountAudit.rejected")
+
+    def test_a_padded_event_is_refused(self):
+        self.lie(lambda report: pad(report["events"][3]), "events[3]", "events[12].type")
+
+    def test_padding_alone_is_no_lie(self):
+        report = golden("observed.json")
+        for event in report["events"]:
+            pad(event["payload"])
+        for name in ("exit", "artifacts", "integrity", "policySummary", "networkAudit"):
+            pad(report[name])
+        self.assertEqual(self.verify(report)["errors"], [])
+
+
+def exited(report):
+    return payloads(report, "vm.exited")[0]
+
+
+def drop(value, *names):
+    for name in names:
+        del value[name]
+
+
+def cut(report, count):
+    report["events"] = report["events"][:count]
+
+
+def undersign(report):
+    """What a report is without the promise of exact bytes."""
+    drop(report["integrity"], "canonicalization")
+
+
+def move(report, kind, to):
+    event = next(event for event in report["events"] if event["type"] == kind)
+    report["events"].remove(event)
+    report["events"].insert(to, event)
+    for event in report["events"]:
+        event["timestamp"] = report["startedAt"]
+
+
+def unobserve(report):
+    for value in [report, report["exit"], *(event["payload"] for event in report["events"])]:
+        drop(value, "observedBy")
+
+
+def impossible_times(report):
+    for event in report["events"]:
+        event["timestamp"] = "2026-13-45T99:99:99.000000000Z"
+
+
+def fail(reason, path="launch.vm", observer="host"):
+    """The run.failed that goes with a cause, and the report that goes with it."""
+    def change(report):
+        event = copy.deepcopy(report["events"][-1])
+        event.update(type="run.failed", payload={"reason": reason, "errorCode": "SR-RUN-001", "path": path, "message": "m",
+                                                 "observedBy": observer})
+        report["events"].append(event)
+        report["exit"].update(cause=reason, observedBy=observer)
+        report["exitCode"] = exited(report)["exitCode"] = 125
+        exited(report)["exitObservedBy"] = observer
+    return change
+
+
+def both(*changes):
+    def change(report):
+        for one in changes:
+            one(report)
+    return change
+
+
+AT = "events[11].payload."
+EVENTS_LOST = [AT + name for name in ("contradictions",) * 3]
+# What is changed, and where that is found.
+LIES = {
+    "exit status": (lambda r: r.update(exitCode=7), ["exitCode"]),
+    "exit status of the command": (lambda r: r["exit"].update(code=9), ["exit.code"]),
+    "signal": (lambda r: r["exit"].update(signal=9), ["exit.signal"]),
+    "no exit status of the command": (lambda r: r["exit"].update(code=None), ["exit.code"]),
+    "exit status in the event": (lambda r: exited(r).update(exitCode=3), [AT + "exitCode"]),
+    "the guest's exit status": (lambda r: exited(r)["guest"].update(exitCode=3), ["exitCode", AT + "exitCode", "exit.code"]),
+    "timeout": (lambda r: r["exit"].update(cause="timeout"), ["exit.cause"]),
+    "interrupted, but by nobody": (lambda r: r["exit"].update(cause="interrupted", observedBy="host"), ["exit.observedBy"]),
+    "timed out, but the command's end": (lambda r: exited(r).update(timedOut=True), ["exit.cause"]),
+    "guest's memory": (lambda r: r["exit"].update(cause="guest-oom"), ["exit.cause"]),
+    "killed for memory, but an ordinary end": (lambda r: exited(r)["guest"].update(signal=9, oomKills=1), ["exit.cause"]),
+    "the host saw it": (lambda r: r["exit"].update(observedBy="host"), ["exit.observedBy"]),
+    "the host saw it, in the event": (lambda r: exited(r).update(exitObservedBy="host"), [AT + "exitObservedBy"]),
+    "failed, but not by its cause": (both(fail("vmm"), lambda r: r["exit"].update(cause="setup")), ["exit.cause"]),
+    "failed, but a command's status": (both(fail("vmm"), lambda r: r.update(exitCode=0)), ["exitCode"]),
+    "failed by the guest's word": (both(fail("vmm", observer="guest"), lambda r: r["exit"].update(code=0)),
+                                   ["exit.observedBy", "events[13].payload.observedBy", AT + "exitObservedBy"]),
+    "host's memory, but nobody killed": (fail("host-oom"), ["exit.cause"]),
+    "no network": (lambda r: r["policySummary"].update(network="none"), ["policySummary.network"]),
+    "no mounts": (lambda r: r["policySummary"].update(mounts=0), ["policySummary.mounts"]),
+    "more mounts": (lambda r: r["policySummary"].update(mounts=3), ["policySummary.mounts"]),
+    "policy": (lambda r: r["artifacts"].update(policyHash=make.sha("x")), ["artifacts.policyHash"]),
+    "kernel": (lambda r: payloads(r, "vm.started")[0].update(kernelHash=make.sha("x")), ["artifacts.kernelHash"]),
+    "samples": (lambda r: drop(r["events"], 7), ["events[10].payload.sampleCount"]),
+    "started later": (lambda r: r.update(startedAt="2026-01-02T03:04:06.000000000Z"), ["startedAt"]),
+    "finished earlier": (lambda r: r.update(finishedAt="2019-01-01T00:00:00.000000000Z"), ["finishedAt"]),
+    "impossible start": (lambda r: r.update(startedAt="2026-01-00T03:04:05.000000000Z"), ["startedAt"]),
+    "impossible finish": (lambda r: r.update(finishedAt="2026-02-30T03:04:06.000000000Z"), ["finishedAt"]),
+    "impossible times": (impossible_times, ["events[0].timestamp"]),
+    "no contradictions": (lambda r: exited(r).update(contradictions=[]), EVENTS_LOST),
+    "no list of contradictions": (lambda r: drop(exited(r), "contradictions"), [*EVENTS_LOST, AT + "contradictions"]),
+    "no contradictions, by nobody": (lambda r: (exited(r).update(contradictions=[]), drop(exited(r), "observedBy")),
+                                     [*EVENTS_LOST, AT + "observedBy"]),
+    "no contradictions, all by nobody": (lambda r: (exited(r).update(contradictions=[]), unobserve(r)),
+                                         [*EVENTS_LOST, "observedBy", "exit.observedBy", "events[0].payload.observedBy"]),
+    "hollow contradictions": (lambda r: exited(r).update(contradictions=[
+        {"about": about, "message": "all good"} for about in ("cpu", "memory", "exit")]), EVENTS_LOST),
+    "a contradiction with another number": (lambda r: exited(r)["contradictions"][0].update(guest=1), EVENTS_LOST[:1]),
+    "numbers that contradict are gone": (
+        lambda r: (exited(r).update(contradictions=[]), drop(exited(r), "wallUsec", "guestRamBytes", "vmm")),
+        [AT + name for name in ("wallUsec", "guestRamBytes", "vmm.endedBy", "vmm.signal", "vmm.status")]),
+    "no vm.exited": (lambda r: drop(r["events"], 11), ["exit.cause"]),
+    "two vm.exited": (lambda r: r["events"].insert(11, copy.deepcopy(r["events"][11])), ["events[12].type"]),
+    "no vm.started": (lambda r: drop(r["events"], 6), ["events"]),
+    "no compile": (lambda r: drop(r["events"], 0), ["events"]),
+    "cleaned in the middle": (lambda r: (r["events"].insert(3, copy.deepcopy(r["events"][-1])), move(r, "compile", 0)),
+                              ["events[4].type"]),
+    "a cut chain that was never sealed": (both(lambda r: cut(r, 11), undersign), ["events[10].type"]),
+    "no events": (both(lambda r: cut(r, 0), undersign, lambda r: r.update(
+        mountAudit={"requested": 0, "accepted": 0, "rejected": 0, "reasons": []},
+        networkAudit={"mode": "allowlist", "rulesTotal": 0, "allowedHits": 0, "blockedHits": 0},
+        resourceUsage={"cpu": "cpuUsageUsec=0", "memory": "memoryCurrentBytes=0"},
+        policySummary={"network": "allowlist", "mounts": 0})), ["events"]),
+    "another promise": (both(lambda r: cut(r, 11), lambda r: r["integrity"].update(canonicalization="none")), ["events[10].type"]),
+    "no exit": (lambda r: drop(r, "exit"), ["exit"]),
+    "no assurance": (lambda r: drop(r, "assurance"), ["assurance"]),
+}
+
+
+class Untrue(Lies, unittest.TestCase):
+    def test_each_lie_is_found_where_it_is(self):
+        for name, (change, places) in LIES.items():
+            with self.subTest(name):
+                self.lie(change, *places)
+
+    def test_lies_of_the_generation_before(self):
+        """It does not say who saw what, and its vm.exited has no word of the guest: the rest holds all the same."""
+        for change, place in ((lambda r: r.update(exitCode=7), "exitCode"),
+                              (lambda r: exited(r).update(exitCode=3), AT + "exitCode"),
+                              (lambda r: r["exit"].update(cause="timeout"), "exit.cause"),
+                              (lambda r: exited(r).update(timedOut=True), "exit.cause"),
+                              (lambda r: r["policySummary"].update(mounts=0), "policySummary.mounts"),
+                              (lambda r: r.update(startedAt="never"), "startedAt"),
+                              (both(lambda r: cut(r, 11), undersign), "events[10].type")):
+            self.lie(change, place, name="sealed.json")
+
+    def test_ends_that_are_true(self):
+        for reason, change in (
+                ("vmm", lambda r: None), ("cleanup", lambda r: exited(r).update(exitCode=0, exitObservedBy="guest")),
+                ("host-oom", lambda r: (exited(r).update(hostOomKills=1), exited(r)["contradictions"].append(
+                    {"about": "oom", "guest": 0, "host": 1, "message":
+                     "the guest reports the command's end; the host killed 1 process of its VM for memory"}))),
+                ("timeout", lambda r: (r.update(exitCode=124), exited(r).update(exitCode=124, timedOut=True))),
+                ("interrupted", lambda r: (r.update(exitCode=143), exited(r).update(exitCode=143)))):
+            report = golden("observed.json")
+            fail(reason)(report)
+            change(report)
+            self.assertEqual(self.verify(report)["errors"], [], reason)
+
+    def test_a_run_that_was_closed_after_its_supervisor_died(self):
+        report = golden("observed.json")
+        fail("interrupted", "monitor.supervisor")(report)
+        report["exit"].update(code=None)
+        exited(report).update(exitCode=0, exitObservedBy="guest")
+        self.assertEqual(self.verify(report)["errors"], [])
+        drop(report["events"], 11)
+        self.assertEqual(self.verify(report)["errors"], [])
+        report["policySummary"] = {"network": "none", "mounts": 0}  # its policy was lost
+        self.assertEqual(self.verify(report)["errors"], [])
+        report["artifacts"]["files"] = {"policy.json": make.sha("{}")}  # it was not
+        self.assertEqual([error["path"] for error in self.verify(report)["errors"]],
+                         ["policySummary.network", "policySummary.mounts"])
+
+
+if __name__ == "__main__":
+    unittest.main()
