@@ -38,8 +38,9 @@ int sr_archive_place(const char *root, struct sr_archive_place *place, struct sr
 struct sr_archive;
 
 /*
- * Opens the archive. To write: makes what is not there (directory, key, empty log), waits for other
- * writers to finish, and completes or removes what one that died has left.
+ * Opens the archive. To write: makes what is not there (directory, key, empty log; in a directory that
+ * holds other things nothing is made), waits for other writers to finish, and completes or removes what
+ * one that died has left.
  */
 int sr_archive_open(const struct sr_archive_place *place, bool write, struct sr_archive **archive,
                     struct sr_error *err) __attribute__((warn_unused_result));

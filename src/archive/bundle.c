@@ -306,6 +306,16 @@ int sr_staging_place(struct sr_staging *stage, struct sr_error *err)
     return fsync(shard) < 0 ? stage_error(err, "its place is not durable", errno) : 0;
 }
 
+bool sr_bundle_is_temporary(const char *name)
+{
+    const size_t prefix = sizeof SR_BUNDLE_TEMPORARY - 1;
+    if (strncmp(name, SR_BUNDLE_TEMPORARY, prefix) != 0)
+        return false;
+    size_t digits = strspn(name + prefix, "0123456789abcdef");
+    return name[prefix + digits] == '\0' &&
+           (digits == 2 * sizeof(uint64_t) || digits == SR_SHA256_HEX);
+}
+
 int sr_bundle_remove(int root, const char *id, struct sr_error *err)
 {
     char path[SR_BUNDLE_PATH], temporary[SR_BUNDLE_PATH];

@@ -300,7 +300,7 @@ static int archive_prune(int argc, char **argv)
     struct archive_table table = {
         .out = &out, .json = arguments.json, .dry_run = arguments.dry_run};
     archive_begin_list(&table);
-    if (open_archive(&arguments, true, &archive, &err) < 0 ||
+    if (open_archive(&arguments, !arguments.dry_run, &archive, &err) < 0 ||
         sr_archive_prune(archive, arguments.dry_run, archive_add_pruned, &table, &err) < 0)
         return failed(&err);
     archive_end_list(&table);

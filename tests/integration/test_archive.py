@@ -172,6 +172,51 @@ class Store(ArchiveTest):
             self.assertEqual((done.returncode, done.stdout), (1, b""))
             self.assertIn(b"SR-OPS-301 archive.root", done.stderr)
 
+    def test_a_directory_of_somebody_elses(self):
+        """No archive is begun there, nothing is made and nothing removed, whatever its names look like."""
+        home, run = self.path("home"), self.record()
+        for name in (".ssh/id", "tmp-work/file", "tmp-" + "a" * 16 + "/file"):
+            os.makedirs(os.path.dirname(f"{home}/{name}"))
+            self.write(f"home/{name}", "x")
+        before = sorted(os.walk(home))
+        for arguments in (["report", "archive", run], ["archive", "import", "/dev/null"], ["archive", "reindex"],
+                          ["archive", "prune"], ["archive", "prune", "--dry-run"]):
+            done = self.call(*arguments, "--root", home)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"SR-OPS-301 archive.key" if "--dry-run" in arguments else b"SR-OPS-301 archive.root: ", done.stderr)
+            self.assertEqual(sorted(os.walk(home)), before, arguments)
+
+    def test_what_an_archive_may_begin_beside(self):
+        """What an interrupted creation left, the root of a file system, a key that was made before."""
+        os.mkdir(self.root)
+        for name in ("lock", "log.jsonl", ".checkpoint.4711"):
+            self.put(b"", name)
+        os.mkdir(os.path.join(self.root, "lost+found"))
+        self.assertEqual(self.call("key", "generate", "--out", os.path.join(self.root, "archive.key")).returncode, 0)
+        self.add()
+        self.assertFalse(os.path.exists(os.path.join(self.root, ".checkpoint.4711")))
+        self.assertTrue(os.path.exists(os.path.join(self.root, "lost+found")))
+        self.assert_valid()
+
+    def test_only_temporaries_are_removed(self):
+        self.add()
+        ours = ("tmp-0123456789abcdef", "tmp-" + "0" * 64, ".checkpoint.1", ".edge.22")
+        others = (".ssh", "tmp-0123456789abcde", "tmp-" + "x" * 16, "tmp-work", ".checkpoint.", ".checkpoint.1x", ".other.1")
+        for name in ours + others:
+            os.makedirs(os.path.join(self.root, name, "below"))
+        self.archive("prune", "--dry-run")
+        self.assertTrue(set(ours + others) <= set(os.listdir(self.root)), "telling changes nothing")
+        self.add()
+        self.assertEqual(set(ours + others) & set(os.listdir(self.root)), set(others))
+
+    def test_no_archive_is_found_without_its_keys(self):
+        self.add()
+        for name in ("archive.key", "archive.key.pub"):
+            os.unlink(os.path.join(self.root, name))
+        done = self.call("report", "archive", self.record(), "--root", self.root)
+        self.assertIn(b"SR-OPS-301 archive.key", done.stderr)
+        self.assertFalse(os.path.exists(os.path.join(self.root, "archive.key")), "another would not help")
+
     def test_retention_must_be_one(self):
         for text in ("", "d", "180", "-1d", "1y", "9999999d", "Forever"):
             done = self.call("report", "archive", self.record(), "--root", self.root, "--retention", text)
