@@ -92,6 +92,7 @@ struct sr_archive_run {
     const char *pruned; /* when; NULL: it is there */
     uint64_t leaf;
     bool has_exit_code;
+    bool truncated; /* not all of its destinations, labels and hashes can be searched by */
     int64_t exit_code;
 };
 
@@ -99,7 +100,8 @@ struct sr_archive_run {
 typedef void sr_archive_on_run(void *context, const struct sr_archive_run *run);
 
 /* *more is set when the limit left some out. An index that is missing, behind or damaged is made anew
- * first; what there is to say about that goes to note (may be empty). */
+ * first; what there is to say about that, and about runs that cannot be found by all that they did, goes to
+ * note (may be empty). */
 int sr_archive_search(struct sr_archive *archive, const struct sr_archive_query *query,
                       sr_archive_on_run *on_run, void *context, bool *more, char note[256],
                       struct sr_error *err) __attribute__((warn_unused_result));

@@ -8,14 +8,15 @@
 #include <unistd.h>
 
 #define APPLICATION_ID "1399997816" /* "SrAx": file(1) can tell */
-#define INDEX_VERSION "1"
+#define INDEX_VERSION "2"
 #define INDEX_PATH "archive.index"
 
 static const char schema[] =
     "CREATE TABLE run(leaf INTEGER PRIMARY KEY, bundle TEXT NOT NULL, run_id TEXT, policy TEXT,"
     " command TEXT, cause TEXT, result TEXT, started TEXT, finished TEXT, stored TEXT,"
-    " retention TEXT, pruned TEXT, exit_code INTEGER) STRICT;"
+    " retention TEXT, pruned TEXT, exit_code INTEGER, truncated INTEGER NOT NULL) STRICT;"
     "CREATE INDEX run_started ON run(started);"
+    "CREATE INDEX run_truncated ON run(leaf) WHERE truncated<>0;"
     "CREATE TABLE fact(kind INTEGER NOT NULL, value TEXT NOT NULL, leaf INTEGER NOT NULL,"
     " PRIMARY KEY(kind, value, leaf)) STRICT, WITHOUT ROWID;"
     "CREATE TABLE position(bytes INTEGER NOT NULL, entries INTEGER NOT NULL) STRICT;"
@@ -219,7 +220,7 @@ int sr_index_add_run(struct sr_index *index, const struct sr_archive_run *run, s
 {
     if (index->add_run == NULL)
         index->add_run = prepare(index, "INSERT OR REPLACE INTO run VALUES"
-                                        "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)");
+                                        "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)");
     sqlite3_stmt *statement = index->add_run;
     if (statement == NULL)
         return index_error(index, err);
@@ -231,6 +232,7 @@ int sr_index_add_run(struct sr_index *index, const struct sr_archive_run *run, s
         bind_text(statement, (int)i + 2, texts[i]);
     if (run->has_exit_code)
         sqlite3_bind_int64(statement, 13, run->exit_code);
+    sqlite3_bind_int(statement, 14, run->truncated);
     return finish(index, statement, err);
 }
 
@@ -258,6 +260,16 @@ int sr_index_prune(struct sr_index *index, uint64_t leaf, const char *when, stru
     int result = finish(index, statement, err);
     sqlite3_finalize(statement);
     return result;
+}
+
+int sr_index_truncated(struct sr_index *index, uint64_t *runs, struct sr_error *err)
+{
+    int64_t count = 0;
+    if (read_number(index, "SELECT count(*) FROM run WHERE truncated<>0 AND pruned IS NULL", 0,
+                    &count, err) < 0)
+        return -1;
+    *runs = (uint64_t)count;
+    return 0;
 }
 
 /* ---- searching ---- */
@@ -435,6 +447,7 @@ static void hand_over(sqlite3_stmt *row, sr_archive_on_run *on_run, void *contex
         .pruned = column(row, 11),
         .has_exit_code = sqlite3_column_type(row, 12) == SQLITE_INTEGER,
         .exit_code = sqlite3_column_int64(row, 12),
+        .truncated = sqlite3_column_int(row, 13) != 0,
     };
     on_run(context, &run);
 }

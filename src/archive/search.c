@@ -144,13 +144,31 @@ int archive_update_index(struct sr_archive *archive, char note[256], struct sr_e
 
 /* ---- what the callers want ---- */
 
+static int search(struct sr_archive *archive, const struct sr_archive_query *query,
+                  sr_archive_on_run *on_run, void *context, bool *more, char note[256],
+                  struct sr_error *err)
+{
+    uint64_t truncated = 0;
+    bool by_many = query->reached != NULL || query->denied != NULL || query->hash != NULL ||
+                   query->label_count > 0;
+    if ((by_many && sr_index_truncated(archive->index, &truncated, err) < 0) ||
+        sr_index_search(archive->index, query, on_run, context, more, err) < 0)
+        return -1;
+    if (truncated > 0 && note[0] == '\0')
+        snprintf(note, 256,
+                 "%llu runs did more than the index holds: of those, some are not found by "
+                 "destination, label or hash",
+                 (unsigned long long)truncated);
+    return 0;
+}
+
 int sr_archive_search(struct sr_archive *archive, const struct sr_archive_query *query,
                       sr_archive_on_run *on_run, void *context, bool *more, char note[256],
                       struct sr_error *err)
 {
     if (archive_update_index(archive, note, err) < 0)
         return -1;
-    if (sr_index_search(archive->index, query, on_run, context, more, err) == 0)
+    if (search(archive, query, on_run, context, more, note, err) == 0)
         return 0;
     if (!sr_index_is_damaged(archive->index))
         return -1;
@@ -158,7 +176,7 @@ int sr_archive_search(struct sr_archive *archive, const struct sr_archive_query 
     uint64_t runs;
     int result = make_anew(archive, own_index(archive) == 1, &runs, err);
     release_index(archive);
-    return result < 0 ? -1 : sr_index_search(archive->index, query, on_run, context, more, err);
+    return result < 0 ? -1 : search(archive, query, on_run, context, more, note, err);
 }
 
 int sr_archive_reindex(struct sr_archive *archive, uint64_t *runs, struct sr_error *err)

@@ -48,6 +48,8 @@ static void put_run(struct sr_buf *out, const struct sr_archive_run *run)
     put_member(out, "retention", run->retention);
     if (run->pruned != NULL)
         put_member(out, "prunedAt", run->pruned);
+    if (run->truncated)
+        sr_buf_puts(out, ",\"truncated\":true");
     sr_buf_printf(out, ",\"leaf\":%llu", (unsigned long long)run->leaf);
 }
 

@@ -329,6 +329,20 @@ class Find(ArchiveTest):
         self.put(behind, "index.sqlite")
         self.assertEqual(self.search("--policy", "alpha"), [d, self.c, self.a])
 
+    def test_no_number_of_destinations_hides_a_run(self):
+        """What a guest does ten thousand times: it is found by all that names it, and by what it did first."""
+        many = self.add(run_id="sr-20260401T000000-dddddd", policy="evil", command="/bin/scan", cause="timeout", exit_code=124,
+                        labels={"team": "z"}, denied=[(f"10.{i >> 8}.{i & 255}.1", 80) for i in range(10100)])
+        for criteria in (["--run", "sr-20260401T000000-dddddd"], ["--bundle", many], ["--policy", "evil"], ["--command", "scan"],
+                         ["--label", "team=z"], ["--hash", many], ["--hash", recorded.sha("some output\n"), "--policy", "evil"],
+                         ["--cause", "timeout", "--policy", "evil"], ["--denied", "10.0.5.1:80"]):
+            self.assertEqual(self.search(*criteria), [many], criteria)
+        self.assertTrue(self.ls()[0]["truncated"])
+        self.assertNotIn("truncated", self.ls()[1])
+        self.assertIn(b"1 runs did more than the index holds", self.archive("search", "--denied", "10.39.100.1").stderr)
+        self.assertEqual(self.archive("search", "--policy", "evil").stderr, b"")
+        self.assertEqual(self.archive("show", "sr-20260401T000000-dddddd").returncode, 0)
+
     def test_hostile_texts_reach_no_terminal(self):
         self.add(policy="\x1b]0;x\x07\u202e", command="/bin/\x1b[31m", args=["\x9b31m\n"], labels={"\x1b": "\x1b"})
         for arguments in (["ls"], ["search", "--label", "\x1b"], ["show", self.ls()[0]["bundleId"]]):
