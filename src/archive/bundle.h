@@ -33,8 +33,8 @@
 #define SR_BUNDLE_NAME 65
 /* Of a manifest: 64 files of 200 bytes. */
 #define SR_BUNDLE_MAX_MANIFEST ((size_t)16 * 1024)
-/* Of outputs.json, which lists 10,000 files at most. */
-#define SR_BUNDLE_MAX_OUTPUTS (4 * 1024 * 1024)
+/* Of outputs.json: 100,000 files with paths of 200 bytes. What a run has beyond is not listed, and that said. */
+#define SR_BUNDLE_MAX_OUTPUTS ((size_t)32 * 1024 * 1024)
 #define SR_BUNDLE_TEMPORARY "tmp-" /* beginning of a temporary directory's name */
 
 struct sr_manifest_file {
@@ -95,7 +95,10 @@ int sr_staging_copy(struct sr_staging *stage, const char *name, int fd,
 /* The same for the next size bytes of a stream. */
 int sr_staging_receive(struct sr_staging *stage, const char *name, int fd, uint64_t size,
                        struct sr_error *err) SR_MUST_CHECK;
-/* Lists the regular files below dirfd/outputs as files/outputs.json, when there are some. */
+/* Writes a small text as files/name. */
+int sr_staging_text(struct sr_staging *stage, const char *name, const struct sr_buf *text,
+                    struct sr_error *err) SR_MUST_CHECK;
+/* Lists the regular files below dirfd/outputs as files/outputs.json, when that is there. */
 int sr_staging_outputs(struct sr_staging *stage, int dirfd, struct sr_error *err) SR_MUST_CHECK;
 /* Writes the manifest, which ends the list of files; stage->manifest.id is known then. */
 int sr_staging_close(struct sr_staging *stage, struct sr_error *err) SR_MUST_CHECK;

@@ -95,8 +95,7 @@ static int check_outputs(int files, int report, struct sr_verification *out, str
     sr_cleanup_free char *text = malloc(SR_BUNDLE_MAX_OUTPUTS + 2);
     if (text == NULL)
         return sr_fail(err, SR_OPS_301, "archive.bundle", "out of memory");
-    ssize_t len =
-        sr_read_small_file(files, SR_BUNDLE_OUTPUTS, text, (size_t)SR_BUNDLE_MAX_OUTPUTS + 2);
+    ssize_t len = sr_read_small_file(files, SR_BUNDLE_OUTPUTS, text, SR_BUNDLE_MAX_OUTPUTS + 2);
     if (len > 0 && sr_json_scan(text, (size_t)len, SR_JSON_LAST, &scan) == SR_JSON_OK) {
         struct sr_json_slice listed = sr_json_get((struct sr_json_slice){text, scan.len}, "files");
         if (sr_json_is_array(listed))

@@ -206,12 +206,13 @@ static int add_outputs(struct facts *facts, int files)
     struct sr_json_scan scan;
     struct sr_json_slice element;
     sr_cleanup_free char *text = malloc(SR_BUNDLE_MAX_OUTPUTS + 2);
-    ssize_t len = text != NULL ? sr_read_small_file(files, SR_BUNDLE_OUTPUTS, text,
-                                                    (size_t)SR_BUNDLE_MAX_OUTPUTS + 2)
-                               : -1;
+    ssize_t len =
+        text != NULL ? sr_read_small_file(files, SR_BUNDLE_OUTPUTS, text, SR_BUNDLE_MAX_OUTPUTS + 2)
+                     : -1;
     if (len <= 0 || sr_json_scan(text, (size_t)len, SR_JSON_LAST, &scan) != SR_JSON_OK)
         return 0;
-    struct sr_json_slice list = sr_json_get((struct sr_json_slice){text, scan.len}, "files");
+    struct sr_json_slice document = {text, scan.len}, list = sr_json_get(document, "files");
+    facts->truncated = facts->truncated || sr_json_get(document, "truncated").len > 0;
     for (size_t at = 0; sr_json_is_array(list) && sr_json_next(list, &at, &element);)
         if (add_hash(facts, sr_json_get(element, "sha256")) < 0)
             return -1;

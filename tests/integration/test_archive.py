@@ -112,6 +112,51 @@ class Store(ArchiveTest):
             self.assertEqual(self.store(report, status=2)["result"], "fail")
         self.assert_valid()
 
+    def test_outputs_as_large_as_a_run_collects_them(self):
+        """More files, deeper, with longer paths and stranger names than anybody has use for: no run is refused for these."""
+        report = self.record()
+        run = os.path.dirname(report)
+        for name in ("many", "deep"):
+            os.makedirs(os.path.join(run, "outputs", name))
+        for i in range(12000):
+            with open(os.path.join(run, "outputs/many", f"{i}"), "wb"):
+                pass
+        with open(os.path.join(run.encode(), b"outputs/many/\xff\n\x1b"), "wb") as file:
+            file.write(b"strange")
+        at = os.open(os.path.join(run, "outputs/deep"), os.O_RDONLY)
+        for _ in range(64):
+            os.mkdir("d" * 60, dir_fd=at)
+            below = os.open("d" * 60, os.O_RDONLY, dir_fd=at)
+            os.close(at)
+            at = below
+        with open("leaf", "wb", opener=lambda name, flags: os.open(name, flags, 0o600, dir_fd=at)) as file:
+            file.write(b"deep")
+        os.close(at)
+        bundle = self.store(report)["bundleId"]
+        listed = json.loads(self.read(self.bundle(bundle, "files", "outputs.json")))
+        self.assertEqual((len(listed["files"]), "truncated" in listed), (12002, False))
+        for text in ("deep", "strange"):
+            self.assertEqual(self.search("--hash", recorded.sha(text)), [bundle])
+        self.assertEqual(self.search("--run", self.ls()[0]["runId"]), [bundle])
+        self.assert_valid()
+
+    def test_more_outputs_than_are_listed(self):
+        report = self.record()
+        outputs = os.path.join(os.path.dirname(report), "outputs", *(["\x01" * 250] * 14))
+        os.makedirs(outputs)
+        for i in range(1700):
+            with open(os.path.join(outputs, f"{i:04}"), "wb"):
+                pass
+        bundle = self.store(report)["bundleId"]
+        text = self.read(self.bundle(bundle, "files", "outputs.json"))
+        listed = json.loads(text)
+        self.assertTrue(listed["truncated"])
+        self.assertLess(len(text), 32 << 20)
+        self.assertEqual([file["name"][-4:] for file in listed["files"]], [f"{i:04}" for i in range(len(listed["files"]))])
+        self.assertTrue(self.ls()[0]["truncated"])
+        self.assertTrue(self.store(report)["already"])
+        self.assert_valid()
+
     def test_the_same_run_twice_is_one_bundle(self):
         report = self.record()
         first = self.store(report)
