@@ -116,7 +116,8 @@ static int seal(struct sr_staging *staging, struct sr_log_entry *entry,
                 struct sr_archive_added *added, struct sr_error *err)
 {
     sr_cleanup_verification struct sr_verification found = {0};
-    if (sr_bundle_verify(staging->files, &staging->manifest, &found, err) < 0)
+    const int *run = staging->run >= 0 ? &staging->run : NULL;
+    if (sr_bundle_verify(staging->files, &staging->manifest, run, &found, err) < 0)
         return -1;
     const struct sr_manifest_file *original =
         sr_manifest_find(&staging->manifest, SR_BUNDLE_REPORT);

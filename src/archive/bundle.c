@@ -148,6 +148,7 @@ int sr_staging_begin(struct sr_staging *stage, int root, struct sr_hasher *hashe
 
 void sr_staging_free(struct sr_staging *stage)
 {
+    sr_close_fd(&stage->run);
     sr_close_fd(&stage->files);
     sr_close_fd(&stage->dir);
     if (stage->name[0] != '\0' && sr_remove_tree(stage->root, stage->name) == 0)

@@ -88,6 +88,21 @@ static bool count_file(void *context, const struct sr_json_member *file)
     return true;
 }
 
+static bool has_failed(const struct sr_verification *out, const char *name)
+{
+    for (size_t i = 0; i < out->check_count; i++)
+        if (strcmp(out->checks[i].name, name) == 0)
+            return !out->checks[i].ok;
+    return false;
+}
+
+static void add_check(struct sr_verification *out, const char *name, bool ok)
+{
+    if (out->check_count < SR_REPORT_MAX_CHECKS)
+        out->checks[out->check_count++] = (struct sr_report_check){.name = name, .ok = ok};
+    out->valid = out->valid && ok;
+}
+
 static int check_outputs(int files, int report, struct sr_verification *out, struct sr_error *err)
 {
     struct outputs outputs = {.listed = {"[]", 2}, .out = out, .ok = true};
@@ -103,14 +118,11 @@ static int check_outputs(int files, int report, struct sr_verification *out, str
     }
     if (sr_named_files(report, check_output, &outputs, NULL) < 0 || outputs.named == 0)
         return 0; /* the verification has said so */
-    if (out->check_count < SR_REPORT_MAX_CHECKS)
-        out->checks[out->check_count++] =
-            (struct sr_report_check){.name = "outputs_manifest", .ok = outputs.ok};
-    out->valid = out->valid && outputs.ok;
+    add_check(out, "outputs_manifest", outputs.ok);
     return 0;
 }
 
-int sr_bundle_verify(int files, const struct sr_manifest *manifest,
+int sr_bundle_verify(int files, const struct sr_manifest *manifest, const int *run,
                      struct sr_verification *verification, struct sr_error *err)
 {
     sr_cleanup_fd int report = sr_open_below(files, SR_BUNDLE_REPORT);
@@ -123,13 +135,20 @@ int sr_bundle_verify(int files, const struct sr_manifest *manifest,
     /* A report that came alone and names nothing has no files that could be asked for. */
     bool with_files = named > 0 || sr_manifest_find(manifest, "policy.json") != NULL ||
                       sr_manifest_find(manifest, "command.json") != NULL;
+    bool with_outputs = run != NULL && sr_manifest_find(manifest, SR_BUNDLE_OUTPUTS) != NULL;
     const struct sr_verify_options options = {
         .dirfd = &files,
         .events_path = sr_manifest_find(manifest, SR_EVENTS_FILE) != NULL ? SR_EVENTS_FILE : NULL,
-        .artifacts_dir = with_files ? "." : NULL,
+        .artifacts_dir = with_files || with_outputs ? "." : NULL,
         .elsewhere = OUTPUTS,
+        .outputs_dirfd = with_outputs ? run : NULL,
     };
     if (sr_report_verify_fd(report, &options, verification, err) < 0)
         return -1;
+    /* Where there are no other files, whatever failed of them is of outputs. */
+    if (with_outputs)
+        add_check(verification, SR_BUNDLE_OUTPUTS_CHECK,
+                  !verification->outputs_differ &&
+                      (with_files || !has_failed(verification, "artifact_files")));
     return check_outputs(files, report, verification, err);
 }

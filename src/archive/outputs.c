@@ -142,6 +142,9 @@ int sr_staging_outputs(struct sr_staging *stage, int dirfd, struct sr_error *err
         return errno == ENOENT
                    ? 0
                    : sr_fail(err, SR_OPS_301, "archive.bundle", "outputs: %s", strerror(errno));
+    stage->run = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
+    if (stage->run < 0)
+        return sr_fail(err, SR_OPS_301, "archive.bundle", "outputs: %s", strerror(errno));
     struct outputs outputs = {.hasher = stage->hasher, .text = LIST_TEXT};
     struct listing all = {.walk = LISTING(list_output, "outputs"), .outputs = &outputs};
     all.walk.flat = true;

@@ -112,6 +112,43 @@ class Store(ArchiveTest):
             self.assertEqual(self.store(report, status=2)["result"], "fail")
         self.assert_valid()
 
+    def test_outputs_are_what_the_events_tell_of(self):
+        """Outputs are looked at where they are, when the run is stored; afterwards the archived report knows."""
+        def checks(bundle):
+            verification = json.loads(self.read(self.bundle(bundle, "run_report.json")))["verification"]
+            return {check["name"]: check["ok"] for check in verification["checks"]}
+
+        def change(run):
+            self.put(b"forged", run, "outputs/o")
+
+        def add(run):
+            self.put(b"planted", run, "outputs/extra")
+
+        def remove(run):
+            os.unlink(os.path.join(run, "outputs/o"))
+
+        good = self.store(self.record(collected={"o": "honest"}))
+        self.assertEqual((good["result"], checks(good["bundleId"])["outputs"]), ("pass", True))
+        for tamper in (change, add, remove):
+            for alone in (False, True):
+                report = self.record(collected={"o": "honest"})
+                run = os.path.dirname(report)
+                tamper(run)
+                if alone:
+                    document = json.loads(self.read(report))
+                    document["artifacts"]["files"] = {}
+                    self.put(recorded.seal(document).encode(), report)
+                    for name in ("policy.json", "command.json"):
+                        os.unlink(os.path.join(run, name))
+                bad = self.store(report, status=2)
+                self.assertEqual((bad["result"], checks(bad["bundleId"])["outputs"]), ("fail", False), (tamper, alone))
+                self.assertIn("outputs/", bad["note"])
+                self.assertEqual(self.store(report, status=2)["result"], "fail")
+        elsewhere = self.record(collected={"o": "honest"})
+        shutil.rmtree(os.path.join(os.path.dirname(elsewhere), "outputs"))
+        self.assertNotIn("outputs", checks(self.store(elsewhere)["bundleId"]))
+        self.assert_valid()
+
     def test_outputs_as_large_as_a_run_collects_them(self):
         """More files, deeper, with longer paths and stranger names than anybody has use for: no run is refused for these."""
         report = self.record()
