@@ -154,7 +154,7 @@ static int enter(struct sr_archive *archive, struct sr_staging *staging,
     if (log->checkpoint.size == log->tree.size)
         return -1; /* it is stored; only whether that outlives a power failure is unknown */
     if (staging->name[0] == '\0' && sr_bundle_remove(archive->root, entry->bundle, NULL) < 0)
-        return -1; /* with its line behind the checkpoint: the next writer removes it */
+        return -1; /* with its line behind the checkpoint: the next writer sets it aside */
     sr_log_rewind(log, &before);
     return -1;
 }

@@ -86,9 +86,9 @@ static int load_private(const struct sr_archive_place *place, bool is_new, struc
 /* ---- what a writer that died left ---- */
 
 /*
- * Lines behind the checkpoint promise what nobody has signed, and nobody was told that it is stored.
- * They are cut off, and the bundle that the line of a dead writer has brought to its place is removed.
- * They are never signed afterwards: whoever can write here might have put them there.
+ * Lines behind the checkpoint promise what nobody has signed. They are cut off, and never signed
+ * afterwards: whoever can write here might have put them there. The bundle that goes with one is not
+ * destroyed, because somebody may also have put back an older checkpoint: it is set aside.
  */
 struct tail {
     struct sr_archive *archive;
@@ -129,15 +129,32 @@ static int look_up(void *context, const char *line, size_t len, uint64_t end, st
     return 0;
 }
 
-static int remove_unsigned(struct sr_archive *archive, const struct sr_log_entry *entry,
-                           struct sr_error *err)
+/* Durably, and under a name that tells which line it was. */
+static int set_aside(struct sr_archive *archive, const struct sr_log_entry *entry,
+                     struct sr_error *err)
+{
+    char path[SR_BUNDLE_PATH], name[SR_SHA256_HEX + sizeof "-" + SR_TIMESTAMP_TEXT];
+    sr_bundle_path(entry->bundle, path);
+    snprintf(name, sizeof name, "%.64s-%s", entry->bundle + sizeof SR_SHA256_PREFIX - 1,
+             entry->time);
+    if (mkdirat(archive->root, SR_ARCHIVE_ASIDE, 0700) < 0 && errno != EEXIST)
+        return archive_fail(err, "bundle", errno, SR_ARCHIVE_ASIDE " cannot be made");
+    sr_cleanup_fd int aside =
+        openat(archive->root, SR_ARCHIVE_ASIDE, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return aside < 0 || renameat(archive->root, path, aside, name) < 0 || fsync(aside) < 0
+               ? archive_fail(err, "bundle", errno, "%s cannot be set aside", entry->bundle)
+               : 0;
+}
+
+static int set_unsigned_aside(struct sr_archive *archive, const struct sr_log_entry *entry,
+                              struct sr_error *err)
 {
     struct lookup lookup = {.bundle = entry->bundle, .signed_bytes = archive->log.bytes};
     if (!archive_has(archive->root, entry->bundle))
         return 0;
     if (sr_log_each(archive->log.fd, 0, look_up, &lookup, err) < 0)
         return -1;
-    return lookup.stored ? 0 : sr_bundle_remove(archive->root, entry->bundle, err);
+    return lookup.stored ? 0 : set_aside(archive, entry, err);
 }
 
 static int recover_log(struct sr_archive *archive, struct sr_error *err)
@@ -150,7 +167,7 @@ static int recover_log(struct sr_archive *archive, struct sr_error *err)
     if ((uint64_t)st.st_size == log->bytes)
         return 0;
     if (sr_log_each(log->fd, log->bytes, judge_line, &tail, err) < 0 ||
-        (tail.stored > 0 && remove_unsigned(archive, &tail.entry, err) < 0))
+        (tail.stored > 0 && set_unsigned_aside(archive, &tail.entry, err) < 0))
         return -1;
     if (ftruncate(log->fd, (off_t)log->bytes) < 0 || fdatasync(log->fd) < 0)
         return archive_fail(err, "log", errno, "cannot be cut back to its last signed entry");

@@ -12,7 +12,7 @@
  *
  *   1  the bundle is made in root/tmp-*       a crash leaves a directory that the next writer removes
  *   2  its entry is appended to the log       a line behind the checkpoint, without a bundle: cut off
- *   3  the bundle is moved to its place       the same with a bundle, which is removed
+ *   3  the bundle is moved to its place       the same with a bundle, which is set aside
  *   4  a checkpoint signs the log             from here on it is stored
  *   5  the index is brought up to date        whoever searches next does it
  *
@@ -27,6 +27,7 @@
 #include "saferun/archive.h"
 
 #define SR_ARCHIVE_LOCK "lock"
+#define SR_ARCHIVE_ASIDE "aside" /* bundles whose entry nobody signed */
 
 struct sr_index;
 

@@ -136,10 +136,11 @@ static int remember(struct verifier *v, const struct stored *stored)
     return 0;
 }
 
-/* Is the entry at hand behind the checkpoint? */
+/* Is the entry at hand behind the checkpoint, and behind the one that was kept elsewhere? */
 static bool is_unsigned(const struct verifier *v)
 {
-    return v->has_checkpoint && v->tree.size >= v->checkpoint.size;
+    return v->has_checkpoint && v->tree.size >= v->checkpoint.size &&
+           !(v->has_older && v->tree.size < v->older.size);
 }
 
 /* A bundle was pruned: it must have been stored, and its retention over. */
@@ -214,6 +215,10 @@ static int check_log(struct verifier *v, struct sr_error *err)
     if (v->has_checkpoint && v->tree.size < v->checkpoint.size)
         fault(v, LOG, "log", "has %llu entries, but the checkpoint signs %llu: it was rolled back",
               (unsigned long long)v->tree.size, (unsigned long long)v->checkpoint.size);
+    if (v->has_older && v->has_checkpoint && v->checkpoint.size < v->older.size)
+        fault(v, OLDER, "older_checkpoint",
+              "signs %llu entries, but the archive's own checkpoint %llu: that was put back",
+              (unsigned long long)v->older.size, (unsigned long long)v->checkpoint.size);
     if (v->has_older && v->tree.size < v->older.size)
         fault(v, OLDER, "older_checkpoint",
               "signs %llu entries, but the log has %llu: it was rolled back",
@@ -222,10 +227,11 @@ static int check_log(struct verifier *v, struct sr_error *err)
         fault(v, CHECKPOINT, "checkpoint",
               "is older than the log by %u stored bundles: it was put back", v->unsigned_stored);
     else if (v->has_checkpoint && v->tree.size > v->checkpoint.size)
-        snprintf(
-            v->note[LOG], sizeof v->note[LOG],
-            "%llu behind the checkpoint: a writer died before it signed; the next removes that",
-            (unsigned long long)(v->tree.size - v->checkpoint.size));
+        snprintf(v->note[LOG], sizeof v->note[LOG],
+                 "%llu behind the checkpoint: a writer died before it signed, or an older "
+                 "checkpoint was "
+                 "put back; the next sets that aside",
+                 (unsigned long long)(v->tree.size - v->checkpoint.size));
     return 0;
 }
 
@@ -374,6 +380,27 @@ static const struct stored *find(const struct verifier *v, const char *id)
     return v->count == 0 ? NULL : bsearch(&wanted, v->entries, v->count, sizeof *v->entries, by_id);
 }
 
+/* Bundles that a writer found behind the checkpoint are not the archive's any more, but somebody's. */
+static void note_aside(struct verifier *v)
+{
+    unsigned count = 0;
+    int fd = openat(v->root, SR_ARCHIVE_ASIDE, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (dir == NULL) {
+        sr_close_fd(&fd);
+        return;
+    }
+    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
+        count += entry->d_name[0] != '.';
+    closedir(dir);
+    if (count > 0)
+        snprintf(v->note[UNLOGGED], sizeof v->note[UNLOGGED],
+                 "%u in " SR_ARCHIVE_ASIDE
+                 "/: were behind a checkpoint; to store one again: report "
+                 "archive " SR_ARCHIVE_ASIDE "/.../files/run_report.json",
+                 count);
+}
+
 /* What lies in bundles/ without being in the log. */
 static void check_unlogged(struct verifier *v)
 {
@@ -434,8 +461,10 @@ static int check_bundles(struct verifier *v, struct sr_error *err)
         snprintf(v->note[BUNDLES], sizeof v->note[BUNDLES],
                  "%llu pruned but still there; the next 'archive prune' removes them",
                  (unsigned long long)leftovers);
-    if (options->bundle_count == 0)
+    if (options->bundle_count == 0) {
         check_unlogged(v);
+        note_aside(v);
+    }
     return 0;
 }
 

@@ -128,6 +128,34 @@ class Tampering(ArchiveTest):
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"SR-OPS-301 archive.checkpoint", done.stderr)
 
+    def test_a_checkpoint_that_was_put_back_by_one(self):
+        """Whoever kept the newer one finds that, and the bundle that it takes out of the archive is not destroyed."""
+        shutil.copy(os.path.join(self.root, "checkpoint"), self.path("kept"))
+        last = self.add()
+        newer = self.write("newer", self.read("checkpoint"))
+        shutil.copy(self.path("kept"), os.path.join(self.root, "checkpoint"))
+        self.assert_valid()  # it looks like a crash
+        self.assert_finds("older_checkpoint", "that was put back", "--checkpoint", newer)
+        shutil.rmtree(self.bundle(self.bundles[0]))
+        self.assert_finds("bundles", "was removed", "--checkpoint", newer)
+        self.restore_archive()
+        last = self.add()
+        newer = self.write("newest", self.read("checkpoint"))
+        shutil.copy(self.path("kept"), os.path.join(self.root, "checkpoint"))
+        shutil.copytree(self.bundle(last), self.path("last"))
+        shutil.rmtree(self.bundle(last))
+        self.assert_finds("bundles", "was removed", "--checkpoint", newer)
+        shutil.copytree(self.path("last"), self.bundle(last))
+        self.add()
+        self.assertFalse(os.path.exists(self.bundle(last)))
+        [name] = os.listdir(os.path.join(self.root, "aside"))
+        self.assertTrue(name.startswith(last.removeprefix("sha256:")))
+        self.assertIn("aside/", str(self.assert_valid()["checks"]))
+        self.assert_finds("older_checkpoint", "entries were changed or removed", "--checkpoint", newer)
+        self.assertEqual(self.store(os.path.join(self.root, "aside", name, "files", "run_report.json"))["bundleId"], last)
+        self.assertEqual(len(self.ls()), 5)
+        self.assert_valid()
+
     def test_an_archive_that_was_replaced_with_its_key(self):
         kept = shutil.copy(os.path.join(self.root, "archive.key.pub"), self.path("kept.pub"))
         self.assertTrue(self.verify("--key", kept)["valid"])
