@@ -60,7 +60,8 @@ struct sr_archive_added {
     char bundle[SR_ARCHIVE_ID];
     char run_id[129];
     char path[PATH_MAX]; /* of the bundle */
-    bool already;        /* this very run was in the archive; nothing was written */
+    bool already;        /* this very run was in the archive */
+    bool repaired;       /* and its bundle was gone or damaged, and is whole again */
     bool valid;          /* what verification found: the archived report says pass or fail */
     char note[256];      /* the first thing that was wrong, or empty */
 };

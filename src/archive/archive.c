@@ -114,7 +114,8 @@ static int judge_line(void *context, const char *line, size_t len, uint64_t end,
 struct lookup {
     const char *bundle;
     uint64_t signed_bytes;
-    bool stored;
+    enum archive_state state;
+    struct sr_log_entry entry;
 };
 
 static int look_up(void *context, const char *line, size_t len, uint64_t end, struct sr_error *err)
@@ -124,37 +125,53 @@ static int look_up(void *context, const char *line, size_t len, uint64_t end, st
     (void)err;
     if (end > lookup->signed_bytes)
         return 1;
-    if (sr_log_entry_parse(line, len, &entry) && strcmp(entry.bundle, lookup->bundle) == 0)
-        lookup->stored = !entry.pruned;
+    /* Most lines are of other bundles: these are not parsed. */
+    if (memmem(line, len, lookup->bundle, strlen(lookup->bundle)) == NULL ||
+        !sr_log_entry_parse(line, len, &entry) || strcmp(entry.bundle, lookup->bundle) != 0)
+        return 0;
+    lookup->state = entry.pruned ? ARCHIVE_PRUNED : ARCHIVE_STORED;
+    if (!entry.pruned)
+        lookup->entry = entry;
     return 0;
 }
 
-/* Durably, and under a name that tells which line it was. */
-static int set_aside(struct sr_archive *archive, const struct sr_log_entry *entry,
-                     struct sr_error *err)
+int archive_look_up(struct sr_archive *archive, const char *bundle, enum archive_state *state,
+                    struct sr_log_entry *entry, struct sr_error *err)
+{
+    struct lookup lookup = {.bundle = bundle, .signed_bytes = archive->log.bytes};
+    if (sr_log_each(archive->log.fd, 0, look_up, &lookup, err) < 0)
+        return -1;
+    *state = lookup.state;
+    *entry = lookup.entry;
+    return 0;
+}
+
+int archive_set_aside(struct sr_archive *archive, const char *bundle, const char *time,
+                      struct sr_error *err)
 {
     char path[SR_BUNDLE_PATH], name[SR_SHA256_HEX + sizeof "-" + SR_TIMESTAMP_TEXT];
-    sr_bundle_path(entry->bundle, path);
-    snprintf(name, sizeof name, "%.64s-%s", entry->bundle + sizeof SR_SHA256_PREFIX - 1,
-             entry->time);
+    sr_bundle_path(bundle, path);
+    snprintf(name, sizeof name, "%.64s-%s", bundle + sizeof SR_SHA256_PREFIX - 1, time);
     if (mkdirat(archive->root, SR_ARCHIVE_ASIDE, 0700) < 0 && errno != EEXIST)
         return archive_fail(err, "bundle", errno, SR_ARCHIVE_ASIDE " cannot be made");
     sr_cleanup_fd int aside =
         openat(archive->root, SR_ARCHIVE_ASIDE, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     return aside < 0 || renameat(archive->root, path, aside, name) < 0 || fsync(aside) < 0
-               ? archive_fail(err, "bundle", errno, "%s cannot be set aside", entry->bundle)
+               ? archive_fail(err, "bundle", errno, "%s cannot be set aside", bundle)
                : 0;
 }
 
 static int set_unsigned_aside(struct sr_archive *archive, const struct sr_log_entry *entry,
                               struct sr_error *err)
 {
-    struct lookup lookup = {.bundle = entry->bundle, .signed_bytes = archive->log.bytes};
+    enum archive_state state;
+    struct sr_log_entry ignored;
     if (!archive_has(archive->root, entry->bundle))
         return 0;
-    if (sr_log_each(archive->log.fd, 0, look_up, &lookup, err) < 0)
+    if (archive_look_up(archive, entry->bundle, &state, &ignored, err) < 0)
         return -1;
-    return lookup.stored ? 0 : set_aside(archive, entry, err);
+    return state == ARCHIVE_STORED ? 0
+                                   : archive_set_aside(archive, entry->bundle, entry->time, err);
 }
 
 static int recover_log(struct sr_archive *archive, struct sr_error *err)

@@ -119,6 +119,29 @@ bool sr_bundle_read(int dir, const char *id, struct sr_hasher *hasher, struct sr
     return true;
 }
 
+static bool has_hash(int dir, const char *name, const char *hash, struct sr_hasher *hasher)
+{
+    char found[SR_SHA256_TEXT];
+    sr_cleanup_fd int fd = sr_open_below(dir, name);
+    return fd >= 0 && sr_sha256_fd(hasher, fd, found) == 0 && strcmp(found, hash) == 0;
+}
+
+bool sr_bundle_is_whole(int root, const char *id, const char *report, struct sr_hasher *hasher)
+{
+    char path[SR_BUNDLE_PATH];
+    sr_bundle_path(id, path);
+    sr_cleanup_free struct sr_manifest *manifest = malloc(sizeof *manifest);
+    sr_cleanup_fd int dir = openat(root, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    sr_cleanup_fd int files =
+        openat(dir, SR_BUNDLE_FILES_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    bool whole = manifest != NULL && files >= 0 &&
+                 sr_bundle_read(dir, id, hasher, manifest, NULL) &&
+                 has_hash(dir, SR_BUNDLE_REPORT, report, hasher);
+    for (size_t i = 0; whole && i < manifest->count; i++)
+        whole = has_hash(files, manifest->files[i].name, manifest->files[i].hash, hasher);
+    return whole;
+}
+
 /* ---- making one ---- */
 
 int sr_staging_begin(struct sr_staging *stage, int root, struct sr_hasher *hasher,

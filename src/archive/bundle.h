@@ -69,6 +69,10 @@ void sr_bundle_path(const char *id, char path[SR_BUNDLE_PATH]);
 bool sr_bundle_read(int dir, const char *id, struct sr_hasher *hasher, struct sr_manifest *manifest,
                     struct sr_buf *text);
 
+/* Is the bundle there as it was stored: all of its files, and its report with this hash? */
+bool sr_bundle_is_whole(int root, const char *id, const char *report,
+                        struct sr_hasher *hasher) SR_MUST_CHECK;
+
 /* A name that sr_staging_begin() or sr_bundle_remove() gave a directory in the root. */
 bool sr_bundle_is_temporary(const char *name) SR_MUST_CHECK;
 

@@ -128,7 +128,9 @@ static void put_added(struct sr_buf *out, const struct sr_archive_added *added, 
     const char *result = added->valid ? "pass" : "fail";
     if (!json) {
         sr_buf_printf(out, "%s %s %s%s\n", added->bundle, added->run_id, result,
-                      added->already ? " (was there already)" : "");
+                      added->repaired  ? " (was there already, damaged; it is whole again)"
+                      : added->already ? " (was there already)"
+                                       : "");
         return;
     }
     sr_buf_puts(out, "{\"bundleId\":");
@@ -137,6 +139,8 @@ static void put_added(struct sr_buf *out, const struct sr_archive_added *added, 
     put_member(out, "result", result);
     put_member(out, "path", added->path);
     sr_buf_puts(out, added->already ? ",\"already\":true" : ",\"already\":false");
+    if (added->repaired)
+        sr_buf_puts(out, ",\"repaired\":true");
     if (added->note[0] != '\0')
         put_member(out, "note", added->note);
     sr_buf_putc(out, '}');

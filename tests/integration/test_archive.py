@@ -531,6 +531,11 @@ class Transfer(ArchiveTest):
         again = self.archive("import", "--json", self.tar, root=self.other)
         self.assertEqual([run["already"] for run in json.loads(again.stdout)], [True, True])
 
+    def test_twice_is_once(self):
+        first = json.loads(self.archive("import", self.tar, "--json", root=self.other).stdout)
+        done = self.archive("import", self.tar, "--json", root=self.other)
+        self.assertEqual((done.returncode, json.loads(done.stdout)), (0, [{**run, "already": True} for run in first]))
+
     def test_the_same_bytes_each_time_and_any_tar_reads_them(self):
         for arguments in (["--all"], self.bundles, self.bundles[::-1], self.bundles + self.bundles):
             self.assertEqual(self.archive("export", *arguments).stdout, self.read(self.tar))

@@ -51,6 +51,32 @@ class Tampering(ArchiveTest):
         self.put(b"x", self.bundle(self.bundles[0], "files", "extra"))
         self.assert_finds("bundles", "is not in the manifest")
 
+    def test_storing_a_damaged_run_again_makes_it_whole(self):
+        """The log is not touched: the bundle is what it was, to the last byte."""
+        report = self.record()
+        bundle = self.store(report)
+        for damage in (lambda: shutil.rmtree(self.bundle(bundle["bundleId"])),
+                       lambda: shutil.rmtree(self.bundle(bundle["bundleId"], "files")),
+                       lambda: self.put(b"x", self.bundle(bundle["bundleId"], "files", "stdout.log")),
+                       lambda: self.put(b"x", self.bundle(bundle["bundleId"], "manifest.json")),
+                       lambda: self.put(b"x", self.bundle(bundle["bundleId"], "run_report.json")),
+                       lambda: (shutil.rmtree(self.bundle(bundle["bundleId"])), os.mkdir(self.bundle(bundle["bundleId"])))):
+            damage()
+            self.assertFalse(self.verify()["valid"])
+            self.assertEqual(self.store(report, "--retention", "1s"), {**bundle, "already": True, "repaired": True})
+            self.assertEqual(self.assert_valid()["entries"], 4)
+            self.assertEqual(self.store(report), {**bundle, "already": True})
+
+    def test_what_nobody_stored_is_in_no_ones_way(self):
+        report = self.record()
+        bundle = self.store(report)["bundleId"]
+        for below in ((), ("files",)):
+            self.restore_archive()
+            os.makedirs(self.bundle(bundle, *below))
+            stored = self.store(report)
+            self.assertEqual((stored["bundleId"], stored["already"], stored["result"]), (bundle, False, "pass"))
+            self.assert_valid()
+
     def test_a_replaced_bundle(self):
         """Another run's bundle in its place, or its own report sealed anew with another result."""
         shutil.rmtree(self.bundle(self.bundles[0]))
@@ -237,6 +263,17 @@ class Prune(ArchiveTest):
         self.archive("prune")
         self.assertFalse(os.path.exists(self.bundle(bundle)))
         self.assertEqual(len(self.entries()), 2)
+
+    def test_a_run_stored_while_its_old_bundle_outlives_the_tombstone(self):
+        report = self.record()
+        bundle = self.store(report, "--retention", "0s")["bundleId"]
+        shutil.copytree(self.bundle(bundle), self.path("kept"))
+        self.archive("prune")
+        shutil.copytree(self.path("kept"), self.bundle(bundle))
+        self.assertFalse(self.store(report, "--retention", "1d")["already"])
+        self.archive("prune")
+        self.assertTrue(os.path.isdir(self.bundle(bundle)))
+        self.assertEqual(self.assert_valid()["bundles"], 1)
 
 
 class FullDisk(ArchiveTest):
