@@ -183,7 +183,7 @@ typedef void sr_archive_on_prune(void *context, const char *bundle, const char *
 int sr_archive_prune(struct sr_archive *archive, bool dry_run, sr_archive_on_prune *on_prune,
                      void *context, struct sr_error *err) __attribute__((warn_unused_result));
 
-/* Writes bundles to fd as one tar archive, the same bytes each time. */
+/* Writes bundles (NULL: all) to fd as one tar archive, the same bytes each time. */
 int sr_archive_export(struct sr_archive *archive, const char *const *bundles, size_t count, int fd,
                       struct sr_error *err) __attribute__((warn_unused_result));
 

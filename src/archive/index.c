@@ -1,5 +1,7 @@
 #include "index.h"
 
+#include "chain.h"
+
 #include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -430,6 +432,21 @@ static const char *column(sqlite3_stmt *statement, int at)
     return (const char *)sqlite3_column_text(statement, at);
 }
 
+/* Is the row one that we write? Somebody else may have. */
+static bool is_run(sqlite3_stmt *row)
+{
+    if (sqlite3_column_type(row, 0) != SQLITE_INTEGER || sqlite3_column_int64(row, 0) < 0)
+        return false;
+    for (int i = 1; i < 12; i++) { /* bundle, run_id, stored and retention are always there */
+        int type = sqlite3_column_type(row, i);
+        bool always = i == 1 || i == 2 || i == 9 || i == 10;
+        if (type != SQLITE_TEXT && (type != SQLITE_NULL || always))
+            return false;
+    }
+    const char *bundle = column(row, 1);
+    return bundle != NULL && sr_hash_well_formed((struct sr_json_slice){bundle, strlen(bundle)});
+}
+
 static void hand_over(sqlite3_stmt *row, sr_archive_on_run *on_run, void *context)
 {
     const struct sr_archive_run run = {
@@ -450,6 +467,25 @@ static void hand_over(sqlite3_stmt *row, sr_archive_on_run *on_run, void *contex
         .truncated = sqlite3_column_int(row, 13) != 0,
     };
     on_run(context, &run);
+}
+
+/* Steps through the rows of a statement; without on_run only to see whether all of them are runs. */
+static int go_through(struct sr_index *index, sqlite3_stmt *statement, unsigned limit,
+                      sr_archive_on_run *on_run, void *context, bool *more, struct sr_error *err)
+{
+    int step;
+    unsigned count = 0;
+    *more = false;
+    while ((step = sqlite3_step(statement)) == SQLITE_ROW && !*more) {
+        if (!is_run(statement)) {
+            index->damaged = true;
+            return sr_fail(err, SR_OPS_301, INDEX_PATH, "it has a row that is no run");
+        }
+        *more = limit > 0 && count++ == limit;
+        if (!*more && on_run != NULL)
+            hand_over(statement, on_run, context);
+    }
+    return step == SQLITE_DONE || *more ? 0 : index_error(index, err);
 }
 
 int sr_index_search(struct sr_index *index, const struct sr_archive_query *query,
@@ -475,14 +511,11 @@ int sr_index_search(struct sr_index *index, const struct sr_archive_query *query
         if (criterion->end[0] != '\0')
             bind_text(statement, 3 * i + 3, criterion->end);
     }
-    int step;
-    unsigned count = 0;
-    while ((step = sqlite3_step(statement)) == SQLITE_ROW && !*more) {
-        *more = query->limit > 0 && count++ == query->limit;
-        if (!*more)
-            hand_over(statement, on_run, context);
-    }
-    int result = step == SQLITE_DONE || *more ? 0 : index_error(index, err);
+    /* Nothing is handed over of an index that is to be made anew. */
+    int result = go_through(index, statement, query->limit, NULL, NULL, more, err);
+    sqlite3_reset(statement);
+    if (result == 0)
+        result = go_through(index, statement, query->limit, on_run, context, more, err);
     sqlite3_finalize(statement);
     return result;
 }

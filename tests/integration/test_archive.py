@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import tarfile
 import unittest
@@ -404,6 +405,54 @@ class Find(ArchiveTest):
         done = self.archive("reindex", "--json")
         self.assertEqual((done.returncode, json.loads(done.stdout)), (0, {"runs": 3}))
         self.assertEqual(self.ls(), before)
+
+    def change_index(self, *statements):
+        with sqlite3.connect(os.path.join(self.root, "index.sqlite")) as database:
+            for statement in statements:
+                database.execute(statement)
+        database.close()
+
+    def test_a_row_that_is_no_run(self):
+        """Whoever can write the index can write rows: a new one is made, and nothing of the old is printed."""
+        before = self.ls()
+        columns = ("leaf INTEGER PRIMARY KEY, bundle, run_id, policy, command, cause, result, started, finished, stored, retention,"
+                   " pruned, exit_code, truncated")
+        loose = (f"CREATE TABLE loose({columns})", "INSERT INTO loose SELECT * FROM run", "DROP TABLE run", "ALTER TABLE loose RENAME TO run")
+        for statements in (["UPDATE run SET bundle=''"], ["UPDATE run SET bundle='sha256:../../../../../../../x' WHERE leaf=1"],
+                           ["UPDATE run SET run_id=NULL WHERE leaf=0"], ["UPDATE run SET leaf=-5 WHERE leaf=0"],
+                           [*loose, "UPDATE run SET bundle=NULL"], [*loose, "UPDATE run SET policy=x'1b5b', started=5"]):
+            for arguments in (["ls", "--json"], ["show", "--json", before[0]["runId"]], ["ls"]):
+                self.change_index(*statements)
+                done = self.archive(*arguments)
+                self.assertEqual(done.returncode, 0, (statements, arguments, done.stderr))
+                if arguments == ["ls", "--json"]:
+                    self.assertEqual(json.loads(done.stdout), before)
+                    self.assertIn(b"the index was made anew", done.stderr)
+                self.assertEqual(self.ls(), before)
+
+    def test_an_index_that_lies(self):
+        """It may say anything of a run, printably; what is shown, proved or exported goes by the log."""
+        one, other = self.ls()[:2]
+        self.change_index("UPDATE run SET run_id=char(27)||']0;x'||char(7), result=char(27)||'[2J', started=char(155)")
+        self.assertNotRegex(self.archive("ls").stdout.decode(), "[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+        self.archive("reindex")
+        self.change_index(f"UPDATE run SET bundle='{other['bundleId']}' WHERE leaf={one['leaf']}")
+        for verb in ("show", "prove", "verify"):
+            done = self.archive(verb, one["runId"])
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"SR-OPS-301 archive.index: it does not say what the log says", done.stderr)
+        self.archive("reindex")
+        whole = self.archive("export", "--all").stdout
+        self.change_index("DELETE FROM run", "DELETE FROM fact")
+        self.assertEqual(self.ls(), [])
+        self.assertEqual(self.archive("export", "--all").stdout, whole)
+
+    def test_two_bundles_of_one_run(self):
+        first, second = (self.add(run_id="sr-20260401T000000-eeeeee", exit_code=code) for code in (0, 1))
+        done = self.archive("show", "sr-20260401T000000-eeeeee")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"several bundles are 'sr-20260401T000000-eeeeee': name one of {second[7:19]}, {first[7:19]}\n".encode(), done.stderr)
+        self.assertEqual(self.archive("show", first[7:19]).returncode, 0)
 
     def test_an_index_that_is_behind_catches_up(self):
         behind = self.read("index.sqlite")
