@@ -13,6 +13,7 @@
 
 #include "check.h"
 #include "fs.h"
+#include "printable.h"
 #include "report.h"
 #include "report_walk.h"
 
@@ -74,6 +75,7 @@ static void fault(struct verifier *v, enum check check, const char *path, const 
     sr_vfail(&out->errors[out->error_count++], check == BUNDLES ? SR_EVD_302 : SR_EVD_303, path,
              fmt, ap);
     va_end(ap);
+    sr_make_printable(out->errors[out->error_count - 1].message); /* names may be anybody's */
 }
 
 /* ---- hashes as bytes ---- */
@@ -277,22 +279,51 @@ static bool check_file(struct bundle_check *check, const struct sr_manifest_file
     return result == 0 && strcmp(hash, file->hash) == 0;
 }
 
-/* Nothing lies in a bundle that its manifest does not name. */
-static void check_strangers(struct bundle_check *check)
+/* Opens a directory to be listed, from its beginning, whatever dir is used for otherwise. */
+static DIR *open_listing(int dir)
 {
-    int again = fcntl(check->files, F_DUPFD_CLOEXEC, 0);
-    DIR *dir = again < 0 ? NULL : fdopendir(again);
-    if (dir == NULL) {
-        sr_close_fd(&again);
-        fault(check->v, BUNDLES, check->path, "files/ cannot be listed: %s", strerror(errno));
+    int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *listing = fd < 0 ? NULL : fdopendir(fd);
+    if (listing == NULL)
+        sr_close_fd(&fd);
+    return listing;
+}
+
+/* The next entry; hidden ones are entries, too. NULL: no more. */
+static const char *next_name(DIR *listing)
+{
+    const struct dirent *entry = readdir(listing);
+    while (entry != NULL && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0))
+        entry = readdir(listing);
+    return entry != NULL ? entry->d_name : NULL;
+}
+
+static bool is_in_files(const struct bundle_check *check, const char *name)
+{
+    return sr_manifest_find(&check->manifest, name) != NULL;
+}
+
+static bool is_in_bundle(const struct bundle_check *check, const char *name)
+{
+    (void)check;
+    return strcmp(name, SR_BUNDLE_MANIFEST) == 0 || strcmp(name, SR_BUNDLE_FILES_DIR) == 0 ||
+           strcmp(name, SR_BUNDLE_REPORT) == 0;
+}
+
+/* Nothing lies in a bundle, or in its files/, but what belongs there. */
+static void check_strangers(const struct bundle_check *check, int dir, const char *below,
+                            bool (*belongs)(const struct bundle_check *, const char *))
+{
+    DIR *listing = open_listing(dir);
+    if (listing == NULL) {
+        fault(check->v, BUNDLES, check->path, "%s cannot be listed: %s",
+              below[0] != '\0' ? below : "it", strerror(errno));
         return;
     }
-    rewinddir(dir);
-    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-            sr_manifest_find(&check->manifest, entry->d_name) == NULL)
-            fault(check->v, BUNDLES, check->path, "files/%s is not in the manifest", entry->d_name);
-    closedir(dir);
+    for (const char *name; (name = next_name(listing)) != NULL;)
+        if (!belongs(check, name))
+            fault(check->v, BUNDLES, check->path, "%s%s is not in the manifest", below, name);
+    closedir(listing);
 }
 
 /* Of outputs only the report knows any more: they were there when the run was stored, and are not here. */
@@ -363,7 +394,8 @@ static int check_bundle(struct verifier *v, const struct stored *stored, struct 
     bool intact = true;
     for (size_t i = 0; i < check.manifest.count; i++)
         intact = check_file(&check, &check.manifest.files[i]) && intact;
-    check_strangers(&check);
+    check_strangers(&check, dir, "", is_in_bundle);
+    check_strangers(&check, files, "files/", is_in_files);
     return check_report(&check, stored, intact, err);
 }
 
@@ -384,49 +416,56 @@ static const struct stored *find(const struct verifier *v, const char *id)
 static void note_aside(struct verifier *v)
 {
     unsigned count = 0;
-    int fd = openat(v->root, SR_ARCHIVE_ASIDE, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (dir == NULL) {
-        sr_close_fd(&fd);
+    sr_cleanup_fd int fd =
+        openat(v->root, SR_ARCHIVE_ASIDE, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *listing = fd < 0 ? NULL : open_listing(fd);
+    if (listing == NULL)
         return;
-    }
-    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
-        count += entry->d_name[0] != '.';
-    closedir(dir);
+    while (next_name(listing) != NULL)
+        count++;
+    closedir(listing);
     if (count > 0)
         snprintf(v->note[UNLOGGED], sizeof v->note[UNLOGGED],
-                 "%u in " SR_ARCHIVE_ASIDE
-                 "/: were behind a checkpoint; to store one again: report "
-                 "archive " SR_ARCHIVE_ASIDE "/.../files/run_report.json",
+                 "%u in " SR_ARCHIVE_ASIDE "/: were behind a checkpoint or damaged; to store one "
+                 "again: report archive " SR_ARCHIVE_ASIDE "/.../files/run_report.json",
                  count);
+}
+
+/* Is it the place of a bundle that the log knows: its id, below the id's first two digits? */
+static bool is_logged(const struct verifier *v, const char *shard, const char *name)
+{
+    char id[SR_SHA256_TEXT + NAME_MAX];
+    snprintf(id, sizeof id, SR_SHA256_PREFIX "%s", name);
+    return strlen(shard) == 2 && memcmp(shard, name, 2) == 0 &&
+           sr_hash_well_formed((struct sr_json_slice){id, strlen(id)}) && find(v, id) != NULL;
+}
+
+static void check_shard(struct verifier *v, int bundles, const char *shard)
+{
+    sr_cleanup_fd int fd = openat(bundles, shard, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *listing = fd < 0 ? NULL : open_listing(fd);
+    if (listing == NULL) {
+        fault(v, UNLOGGED, "bundles", "%s does not belong there: %s", shard, strerror(errno));
+        return;
+    }
+    for (const char *name; (name = next_name(listing)) != NULL;)
+        if (!is_logged(v, shard, name))
+            fault(v, UNLOGGED, "bundles", "%s/%s is not in the log", shard, name);
+    closedir(listing);
 }
 
 /* What lies in bundles/ without being in the log. */
 static void check_unlogged(struct verifier *v)
 {
     v->wanted[UNLOGGED] = true;
-    int fd = openat(v->root, "bundles", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *bundles = fd < 0 ? NULL : fdopendir(fd);
-    for (const struct dirent *shard; bundles != NULL && (shard = readdir(bundles)) != NULL;) {
-        int below =
-            shard->d_name[0] == '.'
-                ? -1
-                : openat(fd, shard->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        DIR *dir = below < 0 ? NULL : fdopendir(below);
-        for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
-            char id[SR_SHA256_TEXT + NAME_MAX];
-            if (entry->d_name[0] == '.')
-                continue;
-            snprintf(id, sizeof id, SR_SHA256_PREFIX "%s", entry->d_name);
-            if (!sr_hash_well_formed((struct sr_json_slice){id, strlen(id)}) || find(v, id) == NULL)
-                fault(v, UNLOGGED, "bundles", "%s/%s is not in the log", shard->d_name,
-                      entry->d_name);
-        }
-        if (dir != NULL)
-            closedir(dir);
-    }
-    if (bundles != NULL)
-        closedir(bundles);
+    sr_cleanup_fd int fd =
+        openat(v->root, "bundles", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *listing = fd < 0 ? NULL : open_listing(fd);
+    if (listing == NULL)
+        return;
+    for (const char *shard; (shard = next_name(listing)) != NULL;)
+        check_shard(v, fd, shard);
+    closedir(listing);
 }
 
 static int check_bundles(struct verifier *v, struct sr_error *err)

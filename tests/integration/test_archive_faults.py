@@ -48,8 +48,13 @@ class Tampering(ArchiveTest):
         self.assert_valid()
 
     def test_a_file_too_many(self):
-        self.put(b"x", self.bundle(self.bundles[0], "files", "extra"))
-        self.assert_finds("bundles", "is not in the manifest")
+        for below in (("files", "extra"), ("files", ".extra"), ("extra",), (".extra",), ("outputs.json",)):
+            self.put(b"x", self.bundle(self.bundles[0], *below))
+            self.assert_finds("bundles", "is not in the manifest")
+            os.unlink(self.bundle(self.bundles[0], *below))
+        self.assert_valid()
+        self.put(b"x", self.bundle(self.bundles[0], "\x1b[31m"))
+        self.assertNotIn(b"\x1b", self.archive("verify").stdout)
 
     def test_storing_a_damaged_run_again_makes_it_whole(self):
         """The log is not touched: the bundle is what it was, to the last byte."""
@@ -96,6 +101,18 @@ class Tampering(ArchiveTest):
         stranger = json.loads(done.stdout)["bundleId"]
         shutil.copytree(self.bundle(stranger, root=self.path("other")), self.bundle(stranger))
         self.assert_finds("unlogged", "is not in the log")
+
+    def test_nothing_else_lies_in_bundles(self):
+        bundles, digits = os.path.join(self.root, "bundles"), self.bundles[0].removeprefix("sha256:")
+        wrong = "zz" if digits[:2] == "00" else "00"
+        for name, text in ((f"{wrong}/{digits}/x", "is not in the log"), (f"zz/{digits}/x", "is not in the log"), (".x/y/z", "is not in the log"),
+                           (f"{digits[:2]}/.y/z", "is not in the log"), (f"{digits[:2]}/y", "is not in the log"), (".x", "does not belong there"),
+                           ("stray", "does not belong there"), ("00000/x", "is not in the log")):
+            os.makedirs(os.path.dirname(os.path.join(bundles, name)), exist_ok=True)
+            self.put(b"x", bundles, name)
+            self.assert_finds("unlogged", text)
+            self.restore_archive()
+        self.assert_valid()
 
     def test_every_byte_of_the_log_and_the_checkpoint(self):
         for name in ("log.jsonl", "checkpoint"):
