@@ -42,7 +42,7 @@ struct sr_verify_options {
         *elsewhere; /* files named with this beginning ("outputs/") are not in artifacts_dir, and
                               not missed there; or NULL */
     const int
-        *outputs_dirfd; /* directory in which outputs/ is looked at; NULL: artifacts_dir, unless
+        *outputs_dirfd; /* directory whose outputs/ is verified; NULL: that of artifacts_dir, unless
                                  elsewhere is set */
     const char *attestation_path; /* DSSE envelope, or NULL; then one key at least */
     const char *const *key_paths; /* public keys (PEM), each of which must have signed */

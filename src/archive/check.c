@@ -88,14 +88,6 @@ static bool count_file(void *context, const struct sr_json_member *file)
     return true;
 }
 
-static bool has_failed(const struct sr_verification *out, const char *name)
-{
-    for (size_t i = 0; i < out->check_count; i++)
-        if (strcmp(out->checks[i].name, name) == 0)
-            return !out->checks[i].ok;
-    return false;
-}
-
 static void add_check(struct sr_verification *out, const char *name, bool ok)
 {
     if (out->check_count < SR_REPORT_MAX_CHECKS)
@@ -139,16 +131,13 @@ int sr_bundle_verify(int files, const struct sr_manifest *manifest, const int *r
     const struct sr_verify_options options = {
         .dirfd = &files,
         .events_path = sr_manifest_find(manifest, SR_EVENTS_FILE) != NULL ? SR_EVENTS_FILE : NULL,
-        .artifacts_dir = with_files || with_outputs ? "." : NULL,
+        .artifacts_dir = with_files ? "." : NULL,
         .elsewhere = OUTPUTS,
         .outputs_dirfd = with_outputs ? run : NULL,
     };
     if (sr_report_verify_fd(report, &options, verification, err) < 0)
         return -1;
-    /* Where there are no other files, whatever failed of them is of outputs. */
     if (with_outputs)
-        add_check(verification, SR_BUNDLE_OUTPUTS_CHECK,
-                  !verification->outputs_differ &&
-                      (with_files || !has_failed(verification, "artifact_files")));
+        add_check(verification, SR_BUNDLE_OUTPUTS_CHECK, !verification->outputs_differ);
     return check_outputs(files, report, verification, err);
 }

@@ -89,8 +89,8 @@ void verify_outputs_take(struct verify *v, uint64_t index)
 {
     struct sr_json_slice payload = v->event.payload, hash = sr_json_get(payload, "hash");
     const struct sr_verify_options *options = v->options;
-    if (options->artifacts_dir == NULL ||
-        (options->elsewhere != NULL && options->outputs_dirfd == NULL))
+    if (options->outputs_dirfd == NULL &&
+        (options->artifacts_dir == NULL || options->elsewhere != NULL))
         return;
     if (v->collected == NULL)
         v->collected = calloc(1, sizeof *v->collected);
@@ -185,8 +185,6 @@ unsigned verify_outputs(struct verify *v, int dir)
 {
     if (v->collected == NULL)
         return 0;
-    if (v->options->outputs_dirfd != NULL)
-        dir = *v->options->outputs_dirfd;
     sr_cleanup_fd int outputs =
         openat(dir, DIRECTORY, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (outputs < 0 && errno == ENOENT) {

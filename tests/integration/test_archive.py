@@ -145,6 +145,15 @@ class Store(ArchiveTest):
                 self.assertEqual((bad["result"], checks(bad["bundleId"])["outputs"]), ("fail", False), (tamper, alone))
                 self.assertIn("outputs/", bad["note"])
                 self.assertEqual(self.store(report, status=2)["result"], "fail")
+        bare = self.record()
+        for name in os.listdir(os.path.dirname(bare)):
+            if name not in ("run_report.json", "events.jsonl"):
+                os.unlink(os.path.join(os.path.dirname(bare), name))
+        document = json.loads(self.read(bare))
+        document["artifacts"]["files"] = {}
+        self.put(recorded.seal(document).encode(), bare)
+        os.mkdir(os.path.join(os.path.dirname(bare), "outputs"))
+        self.assertEqual(self.store(bare)["result"], "pass", "nothing to look for")
         elsewhere = self.record(collected={"o": "honest"})
         shutil.rmtree(os.path.join(os.path.dirname(elsewhere), "outputs"))
         self.assertNotIn("outputs", checks(self.store(elsewhere)["bundleId"]))
