@@ -437,7 +437,7 @@ static bool is_run(sqlite3_stmt *row)
 {
     if (sqlite3_column_type(row, 0) != SQLITE_INTEGER || sqlite3_column_int64(row, 0) < 0)
         return false;
-    for (int i = 1; i < 12; i++) { /* bundle, run_id, stored and retention are always there */
+    for (int i = 1; i <= 11; i++) { /* bundle, run_id, stored and retention are always there */
         int type = sqlite3_column_type(row, i);
         bool always = i == 1 || i == 2 || i == 9 || i == 10;
         if (type != SQLITE_TEXT && (type != SQLITE_NULL || always))
@@ -447,45 +447,68 @@ static bool is_run(sqlite3_stmt *row)
     return bundle != NULL && sr_hash_well_formed((struct sr_json_slice){bundle, strlen(bundle)});
 }
 
-static void hand_over(sqlite3_stmt *row, sr_archive_on_run *on_run, void *context)
+/* Rows as they were found. Nothing is handed over before the last one turned out to be a run, too: of an
+ * index that is to be made anew the caller has heard nothing. */
+struct rows {
+    struct sr_buf rows, texts;
+};
+
+enum { TEXTS = 11 };
+
+struct row {
+    struct sr_archive_run run; /* its numbers */
+    size_t at[TEXTS];          /* in texts; SIZE_MAX: NULL */
+};
+
+static void keep_row(struct rows *rows, sqlite3_stmt *from)
 {
-    const struct sr_archive_run run = {
-        .leaf = (uint64_t)sqlite3_column_int64(row, 0),
-        .bundle = column(row, 1),
-        .run_id = column(row, 2),
-        .policy = column(row, 3),
-        .command = column(row, 4),
-        .cause = column(row, 5),
-        .result = column(row, 6),
-        .started = column(row, 7),
-        .finished = column(row, 8),
-        .stored = column(row, 9),
-        .retention = column(row, 10),
-        .pruned = column(row, 11),
-        .has_exit_code = sqlite3_column_type(row, 12) == SQLITE_INTEGER,
-        .exit_code = sqlite3_column_int64(row, 12),
-        .truncated = sqlite3_column_int(row, 13) != 0,
-    };
-    on_run(context, &run);
+    struct row row = {.run = {.leaf = (uint64_t)sqlite3_column_int64(from, 0),
+                              .has_exit_code = sqlite3_column_type(from, 12) == SQLITE_INTEGER,
+                              .exit_code = sqlite3_column_int64(from, 12),
+                              .truncated = sqlite3_column_int(from, 13) != 0}};
+    for (int i = 0; i < TEXTS; i++) {
+        const char *text = column(from, i + 1);
+        row.at[i] = text != NULL ? rows->texts.len : SIZE_MAX;
+        if (text != NULL)
+            sr_buf_append(&rows->texts, text, strlen(text) + 1);
+    }
+    sr_buf_append(&rows->rows, &row, sizeof row);
 }
 
-/* Steps through the rows of a statement; without on_run only to see whether all of them are runs. */
-static int go_through(struct sr_index *index, sqlite3_stmt *statement, unsigned limit,
-                      sr_archive_on_run *on_run, void *context, bool *more, struct sr_error *err)
+static void hand_over(const struct rows *rows, sr_archive_on_run *on_run, void *context)
+{
+    for (size_t at = 0; at < rows->rows.len; at += sizeof(struct row)) {
+        struct row row;
+        memcpy(&row, rows->rows.data + at, sizeof row);
+        const char **const texts[TEXTS] = {&row.run.bundle,    &row.run.run_id,   &row.run.policy,
+                                           &row.run.command,   &row.run.cause,    &row.run.result,
+                                           &row.run.started,   &row.run.finished, &row.run.stored,
+                                           &row.run.retention, &row.run.pruned};
+        for (size_t i = 0; i < TEXTS; i++)
+            *texts[i] = row.at[i] != SIZE_MAX ? rows->texts.data + row.at[i] : NULL;
+        on_run(context, &row.run);
+    }
+}
+
+static int keep_rows(struct sr_index *index, sqlite3_stmt *statement, unsigned limit,
+                     struct rows *rows, bool *more, struct sr_error *err)
 {
     int step;
     unsigned count = 0;
-    *more = false;
     while ((step = sqlite3_step(statement)) == SQLITE_ROW && !*more) {
         if (!is_run(statement)) {
             index->damaged = true;
             return sr_fail(err, SR_OPS_301, INDEX_PATH, "it has a row that is no run");
         }
         *more = limit > 0 && count++ == limit;
-        if (!*more && on_run != NULL)
-            hand_over(statement, on_run, context);
+        if (!*more)
+            keep_row(rows, statement);
     }
-    return step == SQLITE_DONE || *more ? 0 : index_error(index, err);
+    if (step != SQLITE_DONE && !*more)
+        return index_error(index, err);
+    return sr_buf_ok(&rows->rows) && sr_buf_ok(&rows->texts)
+               ? 0
+               : sr_fail(err, SR_OPS_301, INDEX_PATH, "out of memory");
 }
 
 int sr_index_search(struct sr_index *index, const struct sr_archive_query *query,
@@ -511,11 +534,12 @@ int sr_index_search(struct sr_index *index, const struct sr_archive_query *query
         if (criterion->end[0] != '\0')
             bind_text(statement, 3 * i + 3, criterion->end);
     }
-    /* Nothing is handed over of an index that is to be made anew. */
-    int result = go_through(index, statement, query->limit, NULL, NULL, more, err);
-    sqlite3_reset(statement);
+    struct rows rows = {.rows = SR_BUF_INIT, .texts = SR_BUF_INIT};
+    int result = keep_rows(index, statement, query->limit, &rows, more, err);
     if (result == 0)
-        result = go_through(index, statement, query->limit, on_run, context, more, err);
+        hand_over(&rows, on_run, context);
+    sr_buf_free(&rows.rows);
+    sr_buf_free(&rows.texts);
     sqlite3_finalize(statement);
     return result;
 }
