@@ -38,8 +38,9 @@ int sr_archive_place(const char *root, struct sr_archive_place *place, struct sr
 struct sr_archive;
 
 /*
- * Opens the archive. To write: makes what is not there (directory, key, empty log), waits for other
- * writers to finish, and completes or removes what one that died has left.
+ * Opens the archive. To write: makes what is not there (directory, key, empty log; in a directory that
+ * holds other things nothing is made), waits for other writers to finish, and completes or removes what
+ * one that died has left.
  */
 int sr_archive_open(const struct sr_archive_place *place, bool write, struct sr_archive **archive,
                     struct sr_error *err) __attribute__((warn_unused_result));
@@ -59,7 +60,8 @@ struct sr_archive_added {
     char bundle[SR_ARCHIVE_ID];
     char run_id[129];
     char path[PATH_MAX]; /* of the bundle */
-    bool already;        /* this very run was in the archive; nothing was written */
+    bool already;        /* this very run was in the archive */
+    bool repaired;       /* and its bundle was gone or damaged, and is whole again */
     bool valid;          /* what verification found: the archived report says pass or fail */
     char note[256];      /* the first thing that was wrong, or empty */
 };
@@ -91,6 +93,7 @@ struct sr_archive_run {
     const char *pruned; /* when; NULL: it is there */
     uint64_t leaf;
     bool has_exit_code;
+    bool truncated; /* not all of its destinations, labels and hashes can be searched by */
     int64_t exit_code;
 };
 
@@ -98,7 +101,8 @@ struct sr_archive_run {
 typedef void sr_archive_on_run(void *context, const struct sr_archive_run *run);
 
 /* *more is set when the limit left some out. An index that is missing, behind or damaged is made anew
- * first; what there is to say about that goes to note (may be empty). */
+ * first; what there is to say about that, and about runs that cannot be found by all that they did, goes to
+ * note (may be empty). */
 int sr_archive_search(struct sr_archive *archive, const struct sr_archive_query *query,
                       sr_archive_on_run *on_run, void *context, bool *more, char note[256],
                       struct sr_error *err) __attribute__((warn_unused_result));
@@ -179,7 +183,7 @@ typedef void sr_archive_on_prune(void *context, const char *bundle, const char *
 int sr_archive_prune(struct sr_archive *archive, bool dry_run, sr_archive_on_prune *on_prune,
                      void *context, struct sr_error *err) __attribute__((warn_unused_result));
 
-/* Writes bundles to fd as one tar archive, the same bytes each time. */
+/* Writes bundles (NULL: all) to fd as one tar archive, the same bytes each time. */
 int sr_archive_export(struct sr_archive *archive, const char *const *bundles, size_t count, int fd,
                       struct sr_error *err) __attribute__((warn_unused_result));
 

@@ -41,6 +41,9 @@ struct sr_verify_options {
     const char
         *elsewhere; /* files named with this beginning ("outputs/") are not in artifacts_dir, and
                               not missed there; or NULL */
+    const int
+        *outputs_dirfd; /* directory whose outputs/ is verified; NULL: that of artifacts_dir, unless
+                                 elsewhere is set */
     const char *attestation_path; /* DSSE envelope, or NULL; then one key at least */
     const char *const *key_paths; /* public keys (PEM), each of which must have signed */
     size_t key_count;
@@ -62,7 +65,8 @@ struct sr_verification {
     size_t error_count;
     uint64_t more_errors; /* beyond SR_REPORT_MAX_ERRORS */
     uint64_t event_count;
-    char run_id[129]; /* of the report, printable ASCII; empty when it has none */
+    bool outputs_differ; /* an error is of outputs/ */
+    char run_id[129];    /* of the report, printable ASCII; empty when it has none */
 };
 
 /*

@@ -6,6 +6,7 @@
 #include "failpoint.h"
 #include "fs.h"
 #include "report.h"
+#include "report_walk.h"
 #include "seal.h"
 
 #include <errno.h>
@@ -116,7 +117,8 @@ static int seal(struct sr_staging *staging, struct sr_log_entry *entry,
                 struct sr_archive_added *added, struct sr_error *err)
 {
     sr_cleanup_verification struct sr_verification found = {0};
-    if (sr_bundle_verify(staging->files, &staging->manifest, &found, err) < 0)
+    const int *run = staging->run >= 0 ? &staging->run : NULL;
+    if (sr_bundle_verify(staging->files, &staging->manifest, run, &found, err) < 0)
         return -1;
     const struct sr_manifest_file *original =
         sr_manifest_find(&staging->manifest, SR_BUNDLE_REPORT);
@@ -124,7 +126,6 @@ static int seal(struct sr_staging *staging, struct sr_log_entry *entry,
     snprintf(entry->bundle, sizeof entry->bundle, "%s", staging->manifest.id);
     snprintf(entry->run_id, sizeof entry->run_id, "%s",
              found.run_id[0] != '\0' ? found.run_id : "unknown");
-    sr_timestamp_now(entry->time);
     const struct sr_seal facts = {
         .bundle_id = entry->bundle,
         .original_hash = entry->original,
@@ -153,16 +154,93 @@ static int enter(struct sr_archive *archive, struct sr_staging *staging,
     if (log->checkpoint.size == log->tree.size)
         return -1; /* it is stored; only whether that outlives a power failure is unknown */
     if (staging->name[0] == '\0' && sr_bundle_remove(archive->root, entry->bundle, NULL) < 0)
-        return -1; /* with its line behind the checkpoint: the next writer removes it */
+        return -1; /* with its line behind the checkpoint: the next writer sets it aside */
     sr_log_rewind(log, &before);
     return -1;
+}
+
+/* Takes over the report of a bundle that is there, if it still is the one that was stored. */
+static bool take_sealed(struct sr_archive *archive, struct sr_staging *staging,
+                        const struct sr_log_entry *stored)
+{
+    char from[SR_BUNDLE_PATH + sizeof "/" SR_BUNDLE_REPORT], hash[SR_SHA256_TEXT];
+    sr_bundle_path(stored->bundle, from);
+    snprintf(from + strlen(from), sizeof "/" SR_BUNDLE_REPORT, "/" SR_BUNDLE_REPORT);
+    if (linkat(archive->root, from, staging->dir, SR_BUNDLE_REPORT, 0) < 0)
+        return false;
+    sr_cleanup_fd int fd = sr_open_below(staging->dir, SR_BUNDLE_REPORT);
+    if (fd >= 0 && sr_sha256_fd(archive->hasher, fd, hash) == 0 &&
+        strcmp(hash, stored->report) == 0)
+        return true;
+    unlinkat(staging->dir, SR_BUNDLE_REPORT, 0);
+    return false;
+}
+
+/* The log has it and the bundle is gone or damaged: it is made again, the same to the last byte. */
+static int repair(struct sr_archive *archive, struct sr_staging *staging,
+                  const struct sr_log_entry *stored, struct sr_archive_added *added,
+                  struct sr_error *err)
+{
+    struct sr_log_entry again = *stored;
+    char now[SR_TIMESTAMP_TEXT];
+    if (!take_sealed(archive, staging, stored) && seal(staging, &again, added, err) < 0)
+        return -1;
+    if (strcmp(again.report, stored->report) != 0)
+        return archive_fail(err, "bundle", 0,
+                            "%s is damaged in the archive, and its report does not come out as it "
+                            "was: put the bundle back from a backup",
+                            stored->bundle);
+    sr_timestamp_now(now);
+    if (archive_has(archive->root, stored->bundle) &&
+        archive_set_aside(archive, stored->bundle, now, err) < 0)
+        return -1;
+    added->repaired = true;
+    return sr_staging_place(staging, err);
+}
+
+/* What the archive says of a run that it has. */
+static int tell_known(struct sr_archive *archive, const struct sr_log_entry *stored,
+                      struct sr_archive_added *added, struct sr_error *err)
+{
+    char path[SR_BUNDLE_PATH + sizeof "/" SR_BUNDLE_REPORT];
+    sr_cleanup_report_walk struct sr_report_walk walk = {.reader.copy_fd = -1};
+    sr_bundle_path(stored->bundle, path);
+    snprintf(path + strlen(path), sizeof "/" SR_BUNDLE_REPORT, "/" SR_BUNDLE_REPORT);
+    sr_cleanup_fd int fd = sr_open_below(archive->root, path);
+    if (fd < 0)
+        return archive_fail(err, "bundle", -fd, "the report of %s cannot be opened",
+                            stored->bundle);
+    if (sr_report_walk(&walk, fd, 0, NULL, NULL, err) < 0)
+        return -1;
+    added->already = true;
+    added->valid =
+        sr_json_is(sr_json_get(sr_report_member(&walk, "verification"), "result"), "pass");
+    snprintf(added->note, sizeof added->note, "%s", added->valid ? "" : "as it was stored");
+    return 0;
+}
+
+/* A run that the log does not have. What lies in its place was pruned, or nobody stored it. */
+static int store_new(struct sr_archive *archive, struct sr_staging *staging, bool pruned,
+                     struct sr_log_entry *entry, struct sr_archive_added *added,
+                     struct sr_error *err)
+{
+    sr_timestamp_now(entry->time);
+    if (seal(staging, entry, added, err) < 0)
+        return -1;
+    if (archive_has(archive->root, entry->bundle) &&
+        (pruned ? sr_bundle_remove(archive->root, entry->bundle, err)
+                : archive_set_aside(archive, entry->bundle, entry->time, err)) < 0)
+        return -1;
+    return enter(archive, staging, entry, err);
 }
 
 int archive_store(struct sr_archive *archive, struct sr_staging *staging, const char *retention,
                   struct sr_archive_added *added, struct sr_error *err)
 {
     struct sr_archive_added done = {0};
-    struct sr_log_entry entry = {0};
+    struct sr_log_entry entry = {0}, stored;
+    enum archive_state state;
+    const char *id = staging->manifest.id;
     int64_t seconds;
     if (retention == NULL)
         retention = archive->retention;
@@ -171,27 +249,24 @@ int archive_store(struct sr_archive *archive, struct sr_staging *staging, const 
         return archive_fail(err, "retention", 0, "takes 90s, 30m, 12h, 180d or forever, not '%s'",
                             retention);
     snprintf(entry.retention, sizeof entry.retention, "%s", retention);
-    snprintf(done.bundle, sizeof done.bundle, "%s", staging->manifest.id);
-    done.already = archive_has(archive->root, done.bundle);
-    if (!done.already &&
-        (seal(staging, &entry, &done, err) < 0 || enter(archive, staging, &entry, err) < 0))
+    if (archive_look_up(archive, id, &state, &stored, err) < 0)
         return -1;
+    if (state != ARCHIVE_STORED) {
+        if (store_new(archive, staging, state == ARCHIVE_PRUNED, &entry, &done, err) < 0)
+            return -1;
+        stored = entry;
+    } else if ((!sr_bundle_is_whole(archive->root, id, stored.report, archive->hasher) &&
+                repair(archive, staging, &stored, &done, err) < 0) ||
+               tell_known(archive, &stored, &done, err) < 0) {
+        return -1;
+    }
     char path[SR_BUNDLE_PATH];
-    sr_bundle_path(done.bundle, path);
+    sr_bundle_path(id, path);
     snprintf(done.path, sizeof done.path, "%s/%s", archive->path, path);
-    snprintf(done.run_id, sizeof done.run_id, "%s", entry.run_id);
+    snprintf(done.bundle, sizeof done.bundle, "%s", id);
+    snprintf(done.run_id, sizeof done.run_id, "%s", stored.run_id);
     *added = done;
     return 0;
-}
-
-/* What the archive knows of a run that it has. */
-static void take_known(void *context, const struct sr_archive_run *run)
-{
-    struct sr_archive_added *added = context;
-    snprintf(added->run_id, sizeof added->run_id, "%s", run->run_id);
-    added->valid = run->result != NULL && strcmp(run->result, "pass") == 0;
-    if (!added->valid)
-        snprintf(added->note, sizeof added->note, "as it was stored");
 }
 
 int sr_archive_add(struct sr_archive *archive, const char *path, const char *retention,
@@ -203,11 +278,7 @@ int sr_archive_add(struct sr_archive *archive, const char *path, const char *ret
         archive_store(archive, &staging, retention, added, err) < 0)
         return -1;
     char note[256];
-    bool more;
     struct sr_error ignored;
-    const struct sr_archive_query query = {.bundle = added->bundle, .limit = 1};
-    if (added->already)
-        return sr_archive_search(archive, &query, take_known, added, &more, note, err);
     /* It is stored, whatever becomes of the index: whoever searches next makes that right. */
     (void)!archive_update_index(archive, note, &ignored);
     return 0;

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #define KEY_FILE "archive.key"
+#define PUBLIC_KEY_FILE "archive.key.pub"
 
 int archive_fail(struct sr_error *err, const char *what, int error, const char *fmt, ...)
 {
@@ -24,6 +25,15 @@ int archive_fail(struct sr_error *err, const char *what, int error, const char *
     snprintf(path, sizeof path, "archive.%s", what);
     return sr_fail(err, SR_OPS_301, path, "%s%s%s", text, error != 0 ? ": " : "",
                    error != 0 ? strerror(error) : "");
+}
+
+static DIR *open_listing(int root)
+{
+    int fd = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (dir == NULL)
+        sr_close_fd(&fd);
+    return dir;
 }
 
 bool archive_has(int root, const char *id)
@@ -60,14 +70,14 @@ int archive_load_public(const struct sr_archive_place *place, struct sr_key **ke
 }
 
 /* A key of one's own is made with the archive; one that is configured must be there. */
-static int load_private(const struct sr_archive_place *place, struct sr_key **key,
+static int load_private(const struct sr_archive_place *place, bool is_new, struct sr_key **key,
                         struct sr_error *err)
 {
     char path[PATH_MAX];
     struct sr_error fault = {0};
     if (key_path(place, path, err) < 0)
         return -1;
-    bool make = place->key[0] == '\0' && access(path, F_OK) < 0 && errno == ENOENT;
+    bool make = is_new && place->key[0] == '\0' && access(path, F_OK) < 0 && errno == ENOENT;
     if (make ? sr_key_generate(path, key, &fault) < 0 : sr_key_load_private(path, key, &fault) < 0)
         return archive_fail(err, "key", 0, "%s", fault.message);
     return 0;
@@ -76,9 +86,9 @@ static int load_private(const struct sr_archive_place *place, struct sr_key **ke
 /* ---- what a writer that died left ---- */
 
 /*
- * Lines behind the checkpoint promise what nobody has signed, and nobody was told that it is stored.
- * They are cut off, and the bundle that the line of a dead writer has brought to its place is removed.
- * They are never signed afterwards: whoever can write here might have put them there.
+ * Lines behind the checkpoint promise what nobody has signed. They are cut off, and never signed
+ * afterwards: whoever can write here might have put them there. The bundle that goes with one is not
+ * destroyed, because somebody may also have put back an older checkpoint: it is set aside.
  */
 struct tail {
     struct sr_archive *archive;
@@ -104,7 +114,8 @@ static int judge_line(void *context, const char *line, size_t len, uint64_t end,
 struct lookup {
     const char *bundle;
     uint64_t signed_bytes;
-    bool stored;
+    enum archive_state state;
+    struct sr_log_entry entry;
 };
 
 static int look_up(void *context, const char *line, size_t len, uint64_t end, struct sr_error *err)
@@ -114,20 +125,53 @@ static int look_up(void *context, const char *line, size_t len, uint64_t end, st
     (void)err;
     if (end > lookup->signed_bytes)
         return 1;
-    if (sr_log_entry_parse(line, len, &entry) && strcmp(entry.bundle, lookup->bundle) == 0)
-        lookup->stored = !entry.pruned;
+    /* Most lines are of other bundles: these are not parsed. */
+    if (memmem(line, len, lookup->bundle, strlen(lookup->bundle)) == NULL ||
+        !sr_log_entry_parse(line, len, &entry) || strcmp(entry.bundle, lookup->bundle) != 0)
+        return 0;
+    lookup->state = entry.pruned ? ARCHIVE_PRUNED : ARCHIVE_STORED;
+    if (!entry.pruned)
+        lookup->entry = entry;
     return 0;
 }
 
-static int remove_unsigned(struct sr_archive *archive, const struct sr_log_entry *entry,
-                           struct sr_error *err)
+int archive_look_up(struct sr_archive *archive, const char *bundle, enum archive_state *state,
+                    struct sr_log_entry *entry, struct sr_error *err)
 {
-    struct lookup lookup = {.bundle = entry->bundle, .signed_bytes = archive->log.bytes};
-    if (!archive_has(archive->root, entry->bundle))
-        return 0;
+    struct lookup lookup = {.bundle = bundle, .signed_bytes = archive->log.bytes};
     if (sr_log_each(archive->log.fd, 0, look_up, &lookup, err) < 0)
         return -1;
-    return lookup.stored ? 0 : sr_bundle_remove(archive->root, entry->bundle, err);
+    *state = lookup.state;
+    *entry = lookup.entry;
+    return 0;
+}
+
+int archive_set_aside(struct sr_archive *archive, const char *bundle, const char *time,
+                      struct sr_error *err)
+{
+    char path[SR_BUNDLE_PATH], name[SR_SHA256_HEX + sizeof "-" + SR_TIMESTAMP_TEXT];
+    sr_bundle_path(bundle, path);
+    snprintf(name, sizeof name, "%.64s-%s", bundle + sizeof SR_SHA256_PREFIX - 1, time);
+    if (mkdirat(archive->root, SR_ARCHIVE_ASIDE, 0700) < 0 && errno != EEXIST)
+        return archive_fail(err, "bundle", errno, SR_ARCHIVE_ASIDE " cannot be made");
+    sr_cleanup_fd int aside =
+        openat(archive->root, SR_ARCHIVE_ASIDE, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return aside < 0 || renameat(archive->root, path, aside, name) < 0 || fsync(aside) < 0
+               ? archive_fail(err, "bundle", errno, "%s cannot be set aside", bundle)
+               : 0;
+}
+
+static int set_unsigned_aside(struct sr_archive *archive, const struct sr_log_entry *entry,
+                              struct sr_error *err)
+{
+    enum archive_state state;
+    struct sr_log_entry ignored;
+    if (!archive_has(archive->root, entry->bundle))
+        return 0;
+    if (archive_look_up(archive, entry->bundle, &state, &ignored, err) < 0)
+        return -1;
+    return state == ARCHIVE_STORED ? 0
+                                   : archive_set_aside(archive, entry->bundle, entry->time, err);
 }
 
 static int recover_log(struct sr_archive *archive, struct sr_error *err)
@@ -140,30 +184,24 @@ static int recover_log(struct sr_archive *archive, struct sr_error *err)
     if ((uint64_t)st.st_size == log->bytes)
         return 0;
     if (sr_log_each(log->fd, log->bytes, judge_line, &tail, err) < 0 ||
-        (tail.stored > 0 && remove_unsigned(archive, &tail.entry, err) < 0))
+        (tail.stored > 0 && set_unsigned_aside(archive, &tail.entry, err) < 0))
         return -1;
     if (ftruncate(log->fd, (off_t)log->bytes) < 0 || fdatasync(log->fd) < 0)
         return archive_fail(err, "log", errno, "cannot be cut back to its last signed entry");
     return 0;
 }
 
+/* Only what has the name of a temporary of ours, and only where an archive was found. */
 static void remove_temporaries(int root)
 {
-    int again = fcntl(root, F_DUPFD_CLOEXEC, 0);
-    DIR *dir = again < 0 ? NULL : fdopendir(again);
-    if (dir == NULL) {
-        sr_close_fd(&again);
+    DIR *dir = open_listing(root);
+    if (dir == NULL)
         return;
-    }
-    rewinddir(dir);
-    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
-        const char *name = entry->d_name;
-        bool hidden = name[0] == '.' && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
         /* What cannot be removed now can be another time; it is in nobody's way. */
-        if ((hidden || strncmp(name, SR_BUNDLE_TEMPORARY, strlen(SR_BUNDLE_TEMPORARY)) == 0) &&
-            sr_remove_tree(root, name) < 0)
+        if ((sr_bundle_is_temporary(entry->d_name) || sr_log_is_temporary(entry->d_name)) &&
+            sr_remove_tree(root, entry->d_name) < 0)
             continue;
-    }
     closedir(dir);
 }
 
@@ -181,6 +219,53 @@ static int open_root(struct sr_archive *archive, const char *path, struct sr_err
     return 0;
 }
 
+/* Is it what the creation of an archive leaves when it is interrupted, or a file system of its own has? */
+static bool may_be_there(const char *name)
+{
+    static const char *const names[] = {
+        ".", "..", SR_ARCHIVE_LOCK, KEY_FILE, PUBLIC_KEY_FILE, SR_LOG_FILE, "lost+found"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return sr_log_is_temporary(name);
+}
+
+/* 1: something else is there, 0: nothing is; or a negative errno. */
+static int holds_others(int root)
+{
+    DIR *dir = open_listing(root);
+    if (dir == NULL)
+        return -errno;
+    int result = 0;
+    for (const struct dirent *entry; result == 0 && (entry = readdir(dir)) != NULL;)
+        result = !may_be_there(entry->d_name);
+    closedir(dir);
+    return result;
+}
+
+static bool is_there(int root, const char *name)
+{
+    struct stat st;
+    return fstatat(root, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0;
+}
+
+/* An archive has a checkpoint, or at least a log: that one is refused later. Where neither is, one may be
+ * begun, unless the directory is somebody's for something else. */
+static int check_root(const struct sr_archive *archive, bool *is_new, struct sr_error *err)
+{
+    int root = archive->root;
+    *is_new = !is_there(root, SR_CHECKPOINT_FILE) && !is_there(root, SR_LOG_FILE);
+    int others = *is_new ? holds_others(root) : 0;
+    if (others < 0)
+        return archive_fail(err, "root", -others, "%s cannot be listed", archive->path);
+    /* Another writer may have made it meanwhile: its checkpoint comes before everything else. */
+    return others == 0 || is_there(root, SR_CHECKPOINT_FILE)
+               ? 0
+               : archive_fail(err, "root", 0,
+                              "%s holds other things and no archive: name a new or empty directory",
+                              archive->path);
+}
+
 /* One writer at a time, and none while somebody reads it all. Ends with the descriptor. */
 static int take_lock(struct sr_archive *archive, struct sr_error *err)
 {
@@ -196,12 +281,13 @@ static int take_lock(struct sr_archive *archive, struct sr_error *err)
 static int open_to_write(struct sr_archive *archive, const struct sr_archive_place *place,
                          struct sr_error *err)
 {
-    if (take_lock(archive, err) < 0 || load_private(place, &archive->key, err) < 0)
+    bool is_new;
+    if (check_root(archive, &is_new, err) < 0 || take_lock(archive, err) < 0 ||
+        load_private(place, is_new, &archive->key, err) < 0 ||
+        sr_log_open(&archive->log, archive->root, archive->key, archive->hasher, true, err) < 0)
         return -1;
     remove_temporaries(archive->root);
-    return sr_log_open(&archive->log, archive->root, archive->key, archive->hasher, true, err) < 0
-               ? -1
-               : recover_log(archive, err);
+    return recover_log(archive, err);
 }
 
 static int open_to_read(struct sr_archive *archive, const struct sr_archive_place *place,

@@ -2,12 +2,9 @@
 
 #include "failpoint.h"
 #include "fs.h"
-#include "jcs.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -122,6 +119,29 @@ bool sr_bundle_read(int dir, const char *id, struct sr_hasher *hasher, struct sr
     return true;
 }
 
+static bool has_hash(int dir, const char *name, const char *hash, struct sr_hasher *hasher)
+{
+    char found[SR_SHA256_TEXT];
+    sr_cleanup_fd int fd = sr_open_below(dir, name);
+    return fd >= 0 && sr_sha256_fd(hasher, fd, found) == 0 && strcmp(found, hash) == 0;
+}
+
+bool sr_bundle_is_whole(int root, const char *id, const char *report, struct sr_hasher *hasher)
+{
+    char path[SR_BUNDLE_PATH];
+    sr_bundle_path(id, path);
+    sr_cleanup_free struct sr_manifest *manifest = malloc(sizeof *manifest);
+    sr_cleanup_fd int dir = openat(root, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    sr_cleanup_fd int files =
+        openat(dir, SR_BUNDLE_FILES_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    bool whole = manifest != NULL && files >= 0 &&
+                 sr_bundle_read(dir, id, hasher, manifest, NULL) &&
+                 has_hash(dir, SR_BUNDLE_REPORT, report, hasher);
+    for (size_t i = 0; whole && i < manifest->count; i++)
+        whole = has_hash(files, manifest->files[i].name, manifest->files[i].hash, hasher);
+    return whole;
+}
+
 /* ---- making one ---- */
 
 int sr_staging_begin(struct sr_staging *stage, int root, struct sr_hasher *hasher,
@@ -151,6 +171,7 @@ int sr_staging_begin(struct sr_staging *stage, int root, struct sr_hasher *hashe
 
 void sr_staging_free(struct sr_staging *stage)
 {
+    sr_close_fd(&stage->run);
     sr_close_fd(&stage->files);
     sr_close_fd(&stage->dir);
     if (stage->name[0] != '\0' && sr_remove_tree(stage->root, stage->name) == 0)
@@ -252,9 +273,8 @@ int sr_staging_receive(struct sr_staging *stage, const char *name, int fd, uint6
     return copy_file(stage, name, &from, err);
 }
 
-/* Writes a small text as files/name. */
-static int stage_text(struct sr_staging *stage, const char *name, const struct sr_buf *text,
-                      struct sr_error *err)
+int sr_staging_text(struct sr_staging *stage, const char *name, const struct sr_buf *text,
+                    struct sr_error *err)
 {
     struct sr_manifest_file file = {.size = text->len};
     snprintf(file.name, sizeof file.name, "%s", name);
@@ -306,6 +326,16 @@ int sr_staging_place(struct sr_staging *stage, struct sr_error *err)
     return fsync(shard) < 0 ? stage_error(err, "its place is not durable", errno) : 0;
 }
 
+bool sr_bundle_is_temporary(const char *name)
+{
+    const size_t prefix = sizeof SR_BUNDLE_TEMPORARY - 1;
+    if (strncmp(name, SR_BUNDLE_TEMPORARY, prefix) != 0)
+        return false;
+    size_t digits = strspn(name + prefix, "0123456789abcdef");
+    return name[prefix + digits] == '\0' &&
+           (digits == 2 * sizeof(uint64_t) || digits == SR_SHA256_HEX);
+}
+
 int sr_bundle_remove(int root, const char *id, struct sr_error *err)
 {
     char path[SR_BUNDLE_PATH], temporary[SR_BUNDLE_PATH];
@@ -316,118 +346,4 @@ int sr_bundle_remove(int root, const char *id, struct sr_error *err)
         return errno == ENOENT ? 0 : stage_error(err, "it cannot be removed", errno);
     int result = sr_remove_tree(root, temporary);
     return result < 0 ? stage_error(err, "it cannot be removed", -result) : 0;
-}
-
-/* ---- outputs ---- */
-
-enum { MAX_OUTPUTS = 10000, OUTPUTS_DEPTH = 32 };
-
-struct output {
-    struct sr_buf name; /* "outputs/a/b" as a JSON string */
-    char hash[SR_SHA256_TEXT];
-    uint64_t size;
-};
-
-struct outputs {
-    struct sr_hasher *hasher;
-    struct output *found;
-    size_t count;
-};
-
-static struct sr_json_slice key_of(const struct output *output)
-{
-    return (struct sr_json_slice){output->name.data + 1, output->name.len - 2};
-}
-
-/* As a report has them, so that the two lists can be gone through side by side. */
-static int by_name(const void *a, const void *b)
-{
-    return sr_json_compare_keys(key_of(a), key_of(b));
-}
-
-static int note_output(struct outputs *outputs, const char *path, int fd, uint64_t size)
-{
-    if (outputs->count == MAX_OUTPUTS)
-        return -EMFILE;
-    struct output *output = &outputs->found[outputs->count];
-    int result = sr_sha256_fd(outputs->hasher, fd, output->hash);
-    output->size = size;
-    outputs->count++;
-    sr_jcs_text(&output->name, path);
-    return sr_buf_ok(&output->name) ? result : -ENOMEM;
-}
-
-/* What is no regular file or directory came from nowhere and is let be. */
-/* NOLINTNEXTLINE(misc-no-recursion): bounded by depth */
-static int list_outputs(struct outputs *outputs, int dirfd, const char *path, int depth)
-{
-    DIR *dir = depth < OUTPUTS_DEPTH ? fdopendir(dirfd) : NULL;
-    if (dir == NULL) {
-        int failure = depth < OUTPUTS_DEPTH ? errno : ELOOP;
-        close(dirfd);
-        return -failure;
-    }
-    int result = 0;
-    for (const struct dirent *entry; result == 0 && (entry = readdir(dir)) != NULL;) {
-        char below[PATH_MAX];
-        struct stat st;
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        if (snprintf(below, sizeof below, "%s/%s", path, entry->d_name) >= (int)sizeof below) {
-            result = -ENAMETOOLONG;
-            break;
-        }
-        int fd =
-            openat(dirfd, entry->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, &st) < 0) {
-            result = errno == ELOOP || errno == ENXIO ? 0 : -errno;
-            sr_close_fd(&fd);
-        } else if (S_ISDIR(st.st_mode)) {
-            result = list_outputs(outputs, fd, below, depth + 1); /* takes fd */
-        } else {
-            if (S_ISREG(st.st_mode))
-                result = note_output(outputs, below, fd, (uint64_t)st.st_size);
-            close(fd);
-        }
-    }
-    closedir(dir);
-    return result;
-}
-
-static void write_outputs(struct outputs *outputs, struct sr_buf *out)
-{
-    qsort(outputs->found, outputs->count, sizeof *outputs->found, by_name);
-    sr_buf_puts(out, "{\"files\":[");
-    for (size_t i = 0; i < outputs->count; i++) {
-        sr_buf_puts(out, i > 0 ? ",{\"name\":" : "{\"name\":");
-        sr_buf_append(out, outputs->found[i].name.data, outputs->found[i].name.len);
-        sr_buf_printf(out, ",\"sha256\":\"%s\",\"size\":", outputs->found[i].hash);
-        sr_buf_u64(out, outputs->found[i].size);
-        sr_buf_putc(out, '}');
-    }
-    sr_buf_puts(out, "],\"schemaVersion\":\"safe-run.outputs/v1\"}");
-}
-
-int sr_staging_outputs(struct sr_staging *stage, int dirfd, struct sr_error *err)
-{
-    int fd = openat(dirfd, "outputs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT ? 0 : stage_error(err, "outputs", errno);
-    struct outputs outputs = {.hasher = stage->hasher,
-                              .found = calloc(MAX_OUTPUTS, sizeof *outputs.found)};
-    int result = -ENOMEM;
-    sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
-    if (outputs.found != NULL)
-        result = list_outputs(&outputs, fd, "outputs", 0); /* takes fd */
-    else
-        close(fd);
-    if (result == 0)
-        write_outputs(&outputs, &text);
-    if (text.len > SR_BUNDLE_MAX_OUTPUTS)
-        result = -EFBIG;
-    for (size_t i = 0; i < outputs.count; i++)
-        sr_buf_free(&outputs.found[i].name);
-    free(outputs.found);
-    return result < 0 ? stage_error(err, "outputs", -result)
-                      : stage_text(stage, SR_BUNDLE_OUTPUTS, &text, err);
 }

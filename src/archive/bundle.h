@@ -33,8 +33,8 @@
 #define SR_BUNDLE_NAME 65
 /* Of a manifest: 64 files of 200 bytes. */
 #define SR_BUNDLE_MAX_MANIFEST ((size_t)16 * 1024)
-/* Of outputs.json, which lists 10,000 files at most. */
-#define SR_BUNDLE_MAX_OUTPUTS (4 * 1024 * 1024)
+/* Of outputs.json: 100,000 files with paths of 200 bytes. What a run has beyond is not listed, and that said. */
+#define SR_BUNDLE_MAX_OUTPUTS ((size_t)32 * 1024 * 1024)
 #define SR_BUNDLE_TEMPORARY "tmp-" /* beginning of a temporary directory's name */
 
 struct sr_manifest_file {
@@ -69,11 +69,19 @@ void sr_bundle_path(const char *id, char path[SR_BUNDLE_PATH]);
 bool sr_bundle_read(int dir, const char *id, struct sr_hasher *hasher, struct sr_manifest *manifest,
                     struct sr_buf *text);
 
+/* Is the bundle there as it was stored: all of its files, and its report with this hash? */
+bool sr_bundle_is_whole(int root, const char *id, const char *report,
+                        struct sr_hasher *hasher) SR_MUST_CHECK;
+
+/* A name that sr_staging_begin() or sr_bundle_remove() gave a directory in the root. */
+bool sr_bundle_is_temporary(const char *name) SR_MUST_CHECK;
+
 /* A bundle in the making. */
 struct sr_staging {
     int root;      /* not owned */
     char name[24]; /* of the temporary directory; empty when there is none (any more) */
     int dir, files;
+    int run; /* directory whose outputs were listed, for as long as the bundle is made; or -1 */
     struct sr_hasher *hasher; /* not owned */
     struct sr_manifest manifest;
 };
@@ -81,7 +89,7 @@ struct sr_staging {
 #define SR_STAGING_INIT                                                                            \
     (struct sr_staging)                                                                            \
     {                                                                                              \
-        .dir = -1, .files = -1                                                                     \
+        .dir = -1, .files = -1, .run = -1                                                          \
     }
 
 int sr_staging_begin(struct sr_staging *stage, int root, struct sr_hasher *hasher,
@@ -92,7 +100,10 @@ int sr_staging_copy(struct sr_staging *stage, const char *name, int fd,
 /* The same for the next size bytes of a stream. */
 int sr_staging_receive(struct sr_staging *stage, const char *name, int fd, uint64_t size,
                        struct sr_error *err) SR_MUST_CHECK;
-/* Lists the regular files below dirfd/outputs as files/outputs.json, when there are some. */
+/* Writes a small text as files/name. */
+int sr_staging_text(struct sr_staging *stage, const char *name, const struct sr_buf *text,
+                    struct sr_error *err) SR_MUST_CHECK;
+/* Lists the regular files below dirfd/outputs as files/outputs.json, when that is there. */
 int sr_staging_outputs(struct sr_staging *stage, int dirfd, struct sr_error *err) SR_MUST_CHECK;
 /* Writes the manifest, which ends the list of files; stage->manifest.id is known then. */
 int sr_staging_close(struct sr_staging *stage, struct sr_error *err) SR_MUST_CHECK;

@@ -88,6 +88,13 @@ static bool count_file(void *context, const struct sr_json_member *file)
     return true;
 }
 
+static void add_check(struct sr_verification *out, const char *name, bool ok)
+{
+    if (out->check_count < SR_REPORT_MAX_CHECKS)
+        out->checks[out->check_count++] = (struct sr_report_check){.name = name, .ok = ok};
+    out->valid = out->valid && ok;
+}
+
 static int check_outputs(int files, int report, struct sr_verification *out, struct sr_error *err)
 {
     struct outputs outputs = {.listed = {"[]", 2}, .out = out, .ok = true};
@@ -95,8 +102,7 @@ static int check_outputs(int files, int report, struct sr_verification *out, str
     sr_cleanup_free char *text = malloc(SR_BUNDLE_MAX_OUTPUTS + 2);
     if (text == NULL)
         return sr_fail(err, SR_OPS_301, "archive.bundle", "out of memory");
-    ssize_t len =
-        sr_read_small_file(files, SR_BUNDLE_OUTPUTS, text, (size_t)SR_BUNDLE_MAX_OUTPUTS + 2);
+    ssize_t len = sr_read_small_file(files, SR_BUNDLE_OUTPUTS, text, SR_BUNDLE_MAX_OUTPUTS + 2);
     if (len > 0 && sr_json_scan(text, (size_t)len, SR_JSON_LAST, &scan) == SR_JSON_OK) {
         struct sr_json_slice listed = sr_json_get((struct sr_json_slice){text, scan.len}, "files");
         if (sr_json_is_array(listed))
@@ -104,14 +110,11 @@ static int check_outputs(int files, int report, struct sr_verification *out, str
     }
     if (sr_named_files(report, check_output, &outputs, NULL) < 0 || outputs.named == 0)
         return 0; /* the verification has said so */
-    if (out->check_count < SR_REPORT_MAX_CHECKS)
-        out->checks[out->check_count++] =
-            (struct sr_report_check){.name = "outputs_manifest", .ok = outputs.ok};
-    out->valid = out->valid && outputs.ok;
+    add_check(out, "outputs_manifest", outputs.ok);
     return 0;
 }
 
-int sr_bundle_verify(int files, const struct sr_manifest *manifest,
+int sr_bundle_verify(int files, const struct sr_manifest *manifest, const int *run,
                      struct sr_verification *verification, struct sr_error *err)
 {
     sr_cleanup_fd int report = sr_open_below(files, SR_BUNDLE_REPORT);
@@ -124,13 +127,17 @@ int sr_bundle_verify(int files, const struct sr_manifest *manifest,
     /* A report that came alone and names nothing has no files that could be asked for. */
     bool with_files = named > 0 || sr_manifest_find(manifest, "policy.json") != NULL ||
                       sr_manifest_find(manifest, "command.json") != NULL;
+    bool with_outputs = run != NULL && sr_manifest_find(manifest, SR_BUNDLE_OUTPUTS) != NULL;
     const struct sr_verify_options options = {
         .dirfd = &files,
         .events_path = sr_manifest_find(manifest, SR_EVENTS_FILE) != NULL ? SR_EVENTS_FILE : NULL,
         .artifacts_dir = with_files ? "." : NULL,
         .elsewhere = OUTPUTS,
+        .outputs_dirfd = with_outputs ? run : NULL,
     };
     if (sr_report_verify_fd(report, &options, verification, err) < 0)
         return -1;
+    if (with_outputs)
+        add_check(verification, SR_BUNDLE_OUTPUTS_CHECK, !verification->outputs_differ);
     return check_outputs(files, report, verification, err);
 }

@@ -8,13 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of a run: what a run has that tries to make an index large. */
-enum { MAX_FACTS = 4096, MAX_COMMAND = 400 };
+/* Facts of one kind that a run has: all destinations that the kernel notes of a guest (4,096 flows and 256
+ * of other protocols, four facts each), and not what a run has that tries to make an index large. */
+enum { MAX_FACTS = 20000, MAX_COMMAND = 400 };
 
 struct facts {
     struct sr_index *index;
     uint64_t leaf;
-    unsigned count;
+    unsigned
+        count[SR_FACT_HASH + 1]; /* of each kind: what a guest makes many of displaces no other */
+    bool truncated;
     struct sr_event event; /* reused */
     struct sr_buf text;    /* a string, decoded; reused */
     struct sr_error error; /* of the index */
@@ -52,9 +55,13 @@ static struct sr_json_slice read_document(int dir, const char *name, char **text
 
 static int add(struct facts *facts, enum sr_fact kind, const char *value, size_t len)
 {
-    if (value == NULL || len == 0 || facts->count == MAX_FACTS)
+    if (value == NULL || len == 0)
         return 0;
-    facts->count++;
+    if (facts->count[kind] == MAX_FACTS) {
+        facts->truncated = true;
+        return 0;
+    }
+    facts->count[kind]++;
     facts->failed =
         sr_index_add_fact(facts->index, kind, value, len, facts->leaf, &facts->error) < 0;
     return facts->failed ? -1 : 0;
@@ -199,12 +206,13 @@ static int add_outputs(struct facts *facts, int files)
     struct sr_json_scan scan;
     struct sr_json_slice element;
     sr_cleanup_free char *text = malloc(SR_BUNDLE_MAX_OUTPUTS + 2);
-    ssize_t len = text != NULL ? sr_read_small_file(files, SR_BUNDLE_OUTPUTS, text,
-                                                    (size_t)SR_BUNDLE_MAX_OUTPUTS + 2)
-                               : -1;
+    ssize_t len =
+        text != NULL ? sr_read_small_file(files, SR_BUNDLE_OUTPUTS, text, SR_BUNDLE_MAX_OUTPUTS + 2)
+                     : -1;
     if (len <= 0 || sr_json_scan(text, (size_t)len, SR_JSON_LAST, &scan) != SR_JSON_OK)
         return 0;
-    struct sr_json_slice list = sr_json_get((struct sr_json_slice){text, scan.len}, "files");
+    struct sr_json_slice document = {text, scan.len}, list = sr_json_get(document, "files");
+    facts->truncated = facts->truncated || sr_json_get(document, "truncated").len > 0;
     for (size_t at = 0; sr_json_is_array(list) && sr_json_next(list, &at, &element);)
         if (add_hash(facts, sr_json_get(element, "sha256")) < 0)
             return -1;
@@ -274,18 +282,21 @@ static int add_bundle(struct facts *facts, int dir, struct sr_archive_run *run,
     sr_cleanup_fd int files =
         dir < 0 ? -1
                 : openat(dir, SR_BUNDLE_FILES_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    /* What names the run comes first, so that no number of other hashes keeps it from being found. */
+    if (add_text(facts, SR_FACT_RUN_ID, entry->run_id) < 0 ||
+        add_text(facts, SR_FACT_BUNDLE, entry->bundle + prefix) < 0 ||
+        add_text(facts, SR_FACT_HASH, entry->bundle + prefix) < 0 ||
+        add_text(facts, SR_FACT_HASH, entry->report + prefix) < 0 ||
+        add_text(facts, SR_FACT_HASH, entry->original + prefix) < 0)
+        return -1;
     int result = dir < 0 ? 1 : add_report(facts, dir, run);
     if (result < 0 || (result == 0 && files >= 0 && add_documents(facts, files, run) < 0))
         return -1;
     if (result == 1)
         run->result = "missing";
-    if (add_text(facts, SR_FACT_RUN_ID, entry->run_id) < 0 ||
-        add_text(facts, SR_FACT_BUNDLE, entry->bundle + prefix) < 0 ||
-        add_text(facts, SR_FACT_HASH, entry->bundle + prefix) < 0 ||
-        add_text(facts, SR_FACT_HASH, entry->report + prefix) < 0 ||
-        add_text(facts, SR_FACT_HASH, entry->original + prefix) < 0 ||
-        add_text(facts, SR_FACT_RESULT, run->result) < 0)
+    if (add_text(facts, SR_FACT_RESULT, run->result) < 0)
         return -1;
+    run->truncated = facts->truncated;
     return sr_index_add_run(facts->index, run, &facts->error);
 }
 

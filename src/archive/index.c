@@ -1,5 +1,7 @@
 #include "index.h"
 
+#include "chain.h"
+
 #include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -8,14 +10,15 @@
 #include <unistd.h>
 
 #define APPLICATION_ID "1399997816" /* "SrAx": file(1) can tell */
-#define INDEX_VERSION "1"
+#define INDEX_VERSION "2"
 #define INDEX_PATH "archive.index"
 
 static const char schema[] =
     "CREATE TABLE run(leaf INTEGER PRIMARY KEY, bundle TEXT NOT NULL, run_id TEXT, policy TEXT,"
     " command TEXT, cause TEXT, result TEXT, started TEXT, finished TEXT, stored TEXT,"
-    " retention TEXT, pruned TEXT, exit_code INTEGER) STRICT;"
+    " retention TEXT, pruned TEXT, exit_code INTEGER, truncated INTEGER NOT NULL) STRICT;"
     "CREATE INDEX run_started ON run(started);"
+    "CREATE INDEX run_truncated ON run(leaf) WHERE truncated<>0;"
     "CREATE TABLE fact(kind INTEGER NOT NULL, value TEXT NOT NULL, leaf INTEGER NOT NULL,"
     " PRIMARY KEY(kind, value, leaf)) STRICT, WITHOUT ROWID;"
     "CREATE TABLE position(bytes INTEGER NOT NULL, entries INTEGER NOT NULL) STRICT;"
@@ -219,7 +222,7 @@ int sr_index_add_run(struct sr_index *index, const struct sr_archive_run *run, s
 {
     if (index->add_run == NULL)
         index->add_run = prepare(index, "INSERT OR REPLACE INTO run VALUES"
-                                        "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)");
+                                        "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)");
     sqlite3_stmt *statement = index->add_run;
     if (statement == NULL)
         return index_error(index, err);
@@ -231,6 +234,7 @@ int sr_index_add_run(struct sr_index *index, const struct sr_archive_run *run, s
         bind_text(statement, (int)i + 2, texts[i]);
     if (run->has_exit_code)
         sqlite3_bind_int64(statement, 13, run->exit_code);
+    sqlite3_bind_int(statement, 14, run->truncated);
     return finish(index, statement, err);
 }
 
@@ -258,6 +262,16 @@ int sr_index_prune(struct sr_index *index, uint64_t leaf, const char *when, stru
     int result = finish(index, statement, err);
     sqlite3_finalize(statement);
     return result;
+}
+
+int sr_index_truncated(struct sr_index *index, uint64_t *runs, struct sr_error *err)
+{
+    int64_t count = 0;
+    if (read_number(index, "SELECT count(*) FROM run WHERE truncated<>0 AND pruned IS NULL", 0,
+                    &count, err) < 0)
+        return -1;
+    *runs = (uint64_t)count;
+    return 0;
 }
 
 /* ---- searching ---- */
@@ -418,25 +432,83 @@ static const char *column(sqlite3_stmt *statement, int at)
     return (const char *)sqlite3_column_text(statement, at);
 }
 
-static void hand_over(sqlite3_stmt *row, sr_archive_on_run *on_run, void *context)
+/* Is the row one that we write? Somebody else may have. */
+static bool is_run(sqlite3_stmt *row)
 {
-    const struct sr_archive_run run = {
-        .leaf = (uint64_t)sqlite3_column_int64(row, 0),
-        .bundle = column(row, 1),
-        .run_id = column(row, 2),
-        .policy = column(row, 3),
-        .command = column(row, 4),
-        .cause = column(row, 5),
-        .result = column(row, 6),
-        .started = column(row, 7),
-        .finished = column(row, 8),
-        .stored = column(row, 9),
-        .retention = column(row, 10),
-        .pruned = column(row, 11),
-        .has_exit_code = sqlite3_column_type(row, 12) == SQLITE_INTEGER,
-        .exit_code = sqlite3_column_int64(row, 12),
-    };
-    on_run(context, &run);
+    if (sqlite3_column_type(row, 0) != SQLITE_INTEGER || sqlite3_column_int64(row, 0) < 0)
+        return false;
+    for (int i = 1; i <= 11; i++) { /* bundle, run_id, stored and retention are always there */
+        int type = sqlite3_column_type(row, i);
+        bool always = i == 1 || i == 2 || i == 9 || i == 10;
+        if (type != SQLITE_TEXT && (type != SQLITE_NULL || always))
+            return false;
+    }
+    const char *bundle = column(row, 1);
+    return bundle != NULL && sr_hash_well_formed((struct sr_json_slice){bundle, strlen(bundle)});
+}
+
+/* Rows as they were found. Nothing is handed over before the last one turned out to be a run, too: of an
+ * index that is to be made anew the caller has heard nothing. */
+struct rows {
+    struct sr_buf rows, texts;
+};
+
+enum { TEXTS = 11 };
+
+struct row {
+    struct sr_archive_run run; /* its numbers */
+    size_t at[TEXTS];          /* in texts; SIZE_MAX: NULL */
+};
+
+static void keep_row(struct rows *rows, sqlite3_stmt *from)
+{
+    struct row row = {.run = {.leaf = (uint64_t)sqlite3_column_int64(from, 0),
+                              .has_exit_code = sqlite3_column_type(from, 12) == SQLITE_INTEGER,
+                              .exit_code = sqlite3_column_int64(from, 12),
+                              .truncated = sqlite3_column_int(from, 13) != 0}};
+    for (int i = 0; i < TEXTS; i++) {
+        const char *text = column(from, i + 1);
+        row.at[i] = text != NULL ? rows->texts.len : SIZE_MAX;
+        if (text != NULL)
+            sr_buf_append(&rows->texts, text, strlen(text) + 1);
+    }
+    sr_buf_append(&rows->rows, &row, sizeof row);
+}
+
+static void hand_over(const struct rows *rows, sr_archive_on_run *on_run, void *context)
+{
+    for (size_t at = 0; at < rows->rows.len; at += sizeof(struct row)) {
+        struct row row;
+        memcpy(&row, rows->rows.data + at, sizeof row);
+        const char **const texts[TEXTS] = {&row.run.bundle,    &row.run.run_id,   &row.run.policy,
+                                           &row.run.command,   &row.run.cause,    &row.run.result,
+                                           &row.run.started,   &row.run.finished, &row.run.stored,
+                                           &row.run.retention, &row.run.pruned};
+        for (size_t i = 0; i < TEXTS; i++)
+            *texts[i] = row.at[i] != SIZE_MAX ? rows->texts.data + row.at[i] : NULL;
+        on_run(context, &row.run);
+    }
+}
+
+static int keep_rows(struct sr_index *index, sqlite3_stmt *statement, unsigned limit,
+                     struct rows *rows, bool *more, struct sr_error *err)
+{
+    int step;
+    unsigned count = 0;
+    while ((step = sqlite3_step(statement)) == SQLITE_ROW && !*more) {
+        if (!is_run(statement)) {
+            index->damaged = true;
+            return sr_fail(err, SR_OPS_301, INDEX_PATH, "it has a row that is no run");
+        }
+        *more = limit > 0 && count++ == limit;
+        if (!*more)
+            keep_row(rows, statement);
+    }
+    if (step != SQLITE_DONE && !*more)
+        return index_error(index, err);
+    return sr_buf_ok(&rows->rows) && sr_buf_ok(&rows->texts)
+               ? 0
+               : sr_fail(err, SR_OPS_301, INDEX_PATH, "out of memory");
 }
 
 int sr_index_search(struct sr_index *index, const struct sr_archive_query *query,
@@ -462,14 +534,12 @@ int sr_index_search(struct sr_index *index, const struct sr_archive_query *query
         if (criterion->end[0] != '\0')
             bind_text(statement, 3 * i + 3, criterion->end);
     }
-    int step;
-    unsigned count = 0;
-    while ((step = sqlite3_step(statement)) == SQLITE_ROW && !*more) {
-        *more = query->limit > 0 && count++ == query->limit;
-        if (!*more)
-            hand_over(statement, on_run, context);
-    }
-    int result = step == SQLITE_DONE || *more ? 0 : index_error(index, err);
+    struct rows rows = {.rows = SR_BUF_INIT, .texts = SR_BUF_INIT};
+    int result = keep_rows(index, statement, query->limit, &rows, more, err);
+    if (result == 0)
+        hand_over(&rows, on_run, context);
+    sr_buf_free(&rows.rows);
+    sr_buf_free(&rows.texts);
     sqlite3_finalize(statement);
     return result;
 }

@@ -66,6 +66,9 @@ int sr_index_search(struct sr_index *index, const struct sr_archive_query *query
                     sr_archive_on_run *on_run, void *context, bool *more,
                     struct sr_error *err) SR_MUST_CHECK;
 
+/* How many runs that are there had more facts than are kept. */
+int sr_index_truncated(struct sr_index *index, uint64_t *runs, struct sr_error *err) SR_MUST_CHECK;
+
 /* Whether an error means that the database is damaged (and not, say, the disk full). */
 bool sr_index_is_damaged(const struct sr_index *index) SR_MUST_CHECK;
 

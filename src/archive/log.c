@@ -254,6 +254,18 @@ void sr_log_close(struct sr_log *log)
     sr_close_fd(&log->fd);
 }
 
+bool sr_log_is_temporary(const char *name)
+{
+    static const char *const prefixes[] = {"." SR_CHECKPOINT_FILE ".", "." EDGE_FILE "."};
+    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
+        size_t len = strlen(prefixes[i]);
+        if (strncmp(name, prefixes[i], len) == 0 && name[len] != '\0' &&
+            name[len + strspn(name + len, "0123456789")] == '\0')
+            return true;
+    }
+    return false;
+}
+
 /* ---- writing ---- */
 
 int sr_log_append(struct sr_log *log, const struct sr_log_entry *entry, struct sr_error *err)

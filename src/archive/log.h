@@ -64,6 +64,9 @@ struct sr_log {
 int sr_log_open(struct sr_log *log, int root, const struct sr_key *key, struct sr_hasher *hasher,
                 bool create, struct sr_error *err) SR_MUST_CHECK;
 void sr_log_close(struct sr_log *log);
+
+/* A name that a file has while it is written to replace another (sr_replace_file()). */
+bool sr_log_is_temporary(const char *name) SR_MUST_CHECK;
 #define sr_cleanup_log __attribute__((cleanup(sr_log_close)))
 
 /* Appends an entry, durably. After a failure the log is as before. */

@@ -144,13 +144,31 @@ int archive_update_index(struct sr_archive *archive, char note[256], struct sr_e
 
 /* ---- what the callers want ---- */
 
+static int search(struct sr_archive *archive, const struct sr_archive_query *query,
+                  sr_archive_on_run *on_run, void *context, bool *more, char note[256],
+                  struct sr_error *err)
+{
+    uint64_t truncated = 0;
+    bool by_many = query->reached != NULL || query->denied != NULL || query->hash != NULL ||
+                   query->label_count > 0;
+    if ((by_many && sr_index_truncated(archive->index, &truncated, err) < 0) ||
+        sr_index_search(archive->index, query, on_run, context, more, err) < 0)
+        return -1;
+    if (truncated > 0 && note[0] == '\0')
+        snprintf(note, 256,
+                 "%llu runs did more than the index holds: of those, some are not found by "
+                 "destination, label or hash",
+                 (unsigned long long)truncated);
+    return 0;
+}
+
 int sr_archive_search(struct sr_archive *archive, const struct sr_archive_query *query,
                       sr_archive_on_run *on_run, void *context, bool *more, char note[256],
                       struct sr_error *err)
 {
     if (archive_update_index(archive, note, err) < 0)
         return -1;
-    if (sr_index_search(archive->index, query, on_run, context, more, err) == 0)
+    if (search(archive, query, on_run, context, more, note, err) == 0)
         return 0;
     if (!sr_index_is_damaged(archive->index))
         return -1;
@@ -158,7 +176,7 @@ int sr_archive_search(struct sr_archive *archive, const struct sr_archive_query 
     uint64_t runs;
     int result = make_anew(archive, own_index(archive) == 1, &runs, err);
     release_index(archive);
-    return result < 0 ? -1 : sr_index_search(archive->index, query, on_run, context, more, err);
+    return result < 0 ? -1 : search(archive, query, on_run, context, more, note, err);
 }
 
 int sr_archive_reindex(struct sr_archive *archive, uint64_t *runs, struct sr_error *err)
@@ -172,8 +190,12 @@ int sr_archive_reindex(struct sr_archive *archive, uint64_t *runs, struct sr_err
                : archive_fail(err, "index", errno, "cannot be written");
 }
 
+/* Bundles that a name may mean; of many, a few are told. */
+enum { CANDIDATES = 4, SHOWN_DIGITS = 12 };
+
 struct resolution {
     char bundle[SR_ARCHIVE_ID];
+    char list[CANDIDATES * (SHOWN_DIGITS + 2) + 1];
     unsigned count;
 };
 
@@ -181,7 +203,28 @@ static void note_run(void *context, const struct sr_archive_run *run)
 {
     struct resolution *found = context;
     snprintf(found->bundle, sizeof found->bundle, "%s", run->bundle);
+    size_t len = strlen(found->list);
+    snprintf(found->list + len, sizeof found->list - len, "%s%.*s", len > 0 ? ", " : "",
+             SHOWN_DIGITS, run->bundle + sizeof SR_SHA256_PREFIX - 1);
     found->count++;
+}
+
+/* The index may be anybody's: what is done with a bundle goes by the log. */
+static int check_resolution(struct sr_archive *archive, const char *bundle, const char *digits,
+                            const char *run_id, struct sr_error *err)
+{
+    enum archive_state state;
+    struct sr_log_entry entry;
+    if (archive_look_up(archive, bundle, &state, &entry, err) < 0)
+        return -1;
+    bool same = digits != NULL
+                    ? strncmp(bundle + sizeof SR_SHA256_PREFIX - 1, digits, strlen(digits)) == 0
+                    : strcmp(entry.run_id, run_id) == 0;
+    return state == ARCHIVE_STORED && same
+               ? 0
+               : archive_fail(err, "index", 0,
+                              "it does not say what the log says: 'safe-run archive reindex' makes "
+                              "it anew");
 }
 
 int sr_archive_resolve(struct sr_archive *archive, const char *name, char bundle[SR_ARCHIVE_ID],
@@ -195,14 +238,16 @@ int sr_archive_resolve(struct sr_archive *archive, const char *name, char bundle
         strncmp(name, prefix, sizeof prefix - 1) == 0 ? name + sizeof prefix - 1 : name;
     bool is_id = strlen(digits) >= 6 && strspn(digits, "0123456789abcdef") == strlen(digits);
     const struct sr_archive_query query = {
-        .bundle = is_id ? digits : NULL, .run_id = is_id ? NULL : name, .limit = 2};
+        .bundle = is_id ? digits : NULL, .run_id = is_id ? NULL : name, .limit = CANDIDATES};
     if (sr_archive_search(archive, &query, note_run, &found, &more, note, err) < 0)
         return -1;
-    if (found.count != 1)
-        return archive_fail(err, "bundle", 0,
-                            found.count == 0 ? "the archive has no bundle or run '%s'"
-                                             : "several bundles are '%s'; name one by its id",
-                            name);
+    if (found.count == 0)
+        return archive_fail(err, "bundle", 0, "the archive has no bundle or run '%s'", name);
+    if (found.count > 1)
+        return archive_fail(err, "bundle", 0, "several bundles are '%s': name one of %s%s", name,
+                            found.list, more ? ", ..." : "");
+    if (check_resolution(archive, found.bundle, query.bundle, name, err) < 0)
+        return -1;
     memcpy(bundle, found.bundle, SR_ARCHIVE_ID);
     return 0;
 }

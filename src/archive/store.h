@@ -12,7 +12,7 @@
  *
  *   1  the bundle is made in root/tmp-*       a crash leaves a directory that the next writer removes
  *   2  its entry is appended to the log       a line behind the checkpoint, without a bundle: cut off
- *   3  the bundle is moved to its place       the same with a bundle, which is removed
+ *   3  the bundle is moved to its place       the same with a bundle, which is set aside
  *   4  a checkpoint signs the log             from here on it is stored
  *   5  the index is brought up to date        whoever searches next does it
  *
@@ -27,6 +27,7 @@
 #include "saferun/archive.h"
 
 #define SR_ARCHIVE_LOCK "lock"
+#define SR_ARCHIVE_ASIDE "aside" /* bundles that are not those that were signed */
 
 struct sr_index;
 
@@ -46,6 +47,15 @@ int archive_fail(struct sr_error *err, const char *what, int error, const char *
 
 /* True when the bundle's directory is there. */
 bool archive_has(int root, const char *id);
+
+/* What the signed log says of a bundle; entry is the last that stored it. */
+enum archive_state { ARCHIVE_UNKNOWN, ARCHIVE_STORED, ARCHIVE_PRUNED };
+int archive_look_up(struct sr_archive *archive, const char *bundle, enum archive_state *state,
+                    struct sr_log_entry *entry, struct sr_error *err) SR_MUST_CHECK;
+
+/* Moves what lies in a bundle's place, durably, out of the archive; time is for its name there. */
+int archive_set_aside(struct sr_archive *archive, const char *bundle, const char *time,
+                      struct sr_error *err) SR_MUST_CHECK;
 
 /* Verifies, seals and stores what was staged and closed. */
 int archive_store(struct sr_archive *archive, struct sr_staging *staging, const char *retention,

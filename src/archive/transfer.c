@@ -130,13 +130,49 @@ static int export_bundle(struct exporting *out)
     return result;
 }
 
+/* An entry of the log; those that stored a bundle which was not pruned have its id. */
+struct kept {
+    char bundle[SR_SHA256_TEXT];
+};
+
+struct all {
+    const struct sr_archive *archive;
+    struct kept *entries;
+    size_t count;
+};
+
+static int take_entry(void *context, const char *line, size_t len, uint64_t end,
+                      struct sr_error *err)
+{
+    struct all *all = context;
+    struct sr_log_entry entry;
+    if (end > all->archive->log.bytes)
+        return 1;
+    if (!sr_log_entry_parse(line, len, &entry))
+        return archive_fail(err, "log", 0, "its entry %zu is none", all->count);
+    if ((all->count & (all->count - 1)) == 0) { /* grows at 0, 1, 2, 4, 8, ... */
+        size_t capacity = all->count == 0 ? 1 : 2 * all->count;
+        struct kept *grown = realloc(all->entries, capacity * sizeof *grown);
+        if (grown == NULL)
+            return archive_fail(err, "export", ENOMEM, "cannot be written");
+        all->entries = grown;
+    }
+    struct kept *kept = &all->entries[all->count++];
+    *kept = (struct kept){.bundle = ""};
+    if (!entry.pruned)
+        memcpy(kept->bundle, entry.bundle, sizeof kept->bundle);
+    else if (entry.leaf < all->count)
+        all->entries[entry.leaf].bundle[0] = '\0';
+    return 0;
+}
+
 static int by_id(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-int sr_archive_export(struct sr_archive *archive, const char *const *bundles, size_t count, int fd,
-                      struct sr_error *err)
+static int export_bundles(struct sr_archive *archive, const char *const *bundles, size_t count,
+                          int fd, struct sr_error *err)
 {
     static const char end[2 * SR_TAR_BLOCK];
     struct exporting out = {.archive = archive, .fd = fd, .err = err};
@@ -153,6 +189,37 @@ int sr_archive_export(struct sr_archive *archive, const char *const *bundles, si
             return -1;
     }
     return put(&out, end, sizeof end);
+}
+
+static int export_kept(const struct all *all, struct sr_archive *archive, int fd,
+                       struct sr_error *err)
+{
+    size_t count = 0;
+    sr_cleanup_free const char **bundles = calloc(all->count + 1, sizeof *bundles);
+    if (bundles == NULL)
+        return archive_fail(err, "export", ENOMEM, "cannot be written");
+    for (size_t i = 0; i < all->count; i++)
+        if (all->entries[i].bundle[0] != '\0')
+            bundles[count++] = all->entries[i].bundle;
+    return export_bundles(archive, bundles, count, fd, err);
+}
+
+/* What the signed log has: an index may lack some. */
+static int export_all(struct sr_archive *archive, int fd, struct sr_error *err)
+{
+    struct all all = {.archive = archive};
+    int result = sr_log_each(archive->log.fd, 0, take_entry, &all, err) < 0
+                     ? -1
+                     : export_kept(&all, archive, fd, err);
+    free(all.entries);
+    return result;
+}
+
+int sr_archive_export(struct sr_archive *archive, const char *const *bundles, size_t count, int fd,
+                      struct sr_error *err)
+{
+    return bundles == NULL ? export_all(archive, fd, err)
+                           : export_bundles(archive, bundles, count, fd, err);
 }
 
 /* ---- import ---- */

@@ -13,6 +13,7 @@
 
 #include "check.h"
 #include "fs.h"
+#include "printable.h"
 #include "report.h"
 #include "report_walk.h"
 
@@ -74,6 +75,7 @@ static void fault(struct verifier *v, enum check check, const char *path, const 
     sr_vfail(&out->errors[out->error_count++], check == BUNDLES ? SR_EVD_302 : SR_EVD_303, path,
              fmt, ap);
     va_end(ap);
+    sr_make_printable(out->errors[out->error_count - 1].message); /* names may be anybody's */
 }
 
 /* ---- hashes as bytes ---- */
@@ -136,10 +138,11 @@ static int remember(struct verifier *v, const struct stored *stored)
     return 0;
 }
 
-/* Is the entry at hand behind the checkpoint? */
+/* Is the entry at hand behind the checkpoint, and behind the one that was kept elsewhere? */
 static bool is_unsigned(const struct verifier *v)
 {
-    return v->has_checkpoint && v->tree.size >= v->checkpoint.size;
+    return v->has_checkpoint && v->tree.size >= v->checkpoint.size &&
+           !(v->has_older && v->tree.size < v->older.size);
 }
 
 /* A bundle was pruned: it must have been stored, and its retention over. */
@@ -214,6 +217,10 @@ static int check_log(struct verifier *v, struct sr_error *err)
     if (v->has_checkpoint && v->tree.size < v->checkpoint.size)
         fault(v, LOG, "log", "has %llu entries, but the checkpoint signs %llu: it was rolled back",
               (unsigned long long)v->tree.size, (unsigned long long)v->checkpoint.size);
+    if (v->has_older && v->has_checkpoint && v->checkpoint.size < v->older.size)
+        fault(v, OLDER, "older_checkpoint",
+              "signs %llu entries, but the archive's own checkpoint %llu: that was put back",
+              (unsigned long long)v->older.size, (unsigned long long)v->checkpoint.size);
     if (v->has_older && v->tree.size < v->older.size)
         fault(v, OLDER, "older_checkpoint",
               "signs %llu entries, but the log has %llu: it was rolled back",
@@ -222,10 +229,11 @@ static int check_log(struct verifier *v, struct sr_error *err)
         fault(v, CHECKPOINT, "checkpoint",
               "is older than the log by %u stored bundles: it was put back", v->unsigned_stored);
     else if (v->has_checkpoint && v->tree.size > v->checkpoint.size)
-        snprintf(
-            v->note[LOG], sizeof v->note[LOG],
-            "%llu behind the checkpoint: a writer died before it signed; the next removes that",
-            (unsigned long long)(v->tree.size - v->checkpoint.size));
+        snprintf(v->note[LOG], sizeof v->note[LOG],
+                 "%llu behind the checkpoint: a writer died before it signed, or an older "
+                 "checkpoint was "
+                 "put back; the next sets that aside",
+                 (unsigned long long)(v->tree.size - v->checkpoint.size));
     return 0;
 }
 
@@ -271,22 +279,64 @@ static bool check_file(struct bundle_check *check, const struct sr_manifest_file
     return result == 0 && strcmp(hash, file->hash) == 0;
 }
 
-/* Nothing lies in a bundle that its manifest does not name. */
-static void check_strangers(struct bundle_check *check)
+/* Opens a directory to be listed, from its beginning, whatever dir is used for otherwise. */
+static DIR *open_listing(int dir)
 {
-    int again = fcntl(check->files, F_DUPFD_CLOEXEC, 0);
-    DIR *dir = again < 0 ? NULL : fdopendir(again);
-    if (dir == NULL) {
-        sr_close_fd(&again);
-        fault(check->v, BUNDLES, check->path, "files/ cannot be listed: %s", strerror(errno));
+    int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *listing = fd < 0 ? NULL : fdopendir(fd);
+    if (listing == NULL)
+        sr_close_fd(&fd);
+    return listing;
+}
+
+/* The next entry; hidden ones are entries, too. NULL: no more. */
+static const char *next_name(DIR *listing)
+{
+    const struct dirent *entry = readdir(listing);
+    while (entry != NULL && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0))
+        entry = readdir(listing);
+    return entry != NULL ? entry->d_name : NULL;
+}
+
+static bool is_in_files(const struct bundle_check *check, const char *name)
+{
+    return sr_manifest_find(&check->manifest, name) != NULL;
+}
+
+static bool is_in_bundle(const struct bundle_check *check, const char *name)
+{
+    (void)check;
+    return strcmp(name, SR_BUNDLE_MANIFEST) == 0 || strcmp(name, SR_BUNDLE_FILES_DIR) == 0 ||
+           strcmp(name, SR_BUNDLE_REPORT) == 0;
+}
+
+/* Nothing lies in a bundle, or in its files/, but what belongs there. */
+static void check_strangers(const struct bundle_check *check, int dir, const char *below,
+                            bool (*belongs)(const struct bundle_check *, const char *))
+{
+    DIR *listing = open_listing(dir);
+    if (listing == NULL) {
+        fault(check->v, BUNDLES, check->path, "%s cannot be listed: %s",
+              below[0] != '\0' ? below : "it", strerror(errno));
         return;
     }
-    rewinddir(dir);
-    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-            sr_manifest_find(&check->manifest, entry->d_name) == NULL)
-            fault(check->v, BUNDLES, check->path, "files/%s is not in the manifest", entry->d_name);
-    closedir(dir);
+    for (const char *name; (name = next_name(listing)) != NULL;)
+        if (!belongs(check, name))
+            fault(check->v, BUNDLES, check->path, "%s%s is not in the manifest", below, name);
+    closedir(listing);
+}
+
+/* Of outputs only the report knows any more: they were there when the run was stored, and are not here. */
+static void check_result(struct bundle_check *check, struct sr_json_slice said, bool valid)
+{
+    struct sr_json_slice element, checks = sr_json_get(said, "checks");
+    for (size_t at = 0; sr_json_is_array(checks) && sr_json_next(checks, &at, &element);)
+        if (sr_json_is(sr_json_get(element, "name"), SR_BUNDLE_OUTPUTS_CHECK))
+            valid = valid && sr_json_get(element, "ok").len == sizeof "true" - 1;
+    if (!sr_json_is(sr_json_get(said, "result"), valid ? "pass" : "fail"))
+        fault(check->v, BUNDLES, check->path,
+              "run_report.json does not say \"%s\", but that is what verification finds",
+              valid ? "pass" : "fail");
 }
 
 /* The sealed report: the bytes that were logged, valid by itself, and true about the run. */
@@ -308,17 +358,14 @@ static int check_report(struct bundle_check *check, const struct stored *stored,
     }
     if (!intact)
         return 0; /* of what was changed nothing follows */
-    if (sr_bundle_verify(check->files, &check->manifest, &found, err) < 0)
+    if (sr_bundle_verify(check->files, &check->manifest, NULL, &found, err) < 0)
         return -1;
     struct sr_error broken;
     if (sr_report_walk(&walk, fd, 0, NULL, NULL, &broken) < 0 ||
         !sr_json_is(sr_json_get(sr_report_member(&walk, "integrity"), "digest"), walk.digest))
         fault(check->v, BUNDLES, check->path, "run_report.json has the wrong digest");
-    else if (!sr_json_is(sr_json_get(sr_report_member(&walk, "verification"), "result"),
-                         found.valid ? "pass" : "fail"))
-        fault(check->v, BUNDLES, check->path,
-              "run_report.json does not say \"%s\", but that is what verification finds",
-              found.valid ? "pass" : "fail");
+    else
+        check_result(check, sr_report_member(&walk, "verification"), found.valid);
     return 0;
 }
 
@@ -347,7 +394,8 @@ static int check_bundle(struct verifier *v, const struct stored *stored, struct 
     bool intact = true;
     for (size_t i = 0; i < check.manifest.count; i++)
         intact = check_file(&check, &check.manifest.files[i]) && intact;
-    check_strangers(&check);
+    check_strangers(&check, dir, "", is_in_bundle);
+    check_strangers(&check, files, "files/", is_in_files);
     return check_report(&check, stored, intact, err);
 }
 
@@ -364,32 +412,60 @@ static const struct stored *find(const struct verifier *v, const char *id)
     return v->count == 0 ? NULL : bsearch(&wanted, v->entries, v->count, sizeof *v->entries, by_id);
 }
 
+/* Bundles that a writer found behind the checkpoint are not the archive's any more, but somebody's. */
+static void note_aside(struct verifier *v)
+{
+    unsigned count = 0;
+    sr_cleanup_fd int fd =
+        openat(v->root, SR_ARCHIVE_ASIDE, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *listing = fd < 0 ? NULL : open_listing(fd);
+    if (listing == NULL)
+        return;
+    while (next_name(listing) != NULL)
+        count++;
+    closedir(listing);
+    if (count > 0)
+        snprintf(v->note[UNLOGGED], sizeof v->note[UNLOGGED],
+                 "%u in " SR_ARCHIVE_ASIDE "/: were behind a checkpoint or damaged; to store one "
+                 "again: report archive " SR_ARCHIVE_ASIDE "/.../files/run_report.json",
+                 count);
+}
+
+/* Is it the place of a bundle that the log knows: its id, below the id's first two digits? */
+static bool is_logged(const struct verifier *v, const char *shard, const char *name)
+{
+    char id[SR_SHA256_TEXT + NAME_MAX];
+    snprintf(id, sizeof id, SR_SHA256_PREFIX "%s", name);
+    return strlen(shard) == 2 && memcmp(shard, name, 2) == 0 &&
+           sr_hash_well_formed((struct sr_json_slice){id, strlen(id)}) && find(v, id) != NULL;
+}
+
+static void check_shard(struct verifier *v, int bundles, const char *shard)
+{
+    sr_cleanup_fd int fd = openat(bundles, shard, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *listing = fd < 0 ? NULL : open_listing(fd);
+    if (listing == NULL) {
+        fault(v, UNLOGGED, "bundles", "%s does not belong there: %s", shard, strerror(errno));
+        return;
+    }
+    for (const char *name; (name = next_name(listing)) != NULL;)
+        if (!is_logged(v, shard, name))
+            fault(v, UNLOGGED, "bundles", "%s/%s is not in the log", shard, name);
+    closedir(listing);
+}
+
 /* What lies in bundles/ without being in the log. */
 static void check_unlogged(struct verifier *v)
 {
     v->wanted[UNLOGGED] = true;
-    int fd = openat(v->root, "bundles", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *bundles = fd < 0 ? NULL : fdopendir(fd);
-    for (const struct dirent *shard; bundles != NULL && (shard = readdir(bundles)) != NULL;) {
-        int below =
-            shard->d_name[0] == '.'
-                ? -1
-                : openat(fd, shard->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        DIR *dir = below < 0 ? NULL : fdopendir(below);
-        for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
-            char id[SR_SHA256_TEXT + NAME_MAX];
-            if (entry->d_name[0] == '.')
-                continue;
-            snprintf(id, sizeof id, SR_SHA256_PREFIX "%s", entry->d_name);
-            if (!sr_hash_well_formed((struct sr_json_slice){id, strlen(id)}) || find(v, id) == NULL)
-                fault(v, UNLOGGED, "bundles", "%s/%s is not in the log", shard->d_name,
-                      entry->d_name);
-        }
-        if (dir != NULL)
-            closedir(dir);
-    }
-    if (bundles != NULL)
-        closedir(bundles);
+    sr_cleanup_fd int fd =
+        openat(v->root, "bundles", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *listing = fd < 0 ? NULL : open_listing(fd);
+    if (listing == NULL)
+        return;
+    for (const char *shard; (shard = next_name(listing)) != NULL;)
+        check_shard(v, fd, shard);
+    closedir(listing);
 }
 
 static int check_bundles(struct verifier *v, struct sr_error *err)
@@ -424,8 +500,10 @@ static int check_bundles(struct verifier *v, struct sr_error *err)
         snprintf(v->note[BUNDLES], sizeof v->note[BUNDLES],
                  "%llu pruned but still there; the next 'archive prune' removes them",
                  (unsigned long long)leftovers);
-    if (options->bundle_count == 0)
+    if (options->bundle_count == 0) {
         check_unlogged(v);
+        note_aside(v);
+    }
     return 0;
 }
 

@@ -19,6 +19,21 @@ static void put_printable(struct sr_buf *out, const char *text, size_t width)
     sr_buf_puts(out, copy);
 }
 
+/* One of a table's columns, at least as wide as width. */
+static void put_column(struct sr_buf *out, const char *text, int width, size_t max)
+{
+    sr_cleanup_buf struct sr_buf column = SR_BUF_INIT;
+    put_printable(&column, text, max);
+    sr_buf_printf(out, "%-*s  ", width, column.data != NULL ? column.data : "");
+}
+
+static void put_line(struct sr_buf *out, const char *name, const char *text)
+{
+    sr_buf_printf(out, "%-10s ", name);
+    put_printable(out, text, 400);
+    sr_buf_putc(out, '\n');
+}
+
 static void put_member(struct sr_buf *out, const char *key, const char *text)
 {
     sr_buf_printf(out, ",\"%s\":", key);
@@ -48,6 +63,8 @@ static void put_run(struct sr_buf *out, const struct sr_archive_run *run)
     put_member(out, "retention", run->retention);
     if (run->pruned != NULL)
         put_member(out, "prunedAt", run->pruned);
+    if (run->truncated)
+        sr_buf_puts(out, ",\"truncated\":true");
     sr_buf_printf(out, ",\"leaf\":%llu", (unsigned long long)run->leaf);
 }
 
@@ -74,21 +91,15 @@ void archive_add_run(void *context, const struct sr_archive_run *run)
         return;
     }
     table->rows++;
-    char exit_code[24] = "-", policy[68] = "-";
+    char exit_code[24] = "-";
     if (run->has_exit_code)
         snprintf(exit_code, sizeof exit_code, "%lld", (long long)run->exit_code);
-    snprintf(policy, sizeof policy, "%.64s", run->policy != NULL ? run->policy : "-");
-    sr_make_printable(policy);
-    sr_buf_printf(out, "%.12s  %-25.25s  ", run->bundle + strlen("sha256:"), run->run_id);
-    struct sr_buf started = SR_BUF_INIT;
-    put_printable(&started, run->started, 19);
-    sr_buf_printf(out, "%-20s  ", started.data != NULL ? started.data : "-");
-    sr_buf_free(&started);
-    sr_buf_printf(out, "%-6.6s  %4s  %-16s  ",
-                  run->pruned != NULL   ? "pruned"
-                  : run->result != NULL ? run->result
-                                        : "-",
-                  exit_code, policy);
+    put_column(out, run->bundle + strlen("sha256:"), 12, 12);
+    put_column(out, run->run_id, 25, 25);
+    put_column(out, run->started, 20, 19);
+    put_column(out, run->pruned != NULL ? "pruned" : run->result, 6, 6);
+    sr_buf_printf(out, "%4s  ", exit_code);
+    put_column(out, run->policy, 16, 64);
     put_printable(out, run->command, 60);
     sr_buf_putc(out, '\n');
 }
@@ -111,8 +122,9 @@ void archive_add_pruned(void *context, const char *bundle, const char *run_id)
 {
     struct archive_table *table = context;
     if (!table->json) {
-        sr_buf_printf(table->out, "%s %s %s\n", table->dry_run ? "would prune" : "pruned", bundle,
-                      run_id);
+        sr_buf_printf(table->out, "%s %s ", table->dry_run ? "would prune" : "pruned", bundle);
+        put_printable(table->out, run_id, 128);
+        sr_buf_putc(table->out, '\n');
         return;
     }
     sr_buf_puts(table->out, table->rows++ > 0 ? ",{\"bundleId\":" : "{\"bundleId\":");
@@ -125,8 +137,12 @@ static void put_added(struct sr_buf *out, const struct sr_archive_added *added, 
 {
     const char *result = added->valid ? "pass" : "fail";
     if (!json) {
-        sr_buf_printf(out, "%s %s %s%s\n", added->bundle, added->run_id, result,
-                      added->already ? " (was there already)" : "");
+        sr_buf_printf(out, "%s ", added->bundle);
+        put_printable(out, added->run_id, 128);
+        sr_buf_printf(out, " %s%s\n", result,
+                      added->repaired  ? " (was there already, damaged; it is whole again)"
+                      : added->already ? " (was there already)"
+                                       : "");
         return;
     }
     sr_buf_puts(out, "{\"bundleId\":");
@@ -135,6 +151,8 @@ static void put_added(struct sr_buf *out, const struct sr_archive_added *added, 
     put_member(out, "result", result);
     put_member(out, "path", added->path);
     sr_buf_puts(out, added->already ? ",\"already\":true" : ",\"already\":false");
+    if (added->repaired)
+        sr_buf_puts(out, ",\"repaired\":true");
     if (added->note[0] != '\0')
         put_member(out, "note", added->note);
     sr_buf_putc(out, '}');
@@ -189,11 +207,8 @@ static void describe_run(void *context, const struct sr_archive_run *run)
         {"retention", run->retention}, {"pruned", run->pruned},
     };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
-        if (lines[i].text == NULL)
-            continue;
-        sr_buf_printf(out, "%-10s ", lines[i].name);
-        put_printable(out, lines[i].text, 400);
-        sr_buf_putc(out, '\n');
+        if (lines[i].text != NULL)
+            put_line(out, lines[i].name, lines[i].text);
     }
     if (run->has_exit_code)
         sr_buf_printf(out, "%-10s %lld\n", "exit code", (long long)run->exit_code);
@@ -317,12 +332,13 @@ bool archive_print_proof(const struct sr_archive_proof *proof, bool json, bool c
     } else if (proof->text != NULL) {
         sr_buf_puts(&out, proof->text);
     } else {
-        sr_buf_printf(&out,
-                      "valid: %s\nis entry %llu of the %llu that %s has signed\n"
-                      "run        %s\nstored     %s\nreport     %s\narchived   %s\n",
+        sr_buf_printf(&out, "valid: %s\nis entry %llu of the %llu that %s has signed\n",
                       proof->bundle, (unsigned long long)proof->index,
-                      (unsigned long long)proof->size, proof->origin, proof->run_id, proof->stored,
-                      proof->original, proof->report);
+                      (unsigned long long)proof->size, proof->origin);
+        put_line(&out, "run", proof->run_id);
+        put_line(&out, "stored", proof->stored);
+        put_line(&out, "report", proof->original);
+        put_line(&out, "archived", proof->report);
     }
     return sr_emit(&out);
 }

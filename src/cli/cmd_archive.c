@@ -300,66 +300,27 @@ static int archive_prune(int argc, char **argv)
     struct archive_table table = {
         .out = &out, .json = arguments.json, .dry_run = arguments.dry_run};
     archive_begin_list(&table);
-    if (open_archive(&arguments, true, &archive, &err) < 0 ||
+    if (open_archive(&arguments, !arguments.dry_run, &archive, &err) < 0 ||
         sr_archive_prune(archive, arguments.dry_run, archive_add_pruned, &table, &err) < 0)
         return failed(&err);
     archive_end_list(&table);
     return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
 }
 
-struct ids {
-    char (*bundles)[SR_ARCHIVE_ID];
-    const char **ids;
-    size_t count;
-    bool failed;
-};
-
-static void note_bundle(void *context, const struct sr_archive_run *run)
-{
-    struct ids *ids = context;
-    if ((ids->count & (ids->count - 1)) == 0) { /* grows at 0, 1, 2, 4, 8, ... */
-        void *grown =
-            realloc(ids->bundles, (ids->count == 0 ? 1 : 2 * ids->count) * sizeof *ids->bundles);
-        ids->failed = ids->failed || grown == NULL;
-        if (grown != NULL)
-            ids->bundles = grown;
-    }
-    if (!ids->failed)
-        snprintf(ids->bundles[ids->count++], SR_ARCHIVE_ID, "%s", run->bundle);
-}
-
-/* All that are there. */
-static int list_all(struct sr_archive *archive, struct ids *ids, struct sr_error *err)
-{
-    const struct sr_archive_query query = {.limit = 0};
-    char note[256];
-    bool more;
-    if (sr_archive_search(archive, &query, note_bundle, ids, &more, note, err) < 0)
-        return -1;
-    ids->ids = calloc(ids->count + 1, sizeof *ids->ids);
-    if (ids->ids == NULL || ids->failed)
-        return sr_fail(err, SR_OPS_301, "archive.export", "out of memory");
-    for (size_t i = 0; i < ids->count; i++)
-        ids->ids[i] = ids->bundles[i];
-    return 0;
-}
-
 static int export_to(const struct archive_arguments *arguments, struct sr_archive *archive,
-                     struct ids *ids, struct sr_error *err)
+                     struct sr_error *err)
 {
-    if (arguments->all) {
-        if (list_all(archive, ids, err) < 0)
-            return -1;
-    } else {
-        ids->bundles = resolve_all(arguments, &ids->ids, archive, err);
-        ids->count = (size_t)arguments->count;
-        if (ids->bundles == NULL)
+    sr_cleanup_free const char **ids = NULL;
+    sr_cleanup_free char(*bundles)[SR_ARCHIVE_ID] = NULL;
+    if (!arguments->all) {
+        bundles = resolve_all(arguments, &ids, archive, err);
+        if (bundles == NULL)
             return -1;
     }
     sr_cleanup_fd int fd = open_out(arguments->out, true, err);
     if (fd < 0)
         return -1;
-    if (sr_archive_export(archive, ids->ids, ids->count, fd, err) == 0)
+    if (sr_archive_export(archive, ids, (size_t)arguments->count, fd, err) == 0)
         return 0;
     if (arguments->out != NULL && strcmp(arguments->out, "-") != 0)
         unlink(arguments->out); /* half of one is worth nothing */
@@ -377,13 +338,10 @@ static int archive_export(int argc, char **argv)
     if ((arguments.count == 0) != arguments.all)
         return sr_usage_error(export_usage, "name bundles or runs, or --all");
     sr_cleanup_archive struct sr_archive *archive = NULL;
-    struct ids ids = {.count = 0};
-    int result = open_archive(&arguments, false, &archive, &err) < 0
-                     ? -1
-                     : export_to(&arguments, archive, &ids, &err);
-    free(ids.bundles);
-    free(ids.ids);
-    return result < 0 ? failed(&err) : SR_EXIT_OK;
+    return open_archive(&arguments, false, &archive, &err) < 0 ||
+                   export_to(&arguments, archive, &err) < 0
+               ? failed(&err)
+               : SR_EXIT_OK;
 }
 
 static int archive_import(int argc, char **argv)

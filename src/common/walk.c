@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -112,7 +111,7 @@ static int visit(struct sr_walk *walk, void *parent, int fd, const char *name, u
             return sr_walk_fail(walk, "cannot be read", errno, err);
         if (walk->entry(walk, parent, fd, name, &again, below, &own, err) < 0)
             return -1;
-        return walk_directory(walk, below, own, depth + 1, err);
+        return walk->flat ? 0 : walk_directory(walk, below, own, depth + 1, err);
     }
     if (is_directory || ((S_ISREG(st.stx_mode) || S_ISLNK(st.stx_mode)) && !is_mount))
         return walk->entry(walk, parent, fd, name, &st, -1, &own, err);

@@ -9,6 +9,7 @@
 #include "saferun/error.h"
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
@@ -26,6 +27,7 @@ struct sr_walk {
     const char *name;  /* the source's, for sentences */
     char at[PATH_MAX]; /* the current entry, relative to the source */
     uint32_t entries, entries_max;
+    bool flat; /* directories are visited, and not what is in them */
 };
 
 /* Visits all below directory fd, which stays the caller's. 0, or -1 with err. */

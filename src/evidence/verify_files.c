@@ -213,6 +213,9 @@ static void check_named_files(struct files *files)
 
 void verify_files(struct verify *v)
 {
+    const int *outputs = v->options->outputs_dirfd;
+    if (outputs != NULL)
+        (void)verify_outputs(v, *outputs);
     if (v->options->artifacts_dir == NULL)
         return;
     sr_cleanup_fd int dir =
@@ -227,7 +230,8 @@ void verify_files(struct verify *v)
     check_artifact(&files, "rootfsHash", "rootfs.img", "artifacts/rootfs.img");
     check_policy(&files, !check_command(&files));
     check_named_files(&files);
-    files.checked += verify_outputs(v, dir);
+    if (outputs == NULL)
+        files.checked += verify_outputs(v, dir);
     if (files.checked == 0 && !v->options->files_may_lack && v->checks[CHECK_ARTIFACT_FILES].ok)
         verify_error(v, CHECK_ARTIFACT_FILES, SR_EVD_302, "artifacts",
                      "the directory has no file that the report names");

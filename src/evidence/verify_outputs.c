@@ -43,6 +43,7 @@ __attribute__((format(printf, 4, 5))) static void fail(struct verify *v, uint64_
         if (*p < 0x20 || *p > 0x7e)
             *p = '?';
     snprintf(path, sizeof path, "events[%llu].payload.%s", (unsigned long long)index, field);
+    v->out->outputs_differ = true;
     verify_error(v, CHECK_ARTIFACT_FILES, SR_EVD_302, path, "%s", message);
 }
 
@@ -87,7 +88,9 @@ static const struct told *find(const struct verify_outputs *outputs, const char 
 void verify_outputs_take(struct verify *v, uint64_t index)
 {
     struct sr_json_slice payload = v->event.payload, hash = sr_json_get(payload, "hash");
-    if (v->options->artifacts_dir == NULL || v->options->elsewhere != NULL)
+    const struct sr_verify_options *options = v->options;
+    if (options->outputs_dirfd == NULL &&
+        (options->artifacts_dir == NULL || options->elsewhere != NULL))
         return;
     if (v->collected == NULL)
         v->collected = calloc(1, sizeof *v->collected);
@@ -159,6 +162,7 @@ static void check_nothing_else(struct verify *v, int dir)
     const struct dirent *entry;
     if (listing == NULL) {
         sr_close_fd(&copy);
+        v->out->outputs_differ = true;
         verify_error(v, CHECK_ARTIFACT_FILES, SR_EVD_002, DIRECTORY, "cannot be read: %s",
                      strerror(errno));
         return;
@@ -167,6 +171,7 @@ static void check_nothing_else(struct verify *v, int dir)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
             find(v->collected, entry->d_name) == NULL) {
             char name[SHOWN_SIZE];
+            v->out->outputs_differ = true;
             verify_error(
                 v, CHECK_ARTIFACT_FILES, SR_EVD_302, DIRECTORY,
                 DIRECTORY "/%s is there, and no event tells of it",
@@ -190,6 +195,7 @@ unsigned verify_outputs(struct verify *v, int dir)
         return 0;
     }
     if (outputs < 0) {
+        v->out->outputs_differ = true;
         verify_error(v, CHECK_ARTIFACT_FILES, SR_EVD_302, DIRECTORY, "%s",
                      errno == ENOTDIR || errno == ELOOP ? "is no directory" : strerror(errno));
         return 0;

@@ -39,15 +39,17 @@ def seal(report):
 
 
 def record(directory, run_id="sr-20260102T030405-abc234", day="2026-01-02", policy="demo", labels=None, command="/bin/echo",
-           args=("hello",), exit_code=0, cause="workload", hits=(), denied=(), files=None, outputs=None):
-    """Makes a finished run's directory; hits are (address, port, allowed, blocked), denied (address, port)."""
+           args=("hello",), exit_code=0, cause="workload", hits=(), denied=(), files=None, outputs=None, collected=None):
+    """Makes a finished run's directory; hits are (address, port, allowed, blocked), denied (address, port), collected outputs that are
+    one file each."""
     os.makedirs(directory)
     documents = {
         "policy.json": canonical({"metadata": {"name": policy, "labels": labels or {}},
                                   "runtime": {"command": command, "args": list(args)}}),
         "command.json": canonical({"command": command, "args": list(args)}),
         "stdout.log": "some output\n", "stderr.log": "", "console.log": "Linux\n", **(files or {})}
-    for name, text in {**documents, **(outputs or {})}.items():
+    collected = collected or {}
+    for name, text in {**documents, **(outputs or {}), **{f"outputs/{name}": text for name, text in collected.items()}}.items():
         path = os.path.join(directory, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:
@@ -63,6 +65,9 @@ def record(directory, run_id="sr-20260102T030405-abc234", day="2026-01-02", poli
                                                       host="api.example.com")) for address, port, allowed, blocked in hits]
     events += [("monitor", "network.flow.denied", {"protocol": "tcp", "destination": address, "port": port, "packets": 1})
                for address, port in denied]
+    events += [("cleanup", "output.collected", {
+        "path": f"/out/{name}", "name": name, "collected": True, "hash": sha(f"f\0{len(text)}\0{text}"), "bytes": len(text), "files": 1,
+        "directories": 0, "links": 0, "max": "1Mi", "observedBy": "host"}) for name, text in collected.items()]
     events += [("monitor", "vm.exited", {"exitCode": exit_code, "timedOut": cause == "timeout", "sampleCount": 0}),
                ("cleanup", "run.cleaned", {})]
     if cause != "workload":

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import tarfile
 import unittest
@@ -112,6 +113,97 @@ class Store(ArchiveTest):
             self.assertEqual(self.store(report, status=2)["result"], "fail")
         self.assert_valid()
 
+    def test_outputs_are_what_the_events_tell_of(self):
+        """Outputs are looked at where they are, when the run is stored; afterwards the archived report knows."""
+        def checks(bundle):
+            verification = json.loads(self.read(self.bundle(bundle, "run_report.json")))["verification"]
+            return {check["name"]: check["ok"] for check in verification["checks"]}
+
+        def change(run):
+            self.put(b"forged", run, "outputs/o")
+
+        def add(run):
+            self.put(b"planted", run, "outputs/extra")
+
+        def remove(run):
+            os.unlink(os.path.join(run, "outputs/o"))
+
+        good = self.store(self.record(collected={"o": "honest"}))
+        self.assertEqual((good["result"], checks(good["bundleId"])["outputs"]), ("pass", True))
+        for tamper in (change, add, remove):
+            for alone in (False, True):
+                report = self.record(collected={"o": "honest"})
+                run = os.path.dirname(report)
+                tamper(run)
+                if alone:
+                    document = json.loads(self.read(report))
+                    document["artifacts"]["files"] = {}
+                    self.put(recorded.seal(document).encode(), report)
+                    for name in ("policy.json", "command.json"):
+                        os.unlink(os.path.join(run, name))
+                bad = self.store(report, status=2)
+                self.assertEqual((bad["result"], checks(bad["bundleId"])["outputs"]), ("fail", False), (tamper, alone))
+                self.assertIn("outputs/", bad["note"])
+                self.assertEqual(self.store(report, status=2)["result"], "fail")
+        bare = self.record()
+        for name in os.listdir(os.path.dirname(bare)):
+            if name not in ("run_report.json", "events.jsonl"):
+                os.unlink(os.path.join(os.path.dirname(bare), name))
+        document = json.loads(self.read(bare))
+        document["artifacts"]["files"] = {}
+        self.put(recorded.seal(document).encode(), bare)
+        os.mkdir(os.path.join(os.path.dirname(bare), "outputs"))
+        self.assertEqual(self.store(bare)["result"], "pass", "nothing to look for")
+        elsewhere = self.record(collected={"o": "honest"})
+        shutil.rmtree(os.path.join(os.path.dirname(elsewhere), "outputs"))
+        self.assertNotIn("outputs", checks(self.store(elsewhere)["bundleId"]))
+        self.assert_valid()
+
+    def test_outputs_as_large_as_a_run_collects_them(self):
+        """More files, deeper, with longer paths and stranger names than anybody has use for: no run is refused for these."""
+        report = self.record()
+        run = os.path.dirname(report)
+        for name in ("many", "deep"):
+            os.makedirs(os.path.join(run, "outputs", name))
+        for i in range(12000):
+            with open(os.path.join(run, "outputs/many", f"{i}"), "wb"):
+                pass
+        with open(os.path.join(run.encode(), b"outputs/many/\xff\n\x1b"), "wb") as file:
+            file.write(b"strange")
+        at = os.open(os.path.join(run, "outputs/deep"), os.O_RDONLY)
+        for _ in range(64):
+            os.mkdir("d" * 60, dir_fd=at)
+            below = os.open("d" * 60, os.O_RDONLY, dir_fd=at)
+            os.close(at)
+            at = below
+        with open("leaf", "wb", opener=lambda name, flags: os.open(name, flags, 0o600, dir_fd=at)) as file:
+            file.write(b"deep")
+        os.close(at)
+        bundle = self.store(report)["bundleId"]
+        listed = json.loads(self.read(self.bundle(bundle, "files", "outputs.json")))
+        self.assertEqual((len(listed["files"]), "truncated" in listed), (12002, False))
+        for text in ("deep", "strange"):
+            self.assertEqual(self.search("--hash", recorded.sha(text)), [bundle])
+        self.assertEqual(self.search("--run", self.ls()[0]["runId"]), [bundle])
+        self.assert_valid()
+
+    def test_more_outputs_than_are_listed(self):
+        report = self.record()
+        outputs = os.path.join(os.path.dirname(report), "outputs", *(["\x01" * 250] * 14))
+        os.makedirs(outputs)
+        for i in range(1700):
+            with open(os.path.join(outputs, f"{i:04}"), "wb"):
+                pass
+        bundle = self.store(report)["bundleId"]
+        text = self.read(self.bundle(bundle, "files", "outputs.json"))
+        listed = json.loads(text)
+        self.assertTrue(listed["truncated"])
+        self.assertLess(len(text), 32 << 20)
+        self.assertEqual([file["name"][-4:] for file in listed["files"]], [f"{i:04}" for i in range(len(listed["files"]))])
+        self.assertTrue(self.ls()[0]["truncated"])
+        self.assertTrue(self.store(report)["already"])
+        self.assert_valid()
+
     def test_the_same_run_twice_is_one_bundle(self):
         report = self.record()
         first = self.store(report)
@@ -171,6 +263,51 @@ class Store(ArchiveTest):
             done = self.call("report", "archive", report, "--root", root)
             self.assertEqual((done.returncode, done.stdout), (1, b""))
             self.assertIn(b"SR-OPS-301 archive.root", done.stderr)
+
+    def test_a_directory_of_somebody_elses(self):
+        """No archive is begun there, nothing is made and nothing removed, whatever its names look like."""
+        home, run = self.path("home"), self.record()
+        for name in (".ssh/id", "tmp-work/file", "tmp-" + "a" * 16 + "/file"):
+            os.makedirs(os.path.dirname(f"{home}/{name}"))
+            self.write(f"home/{name}", "x")
+        before = sorted(os.walk(home))
+        for arguments in (["report", "archive", run], ["archive", "import", "/dev/null"], ["archive", "reindex"],
+                          ["archive", "prune"], ["archive", "prune", "--dry-run"]):
+            done = self.call(*arguments, "--root", home)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"SR-OPS-301 archive.key" if "--dry-run" in arguments else b"SR-OPS-301 archive.root: ", done.stderr)
+            self.assertEqual(sorted(os.walk(home)), before, arguments)
+
+    def test_what_an_archive_may_begin_beside(self):
+        """What an interrupted creation left, the root of a file system, a key that was made before."""
+        os.mkdir(self.root)
+        for name in ("lock", "log.jsonl", ".checkpoint.4711"):
+            self.put(b"", name)
+        os.mkdir(os.path.join(self.root, "lost+found"))
+        self.assertEqual(self.call("key", "generate", "--out", os.path.join(self.root, "archive.key")).returncode, 0)
+        self.add()
+        self.assertFalse(os.path.exists(os.path.join(self.root, ".checkpoint.4711")))
+        self.assertTrue(os.path.exists(os.path.join(self.root, "lost+found")))
+        self.assert_valid()
+
+    def test_only_temporaries_are_removed(self):
+        self.add()
+        ours = ("tmp-0123456789abcdef", "tmp-" + "0" * 64, ".checkpoint.1", ".edge.22")
+        others = (".ssh", "tmp-0123456789abcde", "tmp-" + "x" * 16, "tmp-work", ".checkpoint.", ".checkpoint.1x", ".other.1")
+        for name in ours + others:
+            os.makedirs(os.path.join(self.root, name, "below"))
+        self.archive("prune", "--dry-run")
+        self.assertTrue(set(ours + others) <= set(os.listdir(self.root)), "telling changes nothing")
+        self.add()
+        self.assertEqual(set(ours + others) & set(os.listdir(self.root)), set(others))
+
+    def test_no_archive_is_found_without_its_keys(self):
+        self.add()
+        for name in ("archive.key", "archive.key.pub"):
+            os.unlink(os.path.join(self.root, name))
+        done = self.call("report", "archive", self.record(), "--root", self.root)
+        self.assertIn(b"SR-OPS-301 archive.key", done.stderr)
+        self.assertFalse(os.path.exists(os.path.join(self.root, "archive.key")), "another would not help")
 
     def test_retention_must_be_one(self):
         for text in ("", "d", "180", "-1d", "1y", "9999999d", "Forever"):
@@ -278,11 +415,73 @@ class Find(ArchiveTest):
         self.assertEqual((done.returncode, json.loads(done.stdout)), (0, {"runs": 3}))
         self.assertEqual(self.ls(), before)
 
+    def change_index(self, *statements):
+        with sqlite3.connect(os.path.join(self.root, "index.sqlite")) as database:
+            for statement in statements:
+                database.execute(statement)
+        database.close()
+
+    def test_a_row_that_is_no_run(self):
+        """Whoever can write the index can write rows: a new one is made, and nothing of the old is printed."""
+        before = self.ls()
+        columns = ("leaf INTEGER PRIMARY KEY, bundle, run_id, policy, command, cause, result, started, finished, stored, retention,"
+                   " pruned, exit_code, truncated")
+        loose = (f"CREATE TABLE loose({columns})", "INSERT INTO loose SELECT * FROM run", "DROP TABLE run", "ALTER TABLE loose RENAME TO run")
+        for statements in (["UPDATE run SET bundle=''"], ["UPDATE run SET bundle='sha256:../../../../../../../x' WHERE leaf=1"],
+                           ["UPDATE run SET run_id=NULL WHERE leaf=0"], ["UPDATE run SET leaf=-5 WHERE leaf=0"],
+                           [*loose, "UPDATE run SET bundle=NULL"], [*loose, "UPDATE run SET policy=x'1b5b', started=5"]):
+            for arguments in (["ls", "--json"], ["show", "--json", before[0]["runId"]], ["ls"]):
+                self.change_index(*statements)
+                done = self.archive(*arguments)
+                self.assertEqual(done.returncode, 0, (statements, arguments, done.stderr))
+                if arguments == ["ls", "--json"]:
+                    self.assertEqual(json.loads(done.stdout), before)
+                    self.assertIn(b"the index was made anew", done.stderr)
+                self.assertEqual(self.ls(), before)
+
+    def test_an_index_that_lies(self):
+        """It may say anything of a run, printably; what is shown, proved or exported goes by the log."""
+        one, other = self.ls()[:2]
+        self.change_index("UPDATE run SET run_id=char(27)||']0;x'||char(7), result=char(27)||'[2J', started=char(155)")
+        self.assertNotRegex(self.archive("ls").stdout.decode(), "[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+        self.archive("reindex")
+        self.change_index(f"UPDATE run SET bundle='{other['bundleId']}' WHERE leaf={one['leaf']}")
+        for verb in ("show", "prove", "verify"):
+            done = self.archive(verb, one["runId"])
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"SR-OPS-301 archive.index: it does not say what the log says", done.stderr)
+        self.archive("reindex")
+        whole = self.archive("export", "--all").stdout
+        self.change_index("DELETE FROM run", "DELETE FROM fact")
+        self.assertEqual(self.ls(), [])
+        self.assertEqual(self.archive("export", "--all").stdout, whole)
+
+    def test_two_bundles_of_one_run(self):
+        first, second = (self.add(run_id="sr-20260401T000000-eeeeee", exit_code=code) for code in (0, 1))
+        done = self.archive("show", "sr-20260401T000000-eeeeee")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"several bundles are 'sr-20260401T000000-eeeeee': name one of {second[7:19]}, {first[7:19]}\n".encode(), done.stderr)
+        self.assertEqual(self.archive("show", first[7:19]).returncode, 0)
+
     def test_an_index_that_is_behind_catches_up(self):
         behind = self.read("index.sqlite")
         d = self.add(policy="alpha")
         self.put(behind, "index.sqlite")
         self.assertEqual(self.search("--policy", "alpha"), [d, self.c, self.a])
+
+    def test_no_number_of_destinations_hides_a_run(self):
+        """What a guest does ten thousand times: it is found by all that names it, and by what it did first."""
+        many = self.add(run_id="sr-20260401T000000-dddddd", policy="evil", command="/bin/scan", cause="timeout", exit_code=124,
+                        labels={"team": "z"}, denied=[(f"10.{i >> 8}.{i & 255}.1", 80) for i in range(10100)])
+        for criteria in (["--run", "sr-20260401T000000-dddddd"], ["--bundle", many], ["--policy", "evil"], ["--command", "scan"],
+                         ["--label", "team=z"], ["--hash", many], ["--hash", recorded.sha("some output\n"), "--policy", "evil"],
+                         ["--cause", "timeout", "--policy", "evil"], ["--denied", "10.0.5.1:80"]):
+            self.assertEqual(self.search(*criteria), [many], criteria)
+        self.assertTrue(self.ls()[0]["truncated"])
+        self.assertNotIn("truncated", self.ls()[1])
+        self.assertIn(b"1 runs did more than the index holds", self.archive("search", "--denied", "10.39.100.1").stderr)
+        self.assertEqual(self.archive("search", "--policy", "evil").stderr, b"")
+        self.assertEqual(self.archive("show", "sr-20260401T000000-dddddd").returncode, 0)
 
     def test_hostile_texts_reach_no_terminal(self):
         self.add(policy="\x1b]0;x\x07\u202e", command="/bin/\x1b[31m", args=["\x9b31m\n"], labels={"\x1b": "\x1b"})
@@ -389,6 +588,11 @@ class Transfer(ArchiveTest):
                              {name: self.read(theirs, name) for name in os.listdir(theirs)})
         again = self.archive("import", "--json", self.tar, root=self.other)
         self.assertEqual([run["already"] for run in json.loads(again.stdout)], [True, True])
+
+    def test_twice_is_once(self):
+        first = json.loads(self.archive("import", self.tar, "--json", root=self.other).stdout)
+        done = self.archive("import", self.tar, "--json", root=self.other)
+        self.assertEqual((done.returncode, json.loads(done.stdout)), (0, [{**run, "already": True} for run in first]))
 
     def test_the_same_bytes_each_time_and_any_tar_reads_them(self):
         for arguments in (["--all"], self.bundles, self.bundles[::-1], self.bundles + self.bundles):

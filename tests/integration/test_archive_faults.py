@@ -48,8 +48,39 @@ class Tampering(ArchiveTest):
         self.assert_valid()
 
     def test_a_file_too_many(self):
-        self.put(b"x", self.bundle(self.bundles[0], "files", "extra"))
-        self.assert_finds("bundles", "is not in the manifest")
+        for below in (("files", "extra"), ("files", ".extra"), ("extra",), (".extra",), ("outputs.json",)):
+            self.put(b"x", self.bundle(self.bundles[0], *below))
+            self.assert_finds("bundles", "is not in the manifest")
+            os.unlink(self.bundle(self.bundles[0], *below))
+        self.assert_valid()
+        self.put(b"x", self.bundle(self.bundles[0], "\x1b[31m"))
+        self.assertNotIn(b"\x1b", self.archive("verify").stdout)
+
+    def test_storing_a_damaged_run_again_makes_it_whole(self):
+        """The log is not touched: the bundle is what it was, to the last byte."""
+        report = self.record()
+        bundle = self.store(report)
+        for damage in (lambda: shutil.rmtree(self.bundle(bundle["bundleId"])),
+                       lambda: shutil.rmtree(self.bundle(bundle["bundleId"], "files")),
+                       lambda: self.put(b"x", self.bundle(bundle["bundleId"], "files", "stdout.log")),
+                       lambda: self.put(b"x", self.bundle(bundle["bundleId"], "manifest.json")),
+                       lambda: self.put(b"x", self.bundle(bundle["bundleId"], "run_report.json")),
+                       lambda: (shutil.rmtree(self.bundle(bundle["bundleId"])), os.mkdir(self.bundle(bundle["bundleId"])))):
+            damage()
+            self.assertFalse(self.verify()["valid"])
+            self.assertEqual(self.store(report, "--retention", "1s"), {**bundle, "already": True, "repaired": True})
+            self.assertEqual(self.assert_valid()["entries"], 4)
+            self.assertEqual(self.store(report), {**bundle, "already": True})
+
+    def test_what_nobody_stored_is_in_no_ones_way(self):
+        report = self.record()
+        bundle = self.store(report)["bundleId"]
+        for below in ((), ("files",)):
+            self.restore_archive()
+            os.makedirs(self.bundle(bundle, *below))
+            stored = self.store(report)
+            self.assertEqual((stored["bundleId"], stored["already"], stored["result"]), (bundle, False, "pass"))
+            self.assert_valid()
 
     def test_a_replaced_bundle(self):
         """Another run's bundle in its place, or its own report sealed anew with another result."""
@@ -70,6 +101,18 @@ class Tampering(ArchiveTest):
         stranger = json.loads(done.stdout)["bundleId"]
         shutil.copytree(self.bundle(stranger, root=self.path("other")), self.bundle(stranger))
         self.assert_finds("unlogged", "is not in the log")
+
+    def test_nothing_else_lies_in_bundles(self):
+        bundles, digits = os.path.join(self.root, "bundles"), self.bundles[0].removeprefix("sha256:")
+        wrong = "zz" if digits[:2] == "00" else "00"
+        for name, text in ((f"{wrong}/{digits}/x", "is not in the log"), (f"zz/{digits}/x", "is not in the log"), (".x/y/z", "is not in the log"),
+                           (f"{digits[:2]}/.y/z", "is not in the log"), (f"{digits[:2]}/y", "is not in the log"), (".x", "does not belong there"),
+                           ("stray", "does not belong there"), ("00000/x", "is not in the log")):
+            os.makedirs(os.path.dirname(os.path.join(bundles, name)), exist_ok=True)
+            self.put(b"x", bundles, name)
+            self.assert_finds("unlogged", text)
+            self.restore_archive()
+        self.assert_valid()
 
     def test_every_byte_of_the_log_and_the_checkpoint(self):
         for name in ("log.jsonl", "checkpoint"):
@@ -127,6 +170,34 @@ class Tampering(ArchiveTest):
         done = self.call("report", "archive", self.record(), "--root", self.root)
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"SR-OPS-301 archive.checkpoint", done.stderr)
+
+    def test_a_checkpoint_that_was_put_back_by_one(self):
+        """Whoever kept the newer one finds that, and the bundle that it takes out of the archive is not destroyed."""
+        shutil.copy(os.path.join(self.root, "checkpoint"), self.path("kept"))
+        last = self.add()
+        newer = self.write("newer", self.read("checkpoint"))
+        shutil.copy(self.path("kept"), os.path.join(self.root, "checkpoint"))
+        self.assert_valid()  # it looks like a crash
+        self.assert_finds("older_checkpoint", "that was put back", "--checkpoint", newer)
+        shutil.rmtree(self.bundle(self.bundles[0]))
+        self.assert_finds("bundles", "was removed", "--checkpoint", newer)
+        self.restore_archive()
+        last = self.add()
+        newer = self.write("newest", self.read("checkpoint"))
+        shutil.copy(self.path("kept"), os.path.join(self.root, "checkpoint"))
+        shutil.copytree(self.bundle(last), self.path("last"))
+        shutil.rmtree(self.bundle(last))
+        self.assert_finds("bundles", "was removed", "--checkpoint", newer)
+        shutil.copytree(self.path("last"), self.bundle(last))
+        self.add()
+        self.assertFalse(os.path.exists(self.bundle(last)))
+        [name] = os.listdir(os.path.join(self.root, "aside"))
+        self.assertTrue(name.startswith(last.removeprefix("sha256:")))
+        self.assertIn("aside/", str(self.assert_valid()["checks"]))
+        self.assert_finds("older_checkpoint", "entries were changed or removed", "--checkpoint", newer)
+        self.assertEqual(self.store(os.path.join(self.root, "aside", name, "files", "run_report.json"))["bundleId"], last)
+        self.assertEqual(len(self.ls()), 5)
+        self.assert_valid()
 
     def test_an_archive_that_was_replaced_with_its_key(self):
         kept = shutil.copy(os.path.join(self.root, "archive.key.pub"), self.path("kept.pub"))
@@ -209,6 +280,17 @@ class Prune(ArchiveTest):
         self.archive("prune")
         self.assertFalse(os.path.exists(self.bundle(bundle)))
         self.assertEqual(len(self.entries()), 2)
+
+    def test_a_run_stored_while_its_old_bundle_outlives_the_tombstone(self):
+        report = self.record()
+        bundle = self.store(report, "--retention", "0s")["bundleId"]
+        shutil.copytree(self.bundle(bundle), self.path("kept"))
+        self.archive("prune")
+        shutil.copytree(self.path("kept"), self.bundle(bundle))
+        self.assertFalse(self.store(report, "--retention", "1d")["already"])
+        self.archive("prune")
+        self.assertTrue(os.path.isdir(self.bundle(bundle)))
+        self.assertEqual(self.assert_valid()["bundles"], 1)
 
 
 class FullDisk(ArchiveTest):

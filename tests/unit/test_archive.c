@@ -143,7 +143,12 @@ static void fill(struct sr_index *index)
         char id[72], started[40], text[16];
         snprintf(id, sizeof id, "sha256:%064x", run);
         snprintf(started, sizeof started, "2026-01-%02uT00:00:00.000000000Z", run % 28 + 1);
-        const struct sr_archive_run row = {.leaf = run, .bundle = id, .started = started};
+        const struct sr_archive_run row = {.leaf = run,
+                                           .bundle = id,
+                                           .run_id = "a",
+                                           .started = started,
+                                           .stored = started,
+                                           .retention = "1d"};
         assert_int_equal(sr_index_add_run(index, &row, &err), 0);
         text_of(run, 2, text);
         assert_int_equal(sr_index_add_fact(index, SR_FACT_POLICY, text, strlen(text), run, &err),
