@@ -67,7 +67,7 @@ def record(directory, run_id="sr-20260102T030405-abc234", day="2026-01-02", poli
                for address, port in denied]
     events += [("cleanup", "output.collected", {
         "path": f"/out/{name}", "name": name, "collected": True, "hash": sha(f"f\0{len(text)}\0{text}"), "bytes": len(text), "files": 1,
-        "directories": 0, "links": 0, "max": "1Mi", "observedBy": "host"}) for name, text in collected.items()]
+        "directories": 0, "links": 0, "max": "1Mi"}) for name, text in collected.items()]
     events += [("monitor", "vm.exited", {"exitCode": exit_code, "timedOut": cause == "timeout", "sampleCount": 0}),
                ("cleanup", "run.cleaned", {})]
     if cause != "workload":
