@@ -147,7 +147,9 @@ static bool limit_pids(const struct spec *spec, struct refusal *refusal)
 {
     char max[16];
     snprintf(max, sizeof max, "%u", spec->pids_max);
-    if (!put("/view/sys/fs/cgroup/run/pids.max", max))
+    /* Refused is only what is more than this kernel can ever have. */
+    if (!put("/view/sys/fs/cgroup/run/pids.max", max) &&
+        (errno != EINVAL || !put("/view/sys/fs/cgroup/run/pids.max", "max")))
         return refuse(refusal, 125, "pids.max cannot be set in the guest: %s", strerror(errno));
     return true;
 }
