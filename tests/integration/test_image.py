@@ -519,6 +519,19 @@ class Configuration(ImageTest):
         self.assertEqual(self.call("validate", "--format", "json", document).stdout, before)
 
 
+class FromNothing(ImageTest):
+    def test_an_image_of_one_program_runs(self):
+        """Without /proc, /sys and /dev: layers of a tool that builds from nothing."""
+        with open("/bin/busybox", "rb") as file:
+            image = self.built("tar:" + self.write("root.tar", tar(entry("sh", file.read(), mode=0o755))))
+        self.assertEqual(sorted(self.listing(image)), ["", "sh"])
+        script = "echo /*; read self rest < /proc/self/stat && echo x > /dev/null && echo /sys/devices; echo x > /new || echo $?"
+        for disk in (0, "16Mi"):
+            run = self.run_policy(policy("/sh", "-c", script, image="test", disk=disk))
+            self.assertEqual(run.status, 0, run.stderr)
+            self.assertEqual(run.stdout.decode().splitlines(), ["/dev /proc /sh /sys" + (" /tmp" if disk else ""), "/sys/devices", "1"])
+
+
 class Missing(ImageTest):
     def test_an_image_that_is_not_there_says_how_to_make_one(self):
         run = self.run_policy(policy("/bin/true", image="none"))
