@@ -9,7 +9,8 @@
  *      root's. The root image (/dev/vda) is mounted read-only at /image.
  *   2. root_enter(): when the policy grants scratch space, an overlay on a tmpfs of exactly that
  *      size goes on top of the image, so that every byte the command writes to a file system counts
- *      against disk.max (/dev/shm is memory, 16 MiB with the rest of /dev). The inputs are mounted
+ *      against disk.max (/dev/shm is memory, 16 MiB with the rest of /dev). What the image lacks of
+ *      /proc, /sys and /dev is made in an overlay, with or without scratch space. The inputs are mounted
  *      (inputs.c), the views moved in. Then that tree becomes the root, and nothing of the initramfs
  *      stays reachable.
  */
@@ -51,11 +52,28 @@ static bool mount_overlay(uint64_t bytes, struct refusal *refusal)
     return true;
 }
 
-/* A read-only root that has the inputs' places all the same: they are made in an overlay, whose upper layer then becomes a
- * lower one, so that nothing is left that could be written to. */
+/* Where the views go. An image made from nothing may not have them; what else it may have there, the views' mounts say. */
+static bool has_places(void)
+{
+    return access("/image/proc", F_OK) == 0 && access("/image/sys", F_OK) == 0 &&
+           access("/image/dev", F_OK) == 0;
+}
+
+static void make_places(void)
+{
+    mkdir("/root/proc", 0755);
+    mkdir("/root/sys", 0755);
+    mkdir("/root/dev", 0755);
+}
+
+/* A read-only root that has the views' and the inputs' places all the same: they are made in an overlay, whose upper layer then
+ * becomes a lower one, so that nothing is left that could be written to. */
 static bool mount_with_places(const struct spec *spec, struct refusal *refusal)
 {
-    if (!mount_overlay(PLACES_BYTES, refusal) || !inputs_make_targets(spec, "/root", refusal))
+    if (!mount_overlay(PLACES_BYTES, refusal))
+        return false;
+    make_places();
+    if (!inputs_make_targets(spec, "/root", refusal))
         return false;
     if (umount2("/root", 0) < 0 || mount("overlay", "/root", "overlay", MS_NODEV | MS_RDONLY,
                                          "lowerdir=/scratch/upper:/image") < 0)
@@ -65,13 +83,14 @@ static bool mount_with_places(const struct spec *spec, struct refusal *refusal)
 
 static bool mount_root(const struct spec *spec, struct refusal *refusal)
 {
-    if (spec->disk_bytes == 0 && spec->inputc > 0)
+    if (spec->disk_bytes == 0 && (spec->inputc > 0 || !has_places()))
         return mount_with_places(spec, refusal);
     if (spec->disk_bytes == 0)
         return mount("/image", "/root", NULL, MS_MOVE, NULL) == 0 ||
                refuse(refusal, 125, "the root image cannot be moved: %s", strerror(errno));
     if (!mount_overlay(spec->disk_bytes, refusal))
         return false;
+    make_places();
     /* An image without /tmp gets one: it is the overlay's, so it counts as scratch too. */
     if (mkdir("/root/tmp", 01777) == 0)
         chmod("/root/tmp", 01777);
@@ -147,7 +166,9 @@ static bool limit_pids(const struct spec *spec, struct refusal *refusal)
 {
     char max[16];
     snprintf(max, sizeof max, "%u", spec->pids_max);
-    if (!put("/view/sys/fs/cgroup/run/pids.max", max))
+    /* Refused is only what is more than this kernel can ever have. */
+    if (!put("/view/sys/fs/cgroup/run/pids.max", max) &&
+        (errno != EINVAL || !put("/view/sys/fs/cgroup/run/pids.max", "max")))
         return refuse(refusal, 125, "pids.max cannot be set in the guest: %s", strerror(errno));
     return true;
 }
@@ -190,7 +211,7 @@ bool root_enter(const struct spec *spec, struct refusal *refusal)
     if (mount("/view/proc", "/root/proc", NULL, MS_MOVE, NULL) < 0 ||
         mount("/view/sys", "/root/sys", NULL, MS_MOVE, NULL) < 0 ||
         mount("/view/dev", "/root/dev", NULL, MS_MOVE, NULL) < 0)
-        return refuse(refusal, 125, "the image has no directories /proc, /sys and /dev: %s",
+        return refuse(refusal, 125, "/proc, /sys and /dev of the image cannot be mounted on: %s",
                       strerror(errno));
     umount2("/dev", MNT_DETACH);
     if (chdir("/root") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||

@@ -169,18 +169,29 @@ static void hand_down(int dirfd, bool handed[SR_CONTROLLER_COUNT])
     }
 }
 
-/* Makes the run's directory in parent and opens it as the place of a controller. */
+/* Makes the run's directory in parent and opens it as the place of a controller; or there is none. */
 static bool make_place(const char *parent, const char *name, int version,
                        struct sr_cgroup_place *place)
 {
     if (snprintf(place->path, sizeof place->path, "%s/%s", parent, name) >=
             (int)sizeof place->path ||
-        SR_FAILPOINT("cgroup.make") || (mkdir(place->path, 0755) < 0 && errno != EEXIST))
+        SR_FAILPOINT("cgroup.make"))
         return false;
-    place->fd = open(place->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    place->version = place->fd < 0 ? 0 : version;
+    bool is_new =
+        mkdir(place->path, 0755) == 0; /* or made for another controller of the hierarchy */
+    if (!is_new && errno != EEXIST)
+        return false;
+    place->fd =
+        SR_FAILPOINT("cgroup.open") ? -1 : open(place->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     /* Held as long as somebody knows it: an empty one is not always one that was left behind. */
-    return place->fd >= 0 && flock(place->fd, LOCK_SH | LOCK_NB) == 0;
+    if (place->fd >= 0 && flock(place->fd, LOCK_SH | LOCK_NB) == 0) {
+        place->version = version;
+        return true;
+    }
+    sr_close_fd(&place->fd);
+    if (is_new)
+        rmdir(place->path);
+    return false;
 }
 
 static void share_place(struct sr_cgroup_place *to, const struct sr_cgroup_place *from)
@@ -216,14 +227,20 @@ static void create_v2(struct sr_cgroup *cgroup, const struct hierarchy *h, const
         *slash = '\0';
     }
     struct sr_cgroup_place place = {.fd = -1};
+    struct sr_cgroup_place *account = &cgroup->places[SR_CONTROLLER_ACCOUNT];
     if (most == 0 || !make_place(best, name, 2, &place))
         return;
+    share_place(account, &place); /* cpu.stat is always there */
+    if (account->version == 0) {
+        sr_close_fd(&place.fd);
+        rmdir(place.path);
+        return;
+    }
     char given[512];
     if (sr_read_small_file(place.fd, "cgroup.controllers", given, sizeof given) >= 0)
         for (int c = 0; c < SR_CONTROLLER_ACCOUNT; c++)
             if (has_word(given, controller_names[c], ' '))
                 share_place(&cgroup->places[c], &place);
-    share_place(&cgroup->places[SR_CONTROLLER_ACCOUNT], &place); /* cpu.stat is always there */
     cgroup->v2_fd = place.fd;
 }
 

@@ -26,7 +26,7 @@ int sr_mkdir_all(const char *path, mode_t mode)
         if (*at != '/')
             continue;
         *at = '\0';
-        if (mkdir(part, mode) < 0 && errno != EEXIST)
+        if (mkdir(part, mode | 0755) < 0 && errno != EEXIST)
             return -errno;
         *at = '/';
     }

@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Creates path and its missing parents with mode (directories that exist keep theirs). 0 or a
- * negative errno. */
+/* Creates path with mode, and its missing parents so that all can pass them: what is private is path, not what will be beside it.
+ * Directories that exist keep their modes. 0 or a negative errno. */
 int sr_mkdir_all(const char *path, mode_t mode) SR_MUST_CHECK;
 
 /* True when path is prefix or below it, component by component. Both normalised. */

@@ -207,13 +207,16 @@ int sr_image_build(const struct sr_image_build *build, struct sr_image *image, s
 int sr_image_find(const char *name, struct sr_image *image, struct sr_error *err)
 {
     static const enum sr_store_which stores[] = {SR_STORE_OWN, SR_STORE_SYSTEM};
+    struct sr_error closed = {0};
     if (check_name(name, err) < 0)
         return -1;
     for (size_t i = 0; i < sizeof stores / sizeof stores[0]; i++) {
         struct sr_store store;
-        int result = sr_store_open(stores[i], false, &store, err);
-        if (result < 0)
+        int result = sr_store_open(stores[i], false, &store, &closed);
+        if (result < 0) {
+            *err = closed;
             return -1;
+        }
         if (result > 0)
             continue;
         result = sr_store_read(&store, name, image, err);
@@ -222,7 +225,8 @@ int sr_image_find(const char *name, struct sr_image *image, struct sr_error *err
             return result;
     }
     return sr_fail(err, SR_OPS_109, NAME_PATH,
-                   "there is no image %s; 'safe-run image build' makes one", name);
+                   "there is no image %s; 'safe-run image build' makes one%s%s", name,
+                   closed.code != SR_OK ? "; " : "", closed.message);
 }
 
 /* The user's store, which is there; 1: it is not. */
@@ -246,12 +250,12 @@ int sr_image_list(struct sr_image **images, size_t *count, struct sr_error *err)
     char **names = NULL;
     size_t name_count = 0, found = 0;
     int result = open_own(&store, false, err);
-    if (result > 0) {
+    if (result > 0 && err->code == SR_OK) {
         *images = NULL;
         *count = 0;
         return 0;
     }
-    if (result < 0)
+    if (result != 0)
         return -1;
     result = sr_store_names(&store, &names, &name_count, err);
     struct sr_image *list = calloc(name_count + 1, sizeof *list);

@@ -98,10 +98,13 @@ int sr_store_open(enum sr_store_which which, bool create, struct sr_store *store
         snprintf(store->path, sizeof store->path, SYSTEM_STORE);
     if (create && make_store(store, err) < 0)
         return -1;
-    if (realpath(store->path, real) == NULL)
-        return errno == ENOENT || errno == EACCES || errno == ENOTDIR
-                   ? 1
-                   : store_error(err, store, "cannot be opened", errno);
+    if (realpath(store->path, real) == NULL) {
+        if (errno == ENOENT || errno == ENOTDIR)
+            return 1;
+        bool is_closed = errno == EACCES;
+        int result = store_error(err, store, "cannot be opened", errno);
+        return is_closed ? 1 : result;
+    }
     memcpy(store->path, real, sizeof real);
     sr_cleanup_fd int top = open_trusted(store, AT_FDCWD, store->path);
     if (top >= 0) {
@@ -112,12 +115,13 @@ int sr_store_open(enum sr_store_which which, bool create, struct sr_store *store
         return 0;
     int error = errno;
     sr_store_close(store);
-    if (error == ENOENT || (which == SR_STORE_SYSTEM && error == EACCES))
+    if (error == ENOENT)
         return 1;
-    return store_error(err, store,
-                       error == EPERM ? "belongs to somebody else or can be written by others"
-                                      : "cannot be opened",
-                       error);
+    int result = store_error(err, store,
+                             error == EPERM ? "belongs to somebody else or can be written by others"
+                                            : "cannot be opened",
+                             error);
+    return which == SR_STORE_SYSTEM && error == EACCES ? 1 : result;
 }
 
 void sr_store_close(struct sr_store *store)
@@ -187,6 +191,9 @@ static int write_description(const struct sr_store *store, const char *name, con
     snprintf(temporary, sizeof temporary, TEMPORARY "new-%s", name); /* the lock makes it ours */
     unlinkat(store->names, temporary, 0);
     int result = sr_write_new_file(store->names, temporary, text.data, text.len);
+    /* Whoever can come here can read the image, too. */
+    if (result == 0 && fchmodat(store->names, temporary, 0444, 0) < 0)
+        result = -errno;
     if (result == 0 &&
         (SR_FAILPOINT("image.name") || renameat(store->names, temporary, store->names, file) < 0)) {
         result = -errno;

@@ -19,8 +19,8 @@ struct sr_store {
     int lock;         /* of what is changed; taken by sr_store_lock() */
 };
 
-/* Opens it; own with create makes it. 0; 1: there is none (or the user's own is the system's, asked for that); -1: err. To be closed
- * when 0 was returned. */
+/* Opens it; own with create makes it. 0; 1: there is none (or the user's own is the system's, asked for that), or none that the
+ * caller may look into, which err says then; -1: err. To be closed when 0 was returned. */
 int sr_store_open(enum sr_store_which which, bool create, struct sr_store *store,
                   struct sr_error *err) SR_MUST_CHECK;
 void sr_store_close(struct sr_store *store);

@@ -1,7 +1,8 @@
 /*
  * Which files a program opens to start. The dynamic loader itself says which libraries it would load ("--list": the program
- * is not executed); the answer is remembered with the program's identity. What is remembered is only a list of names:
- * whoever could write it could write the caller's other files too (the cache belongs to the caller).
+ * is not executed). The answer is remembered, a line for each file that it depends on: those of the list, the loader's own cache,
+ * and those that were looked for and were not there. It holds while every one of them is as it was. What is remembered is only
+ * names: whoever could write them could write the caller's other files too (the cache belongs to the caller).
  */
 #include "jail.h"
 
@@ -23,7 +24,12 @@
 #define PATH "launch.jail"
 #define FILES_MAX 512
 #define TEXT_MAX 65536
+/* How a remembered line begins: a file of the list, or one that is only looked at. */
+#define LISTED '+'
+#define WATCHED '-'
 
+/* What else the loader's answer depends on. */
+static const char loader_cache[] = "/etc/ld.so.cache";
 /* Beside libraries: TCG is a module of QEMU's. */
 static const char *const modules[] = {"qemu/accel-tcg-x86_64.so"};
 /* What -M microvm loads, of the directories of data beside the program. */
@@ -139,24 +145,29 @@ static bool add_with_libraries(struct sr_jail_files *files, const char *loader, 
     return sr_buf_ok(&text) && add_listed(files, text.data);
 }
 
-static bool add_modules(struct sr_jail_files *files, const char *loader)
+static bool add_modules(struct sr_jail_files *files, struct sr_jail_files *watched,
+                        const char *loader)
 {
     for (size_t m = 0; m < sizeof modules / sizeof modules[0]; m++)
         for (size_t i = 0, count = files->count; i < count; i++) {
             char path[PATH_MAX], real[PATH_MAX];
             int directory = (int)(strrchr(files->paths[i], '/') - files->paths[i]);
-            if (snprintf(path, sizeof path, "%.*s/%s", directory, files->paths[i], modules[m]) <
-                    (int)sizeof path &&
-                realpath(path, real) != NULL) { /* QEMU knows it by /usr/lib, the loader by /lib */
+            if (snprintf(path, sizeof path, "%.*s/%s", directory, files->paths[i], modules[m]) >=
+                (int)sizeof path)
+                continue;
+            if (realpath(path, real) != NULL) { /* QEMU knows it by /usr/lib, the loader by /lib */
                 if (!add_with_libraries(files, loader, real))
                     return false;
                 break;
             }
+            if (!add(watched, path))
+                return false;
         }
     return true;
 }
 
-static bool add_firmware(struct sr_jail_files *files, const char *program)
+static bool add_firmware(struct sr_jail_files *files, struct sr_jail_files *watched,
+                         const char *program)
 {
     char prefix[PATH_MAX], path[PATH_MAX];
     snprintf(prefix, sizeof prefix, "%s", program);
@@ -170,12 +181,13 @@ static bool add_firmware(struct sr_jail_files *files, const char *program)
         for (size_t f = 0; f < sizeof firmware / sizeof firmware[0]; f++)
             if (snprintf(path, sizeof path, "%s/%s/%s", prefix, data_directories[d], firmware[f]) <
                     (int)sizeof path &&
-                access(path, R_OK) == 0 && !add(files, path))
+                !add(access(path, R_OK) == 0 ? files : watched, path))
                 return false;
     return true;
 }
 
-static int find(const char *program, bool vmm, struct sr_jail_files *files, struct sr_error *err)
+static int find(const char *program, bool vmm, struct sr_jail_files *files,
+                struct sr_jail_files *watched, struct sr_error *err)
 {
     char loader[256];
     int dynamic = find_loader(program, loader, sizeof loader);
@@ -186,55 +198,71 @@ static int find(const char *program, bool vmm, struct sr_jail_files *files, stru
                        program,
                        vmm ? "; jail.mode: none in the host configuration runs it without a jail"
                            : "");
-    bool good = add(files, program) && (!vmm || add_firmware(files, program));
+    bool good = add(files, program) && add(watched, loader_cache) &&
+                (!vmm || add_firmware(files, watched, program));
     if (good && dynamic > 0)
         good = add(files, loader) && add_with_libraries(files, loader, program) &&
-               (!vmm || add_modules(files, loader));
+               (!vmm || add_modules(files, watched, loader));
     if (!good)
         return sr_fail(err, SR_RUN_002, PATH, "%s --list %s does not tell its libraries", loader,
                        program);
     return 0;
 }
 
-/* Program, size and change time, as the first line; then the paths. */
-static int identify(const char *program, char *line, size_t size)
+/* A file's identity, or that it is not there: 1 when a later change could not go unseen, 0 when it could. */
+static int identify(const char *path, char text[SR_IDENTITY_TEXT])
 {
-    struct stat st;
-    if (stat(program, &st) < 0)
-        return -1;
-    int len = snprintf(line, size, "%s %ju %ju %jd %jd.%09ld\n", program, (uintmax_t)st.st_dev,
-                       (uintmax_t)st.st_ino, (intmax_t)st.st_size, (intmax_t)st.st_ctim.tv_sec,
-                       st.st_ctim.tv_nsec);
-    return len < (int)size ? len : -1;
+    sr_cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int settled = fd >= 0 ? sr_file_identity(fd, text) : -1;
+    if (settled < 0)
+        snprintf(text, SR_IDENTITY_TEXT, "absent");
+    return settled != 0;
 }
 
-static bool recall(int cache, const char *name, const char *line, struct sr_jail_files *files)
+/* One remembered line, "+identity:/path". */
+static bool recall_file(char *line, struct sr_jail_files *files)
+{
+    char is[SR_IDENTITY_TEXT], *was = line + 1, *colon = strchr(line, ':');
+    if (colon == NULL || (line[0] != LISTED && line[0] != WATCHED))
+        return false;
+    *colon = '\0';
+    identify(colon + 1, is);
+    return strcmp(is, was) == 0 && (line[0] == WATCHED || add(files, colon + 1));
+}
+
+static bool recall(int cache, const char *name, const char *program, struct sr_jail_files *files)
 {
     static char text[TEXT_MAX];
     ssize_t len = sr_read_small_file(cache, name, text, sizeof text);
-    size_t first = strlen(line);
-    if (len <= (ssize_t)first || strncmp(text, line, first) != 0 || text[len - 1] != '\n')
+    if (len <= 0 || text[len - 1] != '\n')
         return false;
     char *state;
-    for (char *path = strtok_r(text + first, "\n", &state); path != NULL;
-         path = strtok_r(NULL, "\n", &state))
-        if (path[0] != '/' || access(path, R_OK) < 0 || !add(files, path)) {
+    for (char *line = strtok_r(text, "\n", &state); line != NULL;
+         line = strtok_r(NULL, "\n", &state))
+        if (!recall_file(line, files)) {
             sr_jail_files_free(files);
             return false;
         }
+    return files->count > 0 && strcmp(files->paths[0], program) == 0;
+}
+
+static bool describe(struct sr_buf *text, char kind, const struct sr_jail_files *files)
+{
+    char identity[SR_IDENTITY_TEXT];
+    for (size_t i = 0; i < files->count; i++) {
+        if (!identify(files->paths[i], identity))
+            return false; /* perhaps already another than the loader saw */
+        sr_buf_printf(text, "%c%s:%s\n", kind, identity, files->paths[i]);
+    }
     return true;
 }
 
-static void remember(int cache, const char *name, const char *line,
-                     const struct sr_jail_files *files)
+static void remember(int cache, const char *name, const struct sr_jail_files *files,
+                     const struct sr_jail_files *watched)
 {
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
-    sr_buf_puts(&text, line);
-    for (size_t i = 0; i < files->count; i++) {
-        sr_buf_puts(&text, files->paths[i]);
-        sr_buf_putc(&text, '\n');
-    }
-    if (!sr_buf_ok(&text) || text.len >= TEXT_MAX ||
+    if (!describe(&text, LISTED, files) || !describe(&text, WATCHED, watched) ||
+        !sr_buf_ok(&text) || text.len >= TEXT_MAX ||
         sr_replace_file(cache, name, text.data, text.len) < 0)
         return; /* the next run asks again */
 }
@@ -243,18 +271,19 @@ static void remember(int cache, const char *name, const char *line,
 static int find_or_recall(const char *program, bool vmm, int cache, struct sr_jail_files *files,
                           struct sr_error *err)
 {
-    char line[PATH_MAX + 128], name[64] = "";
+    __attribute__((cleanup(sr_jail_files_free))) struct sr_jail_files watched = {0};
+    char name[64] = "";
     struct stat st;
-    bool known = cache >= 0 && stat(program, &st) == 0 && identify(program, line, sizeof line) > 0;
+    bool known = cache >= 0 && stat(program, &st) == 0;
     if (known) {
         snprintf(name, sizeof name, "files-%ju-%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
-        if (recall(cache, name, line, files))
+        if (recall(cache, name, program, files))
             return 0;
     }
-    if (find(program, vmm, files, err) < 0)
+    if (find(program, vmm, files, &watched, err) < 0)
         return -1;
     if (known)
-        remember(cache, name, line, files);
+        remember(cache, name, files, &watched);
     return 0;
 }
 

@@ -154,11 +154,29 @@ static int larger_first(const void *a, const void *b)
     return x < y ? -1 : x > y; /* of the same array */
 }
 
+static ssize_t copy_piece(int from, off_t *at, int to, off_t *end, size_t size)
+{
+    char piece[65536];
+    ssize_t len = pread(from, piece, size < sizeof piece ? size : sizeof piece, *at);
+    if (len > 0)
+        len = pwrite(to, piece, (size_t)len, *end);
+    if (len > 0) {
+        *at += len;
+        *end += len;
+    }
+    return len;
+}
+
 static int append(int from, int to, uint64_t offset, uint64_t size)
 {
     off_t at = 0, end = (off_t)offset;
     while ((uint64_t)at < size) {
-        ssize_t put = copy_file_range(from, &at, to, &end, (size_t)(size - (uint64_t)at), 0);
+        size_t left = (size_t)(size - (uint64_t)at);
+        ssize_t put = copy_file_range(from, &at, to, &end, left, 0);
+        /* The store may be on another file system than the run, or on one that cannot. */
+        if (put < 0 &&
+            (errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP))
+            put = copy_piece(from, &at, to, &end, left);
         if (put < 0 && errno == EINTR)
             continue;
         if (put == 0)

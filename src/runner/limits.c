@@ -11,6 +11,8 @@
 #define VMM_MEMORY (256 * MIB)
 /* QEMU's threads: one for each vCPU, the main loop, RCU, and a pool for block I/O. */
 #define VMM_THREADS 128
+/* Linux's own limit (PID_MAX_LIMIT); pids.max of a cgroup takes no larger number. */
+#define PIDS_MAX UINT64_C(4194304)
 
 /* Makes the run's cgroup and lists what no cgroup holds of what should be held. */
 static int create(struct run *run, const struct sr_cgroup_limits *limits, char missing[64],
@@ -32,11 +34,12 @@ static int create(struct run *run, const struct sr_cgroup_limits *limits, char m
 int run_prepare_limits(struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
+    const uint64_t pids = policy->pids_max + VMM_THREADS;
     const struct sr_cgroup_limits limits = {
         .cpu_quota_usec = policy->cpu_quota_usec,
         .cpu_period_usec = policy->cpu_period_usec,
         .memory_bytes = run->bundle.mem_size_mib * MIB + VMM_MEMORY,
-        .pids = policy->pids_max + VMM_THREADS,
+        .pids = pids < PIDS_MAX ? pids : PIDS_MAX,
     };
     struct sr_error none = {0};
     char missing[64];

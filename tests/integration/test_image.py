@@ -436,6 +436,44 @@ class Store(ImageTest):
         self.assertEqual(self.files_of_store(), [])
 
 
+class OfTheSystem(ImageTest):
+    """Root's images, where nobody names another store: everybody's."""
+
+    def run_scripts(self, *scripts):
+        """As root and as others, on a host where safe-run has never run."""
+        if os.geteuid() != 0:
+            self.skipTest("needs root")
+        os.chmod(self.dir, 0o711)
+        env = {name: value for name, value in self.env.items() if name not in ("SAFE_RUN_IMAGE_STORE", "SAFE_RUN_WORKDIR_BASE")}
+        start = 'set -e; umask 022; mount -t tmpfs -o mode=755 none /var/lib; mkdir -p -m 777 "$HOME/home"\n'
+        others = 'others() { HOME="$HOME/home" setpriv --reuid=12345 --regid=12345 --clear-groups "$@"; }\n'
+        done = subprocess.run(["unshare", "-m", "sh", "-c", start + others + "\n".join(scripts), "sh", SAFE_RUN], env=env,
+                              capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stdout, done.stderr
+
+    def setUp(self):
+        super().setUp()
+        self.source = "tar:" + self.write("root.tar", tar(entry("x", b"x")))
+        self.policy = self.write_policy(policy("/bin/true"))
+
+    def test_others_can_use_them_after_a_run_of_roots(self):
+        """Which makes /var/lib/safe-run: its runs are nobody else's business, what is beside them is."""
+        status, stdout, stderr = self.run_scripts(f'"$1" run --policy {self.policy}; "$1" image build shared --from {self.source}',
+                                                  'others "$1" image inspect shared; stat -c %a /var/lib/safe-run /var/lib/safe-run/runs')
+        self.assertEqual((status, stderr), (0, ""), stdout)
+        self.assertIn("shared", stdout)
+        self.assertEqual(stdout.splitlines()[-2:], ["755", "700"])
+
+    def test_a_store_that_cannot_be_read_is_named(self):
+        closed = f'"$1" image build shared --from {self.source} > /dev/null; chmod 700 /var/lib/safe-run'
+        for ask, text in (('others "$1" image inspect shared', "there is no image shared"),
+                          ('export SAFE_RUN_IMAGE_STORE=/var/lib/safe-run/images; others "$1" image ls', "the image store")):
+            status, stdout, stderr = self.run_scripts(closed, ask)
+            self.assertEqual((status, stdout), (1, ""), ask)
+            self.assertIn(text, stderr)
+            self.assertIn("/var/lib/safe-run/images cannot be opened: Permission denied", stderr)
+
+
 class Configuration(ImageTest):
     CONFIG = {"Env": ["PATH=/bin", "GREETING=hello", "BOTH=image"], "WorkingDir": "/etc", "User": "app:wheel",
               "Entrypoint": ["/bin/tool"], "Cmd": ["--help"]}
@@ -498,6 +536,19 @@ class Configuration(ImageTest):
         before = self.call("validate", "--format", "json", document).stdout
         self.build_archive(Image(tar(*ROOT), config=self.CONFIG))
         self.assertEqual(self.call("validate", "--format", "json", document).stdout, before)
+
+
+class FromNothing(ImageTest):
+    def test_an_image_of_one_program_runs(self):
+        """Without /proc, /sys and /dev: layers of a tool that builds from nothing."""
+        with open("/bin/busybox", "rb") as file:
+            image = self.built("tar:" + self.write("root.tar", tar(entry("sh", file.read(), mode=0o755))))
+        self.assertEqual(sorted(self.listing(image)), ["", "sh"])
+        script = "echo /*; read self rest < /proc/self/stat && echo x > /dev/null && echo /sys/devices; echo x > /new || echo $?"
+        for disk in (0, "16Mi"):
+            run = self.run_policy(policy("/sh", "-c", script, image="test", disk=disk))
+            self.assertEqual(run.status, 0, run.stderr)
+            self.assertEqual(run.stdout.decode().splitlines(), ["/dev /proc /sh /sys" + (" /tmp" if disk else ""), "/sys/devices", "1"])
 
 
 class Missing(ImageTest):

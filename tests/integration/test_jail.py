@@ -3,6 +3,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 import unittest
 
 from harness import BUILD, SAFE_RUN, SANITIZED, SOURCE, SafeRunTest, policy, shell
@@ -11,11 +12,13 @@ PROBE = os.path.join(BUILD, "tests", "guests", "jailprobe")
 GOLDEN = os.path.join(SOURCE, "tests", "golden", "jail.txt")
 
 
-class Jail(SafeRunTest):
+class JailTest(SafeRunTest):
     def read(self, path):
         with open(path, encoding="utf-8") as file:
             return file.read()
 
+
+class Jail(JailTest):
     def test_what_a_vmm_that_was_taken_over_can_do(self):
         self.configure(qemu=PROBE)
         run = self.run_policy(policy("/bin/true"))
@@ -88,7 +91,7 @@ class JailAsUser(Jail):
     user = 12345
 
 
-class Host(SafeRunTest):
+class Host(JailTest):
     def find_the_device(self):
         """Under KVM its device is there, and may be used."""
         self.configure(qemu=PROBE)
@@ -118,6 +121,30 @@ class Host(SafeRunTest):
         self.configure(qemu=script, jail={"mode": "none"})
         run = self.run_policy(policy("/bin/true"))
         self.assertEqual((run.status, run.report["assurance"]["jail"]), (0, "none"))
+
+    def test_a_library_that_comes_to_need_another(self):
+        """What is remembered of a program holds only while its libraries, too, are what they were."""
+        def compile(name, source, *options):
+            subprocess.run(["cc", "-o", self.path(name), self.write("source.c", source), *options], check=True)
+
+        def old_enough():  # to be remembered
+            return time.time() - os.stat(self.path("liba.so")).st_ctime > 3
+
+        shared, beside = ("-shared", "-fPIC"), (f"-L{self.dir}", f"-Wl,-rpath,{self.dir}")
+        os.chmod(self.dir, 0o755)
+        self.env["SAFE_RUN_CACHE_DIR"] = self.path("cache")
+        compile("liba.so", "int a(void) { return 0; }", *shared)
+        compile("vmm", "#include <stdio.h>\nint a(void);\nint main(void) { fputs(\"started\\n\", stderr); return a(); }", *beside, "-la")
+        self.configure(qemu=self.path("vmm"))
+        self.wait_for(old_enough)
+        for rebuild in (False, True):
+            if rebuild:
+                compile("libb.so", "int b(void) { return 0; }", *shared)
+                compile("liba.so", "int b(void);\nint a(void) { return b(); }", *shared, *beside, "-lb")
+            run = self.run_policy(policy("/bin/true"))
+            self.assertEqual(self.read(os.path.join(run.dir, "vmm.log")), "started\n")
+            remembered = [self.read(self.path("cache/" + name)) for name in os.listdir(self.path("cache")) if name.startswith("files-")]
+            self.assertIn("liba.so", "".join(remembered))
 
     def test_ids_that_are_all_taken(self):
         self.configure(jail={"uids": "1999999999-1999999999"})

@@ -5,7 +5,7 @@ import os
 import subprocess
 import unittest
 
-from harness import BUILD, SANITIZED, SafeRunTest, alone, policy, shell
+from harness import BUILD, SAFE_RUN, SANITIZED, SafeRunTest, alone, policy, shell
 from test_jail import Jail
 
 GUESTS = os.path.join(BUILD, "tests", "guests")
@@ -49,6 +49,20 @@ class Limits(SafeRunTest):
         run = self.run_policy(policy("/bin/true"))
         self.assertEqual([one["cgroup"] for one in run.events("run.cleaned")], ["removed" if self.held else "none"])
         self.assertEqual(cgroups(os.path.basename(run.dir)), [])
+
+    def test_nothing_is_left_of_a_cgroup_that_cannot_be_opened(self):
+        for limit in range(10, 28):
+            command = ["prlimit", f"--nofile={limit}", SAFE_RUN, "run", "--policy", self.write_policy(policy("/bin/true"))]
+            done = subprocess.run(command, env=self.env, capture_output=True, timeout=60)
+            if done.returncode == 0:
+                break
+        runs = [name for name in os.listdir(self.base) if not name.startswith(".")]
+        self.assertGreater(len(runs), 1)
+        self.assertEqual([left for run in runs for left in cgroups(run)], [])
+
+    def test_as_many_processes_as_a_policy_may_ask_for(self):
+        run = self.run_policy(policy("/bin/true", pids=4194304))
+        self.assertEqual(run.status, 0, run.stderr)
 
     def test_limits_that_must_be_enforced(self):
         run = self.run_policy(policy("/bin/true", require={"limits": "enforced"}))

@@ -20,7 +20,8 @@ class Room(NetworkTest):
         self.serve("tcp:*:443")
         self.dns({"api.example.com": [60, "198.51.100.7"]})
         self.process = self.start_here(shell("echo up; read x; (echo through; sleep 1) | timeout 3 nc 198.51.100.7 443",
-                                             network=allow(("tcp", "api.example.com", 443))), "--stdin", stdin=-1)
+                                             network=allow(("tcp", "api.example.com", 443))), "--stdin", stdin=-1,
+                                       extra_groups=[4242])
         self.wait_for_output(self.process, b"up")
         below = self.children(self.process.pid)
         self.cell = next(pid for pid in below if self.read(f"/proc/{pid}/comm") == "safe-run-net\n")
@@ -87,6 +88,7 @@ class Room(NetworkTest):
         has = self.capabilities(self.resolver)
         self.assertEqual((has["Prm"], has["Eff"], has["Inh"], has["Amb"]), (0, 0, 0, 0))
         self.assertEqual(self.status(self.resolver)["Uid"].split()[0], "12345" if self.as_user else "65534")
+        self.assertEqual(self.status(self.resolver)["Groups"].strip(), "")
         self.assert_confined(self.resolver, 0 if SANITIZED else 1)
         self.assertEqual(self.limits(self.resolver)["Max file size"], ["0", "0"])
         files = [os.readlink(f"/proc/{self.resolver}/fd/{fd}").split(":")[0] for fd in os.listdir(f"/proc/{self.resolver}/fd") if fd != "2"]

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -156,22 +157,27 @@ static void more_images_than_disks_share_the_last(void **state)
         char name[16], text[8000];
         snprintf(name, sizeof name, "image%d", i);
         memset(text, 'a' + i, sizeof text);
-        text[5000 + i] = '\0';
-        put(f->fd, name, text);
-        inputs[i] = (struct sr_input){.fd = openat(f->fd, name, O_RDONLY | O_CLOEXEC),
-                                      .image_bytes = 5000 + (uint64_t)i};
+        /* Half of them on another file system than what they are joined into. */
+        inputs[i] = (struct sr_input){
+            .fd = i % 2 == 0 ? memfd_create(name, MFD_CLOEXEC)
+                             : openat(f->fd, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600),
+            .image_bytes = 5000 + (uint64_t)i};
+        assert_int_equal(sr_write_all(inputs[i].fd, text, 5000 + (size_t)i), 0);
     }
     assert_int_equal(sr_inputs_arrange(inputs, COUNT, f->fd, disks, &count, &joined, &f->err), 0);
     assert_int_equal(count, SR_VMM_INPUTS_MAX);
     assert_int_equal(disks[SR_VMM_INPUTS_MAX - 1], joined);
     for (int i = 0; i < COUNT; i++) {
-        char first = 0;
+        char first = 0, last = 0;
         const struct sr_spec_input *where = &inputs[i].where;
         int fd = disks[where->disk];
         assert_int_equal(where->length == 0, fd != joined);
         assert_int_equal(where->offset % 4096, 0);
         assert_int_equal(pread(fd, &first, 1, (off_t)where->offset), 1);
+        assert_int_equal(pread(fd, &last, 1, (off_t)(where->offset + inputs[i].image_bytes - 1)),
+                         1);
         assert_int_equal(first, 'a' + i);
+        assert_int_equal(last, 'a' + i);
         close(inputs[i].fd);
     }
     close(joined);
