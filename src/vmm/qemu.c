@@ -275,13 +275,17 @@ void sr_vmm_reap(struct sr_vmm *vmm, struct sr_vmm_exit *how)
         return;
     struct rusage usage = {0};
     int status = 0;
-    while (wait4(vmm->pid, &status, 0, &usage) < 0 && errno == EINTR)
+    pid_t got;
+    while ((got = wait4(vmm->pid, &status, 0, &usage)) < 0 && errno == EINTR)
         ;
-    *how = (struct sr_vmm_exit){
-        .status = status,
-        .cpu_usec = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000u +
-                    (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec),
-    };
+    *how = (struct sr_vmm_exit){0};
+    if (got == vmm->pid)
+        *how = (struct sr_vmm_exit){
+            .known = true,
+            .status = status,
+            .cpu_usec = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000u +
+                        (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec),
+        };
     vmm->pid = -1;
     sr_close_fd(&vmm->pidfd);
     sr_close_fd(&vmm->statm_fd);

@@ -64,6 +64,7 @@ struct sr_vmm {
 
 /* How the VMM ended. */
 struct sr_vmm_exit {
+    bool known; /* else somebody else has waited for it, and the rest is 0 */
     int status; /* as from wait(2) */
     uint64_t cpu_usec;
 };
