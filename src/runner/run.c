@@ -26,6 +26,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 void run_progress(const struct run *run, const char *fmt, ...)
 {
@@ -96,13 +97,24 @@ static int boot(struct run *run, struct sr_error *err)
     return boot_once(run, SR_ACCEL_TCG, why, true, &retry, err);
 }
 
-static int execute(struct run *run, struct sr_error *err)
+/* All that comes before the VM. A signal meanwhile ends the run, and is the reason for whatever was given up (outcome.c). */
+static int prepare(struct run *run, struct sr_error *err)
 {
     if (run->hasher == NULL)
         return sr_fail(err, SR_RUN_001, "prepare", "libcrypto has no SHA-256 or memory is out");
-    if (run_monitor_open(run, err) < 0 || run_prepare(run, err) < 0 ||
-        run_mounts_apply(run, err) < 0 || run_outputs_prepare(run, err) < 0 ||
-        run_network_apply(run, err) < 0 || boot(run, err) < 0)
+    if (run_monitor_open(run, err) < 0)
+        return -1;
+    bool ready = run_prepare(run, err) == 0 && run_mounts_apply(run, err) == 0 &&
+                 run_outputs_prepare(run, err) == 0 && run_network_apply(run, err) == 0;
+    if (run_interrupted(run) && ready)
+        return sr_fail(err, SR_RUN_001, "monitor.interrupted", "ended by signal %d to safe-run",
+                       run->ended_by_signal);
+    return ready ? 0 : -1;
+}
+
+static int execute(struct run *run, struct sr_error *err)
+{
+    if (prepare(run, err) < 0 || boot(run, err) < 0)
         return -1;
     if (run->phase == PHASE_STARTING) {
         run_progress(run, "guest up after %u ms",
@@ -143,6 +155,29 @@ static void release(struct run *run)
     free(run);
 }
 
+/* Blocks the signals that the run reads, and SIGCHLD. */
+static sigset_t hold_signals(sigset_t *before)
+{
+    sigset_t ours, held;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGINT);
+    sigaddset(&ours, SIGTERM);
+    sigaddset(&ours, SIGHUP);
+    held = ours;
+    sigaddset(&held, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &held, before);
+    return ours;
+}
+
+/* Those that came when the run was over are forgotten: they would end the caller, who has yet to tell how the run ended. */
+static void release_signals(const sigset_t *ours, const sigset_t *before)
+{
+    const struct timespec at_once = {0};
+    while (sigtimedwait(ours, NULL, &at_once) > 0)
+        ;
+    sigprocmask(SIG_SETMASK, before, NULL);
+}
+
 void sr_run(const struct sr_run_options *options, struct sr_run_result *result)
 {
     *result = (struct sr_run_result){.exit_code = SR_EXIT_FAILED, .cause = SR_CAUSE_SETUP};
@@ -164,17 +199,12 @@ void sr_run(const struct sr_run_options *options, struct sr_run_result *result)
     run->epoll_fd = run->signal_fd = run->timer_fd = -1;
     run->out.user_fd = run->out.log_fd = run->err.user_fd = run->err.log_fd = -1;
 
-    sigset_t ours, before;
-    sigemptyset(&ours);
-    sigaddset(&ours, SIGINT);
-    sigaddset(&ours, SIGTERM);
-    sigaddset(&ours, SIGHUP);
-    sigaddset(&ours, SIGCHLD);
-    sigprocmask(SIG_BLOCK, &ours, &before);
+    sigset_t before;
+    const sigset_t ours = run->signals = hold_signals(&before);
     if (execute(run, &run->error) < 0 && run->error.code == SR_OK)
         sr_fail(&run->error, SR_RUN_001, "run",
                 "failed without saying why"); /* a bug, but never a success */
     run_conclude(run);
     release(run);
-    sigprocmask(SIG_SETMASK, &before, NULL);
+    release_signals(&ours, &before);
 }

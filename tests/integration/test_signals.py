@@ -1,9 +1,12 @@
 """Signals: what safe-run inherits of them, and those that come before and after there is a command to pass them on to."""
+import json
 import os
 import signal
+import socket
+import time
 import unittest
 
-from harness import SafeRunTest, shell
+from harness import SANITIZED, SafeRunTest, policy, shell
 
 
 def ignoring(*numbers):
@@ -29,6 +32,50 @@ class Signals(SafeRunTest):
     def test_a_blocked_sigchld_does_not_change_what_is_seen(self):
         self.see_the_vmm_killed(preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD]))
 
+    def test_a_signal_while_names_are_resolved_ends_the_run_at_once(self):
+        silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(silent.close)
+        silent.bind(("127.0.0.1", 0))
+        silent.settimeout(60)
+        self.configure(network={"resolver": "127.0.0.1:%d" % silent.getsockname()[1]})
+        network = {"mode": "allowlist", "egress": [{"protocol": "tcp", "host": "api.example.com", "port": 443}]}
+        process = self.start(policy("/bin/true", network=network), "--json")
+        silent.recv(512)
+        asked = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        run = self.finish(process)
+        self.assertLess(time.monotonic() - asked, 3)  # of the 5 s that names have
+        self.assertEqual((run.status, run.cause, run.events("vm.started")), (130, "interrupted", []))
+        said = json.loads(run.stdout)
+        self.assertEqual((said["exitCode"], said["cause"], said["error"]["path"]), (130, "interrupted", "monitor.interrupted"))
+
+    def held_at(self, failpoint, document):
+        """A run that says when it comes to a failpoint, and stays there for 0.3 s."""
+        log = self.env["SAFE_RUN_FAILPOINT_LOG"] = self.write("log", "")
+        self.env["SAFE_RUN_FAILPOINT"] = f"{failpoint}:delay"
+        process = self.start(document, "--json")
+        self.wait_for(lambda: os.path.getsize(log) > 0)
+        return process
+
+    def test_a_signal_before_there_is_a_vm_starts_none(self):
+        process = self.held_at("prepare.lock", policy("/bin/true"))
+        process.terminate()
+        run = self.finish(process)
+        self.assertEqual((run.status, run.cause, run.events("vm.started")), (143, "interrupted", []))
+        self.assertEqual(json.loads(run.stdout)["exitCode"], 143)
+
+    def test_a_signal_after_the_end_changes_nothing(self):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            with self.subTest(signal=number):
+                process = self.held_at("conclude.before", shell("exit 3"))
+                process.send_signal(number)
+                run = self.finish(process)
+                self.assertEqual((run.status, run.report["exitCode"], run.cause), (3, 3, "workload"))
+                self.assertEqual(json.loads(run.stdout)["exitCode"], 3)
+
+
+if not SANITIZED:  # without failpoints a signal cannot be aimed so well
+    del Signals.test_a_signal_before_there_is_a_vm_starts_none, Signals.test_a_signal_after_the_end_changes_nothing
 
 if __name__ == "__main__":
     unittest.main()
