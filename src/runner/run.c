@@ -155,14 +155,23 @@ static void release(struct run *run)
     free(run);
 }
 
-/* Blocks the signals that the run reads, and SIGCHLD. */
+static bool is_ignored(int number)
+{
+    struct sigaction now;
+    return sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
+/* Blocks the signals that the run reads, and SIGCHLD. Hangup and interrupt the caller may ignore (nohup, a shell's background),
+ * and they stay so; SIGTERM is how `safe-run stop` asks. */
 static sigset_t hold_signals(sigset_t *before)
 {
     sigset_t ours, held;
     sigemptyset(&ours);
-    sigaddset(&ours, SIGINT);
     sigaddset(&ours, SIGTERM);
-    sigaddset(&ours, SIGHUP);
+    if (!is_ignored(SIGINT))
+        sigaddset(&ours, SIGINT);
+    if (!is_ignored(SIGHUP))
+        sigaddset(&ours, SIGHUP);
     held = ours;
     sigaddset(&held, SIGCHLD);
     sigprocmask(SIG_BLOCK, &held, before);

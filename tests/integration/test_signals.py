@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 import unittest
 
@@ -31,6 +32,22 @@ class Signals(SafeRunTest):
 
     def test_a_blocked_sigchld_does_not_change_what_is_seen(self):
         self.see_the_vmm_killed(preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD]))
+
+    def test_what_the_caller_ignores_does_not_end_the_run(self):
+        """nohup, and what a shell starts in the background."""
+        process = self.start(shell("echo up; read line; echo $line"), "--stdin", stdin=subprocess.PIPE,
+                             **ignoring(signal.SIGHUP, signal.SIGINT))
+        self.wait_for_output(process, b"up\n")
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGINT)
+        run = self.finish(process, b"on\n")
+        self.assertEqual((run.status, run.stdout, run.cause), (0, b"on\n", "workload"))
+
+    def test_sigterm_ends_the_run_even_if_the_caller_ignores_it(self):
+        process = self.start(shell("echo up; sleep 60"), **ignoring(signal.SIGTERM))
+        self.wait_for_output(process, b"up\n")
+        process.terminate()  # as safe-run stop does
+        self.assertEqual(self.finish(process).status, 143)
 
     def test_a_signal_while_names_are_resolved_ends_the_run_at_once(self):
         silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
