@@ -50,6 +50,18 @@ int run_event(struct run *run, enum sr_stage stage, enum sr_event_type type, jso
     return sr_event_append(run->log, stage, type, payload, err);
 }
 
+static int fail_silent_vm(const struct run *run, struct sr_error *err)
+{
+    int killer = sr_vmm_killed_by(&run->vmm);
+    if (killer != 0)
+        return sr_fail(err, SR_RUN_002, "launch.vm",
+                       "the VMM was killed by signal %d before the guest said hello", killer);
+    return sr_fail(err, SR_RUN_002, "launch.vm", "the VMM ended before the guest said hello: %s",
+                   run->vmm_log.last[0] != '\0'   ? run->vmm_log.last
+                   : run->console.last[0] != '\0' ? run->console.last
+                                                  : "it said nothing");
+}
+
 /* Starts one VM and waits for its hello. 0: it came. -1 with err: it did not, and *retry tells
  * whether that was the accelerator's fault for all we know. last: no other VM will be started. */
 static int boot_once(struct run *run, enum sr_accel accel, const char *reason, bool last,
@@ -63,12 +75,9 @@ static int boot_once(struct run *run, enum sr_accel accel, const char *reason, b
         return 0;
     bool stopped = run->timed_out || run->ended_by_signal != 0;
     *retry = !stopped && (result == 0 || err->code == SR_RUN_002);
-    if (result == 0 && !stopped)
-        sr_fail(err, SR_RUN_002, "launch.vm", "the VMM ended before the guest said hello: %s",
-                run->vmm_log.last[0] != '\0'   ? run->vmm_log.last
-                : run->console.last[0] != '\0' ? run->console.last
-                                               : "it said nothing");
-    return stopped ? 0 : -1;
+    if (stopped)
+        return 0;
+    return result < 0 ? -1 : fail_silent_vm(run, err);
 }
 
 static int boot(struct run *run, struct sr_error *err)

@@ -269,6 +269,16 @@ void sr_vmm_kill(struct sr_vmm *vmm)
         pidfd_send_signal(vmm->pidfd, SIGKILL, NULL, 0);
 }
 
+int sr_vmm_killed_by(const struct sr_vmm *vmm)
+{
+    siginfo_t end = {0};
+    if (vmm->pidfd < 0 ||
+        waitid(P_PIDFD, (id_t)vmm->pidfd, &end, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+        (end.si_code != CLD_KILLED && end.si_code != CLD_DUMPED))
+        return 0;
+    return end.si_status;
+}
+
 void sr_vmm_reap(struct sr_vmm *vmm, struct sr_vmm_exit *how)
 {
     if (vmm->pid < 0)

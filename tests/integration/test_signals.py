@@ -33,6 +33,14 @@ class Signals(SafeRunTest):
     def test_a_blocked_sigchld_does_not_change_what_is_seen(self):
         self.see_the_vmm_killed(preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD]))
 
+    def test_a_signal_that_killed_the_vmm_before_its_guest_spoke_is_named(self):
+        process = self.start(policy("/bin/true"))
+        self.wait_for(self.vmm_pids)
+        os.kill(self.vmm_pids()[0], signal.SIGKILL)
+        run = self.finish(process)
+        self.assertEqual((run.status, run.cause), (125, "vmm"))
+        self.assertIn(b"SR-RUN-002 launch.vm: the VMM was killed by signal 9 before the guest said hello", run.stderr)
+
     def test_what_the_caller_ignores_does_not_end_the_run(self):
         """nohup, and what a shell starts in the background."""
         process = self.start(shell("echo up; read line; echo $line"), "--stdin", stdin=subprocess.PIPE,
