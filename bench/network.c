@@ -56,7 +56,7 @@ static int measure(size_t count, double apply_limit, double sample_limit)
     const struct sr_policy policy = {
         .egress = egress, .egress_count = count, .network_mode = SR_NETWORK_ALLOWLIST};
     const struct sr_net_config config = {
-        .nft = "/usr/sbin/nft", .pasta = "/usr/bin/pasta", .refresh_min_sec = 30};
+        .stop_fd = -1, .nft = "/usr/sbin/nft", .pasta = "/usr/bin/pasta", .refresh_min_sec = 30};
     struct sr_hasher *hasher = sr_hasher_new();
     if (mkdtemp(dir) == NULL || egress == NULL || hasher == NULL)
         return 1;

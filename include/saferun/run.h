@@ -6,7 +6,8 @@
  * sr_run() blocks until the run is over and its report is written. It never prints: the guest's
  * output goes to the descriptors given, everything else into the result. While it runs it holds
  * SIGINT, SIGTERM, SIGHUP and SIGCHLD blocked and reads them itself; the caller's signal mask is
- * restored before it returns.
+ * restored before it returns, and of the first three what came when the run was over is dropped.
+ * SIGINT and SIGHUP that are ignored when it is called stay ignored.
  */
 #ifndef SAFERUN_RUN_H
 #define SAFERUN_RUN_H

@@ -95,6 +95,8 @@ static int dispatch(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    /* A caller may have it ignored: then no child could be waited for, and how it ended not be known. */
+    signal(SIGCHLD, SIG_DFL);
     if (!fill_standard_descriptors())
         return SR_EXIT_IO;
     /* A closed pipe is an error to report, not a reason to die with evidence unsealed. */

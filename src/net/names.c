@@ -236,9 +236,12 @@ static int resolve_now(struct sr_net *net, struct sr_error *err)
             return sr_wrap(err, "network.egress[%zu]", net->name_rules[net->name_begin[failed]]);
         if (result > 0)
             return 0;
-        struct pollfd wait = {.fd = net->resolver.fd, .events = POLLIN};
+        struct pollfd wait[] = {{.fd = net->resolver.fd, .events = POLLIN},
+                                {.fd = net->stop_fd, .events = POLLIN}};
         uint64_t now = sr_now(), deadline = net->resolver.deadline;
-        poll(&wait, 1, now < deadline ? (int)((deadline - now) / SR_NSEC_PER_MSEC) + 1 : 0);
+        poll(wait, 2, now < deadline ? (int)((deadline - now) / SR_NSEC_PER_MSEC) + 1 : 0);
+        if (wait[1].revents != 0)
+            return sr_fail(err, SR_RUN_201, PATH, "names were not waited for any longer");
     }
 }
 

@@ -77,18 +77,21 @@ static int own_addresses(struct sr_net *net, const struct sr_net_pool *pool, str
     return 0;
 }
 
-/* Waits for the cell's next message up to a deadline; with fd also for a descriptor. */
+/* Waits for the cell's next message up to a deadline; with fd also for a descriptor. -EINTR: it is to give up. */
 static int receive(struct sr_net *net, uint64_t deadline, struct cell_message *message, int *fd)
 {
     for (;;) {
         uint64_t now = sr_now();
-        struct pollfd wait = {.fd = net->fd, .events = POLLIN};
+        struct pollfd wait[] = {{.fd = net->fd, .events = POLLIN},
+                                {.fd = net->stop_fd, .events = POLLIN}};
         int ready =
-            now < deadline ? poll(&wait, 1, (int)((deadline - now) / SR_NSEC_PER_MSEC) + 1) : 0;
+            now < deadline ? poll(wait, 2, (int)((deadline - now) / SR_NSEC_PER_MSEC) + 1) : 0;
         if (ready < 0 && errno == EINTR)
             continue;
         if (ready <= 0)
             return -ETIMEDOUT;
+        if (wait[0].revents == 0)
+            return -EINTR;
         struct iovec piece = {message, sizeof *message};
         union {
             char bytes[CMSG_SPACE(sizeof(int))];
@@ -202,7 +205,9 @@ static int start_cell(struct sr_net *net, const char *run_id, const struct sr_ne
     int result = receive(net, sr_now() + APPLY_NSEC, &message, &net->tap_fd);
     if (result < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the net cell %s; net.log may say why",
-                       result == -ETIMEDOUT ? "did not get ready in 15 s" : "has died");
+                       result == -ETIMEDOUT ? "did not get ready in 15 s"
+                       : result == -EINTR   ? "was given up"
+                                            : "has died");
     if (message.error.code != SR_OK) {
         *err = message.error;
         return -1;
@@ -301,11 +306,13 @@ int sr_net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
     struct sr_net *made = malloc(sizeof *made);
     if (made == NULL)
         return sr_fail(err, SR_RUN_201, PATH, "out of memory");
-    *made = (struct sr_net){.tap_fd = -1, .fd = -1, .pid = -1, .pidfd = -1};
+    *made =
+        (struct sr_net){.tap_fd = -1, .fd = -1, .stop_fd = config->stop_fd, .pid = -1, .pidfd = -1};
     if (apply(made, policy, run_id, dirfd, config, hasher, err) < 0) {
         sr_net_free(made);
         return -1;
     }
+    made->stop_fd = -1;
     *net = made;
     return 0;
 }

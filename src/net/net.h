@@ -47,6 +47,7 @@ struct sr_net_config { /* its strings outlive the network */
     int cache;          /* as for sr_jail_files_find() */
     const char *bridge; /* interface name; NULL: the uplink is pasta */
     struct sr_net_pool pool;
+    int stop_fd;              /* readable: sr_net_apply() is to give up; -1: never */
     const char *resolver;     /* address of a name server, or NULL: the host's */
     uint32_t refresh_min_sec; /* names are asked again when their TTL is over, but not more often */
 };
@@ -55,6 +56,7 @@ struct sr_net {
     char tap[16];
     uint16_t mtu; /* of the TAP, for the guest */
     int tap_fd, fd;
+    int stop_fd;             /* while it is applied, else -1 */
     const char *bridge;      /* NULL: pasta */
     uint32_t uplink_address; /* on the bridge */
     pid_t pid;

@@ -54,15 +54,10 @@ static void want(struct run *run, enum run_source source, int fd, uint32_t event
 
 int run_monitor_open(struct run *run, struct sr_error *err)
 {
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGHUP);
     run->boot_deadline = run->timeout_deadline = run->kill_deadline = run->sample_deadline =
         run->collect_deadline = NEVER;
     run->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    run->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    run->signal_fd = signalfd(-1, &run->signals, SFD_CLOEXEC | SFD_NONBLOCK);
     run->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     if (run->epoll_fd < 0 || run->signal_fd < 0 || run->timer_fd < 0 ||
         watch(run, SOURCE_SIGNAL, run->signal_fd, EPOLLIN) < 0 ||
@@ -140,6 +135,14 @@ static void on_signal(struct run *run)
         else
             ask_to_end(run, SIGTERM);
     }
+}
+
+bool run_interrupted(struct run *run)
+{
+    struct signalfd_siginfo info;
+    if (run->ended_by_signal == 0 && read(run->signal_fd, &info, sizeof info) == sizeof info)
+        run->ended_by_signal = (int)info.ssi_signo;
+    return run->ended_by_signal != 0;
 }
 
 static int sample(struct run *run, struct sr_error *err)

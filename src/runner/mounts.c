@@ -17,17 +17,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 
 static bool tell_progress(void *context, const char *what, uint64_t done, uint64_t total)
 {
     struct run *run = context;
-    struct signalfd_siginfo info;
     if (run->options->meter != NULL)
         run->options->meter(run->options->progress_context, what, done, total);
-    if (read(run->signal_fd, &info, sizeof info) == sizeof info)
-        run->ended_by_signal = (int)info.ssi_signo;
-    return run->ended_by_signal == 0;
+    return !run_interrupted(run);
 }
 
 static json_t *facts_of(const struct sr_mount *mount)

@@ -66,6 +66,7 @@ int run_network_apply(struct run *run, struct sr_error *err)
     sr_cleanup_fd int cache = sr_cache_open();
     const struct sr_net_config config = {
         .cache = cache,
+        .stop_fd = run->signal_fd,
         .uid = run->uid_fd >= 0 ? run->jail.uid : 0,
         .nft = run->config.nft,
         .pasta = run->config.pasta,

@@ -44,7 +44,10 @@ static void make_printable(char *text)
 /* The VM ended, and nobody asked it to. */
 static void explain_lost_vm(struct run *run, const struct sr_vmm_exit *how, struct sr_error *err)
 {
-    if (WIFSIGNALED(how->status))
+    if (!how->known)
+        sr_fail(err, SR_RUN_001, "monitor.vm",
+                "the VMM ended, and how is not known: it cannot be waited for");
+    else if (WIFSIGNALED(how->status))
         sr_fail(err, SR_RUN_001, "monitor.vm", "the VMM was killed by signal %d",
                 WTERMSIG(how->status));
     else if (how->status != 0)
@@ -179,24 +182,34 @@ static json_t *contradictions(const json_t *payload)
     return list;
 }
 
+/* Nothing is said of status and signal that are not known. */
+static json_t *vmm_facts(const struct run *run, const struct sr_vmm_exit *how)
+{
+    const char *ended_by = run->ended_vm ? "safe-run" : "itself";
+    bool killed = WIFSIGNALED(how->status);
+    if (!how->known)
+        return json_pack("{s:s}", "endedBy", ended_by);
+    return json_pack("{s:s,s:i,s:i}", "endedBy", ended_by, "status",
+                     killed ? 0 : WEXITSTATUS(how->status), "signal",
+                     killed ? WTERMSIG(how->status) : 0);
+}
+
 /* What the host saw of the VM's end, and apart from it what the guest said of the command's. */
 static json_t *exit_facts(const struct run *run, const struct sr_vmm_exit *how)
 {
-    bool killed = WIFSIGNALED(how->status);
-    json_t *payload = json_pack(
-        "{s:i,s:s,s:b,s:i,s:I,s:s?,s:o,s:o,s:o,s:o,s:o,s:i,s:o,s:o,s:{s:s,s:i,s:i}}", "exitCode",
-        run->result->exit_code, "exitObservedBy",
-        is_guests_word(run) ? SR_OBSERVED_GUEST : SR_OBSERVED_HOST, "timedOut", run->timed_out,
-        "sampleCount", (int)run->samples, "vmmCpuUsec", (json_int_t)how->cpu_usec, "stopReason",
-        run->vmm.qmp.stopped[0] != '\0' ? run->vmm.qmp.stopped : NULL, "stdout",
-        stream_facts(&run->out), "stderr", stream_facts(&run->err), "console",
-        tail_facts(&run->console), "vmmLog", tail_facts(&run->vmm_log), "wallUsec",
-        sr_event_count((sr_now() - run->launched_nsec) / 1000), "vcpus",
-        (int)run->bundle.vcpu_count, "guestRamBytes",
-        sr_event_count((uint64_t)run->bundle.mem_size_mib << 20), "hostOomKills",
-        sr_event_count(run->host_oom_kills), "vmm", "endedBy",
-        run->ended_vm ? "safe-run" : "itself", "status", killed ? 0 : WEXITSTATUS(how->status),
-        "signal", killed ? WTERMSIG(how->status) : 0);
+    json_t *payload =
+        json_pack("{s:i,s:s,s:b,s:i,s:o,s:s?,s:o,s:o,s:o,s:o,s:o,s:i,s:o,s:o,s:o}", "exitCode",
+                  run->result->exit_code, "exitObservedBy",
+                  is_guests_word(run) ? SR_OBSERVED_GUEST : SR_OBSERVED_HOST, "timedOut",
+                  run->timed_out, "sampleCount", (int)run->samples, "vmmCpuUsec",
+                  how->known ? sr_event_count(how->cpu_usec) : json_null(), "stopReason",
+                  run->vmm.qmp.stopped[0] != '\0' ? run->vmm.qmp.stopped : NULL, "stdout",
+                  stream_facts(&run->out), "stderr", stream_facts(&run->err), "console",
+                  tail_facts(&run->console), "vmmLog", tail_facts(&run->vmm_log), "wallUsec",
+                  sr_event_count((sr_now() - run->launched_nsec) / 1000), "vcpus",
+                  (int)run->bundle.vcpu_count, "guestRamBytes",
+                  sr_event_count((uint64_t)run->bundle.mem_size_mib << 20), "hostOomKills",
+                  sr_event_count(run->host_oom_kills), "vmm", vmm_facts(run, how));
     if (run->has_exit)
         json_object_set_new(payload, "guest", guest_facts(&run->exit));
     json_object_set_new(payload, "contradictions", contradictions(payload));

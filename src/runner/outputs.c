@@ -50,6 +50,7 @@ struct output {
 struct run_outputs {
     int directory;
     uint32_t count;
+    bool made; /* the directory that --output-dir names was not there */
     struct sr_collector collector;
     uint64_t deadline;                 /* of all of it; 0: the command still runs */
     struct sr_collector_output *parts; /* names and sizes of what is not finished */
@@ -99,9 +100,10 @@ static int open_directory(struct run *run, struct run_outputs *outputs, struct s
     int result = 0;
     if (SR_FAILPOINT("outputs.directory"))
         result = -errno;
-    else if (path != NULL)
+    else if (path != NULL) {
+        outputs->made = faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
         result = sr_mkdir_all(path, 0777);
-    else if (mkdirat(run->dirfd, "outputs", 0700) < 0)
+    } else if (mkdirat(run->dirfd, "outputs", 0700) < 0)
         result = -errno;
     if (result == 0) {
         outputs->directory = path != NULL ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
@@ -119,24 +121,37 @@ static int try_directory(const struct run *run, const struct run_outputs *output
                          struct sr_error *err)
 {
     const char *name = outputs->parts[0].name, *path = run->result->output_dir;
-    struct stat st;
+    struct stat made, st;
     if (mkdirat(outputs->directory, name, 0700) < 0 || SR_FAILPOINT("outputs.try") ||
+        fstatat(outputs->directory, name, &made, AT_SYMLINK_NOFOLLOW) < 0 ||
         unlinkat(outputs->directory, name, AT_REMOVEDIR) < 0) {
         sr_fail(err, SR_RUN_001, "prepare.outputs", "%s cannot be written to: %s", path,
                 strerror(errno));
         unlinkat(outputs->directory, name, AT_REMOVEDIR);
         return -1;
     }
-    if (geteuid() == 0 && fstat(outputs->directory, &st) == 0 &&
-        (st.st_mode & (st.st_uid == 0           ? S_IWUSR
-                       : st.st_gid == getegid() ? S_IWGRP
-                                                : S_IWOTH)) == 0)
-        return sr_fail(
-            err, SR_RUN_001, "prepare.outputs",
-            "%s cannot be written to: it is not root's (its owner is %u), and outputs are "
-            "unpacked without root's privileges; name a directory that root owns",
-            path, st.st_uid);
-    return 0;
+    if ((made.st_mode & S_IRWXU) != S_IRWXU)
+        return sr_fail(err, SR_RUN_001, "prepare.outputs",
+                       "%s cannot be written to: the umask takes away the owner's rights to what "
+                       "is made there; run safe-run with another (umask 077)",
+                       path);
+    if (geteuid() != 0 || fstat(outputs->directory, &st) < 0)
+        return 0;
+    bool is_roots = st.st_uid == 0;
+    mode_t rights = is_roots                 ? st.st_mode >> 6
+                    : st.st_gid == getegid() ? st.st_mode >> 3
+                                             : st.st_mode;
+    if ((rights & (S_IWOTH | S_IXOTH)) == (S_IWOTH | S_IXOTH))
+        return 0;
+    if (is_roots)
+        return sr_fail(err, SR_RUN_001, "prepare.outputs",
+                       "%s cannot be written to: its mode is %04o, and outputs are unpacked "
+                       "without root's privileges; chmod u+rwx allows it",
+                       path, st.st_mode & 07777);
+    return sr_fail(err, SR_RUN_001, "prepare.outputs",
+                   "%s cannot be written to: it is not root's (its owner is %u), and outputs are "
+                   "unpacked without root's privileges; name a directory that root owns",
+                   path, st.st_uid);
 }
 
 /* Says where, for a later safe-run, should this one be killed: before anything is made there. */
@@ -359,6 +374,8 @@ void run_outputs_conclude(struct run *run)
     sr_collector_stop(&run->outputs->collector);
     for (uint32_t i = 0; run->launched_nsec != 0 && i < run->outputs->count; i++)
         finish(run, i);
+    if (run->launched_nsec == 0 && run->outputs->made && rmdir(run->options->output_dir) == 0)
+        run->result->output_dir[0] = '\0'; /* nothing will come there */
 }
 
 const struct sr_error *run_outputs_failure(const struct run *run)

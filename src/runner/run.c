@@ -26,6 +26,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 void run_progress(const struct run *run, const char *fmt, ...)
 {
@@ -49,6 +50,18 @@ int run_event(struct run *run, enum sr_stage stage, enum sr_event_type type, jso
     return sr_event_append(run->log, stage, type, payload, err);
 }
 
+static int fail_silent_vm(const struct run *run, struct sr_error *err)
+{
+    int killer = sr_vmm_killed_by(&run->vmm);
+    if (killer != 0)
+        return sr_fail(err, SR_RUN_002, "launch.vm",
+                       "the VMM was killed by signal %d before the guest said hello", killer);
+    return sr_fail(err, SR_RUN_002, "launch.vm", "the VMM ended before the guest said hello: %s",
+                   run->vmm_log.last[0] != '\0'   ? run->vmm_log.last
+                   : run->console.last[0] != '\0' ? run->console.last
+                                                  : "it said nothing");
+}
+
 /* Starts one VM and waits for its hello. 0: it came. -1 with err: it did not, and *retry tells
  * whether that was the accelerator's fault for all we know. last: no other VM will be started. */
 static int boot_once(struct run *run, enum sr_accel accel, const char *reason, bool last,
@@ -62,12 +75,9 @@ static int boot_once(struct run *run, enum sr_accel accel, const char *reason, b
         return 0;
     bool stopped = run->timed_out || run->ended_by_signal != 0;
     *retry = !stopped && (result == 0 || err->code == SR_RUN_002);
-    if (result == 0 && !stopped)
-        sr_fail(err, SR_RUN_002, "launch.vm", "the VMM ended before the guest said hello: %s",
-                run->vmm_log.last[0] != '\0'   ? run->vmm_log.last
-                : run->console.last[0] != '\0' ? run->console.last
-                                               : "it said nothing");
-    return stopped ? 0 : -1;
+    if (stopped)
+        return 0;
+    return result < 0 ? -1 : fail_silent_vm(run, err);
 }
 
 static int boot(struct run *run, struct sr_error *err)
@@ -96,13 +106,24 @@ static int boot(struct run *run, struct sr_error *err)
     return boot_once(run, SR_ACCEL_TCG, why, true, &retry, err);
 }
 
-static int execute(struct run *run, struct sr_error *err)
+/* All that comes before the VM. A signal meanwhile ends the run, and is the reason for whatever was given up (outcome.c). */
+static int prepare(struct run *run, struct sr_error *err)
 {
     if (run->hasher == NULL)
         return sr_fail(err, SR_RUN_001, "prepare", "libcrypto has no SHA-256 or memory is out");
-    if (run_monitor_open(run, err) < 0 || run_prepare(run, err) < 0 ||
-        run_mounts_apply(run, err) < 0 || run_outputs_prepare(run, err) < 0 ||
-        run_network_apply(run, err) < 0 || boot(run, err) < 0)
+    if (run_monitor_open(run, err) < 0)
+        return -1;
+    bool ready = run_prepare(run, err) == 0 && run_mounts_apply(run, err) == 0 &&
+                 run_outputs_prepare(run, err) == 0 && run_network_apply(run, err) == 0;
+    if (run_interrupted(run) && ready)
+        return sr_fail(err, SR_RUN_001, "monitor.interrupted", "ended by signal %d to safe-run",
+                       run->ended_by_signal);
+    return ready ? 0 : -1;
+}
+
+static int execute(struct run *run, struct sr_error *err)
+{
+    if (prepare(run, err) < 0 || boot(run, err) < 0)
         return -1;
     if (run->phase == PHASE_STARTING) {
         run_progress(run, "guest up after %u ms",
@@ -143,6 +164,38 @@ static void release(struct run *run)
     free(run);
 }
 
+static bool is_ignored(int number)
+{
+    struct sigaction now;
+    return sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
+/* Blocks the signals that the run reads, and SIGCHLD. Hangup and interrupt the caller may ignore (nohup, a shell's background),
+ * and they stay so; SIGTERM is how `safe-run stop` asks. */
+static sigset_t hold_signals(sigset_t *before)
+{
+    sigset_t ours, held;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGTERM);
+    if (!is_ignored(SIGINT))
+        sigaddset(&ours, SIGINT);
+    if (!is_ignored(SIGHUP))
+        sigaddset(&ours, SIGHUP);
+    held = ours;
+    sigaddset(&held, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &held, before);
+    return ours;
+}
+
+/* Those that came when the run was over are forgotten: they would end the caller, who has yet to tell how the run ended. */
+static void release_signals(const sigset_t *ours, const sigset_t *before)
+{
+    const struct timespec at_once = {0};
+    while (sigtimedwait(ours, NULL, &at_once) > 0)
+        ;
+    sigprocmask(SIG_SETMASK, before, NULL);
+}
+
 void sr_run(const struct sr_run_options *options, struct sr_run_result *result)
 {
     *result = (struct sr_run_result){.exit_code = SR_EXIT_FAILED, .cause = SR_CAUSE_SETUP};
@@ -164,17 +217,12 @@ void sr_run(const struct sr_run_options *options, struct sr_run_result *result)
     run->epoll_fd = run->signal_fd = run->timer_fd = -1;
     run->out.user_fd = run->out.log_fd = run->err.user_fd = run->err.log_fd = -1;
 
-    sigset_t ours, before;
-    sigemptyset(&ours);
-    sigaddset(&ours, SIGINT);
-    sigaddset(&ours, SIGTERM);
-    sigaddset(&ours, SIGHUP);
-    sigaddset(&ours, SIGCHLD);
-    sigprocmask(SIG_BLOCK, &ours, &before);
+    sigset_t before;
+    const sigset_t ours = run->signals = hold_signals(&before);
     if (execute(run, &run->error) < 0 && run->error.code == SR_OK)
         sr_fail(&run->error, SR_RUN_001, "run",
                 "failed without saying why"); /* a bug, but never a success */
     run_conclude(run);
     release(run);
-    sigprocmask(SIG_SETMASK, &before, NULL);
+    release_signals(&ours, &before);
 }

@@ -125,6 +125,7 @@ struct run {
     uint64_t launched_nsec; /* monotonic */
 
     /* The loop. Deadlines are monotonic nanoseconds, UINT64_MAX: none. */
+    sigset_t signals; /* that it reads from signal_fd, and that are blocked */
     int epoll_fd, signal_fd, timer_fd;
     uint32_t armed[SOURCE_COUNT]; /* epoll events asked for, of the sources that come and go */
     bool vm_gone;                 /* its process has ended */
@@ -240,6 +241,8 @@ void run_drop_vm(struct run *run);
 /* monitor.c: runs the loop until init said hello (PHASE_BOOT left), or, with to_the_end, until the
  * VM is gone. -1: the run failed, err says how; the VM may still be there. */
 int run_monitor_open(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+/* Whether a signal has come that ends the run; for all that takes its time before there is a VM. */
+bool run_interrupted(struct run *run);
 int run_monitor_watch_vm(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 int run_monitor(struct run *run, bool to_the_end, struct sr_error *err) SR_MUST_CHECK;
 void run_monitor_close(struct run *run);

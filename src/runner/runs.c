@@ -99,9 +99,37 @@ static int take_dead_lock(int dirfd)
     return sr_take_fd(&fd);
 }
 
+/* Opens a run's directory and takes its lock, each as far as it is there. 1: the run is dead. 0: it lives, or is somebody else's.
+ * A negative errno: neither can be told, and nothing may be done about it. */
+static int open_dead(int base_fd, const char *id, int *dirfd, int *lock)
+{
+    *dirfd = open_own(base_fd, id);
+    if (*dirfd == -EPERM)
+        return 0;
+    if (*dirfd == -ENOENT || *dirfd == -ENOTDIR) /* removed, or a link in its place */
+        return 1;
+    if (*dirfd < 0)
+        return *dirfd;
+    *lock = take_dead_lock(*dirfd);
+    if (*lock == -EWOULDBLOCK)
+        return 0;
+    return *lock >= 0 || *lock == -ENOENT ? 1 : *lock;
+}
+
+/* What cannot be looked for counts as there: nothing is removed or written for want of it. */
 static bool exists(int dirfd, const char *name)
 {
-    return faccessat(dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    return faccessat(dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
+}
+
+/* The entries of a directory that stays open. */
+static DIR *open_list(int dirfd)
+{
+    sr_cleanup_fd int again = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
+    DIR *list = again < 0 ? NULL : fdopendir(again);
+    if (list != NULL)
+        (void)sr_take_fd(&again);
+    return list;
 }
 
 static int64_t age_of(int dirfd, const char *name)
@@ -119,15 +147,34 @@ static void tell(const struct sr_gc_options *options, const char *id, enum sr_gc
         options->tell(options->context, id, action, error);
 }
 
+/* Returns 1, one failure more. */
+static int tell_unknown(const struct sr_gc_options *options, const char *id, int error)
+{
+    struct sr_error why;
+    sr_fail(&why, SR_RUN_001, "gc.lock",
+            "whether %s is alive cannot be told, and it is left as it is: %s", id,
+            strerror(-error));
+    tell(options, id, SR_GC_FAILED, &why);
+    return 1;
+}
+
+static int tell_unlisted(const struct sr_gc_options *options, const char *what, int error)
+{
+    struct sr_error why;
+    sr_fail(&why, SR_RUN_001, "gc.list", "%s cannot be listed: %s", what, strerror(-error));
+    tell(options, "", SR_GC_FAILED, &why);
+    return 1;
+}
+
 /* 0: nothing (more) to do, 1: could not be handled. */
 static int close_dead(int base_fd, int register_fd, const char *id,
                       const struct sr_gc_options *options)
 {
     struct sr_error error = {0};
-    sr_cleanup_fd int dirfd = open_own(base_fd, id);
-    sr_cleanup_fd int lock = dirfd >= 0 ? take_dead_lock(dirfd) : dirfd;
-    if (dirfd == -EPERM || lock == -EWOULDBLOCK)
-        return 0;
+    sr_cleanup_fd int dirfd = -1, lock = -1;
+    int dead = open_dead(base_fd, id, &dirfd, &lock);
+    if (dead <= 0)
+        return dead == 0 ? 0 : tell_unknown(options, id, dead);
     bool has_log = dirfd >= 0 && exists(dirfd, SR_EVENTS_FILE);
     bool born = has_log || (lock >= 0 && lseek(lock, 0, SEEK_END) > 0); /* it had its lock */
     if (!born && age_of(register_fd, id) < NEWBORN_SEC)
@@ -167,26 +214,28 @@ static int close_dead(int base_fd, int register_fd, const char *id,
 int runs_close_dead(int base_fd, const struct sr_gc_options *options)
 {
     sr_cleanup_fd int register_fd = open_own(base_fd, SR_OPEN_DIR);
-    int again = register_fd < 0 ? -1 : fcntl(register_fd, F_DUPFD_CLOEXEC, 0);
-    DIR *dir = again < 0 ? NULL : fdopendir(again);
+    if (register_fd == -ENOENT || register_fd == -EPERM) /* whoever uses that refuses it */
+        return 0;
+    DIR *dir = register_fd < 0 ? NULL : open_list(register_fd);
+    if (dir == NULL)
+        return tell_unlisted(options, SR_OPEN_DIR, register_fd < 0 ? register_fd : -errno);
     int failures = 0;
-    for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;)
+    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
         if (runs_is_id(entry->d_name))
             failures += close_dead(base_fd, register_fd, entry->d_name, options);
-    if (dir != NULL)
-        closedir(dir);
+    closedir(dir);
     return failures;
 }
 
 static int remove_old(int base_fd, const char *id, const struct sr_gc_options *options)
 {
     struct sr_error error = {0};
-    sr_cleanup_fd int dirfd = open_own(base_fd, id);
-    if (dirfd < 0 || exists(dirfd, "keep") ||
+    sr_cleanup_fd int dirfd = -1, lock = -1;
+    int dead = open_dead(base_fd, id, &dirfd, &lock);
+    if (dead < 0 && dirfd != -EACCES) /* which is somebody else's, too */
+        return tell_unknown(options, id, dead);
+    if (dead <= 0 || dirfd < 0 || exists(dirfd, "keep") ||
         age_of(dirfd, SR_REPORT_FILE) < options->older_than_sec || !exists(dirfd, SR_REPORT_FILE))
-        return 0;
-    sr_cleanup_fd int lock = take_dead_lock(dirfd);
-    if (lock == -EWOULDBLOCK)
         return 0;
     int result = options->dry_run ? 0 : sr_remove_tree(base_fd, id);
     if (result < 0)
@@ -232,13 +281,15 @@ int sr_runs_gc(const char *base, const struct sr_gc_options *options, struct sr_
     if (!options->dry_run)
         sr_cgroup_sweep_empty(NEWBORN_SEC);
     trim_inputs(options);
-    int again = options->older_than_sec >= 0 ? fcntl(base_fd, F_DUPFD_CLOEXEC, 0) : -1;
-    DIR *dir = again < 0 ? NULL : fdopendir(again);
-    for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;)
+    if (options->older_than_sec < 0)
+        return failures;
+    DIR *dir = open_list(base_fd);
+    if (dir == NULL)
+        return failures + tell_unlisted(options, "the runs", -errno);
+    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
         if (runs_is_id(entry->d_name))
             failures += remove_old(base_fd, entry->d_name, options);
-    if (dir != NULL)
-        closedir(dir);
+    closedir(dir);
     return failures;
 }
 
@@ -289,21 +340,19 @@ uint64_t runs_birth_of(pid_t pid)
     return birth;
 }
 
-/* Its supervisor's pid, if the run lives. */
+/* The pid of its supervisor; 0: the run does not live; a negative errno: that cannot be told. */
 static pid_t pid_of_live(int dirfd)
 {
     char text[64], *rest;
-    int lock = take_dead_lock(dirfd);
-    if (lock >= 0) {
-        close(lock);
-        return -1;
-    }
-    if (lock != -EWOULDBLOCK || sr_read_small_file(dirfd, "lock", text, sizeof text) <= 0)
-        return -1;
+    sr_cleanup_fd int lock = take_dead_lock(dirfd);
+    if (lock != -EWOULDBLOCK)
+        return lock >= 0 || lock == -ENOENT ? 0 : lock;
+    if (sr_read_small_file(dirfd, "lock", text, sizeof text) <= 0)
+        return 0;
     long pid = strtol(text, &rest, 10);
     uint64_t birth = pid > 1 && pid <= INT_MAX ? runs_birth_of((pid_t)pid) : 0;
     /* Whoever has the number since then is somebody else. */
-    return birth != 0 && strtoull(rest, NULL, 10) == birth ? (pid_t)pid : -1;
+    return birth != 0 && strtoull(rest, NULL, 10) == birth ? (pid_t)pid : 0;
 }
 
 static int by_start(const void *a, const void *b)
@@ -324,8 +373,8 @@ int sr_runs_list(const char *base, struct sr_live_run **runs, size_t *count, str
         if (!runs_is_id(entry->d_name))
             continue;
         sr_cleanup_fd int dirfd = open_own(base_fd, entry->d_name);
-        pid_t pid = dirfd < 0 ? -1 : pid_of_live(dirfd);
-        if (pid < 0)
+        pid_t pid = dirfd < 0 ? 0 : pid_of_live(dirfd);
+        if (pid <= 0)
             continue;
         struct sr_live_run *grown = realloc(*runs, (*count + 1) * sizeof *grown);
         if (grown == NULL)
@@ -351,9 +400,14 @@ int sr_run_stop(const struct sr_live_run *run, const char *base, bool kill, uint
         return -1;
     sr_cleanup_fd int dirfd = open_own(base_fd, run->id);
     sr_cleanup_fd int process = pidfd_open(run->pid, 0);
+    int unwatched = process < 0 ? -errno : 0;
     /* The pid is the supervisor's only if the lock is still held now that the process is pinned. */
-    if (dirfd < 0 || process < 0 || pid_of_live(dirfd) != run->pid)
+    pid_t pid = dirfd >= 0 ? pid_of_live(dirfd) : dirfd == -ENOENT ? 0 : dirfd;
+    if ((pid >= 0 && pid != run->pid) || unwatched == -ESRCH)
         return 0; /* it has ended */
+    if (pid < 0 || unwatched < 0)
+        return sr_fail(err, SR_RUN_001, "stop", "whether %s (pid %d) is alive cannot be told: %s",
+                       run->id, (int)run->pid, strerror(pid < 0 ? -pid : -unwatched));
     if (pidfd_send_signal(process, kill ? SIGKILL : SIGTERM, NULL, 0) < 0 && errno != ESRCH)
         return sr_fail(err, SR_RUN_001, "stop", "%s (pid %d) cannot be signalled: %s", run->id,
                        (int)run->pid, strerror(errno));

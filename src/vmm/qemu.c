@@ -269,19 +269,33 @@ void sr_vmm_kill(struct sr_vmm *vmm)
         pidfd_send_signal(vmm->pidfd, SIGKILL, NULL, 0);
 }
 
+int sr_vmm_killed_by(const struct sr_vmm *vmm)
+{
+    siginfo_t end = {0};
+    if (vmm->pidfd < 0 ||
+        waitid(P_PIDFD, (id_t)vmm->pidfd, &end, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+        (end.si_code != CLD_KILLED && end.si_code != CLD_DUMPED))
+        return 0;
+    return end.si_status;
+}
+
 void sr_vmm_reap(struct sr_vmm *vmm, struct sr_vmm_exit *how)
 {
     if (vmm->pid < 0)
         return;
     struct rusage usage = {0};
     int status = 0;
-    while (wait4(vmm->pid, &status, 0, &usage) < 0 && errno == EINTR)
+    pid_t got;
+    while ((got = wait4(vmm->pid, &status, 0, &usage)) < 0 && errno == EINTR)
         ;
-    *how = (struct sr_vmm_exit){
-        .status = status,
-        .cpu_usec = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000u +
-                    (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec),
-    };
+    *how = (struct sr_vmm_exit){0};
+    if (got == vmm->pid)
+        *how = (struct sr_vmm_exit){
+            .known = true,
+            .status = status,
+            .cpu_usec = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000u +
+                        (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec),
+        };
     vmm->pid = -1;
     sr_close_fd(&vmm->pidfd);
     sr_close_fd(&vmm->statm_fd);

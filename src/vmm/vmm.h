@@ -64,6 +64,7 @@ struct sr_vmm {
 
 /* How the VMM ended. */
 struct sr_vmm_exit {
+    bool known; /* else somebody else has waited for it, and the rest is 0 */
     int status; /* as from wait(2) */
     uint64_t cpu_usec;
 };
@@ -87,6 +88,9 @@ int sr_vmm_start(const struct sr_vmm_spec *spec, const struct sr_qemu_args *args
 
 /* Kills it at once; nothing when it is gone already. */
 void sr_vmm_kill(struct sr_vmm *vmm);
+
+/* The signal that killed it; 0: none did, or it lives. It is still to be reaped. */
+int sr_vmm_killed_by(const struct sr_vmm *vmm);
 
 /* Waits for its end (kill first, or know from pidfd that it has ended) and releases everything. */
 void sr_vmm_reap(struct sr_vmm *vmm, struct sr_vmm_exit *how);

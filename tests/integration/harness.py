@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -17,6 +18,10 @@ BUILD = os.environ["SR_BUILD"]
 SAFE_RUN = os.path.join(BUILD, "safe-run")
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SANITIZED = "asan" in os.path.basename(BUILD)
+
+for number in (signal.SIGHUP, signal.SIGINT):  # whoever runs the tests may ignore them, and safe-run would then too
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def policy(command, *args, **changes):

@@ -239,6 +239,23 @@ class Outputs(IoTest):
             self.assertEqual((before, after), ([f".{os.path.basename(run)}.0"], []))
             shutil.rmtree(run)
 
+    def test_a_umask_that_keeps_the_owner_out_is_found_and_leaves_nothing(self):
+        there = self.path("there")
+        os.mkdir(there)
+        for where in (self.path("new"), there, None):
+            run = self.run_policy(shell("echo ran", outputs=[output()]), *(("--output-dir", where) if where else ()), umask=0o777)
+            self.assertEqual((run.status, run.stdout, run.events("vm.started")), (125, b"", []))
+            self.assertRegex(run.stderr, b"^safe-run: SR-RUN-001 prepare.outputs: .* the umask takes away the owner's rights")
+        self.assertFalse(os.path.exists(self.path("new")))
+        self.assertEqual(os.listdir(there), [])
+
+    def test_a_directory_that_its_owner_may_not_write_to_is_called_that(self):
+        closed = self.path("closed")
+        os.mkdir(closed, 0o500)
+        run = self.run_policy(shell("echo ran", outputs=[output()]), "--output-dir", closed)
+        self.assertEqual((run.status, run.events("vm.started")), (125, []))
+        self.assertIn(b"cannot be written to: its mode is 0500", run.stderr)
+
     def test_json_says_where(self):
         out = os.path.join(self.dir, "home", "results")
         run = self.run_policy(shell("echo x > /data/out/x", outputs=[output()]), "--output-dir", out, "--json")
@@ -279,6 +296,9 @@ class Example(IoTest):
 
 class OutputsAsUser(Outputs):
     user = 12345
+    # Nothing can be made at all then, and what is written to is the user's.
+    test_a_umask_that_keeps_the_owner_out_is_found_and_leaves_nothing = None
+    test_a_directory_that_its_owner_may_not_write_to_is_called_that = None
 
 
 class Hostile(IoTest):

@@ -2,6 +2,7 @@
 import fcntl
 import json
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -91,6 +92,33 @@ class Runs(SafeRunTest):
         living.terminate()
         living.communicate()
         self.assert_closed(dead_id)
+
+    def test_gc_does_not_take_what_it_cannot_look_at_for_dead(self):
+        """With too few descriptors, for whatever comes to be opened with the last of them."""
+        self.run_policy(policy("/bin/true"))
+        living = self.start_up()
+        run_id, refused = self.ids()[0], 0
+        for limit in range(4, 14):
+            for arguments in (("--dry-run",), ("--older-than", "1d")):
+                done = self.call("gc", *arguments, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+                self.assertEqual(done.stdout, b"", (limit, done.stderr))
+                self.assertEqual(done.returncode == 0, done.stderr == b"", (limit, done.stderr))
+                refused += run_id.encode() in done.stderr
+        self.assertGreater(refused, 0)
+        self.assertEqual(self.ids(), [run_id])
+        living.terminate()
+        self.assertEqual(self.finish(living).status, 143)
+
+    def test_a_lock_that_cannot_be_taken_is_no_sign_of_death(self):
+        finished = self.run_policy(policy("/bin/true"))
+        lock = os.path.join(finished.dir, "lock")
+        os.unlink(lock)
+        os.mkdir(lock)
+        run_id = os.path.basename(finished.dir)
+        self.assertIn(f"gc.lock: whether {run_id} is alive cannot be told", self.safe_run("gc", "--older-than", "0s", status=1)[1])
+        self.assertTrue(os.path.exists(finished.report_path))
+        os.rmdir(lock)
+        self.assertEqual(self.safe_run("gc", "--older-than", "0s")[0], f"removed {run_id}\n")
 
     def test_a_dead_run_keeps_what_was_known_of_it(self):
         process = self.start_up()

@@ -1,11 +1,14 @@
 #include "vmm.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -98,6 +101,26 @@ static void kvm_guests_calibrate_by_their_own_clock(void **state)
     assert_null(strstr(text, "tsc"));
 }
 
+/* A child that is reaped by the kernel, as all are where SIGCHLD is ignored. */
+static void how_a_vmm_ended_is_known_or_said_not_to_be(void **state)
+{
+    (void)state;
+    for (int ignored = 0; ignored < 2; ignored++) {
+        struct sr_vmm vmm = SR_VMM_INIT;
+        struct sr_vmm_exit how = {.status = 7, .cpu_usec = 7};
+        signal(SIGCHLD, ignored ? SIG_IGN : SIG_DFL);
+        vmm.pid = fork();
+        if (vmm.pid == 0)
+            _exit(ignored ? 0 : 3);
+        sr_vmm_reap(&vmm, &how);
+        assert_int_equal(how.known, !ignored);
+        assert_int_equal(WEXITSTATUS(how.status), ignored ? 0 : 3);
+        assert_true(!ignored || how.cpu_usec == 0);
+        assert_int_equal(vmm.pid, -1);
+    }
+    signal(SIGCHLD, SIG_DFL);
+}
+
 static bool feed(struct sr_qmp *qmp, const char *line)
 {
     return sr_qmp_line(qmp, line, strlen(line));
@@ -145,6 +168,7 @@ int main(void)
         cmocka_unit_test(a_network_is_a_tap_and_a_boot_argument),
         cmocka_unit_test(inputs_are_more_disks_by_descriptor),
         cmocka_unit_test(kvm_guests_calibrate_by_their_own_clock),
+        cmocka_unit_test(how_a_vmm_ended_is_known_or_said_not_to_be),
         cmocka_unit_test(qmp_tells_version_accelerator_and_end),
         cmocka_unit_test(qmp_takes_nonsense_without_harm),
     };
