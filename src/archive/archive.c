@@ -166,12 +166,13 @@ static int set_unsigned_aside(struct sr_archive *archive, const struct sr_log_en
 {
     enum archive_state state;
     struct sr_log_entry ignored;
+    char now[SR_TIMESTAMP_TEXT];
     if (!archive_has(archive->root, entry->bundle))
         return 0;
     if (archive_look_up(archive, entry->bundle, &state, &ignored, err) < 0)
         return -1;
-    return state == ARCHIVE_STORED ? 0
-                                   : archive_set_aside(archive, entry->bundle, entry->time, err);
+    sr_timestamp_now(now); /* another of its name may lie there already */
+    return state == ARCHIVE_STORED ? 0 : archive_set_aside(archive, entry->bundle, now, err);
 }
 
 static int recover_log(struct sr_archive *archive, struct sr_error *err)

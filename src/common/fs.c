@@ -22,6 +22,8 @@ int sr_mkdir_all(const char *path, mode_t mode)
     char part[PATH_MAX];
     if (snprintf(part, sizeof part, "%s", path) >= (int)sizeof part)
         return -ENAMETOOLONG;
+    for (size_t len = strlen(part); len > 1 && part[len - 1] == '/';)
+        part[--len] = '\0'; /* else the last would count as a parent */
     for (char *at = part + 1; *at != '\0'; at++) {
         if (*at != '/')
             continue;

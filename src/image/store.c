@@ -191,11 +191,10 @@ static int write_description(const struct sr_store *store, const char *name, con
     snprintf(temporary, sizeof temporary, TEMPORARY "new-%s", name); /* the lock makes it ours */
     unlinkat(store->names, temporary, 0);
     int result = sr_write_new_file(store->names, temporary, text.data, text.len);
-    /* Whoever can come here can read the image, too. */
-    if (result == 0 && fchmodat(store->names, temporary, 0444, 0) < 0)
-        result = -errno;
+    /* 0444: whoever can come here can read the image, too. */
     if (result == 0 &&
-        (SR_FAILPOINT("image.name") || renameat(store->names, temporary, store->names, file) < 0)) {
+        (fchmodat(store->names, temporary, 0444, 0) < 0 || SR_FAILPOINT("image.name") ||
+         renameat(store->names, temporary, store->names, file) < 0)) {
         result = -errno;
         unlinkat(store->names, temporary, 0);
     }

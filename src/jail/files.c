@@ -212,7 +212,7 @@ static int find(const char *program, bool vmm, struct sr_jail_files *files,
 /* A file's identity, or that it is not there: 1 when a later change could not go unseen, 0 when it could. */
 static int identify(const char *path, char text[SR_IDENTITY_TEXT])
 {
-    sr_cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    sr_cleanup_fd int fd = open(path, O_PATH | O_CLOEXEC);
     int settled = fd >= 0 ? sr_file_identity(fd, text) : -1;
     if (settled < 0)
         snprintf(text, SR_IDENTITY_TEXT, "absent");

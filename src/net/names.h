@@ -15,7 +15,7 @@ void sr_net_names_free(struct sr_net *net);
 
 /* net.c: hands more elements to the kernel, in one transaction of at most SR_NET_ADD_MAX bytes: there is room for two elements of
  * each target, " 255.255.255.255 . tcp . 65535," and " 255.255.255.255,". */
-#define SR_NET_ADD_MAX (SR_NET_MORE_TARGETS * 47 + 256)
+#define SR_NET_ADD_MAX (SR_NET_MORE_TARGETS * 48 + 256)
 int sr_net_add_text(struct sr_net *net, const char *text, size_t len,
                     struct sr_error *err) SR_MUST_CHECK;
 

@@ -88,6 +88,9 @@ int run_open_image(struct run *run, struct sr_error *err)
                            judged.st_dev != opened.st_dev || judged.st_ino != opened.st_ino))
         return sr_fail(err, SR_RUN_002, PREFLIGHT, "%s was replaced after it was checked",
                        image->path);
+    struct sr_error ours;
+    if (judged_fd >= 0 && run_refuse_ours(run, judged_fd, image->path, &ours) < 0)
+        return sr_fail(err, SR_RUN_002, PREFLIGHT, "%s", ours.message);
     if (image->is_stored && strcmp(run->rootfs.hash, image->stored.digest) != 0)
         return sr_fail(err, SR_RUN_002, PREFLIGHT,
                        "%s was changed: it is %s and was stored as %s; build it again", image->path,

@@ -11,6 +11,7 @@
 #include "fs.h"
 #include "inputs.h"
 #include "saferun/archive.h"
+#include "saferun/runs.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -77,7 +78,7 @@ static void warn_of_skipped(const struct run *run, const struct sr_mount *mount,
 
 /* Where safe-run keeps what is other runs' or the host's owner's, as the kernel names it. What is not there holds nothing. */
 struct places {
-    char items[5][PATH_MAX];
+    char items[7][PATH_MAX];
     size_t count;
 };
 
@@ -87,38 +88,44 @@ static void add_place(struct places *places, const char *path)
         places->count++;
 }
 
-static int find_places(const struct run *run, struct places *places, struct sr_error *err)
+/* Those of the configuration and the usual ones: other runs may have been told other places. */
+static void find_places(const struct run *run, struct places *places)
 {
     char path[PATH_MAX + 8];
     struct sr_archive_place archive;
-    sr_cleanup_fd int inputs = sr_input_store_open(&run->config);
-    if (sr_archive_place(NULL, &archive, err) < 0)
-        return -1;
+    struct sr_error none;
+    sr_cleanup_fd int cache = sr_cache_open();
     places->count = 0;
     snprintf(path, sizeof path, "%s/..", run->result->run_dir);
     add_place(places, path);
-    snprintf(path, sizeof path, "/proc/self/fd/%d", inputs);
-    add_place(places, inputs >= 0 ? path : "");
-    add_place(places, archive.root);
-    add_place(places, archive.key);
+    if (sr_runs_base(NULL, path, &none) == 0)
+        add_place(places, path);
+    snprintf(path, sizeof path, "/proc/self/fd/%d/inputs", cache);
+    add_place(places, cache >= 0 ? path : "");
+    add_place(places, run->config.inputs);
+    if (sr_archive_place(NULL, &archive, &none) == 0)
+        add_place(places, archive.root);
+    add_place(places, run->config.archive.key);
     add_place(places, run->config.sign_key);
-    return 0;
 }
 
 /* An allowlist may be wider than its author thought, and a packer of root's reads past permissions. */
-static int refuse_ours(const struct places *places, const struct sr_mount *mount,
-                       struct sr_error *err)
+int run_refuse_ours(const struct run *run, int fd, const char *name, struct sr_error *err)
 {
     char path[40], source[PATH_MAX];
-    snprintf(path, sizeof path, "/proc/self/fd/%d", mount->fd);
+    sr_cleanup_free struct places *places = malloc(sizeof *places);
+    if (places == NULL)
+        return sr_fail(err, SR_RUN_101, "mount.apply", "out of memory");
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     if (realpath(path, source) == NULL)
-        return 0; /* it has gone: sr_input_check() says so */
+        return 0; /* it has gone, which is found out later */
+    find_places(run, places);
     for (size_t i = 0; i < places->count; i++)
         if (sr_path_within(source, places->items[i]) || sr_path_within(places->items[i], source))
             return sr_fail(err, SR_RUN_101, "mount.apply",
                            "%.180s is in or above %.180s, which safe-run keeps for itself: runs, "
                            "packed inputs, the archive, a key",
-                           mount->source, places->items[i]);
+                           name, places->items[i]);
     return 0;
 }
 
@@ -136,15 +143,10 @@ static int open_all(struct run *run, struct sr_error *err)
         .context = run,
     };
     struct sr_error first = {0};
-    sr_cleanup_free struct places *places = malloc(sizeof *places);
-    if (places == NULL)
-        return sr_fail(err, SR_RUN_101, "mount.apply", "out of memory");
-    if (find_places(run, places, err) < 0)
-        return -1;
     for (size_t i = 0; i < policy->mount_count; i++) {
         const struct sr_mount *mount = &policy->mounts[i];
         struct sr_error fault = {0};
-        int result = refuse_ours(places, mount, &fault) < 0 ? -1
+        int result = run_refuse_ours(run, mount->fd, mount->source, &fault) < 0 ? -1
                      : first.code == SR_OK ? sr_input_open(mount, &context, &run->inputs[i], &fault)
                                            : sr_input_check(mount, &fault);
         if (run->options->meter != NULL)

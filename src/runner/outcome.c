@@ -188,7 +188,7 @@ static json_t *vmm_facts(const struct run *run, const struct sr_vmm_exit *how)
     const char *ended_by = run->ended_vm ? "safe-run" : "itself";
     bool killed = WIFSIGNALED(how->status);
     if (!how->known)
-        return json_pack("{s:s}", "endedBy", ended_by);
+        return json_pack("{s:s,s:n,s:n}", "endedBy", ended_by, "status", "signal");
     return json_pack("{s:s,s:i,s:i}", "endedBy", ended_by, "status",
                      killed ? 0 : WEXITSTATUS(how->status), "signal",
                      killed ? WTERMSIG(how->status) : 0);

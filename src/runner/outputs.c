@@ -130,11 +130,14 @@ static int try_directory(const struct run *run, const struct run_outputs *output
         unlinkat(outputs->directory, name, AT_REMOVEDIR);
         return -1;
     }
-    if ((made.st_mode & S_IRWXU) != S_IRWXU)
+    if ((made.st_mode & S_IRWXU) != S_IRWXU) {
+        if (outputs->made)
+            rmdir(path); /* which nobody else could use either */
         return sr_fail(err, SR_RUN_001, "prepare.outputs",
                        "%s cannot be written to: the umask takes away the owner's rights to what "
                        "is made there; run safe-run with another (umask 077)",
                        path);
+    }
     if (geteuid() != 0 || fstat(outputs->directory, &st) < 0)
         return 0;
     bool is_roots = st.st_uid == 0;
@@ -374,8 +377,6 @@ void run_outputs_conclude(struct run *run)
     sr_collector_stop(&run->outputs->collector);
     for (uint32_t i = 0; run->launched_nsec != 0 && i < run->outputs->count; i++)
         finish(run, i);
-    if (run->launched_nsec == 0 && run->outputs->made && rmdir(run->options->output_dir) == 0)
-        run->result->output_dir[0] = '\0'; /* nothing will come there */
 }
 
 const struct sr_error *run_outputs_failure(const struct run *run)

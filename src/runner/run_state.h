@@ -170,6 +170,9 @@ json_t *run_runtime_facts(const struct run *run);
 
 /* mounts.c: packs what the policy mounts; what the VM and its guest need to know of it; closes it all. Nothing without mounts. */
 int run_mounts_apply(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+/* Refuses what is in or above a place where safe-run keeps what no guest may see. name says what fd is. */
+int run_refuse_ours(const struct run *run, int fd, const char *name,
+                    struct sr_error *err) SR_MUST_CHECK;
 void run_mounts_specify(const struct run *run, struct sr_buf *spec);
 void run_mounts_release(struct run *run);
 

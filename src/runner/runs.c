@@ -122,6 +122,12 @@ static bool exists(int dirfd, const char *name)
     return faccessat(dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
 }
 
+/* 0: whether it is there can be told. Else a negative errno. */
+static int cannot_tell(int dirfd, const char *name)
+{
+    return faccessat(dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno != ENOENT ? -errno : 0;
+}
+
 /* The entries of a directory that stays open. */
 static DIR *open_list(int dirfd)
 {
@@ -175,6 +181,11 @@ static int close_dead(int base_fd, int register_fd, const char *id,
     int dead = open_dead(base_fd, id, &dirfd, &lock);
     if (dead <= 0)
         return dead == 0 ? 0 : tell_unknown(options, id, dead);
+    int unknown = dirfd < 0 ? 0 : cannot_tell(dirfd, SR_EVENTS_FILE);
+    if (unknown == 0 && dirfd >= 0)
+        unknown = cannot_tell(dirfd, SR_REPORT_FILE);
+    if (unknown < 0)
+        return tell_unknown(options, id, unknown);
     bool has_log = dirfd >= 0 && exists(dirfd, SR_EVENTS_FILE);
     bool born = has_log || (lock >= 0 && lseek(lock, 0, SEEK_END) > 0); /* it had its lock */
     if (!born && age_of(register_fd, id) < NEWBORN_SEC)

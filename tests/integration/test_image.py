@@ -471,7 +471,7 @@ class OfTheSystem(ImageTest):
             status, stdout, stderr = self.run_scripts(closed, ask)
             self.assertEqual((status, stdout), (1, ""), ask)
             self.assertIn(text, stderr)
-            self.assertIn("/var/lib/safe-run/images cannot be opened: Permission denied", stderr)
+            self.assertRegex(stderr, "/var/lib/safe-run/images cannot be (opened|read): Permission denied")
 
 
 class Configuration(ImageTest):

@@ -115,8 +115,9 @@ class Reach(Attack, NetworkTest):
     def test_no_kernel_writes_another_port_into_what_passed(self):
         """The TAP takes no orders with a frame: a checksum that the kernel writes later could be written over the port."""
         self.serve("udp:198.51.100.7:53", *(f"udp:198.51.100.7:{port}" for port in range(9990, 10009)))
-        verdicts, run = self.probe(allow(("udp", "198.51.100.7/32", 53)), "udp:198.51.100.7:53",
-                                   *steered_probes("198.51.100.7", 53, 9999), audit={"level": "full"})
+        # The last one waits for its answer: by then all are counted.
+        verdicts, run = self.probe(allow(("udp", "198.51.100.7/32", 53)), *steered_probes("198.51.100.7", 53, 9999),
+                                   "udp:198.51.100.7:53", audit={"level": "full"})
         self.assertEqual(set(verdicts.values()), {"open"})
         self.assertEqual(self.arrivals(), ["udp 198.51.100.7 53 192.0.2.1"])
         frames = run.events("network.rule.released")[0]["frames"]
@@ -399,6 +400,7 @@ class Life(NetworkTest):
         pids = {entry[2].split(".")[0]: int(entry[1]) for entry in self.residue() if entry[0] == "process"}
         os.kill(pids["safe-run-net"], signal.SIGSTOP)
         os.kill(pids["passt"], signal.SIGKILL)
+        self.wait_for(lambda: self.state(pids["passt"]) == "Z")  # its end takes some time
         return pids["safe-run-net"]
 
     def assert_lost(self, process):

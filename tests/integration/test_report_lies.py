@@ -227,7 +227,7 @@ class Untrue(Lies, unittest.TestCase):
                 self.lie(change, *places)
 
     def test_lies_of_the_generation_before(self):
-        """It does not say who saw what, and its vm.exited has no word of the guest: the rest holds all the same."""
+        """It does not say who saw what: the rest holds all the same."""
         for change, place in ((lambda r: r.update(exitCode=7), "exitCode"),
                               (lambda r: exited(r).update(exitCode=3), AT + "exitCode"),
                               (lambda r: r["exit"].update(cause="timeout"), "exit.cause"),
@@ -249,6 +249,33 @@ class Untrue(Lies, unittest.TestCase):
             fail(reason)(report)
             change(report)
             self.assertEqual(self.verify(report)["errors"], [], reason)
+
+    def test_the_guests_word_of_the_generation_before(self):
+        """It was kept apart before anybody said whose word is whose."""
+        report = golden("sealed.json")
+        exited(report)["guest"] = {"exitCode": 0, "signal": 0, "userUsec": 1, "systemUsec": 1, "maxRssKib": 900, "oomKills": 0}
+        self.assertEqual(self.verify(report)["errors"], [])
+        exited(report)["guest"]["observedBy"] = "guest"  # now somebody has taken out the others
+        self.assertFalse(self.verify(report)["valid"])
+
+    def test_a_vmm_that_could_not_be_waited_for(self):
+        report = golden("observed.json")
+        fail("vmm")(report)
+        exited(report).update(vmmCpuUsec=None, contradictions=[])
+        exited(report)["vmm"].update(status=None, signal=None)
+        del exited(report)["guest"]
+        report["exit"].update(code=None)
+        self.assertEqual(self.verify(report)["errors"], [])
+        exited(report)["vmmCpuUsec"] = 1
+        self.assertEqual([error["path"] for error in self.verify(report)["errors"]], [AT + "vmm.signal", AT + "vmm.status"])
+
+    def test_a_run_of_the_generation_before_that_this_one_closed(self):
+        report = golden("sealed.json")
+        fail("interrupted", "monitor.supervisor")(report)
+        drop(report["events"], 11)
+        report["observedBy"] = report["exit"]["observedBy"] = "host"
+        report["exit"].update(code=None)
+        self.assertEqual(self.verify(report)["errors"], [])
 
     def test_a_run_that_was_closed_after_its_supervisor_died(self):
         report = golden("observed.json")

@@ -341,8 +341,8 @@ static void the_built_in_directory_may_be_a_link(void **state)
                     check(&built_in, "/var/lib/safe-run/in", &link) == SR_OK &&
                     check(&built_in, "/var/lib/elsewhere/in", &direct) == SR_OK &&
                     check(&built_in, "/var/lib", &outside) == SR_POL_101;
-        static const char *const ours[] = {"",           "/runs",   "/runs/sr-1",
-                                           "/archive/a", "/images", "/archive"};
+        static const char *const ours[] = {"",         "/runs",      "/runs/sr-1",
+                                           "/archive", "/archive/a", "/images"};
         for (size_t i = 0; good && i < sizeof ours / sizeof ours[0]; i++) {
             struct sr_check own = {0};
             char path[64];
