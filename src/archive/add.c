@@ -163,14 +163,11 @@ static int enter(struct sr_archive *archive, struct sr_staging *staging,
 static bool take_sealed(struct sr_archive *archive, struct sr_staging *staging,
                         const struct sr_log_entry *stored)
 {
-    char from[SR_BUNDLE_PATH + sizeof "/" SR_BUNDLE_REPORT], hash[SR_SHA256_TEXT];
-    sr_bundle_path(stored->bundle, from);
-    snprintf(from + strlen(from), sizeof "/" SR_BUNDLE_REPORT, "/" SR_BUNDLE_REPORT);
+    char from[SR_BUNDLE_REPORT_PATH];
+    sr_bundle_report_path(stored->bundle, from);
     if (linkat(archive->root, from, staging->dir, SR_BUNDLE_REPORT, 0) < 0)
         return false;
-    sr_cleanup_fd int fd = sr_open_below(staging->dir, SR_BUNDLE_REPORT);
-    if (fd >= 0 && sr_sha256_fd(archive->hasher, fd, hash) == 0 &&
-        strcmp(hash, stored->report) == 0)
+    if (sr_bundle_has_hash(staging->dir, SR_BUNDLE_REPORT, stored->report, archive->hasher))
         return true;
     unlinkat(staging->dir, SR_BUNDLE_REPORT, 0);
     return false;
@@ -202,10 +199,9 @@ static int repair(struct sr_archive *archive, struct sr_staging *staging,
 static int tell_known(struct sr_archive *archive, const struct sr_log_entry *stored,
                       struct sr_archive_added *added, struct sr_error *err)
 {
-    char path[SR_BUNDLE_PATH + sizeof "/" SR_BUNDLE_REPORT];
+    char path[SR_BUNDLE_REPORT_PATH];
     sr_cleanup_report_walk struct sr_report_walk walk = {.reader.copy_fd = -1};
-    sr_bundle_path(stored->bundle, path);
-    snprintf(path + strlen(path), sizeof "/" SR_BUNDLE_REPORT, "/" SR_BUNDLE_REPORT);
+    sr_bundle_report_path(stored->bundle, path);
     sr_cleanup_fd int fd = sr_open_below(archive->root, path);
     if (fd < 0)
         return archive_fail(err, "bundle", -fd, "the report of %s cannot be opened",

@@ -27,15 +27,6 @@ int archive_fail(struct sr_error *err, const char *what, int error, const char *
                    error != 0 ? strerror(error) : "");
 }
 
-static DIR *open_listing(int root)
-{
-    int fd = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (dir == NULL)
-        sr_close_fd(&fd);
-    return dir;
-}
-
 bool archive_has(int root, const char *id)
 {
     char path[SR_BUNDLE_PATH];
@@ -195,7 +186,7 @@ static int recover_log(struct sr_archive *archive, struct sr_error *err)
 /* Only what has the name of a temporary of ours, and only where an archive was found. */
 static void remove_temporaries(int root)
 {
-    DIR *dir = open_listing(root);
+    DIR *dir = sr_open_list(root);
     if (dir == NULL)
         return;
     for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
@@ -234,7 +225,7 @@ static bool may_be_there(const char *name)
 /* 1: something else is there, 0: nothing is; or a negative errno. */
 static int holds_others(int root)
 {
-    DIR *dir = open_listing(root);
+    DIR *dir = sr_open_list(root);
     if (dir == NULL)
         return -errno;
     int result = 0;

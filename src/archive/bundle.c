@@ -119,7 +119,14 @@ bool sr_bundle_read(int dir, const char *id, struct sr_hasher *hasher, struct sr
     return true;
 }
 
-static bool has_hash(int dir, const char *name, const char *hash, struct sr_hasher *hasher)
+void sr_bundle_report_path(const char *id, char path[SR_BUNDLE_REPORT_PATH])
+{
+    sr_bundle_path(id, path);
+    size_t len = strlen(path);
+    snprintf(path + len, SR_BUNDLE_REPORT_PATH - len, "/" SR_BUNDLE_REPORT);
+}
+
+bool sr_bundle_has_hash(int dir, const char *name, const char *hash, struct sr_hasher *hasher)
 {
     char found[SR_SHA256_TEXT];
     sr_cleanup_fd int fd = sr_open_below(dir, name);
@@ -136,9 +143,9 @@ bool sr_bundle_is_whole(int root, const char *id, const char *report, struct sr_
         openat(dir, SR_BUNDLE_FILES_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     bool whole = manifest != NULL && files >= 0 &&
                  sr_bundle_read(dir, id, hasher, manifest, NULL) &&
-                 has_hash(dir, SR_BUNDLE_REPORT, report, hasher);
+                 sr_bundle_has_hash(dir, SR_BUNDLE_REPORT, report, hasher);
     for (size_t i = 0; whole && i < manifest->count; i++)
-        whole = has_hash(files, manifest->files[i].name, manifest->files[i].hash, hasher);
+        whole = sr_bundle_has_hash(files, manifest->files[i].name, manifest->files[i].hash, hasher);
     return whole;
 }
 

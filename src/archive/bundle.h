@@ -62,12 +62,20 @@ bool sr_manifest_parse(const char *text, size_t len, struct sr_hasher *hasher,
 
 /* Where a bundle is below the root: "bundles/ab/abcd...". */
 #define SR_BUNDLE_PATH (sizeof "bundles/ab/" + SR_SHA256_HEX)
+#define SR_BUNDLE_REPORT_PATH (SR_BUNDLE_PATH + sizeof "/" SR_BUNDLE_REPORT)
 void sr_bundle_path(const char *id, char path[SR_BUNDLE_PATH]);
 
 /* Reads the manifest of the bundle in dir; false when that is not the bundle of this id. Its bytes are
  * appended to text unless that is NULL. */
 bool sr_bundle_read(int dir, const char *id, struct sr_hasher *hasher, struct sr_manifest *manifest,
                     struct sr_buf *text);
+
+/* Where the archived report of a bundle is, below the root. */
+void sr_bundle_report_path(const char *id, char path[SR_BUNDLE_REPORT_PATH]);
+
+/* Is name below dir a file with this hash? */
+bool sr_bundle_has_hash(int dir, const char *name, const char *hash,
+                        struct sr_hasher *hasher) SR_MUST_CHECK;
 
 /* Is the bundle there as it was stored: all of its files, and its report with this hash? */
 bool sr_bundle_is_whole(int root, const char *id, const char *report,

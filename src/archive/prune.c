@@ -73,13 +73,10 @@ static int take_entry(void *context, const char *line, size_t len, uint64_t end,
  * been stored again, with another report. */
 static bool is_there(const struct pruning *pruning, const struct expired *expired)
 {
-    char bundle[SR_BUNDLE_PATH], path[SR_BUNDLE_PATH + sizeof "/" SR_BUNDLE_REPORT];
-    char hash[SR_SHA256_TEXT];
-    sr_bundle_path(expired->bundle, bundle);
-    snprintf(path, sizeof path, "%s/" SR_BUNDLE_REPORT, bundle);
-    sr_cleanup_fd int fd = sr_open_below(pruning->archive->root, path);
-    return fd >= 0 && sr_sha256_fd(pruning->archive->hasher, fd, hash) == 0 &&
-           strcmp(hash, expired->report) == 0;
+    char path[SR_BUNDLE_REPORT_PATH];
+    sr_bundle_report_path(expired->bundle, path);
+    return sr_bundle_has_hash(pruning->archive->root, path, expired->report,
+                              pruning->archive->hasher);
 }
 
 static int log_tombstones(struct pruning *pruning, struct sr_error *err)

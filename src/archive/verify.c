@@ -279,16 +279,6 @@ static bool check_file(struct bundle_check *check, const struct sr_manifest_file
     return result == 0 && strcmp(hash, file->hash) == 0;
 }
 
-/* Opens a directory to be listed, from its beginning, whatever dir is used for otherwise. */
-static DIR *open_listing(int dir)
-{
-    int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *listing = fd < 0 ? NULL : fdopendir(fd);
-    if (listing == NULL)
-        sr_close_fd(&fd);
-    return listing;
-}
-
 /* The next entry; hidden ones are entries, too. NULL: no more. */
 static const char *next_name(DIR *listing)
 {
@@ -314,7 +304,7 @@ static bool is_in_bundle(const struct bundle_check *check, const char *name)
 static void check_strangers(const struct bundle_check *check, int dir, const char *below,
                             bool (*belongs)(const struct bundle_check *, const char *))
 {
-    DIR *listing = open_listing(dir);
+    DIR *listing = sr_open_list(dir);
     if (listing == NULL) {
         fault(check->v, BUNDLES, check->path, "%s cannot be listed: %s",
               below[0] != '\0' ? below : "it", strerror(errno));
@@ -418,7 +408,7 @@ static void note_aside(struct verifier *v)
     unsigned count = 0;
     sr_cleanup_fd int fd =
         openat(v->root, SR_ARCHIVE_ASIDE, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *listing = fd < 0 ? NULL : open_listing(fd);
+    DIR *listing = fd < 0 ? NULL : sr_open_list(fd);
     if (listing == NULL)
         return;
     while (next_name(listing) != NULL)
@@ -443,7 +433,7 @@ static bool is_logged(const struct verifier *v, const char *shard, const char *n
 static void check_shard(struct verifier *v, int bundles, const char *shard)
 {
     sr_cleanup_fd int fd = openat(bundles, shard, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *listing = fd < 0 ? NULL : open_listing(fd);
+    DIR *listing = fd < 0 ? NULL : sr_open_list(fd);
     if (listing == NULL) {
         fault(v, UNLOGGED, "bundles", "%s does not belong there: %s", shard, strerror(errno));
         return;
@@ -460,7 +450,7 @@ static void check_unlogged(struct verifier *v)
     v->wanted[UNLOGGED] = true;
     sr_cleanup_fd int fd =
         openat(v->root, "bundles", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *listing = fd < 0 ? NULL : open_listing(fd);
+    DIR *listing = fd < 0 ? NULL : sr_open_list(fd);
     if (listing == NULL)
         return;
     for (const char *shard; (shard = next_name(listing)) != NULL;)

@@ -127,6 +127,15 @@ int sr_open_below(int dirfd, const char *name)
     return S_ISREG(st.st_mode) ? sr_take_fd(&fd) : -EINVAL;
 }
 
+DIR *sr_open_list(int dirfd)
+{
+    sr_cleanup_fd int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *list = fd < 0 ? NULL : fdopendir(fd);
+    if (list != NULL)
+        (void)sr_take_fd(&fd);
+    return list;
+}
+
 ssize_t sr_read_full(int fd, void *to, size_t size, int64_t offset)
 {
     char *at = to;

@@ -5,6 +5,7 @@
 
 #include "cleanup.h"
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -39,6 +40,9 @@ int sr_replace_file_durably(int dirfd, const char *name, const void *data,
  * descriptor, or a negative errno: -ELOOP or -EXDEV for what leads elsewhere, -EINVAL for what is
  * no regular file. */
 int sr_open_below(int dirfd, const char *name) SR_MUST_CHECK;
+
+/* The entries of a directory from its beginning, whatever else dirfd, which stays open, is used for; NULL with errno. */
+DIR *sr_open_list(int dirfd) SR_MUST_CHECK;
 
 /* Reads until size bytes are there or the input ends, going on after short reads and EINTR: from offset, or with offset -1 from
  * where fd stands. The number of bytes, or a negative errno. */

@@ -8,6 +8,7 @@
  */
 #include "verify.h"
 
+#include "fs.h"
 #include "output_digest.h"
 #include "saferun/policy.h"
 
@@ -157,11 +158,9 @@ static void check(struct verify *v, int dir, const struct told *told)
 /* The first entry of the directory that no event tells of. */
 static void check_nothing_else(struct verify *v, int dir)
 {
-    int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *listing = copy < 0 ? NULL : fdopendir(copy);
+    DIR *listing = sr_open_list(dir);
     const struct dirent *entry;
     if (listing == NULL) {
-        sr_close_fd(&copy);
         v->out->outputs_differ = true;
         verify_error(v, CHECK_ARTIFACT_FILES, SR_EVD_002, DIRECTORY, "cannot be read: %s",
                      strerror(errno));

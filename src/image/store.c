@@ -322,12 +322,9 @@ static int compare_names(const void *a, const void *b)
 /* The entries of a directory whose names end with suffix, without it. */
 static int list(int directory, const char *suffix, char ***names, size_t *count)
 {
-    int copy = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *stream = copy < 0 ? NULL : fdopendir(copy);
-    if (stream == NULL) {
-        sr_close_fd(&copy);
+    DIR *stream = sr_open_list(directory);
+    if (stream == NULL)
         return -1;
-    }
     char **found = NULL;
     size_t number = 0, end = strlen(suffix);
     bool good = true;

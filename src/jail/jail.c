@@ -23,7 +23,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/capability.h>
 #include <linux/sched.h>
 #include <poll.h>
@@ -175,9 +174,7 @@ static int drop_privileges(const struct sr_jail_plan *plan)
     for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
         if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
             return -1;
-    if (!plan->new_user &&
-        (setgroups(0, NULL) < 0 || setresgid(plan->gid, plan->gid, plan->gid) < 0 ||
-         setresuid(plan->uid, plan->uid, plan->uid) < 0))
+    if (!plan->new_user && sr_jail_become(plan->uid, plan->gid) < 0)
         return -1;
     if (syscall(SYS_capset, &header, none) < 0 ||
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)

@@ -106,6 +106,12 @@ int sr_jail_confine_self(const struct sr_jail_self *self, const char **step) SR_
 /* True when the caller can become these ids: it is root, and not in a user namespace that does not have them. */
 bool sr_jail_has_uids(uint32_t first, uint32_t last);
 
+/* Gives up the supplementary groups and takes these ids for good. 0, or -1 with errno. */
+int sr_jail_become(uid_t uid, gid_t gid) SR_MUST_CHECK;
+
+/* Root becomes nobody (65534), where the user namespace has that id; an ordinary user stays who he is. 0, or -1 with errno. */
+int sr_jail_become_nobody(void) SR_MUST_CHECK;
+
 /* A uid that no other run has as long as the descriptor that is returned is open, of first..last; -1 with err (SR-RUN-002 at
  * launch.jail). For root. */
 int sr_jail_take_uid(uint32_t first, uint32_t last, uid_t *uid, struct sr_error *err) SR_MUST_CHECK;

@@ -6,11 +6,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define DIRECTORY "/run/safe-run"
+#define NOBODY 65534u
 
 bool sr_jail_has_uids(uint32_t first, uint32_t last)
 {
@@ -27,6 +29,18 @@ bool sr_jail_has_uids(uint32_t first, uint32_t last)
             return true;
     }
     return false;
+}
+
+int sr_jail_become(uid_t uid, gid_t gid)
+{
+    return setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0
+               ? -1
+               : 0;
+}
+
+int sr_jail_become_nobody(void)
+{
+    return sr_jail_has_uids(NOBODY, NOBODY) ? sr_jail_become(NOBODY, NOBODY) : 0;
 }
 
 int sr_jail_take_uid(uint32_t first, uint32_t last, uid_t *uid, struct sr_error *err)

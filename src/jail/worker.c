@@ -28,7 +28,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/capability.h>
 #include <poll.h>
 #include <sched.h>
@@ -42,7 +41,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#define NOBODY 65534u
 #define KEPT_MAX 16
 /* A walk holds a descriptor for each level of a tree. */
 #define FILES_MAX 4096
@@ -171,9 +169,7 @@ static int change_identity(const struct sr_worker_plan *plan)
     struct __user_cap_data_struct data[2] = {0};
     if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
         return -1;
-    if (plan->write_dir < 0 && sr_jail_has_uids(NOBODY, NOBODY) &&
-        (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
-         setresuid(NOBODY, NOBODY, NOBODY) < 0))
+    if (plan->write_dir < 0 && sr_jail_become_nobody() < 0)
         return -1;
     if (syscall(SYS_capget, &header, data) < 0)
         return -1;

@@ -7,7 +7,6 @@
 #include <ares.h>
 #include <arpa/inet.h>
 #include <errno.h>
-#include <grp.h>
 #include <netdb.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -146,11 +145,8 @@ _Noreturn static void live(const char *const *names, size_t count, const char *s
     if (queries == NULL || dup2(socket, STDIN_FILENO) < 0 || dup2(socket, STDOUT_FILENO) < 0 ||
         close_range(3, ~0u, 0) < 0)
         _exit(1);
-    if (sr_jail_has_uids(65534, 65534) &&
-        (setgroups(0, NULL) < 0 || setresgid(65534, 65534, 65534) < 0 ||
-         setresuid(65534, 65534, 65534) < 0))
-        _exit(1);
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || /* which a change of ids undoes */
+    if (sr_jail_become_nobody() < 0 ||
+        prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || /* which a change of ids undoes */
         getppid() != parent || !open_channel(server, &channel) || confine() < 0)
         _exit(1);
     while (recv(round.out, &round.number, sizeof round.number, 0) == sizeof round.number) {

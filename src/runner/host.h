@@ -76,6 +76,9 @@ int sr_artifact_open(struct sr_artifact *artifact, const char *path, const char 
  * nothing is remembered. */
 int sr_cache_open(void);
 
+/* Where the archive is: as configured, or the default for this user. False: there is no place for one. */
+bool sr_host_archive_root(const struct sr_host_config *config, char root[PATH_MAX]);
+
 /* What is known of KVM on this boot of the host with this QEMU. */
 enum sr_kvm_state { SR_KVM_ABSENT, SR_KVM_UNKNOWN, SR_KVM_WORKS, SR_KVM_BROKEN };
 enum sr_kvm_state sr_kvm_state(const char *qemu);

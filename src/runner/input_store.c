@@ -171,8 +171,7 @@ static bool examine(int store, const char *entry, struct kept *kept)
 
 void sr_input_store_trim(int store, uint64_t max, int64_t older_than_sec)
 {
-    int again = openat(store, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = again < 0 ? NULL : fdopendir(again);
+    DIR *dir = sr_open_list(store);
     sr_cleanup_free struct kept *list = NULL;
     size_t count = 0;
     uint64_t total = 0;

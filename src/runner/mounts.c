@@ -10,7 +10,6 @@
 #include "failpoint.h"
 #include "fs.h"
 #include "inputs.h"
-#include "saferun/archive.h"
 #include "saferun/runs.h"
 
 #include <errno.h>
@@ -77,25 +76,27 @@ static void warn_of_skipped(const struct run *run, const struct sr_mount *mount,
 }
 
 /* Where safe-run keeps what is other runs' or the host's owner's, as the kernel names it. What is not there holds nothing. */
-struct places {
+struct run_places {
     char items[7][PATH_MAX];
     size_t count;
 };
 
-static void add_place(struct places *places, const char *path)
+static void add_place(struct run_places *places, const char *path)
 {
     if (path[0] != '\0' && realpath(path, places->items[places->count]) != NULL)
         places->count++;
 }
 
 /* Those of the configuration and the usual ones: other runs may have been told other places. */
-static void find_places(const struct run *run, struct places *places)
+static void find_places(const struct run *run, struct run_places *places)
 {
     char path[PATH_MAX + 8];
-    struct sr_archive_place archive;
     struct sr_error none;
     sr_cleanup_fd int cache = sr_cache_open();
-    places->count = 0;
+    /* The first input would make its store only after this. */
+    sr_cleanup_fd int store =
+        run->options->policy->mount_count > 0 ? sr_input_store_open(&run->config) : -1;
+    (void)store;
     snprintf(path, sizeof path, "%s/..", run->result->run_dir);
     add_place(places, path);
     if (sr_runs_base(NULL, path, &none) == 0)
@@ -103,23 +104,30 @@ static void find_places(const struct run *run, struct places *places)
     snprintf(path, sizeof path, "/proc/self/fd/%d/inputs", cache);
     add_place(places, cache >= 0 ? path : "");
     add_place(places, run->config.inputs);
-    if (sr_archive_place(NULL, &archive, &none) == 0)
-        add_place(places, archive.root);
+    if (sr_host_archive_root(&run->config, path))
+        add_place(places, path);
     add_place(places, run->config.archive.key);
     add_place(places, run->config.sign_key);
 }
 
+/* They are looked up once, for the first that is judged. */
+static const struct run_places *places_of(struct run *run)
+{
+    if (run->places == NULL && (run->places = calloc(1, sizeof *run->places)) != NULL)
+        find_places(run, run->places);
+    return run->places;
+}
+
 /* An allowlist may be wider than its author thought, and a packer of root's reads past permissions. */
-int run_refuse_ours(const struct run *run, int fd, const char *name, struct sr_error *err)
+int run_refuse_ours(struct run *run, int fd, const char *name, struct sr_error *err)
 {
     char path[40], source[PATH_MAX];
-    sr_cleanup_free struct places *places = malloc(sizeof *places);
+    const struct run_places *places = places_of(run);
     if (places == NULL)
         return sr_fail(err, SR_RUN_101, "mount.apply", "out of memory");
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     if (realpath(path, source) == NULL)
         return 0; /* it has gone, which is found out later */
-    find_places(run, places);
     for (size_t i = 0; i < places->count; i++)
         if (sr_path_within(source, places->items[i]) || sr_path_within(places->items[i], source))
             return sr_fail(err, SR_RUN_101, "mount.apply",

@@ -154,6 +154,7 @@ static void release(struct run *run)
     sr_image_free(&run->image.stored);
     sr_event_log_close(run->log);
     sr_key_free(run->key);
+    free(run->places);
     sr_close_fd(&run->uid_fd);
     sr_jail_files_free(&run->jail_files);
     sr_close_fd(&run->lock_fd);

@@ -101,8 +101,9 @@ struct run {
     bool net_left;    /* the network could not be released */
     struct run_image image;
     struct sr_artifact kernel, initrd, rootfs;
-    struct sr_key *key;      /* signs the report; NULL: nobody does */
-    struct sr_input *inputs; /* one for each mount of the policy; NULL: none yet */
+    struct sr_key *key;        /* signs the report; NULL: nobody does */
+    struct run_places *places; /* mounts.c's; NULL: none yet */
+    struct sr_input *inputs;   /* one for each mount of the policy; NULL: none yet */
     int disks[SR_VMM_INPUTS_MAX], joined_fd;
     size_t disk_count;
     struct run_outputs *outputs; /* NULL: none, or not yet */
@@ -171,8 +172,7 @@ json_t *run_runtime_facts(const struct run *run);
 /* mounts.c: packs what the policy mounts; what the VM and its guest need to know of it; closes it all. Nothing without mounts. */
 int run_mounts_apply(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* Refuses what is in or above a place where safe-run keeps what no guest may see. name says what fd is. */
-int run_refuse_ours(const struct run *run, int fd, const char *name,
-                    struct sr_error *err) SR_MUST_CHECK;
+int run_refuse_ours(struct run *run, int fd, const char *name, struct sr_error *err) SR_MUST_CHECK;
 void run_mounts_specify(const struct run *run, struct sr_buf *spec);
 void run_mounts_release(struct run *run);
 

@@ -116,26 +116,12 @@ static int open_dead(int base_fd, const char *id, int *dirfd, int *lock)
     return *lock >= 0 || *lock == -ENOENT ? 1 : *lock;
 }
 
-/* What cannot be looked for counts as there: nothing is removed or written for want of it. */
-static bool exists(int dirfd, const char *name)
+/* 1: it is there; 0: it is not; a negative errno: that cannot be told, and nothing may be done for want of it. */
+static int look_for(int dirfd, const char *name)
 {
-    return faccessat(dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
-}
-
-/* 0: whether it is there can be told. Else a negative errno. */
-static int cannot_tell(int dirfd, const char *name)
-{
-    return faccessat(dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno != ENOENT ? -errno : 0;
-}
-
-/* The entries of a directory that stays open. */
-static DIR *open_list(int dirfd)
-{
-    sr_cleanup_fd int again = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
-    DIR *list = again < 0 ? NULL : fdopendir(again);
-    if (list != NULL)
-        (void)sr_take_fd(&again);
-    return list;
+    if (faccessat(dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return 1;
+    return errno == ENOENT ? 0 : -errno;
 }
 
 static int64_t age_of(int dirfd, const char *name)
@@ -181,17 +167,16 @@ static int close_dead(int base_fd, int register_fd, const char *id,
     int dead = open_dead(base_fd, id, &dirfd, &lock);
     if (dead <= 0)
         return dead == 0 ? 0 : tell_unknown(options, id, dead);
-    int unknown = dirfd < 0 ? 0 : cannot_tell(dirfd, SR_EVENTS_FILE);
-    if (unknown == 0 && dirfd >= 0)
-        unknown = cannot_tell(dirfd, SR_REPORT_FILE);
-    if (unknown < 0)
-        return tell_unknown(options, id, unknown);
-    bool has_log = dirfd >= 0 && exists(dirfd, SR_EVENTS_FILE);
+    int log = dirfd < 0 ? 0 : look_for(dirfd, SR_EVENTS_FILE),
+        report = dirfd < 0 ? 0 : look_for(dirfd, SR_REPORT_FILE);
+    if (log < 0 || report < 0)
+        return tell_unknown(options, id, log < 0 ? log : report);
+    bool has_log = log == 1;
     bool born = has_log || (lock >= 0 && lseek(lock, 0, SEEK_END) > 0); /* it had its lock */
     if (!born && age_of(register_fd, id) < NEWBORN_SEC)
         return 0;
     if (options->dry_run) {
-        if (dirfd >= 0 && !exists(dirfd, SR_REPORT_FILE))
+        if (dirfd >= 0 && report == 0)
             tell(options, id, has_log ? SR_GC_CLOSED : SR_GC_REMOVED, NULL);
         return 0;
     }
@@ -207,7 +192,7 @@ static int close_dead(int base_fd, int register_fd, const char *id,
     else if (has_log && (result = runs_drop_parts(dirfd, id)) < 0)
         sr_fail(&error, SR_RUN_001, "gc.outputs", "unfinished outputs of %s cannot be removed: %s",
                 id, strerror(-result));
-    bool closing = result >= 0 && has_log && !exists(dirfd, SR_REPORT_FILE);
+    bool closing = result >= 0 && has_log && report == 0;
     if (closing)
         result = runs_close(dirfd, id, &error);
     if (result >= 0 && has_log)
@@ -227,7 +212,7 @@ int runs_close_dead(int base_fd, const struct sr_gc_options *options)
     sr_cleanup_fd int register_fd = open_own(base_fd, SR_OPEN_DIR);
     if (register_fd == -ENOENT || register_fd == -EPERM) /* whoever uses that refuses it */
         return 0;
-    DIR *dir = register_fd < 0 ? NULL : open_list(register_fd);
+    DIR *dir = register_fd < 0 ? NULL : sr_open_list(register_fd);
     if (dir == NULL)
         return tell_unlisted(options, SR_OPEN_DIR, register_fd < 0 ? register_fd : -errno);
     int failures = 0;
@@ -245,8 +230,9 @@ static int remove_old(int base_fd, const char *id, const struct sr_gc_options *o
     int dead = open_dead(base_fd, id, &dirfd, &lock);
     if (dead < 0 && dirfd != -EACCES) /* which is somebody else's, too */
         return tell_unknown(options, id, dead);
-    if (dead <= 0 || dirfd < 0 || exists(dirfd, "keep") ||
-        age_of(dirfd, SR_REPORT_FILE) < options->older_than_sec || !exists(dirfd, SR_REPORT_FILE))
+    if (dead <= 0 || dirfd < 0 || look_for(dirfd, "keep") != 0 ||
+        age_of(dirfd, SR_REPORT_FILE) < options->older_than_sec ||
+        look_for(dirfd, SR_REPORT_FILE) == 0)
         return 0;
     int result = options->dry_run ? 0 : sr_remove_tree(base_fd, id);
     if (result < 0)
@@ -294,7 +280,7 @@ int sr_runs_gc(const char *base, const struct sr_gc_options *options, struct sr_
     trim_inputs(options);
     if (options->older_than_sec < 0)
         return failures;
-    DIR *dir = open_list(base_fd);
+    DIR *dir = sr_open_list(base_fd);
     if (dir == NULL)
         return failures + tell_unlisted(options, "the runs", -errno);
     for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
