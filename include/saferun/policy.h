@@ -29,6 +29,12 @@
 
 enum sr_network_mode { SR_NETWORK_NONE, SR_NETWORK_ALLOWLIST };
 enum sr_protocol { SR_PROTOCOL_TCP, SR_PROTOCOL_UDP };
+
+/* As policies spell it. */
+static inline const char *sr_protocol_name(enum sr_protocol protocol)
+{
+    return protocol == SR_PROTOCOL_UDP ? "udp" : "tcp";
+}
 enum sr_audit_level { SR_AUDIT_BASIC, SR_AUDIT_FULL };
 
 struct sr_pair {

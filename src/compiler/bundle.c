@@ -146,7 +146,7 @@ static void network_plan(struct sr_buf *out, const struct sr_policy *policy)
         else
             text(out, "\"host\":", rule->host);
         number(out, ",\"port\":", rule->port);
-        text(out, ",\"protocol\":", rule->protocol == SR_PROTOCOL_UDP ? "udp" : "tcp");
+        text(out, ",\"protocol\":", sr_protocol_name(rule->protocol));
         sr_buf_putc(out, '}');
     }
     /* <runId> stays a placeholder: the runner knows the run. */

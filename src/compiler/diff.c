@@ -158,9 +158,9 @@ static void more_destinations(struct differ *differ, const char *topic,
         enum cover open = cover(&rules, rule);
         if (open != COVER_ALL)
             say(differ, topic, "reach %s, %s port %u%s (network.egress[%zu])",
-                rule->host != NULL ? rule->host : rule->cidr,
-                rule->protocol == SR_PROTOCOL_UDP ? "udp" : "tcp", rule->port,
-                open == COVER_BUT_OWN ? ", also if it is an address of this host" : "", i);
+                rule->host != NULL ? rule->host : rule->cidr, sr_protocol_name(rule->protocol),
+                rule->port, open == COVER_BUT_OWN ? ", also if it is an address of this host" : "",
+                i);
     }
     free(rules.items);
 }

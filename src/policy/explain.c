@@ -48,11 +48,6 @@ static void quote(struct sr_buf *out, const char *word)
     sr_buf_putc(out, '\'');
 }
 
-static const char *protocol_name(const struct sr_egress *rule)
-{
-    return rule->protocol == SR_PROTOCOL_UDP ? "udp" : "tcp";
-}
-
 static void runs(struct speaker *speaker, const struct sr_policy *policy,
                  const struct sr_image *image)
 {
@@ -103,7 +98,7 @@ static void reaches_prefix(struct speaker *speaker, const char *topic, const str
         say(speaker, topic,
             "%s/%u (%llu addresses), %s port %u; but not %sthis host's own addresses or its runs'",
             sr_ipv4_format(first, network), rule->prefix, 1ULL << (32 - rule->prefix),
-            protocol_name(rule), rule->port, closed.len > 0 ? closed.data : "");
+            sr_protocol_name(rule->protocol), rule->port, closed.len > 0 ? closed.data : "");
 }
 
 static void reaches(struct speaker *speaker, const struct sr_policy *policy)
@@ -118,12 +113,12 @@ static void reaches(struct speaker *speaker, const struct sr_policy *policy)
             say(speaker, topic,
                 "%s, %s port %u, at every address the name has when the run starts or gets while "
                 "it goes on; earlier ones stay open",
-                rule->host, protocol_name(rule), rule->port);
+                rule->host, sr_protocol_name(rule->protocol), rule->port);
         else if (sr_ipv4_opens_nothing(rule->address, rule->prefix))
             say(speaker, topic, "nothing of %s, which such a rule does not open", rule->cidr);
         else if (rule->prefix == 32)
             say(speaker, topic, "%s, %s port %u", sr_ipv4_format(rule->address, network),
-                protocol_name(rule), rule->port);
+                sr_protocol_name(rule->protocol), rule->port);
         else
             reaches_prefix(speaker, topic, rule);
     }

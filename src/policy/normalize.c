@@ -66,7 +66,7 @@ static void network(struct sr_buf *out, const struct sr_policy *policy)
             text_member(out, "{\"host\":", rule->host);
         sr_buf_puts(out, ",\"port\":");
         sr_buf_u64(out, rule->port);
-        text_member(out, ",\"protocol\":", rule->protocol == SR_PROTOCOL_UDP ? "udp" : "tcp");
+        text_member(out, ",\"protocol\":", sr_protocol_name(rule->protocol));
         sr_buf_putc(out, '}');
     }
     text_member(out,

@@ -8,11 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *protocol_name(enum sr_protocol protocol)
-{
-    return protocol == SR_PROTOCOL_UDP ? "udp" : "tcp";
-}
-
 static int refuse(struct sr_error *err, const char *what)
 {
     return sr_fail(err, SR_POL_002, "destination",
@@ -131,9 +126,9 @@ static void remedy(const struct sr_policy *policy, const struct sr_destination *
 {
     char address[SR_IPV4_TEXT_MAX], rule[336];
     bool named = to->name[0] != '\0';
-    snprintf(rule, sizeof rule, "{protocol: %s, %s: %s%s, port: %u}", protocol_name(to->protocol),
-             named ? "host" : "cidr", named ? to->name : sr_ipv4_format(to->address, address),
-             named ? "" : "/32", to->port);
+    snprintf(rule, sizeof rule, "{protocol: %s, %s: %s%s, port: %u}",
+             sr_protocol_name(to->protocol), named ? "host" : "cidr",
+             named ? to->name : sr_ipv4_format(to->address, address), named ? "" : "/32", to->port);
     if (policy->network_mode == SR_NETWORK_NONE)
         snprintf(text, size, "network: {mode: allowlist, egress: [%s]}", rule);
     else
@@ -168,7 +163,7 @@ static void deny(const struct sr_policy *policy, const struct sr_destination *to
         snprintf(
             reason, size,
             "no rule allows it; network.egress[%zu] names this destination, but for %s port %u",
-            found->other, protocol_name(rule->protocol), rule->port);
+            found->other, sr_protocol_name(rule->protocol), rule->port);
     } else {
         snprintf(reason, size, "no rule names this destination, and what no rule names is denied");
     }

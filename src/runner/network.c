@@ -34,10 +34,10 @@ static json_t *target_facts(const struct run *run, size_t index)
     snprintf(text, sizeof text, "%s/%u",
              sr_ipv4_format(target->address & sr_ipv4_mask(target->prefix), address),
              target->prefix);
-    json_t *facts = json_pack("{s:s,s:s,s:s,s:s,s:s,s:i,s:I}", "tap", run->net->tap, "table",
-                              SR_NET_TABLE, "chain", "forward", "protocol",
-                              target->protocol == SR_PROTOCOL_UDP ? "udp" : "tcp", "target", text,
-                              "port", (int)target->port, "rule", (json_int_t)target->rule);
+    json_t *facts =
+        json_pack("{s:s,s:s,s:s,s:s,s:s,s:i,s:I}", "tap", run->net->tap, "table", SR_NET_TABLE,
+                  "chain", "forward", "protocol", sr_protocol_name(target->protocol), "target",
+                  text, "port", (int)target->port, "rule", (json_int_t)target->rule);
     if (rule->host != NULL)
         json_object_set_new(facts, "host", json_string(rule->host));
     return facts;
