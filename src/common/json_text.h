@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Evidence nests 6 deep; the rest is room for payloads. Bounds the scanner's stack. */
 #define SR_JSON_MAX_DEPTH 64
@@ -103,6 +104,16 @@ bool sr_json_is(struct sr_json_slice value, const char *text);
 static inline bool sr_json_is_object(struct sr_json_slice value)
 {
     return value.len > 0 && value.text[0] == '{';
+}
+
+static inline bool sr_json_is_null(struct sr_json_slice value)
+{
+    return value.len == 4 && memcmp(value.text, "null", 4) == 0;
+}
+
+static inline bool sr_json_is_true(struct sr_json_slice value)
+{
+    return value.len == 4 && memcmp(value.text, "true", 4) == 0;
 }
 
 static inline bool sr_json_is_array(struct sr_json_slice value)

@@ -139,10 +139,9 @@ static void add_contradiction(struct sr_summary *s, const char *about, const cha
 static void add_exit(struct sr_summary *s, struct sr_json_slice payload)
 {
     struct sr_json_slice guest = sr_json_get(payload, "guest"), element,
-                         list = sr_json_get(payload, "contradictions"),
-                         timed_out = sr_json_get(payload, "timedOut");
+                         list = sr_json_get(payload, "contradictions");
     s->vm_exited = true;
-    s->timed_out = timed_out.len == 4 && memcmp(timed_out.text, "true", 4) == 0;
+    s->timed_out = sr_json_is_true(sr_json_get(payload, "timedOut"));
     sr_exit_facts_read(payload, &s->exit);
     s->vmm_cpu_usec = sr_take_number(payload, "vmmCpuUsec");
     s->stdout_bytes = sr_take_number(sr_json_get(payload, "stdout"), "bytes");

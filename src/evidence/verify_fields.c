@@ -121,9 +121,7 @@ static const char *misfit(enum kind kind, struct sr_json_slice value)
     case KIND_COUNT:
         return integer && number >= 0 ? NULL : "an integer, not negative";
     case KIND_INTEGER_OR_NULL:
-        return integer || (value.len == 4 && memcmp(value.text, "null", 4) == 0)
-                   ? NULL
-                   : "an integer or null";
+        return integer || sr_json_is_null(value) ? NULL : "an integer or null";
     case KIND_CAUSE:
         return is_cause(value) ? NULL : "a cause of the contract";
     case KIND_OBSERVER:

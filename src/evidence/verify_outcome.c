@@ -90,16 +90,6 @@ static bool same(struct sr_json_slice a, struct sr_json_slice b)
     return a.len == b.len && memcmp(a.text, b.text, a.len) == 0;
 }
 
-static bool is_null(struct sr_json_slice value)
-{
-    return value.len == 4 && memcmp(value.text, "null", 4) == 0;
-}
-
-static bool is_true(struct sr_json_slice value)
-{
-    return value.len == 4 && memcmp(value.text, "true", 4) == 0;
-}
-
 /* A count; -1 when it is none. */
 static int64_t count(struct sr_json_slice object, const char *name)
 {
@@ -130,8 +120,9 @@ static void check_exited_members(struct verify *v)
         if (count(exited, counts[i]) < 0)
             is_missing(v, place(path, v, TOLD_EXITED, counts[i]), why);
     /* A VMM that could not be waited for: all three are null. */
-    bool unknown = is_null(sr_json_get(exited, "vmmCpuUsec")) &&
-                   is_null(sr_json_get(vmm, "status")) && is_null(sr_json_get(vmm, "signal"));
+    bool unknown = sr_json_is_null(sr_json_get(exited, "vmmCpuUsec")) &&
+                   sr_json_is_null(sr_json_get(vmm, "status")) &&
+                   sr_json_is_null(sr_json_get(vmm, "signal"));
     for (size_t i = 0; !unknown && i < sizeof of_vmm / sizeof of_vmm[0]; i++) {
         snprintf(field, sizeof field, "vmm.%s", of_vmm[i]);
         if (count(vmm, of_vmm[i]) < 0)
@@ -144,7 +135,7 @@ static void check_exited_members(struct verify *v)
     }
     if (!sr_json_is_string(sr_json_get(vmm, "endedBy")))
         is_missing(v, place(path, v, TOLD_EXITED, "vmm.endedBy"), why);
-    if (!is_true(timed_out) && timed_out.len != sizeof "false" - 1)
+    if (!sr_json_is_true(timed_out) && timed_out.len != sizeof "false" - 1)
         is_missing(v, place(path, v, TOLD_EXITED, "timedOut"), why);
     if (!sr_json_is_array(sr_json_get(exited, "contradictions")))
         is_missing(v, place(path, v, TOLD_EXITED, "contradictions"), why);
@@ -313,7 +304,7 @@ static struct outcome read_outcome(const struct verify *v, bool observed)
 static const char *cause_fault(const struct verify *v, const struct outcome *o)
 {
     bool timeout = is_cause(o, "timeout"), host_oom = is_cause(o, "host-oom"),
-         timed_out = is_true(sr_json_get(o->exited, "timedOut"));
+         timed_out = sr_json_is_true(sr_json_get(o->exited, "timedOut"));
     if (o->failed && !same(o->cause, sr_json_get(o->failure, "reason")))
         return "run.failed has another reason";
     if (!o->failed && !o->of_command)
@@ -347,7 +338,8 @@ static void check_number(struct verify *v, const char *name, int64_t expected)
     if (expected >= 0)
         snprintf(text, sizeof text, "%lld", (long long)expected);
     snprintf(path, sizeof path, "exit.%s", name);
-    if (expected < 0 ? !is_null(found) : !sr_json_integer(found, &number) || number != expected)
+    if (expected < 0 ? !sr_json_is_null(found)
+                     : !sr_json_integer(found, &number) || number != expected)
         differs(v, path, text, found);
 }
 
