@@ -17,7 +17,7 @@ enum sr_code {
     SR_OK = 0,
     SR_POL_001, /* required field missing or blank; file unreadable */
     SR_POL_002, /* wrong type or format, unknown field, syntax */
-    SR_POL_003, /* fields that contradict each other */
+    SR_POL_003, /* a field that contradicts another one, or the ceiling of the host */
     SR_POL_101, /* mount source or allowlist file */
     SR_POL_102, /* mount target */
     SR_POL_103, /* mount not read-only */

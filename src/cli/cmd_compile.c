@@ -7,7 +7,8 @@
 #include <getopt.h>
 #include <stdbool.h>
 
-static const char usage[] = "usage: safe-run compile --dry-run --policy P [--mount-allowlist F]";
+static const char usage[] =
+    "usage: safe-run compile --dry-run --policy P [--mount-allowlist F] [--host]";
 
 static const char help[] =
     "\n"
@@ -18,6 +19,8 @@ static const char help[] =
     "  --policy P            the policy (YAML or JSON), - for stdin\n"
     "  --mount-allowlist F   what of the host may be mounted (or $SAFE_RUN_MOUNT_ALLOWLIST)\n"
     "  --dry-run             required: nothing but a dry run exists\n"
+    "  --host                refuse what this host's ceilings do not allow, as a run does (limits\n"
+    "                        of its configuration)\n"
     "\n"
     "Exit status: 0; 2 the policy is invalid or cannot be compiled; 64 usage; 1 output error.\n"
     "\n"
@@ -26,13 +29,14 @@ static const char help[] =
 
 struct arguments {
     const char *policy, *allowlist;
-    bool dry_run;
+    bool dry_run, host;
 };
 
 static const struct sr_option options[] = {
     {"policy", 0, offsetof(struct arguments, policy), sr_option_text, NULL},
     {"mount-allowlist", 0, offsetof(struct arguments, allowlist), sr_option_text, NULL},
     {"dry-run", 0, offsetof(struct arguments, dry_run), NULL, NULL},
+    {"host", 0, offsetof(struct arguments, host), NULL, NULL},
     {0}};
 
 int sr_cmd_compile(int argc, char **argv)
@@ -53,7 +57,13 @@ int sr_cmd_compile(int argc, char **argv)
         return SR_EXIT_INVALID;
     }
     sr_cleanup_policy_file struct sr_policy_file file = {0};
-    status = sr_policy_file_require(arguments.policy, arguments.allowlist, &file);
+    struct sr_ceilings ceilings;
+    if (arguments.host && sr_host_ceilings(&ceilings, &err) < 0) {
+        sr_print_error(stderr, &err);
+        return SR_EXIT_IO;
+    }
+    status = sr_policy_file_require(arguments.policy, arguments.allowlist,
+                                    arguments.host ? &ceilings : NULL, &file);
     if (status != SR_EXIT_OK)
         return status;
     sr_cleanup_bundle struct sr_bundle bundle = {0};

@@ -123,7 +123,7 @@ static int explain(int argc, char **argv)
         return sr_usage_error(usage,
                               argc == optind ? "no policy named" : "more than one policy named");
     sr_cleanup_policy_file struct sr_policy_file file = {0};
-    status = sr_policy_file_require(argv[optind], request.allowlist, &file);
+    status = sr_policy_file_require(argv[optind], request.allowlist, NULL, &file);
     if (status != SR_EXIT_OK)
         return status;
     struct listing listing = {.text = request.text, .colour = sr_may_colour(STDOUT_FILENO)};
@@ -201,7 +201,7 @@ static int why(int argc, char **argv)
     if (sr_destination_parse(argv[optind + 1], &destination, &err) < 0)
         return sr_usage_error(usage, "%s", err.message);
     sr_cleanup_policy_file struct sr_policy_file file = {0};
-    status = sr_policy_file_require(argv[optind], request.allowlist, &file);
+    status = sr_policy_file_require(argv[optind], request.allowlist, NULL, &file);
     if (status != SR_EXIT_OK)
         return status;
     struct sr_verdict verdict;
@@ -238,8 +238,8 @@ static int diff(int argc, char **argv)
     if ((status = sr_one_stdin(usage, 2, argv + optind)) != SR_EXIT_OK)
         return status;
     sr_cleanup_policy_file struct sr_policy_file a = {0}, b = {0};
-    int other = sr_policy_file_require(argv[optind], request.allowlist, &a);
-    status = sr_policy_file_require(argv[optind + 1], request.allowlist, &b);
+    int other = sr_policy_file_require(argv[optind], request.allowlist, NULL, &a);
+    status = sr_policy_file_require(argv[optind + 1], request.allowlist, NULL, &b);
     if (other != SR_EXIT_OK || status != SR_EXIT_OK)
         return other != SR_EXIT_OK ? other : status;
     sr_cleanup_bundle struct sr_bundle old = {0}, new = {0};

@@ -185,7 +185,13 @@ int sr_cmd_run(int argc, char **argv)
 
     sr_cleanup_policy_file struct sr_policy_file file = {0};
     struct sr_run_result result = {.exit_code = SR_EXIT_FAILED, .cause = SR_CAUSE_SETUP};
-    if (sr_policy_file_require(arguments.policy, arguments.allowlist, &file) != SR_EXIT_OK) {
+    struct sr_ceilings ceilings;
+    if (sr_host_ceilings(&ceilings, &result.error) < 0) {
+        sr_print_error(stderr, &result.error);
+        return arguments.json ? print_json(&result) : SR_EXIT_FAILED;
+    }
+    if (sr_policy_file_require(arguments.policy, arguments.allowlist, &ceilings, &file) !=
+        SR_EXIT_OK) {
         result.error = file.errors[0];
         return arguments.json ? print_json(&result) : SR_EXIT_FAILED;
     }

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 static const char usage[] =
-    "usage: safe-run validate [--mount-allowlist F] [--format text|json] POLICY...|-";
+    "usage: safe-run validate [--mount-allowlist F] [--format text|json] [--host] POLICY...|-";
 
 static const char help[] =
     "\n"
@@ -19,8 +19,11 @@ static const char help[] =
     "\n"
     "  --mount-allowlist F   what of the host may be mounted (or $SAFE_RUN_MOUNT_ALLOWLIST)\n"
     "  --format text|json    text for people (default on a terminal), one JSON object a file else\n"
+    "  --host                hold them to this host's ceilings too, as a run does (limits of its\n"
+    "                        configuration)\n"
     "\n"
-    "Exit status: 0 all valid; 2 an error; 64 usage; 1 output error.\n"
+    "Exit status: 0 all valid; 2 an error; 64 usage; 1 output error, or no host\n"
+    "configuration that can be used.\n"
     "\n"
     "Example:\n"
     "  safe-run validate policies/*.yaml\n"
@@ -58,14 +61,15 @@ static void answer_text(struct sr_buf *out, const struct sr_policy_file *file, b
         sr_buf_printf(out, ": %zu error%s\n", file->error_count, file->error_count == 1 ? "" : "s");
 }
 
-static int validate(char **names, int count, const char *allowlist, bool text)
+static int validate(char **names, int count, const char *allowlist,
+                    const struct sr_ceilings *ceilings, bool text)
 {
     int status = SR_EXIT_OK;
     for (int i = 0; i < count; i++) {
         sr_cleanup_policy_file struct sr_policy_file file = {0};
         struct sr_error err;
         sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
-        if (sr_policy_file_check(names[i], allowlist, &file, &err) < 0) {
+        if (sr_policy_file_check(names[i], allowlist, ceilings, &file, &err) < 0) {
             sr_print_error(stderr, &err);
             return SR_EXIT_IO;
         }
@@ -83,17 +87,19 @@ static int validate(char **names, int count, const char *allowlist, bool text)
 
 struct arguments {
     const char *allowlist;
-    bool text;
+    bool text, host;
 };
 
 static const struct sr_option options[] = {
     {"mount-allowlist", 0, offsetof(struct arguments, allowlist), sr_option_text, NULL},
     {"format", 0, offsetof(struct arguments, text), sr_option_format, SR_TAKES_FORMAT},
+    {"host", 0, offsetof(struct arguments, host), NULL, NULL},
     {0}};
 
 int sr_cmd_validate(int argc, char **argv)
 {
-    struct arguments arguments = {sr_policy_file_allowlist(), isatty(STDOUT_FILENO)};
+    struct arguments arguments = {.allowlist = sr_policy_file_allowlist(),
+                                  .text = isatty(STDOUT_FILENO)};
     int status = sr_options(argc, argv, options, usage, help, &arguments);
     if (status >= 0)
         return status;
@@ -101,5 +107,12 @@ int sr_cmd_validate(int argc, char **argv)
         return sr_usage_error(usage, "no policy named");
     if ((status = sr_one_stdin(usage, argc - optind, argv + optind)) != SR_EXIT_OK)
         return status;
-    return validate(argv + optind, argc - optind, arguments.allowlist, arguments.text);
+    struct sr_ceilings ceilings;
+    struct sr_error err;
+    if (arguments.host && sr_host_ceilings(&ceilings, &err) < 0) {
+        sr_print_error(stderr, &err);
+        return SR_EXIT_IO;
+    }
+    return validate(argv + optind, argc - optind, arguments.allowlist,
+                    arguments.host ? &ceilings : NULL, arguments.text);
 }

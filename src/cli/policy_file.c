@@ -14,7 +14,8 @@ const char *sr_policy_file_allowlist(void)
     return path != NULL && path[0] != '\0' ? path : NULL;
 }
 
-int sr_policy_file_check(const char *name, const char *allowlist, struct sr_policy_file *file,
+int sr_policy_file_check(const char *name, const char *allowlist,
+                         const struct sr_ceilings *ceilings, struct sr_policy_file *file,
                          struct sr_error *err)
 {
     *file = (struct sr_policy_file){.name = name, .allowlist = allowlist};
@@ -23,7 +24,8 @@ int sr_policy_file_check(const char *name, const char *allowlist, struct sr_poli
         file->error_count = 1;
         return 0;
     }
-    if (sr_policy_check(file->text, file->len, allowlist, &file->check, err) < 0)
+    if (sr_policy_check(file->text, file->len, allowlist, &file->check, err) < 0 ||
+        (ceilings != NULL && sr_policy_hold(&file->check, ceilings, err) < 0))
         return -1;
     file->errors = file->check.errors;
     file->error_count = file->check.error_count;
@@ -152,10 +154,11 @@ void sr_policy_file_errors(struct sr_buf *out, const struct sr_policy_file *file
         sr_policy_file_finding(out, file, &file->errors[i], "error", colour ? "\033[31m" : "");
 }
 
-int sr_policy_file_require(const char *name, const char *allowlist, struct sr_policy_file *file)
+int sr_policy_file_require(const char *name, const char *allowlist,
+                           const struct sr_ceilings *ceilings, struct sr_policy_file *file)
 {
     struct sr_error err;
-    if (sr_policy_file_check(name, allowlist, file, &err) < 0) {
+    if (sr_policy_file_check(name, allowlist, ceilings, file, &err) < 0) {
         sr_print_error(stderr, &err);
         file->unreadable = err;
         file->errors = &file->unreadable;

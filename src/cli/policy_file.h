@@ -7,6 +7,7 @@
 
 #include "buf.h"
 #include "cleanup.h"
+#include "saferun/ceilings.h"
 #include "saferun/policy.h"
 
 struct sr_policy_file {
@@ -23,8 +24,10 @@ struct sr_policy_file {
 /* The mount allowlist that SAFE_RUN_MOUNT_ALLOWLIST names; NULL, for the built-in one, when it is unset or empty. */
 const char *sr_policy_file_allowlist(void);
 
-/* Reads and checks; name and allowlist stay the caller's. -1 only when memory is out; the file may be freed then too. */
-int sr_policy_file_check(const char *name, const char *allowlist, struct sr_policy_file *file,
+/* Reads and checks; name, allowlist and ceilings (NULL: none) stay the caller's. -1 only when memory is out; the file may be freed
+ * then too. */
+int sr_policy_file_check(const char *name, const char *allowlist,
+                         const struct sr_ceilings *ceilings, struct sr_policy_file *file,
                          struct sr_error *err) SR_MUST_CHECK;
 void sr_policy_file_free(struct sr_policy_file *file);
 #define sr_cleanup_policy_file __attribute__((cleanup(sr_policy_file_free)))
@@ -32,6 +35,7 @@ void sr_policy_file_free(struct sr_policy_file *file);
 /* Likewise, for a command that needs a valid policy: what is wrong goes to stderr, and is in file->errors. Returns
  * SR_EXIT_OK, _INVALID or _IO. */
 int sr_policy_file_require(const char *name, const char *allowlist,
+                           const struct sr_ceilings *ceilings,
                            struct sr_policy_file *file) SR_MUST_CHECK;
 
 /* One finding: "file:line:column: kind: path: message [code]", the line with a caret below it, the hint. colour is the

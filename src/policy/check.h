@@ -7,6 +7,7 @@
 #define SR_POLICY_CHECK_H
 
 #include "document.h"
+#include "saferun/ceilings.h"
 #include "saferun/policy.h"
 
 /* Findings kept of each kind; a document of a megabyte could otherwise make hundreds of thousands. */
@@ -24,8 +25,9 @@ struct sr_checker {
     struct sr_arena arena;
     struct sr_findings errors, warnings;
     bool out_of_memory;
-    struct sr_policy policy; /* filled as far as it is good */
-    char *json;              /* of the policy; owned */
+    const struct sr_node *root; /* of the document; NULL: it could not be read */
+    struct sr_policy policy;    /* filled as far as it is good */
+    char *json;                 /* of the policy; owned */
 };
 
 /* Where in the document: a field of a parent, or an item of one. Rendered only when there is
@@ -135,6 +137,9 @@ void sr_allowlist_load(struct sr_checker *checker, const char *path,
 /* validate.c: the whole document. */
 void sr_check_document(struct sr_checker *checker, const struct sr_node *root,
                        const struct sr_mount_allowlist *allowlist);
+
+/* ceilings.c: an error for each field that asks for more. */
+void sr_check_ceilings(struct sr_checker *checker, const struct sr_ceilings *ceilings);
 
 /* normalize.c: canonical JSON of checker->policy into its json and json_len. */
 void sr_check_normalize(struct sr_checker *checker);

@@ -42,6 +42,7 @@ static bool sort_findings(struct sr_findings *findings)
         sorted[i] = *order[i];
     free(findings->items);
     findings->items = sorted;
+    findings->cap = findings->count;
     return true;
 }
 
@@ -54,6 +55,18 @@ static void add_error(struct sr_checker *checker, const struct sr_error *err)
         sr_check_hint(checker, "%s", err->hint);
 }
 
+static void publish(struct sr_checker *checker, struct sr_check *check)
+{
+    *check = (struct sr_check){
+        .errors = checker->errors.items,
+        .error_count = checker->errors.count,
+        .warnings = checker->warnings.items,
+        .warning_count = checker->warnings.count,
+        .policy = checker->errors.count == 0 ? &checker->policy : NULL,
+        .owner = checker,
+    };
+}
+
 static int finish(struct sr_checker *checker, struct sr_check *check, struct sr_error *err)
 {
     if (checker->errors.count == 0 && !checker->out_of_memory)
@@ -64,14 +77,17 @@ static int finish(struct sr_checker *checker, struct sr_check *check, struct sr_
         sr_check_free(check);
         return sr_fail(err, SR_POL_001, "policy", "out of memory");
     }
-    *check = (struct sr_check){
-        .errors = checker->errors.items,
-        .error_count = checker->errors.count,
-        .warnings = checker->warnings.items,
-        .warning_count = checker->warnings.count,
-        .policy = checker->errors.count == 0 ? &checker->policy : NULL,
-        .owner = checker,
-    };
+    publish(checker, check);
+    return 0;
+}
+
+int sr_policy_hold(struct sr_check *check, const struct sr_ceilings *ceilings, struct sr_error *err)
+{
+    struct sr_checker *checker = check->owner;
+    sr_check_ceilings(checker, ceilings);
+    if (checker->out_of_memory || !sort_findings(&checker->errors))
+        return sr_fail(err, SR_POL_001, "policy", "out of memory");
+    publish(checker, check);
     return 0;
 }
 
@@ -92,6 +108,7 @@ int sr_policy_check(const char *text, size_t len, const char *allowlist_path,
     } else if (sr_document_parse(&checker->arena, text, len, &root, &parse) < 0) {
         add_error(checker, &parse);
     } else {
+        checker->root = root;
         sr_check_document(checker, root, &allowlist);
     }
     return finish(checker, check, err);

@@ -227,9 +227,6 @@ static void check_memory(struct sr_checker *checker, const struct sr_node *node,
     else if (policy->memory_bytes > MEMORY_MAX)
         sr_check_error(checker, SR_POL_003, &max, value,
                        "is more than the 1024 GiB a guest can have");
-    uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    if (policy->memory_bytes > host && policy->memory_bytes <= MEMORY_MAX)
-        sr_check_warn(checker, SR_POL_003, &max, value, "is more than the memory of this host");
 }
 
 static void check_resources(struct sr_checker *checker, const struct sr_node *node,

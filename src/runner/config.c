@@ -58,6 +58,7 @@ static void set_defaults(struct sr_host_config *config)
         .inputs_max = INPUTS_MAX,
         .refresh_min_sec = REFRESH_MIN_SEC,
     };
+    sr_ceilings_default(&config->ceilings);
     snprintf(config->archive.retention, sizeof config->archive.retention, SR_ARCHIVE_RETENTION);
     snprintf(config->qemu, sizeof config->qemu, "/usr/bin/qemu-system-x86_64");
     snprintf(config->nft, sizeof config->nft, "/usr/sbin/nft");
@@ -267,7 +268,8 @@ static int config_error(struct sr_error *err, const char *file, const struct sr_
 
 static const char *find_section(const char *name)
 {
-    static const char *const sections[] = {"archive.", "inputs.", "jail.", "logs.", "network."};
+    static const char *const sections[] = {"archive.", "inputs.", "jail.",
+                                           "limits.",  "logs.",   "network."};
     size_t len = strlen(name);
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
         if (strlen(sections[i]) == len + 1 && strncmp(sections[i], name, len) == 0)
@@ -297,14 +299,24 @@ static int read_fields(struct sr_host_config *config, const char *file, const st
                 return -1;
             continue;
         }
+        char why[SR_CEILING_WHY] = "this value cannot be used";
+        const char *text =
+            value->kind == SR_NODE_SCALAR && strlen(value->text) == value->len ? value->text : NULL;
+        if (strcmp(prefix, "limits.") == 0) {
+            int known =
+                sr_ceilings_read(&config->ceilings, key->text, text != NULL ? text : "", why);
+            if (known < 0)
+                return config_error(err, file, value, name, why);
+            if (known > 0)
+                continue;
+        }
         size_t f = 0;
         while (f < sizeof fields / sizeof fields[0] && strcmp(fields[f].name, name) != 0)
             f++;
         if (f == sizeof fields / sizeof fields[0])
             return config_error(err, file, key, name, "there is no such field");
-        if (value->kind != SR_NODE_SCALAR || strlen(value->text) != value->len ||
-            fields[f].read(value->text, (char *)config + fields[f].offset) < 0)
-            return config_error(err, file, value, name, "this value cannot be used");
+        if (text == NULL || fields[f].read(text, (char *)config + fields[f].offset) < 0)
+            return config_error(err, file, value, name, why);
     }
     return 0;
 }

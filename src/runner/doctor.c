@@ -210,6 +210,20 @@ static void count_one(void *context, const char *id, enum sr_gc_action action,
     ++*(unsigned *)context;
 }
 
+static void say_ceilings(const struct doctor *doctor, const struct sr_ceilings *ceilings)
+{
+    char memory[SR_SIZE_TEXT], cpus[SR_SIZE_TEXT], disk[SR_SIZE_TEXT], outputs[SR_SIZE_TEXT],
+        events[SR_SIZE_TEXT];
+    say(doctor, "ceilings", SR_DOCTOR_OK,
+        "a policy may ask for: memory %s, cpus %s, disk %s, time %ju s, outputs %s, entries %ju, "
+        "events %s, rules %ju, processes %ju (limits in the host configuration)",
+        sr_size_text(ceilings->memory_bytes, memory), sr_cpus_text(ceilings->milli_cpus, cpus),
+        sr_size_text(ceilings->disk_bytes, disk), (uintmax_t)ceilings->time_sec,
+        sr_size_text(ceilings->output_bytes, outputs), (uintmax_t)ceilings->output_entries,
+        sr_size_text(ceilings->event_bytes, events), (uintmax_t)ceilings->rules,
+        (uintmax_t)ceilings->processes);
+}
+
 static void say_runs(const struct doctor *doctor)
 {
     char path[PATH_MAX];
@@ -238,6 +252,7 @@ bool sr_doctor(const char *workdir_base,
     }
     say(&doctor, "config", SR_DOCTOR_OK, "QEMU is %.250s, the guest's kernel %.250s", config.qemu,
         config.kernel);
+    say_ceilings(&doctor, &config.ceilings);
     say_runs(&doctor);
     struct trial trial;
     bool good = try_tcg(&doctor, &trial);

@@ -9,6 +9,7 @@
 #include "cleanup.h"
 #include "net.h"
 #include "saferun/archive.h"
+#include "saferun/ceilings.h"
 #include "saferun/error.h"
 #include "saferun/run.h"
 #include "sha256.h"
@@ -43,10 +44,19 @@ struct sr_host_config {
     char sign_key[PATH_MAX];         /* private key; empty: none */
     char inputs[PATH_MAX]; /* directory of packed inputs; empty: "inputs" in sr_cache_open()'s */
     uint64_t inputs_max;   /* bytes of them that are kept for the next run; 0: none are */
+    struct sr_ceilings ceilings;
 };
 
 /* Fills config. Errors: SR-RUN-001 at prepare.config[.field]. */
 int sr_host_config_load(struct sr_host_config *config, struct sr_error *err) SR_MUST_CHECK;
+
+/* ceilings.c: what the machine can spare. */
+void sr_ceilings_default(struct sr_ceilings *ceilings);
+/* Reads the ceiling of that name ("memory"). 1: done; 0: there is none of that name; -1: the text is none of its values, and why
+ * says which are. */
+#define SR_CEILING_WHY 96
+int sr_ceilings_read(struct sr_ceilings *ceilings, const char *name, const char *text,
+                     char why[SR_CEILING_WHY]) SR_MUST_CHECK;
 
 /* An artefact: opened once, hashed through the same descriptor, handed to the VMM by it. */
 struct sr_artifact {

@@ -225,12 +225,45 @@ static int load_key(struct run *run, struct sr_error *err)
     return 0;
 }
 
+/* The first breach; the others a caller learns of from sr_policy_hold(), before there is a run. */
+static void take_breach(void *context, const char *path, const char *message)
+{
+    struct sr_error *err = context;
+    if (err->code == SR_OK)
+        sr_fail(err, SR_POL_003, path, "%s", message);
+}
+
+static int hold_to_ceilings(const struct run *run, struct sr_error *err)
+{
+    struct sr_policy asked = *run->options->policy;
+    asked.timeout_sec = run->timeout_sec > asked.timeout_sec ? run->timeout_sec : asked.timeout_sec;
+    struct sr_error breach = {0};
+    sr_ceilings_check(&asked, &run->config.ceilings, take_breach, &breach);
+    if (breach.code == SR_OK)
+        return 0;
+    *err = breach;
+    return -1;
+}
+
+static json_t *ceiling_facts(const struct sr_ceilings *ceilings)
+{
+    return json_pack(
+        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "memoryBytes",
+        sr_event_count(ceilings->memory_bytes), "milliCpus", sr_event_count(ceilings->milli_cpus),
+        "diskBytes", sr_event_count(ceilings->disk_bytes), "timeSec",
+        sr_event_count(ceilings->time_sec), "outputBytes", sr_event_count(ceilings->output_bytes),
+        "outputEntries", sr_event_count(ceilings->output_entries), "eventBytes",
+        sr_event_count(ceilings->event_bytes), "rules", sr_event_count(ceilings->rules),
+        "processes", sr_event_count(ceilings->processes));
+}
+
 int run_prepare(struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
     run->timeout_sec =
         run->options->timeout_sec > 0 ? run->options->timeout_sec : policy->timeout_sec;
-    if (sr_host_config_load(&run->config, err) < 0 || sr_compile(policy, &run->bundle, err) < 0)
+    if (sr_host_config_load(&run->config, err) < 0 || hold_to_ceilings(run, err) < 0 ||
+        sr_compile(policy, &run->bundle, err) < 0)
         return -1;
     if (make_run_dir(run, err) < 0 || take_lock(run, err) < 0)
         return -1;
@@ -248,9 +281,10 @@ int run_prepare(struct run *run, struct sr_error *err)
                             run->command_hash),
                   err) < 0 ||
         run_event(run, SR_STAGE_PREPARE, SR_EVENT_RUN_PREPARED,
-                  json_pack("{s:s,s:i,s:o,s:o}", "workdir", run->result->run_dir, "timeoutSec",
+                  json_pack("{s:s,s:i,s:o,s:o,s:o}", "workdir", run->result->run_dir, "timeoutSec",
                             (int)run->timeout_sec, "image", run_image_facts(run), "runtime",
-                            run_runtime_facts(run)),
+                            run_runtime_facts(run), "ceilings",
+                            ceiling_facts(&run->config.ceilings)),
                   err) < 0)
         return -1;
     if (chosen < 0) {

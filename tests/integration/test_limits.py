@@ -61,6 +61,7 @@ class Limits(SafeRunTest):
         self.assertEqual([left for run in runs for left in cgroups(run)], [])
 
     def test_as_many_processes_as_a_policy_may_ask_for(self):
+        self.configure(limits={"processes": 4194304})
         run = self.run_policy(policy("/bin/true", pids=4194304))
         self.assertEqual(run.status, 0, run.stderr)
 
