@@ -5,7 +5,9 @@
 #include <getopt.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static const struct sr_subcommand commands[] = {
@@ -65,6 +67,35 @@ static bool fill_standard_descriptors(void)
     return true;
 }
 
+/*
+ * The least stack that everything of ours and of the libraries gets by with, and what is asked for: what distributions give. The
+ * kernel looks at the limit whenever the stack grows, so that raising it helps this process too, and its children start with it.
+ */
+#define STACK_MIN (UINT64_C(1) << 20)
+#define STACK_WANTED (UINT64_C(8) << 20)
+
+/* Raises a small stack limit as far as that is allowed; false when it stays too small. */
+static bool raise_stack_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_STACK, &limit) < 0 || limit.rlim_cur >= STACK_WANTED)
+        return true;
+    struct rlimit raised = {STACK_WANTED,
+                            limit.rlim_max < STACK_WANTED ? STACK_WANTED : limit.rlim_max};
+    if (setrlimit(RLIMIT_STACK, &raised) == 0)
+        return true; /* also above the hard limit, for whoever may */
+    raised = (struct rlimit){limit.rlim_max, limit.rlim_max};
+    if (limit.rlim_max < STACK_WANTED && setrlimit(RLIMIT_STACK, &raised) == 0)
+        limit.rlim_cur = limit.rlim_max;
+    if (limit.rlim_cur >= STACK_MIN)
+        return true;
+    fprintf(stderr,
+            "safe-run: the stack limit is %llu KiB and may not be raised, and %llu KiB are needed; "
+            "raise the hard limit ('ulimit -Hs', limits.conf, LimitSTACK=)\n",
+            (unsigned long long)limit.rlim_cur >> 10, (unsigned long long)STACK_MIN >> 10);
+    return false;
+}
+
 static bool is_help(const char *word)
 {
     return strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
@@ -97,7 +128,7 @@ int main(int argc, char **argv)
 {
     /* A caller may have it ignored: then no child could be waited for, and how it ended not be known. */
     signal(SIGCHLD, SIG_DFL);
-    if (!fill_standard_descriptors())
+    if (!fill_standard_descriptors() || !raise_stack_limit())
         return SR_EXIT_IO;
     /* A closed pipe is an error to report, not a reason to die with evidence unsealed. */
     signal(SIGPIPE, SIG_IGN);

@@ -57,6 +57,7 @@ static const int common[] = {
     SCMP_SYS(fdatasync),
     SCMP_SYS(fsync),
     SCMP_SYS(memfd_create),
+    SCMP_SYS(ioctl), /* but forbid_typing() */
     /* sockets that were handed in */
     SCMP_SYS(sendmsg),
     SCMP_SYS(recvmsg),
@@ -267,16 +268,27 @@ static int add_list(scmp_filter_ctx filter, const int *calls, size_t count)
     return result;
 }
 
-/* Nothing typed into a terminal. */
-static int add_common(scmp_filter_ctx filter)
+/*
+ * Nothing typed into a terminal, whatever else ioctl(2) is for. A filter of its own: a list of what is allowed cannot say "all but
+ * these" of the 32 bits that the kernel looks at, and a comparison of all 64 lets the same request pass with a bit set above them.
+ */
+static int forbid_typing(void)
 {
-    int result = add_list(filter, common, sizeof common / sizeof common[0]);
-    return result < 0 ? result
-                      : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-                                         SCMP_A1(SCMP_CMP_NE, TIOCSTI, 0));
+    static const scmp_datum_t requests[] = {TIOCSTI, TIOCLINUX};
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+    if (filter == NULL)
+        return -ENOMEM;
+    int result = 0;
+    for (size_t i = 0; result == 0 && i < sizeof requests / sizeof requests[0]; i++)
+        result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
+                                  SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, requests[i]));
+    if (result == 0)
+        result = seccomp_load(filter);
+    seccomp_release(filter);
+    return result;
 }
 
-/* One that takes a number as its first argument. */
+/* One that takes a number as its first argument, of which the kernel looks at 32 bits. */
 static int allow_first(scmp_filter_ctx filter, int call, scmp_datum_t number)
 {
     return seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1,
@@ -297,8 +309,7 @@ static int add_for_vmm(scmp_filter_ctx filter)
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1,
                                   SCMP_A2(SCMP_CMP_EQ, 0, 0));
     for (size_t i = 0; result == 0 && i < sizeof prctl_allowed / sizeof prctl_allowed[0]; i++)
-        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
-                                  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)prctl_allowed[i], 0));
+        result = allow_first(filter, SCMP_SYS(prctl), (scmp_datum_t)prctl_allowed[i]);
     return result;
 }
 
@@ -390,11 +401,13 @@ int sr_jail_filter(enum sr_jail_role role)
         return -ENOMEM;
     int result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
     if (result == 0 && list->common)
-        result = add_common(filter);
+        result = add_list(filter, common, sizeof common / sizeof common[0]);
     for (size_t i = 0; result == 0 && i < sizeof list->lists / sizeof list->lists[0]; i++)
         result = add_list(filter, list->lists[i].calls, list->lists[i].count);
     if (result == 0)
         result = list->add(filter);
+    if (result == 0 && list->common)
+        result = forbid_typing();
     if (result == 0)
         result = seccomp_load(filter);
     seccomp_release(filter);

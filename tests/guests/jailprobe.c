@@ -167,6 +167,9 @@ static void kernel(void)
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
         attempt(calls[i].name, syscall(calls[i].number, 0, 0, 0, 0, 0, 0));
     attempt("type into a terminal (TIOCSTI)", ioctl(0, TIOCSTI, "x"));
+    attempt("type into a terminal (TIOCSTI and a bit above 32)",
+            syscall(SYS_ioctl, 0, TIOCSTI | 1UL << 32, "x"));
+    attempt("paste into a terminal (TIOCLINUX)", ioctl(0, TIOCLINUX, "\3"));
 }
 
 static void inventory(char *const *environment)

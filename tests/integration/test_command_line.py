@@ -1,7 +1,8 @@
 """What the command line says of words that it does not take."""
+import subprocess
 import unittest
 
-from harness import SafeRunTest
+from harness import SAFE_RUN, SafeRunTest
 
 
 class Options(SafeRunTest):
@@ -43,6 +44,23 @@ class Help(SafeRunTest):
         self.assertEqual(len(answers), 1)
         self.assertIn(b"Commands:", answers.pop())
         self.assertEqual(self.call("help", "--help", "ps").stdout, self.call("ps", "--help").stdout)
+
+
+class StackLimit(SafeRunTest):
+    def limited(self, *options):
+        return subprocess.run(["prlimit", "--stack=" + options[0], *options[1:], SAFE_RUN, "doctor"], env=self.env, capture_output=True,
+                              timeout=120, stdin=subprocess.DEVNULL)
+
+    def test_a_soft_one_of_64_kib_is_raised(self):
+        done = self.limited("65536:8388608")
+        self.assertIn(done.returncode, (0, 1), done.stderr)  # what this host can do is not the question
+        self.assertIn(b"runs", done.stdout)
+
+    def test_a_hard_one_is_refused_with_a_sentence_where_it_cannot_be_raised(self):
+        drop = ["setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource"]
+        done = self.limited("65536:65536", *drop)
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertIn(b"the stack limit is 64 KiB and may not be raised, and 1024 KiB are needed", done.stderr)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
@@ -80,6 +81,19 @@ static int socket_errno(int domain, int type)
 {
     return socket(domain, type, 0) < 0 ? errno : 0;
 }
+
+/* The kernel looks at the low 32 bits of a request: every bit above them names the same one. */
+static void expect_no_typing(void)
+{
+    static const unsigned long requests[] = {TIOCSTI, TIOCLINUX};
+    char byte = 3;
+    for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
+        MUST(syscall(SYS_ioctl, -1, requests[i], &byte) < 0 && errno == EPERM);
+        for (int bit = 32; bit < 64; bit++)
+            MUST(syscall(SYS_ioctl, -1, requests[i] | 1UL << bit, &byte) < 0 && errno == EPERM);
+    }
+    MUST(syscall(SYS_ioctl, -1, FIONREAD, &byte) < 0 && errno == EBADF);
+}
 #endif
 
 _Noreturn static void be_supervisor(struct place *place, uid_t user)
@@ -104,6 +118,7 @@ _Noreturn static void be_supervisor(struct place *place, uid_t user)
     MUST(syscall(SYS_setns, place->pidfd, CLONE_NEWNS) < 0);
     MUST(chroot("/") < 0 && errno == EPERM);
 #ifndef SR_WITH_FAILPOINTS
+    expect_no_typing();
     MUST(open("/etc/passwd", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
     MUST(open("/proc/self/status", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
     MUST(open("/dev/null", O_RDWR | O_CLOEXEC) < 0 && errno == EACCES);
@@ -184,6 +199,7 @@ static void expect_shut_in(void)
 
 static void be_net_cell(void)
 {
+    expect_no_typing();
     expect_shut_in();
     MUST(socket_errno(AF_NETLINK, SOCK_RAW) == 0);
     MUST(socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER) >= 0);
@@ -199,6 +215,7 @@ static void be_net_cell(void)
 
 static void be_uplink(void)
 {
+    expect_no_typing();
     expect_shut_in();
     MUST(socket_errno(AF_INET, SOCK_STREAM) == 0);
     MUST(socket_errno(AF_INET6, SOCK_STREAM) == EPERM);
