@@ -85,8 +85,8 @@ bool sr_field_bool(struct sr_checker *checker, const struct sr_node *node,
 int sr_field_choice(struct sr_checker *checker, const struct sr_node *node,
                     const struct sr_path *path, const char *const *names, enum sr_code code,
                     bool required, const struct sr_node *place);
-/* "<integer>Ki|Mi|Gi" in bytes; zero_ok allows "0" and 0. NULL when absent or wrong (reported),
- * else the text. */
+/* "<integer>Ki|Mi|Gi" in bytes, or K, M, G for the same; zero_ok allows "0" and 0. NULL when absent or wrong
+ * (reported), else the text with Ki, Mi or Gi. */
 const char *sr_field_size(struct sr_checker *checker, const struct sr_node *node,
                           const struct sr_path *path, bool required, bool zero_ok,
                           const struct sr_node *place, uint64_t *bytes);
@@ -109,12 +109,13 @@ bool sr_path_protected(const char *path);
  * it would be an address). NULL when it is good, else what is wrong. */
 const char *sr_host_fault(const char *name);
 
-/* network.c, mounts.c: their sections of the policy. */
+/* network.c, mounts.c, resources.c: their sections of the policy. */
+void sr_check_resources(struct sr_checker *checker, const struct sr_node *node,
+                        const struct sr_path *root, const struct sr_node *document);
 void sr_check_network(struct sr_checker *checker, const struct sr_node *node,
                       const struct sr_path *root, const struct sr_node *document);
 void sr_check_mounts(struct sr_checker *checker, const struct sr_node *node,
-                     const struct sr_path *root, const struct sr_mount_allowlist *allowlist,
-                     const struct sr_node *document);
+                     const struct sr_path *root, const struct sr_mount_allowlist *allowlist);
 
 /* Judges an image's file like a mount's source; policy.image_fd is its descriptor then. */
 void sr_check_image_path(struct sr_checker *checker, const struct sr_node *node,

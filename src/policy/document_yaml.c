@@ -27,6 +27,7 @@ struct reader {
     struct sr_arena *arena;
     struct sr_error *err;
     const char *text;             /* the document */
+    size_t len;
     struct sr_node_stack stack;   /* children of collections still open */
     struct open_collection *open; /* SR_DOCUMENT_MAX_DEPTH of them */
     size_t open_count;
@@ -187,6 +188,20 @@ static int take_event(struct reader *reader, const yaml_event_t *event)
     return 0;
 }
 
+/* The column of a tab in the indentation of a line, from 1; 0: there is none. */
+static unsigned tab_in_indentation(const struct reader *reader, unsigned line)
+{
+    const char *at = reader->text, *end = at + reader->len;
+    for (; line > 1 && at < end; line--) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        at = newline == NULL ? end : newline + 1;
+    }
+    for (unsigned column = 1; at < end && (*at == ' ' || *at == '\t'); at++, column++)
+        if (*at == '\t')
+            return column;
+    return 0;
+}
+
 static int parser_error(struct reader *reader, const yaml_parser_t *parser)
 {
     if (parser->error == YAML_MEMORY_ERROR)
@@ -195,6 +210,14 @@ static int parser_error(struct reader *reader, const yaml_parser_t *parser)
              column = (unsigned)parser->problem_mark.column + 1;
     if (parser->error == YAML_READER_ERROR) /* it knows bytes, not places */
         sr_document_place(reader->text, parser->problem_offset, &line, &column);
+    unsigned tab = tab_in_indentation(reader, line);
+    if (tab > 0) {
+        sr_fail_at(reader->err, SR_POL_002, line, tab, "policy",
+                   "not valid YAML: a tab in the indentation");
+        if (reader->err != NULL)
+            strcpy(reader->err->hint, "indent with spaces only");
+        return -1;
+    }
     char context[96] = "";
     if (parser->context != NULL && parser->context_mark.line + 1 < line)
         snprintf(context, sizeof context, ", %s that begins in line %zu", parser->context,
@@ -206,7 +229,7 @@ static int parser_error(struct reader *reader, const yaml_parser_t *parser)
     if (reader->err != NULL && parser->context != NULL &&
         strcmp(parser->context, "while scanning for the next token") == 0)
         strcpy(reader->err->hint,
-               "YAML is indented with spaces, and a text that begins with @ or ` is quoted");
+               "a text that begins with @, ` or % is quoted");
     return -1;
 }
 
@@ -245,7 +268,7 @@ int sr_document_parse_yaml(struct sr_arena *arena, const char *text, size_t len,
                            struct sr_node **root, struct sr_error *err)
 {
     struct open_collection open[SR_DOCUMENT_MAX_DEPTH] = {{0}};
-    struct reader reader = {.arena = arena, .err = err, .text = text, .open = open};
+    struct reader reader = {.arena = arena, .err = err, .text = text, .len = len, .open = open};
     if (refuse_tag_directives(text, len, err) < 0)
         return -1;
     yaml_parser_t parser;

@@ -297,6 +297,13 @@ int sr_field_choice(struct sr_checker *checker, const struct sr_node *node,
     return -1;
 }
 
+/* Each unit in its canonical spelling, and as container engines write it; both are powers of 1024. */
+static const struct {
+    char written[3], canonical[3];
+    unsigned shift;
+} size_units[] = {{"Ki", "Ki", 10}, {"Mi", "Mi", 20}, {"Gi", "Gi", 30},
+                  {"K", "Ki", 10},  {"M", "Mi", 20},  {"G", "Gi", 30}};
+
 const char *sr_field_size(struct sr_checker *checker, const struct sr_node *node,
                           const struct sr_path *path, bool required, bool zero_ok,
                           const struct sr_node *place, uint64_t *bytes)
@@ -305,29 +312,32 @@ const char *sr_field_size(struct sr_checker *checker, const struct sr_node *node
         *bytes = 0;
         return "0";
     }
-    if (node != NULL && node->kind == SR_NODE_SCALAR && node->form == SR_SCALAR_NUMBER) {
-        sr_check_error(checker, SR_POL_002, path, node,
-                       "must be a size like 256Mi (an integer and Ki, Mi or Gi)");
-        return NULL;
-    }
-    const char *text = sr_field_text(checker, node, path, required, place);
+    bool number = node != NULL && node->kind == SR_NODE_SCALAR && node->form == SR_SCALAR_NUMBER;
+    const char *text = number ? node->text : sr_field_text(checker, node, path, required, place);
     if (text == NULL)
         return NULL;
     size_t digits = strspn(text, "0123456789");
-    static const char *const units[] = {"Ki", "Mi", "Gi"};
-    for (int i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof size_units / sizeof size_units[0]; i++) {
         /* 12 digits of Gi are beyond every machine and below 2^70; of them only 2^53 bytes count.
          */
-        if (digits == 0 || digits > 12 || text[0] == '0' || strcmp(text + digits, units[i]) != 0)
+        if (digits == 0 || digits > 12 || text[0] == '0' ||
+            strcmp(text + digits, size_units[i].written) != 0)
             continue;
         uint64_t value = strtoull(text, NULL, 10);
-        if (value > (UINT64_C(1) << 53) >> (10 * (i + 1)))
+        if (value > (UINT64_C(1) << 53) >> size_units[i].shift)
             break;
-        *bytes = value << (10 * (i + 1));
-        return text;
+        *bytes = value << size_units[i].shift;
+        char canonical[20];
+        int len = snprintf(canonical, sizeof canonical, "%.*s%s", (int)digits, text,
+                           size_units[i].canonical);
+        const char *copy = sr_arena_text(&checker->arena, canonical, (size_t)len);
+        checker->out_of_memory = checker->out_of_memory || copy == NULL;
+        return copy;
     }
     sr_check_error(checker, SR_POL_002, path, node,
                    "must be a size like 256Mi (an integer and Ki, Mi or Gi)");
+    if (digits > 0 && text[digits] == '\0')
+        sr_check_hint(checker, "the unit is missing; Mi are mebibytes");
     return NULL;
 }
 

@@ -250,10 +250,9 @@ static void check_mount(struct sr_checker *checker, const struct sr_node *node,
         check_target(checker, value, &target, allowlist, mount);
     compare_targets(checker, value, &target, mounts, index);
     value = aliased(checker, node, path, "read_only", "readOnly");
-    bool is_read_only = false;
-    bool good = value != NULL && sr_field_bool(checker, value, &read_only, &is_read_only);
-    if ((value == NULL || good) && !is_read_only)
-        sr_check_error(checker, SR_POL_103, &read_only, value != NULL ? value : node,
+    bool is_read_only = true;
+    if (value != NULL && sr_field_bool(checker, value, &read_only, &is_read_only) && !is_read_only)
+        sr_check_error(checker, SR_POL_103, &read_only, value,
                        "must be true: a writable mount of the host is never granted");
 }
 
@@ -282,11 +281,10 @@ void sr_check_image_path(struct sr_checker *checker, const struct sr_node *node,
 }
 
 void sr_check_mounts(struct sr_checker *checker, const struct sr_node *node,
-                     const struct sr_path *root, const struct sr_mount_allowlist *allowlist,
-                     const struct sr_node *document)
+                     const struct sr_path *root, const struct sr_mount_allowlist *allowlist)
 {
     const struct sr_path path = {root, "mounts", 0};
-    if (!sr_field_list(checker, node, &path, true, document) || node->count == 0 ||
+    if (!sr_field_list(checker, node, &path, false, NULL) || node->count == 0 ||
         !sr_field_at_most(checker, node, &path, SR_MOUNTS_MAX))
         return;
     struct sr_mount *mounts = sr_arena_alloc(&checker->arena, node->count * sizeof *mounts);

@@ -9,16 +9,8 @@ enum {
     TIMEOUT_DEFAULT = 300,
     TIMEOUT_MAX = 7 * 24 * 3600, /* a week: beyond that it is a service, not a run */
     PIDS_DEFAULT = 256,
-    PIDS_MAX = 4194304,   /* Linux's own limit, PID_MAX_LIMIT */
-    PERIOD_MIN = 1000,    /* cgroup v2 takes 1 ms to 1 s */
-    PERIOD_MAX = 1000000, /* likewise */
-    QUOTA_MIN = 1000,     /* likewise */
-    VCPU_MAX = 8,         /* CONFIG_NR_CPUS of the guest kernel */
-    MEMORY_MIN_MIB = 64,  /* kernel, init and page cache of a small program */
-    BOOT_SHARE = 10,      /* a tenth of a CPU boots in some five seconds; less never ends */
 };
 #define MIB (UINT64_C(1) << 20)
-#define MEMORY_MAX (UINT64_C(1) << 40) /* 1 TiB */
 #define DISK_DEFAULT (64 * MIB)
 #define OUTPUT_DEFAULT (64 * MIB)
 
@@ -128,7 +120,11 @@ static void check_runtime(struct sr_checker *checker, const struct sr_node *node
     struct sr_policy *policy = &checker->policy;
     if (!sr_field_map(checker, node, &path, known, true, document))
         return;
-    policy->command = sr_field_text(checker, sr_node_get(node, "command"), &command, true, node);
+    const struct sr_node *program = sr_node_get(node, "command");
+    policy->command = sr_field_text(checker, program, &command, true, node);
+    if (policy->command != NULL && policy->command[strcspn(policy->command, " \t")] != '\0')
+        sr_check_warn(checker, SR_POL_002, &command, program,
+                      "names one program, blanks and all; arguments belong in runtime.args");
     check_args(checker, sr_node_get(node, "args"), &args, node);
     const struct sr_node *value = sr_node_get(node, "image");
     if (value != NULL)
@@ -160,101 +156,6 @@ static void check_runtime(struct sr_checker *checker, const struct sr_node *node
     if (value != NULL &&
         sr_field_integer(checker, value, &timeout, SR_POL_002, 1, TIMEOUT_MAX, &seconds))
         policy->timeout_sec = (uint32_t)seconds;
-}
-
-/* cgroup v2's cpu.max: "<quota|max> <period>", microseconds, one space. */
-static bool parse_cpu_max(const char *text, uint64_t *quota, uint64_t *period)
-{
-    size_t first = strcspn(text, " ");
-    const char *second = text + first + (text[first] == ' ');
-    size_t digits = strspn(second, "0123456789");
-    bool is_max = first == 3 && strncmp(text, "max", 3) == 0;
-    if ((!is_max && strspn(text, "0123456789") != first) || first == 0 || first > 12 ||
-        digits == 0 || digits > 9 || second[digits] != '\0' || text[0] == '0' || second[0] == '0' ||
-        second == text + first)
-        return false;
-    *quota = is_max ? 0 : strtoull(text, NULL, 10);
-    *period = strtoull(second, NULL, 10);
-    return (is_max || *quota >= QUOTA_MIN) && *period >= PERIOD_MIN && *period <= PERIOD_MAX;
-}
-
-static void check_cpu(struct sr_checker *checker, const struct sr_node *node,
-                      const struct sr_path *resources, const struct sr_node *place)
-{
-    static const char *const known[] = {"max", NULL};
-    const struct sr_path path = {resources, "cpu", 0}, max = {&path, "max", 0};
-    struct sr_policy *policy = &checker->policy;
-    if (!sr_field_map(checker, node, &path, known, true, place))
-        return;
-    const struct sr_node *value = sr_node_get(node, "max");
-    const char *text = sr_field_text(checker, value, &max, true, node);
-    if (text == NULL)
-        return;
-    if (!parse_cpu_max(text, &policy->cpu_quota_usec, &policy->cpu_period_usec)) {
-        sr_check_error(checker, SR_POL_002, &max, value,
-                       "must be \"<quota|max> <period>\" in microseconds, quota from 1000, period "
-                       "1000 to 1000000");
-        sr_check_hint(checker, "one CPU is \"100000 100000\"");
-        return;
-    }
-    policy->cpu_max = text;
-    if (policy->cpu_quota_usec == 0)
-        sr_check_warn(checker, SR_POL_003, &max, value, "max sets no limit but the VM's one CPU");
-    else if (policy->cpu_quota_usec < policy->cpu_period_usec / BOOT_SHARE)
-        sr_check_error(checker, SR_POL_003, &max, value,
-                       "is less than a tenth of a CPU, with which a guest does not boot");
-    else if (policy->cpu_quota_usec > VCPU_MAX * policy->cpu_period_usec)
-        sr_check_error(checker, SR_POL_003, &max, value,
-                       "is more than the %d CPUs a guest can have", VCPU_MAX);
-}
-
-static void check_memory(struct sr_checker *checker, const struct sr_node *node,
-                         const struct sr_path *resources, const struct sr_node *place)
-{
-    static const char *const known[] = {"max", NULL};
-    const struct sr_path path = {resources, "memory", 0}, max = {&path, "max", 0};
-    struct sr_policy *policy = &checker->policy;
-    if (!sr_field_map(checker, node, &path, known, true, place))
-        return;
-    const struct sr_node *value = sr_node_get(node, "max");
-    policy->memory_max =
-        sr_field_size(checker, value, &max, true, false, node, &policy->memory_bytes);
-    if (policy->memory_max == NULL)
-        return;
-    if (policy->memory_bytes < MEMORY_MIN_MIB * MIB)
-        sr_check_error(checker, SR_POL_003, &max, value, "is less than the %d MiB a guest needs",
-                       MEMORY_MIN_MIB);
-    else if (policy->memory_bytes > MEMORY_MAX)
-        sr_check_error(checker, SR_POL_003, &max, value,
-                       "is more than the 1024 GiB a guest can have");
-}
-
-static void check_resources(struct sr_checker *checker, const struct sr_node *node,
-                            const struct sr_path *root, const struct sr_node *document)
-{
-    static const char *const known[] = {"cpu", "memory", "pids", "disk", NULL}, *const only_max[] =
-                                                                                    {"max", NULL};
-    const struct sr_path path = {root, "resources", 0}, pids = {&path, "pids", 0},
-                         pids_max = {&pids, "max", 0}, disk = {&path, "disk", 0},
-                         disk_max = {&disk, "max", 0};
-    struct sr_policy *policy = &checker->policy;
-    if (!sr_field_map(checker, node, &path, known, true, document))
-        return;
-    check_cpu(checker, sr_node_get(node, "cpu"), &path, node);
-    check_memory(checker, sr_node_get(node, "memory"), &path, node);
-    const struct sr_node *value = sr_node_get(node, "pids");
-    if (sr_field_map(checker, value, &pids, only_max, false, node)) {
-        const struct sr_node *max = sr_node_get(value, "max");
-        uint64_t count;
-        if (max == NULL)
-            sr_check_error(checker, SR_POL_001, &pids_max, value, "this field is required");
-        else if (sr_field_integer(checker, max, &pids_max, SR_POL_002, 1, PIDS_MAX, &count))
-            policy->pids_max = (uint32_t)count;
-    }
-    value = sr_node_get(node, "disk");
-    if (sr_field_map(checker, value, &disk, only_max, false, node))
-        policy->disk_max = sr_field_size(checker, sr_node_get(value, "max"), &disk_max, true, true,
-                                         value, &policy->disk_bytes);
 }
 
 /* Where an output may lie: nowhere that is the guest system's own state, not in what is mounted read-only, and not in
@@ -335,14 +236,14 @@ static void check_outputs(struct sr_checker *checker, const struct sr_node *node
 }
 
 static void check_audit(struct sr_checker *checker, const struct sr_node *node,
-                        const struct sr_path *root, const struct sr_node *document)
+                        const struct sr_path *root)
 {
     static const char *const known[] = {"level", NULL}, *const levels[] = {"basic", "full", NULL};
     const struct sr_path path = {root, "audit", 0}, level = {&path, "level", 0};
-    if (!sr_field_map(checker, node, &path, known, true, document))
+    if (!sr_field_map(checker, node, &path, known, false, NULL))
         return;
     int choice = sr_field_choice(checker, sr_node_get(node, "level"), &level, levels, SR_POL_002,
-                                 true, node);
+                                 false, node);
     checker->policy.audit_level = choice == 1 ? SR_AUDIT_FULL : SR_AUDIT_BASIC;
 }
 
@@ -394,12 +295,12 @@ void sr_check_document(struct sr_checker *checker, const struct sr_node *root,
                     root);
     check_metadata(checker, sr_node_get(root, "metadata"), NULL, root);
     check_runtime(checker, sr_node_get(root, "runtime"), NULL, root, allowlist);
-    check_resources(checker, sr_node_get(root, "resources"), NULL, root);
+    sr_check_resources(checker, sr_node_get(root, "resources"), NULL, root);
     sr_check_network(checker, sr_node_get(root, "network"), NULL, root);
-    sr_check_mounts(checker, sr_node_get(root, "mounts"), NULL, allowlist, root);
+    sr_check_mounts(checker, sr_node_get(root, "mounts"), NULL, allowlist);
     if (sr_node_get(root, "outputs") != NULL)
         check_outputs(checker, sr_node_get(root, "outputs"), NULL);
-    check_audit(checker, sr_node_get(root, "audit"), NULL, root);
+    check_audit(checker, sr_node_get(root, "audit"), NULL);
     if (sr_node_get(root, "require") != NULL)
         check_require(checker, sr_node_get(root, "require"), NULL);
 }

@@ -108,6 +108,9 @@ static void decide(struct run *run, const struct sr_vmm_exit *how)
                 : run->refused_status == SR_REFUSED_SETUP ? "prepare.guest"
                                                           : "runtime.command",
                 "%s", run->refused_text);
+        if (run->refused_status == 127 && strchr(run->options->policy->command, ' ') != NULL)
+            snprintf(run->error.hint, sizeof run->error.hint,
+                     "runtime.command is the program alone; its arguments belong in runtime.args");
     } else if (!run->has_exit) {
         result->cause = SR_CAUSE_VMM;
         explain_lost_vm(run, how, &run->error);
