@@ -52,7 +52,7 @@ struct sr_egress {
 };
 
 struct sr_mount {
-    const char *source;   /* as written in the policy */
+    const char *source;   /* as written in the policy: absolute, or below its directory */
     const char *target;   /* lexically normalised guest path */
     int fd;               /* O_PATH descriptor of the source that was judged; owned by the check */
     int64_t changed_nsec; /* its ctime then, nanoseconds since 1970 */
@@ -106,6 +106,11 @@ struct sr_policy {
     bool require_limits;
     bool require_signature;
 
+    const char
+        *directory; /* real path in which relative sources and images begin; NULL: there are none */
+    const char *const *granted; /* real paths of the directories that the caller granted */
+    size_t granted_count;
+
     const char *json; /* canonical JSON (RFC 8785) of the normalized policy, NUL-terminated */
     size_t json_len;
 };
@@ -124,12 +129,19 @@ struct sr_check {
     void *owner;                    /* private */
 };
 
+/* What of the host a policy may name. All of it is the caller's word, and stays the caller's. */
+struct sr_policy_sources {
+    const char *allowlist;    /* file of the mount allowlist; NULL: the built-in one */
+    const char *directory;    /* in which relative paths begin; NULL: they are refused */
+    const char *const *allow; /* directories that are allowed besides */
+    size_t allow_count;
+};
+
 /*
- * Checks a document of len bytes. allowlist_path names the mount allowlist file, or is NULL for the
- * built-in one. Returns 0 when the check ran (whatever it found), -1 with err filled when memory
- * ran out.
+ * Checks a document of len bytes. sources may be NULL: the built-in allowlist, no relative paths.
+ * Returns 0 when the check ran (whatever it found), -1 with err filled when memory ran out.
  */
-int sr_policy_check(const char *text, size_t len, const char *allowlist_path,
+int sr_policy_check(const char *text, size_t len, const struct sr_policy_sources *sources,
                     struct sr_check *check, struct sr_error *err)
     __attribute__((warn_unused_result));
 

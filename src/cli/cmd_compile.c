@@ -7,8 +7,8 @@
 #include <getopt.h>
 #include <stdbool.h>
 
-static const char usage[] =
-    "usage: safe-run compile --dry-run --policy P [--mount-allowlist F] [--host]";
+static const char usage[] = "usage: safe-run compile --dry-run --policy P [--mount-allowlist F] "
+                            "[--allow-mount DIR]... [--host]";
 
 static const char help[] =
     "\n"
@@ -16,8 +16,7 @@ static const char help[] =
     "same\n"
     "policy gives the same bytes on every machine.\n"
     "\n"
-    "  --policy P            the policy (YAML or JSON), - for stdin\n"
-    "  --mount-allowlist F   what of the host may be mounted (or $SAFE_RUN_MOUNT_ALLOWLIST)\n"
+    "  --policy P            the policy (YAML or JSON), - for stdin\n" SR_POLICY_GRANT_HELP
     "  --dry-run             required: nothing but a dry run exists\n"
     "  --host                refuse what this host's ceilings do not allow, as a run does (limits\n"
     "                        of its configuration)\n"
@@ -28,20 +27,21 @@ static const char help[] =
     "  safe-run compile --dry-run --policy examples/hello.yaml | jq .firecrackerConfig";
 
 struct arguments {
-    const char *policy, *allowlist;
+    const char *policy;
+    struct sr_policy_grants grants;
     bool dry_run, host;
 };
 
 static const struct sr_option options[] = {
     {"policy", 0, offsetof(struct arguments, policy), sr_option_text, NULL},
-    {"mount-allowlist", 0, offsetof(struct arguments, allowlist), sr_option_text, NULL},
+    SR_POLICY_GRANT_OPTIONS(struct arguments, grants),
     {"dry-run", 0, offsetof(struct arguments, dry_run), NULL, NULL},
     {"host", 0, offsetof(struct arguments, host), NULL, NULL},
     {0}};
 
 int sr_cmd_compile(int argc, char **argv)
 {
-    struct arguments arguments = {.allowlist = sr_policy_file_allowlist()};
+    struct arguments arguments = {0};
     int status = sr_options(argc, argv, options, usage, help, &arguments);
     if (status >= 0)
         return status;
@@ -62,7 +62,7 @@ int sr_cmd_compile(int argc, char **argv)
         sr_print_error(stderr, &err);
         return SR_EXIT_IO;
     }
-    status = sr_policy_file_require(arguments.policy, arguments.allowlist,
+    status = sr_policy_file_require(arguments.policy, &arguments.grants,
                                     arguments.host ? &ceilings : NULL, &file);
     if (status != SR_EXIT_OK)
         return status;

@@ -12,17 +12,17 @@
 
 /* What every subcommand that reads policies takes. */
 struct request {
-    const char *allowlist;
+    struct sr_policy_grants grants;
     bool text;
     bool exit_code;
 };
 
 static const struct sr_option options[] = {
-    {"mount-allowlist", 0, offsetof(struct request, allowlist), sr_option_text, NULL},
+    SR_POLICY_GRANT_OPTIONS(struct request, grants),
     {"format", 0, offsetof(struct request, text), sr_option_format, SR_TAKES_FORMAT},
     {0}};
 static const struct sr_option diff_options[] = {
-    {"mount-allowlist", 0, offsetof(struct request, allowlist), sr_option_text, NULL},
+    SR_POLICY_GRANT_OPTIONS(struct request, grants),
     {"format", 0, offsetof(struct request, text), sr_option_format, SR_TAKES_FORMAT},
     {"exit-code", 0, offsetof(struct request, exit_code), NULL, NULL},
     {0}};
@@ -31,7 +31,7 @@ static const struct sr_option diff_options[] = {
 static int take_options(int argc, char **argv, const char *usage, const char *help,
                         bool with_exit_code, struct request *request)
 {
-    *request = (struct request){.allowlist = sr_policy_file_allowlist(), .text = true};
+    *request = (struct request){.text = true};
     return sr_options(argc, argv, with_exit_code ? diff_options : options, usage, help, request);
 }
 
@@ -109,7 +109,8 @@ static int schema(int argc, char **argv)
 static int explain(int argc, char **argv)
 {
     static const char usage
-        [] = "usage: safe-run policy explain [--mount-allowlist F] [--format text|json] POLICY|-",
+        [] = "usage: safe-run policy explain [--mount-allowlist F] [--allow-mount DIR]... "
+             "[--format text|json] POLICY|-",
    help[] =
         "Says in sentences what the command may reach, read, write and use, and what is denied.\n\n"
         "Exit status: 0; 2 the policy is invalid; 64 usage; 1 output error.\n\n"
@@ -123,7 +124,7 @@ static int explain(int argc, char **argv)
         return sr_usage_error(usage,
                               argc == optind ? "no policy named" : "more than one policy named");
     sr_cleanup_policy_file struct sr_policy_file file = {0};
-    status = sr_policy_file_require(argv[optind], request.allowlist, NULL, &file);
+    status = sr_policy_file_require(argv[optind], &request.grants, NULL, &file);
     if (status != SR_EXIT_OK)
         return status;
     struct listing listing = {.text = request.text, .colour = sr_may_colour(STDOUT_FILENO)};
@@ -181,7 +182,8 @@ static void verdict_text(struct sr_buf *out, const char *file, const char *desti
 static int why(int argc, char **argv)
 {
     static const char usage
-        [] = "usage: safe-run policy why [--mount-allowlist F] [--format text|json] POLICY|- "
+        [] = "usage: safe-run policy why [--mount-allowlist F] [--allow-mount DIR]... [--format "
+             "text|json] POLICY|- "
              "PROTO:DEST:PORT",
    help[] =
         "Names the rule that lets the guest reach a destination, or says why it is denied and\n"
@@ -201,7 +203,7 @@ static int why(int argc, char **argv)
     if (sr_destination_parse(argv[optind + 1], &destination, &err) < 0)
         return sr_usage_error(usage, "%s", err.message);
     sr_cleanup_policy_file struct sr_policy_file file = {0};
-    status = sr_policy_file_require(argv[optind], request.allowlist, NULL, &file);
+    status = sr_policy_file_require(argv[optind], &request.grants, NULL, &file);
     if (status != SR_EXIT_OK)
         return status;
     struct sr_verdict verdict;
@@ -219,8 +221,8 @@ static int why(int argc, char **argv)
 
 static int diff(int argc, char **argv)
 {
-    static const char usage[] =
-        "usage: safe-run policy diff [--mount-allowlist F] [--format text|json] [--exit-code] A B",
+    static const char usage[] = "usage: safe-run policy diff [--mount-allowlist F] [--allow-mount "
+                                "DIR]... [--format text|json] [--exit-code] A B",
                       help[] = "Says what B may do that A may not, the other way round, what else "
                                "changed, and where the\n"
                                "compiled plans differ. For reviewing a change of a policy.\n\n"
@@ -238,8 +240,8 @@ static int diff(int argc, char **argv)
     if ((status = sr_one_stdin(usage, 2, argv + optind)) != SR_EXIT_OK)
         return status;
     sr_cleanup_policy_file struct sr_policy_file a = {0}, b = {0};
-    int other = sr_policy_file_require(argv[optind], request.allowlist, NULL, &a);
-    status = sr_policy_file_require(argv[optind + 1], request.allowlist, NULL, &b);
+    int other = sr_policy_file_require(argv[optind], &request.grants, NULL, &a);
+    status = sr_policy_file_require(argv[optind + 1], &request.grants, NULL, &b);
     if (other != SR_EXIT_OK || status != SR_EXIT_OK)
         return other != SR_EXIT_OK ? other : status;
     sr_cleanup_bundle struct sr_bundle old = {0}, new = {0};

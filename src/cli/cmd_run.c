@@ -19,8 +19,7 @@ static const char run_help[] =
     "Runs the policy's command in a microVM. Its output comes out on stdout and stderr as it is\n"
     "produced, and its exit status is the exit status (128+n for signal n).\n"
     "\n"
-    "  --policy P            the policy (YAML or JSON), - for stdin\n"
-    "  --mount-allowlist F   what of the host may be mounted (or $SAFE_RUN_MOUNT_ALLOWLIST)\n"
+    "  --policy P            the policy (YAML or JSON), - for stdin\n" SR_POLICY_GRANT_HELP
     "  --stdin               pass this stdin on to the command (default: /dev/null)\n"
     "  --timeout S           end the command after S seconds instead of the policy's timeoutSec\n"
     "  --json                print one JSON object about the run instead of the command's output,\n"
@@ -48,7 +47,8 @@ static const char run_help[] =
     "  tar c src | safe-run run --policy build.yaml --stdin --timeout 60 > out.log";
 
 struct run_arguments {
-    const char *policy, *allowlist;
+    const char *policy;
+    struct sr_policy_grants grants;
     struct sr_run_options options;
     bool json, verbose;
 };
@@ -90,7 +90,7 @@ static bool take_vmm(const char *value, void *field)
 #define AT(field) offsetof(struct run_arguments, field)
 static const struct sr_option run_options[] = {
     {"policy", 0, AT(policy), sr_option_text, NULL},
-    {"mount-allowlist", 0, AT(allowlist), sr_option_text, NULL},
+    SR_POLICY_GRANT_OPTIONS(struct run_arguments, grants),
     {"stdin", 0, AT(options.with_stdin), NULL, NULL},
     {"timeout", 0, AT(options.timeout_sec), take_timeout, "whole seconds from 1 to 604800"},
     {"json", 0, AT(json), NULL, NULL},
@@ -135,8 +135,20 @@ static void print_warning(void *context, const char *text)
     fprintf(stderr, "safe-run: warning: %s\n", text);
 }
 
-/* {"runId","state","exitCode","report","artifacts"}, and the error when there is one. */
-static int print_json(const struct sr_run_result *result)
+/* An error as the object that the contract has for it (ErrorItem). */
+static json_t *error_item(const struct sr_error *error)
+{
+    json_t *item =
+        json_pack("{s:s,s:s,s:s,s:s*}", "code", sr_code_name(error->code), "path", error->path,
+                  "message", error->message, "hint", error->hint[0] != '\0' ? error->hint : NULL);
+    if (error->line > 0)
+        json_object_update_new(
+            item, json_pack("{s:i,s:i}", "line", (int)error->line, "column", (int)error->column));
+    return item;
+}
+
+/* {"runId","state","exitCode","report","artifacts"}, and the error when there is one; file's errors when it has some. */
+static int print_json(const struct sr_run_result *result, const struct sr_policy_file *file)
 {
     const char *dir = result->run_dir;
     json_t *object =
@@ -158,16 +170,14 @@ static int print_json(const struct sr_run_result *result)
     if (result->output_dir[0] != '\0')
         json_object_set_new(json_object_get(object, "artifacts"), "outputs",
                             json_string(result->output_dir));
-    const struct sr_error *error = &result->error;
-    if (error->code != SR_OK)
-        json_object_set_new(object, "error",
-                            json_pack("{s:s,s:s,s:s,s:s*}", "code", sr_code_name(error->code),
-                                      "path", error->path, "message", error->message, "hint",
-                                      error->hint[0] != '\0' ? error->hint : NULL));
-    if (error->line > 0)
-        json_object_update_new(
-            json_object_get(object, "error"),
-            json_pack("{s:i,s:i}", "line", (int)error->line, "column", (int)error->column));
+    if (result->error.code != SR_OK)
+        json_object_set_new(object, "error", error_item(&result->error));
+    if (file->error_count > 0) {
+        json_t *errors = json_array();
+        for (size_t i = 0; i < file->error_count; i++)
+            json_array_append_new(errors, error_item(&file->errors[i]));
+        json_object_set_new(object, "errors", errors);
+    }
     int failed = json_dumpf(object, stdout, JSON_COMPACT);
     json_decref(object);
     putchar('\n');
@@ -180,20 +190,18 @@ int sr_cmd_run(int argc, char **argv)
     int status = parse_arguments(argc, argv, &arguments);
     if (status >= 0)
         return status;
-    if (arguments.allowlist == NULL)
-        arguments.allowlist = sr_policy_file_allowlist();
 
     sr_cleanup_policy_file struct sr_policy_file file = {0};
     struct sr_run_result result = {.exit_code = SR_EXIT_FAILED, .cause = SR_CAUSE_SETUP};
     struct sr_ceilings ceilings;
     if (sr_host_ceilings(&ceilings, &result.error) < 0) {
         sr_print_error(stderr, &result.error);
-        return arguments.json ? print_json(&result) : SR_EXIT_FAILED;
+        return arguments.json ? print_json(&result, &file) : SR_EXIT_FAILED;
     }
-    if (sr_policy_file_require(arguments.policy, arguments.allowlist, &ceilings, &file) !=
+    if (sr_policy_file_require(arguments.policy, &arguments.grants, &ceilings, &file) !=
         SR_EXIT_OK) {
         result.error = file.errors[0];
-        return arguments.json ? print_json(&result) : SR_EXIT_FAILED;
+        return arguments.json ? print_json(&result, &file) : SR_EXIT_FAILED;
     }
 
     struct sr_run_options *options = &arguments.options;
@@ -213,5 +221,5 @@ int sr_cmd_run(int argc, char **argv)
         sr_print_error(stderr, &result.error);
     if (arguments.verbose && result.run_dir[0] != '\0')
         fprintf(stderr, "safe-run: evidence is in %s\n", result.run_dir);
-    return arguments.json ? print_json(&result) : result.exit_code;
+    return arguments.json ? print_json(&result, &file) : result.exit_code;
 }

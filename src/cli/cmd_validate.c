@@ -8,16 +8,15 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char usage[] =
-    "usage: safe-run validate [--mount-allowlist F] [--format text|json] [--host] POLICY...|-";
+static const char usage[] = "usage: safe-run validate [--mount-allowlist F] [--allow-mount DIR]... "
+                            "[--format text|json] [--host] POLICY...|-";
 
 static const char help[] =
     "\n"
     "Checks policies and reports every error at once, in document order, each with its code, "
     "field,\n"
     "line, column and a hint.\n"
-    "\n"
-    "  --mount-allowlist F   what of the host may be mounted (or $SAFE_RUN_MOUNT_ALLOWLIST)\n"
+    "\n" SR_POLICY_GRANT_HELP
     "  --format text|json    text for people (default on a terminal), one JSON object a file else\n"
     "  --host                hold them to this host's ceilings too, as a run does (limits of its\n"
     "                        configuration)\n"
@@ -61,7 +60,7 @@ static void answer_text(struct sr_buf *out, const struct sr_policy_file *file, b
         sr_buf_printf(out, ": %zu error%s\n", file->error_count, file->error_count == 1 ? "" : "s");
 }
 
-static int validate(char **names, int count, const char *allowlist,
+static int validate(char **names, int count, const struct sr_policy_grants *grants,
                     const struct sr_ceilings *ceilings, bool text)
 {
     int status = SR_EXIT_OK;
@@ -69,7 +68,7 @@ static int validate(char **names, int count, const char *allowlist,
         sr_cleanup_policy_file struct sr_policy_file file = {0};
         struct sr_error err;
         sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
-        if (sr_policy_file_check(names[i], allowlist, ceilings, &file, &err) < 0) {
+        if (sr_policy_file_check(names[i], grants, ceilings, &file, &err) < 0) {
             sr_print_error(stderr, &err);
             return SR_EXIT_IO;
         }
@@ -86,20 +85,19 @@ static int validate(char **names, int count, const char *allowlist,
 }
 
 struct arguments {
-    const char *allowlist;
+    struct sr_policy_grants grants;
     bool text, host;
 };
 
 static const struct sr_option options[] = {
-    {"mount-allowlist", 0, offsetof(struct arguments, allowlist), sr_option_text, NULL},
+    SR_POLICY_GRANT_OPTIONS(struct arguments, grants),
     {"format", 0, offsetof(struct arguments, text), sr_option_format, SR_TAKES_FORMAT},
     {"host", 0, offsetof(struct arguments, host), NULL, NULL},
     {0}};
 
 int sr_cmd_validate(int argc, char **argv)
 {
-    struct arguments arguments = {.allowlist = sr_policy_file_allowlist(),
-                                  .text = isatty(STDOUT_FILENO)};
+    struct arguments arguments = {.text = isatty(STDOUT_FILENO)};
     int status = sr_options(argc, argv, options, usage, help, &arguments);
     if (status >= 0)
         return status;
@@ -113,6 +111,6 @@ int sr_cmd_validate(int argc, char **argv)
         sr_print_error(stderr, &err);
         return SR_EXIT_IO;
     }
-    return validate(argv + optind, argc - optind, arguments.allowlist,
+    return validate(argv + optind, argc - optind, &arguments.grants,
                     arguments.host ? &ceilings : NULL, arguments.text);
 }

@@ -14,6 +14,15 @@ bool sr_option_text(const char *value, void *field)
     return true;
 }
 
+bool sr_option_texts(const char *value, void *field)
+{
+    struct sr_option_texts *texts = field;
+    if (value[0] == '\0' || texts->count == SR_OPTION_TEXTS_MAX)
+        return false;
+    texts->items[texts->count++] = value;
+    return true;
+}
+
 bool sr_option_format(const char *value, void *field)
 {
     *(bool *)field = strcmp(value, "text") == 0;

@@ -14,7 +14,14 @@ struct sr_option {
     const char *takes; /* "--NAME takes <this>"; NULL when every text will do */
 };
 
-bool sr_option_text(const char *value, void *field);   /* const char *, not copied */
+bool sr_option_text(const char *value, void *field); /* const char *, not copied */
+/* struct sr_option_texts: one more of an option that may be given several times, not copied; false when there are too many. */
+bool sr_option_texts(const char *value, void *field);
+#define SR_OPTION_TEXTS_MAX 64
+struct sr_option_texts {
+    const char *items[SR_OPTION_TEXTS_MAX];
+    size_t count;
+};
 bool sr_option_format(const char *value, void *field); /* bool: text, or else json */
 #define SR_TAKES_FORMAT "text or json"
 

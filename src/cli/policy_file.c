@@ -8,23 +8,40 @@
 #include <string.h>
 #include <unistd.h>
 
-const char *sr_policy_file_allowlist(void)
+/* The mount allowlist that is in force; NULL: the built-in one. */
+static const char *find_allowlist(const struct sr_policy_grants *grants)
 {
-    const char *path = getenv("SAFE_RUN_MOUNT_ALLOWLIST");
+    const char *path =
+        grants->allowlist != NULL ? grants->allowlist : getenv("SAFE_RUN_MOUNT_ALLOWLIST");
     return path != NULL && path[0] != '\0' ? path : NULL;
 }
 
-int sr_policy_file_check(const char *name, const char *allowlist,
+/* The directory part of a name; NULL when memory is out. */
+static char *directory_of(const char *name)
+{
+    const char *slash = strrchr(name, '/');
+    if (slash == NULL)
+        return strdup(".");
+    return slash == name ? strdup("/") : strndup(name, (size_t)(slash - name));
+}
+
+int sr_policy_file_check(const char *name, const struct sr_policy_grants *grants,
                          const struct sr_ceilings *ceilings, struct sr_policy_file *file,
                          struct sr_error *err)
 {
-    *file = (struct sr_policy_file){.name = name, .allowlist = allowlist};
+    *file = (struct sr_policy_file){.name = name, .allowlist = find_allowlist(grants)};
+    if (strcmp(name, "-") != 0 && (file->directory = directory_of(name)) == NULL)
+        return sr_fail(err, SR_POL_001, "policy", "out of memory");
     if (sr_policy_read(name, &file->text, &file->len, &file->unreadable) < 0) {
         file->errors = &file->unreadable;
         file->error_count = 1;
         return 0;
     }
-    if (sr_policy_check(file->text, file->len, allowlist, &file->check, err) < 0 ||
+    const struct sr_policy_sources sources = {.allowlist = file->allowlist,
+                                              .directory = file->directory,
+                                              .allow = grants->allow_mount.items,
+                                              .allow_count = grants->allow_mount.count};
+    if (sr_policy_check(file->text, file->len, &sources, &file->check, err) < 0 ||
         (ceilings != NULL && sr_policy_hold(&file->check, ceilings, err) < 0))
         return -1;
     file->errors = file->check.errors;
@@ -35,6 +52,7 @@ int sr_policy_file_check(const char *name, const char *allowlist,
 void sr_policy_file_free(struct sr_policy_file *file)
 {
     free(file->text);
+    free(file->directory);
     sr_check_free(&file->check);
 }
 
@@ -154,11 +172,11 @@ void sr_policy_file_errors(struct sr_buf *out, const struct sr_policy_file *file
         sr_policy_file_finding(out, file, &file->errors[i], "error", colour ? "\033[31m" : "");
 }
 
-int sr_policy_file_require(const char *name, const char *allowlist,
+int sr_policy_file_require(const char *name, const struct sr_policy_grants *grants,
                            const struct sr_ceilings *ceilings, struct sr_policy_file *file)
 {
     struct sr_error err;
-    if (sr_policy_file_check(name, allowlist, ceilings, file, &err) < 0) {
+    if (sr_policy_file_check(name, grants, ceilings, file, &err) < 0) {
         sr_print_error(stderr, &err);
         file->unreadable = err;
         file->errors = &file->unreadable;

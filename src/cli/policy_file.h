@@ -7,12 +7,14 @@
 
 #include "buf.h"
 #include "cleanup.h"
+#include "options.h"
 #include "saferun/ceilings.h"
 #include "saferun/policy.h"
 
 struct sr_policy_file {
     const char *name;      /* "-": standard input */
     const char *allowlist; /* NULL: the built-in one */
+    char *directory;       /* the one that name is in; NULL for standard input */
     char *text;            /* NULL when it could not be read */
     size_t len;
     struct sr_check check;
@@ -21,12 +23,26 @@ struct sr_policy_file {
     size_t error_count;
 };
 
-/* The mount allowlist that SAFE_RUN_MOUNT_ALLOWLIST names; NULL, for the built-in one, when it is unset or empty. */
-const char *sr_policy_file_allowlist(void);
+/* What of the host the caller lets a policy name: options of each command that reads policies. */
+struct sr_policy_grants {
+    const char *
+        allowlist; /* NULL: SAFE_RUN_MOUNT_ALLOWLIST, or the built-in one when that is unset or empty */
+    struct sr_option_texts allow_mount;
+};
+/* Two entries of a table of options; grants is the member of the command's arguments. */
+#define SR_POLICY_GRANT_OPTIONS(arguments, grants)                                                 \
+    {"mount-allowlist", 0, offsetof(arguments, grants.allowlist), sr_option_text, NULL},           \
+    {                                                                                              \
+        "allow-mount", 0, offsetof(arguments, grants.allow_mount), sr_option_texts,                \
+            "the name of a directory, at most 64 times"                                            \
+    }
+#define SR_POLICY_GRANT_HELP                                                                       \
+    "  --mount-allowlist F   what of the host may be mounted (or $SAFE_RUN_MOUNT_ALLOWLIST)\n"     \
+    "  --allow-mount DIR     what lies in DIR may be mounted too; may be given several times\n"
 
-/* Reads and checks; name, allowlist and ceilings (NULL: none) stay the caller's. -1 only when memory is out; the file may be freed
+/* Reads and checks; name, grants and ceilings (NULL: none) stay the caller's. -1 only when memory is out; the file may be freed
  * then too. */
-int sr_policy_file_check(const char *name, const char *allowlist,
+int sr_policy_file_check(const char *name, const struct sr_policy_grants *grants,
                          const struct sr_ceilings *ceilings, struct sr_policy_file *file,
                          struct sr_error *err) SR_MUST_CHECK;
 void sr_policy_file_free(struct sr_policy_file *file);
@@ -34,7 +50,7 @@ void sr_policy_file_free(struct sr_policy_file *file);
 
 /* Likewise, for a command that needs a valid policy: what is wrong goes to stderr, and is in file->errors. Returns
  * SR_EXIT_OK, _INVALID or _IO. */
-int sr_policy_file_require(const char *name, const char *allowlist,
+int sr_policy_file_require(const char *name, const struct sr_policy_grants *grants,
                            const struct sr_ceilings *ceilings,
                            struct sr_policy_file *file) SR_MUST_CHECK;
 

@@ -25,6 +25,8 @@ struct sr_checker {
     struct sr_arena arena;
     struct sr_findings errors, warnings;
     bool out_of_memory;
+    const struct sr_policy_sources *sources;
+    int directory_fd; /* of sources->directory, once a relative path asked for it; -1: not yet */
     const struct sr_node *root; /* of the document; NULL: it could not be read */
     struct sr_policy policy;    /* filled as far as it is good */
     char *json;                 /* of the policy; owned */
@@ -132,8 +134,8 @@ struct sr_mount_allowlist {
     bool usable;   /* false: it was malformed, and that is reported already */
     bool built_in; /* host is looked up when there is something to mount */
 };
-void sr_allowlist_load(struct sr_checker *checker, const char *path,
-                       struct sr_mount_allowlist *allowlist);
+/* Reads the allowlist of checker->sources, and looks up what the caller granted besides (policy.granted). */
+void sr_allowlist_load(struct sr_checker *checker, struct sr_mount_allowlist *allowlist);
 
 /* validate.c: the whole document. */
 void sr_check_document(struct sr_checker *checker, const struct sr_node *root,

@@ -26,7 +26,7 @@ struct open_collection {
 struct reader {
     struct sr_arena *arena;
     struct sr_error *err;
-    const char *text;             /* the document */
+    const char *text; /* the document */
     size_t len;
     struct sr_node_stack stack;   /* children of collections still open */
     struct open_collection *open; /* SR_DOCUMENT_MAX_DEPTH of them */
@@ -228,8 +228,7 @@ static int parser_error(struct reader *reader, const yaml_parser_t *parser)
                parser->problem, context);
     if (reader->err != NULL && parser->context != NULL &&
         strcmp(parser->context, "while scanning for the next token") == 0)
-        strcpy(reader->err->hint,
-               "a text that begins with @, ` or % is quoted");
+        strcpy(reader->err->hint, "a text that begins with @, ` or % is quoted");
     return -1;
 }
 

@@ -11,6 +11,7 @@
  */
 #include "check.h"
 #include "fs.h"
+#include "jcs.h"
 #include "nearest.h"
 
 #include <errno.h>
@@ -26,10 +27,10 @@
 
 #define ALLOWLIST_SCHEMA "safe-run.mount-allowlist/v1"
 
-static int open_path(const char *path)
+static int open_path(int directory, const char *path)
 {
     const struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS};
-    return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+    return (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
 }
 
 /* The path the kernel knows the descriptor's file by. False when it has none any more. */
@@ -47,16 +48,36 @@ static bool real_path(int fd, char path[PATH_MAX])
            opened.st_ino == named.st_ino;
 }
 
-/* A prefix of the allowlist, which may be a link, as the kernel finds it; NULL when there is nothing: that allows nothing. */
-static const char *resolve_prefix(struct sr_checker *checker, const char *prefix)
+/* A copy of the path that the kernel knows the descriptor's file by; NULL when it has none. */
+static const char *real_path_copy(struct sr_checker *checker, int fd)
 {
     char real[PATH_MAX];
-    sr_cleanup_fd int fd = open_path(prefix);
     if (fd < 0 || !real_path(fd, real))
         return NULL;
+    if (!sr_is_utf8(real)) { /* evidence could not say it */
+        errno = EILSEQ;
+        return NULL;
+    }
     const char *copy = sr_arena_text(&checker->arena, real, strlen(real));
     checker->out_of_memory = checker->out_of_memory || copy == NULL;
     return copy;
+}
+
+/* A prefix of the allowlist, which may be a link, as the kernel finds it; NULL when there is nothing: that allows nothing. */
+static const char *resolve_prefix(struct sr_checker *checker, const char *prefix)
+{
+    sr_cleanup_fd int fd = open_path(AT_FDCWD, prefix);
+    return real_path_copy(checker, fd);
+}
+
+/* The directory in which relative paths begin; -1 with errno. */
+static int open_directory(struct sr_checker *checker)
+{
+    if (checker->directory_fd < 0)
+        checker->directory_fd = open(checker->sources->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (checker->policy.directory == NULL)
+        checker->policy.directory = real_path_copy(checker, checker->directory_fd);
+    return checker->policy.directory != NULL ? checker->directory_fd : -1;
 }
 
 static bool is_kernel_file_system(int fd)
@@ -105,9 +126,10 @@ static bool is_ours(const char *path, const char *home)
 }
 
 /* What is wrong with an opened source, or NULL, and when it was changed last. */
-static const char *source_fault(int fd, const struct sr_mount_allowlist *allowlist,
-                                int64_t *changed_nsec)
+static const char *source_fault(const struct sr_checker *checker, int fd,
+                                const struct sr_mount_allowlist *allowlist, int64_t *changed_nsec)
 {
+    const struct sr_policy *policy = &checker->policy;
     char path[PATH_MAX];
     struct stat st;
     if (!real_path(fd, path))
@@ -117,9 +139,12 @@ static const char *source_fault(int fd, const struct sr_mount_allowlist *allowli
     bool allowed = false;
     for (size_t i = 0; i < allowlist->host_count; i++)
         allowed = allowed || sr_path_within(path, allowlist->host[i]);
+    for (size_t i = 0; i < policy->granted_count; i++)
+        allowed = allowed || sr_path_within(path, policy->granted[i]);
     if (!allowed)
         return "is outside the host allowlist";
-    if (allowlist->built_in && is_ours(path, allowlist->host[0]))
+    if (allowlist->built_in && allowlist->host_count > 0 &&
+        sr_path_within(path, allowlist->host[0]) && is_ours(path, allowlist->host[0]))
         return "holds what safe-run keeps of other runs and never mounts";
     if (fstat(fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)))
         return "is neither a file nor a directory";
@@ -130,7 +155,7 @@ static const char *source_fault(int fd, const struct sr_mount_allowlist *allowli
 static void hint_at_allowlist(struct sr_checker *checker,
                               const struct sr_mount_allowlist *allowlist)
 {
-    static const char other[] = "--mount-allowlist names another list";
+    static const char other[] = "--allow-mount DIR allows another directory";
     size_t count = allowlist->host_count;
     if (count == 0)
         sr_check_hint(checker, "no directory of the allowlist exists; %s", other);
@@ -146,13 +171,21 @@ static void judge(struct sr_checker *checker, const struct sr_node *node,
                   const struct sr_path *path, const char *file,
                   const struct sr_mount_allowlist *allowlist, struct sr_mount *mount)
 {
-    if (file[0] != '/' || has_dot_dot(file)) {
-        sr_check_error(checker, SR_POL_101, path, node, "must be an absolute path without '..'");
+    bool relative = file[0] != '/';
+    if (has_dot_dot(file)) {
+        sr_check_error(checker, SR_POL_101, path, node, "must be a path without '..'");
+        return;
+    }
+    if (relative && checker->sources->directory == NULL) {
+        sr_check_error(checker, SR_POL_101, path, node,
+                       "must be an absolute path: a policy from standard input has no directory "
+                       "for it to begin in");
         return;
     }
     if (!allowlist->usable)
         return;
-    sr_cleanup_fd int fd = open_path(file);
+    int directory = relative ? open_directory(checker) : AT_FDCWD;
+    sr_cleanup_fd int fd = directory == -1 ? -1 : open_path(directory, file);
     if (fd < 0) {
         if (errno == ENOENT)
             sr_check_error(checker, SR_POL_101, path, node, "does not exist on this host");
@@ -165,7 +198,7 @@ static void judge(struct sr_checker *checker, const struct sr_node *node,
                            strerror(errno));
         return;
     }
-    const char *fault = source_fault(fd, allowlist, &mount->changed_nsec);
+    const char *fault = source_fault(checker, fd, allowlist, &mount->changed_nsec);
     if (fault != NULL) {
         sr_check_error(checker, SR_POL_101, path, node, "what this resolves to %s", fault);
         hint_at_allowlist(checker, allowlist);
@@ -411,15 +444,37 @@ static void read_allowlist(struct sr_checker *checker, const char *path,
     allowlist->usable = good;
 }
 
-void sr_allowlist_load(struct sr_checker *checker, const char *path,
-                       struct sr_mount_allowlist *allowlist)
+/* What the caller granted by name has to be there: a word misspelt is not to allow nothing in silence. */
+static void load_grants(struct sr_checker *checker)
 {
+    const struct sr_policy_sources *sources = checker->sources;
+    const char **granted = sr_arena_alloc(&checker->arena, sources->allow_count * sizeof *granted);
+    checker->out_of_memory = checker->out_of_memory || granted == NULL;
+    size_t count = 0;
+    for (size_t i = 0; granted != NULL && i < sources->allow_count; i++) {
+        const struct sr_path list = {NULL, "allowMount", 0}, path = {&list, NULL, i};
+        granted[count] = resolve_prefix(checker, sources->allow[i]);
+        if (granted[count] != NULL)
+            count++;
+        else
+            sr_check_error(checker, SR_POL_101, &path, NULL, "%.200s cannot be opened: %s",
+                           sources->allow[i], strerror(errno));
+    }
+    checker->policy.granted = granted;
+    checker->policy.granted_count = count;
+}
+
+void sr_allowlist_load(struct sr_checker *checker, struct sr_mount_allowlist *allowlist)
+{
+    const char *path = checker->sources->allowlist;
     *allowlist = (struct sr_mount_allowlist){.host = default_host,
                                              .host_count = 1,
                                              .guest = default_guest,
                                              .guest_count = 1,
                                              .usable = true,
                                              .built_in = true};
+    if (checker->sources->allow_count > 0)
+        load_grants(checker);
     if (path == NULL)
         return;
     allowlist->usable = allowlist->built_in = false;

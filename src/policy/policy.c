@@ -91,17 +91,19 @@ int sr_policy_hold(struct sr_check *check, const struct sr_ceilings *ceilings, s
     return 0;
 }
 
-int sr_policy_check(const char *text, size_t len, const char *allowlist_path,
+int sr_policy_check(const char *text, size_t len, const struct sr_policy_sources *sources,
                     struct sr_check *check, struct sr_error *err)
 {
+    static const struct sr_policy_sources built_in = {0};
     struct sr_checker *checker = calloc(1, sizeof *checker);
     if (checker == NULL)
         return sr_fail(err, SR_POL_001, "policy", "out of memory");
-    checker->policy.image_fd = -1;
+    checker->policy.image_fd = checker->directory_fd = -1;
+    checker->sources = sources != NULL ? sources : &built_in;
     struct sr_error parse = {0};
     struct sr_node *root;
     struct sr_mount_allowlist allowlist;
-    sr_allowlist_load(checker, allowlist_path, &allowlist);
+    sr_allowlist_load(checker, &allowlist);
     if (len > SR_POLICY_MAX_BYTES) {
         sr_fail(&parse, SR_POL_002, "policy", "the document is larger than 1 MiB");
         add_error(checker, &parse);
@@ -152,6 +154,7 @@ void sr_check_free(struct sr_check *check)
             sr_close_fd(&fd);
         }
         sr_close_fd(&checker->policy.image_fd);
+        sr_close_fd(&checker->directory_fd);
         free(checker->json);
         free(checker->errors.items);
         free(checker->warnings.items);

@@ -278,6 +278,8 @@ void sr_check_document(struct sr_checker *checker, const struct sr_node *root,
                                         "mounts",     "outputs",  "audit",   "require",   NULL},
                              *const versions[] = {SR_POLICY_API_VERSION, NULL};
     checker->policy = (struct sr_policy){
+        .granted = checker->policy.granted,
+        .granted_count = checker->policy.granted_count,
         .image = "base",
         .image_fd = -1,
         .workdir = "/",

@@ -33,7 +33,8 @@ int run_choose_image(struct run *run, struct sr_error *err)
     bool is_path = strchr(name, '/') != NULL;
     image->from = is_path ? "path" : image->is_stored ? "store" : "built-in";
     int len =
-        is_path ? snprintf(image->path, sizeof image->path, "%s", name)
+        is_path ? snprintf(image->path, sizeof image->path, "%s%s%s",
+                           name[0] == '/' ? "" : policy->directory, name[0] == '/' ? "" : "/", name)
         : image->is_stored
             ? snprintf(image->path, sizeof image->path, "%s", image->stored.path)
             : snprintf(image->path, sizeof image->path, "%s/%s.img", run->config.images, name);

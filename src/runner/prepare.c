@@ -257,6 +257,29 @@ static json_t *ceiling_facts(const struct sr_ceilings *ceilings)
         "processes", sr_event_count(ceilings->processes));
 }
 
+/* What run.prepared says; to be freed, NULL when memory is out. */
+static json_t *prepared_facts(const struct run *run)
+{
+    const struct sr_policy *policy = run->options->policy;
+    json_t *facts =
+        json_pack("{s:s,s:i,s:o,s:o,s:o}", "workdir", run->result->run_dir, "timeoutSec",
+                  (int)run->timeout_sec, "image", run_image_facts(run), "runtime",
+                  run_runtime_facts(run), "ceilings", ceiling_facts(&run->config.ceilings));
+    bool good = policy->directory == NULL ||
+                json_object_set_new(facts, "policyDir", json_string(policy->directory)) == 0;
+    json_t *granted = json_array();
+    for (size_t i = 0; i < policy->granted_count; i++)
+        good = json_array_append_new(granted, json_string(policy->granted[i])) == 0 && good;
+    if (policy->granted_count > 0)
+        good = json_object_set(facts, "allowMounts", granted) == 0 && good;
+    json_decref(granted);
+    if (!good) {
+        json_decref(facts);
+        return NULL;
+    }
+    return facts;
+}
+
 int run_prepare(struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
@@ -280,12 +303,7 @@ int run_prepare(struct run *run, struct sr_error *err)
                   json_pack("{s:s,s:s}", "policyHash", run->policy_hash, "commandHash",
                             run->command_hash),
                   err) < 0 ||
-        run_event(run, SR_STAGE_PREPARE, SR_EVENT_RUN_PREPARED,
-                  json_pack("{s:s,s:i,s:o,s:o,s:o}", "workdir", run->result->run_dir, "timeoutSec",
-                            (int)run->timeout_sec, "image", run_image_facts(run), "runtime",
-                            run_runtime_facts(run), "ceilings",
-                            ceiling_facts(&run->config.ceilings)),
-                  err) < 0)
+        run_event(run, SR_STAGE_PREPARE, SR_EVENT_RUN_PREPARED, prepared_facts(run), err) < 0)
         return -1;
     if (chosen < 0) {
         *err = no_image;

@@ -17,7 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (checker == NULL)
         return 0;
     struct sr_mount_allowlist allowlist;
-    sr_allowlist_load(checker, path, &allowlist);
+    checker->sources = &(const struct sr_policy_sources){.allowlist = path};
+    sr_allowlist_load(checker, &allowlist);
     if (allowlist.usable == (checker->errors.count > 0))
         abort(); /* usable, or an error that says why not */
     free(checker->errors.items);

@@ -158,6 +158,31 @@ class Output(SafeRunTest):
         self.assertEqual(run.events("vm.exited")[0]["stdout"], {"bytes": 3000000, "logged": 1 << 20, "truncated": True})
         self.assertFalse(run.events("vm.exited")[0]["stderr"]["truncated"])
 
+    def test_relative_sources_and_granted_directories_are_recorded(self):
+        os.mkdir(self.path("beside"))
+        self.write("beside/file", "beside the policy\n")
+        document = shell("cat /data/file", mounts=[{"source": "beside/file", "target": "/data/file"}])
+        refused = self.run_policy(document)
+        self.assertEqual((refused.status, refused.dir), (125, None))
+        self.assertIn(b"outside the host allowlist", refused.stderr)
+        run = self.run_policy(document, "--allow-mount", self.path("beside"))
+        self.assertEqual((run.status, run.stdout), (0, b"beside the policy\n"), run.stderr)
+        prepared, = run.events("run.prepared")
+        self.assertEqual((prepared["policyDir"], prepared["allowMounts"]), (self.dir, [self.path("beside")]))
+        self.assertEqual(run.events("mount.applied")[0]["source"], "beside/file")
+
+    def test_json_has_every_error_of_a_policy(self):
+        document = policy("/bin/true", cpu="x", memory="1Xi", network={"mode": "sometimes"})
+        said = json.loads(self.run_policy(document, "--json").stdout)
+        self.assertEqual([error["path"] for error in said["errors"]],
+                         ["resources.cpu.max", "resources.memory.max", "network.mode"])
+        self.assertEqual(said["error"], said["errors"][0])
+
+    def test_a_command_with_blanks_is_told_where_arguments_belong(self):
+        run = self.run_policy(policy("echo hello"))
+        self.assertEqual(run.status, 127)
+        self.assertIn(b"arguments belong in runtime.args", run.stderr)
+
     def test_json_prints_one_object_and_leaves_the_output_in_the_run_directory(self):
         run = self.run_policy(shell("echo out; echo err >&2; exit 3"), "--json")
         said = json.loads(run.stdout)

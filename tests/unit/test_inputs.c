@@ -63,7 +63,10 @@ static int judge(void **state)
     put(f->fd, "allow.yaml", text);
     int len = snprintf(text, sizeof text, policy_format, f->dir);
     snprintf(allowlist, sizeof allowlist, "%s/allow.yaml", f->dir);
-    assert_int_equal(sr_policy_check(text, (size_t)len, allowlist, &f->check, &f->err), 0);
+    assert_int_equal(sr_policy_check(text, (size_t)len,
+                                     &(struct sr_policy_sources){.allowlist = allowlist}, &f->check,
+                                     &f->err),
+                     0);
     assert_non_null(f->check.policy);
     *state = f;
     return 0;

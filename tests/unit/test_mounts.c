@@ -21,7 +21,9 @@
 /* A directory of the test: in/ is allowed, in-side/ and out/ are not; each has a file f. */
 struct place {
     char dir[64];
-    char allowlist[128]; /* empty: the built-in one */
+    char allowlist[128];   /* empty: the built-in one */
+    const char *directory; /* of the policy; NULL: it comes from standard input */
+    const char *granted;   /* a directory that the caller allows; NULL: none */
 };
 
 static void write_file(const char *path, const char *text)
@@ -100,8 +102,13 @@ static enum sr_code check(const struct place *place, const char *source, struct 
         "\"mounts\":[{\"source\":\"%s\",\"target\":\"/data/x\",\"read_only\":true}],"
         "\"audit\":{\"level\":\"basic\"}}",
         source);
-    const char *allowlist = place->allowlist[0] != '\0' ? place->allowlist : NULL;
-    assert_int_equal(sr_policy_check(text, (size_t)len, allowlist, check, &err), 0);
+    const struct sr_policy_sources sources = {
+        .allowlist = place->allowlist[0] != '\0' ? place->allowlist : NULL,
+        .directory = place->directory,
+        .allow = &place->granted,
+        .allow_count = place->granted != NULL,
+    };
+    assert_int_equal(sr_policy_check(text, (size_t)len, &sources, check, &err), 0);
     if (check->error_count == 0)
         return SR_OK;
     assert_string_equal(check->errors[0].path, "mounts[0].source");
@@ -134,6 +141,74 @@ static void a_longer_name_is_not_inside(void **state)
     expect(place, at(place, "in-side"), SR_POL_101);
     expect(place, at(place, "in-side/f"), SR_POL_101);
     expect(place, place->dir, SR_POL_101);
+}
+
+static void a_relative_source_begins_beside_the_policy(void **state)
+{
+    struct place *place = *state;
+    struct sr_check found = {0};
+    expect(place, "in/f", SR_POL_101); /* from standard input */
+    place->directory = place->dir;
+    assert_int_equal(check(place, "in/f", &found), SR_OK);
+    assert_string_equal(found.policy->directory, place->dir);
+    assert_string_equal(found.policy->mounts[0].source, "in/f");
+    sr_check_free(&found);
+    expect(place, "./in", SR_OK);
+    expect(place, ".", SR_POL_101);
+    expect(place, "out/f", SR_POL_101);
+    expect(place, "in/../in/f", SR_POL_101);
+    assert_int_equal(symlink("../out/f", at(place, "in/link")), 0);
+    expect(place, "in/link", SR_POL_101);
+    char elsewhere[128];
+    place->directory = strcpy(elsewhere, at(place, "in"));
+    expect(place, "deep/f", SR_OK);
+    expect(place, "in/f", SR_POL_101);
+    place->directory = strcpy(elsewhere, at(place, "nowhere"));
+    expect(place, "deep/f", SR_POL_101);
+}
+
+static void a_policy_is_not_allowed_what_lies_beside_it(void **state)
+{
+    struct place *place = *state;
+    char out[128];
+    place->directory = strcpy(out, at(place, "out"));
+    expect(place, "f", SR_POL_101);
+    place->allowlist[0] = '\0';
+    expect(place, "f", SR_POL_101);
+}
+
+static void a_grant_is_added_to_the_allowlist(void **state)
+{
+    struct place *place = *state;
+    struct sr_check found = {0};
+    char out[128];
+    place->granted = strcpy(out, at(place, "out"));
+    assert_int_equal(check(place, at(place, "out/f"), &found), SR_OK);
+    assert_int_equal(found.policy->granted_count, 1);
+    assert_string_equal(found.policy->granted[0], out);
+    sr_check_free(&found);
+    expect(place, at(place, "in/f"), SR_OK);
+    expect(place, at(place, "in-side/f"), SR_POL_101);
+    expect(place, "/proc/self/status", SR_POL_101);
+    place->allowlist[0] = '\0';
+    expect(place, at(place, "out/f"), SR_OK);
+    expect(place, at(place, "in/f"), SR_POL_101);
+    place->granted = "/";
+    expect(place, "/proc/self/status", SR_POL_101);
+    expect(place, "/dev/null", SR_POL_101);
+}
+
+static void a_grant_that_is_not_there_is_an_error(void **state)
+{
+    struct place *place = *state;
+    struct sr_check found = {0};
+    struct sr_error err;
+    const char *granted = at(place, "nowhere");
+    const struct sr_policy_sources sources = {.allow = &granted, .allow_count = 1};
+    assert_int_equal(sr_policy_check("{}", 2, &sources, &found, &err), 0);
+    assert_string_equal(found.errors[0].path, "allowMount[0]");
+    assert_int_equal(found.errors[0].code, SR_POL_101);
+    sr_check_free(&found);
 }
 
 static void a_link_is_judged_by_where_it_leads(void **state)
@@ -364,6 +439,10 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         TEST(what_lies_inside_is_accepted),
         TEST(a_longer_name_is_not_inside),
+        TEST(a_relative_source_begins_beside_the_policy),
+        TEST(a_policy_is_not_allowed_what_lies_beside_it),
+        TEST(a_grant_is_added_to_the_allowlist),
+        TEST(a_grant_that_is_not_there_is_an_error),
         TEST(a_link_is_judged_by_where_it_leads),
         TEST(chains_of_links_are_followed_to_their_end),
         TEST(magic_links_lead_nowhere),
