@@ -14,7 +14,7 @@ _safe_run() {
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
         ;;
-    --workdir-base | --output-dir | --artifacts | --root) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+    --workdir-base | --output-dir | --outputs | --artifacts | --root) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --from)
         words='oci-archive: oci: docker-archive: dir: tar:'
         compopt -o nospace
@@ -35,6 +35,9 @@ _safe_run() {
             $(sed -n 1p <<< "$help" | grep -oE '\[--[a-z-]+' | tr -d '[')"
         case ${command[*]} in
         stop) words+=" $("$program" ps 2> /dev/null | awk 'NR > 1 { print $1 }')" ;;
+        "report "* | "archive show" | "archive prove" | "archive export")
+            words+=" last $("$program" ps -a 2> /dev/null | awk 'NR > 1 { print $1 }')"
+            ;;
         "image inspect" | "image rm" | "image verify") words+=" $("$program" image ls 2> /dev/null | awk 'NR > 1 { print $1 }')" ;;
         esac
         ;;

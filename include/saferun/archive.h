@@ -76,6 +76,7 @@ int sr_archive_add(struct sr_archive *archive, const char *path, const char *ret
 /* NULL or 0 is no criterion; all that are given must hold. */
 struct sr_archive_query {
     const char *run_id, *bundle; /* whole ones, or the beginning of a bundle's hexadecimal digits */
+    const char *run_end;         /* the end of a run id */
     const char *policy, *command, *cause, *result;
     const char *const *labels; /* "key=value" or "key" */
     size_t label_count;
@@ -119,7 +120,8 @@ int sr_archive_files(struct sr_archive *archive, const char *bundle, sr_archive_
 int sr_archive_reindex(struct sr_archive *archive, uint64_t *runs, struct sr_error *err)
     __attribute__((warn_unused_result));
 
-/* The bundle that a run id, a bundle id or the beginning of one (6 digits at least) means. */
+/* The bundle that a name means: a run id, the end of one (3 characters at least), a bundle id, or the beginning of one (6 digits at
+ * least). Several are an error that lists them. */
 int sr_archive_resolve(struct sr_archive *archive, const char *name, char bundle[SR_ARCHIVE_ID],
                        struct sr_error *err) __attribute__((warn_unused_result));
 

@@ -44,6 +44,8 @@ struct sr_verify_options {
     const int
         *outputs_dirfd; /* directory whose outputs/ is verified; NULL: that of artifacts_dir, unless
                                  elsewhere is set */
+    const char
+        *outputs_dir; /* where outputs are that a run left elsewhere (--output-dir), or NULL */
     const char *attestation_path; /* DSSE envelope, or NULL; then one key at least */
     const char *const *key_paths; /* public keys (PEM), each of which must have signed */
     size_t key_count;

@@ -32,6 +32,42 @@ struct sr_live_run {
 int sr_runs_list(const char *base, struct sr_live_run **runs, size_t *count, struct sr_error *err)
     __attribute__((warn_unused_result));
 
+/* A run of any state. */
+enum sr_run_state {
+    SR_RUN_LIVES,
+    SR_RUN_FINISHED, /* its report is there */
+    SR_RUN_DEAD,     /* its safe-run died, and nobody has closed it yet */
+};
+
+struct sr_any_run {
+    char id[32];
+    enum sr_run_state state;
+    int64_t started;  /* seconds since 1970 */
+    int64_t finished; /* nanoseconds since 1970, when its report was written; 0: it has none */
+    uint64_t bytes;   /* of the files in its directory */
+    bool more_bytes;  /* at least that: there are more files than are looked at */
+    bool has_exit_code;
+    int exit_code;
+    char cause[32]; /* why it ended; empty when that is not known */
+    char name[64], command[64];
+    pid_t pid; /* of its supervisor; 0 unless it lives */
+};
+
+/* Lists all runs of base, the newest first; free() *runs. Of each a bounded part of a few files is read. Fails as sr_runs_list(). */
+int sr_runs_list_all(const char *base, struct sr_any_run **runs, size_t *count,
+                     struct sr_error *err) __attribute__((warn_unused_result));
+
+/*
+ * Finds the run that a name means: a run id, the end of one that no other run of base has (3 characters at least), or "last", the
+ * run whose report was written last. Puts its directory into path. Returns 1, or 0 for what can be no such name or means no run, or
+ * -1 with err (SR-RUN-001 at run): several runs are meant, the run that is has no report, or base cannot be read.
+ */
+int sr_runs_find(const char *base, const char *name, char path[PATH_MAX], struct sr_error *err)
+    __attribute__((warn_unused_result));
+
+/* The end of a run id that people write: what comes behind its last dash. */
+const char *sr_run_suffix(const char *id);
+
 /* Ends a run: SIGTERM to its supervisor, or SIGKILL, and waits up to timeout_sec for it to be gone. SR-RUN-001 at stop. */
 int sr_run_stop(const struct sr_live_run *run, const char *base, bool kill, uint32_t timeout_sec,
                 struct sr_error *err) __attribute__((warn_unused_result));

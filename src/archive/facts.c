@@ -15,8 +15,8 @@ enum { MAX_FACTS = 20000, MAX_COMMAND = 400 };
 struct facts {
     struct sr_index *index;
     uint64_t leaf;
-    unsigned
-        count[SR_FACT_HASH + 1]; /* of each kind: what a guest makes many of displaces no other */
+    unsigned count[SR_FACT_RUN_END +
+                   1]; /* of each kind: what a guest makes many of displaces no other */
     bool truncated;
     struct sr_event event; /* reused */
     struct sr_buf text;    /* a string, decoded; reused */
@@ -72,6 +72,16 @@ static int add_text(struct facts *facts, enum sr_fact kind, const char *value)
     return value == NULL ? 0 : add(facts, kind, value, strlen(value));
 }
 
+/* Backwards, so that it is found by its end. */
+static int add_run_end(struct facts *facts, const char *run_id)
+{
+    char backwards[SR_LOG_RUN_ID];
+    size_t len = strlen(run_id);
+    for (size_t i = 0; i < len; i++)
+        backwards[i] = run_id[len - 1 - i];
+    return add(facts, SR_FACT_RUN_END, backwards, len);
+}
+
 /* "sha256:..." of a report, with its quotes. */
 static int add_hash(struct facts *facts, struct sr_json_slice value)
 {
@@ -116,6 +126,18 @@ static int add_traffic(struct facts *facts, enum sr_fact kind, struct sr_json_sl
     return add_destination(facts, kind, sr_json_get(payload, "host"), port);
 }
 
+/* Of an output and of its files, which may lie nowhere beside the report. */
+static int add_output_hashes(struct facts *facts, struct sr_json_slice payload)
+{
+    struct sr_json_slice entries = sr_json_get(payload, "entries"), element;
+    if (add_hash(facts, sr_json_get(payload, "hash")) < 0)
+        return -1;
+    for (size_t at = 0; sr_json_is_array(entries) && sr_json_next(entries, &at, &element);)
+        if (add_hash(facts, sr_json_get(element, "sha256")) < 0)
+            return -1;
+    return 0;
+}
+
 static int on_event(void *context, uint64_t index, const struct sr_json_scan *scan,
                     const char *text, struct sr_error *err)
 {
@@ -139,7 +161,7 @@ static int on_event(void *context, uint64_t index, const struct sr_json_scan *sc
     case SR_EVENT_MOUNT_APPLIED:
         return add_hash(facts, sr_json_get(payload, "imageHash"));
     case SR_EVENT_OUTPUT_COLLECTED:
-        return add_hash(facts, sr_json_get(payload, "hash"));
+        return add_output_hashes(facts, payload);
     default:
         return 0;
     }
@@ -284,6 +306,7 @@ static int add_bundle(struct facts *facts, int dir, struct sr_archive_run *run,
                 : openat(dir, SR_BUNDLE_FILES_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     /* What names the run comes first, so that no number of other hashes keeps it from being found. */
     if (add_text(facts, SR_FACT_RUN_ID, entry->run_id) < 0 ||
+        add_run_end(facts, entry->run_id) < 0 ||
         add_text(facts, SR_FACT_BUNDLE, entry->bundle + prefix) < 0 ||
         add_text(facts, SR_FACT_HASH, entry->bundle + prefix) < 0 ||
         add_text(facts, SR_FACT_HASH, entry->report + prefix) < 0 ||

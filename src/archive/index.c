@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define APPLICATION_ID "1399997816" /* "SrAx": file(1) can tell */
-#define INDEX_VERSION "2"
+#define INDEX_VERSION "3"
 #define INDEX_PATH "archive.index"
 
 static const char schema[] =
@@ -315,12 +315,29 @@ static const char *without_prefix(const char *hash)
                                                                          : hash;
 }
 
+static void add_run_end(struct search *search, const char *run_end)
+{
+    char backwards[sizeof search->criteria[0].text];
+    size_t len = run_end != NULL ? strlen(run_end) : 0;
+    if (run_end == NULL)
+        return;
+    search->impossible = search->impossible || len >= sizeof backwards;
+    for (size_t i = 0; i < len && !search->impossible; i++)
+        backwards[i] = run_end[len - 1 - i];
+    backwards[search->impossible ? 0 : len] = '\0';
+    add_criterion(search, SR_FACT_RUN_END, backwards);
+    if (!search->impossible) /* an id is of printable ASCII: nothing in it comes behind this */
+        snprintf(search->criteria[search->count - 1].end, sizeof search->criteria[0].end,
+                 "%.510s\x7f", backwards);
+}
+
 static void collect(struct search *search)
 {
     const struct sr_archive_query *query = search->query;
     char number[16];
     add_criterion(search, SR_FACT_HASH, without_prefix(query->hash));
     add_criterion(search, SR_FACT_RUN_ID, query->run_id);
+    add_run_end(search, query->run_end);
     add_criterion(search, SR_FACT_BUNDLE, without_prefix(query->bundle));
     if (query->bundle != NULL && search->count > 0) {
         struct criterion *bundle = &search->criteria[search->count - 1];

@@ -31,7 +31,8 @@ enum sr_fact {
     SR_FACT_LABEL = 8,   /* "key" and "key=value" */
     SR_FACT_REACHED = 9, /* "address" and "address:port" */
     SR_FACT_DENIED = 10,
-    SR_FACT_HASH = 11, /* 64 hexadecimal digits */
+    SR_FACT_HASH = 11,    /* 64 hexadecimal digits */
+    SR_FACT_RUN_END = 12, /* the run id backwards; searched by its beginning */
 };
 
 struct sr_index;

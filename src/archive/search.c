@@ -191,35 +191,49 @@ int sr_archive_reindex(struct sr_archive *archive, uint64_t *runs, struct sr_err
 }
 
 /* Bundles that a name may mean; of many, a few are told. */
-enum { CANDIDATES = 4, SHOWN_DIGITS = 12 };
+enum { CANDIDATES = 4, SHOWN_DIGITS = 12, RUN_END_MIN = 3, DIGITS_MIN = 6 };
 
 struct resolution {
+    const char *name;
     char bundle[SR_ARCHIVE_ID];
-    char list[CANDIDATES * (SHOWN_DIGITS + 2) + 1];
+    char list[CANDIDATES * (SHOWN_DIGITS + SR_LOG_RUN_ID + sizeof " (), ")];
     unsigned count;
+    bool more;
 };
 
 static void note_run(void *context, const struct sr_archive_run *run)
 {
     struct resolution *found = context;
+    if (found->count > 0 && strcmp(found->bundle, run->bundle) == 0)
+        return; /* found by its id and by its run's */
     snprintf(found->bundle, sizeof found->bundle, "%s", run->bundle);
     size_t len = strlen(found->list);
-    snprintf(found->list + len, sizeof found->list - len, "%s%.*s", len > 0 ? ", " : "",
-             SHOWN_DIGITS, run->bundle + sizeof SR_SHA256_PREFIX - 1);
-    found->count++;
+    bool told = strcmp(run->run_id, found->name) == 0; /* by whoever asked */
+    if (found->count++ < CANDIDATES)
+        snprintf(found->list + len, sizeof found->list - len, "%s%.*s%s%.128s%s",
+                 len > 0 ? ", " : "", SHOWN_DIGITS, run->bundle + sizeof SR_SHA256_PREFIX - 1,
+                 told ? "" : " (", told ? "" : run->run_id, told ? "" : ")");
+    else
+        found->more = true;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t len = strlen(text), end_len = strlen(end);
+    return end_len <= len && strcmp(text + len - end_len, end) == 0;
 }
 
 /* The index may be anybody's: what is done with a bundle goes by the log. */
 static int check_resolution(struct sr_archive *archive, const char *bundle, const char *digits,
-                            const char *run_id, struct sr_error *err)
+                            const char *name, struct sr_error *err)
 {
     enum archive_state state;
     struct sr_log_entry entry;
     if (archive_look_up(archive, bundle, &state, &entry, err) < 0)
         return -1;
-    bool same = digits != NULL
-                    ? strncmp(bundle + sizeof SR_SHA256_PREFIX - 1, digits, strlen(digits)) == 0
-                    : strcmp(entry.run_id, run_id) == 0;
+    bool same = (digits != NULL &&
+                 strncmp(bundle + sizeof SR_SHA256_PREFIX - 1, digits, strlen(digits)) == 0) ||
+                ends_with(entry.run_id, name);
     return state == ARCHIVE_STORED && same
                ? 0
                : archive_fail(err, "index", 0,
@@ -227,26 +241,42 @@ static int check_resolution(struct sr_archive *archive, const char *bundle, cons
                               "it anew");
 }
 
+static int look(struct sr_archive *archive, struct sr_archive_query query, struct resolution *found,
+                struct sr_error *err)
+{
+    char note[256];
+    bool more;
+    query.limit = CANDIDATES;
+    if (sr_archive_search(archive, &query, note_run, found, &more, note, err) < 0)
+        return -1;
+    found->more = found->more || more;
+    return 0;
+}
+
 int sr_archive_resolve(struct sr_archive *archive, const char *name, char bundle[SR_ARCHIVE_ID],
                        struct sr_error *err)
 {
     static const char prefix[] = SR_SHA256_PREFIX;
-    struct resolution found = {.count = 0};
-    char note[256];
-    bool more;
+    struct resolution found = {.name = name};
     const char *digits =
         strncmp(name, prefix, sizeof prefix - 1) == 0 ? name + sizeof prefix - 1 : name;
-    bool is_id = strlen(digits) >= 6 && strspn(digits, "0123456789abcdef") == strlen(digits);
-    const struct sr_archive_query query = {
-        .bundle = is_id ? digits : NULL, .run_id = is_id ? NULL : name, .limit = CANDIDATES};
-    if (sr_archive_search(archive, &query, note_run, &found, &more, note, err) < 0)
+    size_t len = strlen(digits);
+    bool is_id = len >= DIGITS_MIN && strspn(digits, "0123456789abcdef") == len;
+    digits = is_id ? digits : NULL;
+    if (look(archive, (struct sr_archive_query){.run_id = name}, &found, err) < 0)
+        return -1;
+    /* No whole run id: what begins so, and what ends so. */
+    if (found.count == 0 &&
+        ((is_id && look(archive, (struct sr_archive_query){.bundle = digits}, &found, err) < 0) ||
+         (strlen(name) >= RUN_END_MIN &&
+          look(archive, (struct sr_archive_query){.run_end = name}, &found, err) < 0)))
         return -1;
     if (found.count == 0)
         return archive_fail(err, "bundle", 0, "the archive has no bundle or run '%s'", name);
     if (found.count > 1)
         return archive_fail(err, "bundle", 0, "several bundles are '%s': name one of %s%s", name,
-                            found.list, more ? ", ..." : "");
-    if (check_resolution(archive, found.bundle, query.bundle, name, err) < 0)
+                            found.list, found.more ? ", ..." : "");
+    if (check_resolution(archive, found.bundle, digits, name, err) < 0)
         return -1;
     memcpy(bundle, found.bundle, SR_ARCHIVE_ID);
     return 0;

@@ -2,6 +2,8 @@
 #ifndef SR_CLI_ARCHIVE_HELP_H
 #define SR_CLI_ARCHIVE_HELP_H
 
+#include "run_name.h"
+
 #define ROOT_HELP                                                                                  \
     "  --root D          the archive; otherwise the host configuration's archive.root, else\n"     \
     "                    /var/lib/safe-run/archive for root and\n"                                 \
@@ -16,14 +18,14 @@ static const char add_help[] =
     "Keeps a finished run: FILE is its run_report.json, and what lies beside it (events.jsonl,\n"
     "attestation, policy, bundle, command, logs, the files it names; of outputs a list with\n"
     "hashes) goes along. The report is verified, and says in the archive what that found.\n"
-    "\n"
+    "\n" RUN_NAME_HELP "\n"
     "  --retention T     for how long: 90s, 30m, 12h, 180d or forever (default 180d)\n" ROOT_HELP
     "\n"
     "Exit status: 0 stored, or it was there already; 2 stored, but the report does not verify;\n"
     "1 nothing was stored (SR-OPS-301); 64 usage.\n"
     "\n"
     "Example:\n"
-    "  safe-run report archive --retention 365d run_report.json";
+    "  safe-run report archive --retention 365d last";
 
 static const char ls_usage[] =
     "usage: safe-run archive ls [--limit N] [--pruned] [--root D] [--json]";
@@ -65,10 +67,10 @@ static const char show_usage[] = "usage: safe-run archive show [--root D] [--jso
 static const char show_help[] =
     "\n"
     "Says what a bundle holds and where. BUNDLE is a bundle id, the beginning of one (6 digits\n"
-    "at least) or a run id.\n"
+    "at least), a run id, the end of one, or 'last': the run of yours that ended last.\n"
     "\n" ROOT_HELP "\n"
     "Example:\n"
-    "  safe-run archive show sr-20260101T120000-abcdef";
+    "  safe-run archive show last";
 
 static const char verify_usage[] =
     "usage: safe-run archive verify [--key K] [--checkpoint F] [--root D] [--json] [BUNDLE]...\n"
@@ -94,7 +96,7 @@ static const char prove_usage[] = "usage: safe-run archive prove [-o F] [--root 
 static const char prove_help[] =
     "\n"
     "Proves that a bundle is in the archive that the checkpoint signs, to somebody who has only\n"
-    "the archive's public key: prints a C2SP tlog-proof.\n"
+    "the archive's public key: prints a C2SP tlog-proof. BUNDLE is named as for 'archive show'.\n"
     "\n"
     "  -o, --out F       write it to F, which must not exist\n" ROOT_HELP "\n"
     "Example:\n"
@@ -116,6 +118,7 @@ static const char export_usage[] =
 static const char export_help[] = "\n"
                                   "Writes bundles, each with a proof of inclusion, as one tar "
                                   "archive, the same bytes each time.\n"
+                                  "BUNDLE is named as for 'archive show'.\n"
                                   "\n"
                                   "  --all             all bundles\n"
                                   "  -o, --out F       write it to F, which must not exist; "

@@ -7,6 +7,7 @@
 #include "cleanup.h"
 #include "cli.h"
 #include "fs.h"
+#include "run_name.h"
 #include "sha256.h"
 
 #include <errno.h>
@@ -30,6 +31,15 @@ static int open_archive(const struct archive_arguments *arguments, bool write,
                : sr_archive_open(&place, write, archive, err);
 }
 
+static int resolve(struct sr_archive *archive, const char *name, char bundle[SR_ARCHIVE_ID],
+                   struct sr_error *err)
+{
+    char id[32];
+    const char *run;
+    return run_name_id(name, id, &run, err) < 0 ? -1
+                                                : sr_archive_resolve(archive, run, bundle, err);
+}
+
 /* ---- report archive ---- */
 
 int sr_cmd_report_archive(int argc, char **argv)
@@ -44,8 +54,11 @@ int sr_cmd_report_archive(int argc, char **argv)
                                                               : "more than one report named");
     sr_cleanup_archive struct sr_archive *archive = NULL;
     struct sr_archive_added added;
-    if (open_archive(&arguments, true, &archive, &err) < 0 ||
-        sr_archive_add(archive, arguments.names[0], arguments.retention, &added, &err) < 0)
+    char found[PATH_MAX];
+    const char *report;
+    if (run_name_report(arguments.names[0], found, &report, &err) < 0 ||
+        open_archive(&arguments, true, &archive, &err) < 0 ||
+        sr_archive_add(archive, report, arguments.retention, &added, &err) < 0)
         return failed(&err);
     if (!added.valid)
         fprintf(stderr, "safe-run: the report does not verify; it is archived as 'fail': %s\n",
@@ -117,7 +130,7 @@ static int archive_show(int argc, char **argv)
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
     char bundle[SR_ARCHIVE_ID];
     if (open_archive(&arguments, false, &archive, &err) < 0 ||
-        sr_archive_resolve(archive, arguments.names[0], bundle, &err) < 0 ||
+        resolve(archive, arguments.names[0], bundle, &err) < 0 ||
         archive_describe(archive, bundle, arguments.json, &out, &err) < 0)
         return failed(&err);
     return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
@@ -186,7 +199,7 @@ static char (*resolve_all(const struct archive_arguments *arguments, const char 
     if (!ok)
         sr_fail(err, SR_OPS_301, "archive.bundle", "out of memory");
     for (size_t i = 0; ok && i < count; i++) {
-        ok = sr_archive_resolve(archive, arguments->names[i], bundles[i], err) == 0;
+        ok = resolve(archive, arguments->names[i], bundles[i], err) == 0;
         (*ids)[i] = bundles[i];
     }
     if (ok)
@@ -265,7 +278,7 @@ static int archive_prove(int argc, char **argv)
     char bundle[SR_ARCHIVE_ID];
     struct sr_archive_proof proof = {0};
     if (open_archive(&arguments, false, &archive, &err) < 0 ||
-        sr_archive_resolve(archive, arguments.names[0], bundle, &err) < 0 ||
+        resolve(archive, arguments.names[0], bundle, &err) < 0 ||
         sr_archive_prove(archive, bundle, &proof, &err) < 0)
         return failed(&err);
     sr_cleanup_free char *text = proof.text;

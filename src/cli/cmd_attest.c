@@ -1,5 +1,6 @@
 #include "cli.h"
 #include "options.h"
+#include "run_name.h"
 
 #include "cleanup.h"
 #include "saferun/report.h"
@@ -20,7 +21,7 @@ static const char help[] =
     "envelope. The report must verify, with the files beside it as far as they are there. When "
     "the\n"
     "report is attested already, the signature is added.\n"
-    "\n"
+    "\n" RUN_NAME_HELP "\n"
     "  --key K           the private key (PEM); safe-run key generate makes one\n"
     "  -h, --help        this text\n"
     "\n"
@@ -31,11 +32,16 @@ static const char help[] =
     "  safe-run report attest --key ci run_report.json\n"
     "  safe-run report verify --key ci.pub run_report.json";
 
-static int attest(const char *path, const char *key)
+static int attest(const char *name, const char *key)
 {
-    const char *slash = strrchr(path, '/');
-    char directory[PATH_MAX], key_id[65];
+    char found[PATH_MAX], directory[PATH_MAX], key_id[65];
+    const char *path;
     struct sr_error err;
+    if (run_name_report(name, found, &path, &err) < 0) {
+        sr_print_error(stderr, &err);
+        return SR_EXIT_IO;
+    }
+    const char *slash = strrchr(path, '/');
     int len = snprintf(directory, sizeof directory, "%.*s",
                        slash == NULL ? 1 : (int)(slash - path) + 1, slash == NULL ? "." : path);
     sr_cleanup_fd int dirfd =

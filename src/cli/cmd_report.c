@@ -10,18 +10,19 @@
 #include <unistd.h>
 
 static const char verify_usage[] =
-    "usage: safe-run report verify [--events F] [--artifacts D] [--key K]... [--attestation F]\n"
-    "                              [--format text|json] FILE|-";
+    "usage: safe-run report verify [--events F] [--artifacts D] [--outputs D] [--key K]...\n"
+    "                              [--attestation F] [--format text|json] FILE|-";
 
 static const char verify_help[] =
     "\n"
     "Checks a run's report offline: its form, its hashes, the chain of its events, and that its\n"
     "sums follow from them. '-' reads the report from standard input.\n"
-    "\n"
+    "\n" RUN_NAME_HELP "\n"
     "  --events F        also compare the events with events.jsonl\n"
     "  --artifacts D     also hash the files in D that the report names (policy.json, vmlinux,\n"
     "                    rootfs.img, those of artifacts.files, and outputs/), e.g. the run\n"
     "                    directory\n"
+    "  --outputs D       also hash the outputs in D, which was --output-dir of the run\n"
     "  --key K           also check that the holder of this public key (PEM) has signed the "
     "report;\n"
     "                    several: that each has\n"
@@ -102,6 +103,7 @@ struct verify_arguments {
     struct sr_verify_options material;
     const char *keys[MAX_KEYS];
     const char *report;
+    char found[PATH_MAX]; /* the report that a directory or a run means */
     bool text, as_text, as_json;
     char beside[PATH_MAX]; /* where the report's attestation is by default; empty: nowhere */
 };
@@ -130,6 +132,7 @@ static bool take_key(const char *value, void *all)
 static const struct sr_option verify_options[] = {
     {"events", 0, AT(material.events_path), sr_option_text, NULL},
     {"artifacts", 0, AT(material.artifacts_dir), sr_option_text, NULL},
+    {"outputs", 0, AT(material.outputs_dir), sr_option_text, NULL},
     {"attestation", 0, AT(material.attestation_path), sr_option_text, NULL},
     {"key", 0, 0, take_key, "a few keys, no more"},
     {"format", 0, AT(text), sr_option_format, SR_TAKES_FORMAT},
@@ -148,7 +151,13 @@ static int parse_verify(int argc, char **argv, struct verify_arguments *argument
     if (argc - optind != 1)
         return sr_usage_error(verify_usage,
                               argc == optind ? "no report named" : "more than one report named");
-    arguments->report = argv[optind];
+    struct sr_error err;
+    const char *report;
+    if (run_name_report(argv[optind], arguments->found, &report, &err) < 0) {
+        sr_print_error(stderr, &err);
+        return SR_EXIT_INVALID;
+    }
+    arguments->report = report;
     material->key_paths = arguments->keys;
     return SR_EXIT_OK;
 }
@@ -205,5 +214,5 @@ static const struct sr_subcommand subcommands[] = {
 
 int sr_cmd_report(int argc, char **argv)
 {
-    return sr_dispatch("report", subcommands, "safe-run report verify run_report.json", argc, argv);
+    return sr_dispatch("report", subcommands, "safe-run report verify last", argc, argv);
 }

@@ -4,6 +4,7 @@
 
 #include "cli.h"
 #include "reading.h"
+#include "run_name.h"
 
 int sr_report_show(int argc, char **argv);
 int sr_report_html(int argc, char **argv);
@@ -26,14 +27,34 @@ struct report_request {
 int report_options(int argc, char **argv, const struct report_verb *verb,
                    struct report_request *request);
 
-/* Opens a report, or says why not. Returns SR_EXIT_OK or the exit status. */
-int report_open(const char *path, const struct report_request *request, struct sr_reading *reading);
+/* A report that was opened, and where it was found. */
+struct report_opened {
+    struct sr_reading reading;
+    const char *path; /* the operand, or what it means */
+    char found[PATH_MAX];
+};
+
+#define REPORT_OPENED_INIT                                                                         \
+    (struct report_opened)                                                                         \
+    {                                                                                              \
+        .reading = SR_READING_INIT                                                                 \
+    }
+
+static inline void report_close(struct report_opened *opened)
+{
+    sr_reading_close(&opened->reading);
+}
+#define cleanup_report __attribute__((cleanup(report_close)))
+
+/* Opens a report by its name (run_name.h), or says why not. Returns SR_EXIT_OK or the exit status. */
+int report_open(const char *name, const struct report_request *request,
+                struct report_opened *opened);
 
 /* Both, for a verb with one operand. Returns -1 to go on, else the exit status. */
 int report_begin(int argc, char **argv, const struct report_verb *verb,
-                 struct report_request *request, struct sr_reading *reading);
+                 struct report_request *request, struct report_opened *opened);
 
 /* Says so, where nobody overlooks it, of a report that does not verify; the exit status. */
-int report_verdict(const char *path, const struct sr_reading *reading);
+int report_verdict(const struct report_opened *opened);
 
 #endif

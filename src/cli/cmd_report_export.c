@@ -52,7 +52,7 @@ int sr_report_export(int argc, char **argv)
             "Writes every event as a record of OCSF 1.3, one JSON object a line, for log systems. "
             "A\n"
             "report that does not verify is not exported.\n"
-            "\n"
+            "\n" RUN_NAME_HELP "\n"
             "  --format ocsf     the only one so far\n"
             "  -o, --output OUT  into a file, which is there whole or not at all; else stdout\n"
             "  --artifacts D     the run directory, when the report is somewhere else\n"
@@ -67,16 +67,16 @@ int sr_report_export(int argc, char **argv)
     };
     struct report_request request;
     struct sr_error err;
-    sr_cleanup_reading struct sr_reading reading = SR_READING_INIT;
+    cleanup_report struct report_opened opened = REPORT_OPENED_INIT;
     int status = report_options(argc, argv, &verb, &request);
     if (status >= 0)
         return status;
     if (request.format == NULL || strcmp(request.format, "ocsf") != 0)
         return sr_usage_error(verb.usage, "--format ocsf is what there is");
-    if ((status = report_open(argv[optind], &request, &reading)) != SR_EXIT_OK ||
-        (status = report_verdict(argv[optind], &reading)) != SR_EXIT_OK)
+    if ((status = report_open(argv[optind], &request, &opened)) != SR_EXIT_OK ||
+        (status = report_verdict(&opened)) != SR_EXIT_OK)
         return status;
-    if (export_to(request.output, reading.fd, &err) == 0)
+    if (export_to(request.output, opened.reading.fd, &err) == 0)
         return SR_EXIT_OK;
     sr_print_error(stderr, &err);
     return SR_EXIT_IO;

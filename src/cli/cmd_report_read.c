@@ -38,31 +38,35 @@ int report_options(int argc, char **argv, const struct report_verb *verb,
     return -1;
 }
 
-int report_open(const char *path, const struct report_request *request, struct sr_reading *reading)
+int report_open(const char *name, const struct report_request *request,
+                struct report_opened *opened)
 {
     struct sr_error err;
-    if (sr_reading_open(path, request->artifacts, request->key, reading, &err) == 0)
-        return SR_EXIT_OK;
-    sr_wrap(&err, "%s", path);
+    if (run_name_report(name, opened->found, &opened->path, &err) == 0) {
+        if (sr_reading_open(opened->path, request->artifacts, request->key, &opened->reading,
+                            &err) == 0)
+            return SR_EXIT_OK;
+        sr_wrap(&err, "%s", opened->path);
+    }
     sr_print_error(stderr, &err);
     return SR_EXIT_INVALID;
 }
 
 int report_begin(int argc, char **argv, const struct report_verb *verb,
-                 struct report_request *request, struct sr_reading *reading)
+                 struct report_request *request, struct report_opened *opened)
 {
     int status = report_options(argc, argv, verb, request);
     if (status >= 0)
         return status;
-    status = report_open(argv[optind], request, reading);
+    status = report_open(argv[optind], request, opened);
     return status == SR_EXIT_OK ? -1 : status;
 }
 
-int report_verdict(const char *path, const struct sr_reading *reading)
+int report_verdict(const struct report_opened *opened)
 {
-    if (reading->verification.valid)
+    if (opened->reading.verification.valid)
         return SR_EXIT_OK;
-    fprintf(stderr, "safe-run: %s is NOT VALID; 'safe-run report verify' says why\n", path);
+    fprintf(stderr, "safe-run: %s is NOT VALID; 'safe-run report verify' says why\n", opened->path);
     return SR_EXIT_INVALID;
 }
 
@@ -99,7 +103,7 @@ int sr_report_show(int argc, char **argv)
             "Says what ran, where it could go and went, what was stopped, what it used, and "
             "whether\n"
             "the evidence holds: the report and the files beside it are verified first.\n"
-            "\n"
+            "\n" RUN_NAME_HELP "\n"
             "  --artifacts D     the run directory, when the report is somewhere else\n"
             "  --key K           also check that the holder of this public key (PEM) has signed "
             "it\n"
@@ -109,19 +113,19 @@ int sr_report_show(int argc, char **argv)
             "1 the answer cannot be written.\n"
             "\n"
             "Example:\n"
-            "  safe-run report show run_report.json",
+            "  safe-run report show last",
         .options = "ak",
         .operands = 1,
     };
     struct report_request request;
-    sr_cleanup_reading struct sr_reading reading = SR_READING_INIT;
+    cleanup_report struct report_opened opened = REPORT_OPENED_INIT;
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
-    int status = report_begin(argc, argv, &verb, &request, &reading);
+    int status = report_begin(argc, argv, &verb, &request, &opened);
     if (status >= 0)
         return status;
     const struct sr_show_options options = {terminal_width(), sr_may_colour(STDOUT_FILENO)};
-    sr_show(&reading, &options, &out);
-    return sr_emit(&out) ? report_verdict(argv[optind], &reading) : SR_EXIT_IO;
+    sr_show(&opened.reading, &options, &out);
+    return sr_emit(&out) ? report_verdict(&opened) : SR_EXIT_IO;
 }
 
 int sr_report_html(int argc, char **argv)
@@ -131,7 +135,7 @@ int sr_report_html(int argc, char **argv)
         .help =
             "Writes a page about the run that needs nothing else: no script, nothing loaded from\n"
             "anywhere. The report and the files beside it are verified, and the page says so.\n"
-            "\n"
+            "\n" RUN_NAME_HELP "\n"
             "  -o, --output OUT  into a file, which is there whole or not at all; else stdout\n"
             "  --artifacts D     the run directory, when the report is somewhere else\n"
             "  --key K           also check that the holder of this public key (PEM) has signed "
@@ -142,19 +146,19 @@ int sr_report_html(int argc, char **argv)
             "unreadable, 64 usage, 1 the page cannot be written.\n"
             "\n"
             "Example:\n"
-            "  safe-run report html -o report.html run_report.json",
+            "  safe-run report html -o report.html last",
         .options = "aok",
         .operands = 1,
     };
     struct report_request request;
-    sr_cleanup_reading struct sr_reading reading = SR_READING_INIT;
+    cleanup_report struct report_opened opened = REPORT_OPENED_INIT;
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
-    int status = report_begin(argc, argv, &verb, &request, &reading);
+    int status = report_begin(argc, argv, &verb, &request, &opened);
     if (status >= 0)
         return status;
-    if (sr_html(&reading, SR_VERSION, &out) < 0 || !deliver(request.output, &out))
+    if (sr_html(&opened.reading, SR_VERSION, &out) < 0 || !deliver(request.output, &out))
         return SR_EXIT_IO;
-    return report_verdict(argv[optind], &reading);
+    return report_verdict(&opened);
 }
 
 struct listing {
@@ -180,7 +184,8 @@ int sr_report_diff(int argc, char **argv)
         .help =
             "Says what differs between two runs: what was asked, what enforced it, how they ended, "
             "what\n"
-            "they reached, what was stopped, what they used.\n"
+            "they reached, what was stopped, what they used. A and B are named as FILE of 'report "
+            "show'.\n"
             "\n"
             "  --exit-code  2 when they differ in anything but run id, times and what was used\n"
             "  -h, --help   this text\n"
@@ -195,7 +200,7 @@ int sr_report_diff(int argc, char **argv)
         .operands = 2,
     };
     struct report_request request;
-    sr_cleanup_reading struct sr_reading a = SR_READING_INIT, b = SR_READING_INIT;
+    cleanup_report struct report_opened a = REPORT_OPENED_INIT, b = REPORT_OPENED_INIT;
     struct listing listing = {.out = SR_BUF_INIT, .colour = sr_may_colour(STDOUT_FILENO)};
     bool differs = false;
     int status = report_options(argc, argv, &verb, &request);
@@ -205,13 +210,13 @@ int sr_report_diff(int argc, char **argv)
         (status = report_open(argv[optind], &request, &a)) != SR_EXIT_OK ||
         (status = report_open(argv[optind + 1], &request, &b)) != SR_EXIT_OK)
         return status;
-    sr_diff(&a, &b, list_difference, &listing, &differs);
+    sr_diff(&a.reading, &b.reading, list_difference, &listing, &differs);
     bool written = sr_emit(&listing.out);
     sr_buf_free(&listing.out);
     if (!written)
         return SR_EXIT_IO;
-    status = report_verdict(argv[optind], &a);
-    int other = report_verdict(argv[optind + 1], &b);
+    status = report_verdict(&a);
+    int other = report_verdict(&b);
     if (status == SR_EXIT_OK)
         status = other;
     return status == SR_EXIT_OK && request.exit_code && differs ? SR_EXIT_INVALID : status;

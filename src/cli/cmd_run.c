@@ -4,6 +4,7 @@
 
 #include "saferun/report.h"
 #include "saferun/run.h"
+#include "saferun/runs.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -184,6 +185,16 @@ static int print_json(const struct sr_run_result *result, const struct sr_policy
     return failed != 0 || fflush(stdout) != 0 ? SR_EXIT_FAILED : result->exit_code;
 }
 
+/* Of a run that safe-run could not bring to the command's own end: where to look. */
+static void print_where(const struct sr_run_result *result, const char *base)
+{
+    if (result->run_id[0] == '\0' || !result->report_written)
+        return;
+    /* With a base of its own the run is found by its directory. */
+    fprintf(stderr, "safe-run: run %s: safe-run report show %s\n", result->run_id,
+            base != NULL ? result->run_dir : sr_run_suffix(result->run_id));
+}
+
 int sr_cmd_run(int argc, char **argv)
 {
     struct run_arguments arguments = {0};
@@ -219,6 +230,8 @@ int sr_cmd_run(int argc, char **argv)
 
     if (result.error.code != SR_OK)
         sr_print_error(stderr, &result.error);
+    if (result.error.code != SR_OK || result.cause != SR_CAUSE_WORKLOAD)
+        print_where(&result, options->workdir_base);
     if (arguments.verbose && result.run_dir[0] != '\0')
         fprintf(stderr, "safe-run: evidence is in %s\n", result.run_dir);
     return arguments.json ? print_json(&result, &file) : result.exit_code;

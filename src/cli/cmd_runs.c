@@ -17,18 +17,20 @@
 /* Past the supervisor's own grace of 2 s, the guest's power off, and the report. */
 #define STOP_TIMEOUT_SEC 10
 
-static const char ps_usage[] = "usage: safe-run ps [--json] [--workdir-base D]";
+static const char ps_usage[] = "usage: safe-run ps [-a] [--json] [--workdir-base D]";
 static const char ps_help[] =
     "\n"
     "Lists the runs that live, oldest first.\n"
     "\n"
+    "  -a, --all          also those that have ended, newest first: why, how long ago they began,\n"
+    "                     what their directories take; 'safe-run report show RUN' says more\n"
     "  --json             an array of objects\n"
     "  --workdir-base D   where run directories are (or $SAFE_RUN_WORKDIR_BASE)\n"
     "\n"
     "Exit status: 0 good, 1 they cannot be listed (a D that is not there), 64 usage.\n"
     "\n"
     "Example:\n"
-    "  safe-run ps";
+    "  safe-run ps -a";
 
 static const char stop_usage[] =
     "usage: safe-run stop [--kill] [--timeout S] [--workdir-base D] RUN...";
@@ -67,7 +69,7 @@ static const char gc_help[] =
 
 struct runs_arguments {
     const char *base;
-    bool json, kill, dry_run;
+    bool json, kill, dry_run, all;
     uint32_t timeout_sec;
     int64_t older_than_sec;
 };
@@ -90,7 +92,10 @@ static bool take_age(const char *value, void *field)
         "workdir-base", 0, offsetof(struct runs_arguments, base), sr_option_text, NULL             \
     }
 static const struct sr_option ps_options[] = {
-    {"json", 0, offsetof(struct runs_arguments, json), NULL, NULL}, BASE, {0}};
+    {"all", 'a', offsetof(struct runs_arguments, all), NULL, NULL},
+    {"json", 0, offsetof(struct runs_arguments, json), NULL, NULL},
+    BASE,
+    {0}};
 static const struct sr_option stop_options[] = {
     {"kill", 0, offsetof(struct runs_arguments, kill), NULL, NULL},
     {"timeout", 0, offsetof(struct runs_arguments, timeout_sec), take_seconds,
@@ -147,18 +152,127 @@ static int print_table(struct sr_live_run *runs, size_t count)
     return fflush(stdout) != 0 ? SR_EXIT_IO : SR_EXIT_OK;
 }
 
-static int print_array(const struct sr_live_run *runs, size_t count)
+static int print_json(json_t *array)
 {
-    json_t *array = json_array();
-    for (size_t i = 0; i < count; i++)
-        json_array_append_new(array,
-                              json_pack("{s:s,s:i,s:I,s:s,s:s}", "runId", runs[i].id, "pid",
-                                        (int)runs[i].pid, "startedAt", (json_int_t)runs[i].started,
-                                        "policy", runs[i].name, "command", runs[i].command));
     int failed = json_dumpf(array, stdout, JSON_COMPACT);
     json_decref(array);
     putchar('\n');
     return failed != 0 || fflush(stdout) != 0 ? SR_EXIT_IO : SR_EXIT_OK;
+}
+
+static int print_array(struct sr_live_run *runs, size_t count)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < count; i++) {
+        sr_make_printable(runs[i].name); /* which may have been cut within a character */
+        sr_make_printable(runs[i].command);
+        json_array_append_new(array,
+                              json_pack("{s:s,s:i,s:I,s:s,s:s}", "runId", runs[i].id, "pid",
+                                        (int)runs[i].pid, "startedAt", (json_int_t)runs[i].started,
+                                        "policy", runs[i].name, "command", runs[i].command));
+    }
+    return print_json(array);
+}
+
+/* ---- ps -a ---- */
+
+static const char *state_of(const struct sr_any_run *run)
+{
+    static const char *const names[] = {
+        [SR_RUN_LIVES] = "running", [SR_RUN_FINISHED] = "finished", [SR_RUN_DEAD] = "dead"};
+    return names[run->state];
+}
+
+/* In the largest unit of which there are two. */
+static const char *age_text(int64_t seconds, char text[32])
+{
+    static const struct {
+        int64_t seconds;
+        char unit;
+    } units[] = {{86400, 'd'}, {3600, 'h'}, {60, 'm'}, {1, 's'}};
+    size_t i = 0;
+    while (units[i].seconds > 1 && seconds < 2 * units[i].seconds)
+        i++;
+    snprintf(text, 32, "%" PRId64 "%c", seconds / units[i].seconds, units[i].unit);
+    return text;
+}
+
+static const char *size_text(const struct sr_any_run *run, char text[32])
+{
+    static const char units[] = "KMGTPE";
+    size_t unit = 0;
+    double size = (double)run->bytes / 1024;
+    for (; size >= 1000 && unit + 2 < sizeof units; unit++)
+        size /= 1024;
+    snprintf(text, 32, size < 10 ? "%s%.1f%c" : "%s%.0f%c", run->more_bytes ? ">" : "", size,
+             units[unit]);
+    return text;
+}
+
+static void make_printable(struct sr_any_run *run)
+{
+    sr_make_printable(run->cause);
+    sr_make_printable(run->name);
+    sr_make_printable(run->command);
+}
+
+static int print_all_table(struct sr_any_run *runs, size_t count)
+{
+    printf("%-26s %-11s %4s %6s %7s  %-20s %s\n", "RUN", "STATE", "EXIT", "AGE", "SIZE", "POLICY",
+           "COMMAND");
+    int64_t now = (int64_t)time(NULL);
+    for (size_t i = 0; i < count; i++) {
+        struct sr_any_run *run = &runs[i];
+        char age[32], size[32], exit_code[16] = "-";
+        make_printable(run);
+        if (run->has_exit_code)
+            snprintf(exit_code, sizeof exit_code, "%d", run->exit_code);
+        printf("%-26s %-11s %4s %6s %7s  %-20s %s\n", run->id,
+               run->cause[0] != '\0' ? run->cause : state_of(run), exit_code,
+               age_text(now - run->started, age), size_text(run, size), run->name, run->command);
+    }
+    return fflush(stdout) != 0 ? SR_EXIT_IO : SR_EXIT_OK;
+}
+
+static json_t *number_or_null(bool there, int64_t number)
+{
+    return there ? json_integer((json_int_t)number) : json_null();
+}
+
+static int print_all_array(struct sr_any_run *runs, size_t count)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < count; i++) {
+        struct sr_any_run *run = &runs[i];
+        make_printable(run);
+        json_t *object = json_pack(
+            "{s:s,s:s,s:o,s:I,s:o,s:s?,s:o,s:I,s:s,s:s}", "runId", run->id, "state", state_of(run),
+            "pid", number_or_null(run->pid > 0, run->pid), "startedAt", (json_int_t)run->started,
+            "finishedAt", number_or_null(run->finished != 0, run->finished / 1000000000), "cause",
+            run->cause[0] != '\0' ? run->cause : NULL, "exitCode",
+            number_or_null(run->has_exit_code, run->exit_code), "bytes", (json_int_t)run->bytes,
+            "policy", run->name, "command", run->command);
+        if (run->more_bytes)
+            json_object_set_new(object, "moreBytes", json_true());
+        json_array_append_new(array, object);
+    }
+    return print_json(array);
+}
+
+static int list_all(const struct runs_arguments *arguments)
+{
+    struct sr_any_run *runs;
+    size_t count;
+    struct sr_error err;
+    if (!is_base_there(arguments))
+        return SR_EXIT_IO;
+    if (sr_runs_list_all(arguments->base, &runs, &count, &err) < 0) {
+        sr_print_error(stderr, &err);
+        return SR_EXIT_IO;
+    }
+    int status = arguments->json ? print_all_array(runs, count) : print_all_table(runs, count);
+    free(runs);
+    return status;
 }
 
 int sr_cmd_ps(int argc, char **argv)
@@ -169,6 +283,8 @@ int sr_cmd_ps(int argc, char **argv)
         return status;
     if (optind < argc)
         return sr_usage_error(ps_usage, "unexpected argument '%s'", argv[optind]);
+    if (arguments.all)
+        return list_all(&arguments);
     struct sr_live_run *runs;
     size_t count;
     if (list(&arguments, &runs, &count) < 0)

@@ -12,6 +12,8 @@
 struct digesting {
     struct sr_walk walk; /* first: the walk hands itself back */
     struct sr_hasher *hasher;
+    struct sr_hasher *each; /* of the file at hand; NULL when nobody is told of files */
+    const struct sr_output_listener *listener;
     struct sr_output_digest *digest;
     uint64_t bytes_max;
     struct sr_error strange; /* the first entry that is no result */
@@ -26,6 +28,32 @@ static void add_head(struct digesting *digesting, char kind, const char *path)
 {
     add(digesting, &kind, 1);
     add(digesting, path, strlen(path) + 1);
+}
+
+void sr_output_manifest_line(struct sr_buf *out, const char *output,
+                             const struct sr_output_file *file)
+{
+    const char *const parts[] = {output, file->path[0] != '\0' ? "/" : "", file->path};
+    bool escaped = strpbrk(output, "\\\n") != NULL || strpbrk(file->path, "\\\n") != NULL;
+    sr_buf_printf(out, "%s%s  ", escaped ? "\\" : "", file->hash + sizeof SR_SHA256_PREFIX - 1);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        for (const char *c = parts[i]; *c != '\0'; c++) {
+            if (*c == '\n' || *c == '\\')
+                sr_buf_putc(out, '\\');
+            sr_buf_putc(out, *c == '\n' ? 'n' : *c);
+        }
+    sr_buf_putc(out, '\n');
+}
+
+static int tell_file(struct digesting *digesting, const char *path, uint64_t size,
+                     struct sr_error *err)
+{
+    struct sr_output_file file = {.path = path, .size = size};
+    if (digesting->each == NULL)
+        return 0;
+    if (sr_hasher_final(digesting->each, file.hash) < 0)
+        return sr_walk_fail(&digesting->walk, "cannot be hashed", 0, err);
+    return digesting->listener->on_file(digesting->listener->context, &file, err);
 }
 
 static int add_file(struct digesting *digesting, int fd, const char *path, struct sr_error *err)
@@ -45,6 +73,8 @@ static int add_file(struct digesting *digesting, int fd, const char *path, struc
     int len = snprintf(size, sizeof size, "%llu", (unsigned long long)st.stx_size);
     add(digesting, size, (size_t)len + 1);
     uint64_t read_so_far = 0;
+    if (digesting->each != NULL)
+        sr_hasher_reset(digesting->each);
     ssize_t got;
     while (read_so_far <= st.stx_size && (got = read(fd, piece, sizeof piece)) != 0) {
         if (got < 0 && errno == EINTR)
@@ -52,13 +82,15 @@ static int add_file(struct digesting *digesting, int fd, const char *path, struc
         if (got < 0)
             return sr_walk_fail(&digesting->walk, "cannot be read", errno, err);
         add(digesting, piece, (size_t)got);
+        if (digesting->each != NULL)
+            sr_hasher_update(digesting->each, piece, (size_t)got);
         read_so_far += (uint64_t)got;
     }
     if (read_so_far != st.stx_size)
         return sr_walk_fail(&digesting->walk, "changed while it was hashed", 0, err);
     digesting->digest->files++;
     digesting->digest->bytes += read_so_far;
-    return 0;
+    return tell_file(digesting, path, read_so_far, err);
 }
 
 static int add_entry(struct sr_walk *walk, void *parent, int directory_fd, const char *name,
@@ -96,10 +128,12 @@ static void note_strange(struct sr_walk *walk, const char *why)
 }
 
 int sr_output_digest(int directory, const char *name, const char *path, uint64_t bytes_max,
-                     struct sr_hasher *hasher, struct sr_output_digest *digest,
-                     struct sr_error *err)
+                     struct sr_hasher *hasher, const struct sr_output_listener *listener,
+                     struct sr_output_digest *digest, struct sr_error *err)
 {
     struct sr_output_digest done = {0};
+    bool told = listener != NULL && listener->on_file != NULL;
+    sr_cleanup_hasher struct sr_hasher *each = told ? sr_hasher_new() : NULL;
     struct digesting digesting = {
         .walk = {.entry = add_entry,
                  .skip = note_strange,
@@ -108,6 +142,8 @@ int sr_output_digest(int directory, const char *name, const char *path, uint64_t
                  .name = name,
                  .entries_max = SR_OUTPUT_ENTRIES_MAX},
         .hasher = hasher,
+        .each = each,
+        .listener = listener,
         .digest = &done,
         .bytes_max = bytes_max,
     };
@@ -115,6 +151,8 @@ int sr_output_digest(int directory, const char *name, const char *path, uint64_t
     sr_cleanup_fd int fd = sr_walk_open(directory, name, 0);
     if (fd < 0 || sr_walk_stat(fd, "", &st) < 0)
         return sr_walk_fail(&digesting.walk, "cannot be read", errno, err);
+    if (told && each == NULL)
+        return sr_walk_fail(&digesting.walk, "cannot be hashed", ENOMEM, err);
     sr_hasher_reset(hasher);
     int result = S_ISDIR(st.stx_mode)   ? sr_walk(&digesting.walk, fd, NULL, err)
                  : S_ISREG(st.stx_mode) ? add_file(&digesting, fd, "", err)

@@ -10,11 +10,12 @@
 
 #define STATEMENT_TYPE "https://in-toto.io/Statement/v1"
 #define PREDICATE_TYPE "https://safe-run.dev/attestation/run/v1"
-/* An output may be a directory: its hash is over a record of all that is in it (docs/EVIDENCE.md). */
+/* An output may be a directory: its hash is over a record of all that is in it (docs/EVIDENCE.md). A file of it, or an output that
+ * is one, has its own. */
 #define OUTPUT_DIGEST "safeRunOutputV1"
 #define OUTPUT_PREFIX "outputs/"
-/* Of what is kept of them: some 1,500. A report with more is no run's, and what is beyond is no subject. */
-#define OUTPUTS_MAX ((size_t)256 * 1024)
+/* Of what is kept of them: 64 outputs and 1,000 files. A report with more is no run's, and what is beyond is no subject. */
+#define OUTPUTS_MAX ((size_t)2 * 1024 * 1024)
 
 /* The predicate, in canonical order: where each member comes from in the report. */
 static const struct fact {
@@ -75,19 +76,62 @@ static void put_predicate(const struct verify *v, struct sr_buf *out)
     sr_buf_puts(out, separator == '{' ? "{}}" : "}}");
 }
 
+static bool is_hash(struct sr_json_slice value)
+{
+    return sr_json_is_string(value) &&
+           sr_hash_well_formed((struct sr_json_slice){value.text + 1, value.len - 2});
+}
+
+/* "sha256:<hex>" as the digits, with the quote behind them. */
+static void put_digits(struct sr_buf *out, struct sr_json_slice hash)
+{
+    const size_t prefix = sizeof SR_SHA256_PREFIX;
+    sr_buf_append(out, hash.text + prefix, hash.len - prefix);
+}
+
+/* A subject; hashes may be empty, path too. Names are as canonical strings have them. */
+static void put_output(struct verify *v, struct sr_json_slice name, struct sr_json_slice path,
+                       struct sr_json_slice output, struct sr_json_slice file)
+{
+    struct sr_buf *out = &v->outputs;
+    if (out->len + name.len + path.len > OUTPUTS_MAX)
+        return;
+    sr_buf_puts(out, ",{\"digest\":{");
+    if (output.len > 0) {
+        sr_buf_puts(out, "\"" OUTPUT_DIGEST "\":\"");
+        put_digits(out, output);
+    }
+    if (file.len > 0) {
+        sr_buf_puts(out, output.len > 0 ? ",\"sha256\":\"" : "\"sha256\":\"");
+        put_digits(out, file);
+    }
+    sr_buf_puts(out, "},\"name\":\"" OUTPUT_PREFIX);
+    sr_buf_append(out, name.text + 1, name.len - 2);
+    if (path.len > 2) {
+        sr_buf_putc(out, '/');
+        sr_buf_append(out, path.text + 1, path.len - 2);
+    }
+    sr_buf_puts(out, "\"}");
+}
+
 static void take_output(struct verify *v, struct sr_json_slice payload)
 {
-    struct sr_json_slice name = sr_json_get(payload, "name"), hash = sr_json_get(payload, "hash");
-    if (!sr_json_is_string(name) || !sr_json_is_string(hash) ||
-        !sr_hash_well_formed((struct sr_json_slice){hash.text + 1, hash.len - 2}) ||
-        v->outputs.len + name.len > OUTPUTS_MAX)
+    struct sr_json_slice name = sr_json_get(payload, "name"), hash = sr_json_get(payload, "hash"),
+                         entries = sr_json_get(payload, "entries"), element, none = {"", 0};
+    size_t at = 0;
+    if (!sr_json_is_string(name) || !is_hash(hash))
         return; /* it was not collected, or is not ours */
-    const size_t prefix = sizeof SR_SHA256_PREFIX - 1;
-    sr_buf_puts(&v->outputs, ",{\"digest\":{\"" OUTPUT_DIGEST "\":\"");
-    sr_buf_append(&v->outputs, hash.text + 1 + prefix, hash.len - 1 - prefix);
-    sr_buf_puts(&v->outputs, "},\"name\":\"" OUTPUT_PREFIX);
-    sr_buf_append(&v->outputs, name.text + 1, name.len - 1);
-    sr_buf_putc(&v->outputs, '}');
+    bool listed = sr_json_is_array(entries) && sr_json_next(entries, &at, &element);
+    /* An output that is a file has one entry, with an empty path: one subject with both hashes. */
+    bool is_file = listed && sr_json_is(sr_json_get(element, "path"), "") &&
+                   is_hash(sr_json_get(element, "sha256"));
+    put_output(v, name, none, hash, is_file ? sr_json_get(element, "sha256") : none);
+    for (bool more = listed && !is_file; more; more = sr_json_next(entries, &at, &element)) {
+        struct sr_json_slice path = sr_json_get(element, "path"),
+                             file = sr_json_get(element, "sha256");
+        if (sr_json_is_string(path) && is_hash(file))
+            put_output(v, name, path, none, file);
+    }
     v->no_memory = v->no_memory || !sr_buf_ok(&v->outputs);
 }
 
@@ -217,21 +261,46 @@ static bool expected_hash(struct verify *v, struct sr_json_slice name, char text
     return text[0] != '\0';
 }
 
-/* The digest (a JSON string) that the events tell of this output; empty when they do not. */
-static struct sr_json_slice output_digest(const struct verify *v, struct sr_json_slice name)
+/* What the events tell of this output or file of one: its digests, an object; empty when they do not. Sought from where the last
+ * one was found: a statement has them in the same order. */
+static struct sr_json_slice output_digests(struct verify *v, struct sr_json_slice name)
 {
     struct sr_json_slice element, found, list = {v->outputs.data, v->outputs.len};
-    for (size_t at = 1; at < list.len;) {
-        struct sr_json_scan scan;
-        if (sr_json_scan(list.text + at, list.len - at, SR_JSON_LAST, &scan) != SR_JSON_OK)
-            break;
-        element = (struct sr_json_slice){list.text + at, scan.len};
-        found = sr_json_get(element, "name");
-        if (found.len == name.len && memcmp(found.text, name.text, name.len) == 0)
-            return sr_json_get(sr_json_get(element, "digest"), OUTPUT_DIGEST);
-        at += scan.len + 1;
+    static const char prefix[] = "\"" OUTPUT_PREFIX;
+    size_t begin = v->outputs_at < list.len ? v->outputs_at : 0;
+    if (name.len < sizeof prefix || memcmp(name.text, prefix, sizeof prefix - 1) != 0)
+        return (struct sr_json_slice){"", 0};
+    for (int round = 0; round < 2; round++) {
+        size_t at = round == 0 ? begin : 0, end = round == 0 ? list.len : begin;
+        while (at < end) {
+            struct sr_json_scan scan; /* behind the comma */
+            if (sr_json_scan(list.text + at + 1, list.len - at - 1, SR_JSON_LAST, &scan) !=
+                SR_JSON_OK)
+                break;
+            element = (struct sr_json_slice){list.text + at + 1, scan.len};
+            at += scan.len + 1;
+            found = sr_json_get(element, "name");
+            if (found.len == name.len && memcmp(found.text, name.text, name.len) == 0) {
+                v->outputs_at = at;
+                return sr_json_get(element, "digest");
+            }
+        }
     }
     return (struct sr_json_slice){"", 0};
+}
+
+/* Returns false when there is nothing to compare with. */
+static bool compare_digest(struct verify *v, const char *path, struct sr_json_slice name,
+                           struct sr_json_slice expected, struct sr_json_slice digest)
+{
+    char shown[SHOWN_SIZE], should[SHOWN_SIZE], found[SHOWN_SIZE];
+    if (expected.len == 0 || digest.len == 0)
+        return false;
+    if (digest.len != expected.len || memcmp(digest.text, expected.text, digest.len) != 0)
+        verify_error(v, CHECK_SIGNATURE, SR_EVD_304, path, "%s: expected %s, found %s",
+                     verify_show(name, shown), verify_show(expected, should),
+                     verify_show(digest, found));
+    return true;
 }
 
 /* Returns false when the subject could not be compared with anything. */
@@ -243,29 +312,22 @@ static bool compare_subject(struct verify *v, size_t index, struct sr_json_slice
     struct sr_json_slice digests = sr_json_get(subject, "digest");
     struct sr_json_slice digest = sr_json_get(digests, "sha256"), expected = {"", 0};
     struct sr_json_slice of_output = sr_json_get(digests, OUTPUT_DIGEST);
-    bool is_output = digest.len == 0 && sr_json_is_string(of_output);
     snprintf(path, sizeof path, "attestation.payload.subject[%zu]", index);
-    if (!sr_json_is_string(name) || (!is_output && !sr_json_is_string(digest))) {
+    if (!sr_json_is_string(name) || (!sr_json_is_string(digest) && !sr_json_is_string(of_output))) {
         verify_error(v, CHECK_SIGNATURE, SR_EVD_304, path,
                      "expected an object with name and digest.sha256 or digest." OUTPUT_DIGEST);
         return true;
     }
-    *has_report = *has_report || (!is_output && sr_json_is(name, SR_REPORT_FILE));
-    if (is_output) {
-        digest = of_output;
-        expected = output_digest(v, name);
-    } else if (expected_hash(v, name, hash)) {
+    *has_report = *has_report || (digest.len > 0 && sr_json_is(name, SR_REPORT_FILE));
+    struct sr_json_slice told = output_digests(v, name);
+    bool compared = compare_digest(v, path, name, sr_json_get(told, OUTPUT_DIGEST), of_output);
+    if (told.len > 0) {
+        expected = sr_json_get(told, "sha256");
+    } else if (digest.len > 0 && expected_hash(v, name, hash)) {
         snprintf(quoted, sizeof quoted, "\"%s\"", hash + sizeof SR_SHA256_PREFIX - 1);
         expected = slice(quoted);
     }
-    if (expected.len > 0 &&
-        (digest.len != expected.len || memcmp(digest.text, expected.text, digest.len) != 0)) {
-        char shown[SHOWN_SIZE], should[SHOWN_SIZE], found[SHOWN_SIZE];
-        verify_error(v, CHECK_SIGNATURE, SR_EVD_304, path, "%s: expected %s, found %s",
-                     verify_show(name, shown), verify_show(expected, should),
-                     verify_show(digest, found));
-    }
-    return expected.len > 0;
+    return compare_digest(v, path, name, expected, digest) || compared;
 }
 
 static void compare_subjects(struct verify *v, struct sr_json_slice subjects)

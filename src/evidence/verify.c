@@ -145,6 +145,7 @@ static void judge(struct verify *v, int fd, uint64_t offset)
                          (unsigned long long)v->walk.odd_at);
     }
     verify_aggregates(v);
+    verify_outputs_manifest(v);
     verify_files(v);
     verify_signature(v);
 }
@@ -166,7 +167,8 @@ static void begin(struct verify *v, const struct sr_verify_options *options,
         v->wanted[i] = i <= CHECK_EVENT_CHAIN;
     }
     v->wanted[CHECK_EVENTS_FILE] = v->options->events_path != NULL;
-    v->wanted[CHECK_ARTIFACT_FILES] = v->options->artifacts_dir != NULL;
+    v->wanted[CHECK_ARTIFACT_FILES] =
+        v->options->artifacts_dir != NULL || v->options->outputs_dir != NULL;
     v->wanted[CHECK_SIGNATURE] = v->options->attestation_path != NULL;
 }
 

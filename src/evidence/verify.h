@@ -83,7 +83,9 @@ struct verify {
     char report_hash[SR_SHA256_TEXT], events_hash[SR_SHA256_TEXT];
     char initrd_hash[SR_SHA256_TEXT]; /* of the last vm.started */
     struct verify_outputs *collected; /* what verify_outputs.c is to look for; NULL: nothing */
+    char manifest[SR_SHA256_TEXT];    /* that output.collected names; empty: none does */
     struct sr_buf outputs; /* subjects of a statement, canonical, each with a comma before it */
+    size_t outputs_at;     /* where the next of them is expected when a statement is compared */
 };
 
 /* Verifies as sr_report_verify_fd(), and when the report is valid calls then (may be NULL), which
@@ -129,8 +131,10 @@ void verify_told_free(struct verify_told *told);
 /* verify_files.c */
 void verify_files(struct verify *v);
 
-/* verify_outputs.c: takes an event as it is read, and looks for what the events told. Returns how many outputs were checked. */
+/* verify_outputs.c: takes an event as it is read; after the walk, holds the manifest that events name against the report, and looks
+ * for what the events told below dir. The latter returns how many outputs were checked. */
 void verify_outputs_take(struct verify *v, uint64_t index);
+void verify_outputs_manifest(struct verify *v);
 unsigned verify_outputs(struct verify *v, int dir);
 void verify_outputs_free(struct verify *v);
 

@@ -214,8 +214,9 @@ static void check_named_files(struct files *files)
 void verify_files(struct verify *v)
 {
     const int *outputs = v->options->outputs_dirfd;
-    if (outputs != NULL)
-        (void)verify_outputs(v, *outputs);
+    bool apart = outputs != NULL || v->options->outputs_dir != NULL;
+    if (apart)
+        (void)verify_outputs(v, outputs != NULL ? *outputs : -1);
     if (v->options->artifacts_dir == NULL)
         return;
     sr_cleanup_fd int dir =
@@ -230,7 +231,7 @@ void verify_files(struct verify *v)
     check_artifact(&files, "rootfsHash", "rootfs.img", "artifacts/rootfs.img");
     check_policy(&files, !check_command(&files));
     check_named_files(&files);
-    if (outputs == NULL)
+    if (!apart)
         files.checked += verify_outputs(v, dir);
     if (files.checked == 0 && !v->options->files_may_lack && v->checks[CHECK_ARTIFACT_FILES].ok)
         verify_error(v, CHECK_ARTIFACT_FILES, SR_EVD_302, "artifacts",

@@ -1,7 +1,9 @@
 /*
- * Outputs on disk against the hashes of output.collected: outputs/<name> in the directory of the files, hashed again as the supervisor
- * did (output_digest.h). A run with --output-dir has no outputs/; then it is said that nothing was looked at. Where it is, what was
- * collected has to be in it and nothing else.
+ * Outputs against output.collected. What an event lists of their files must follow from itself, and a manifest that events name
+ * be one that the report vouches for. On disk, outputs/<name> in the directory of the files is hashed again as the supervisor did
+ * (output_digest.h), each file by itself in the same reading. A run with --output-dir has no outputs/; then it is said that nothing
+ * was looked at, unless the caller knows where they are. In outputs/ what was collected has to be and nothing else; a directory
+ * that the caller named may hold other things.
  *
  * Names and trees are foreign: a name is one component, nothing is read through a link or beyond a mount point, and of a tree no more
  * than the event says that there is.
@@ -21,15 +23,22 @@
 
 #define DIRECTORY "outputs"
 
+/* Entries that are kept, as text: twice what a writer lists. What a report has beyond is refused. */
+#define ENTRIES_TEXT_MAX (2 * SR_OUTPUT_LISTED_TEXT)
+
 struct told {
     uint64_t index; /* of the event */
     char name[NAME_MAX + 1];
     struct sr_output_digest digest;
+    struct sr_buf entries; /* canonical array; empty when the event lists none */
 };
 
 struct verify_outputs {
     unsigned count;
     struct told told[SR_OUTPUTS_MAX];
+    size_t entries_text;
+    struct sr_hasher *manifest; /* over the lines of all files that were found; NULL: nobody asks */
+    bool manifest_known;        /* every output was there and was read to its end */
 };
 
 __attribute__((format(printf, 4, 5))) static void fail(struct verify *v, uint64_t index,
@@ -86,21 +95,66 @@ static const struct told *find(const struct verify_outputs *outputs, const char 
     return NULL;
 }
 
-void verify_outputs_take(struct verify *v, uint64_t index)
+/* One file's entry: {"path","sha256","size"}. */
+static bool read_entry(struct sr_json_slice element, int64_t *size)
 {
-    struct sr_json_slice payload = v->event.payload, hash = sr_json_get(payload, "hash");
-    const struct sr_verify_options *options = v->options;
-    if (options->outputs_dirfd == NULL &&
-        (options->artifacts_dir == NULL || options->elsewhere != NULL))
+    struct sr_json_slice hash = sr_json_get(element, "sha256");
+    return sr_json_is_string(sr_json_get(element, "path")) && sr_json_is_string(hash) &&
+           sr_hash_well_formed((struct sr_json_slice){hash.text + 1, hash.len - 2}) &&
+           sr_json_integer(sr_json_get(element, "size"), size) && *size >= 0;
+}
+
+/* Files that an event lists are as many, and have together as many bytes, as it says there are. */
+static void check_entries(struct verify *v, uint64_t index, struct sr_json_slice payload)
+{
+    char path[64];
+    struct sr_json_slice entries = sr_json_get(payload, "entries"), element;
+    uint64_t count = 0, bytes = 0;
+    int64_t size = 0;
+    if (entries.len == 0)
         return;
-    if (v->collected == NULL)
-        v->collected = calloc(1, sizeof *v->collected);
-    if (v->collected == NULL) {
-        v->no_memory = true;
+    snprintf(path, sizeof path, "events[%llu].payload.entries", (unsigned long long)index);
+    if (!sr_json_is_array(entries)) {
+        verify_error(v, CHECK_SCHEMA, SR_EVD_301, path, "expected an array");
         return;
     }
-    if (hash.len == 0) /* it was not collected */
+    for (size_t at = 0; sr_json_next(entries, &at, &element); count++) {
+        if (!read_entry(element, &size)) {
+            verify_error(v, CHECK_SCHEMA, SR_EVD_301, path,
+                         "expected objects with path, sha256 and size, found another at %llu",
+                         (unsigned long long)count);
+            return;
+        }
+        bytes += (uint64_t)size; /* 2^53 of at most a million */
+    }
+    if (other_count(count, take_count(payload, "files")) ||
+        other_count(bytes, take_count(payload, "bytes")))
+        verify_error(v, CHECK_AGGREGATES, SR_EVD_303, path,
+                     "lists %llu files of %llu bytes, which are not the event's files and bytes",
+                     (unsigned long long)count, (unsigned long long)bytes);
+}
+
+/* All events of a run name one manifest. */
+static void take_manifest(struct verify *v, uint64_t index, struct sr_json_slice payload)
+{
+    char path[64];
+    struct sr_json_slice hash = sr_json_get(payload, "manifest");
+    if (hash.len == 0)
         return;
+    snprintf(path, sizeof path, "events[%llu].payload.manifest", (unsigned long long)index);
+    if (!sr_json_is_string(hash) ||
+        !sr_hash_well_formed((struct sr_json_slice){hash.text + 1, hash.len - 2}))
+        verify_error(v, CHECK_SCHEMA, SR_EVD_301, path, "is no SHA-256");
+    else if (v->manifest[0] != '\0' && !sr_json_is(hash, v->manifest))
+        verify_error(v, CHECK_AGGREGATES, SR_EVD_303, path, "is another one than before");
+    else
+        memcpy(v->manifest, hash.text + 1, SR_SHA256_TEXT - 1);
+}
+
+static void take_output(struct verify *v, uint64_t index, struct sr_json_slice payload)
+{
+    struct sr_json_slice hash = sr_json_get(payload, "hash"),
+                         entries = sr_json_get(payload, "entries");
     struct verify_outputs *outputs = v->collected;
     struct told told = {.index = index,
                         .digest = {.files = take_count(payload, "files"),
@@ -116,11 +170,49 @@ void verify_outputs_take(struct verify *v, uint64_t index)
         fail(v, index, "name", "%s/%s: %s", DIRECTORY, told.name,
              outputs->count == SR_OUTPUTS_MAX ? "is one more than a policy can have"
                                               : "is there twice");
+    else if (outputs->entries_text + entries.len > ENTRIES_TEXT_MAX)
+        fail(v, index, "entries", "%s/%s: lists more than any run does", DIRECTORY, told.name);
     else {
         memcpy(told.digest.hash, hash.text + 1, SR_SHA256_TEXT - 1);
+        if (sr_json_is_array(entries))
+            sr_buf_append(&told.entries, entries.text, entries.len);
+        v->no_memory = v->no_memory || !sr_buf_ok(&told.entries);
+        outputs->entries_text += entries.len;
         outputs->told[outputs->count++] = told;
     }
 }
+
+void verify_outputs_take(struct verify *v, uint64_t index)
+{
+    struct sr_json_slice payload = v->event.payload;
+    const struct sr_verify_options *options = v->options;
+    check_entries(v, index, payload);
+    take_manifest(v, index, payload);
+    if (options->outputs_dirfd == NULL && options->outputs_dir == NULL &&
+        (options->artifacts_dir == NULL || options->elsewhere != NULL))
+        return;
+    if (v->collected == NULL)
+        v->collected = calloc(1, sizeof *v->collected);
+    if (v->collected == NULL) {
+        v->no_memory = true;
+        return;
+    }
+    if (sr_json_get(payload, "hash").len > 0) /* else it was not collected */
+        take_output(v, index, payload);
+}
+
+void verify_outputs_manifest(struct verify *v)
+{
+    struct sr_json_slice vouched =
+        sr_json_get(verify_field(v, "artifacts", "files"), SR_OUTPUT_MANIFEST);
+    char found[SHOWN_SIZE];
+    if (v->manifest[0] != '\0' && !sr_json_is(vouched, v->manifest))
+        verify_error(v, CHECK_AGGREGATES, SR_EVD_303, "artifacts.files[\"" SR_OUTPUT_MANIFEST "\"]",
+                     "expected %s, which output.collected names, found %s", v->manifest,
+                     verify_show(vouched, found));
+}
+
+/* ---- on disk ---- */
 
 static void differs(struct verify *v, const struct told *told, const char *what, uint64_t found,
                     uint64_t expected)
@@ -129,19 +221,67 @@ static void differs(struct verify *v, const struct told *told, const char *what,
          (unsigned long long)expected, what, (unsigned long long)found);
 }
 
+/* The files of one output as they are found, beside what the event lists of them. */
+struct comparison {
+    struct verify *v;
+    const struct told *told;
+    size_t at; /* in the entries */
+    bool differs;
+};
+
+static bool is_entry(struct sr_json_slice entry, const struct sr_output_file *file)
+{
+    sr_cleanup_buf struct sr_buf path = SR_BUF_INIT;
+    int64_t size = -1;
+    sr_json_string(sr_json_get(entry, "path"), &path);
+    sr_buf_putc(&path, '\0');
+    return sr_buf_ok(&path) && path.len == strlen(file->path) + 1 &&
+           strcmp(path.data, file->path) == 0 &&
+           sr_json_is(sr_json_get(entry, "sha256"), file->hash) &&
+           sr_json_integer(sr_json_get(entry, "size"), &size) && (uint64_t)size == file->size;
+}
+
+static int compare_file(void *context, const struct sr_output_file *file, struct sr_error *err)
+{
+    struct comparison *comparison = context;
+    const struct told *told = comparison->told;
+    struct verify *v = comparison->v;
+    struct sr_json_slice entry, entries = {told->entries.data, told->entries.len};
+    (void)err;
+    if (v->collected->manifest != NULL) {
+        sr_cleanup_buf struct sr_buf line = SR_BUF_INIT;
+        sr_output_manifest_line(&line, told->name, file);
+        v->no_memory = v->no_memory || !sr_buf_ok(&line);
+        sr_hasher_update(v->collected->manifest, line.data, line.len);
+    }
+    if (entries.len == 0 || comparison->differs)
+        return 0;
+    comparison->differs = !sr_json_next(entries, &comparison->at, &entry) || !is_entry(entry, file);
+    if (comparison->differs)
+        fail(v, told->index, "entries",
+             "%s/%s: file '%s' is %s of %llu bytes, and not in its place", DIRECTORY, told->name,
+             file->path, file->hash, (unsigned long long)file->size);
+    return 0;
+}
+
 static void check(struct verify *v, int dir, const struct told *told)
 {
     const struct sr_output_digest *expected = &told->digest;
+    struct comparison comparison = {.v = v, .told = told};
+    const struct sr_output_listener listener = {compare_file, &comparison};
     struct sr_output_digest found;
     struct sr_error why = {0};
     if (faccessat(dir, told->name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT) {
+        v->collected->manifest_known = false;
         if (!v->options->files_may_lack)
             fail(v, told->index, "name", "%s/%s is not there", DIRECTORY, told->name);
         return;
     }
-    if (sr_output_digest(dir, told->name, "", expected->bytes, v->hasher, &found, &why) < 0)
+    if (sr_output_digest(dir, told->name, "", expected->bytes, v->hasher, &listener, &found, &why) <
+        0) {
+        v->collected->manifest_known = false;
         fail(v, told->index, "hash", "%s/%s", DIRECTORY, why.message);
-    else if (other_count(found.files, expected->files))
+    } else if (other_count(found.files, expected->files))
         differs(v, told, "files", found.files, expected->files);
     else if (other_count(found.directories, expected->directories))
         differs(v, told, "directories", found.directories, expected->directories);
@@ -153,6 +293,34 @@ static void check(struct verify *v, int dir, const struct told *told)
         fail(v, told->index, "hash",
              "%s/%s: expected %s, found %s: a content, a name or an executable bit differs",
              DIRECTORY, told->name, expected->hash, found.hash);
+}
+
+/* The manifest that follows from the files is the one that the events name. */
+static void check_manifest(struct verify *v)
+{
+    char found[SR_SHA256_TEXT];
+    if (v->collected->manifest == NULL || !v->collected->manifest_known)
+        return;
+    if (sr_hasher_final(v->collected->manifest, found) < 0)
+        v->no_memory = true;
+    else if (strcmp(found, v->manifest) != 0) {
+        v->out->outputs_differ = true;
+        verify_error(v, CHECK_ARTIFACT_FILES, SR_EVD_302, SR_OUTPUT_MANIFEST,
+                     "expected %s, found %s: the files are not those that it lists", v->manifest,
+                     found);
+    }
+}
+
+static bool begin_manifest(struct verify *v)
+{
+    v->collected->manifest_known = true;
+    if (v->manifest[0] == '\0')
+        return true;
+    v->collected->manifest = sr_hasher_new();
+    if (v->collected->manifest == NULL)
+        return false;
+    sr_hasher_reset(v->collected->manifest);
+    return true;
 }
 
 /* The first entry of the directory that no event tells of. */
@@ -180,33 +348,54 @@ static void check_nothing_else(struct verify *v, int dir)
     closedir(listing);
 }
 
+/* Opens where outputs are; -1 with what there is to say about that. */
+static int open_outputs(struct verify *v, int dir, const char *name)
+{
+    bool named = v->options->outputs_dir != NULL;
+    int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (named ? 0 : O_NOFOLLOW));
+    if (fd >= 0)
+        return fd;
+    if (errno == ENOENT && !named) {
+        if (v->collected->count > 0 && !v->options->files_may_lack)
+            verify_note(v, CHECK_ARTIFACT_FILES,
+                        "outputs were not looked at: there is no " DIRECTORY "/; --outputs names "
+                        "what was --output-dir of the run");
+        return -1;
+    }
+    v->out->outputs_differ = true;
+    verify_error(v, CHECK_ARTIFACT_FILES, named ? SR_EVD_002 : SR_EVD_302, DIRECTORY, "%s",
+                 errno == ENOTDIR || errno == ELOOP ? "is no directory" : strerror(errno));
+    return -1;
+}
+
 unsigned verify_outputs(struct verify *v, int dir)
 {
+    bool named = v->options->outputs_dir != NULL;
     if (v->collected == NULL)
         return 0;
     sr_cleanup_fd int outputs =
-        openat(dir, DIRECTORY, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (outputs < 0 && errno == ENOENT) {
-        if (v->collected->count > 0 && !v->options->files_may_lack)
-            verify_note(v, CHECK_ARTIFACT_FILES,
-                        "outputs were not looked at: there is no " DIRECTORY "/ (a run with "
-                        "--output-dir has none)");
+        open_outputs(v, named ? verify_base(v) : dir, named ? v->options->outputs_dir : DIRECTORY);
+    if (outputs < 0)
         return 0;
-    }
-    if (outputs < 0) {
-        v->out->outputs_differ = true;
-        verify_error(v, CHECK_ARTIFACT_FILES, SR_EVD_302, DIRECTORY, "%s",
-                     errno == ENOTDIR || errno == ELOOP ? "is no directory" : strerror(errno));
+    if (!begin_manifest(v)) {
+        v->no_memory = true;
         return 0;
     }
     for (unsigned i = 0; i < v->collected->count; i++)
         check(v, outputs, &v->collected->told[i]);
-    check_nothing_else(v, outputs);
+    check_manifest(v);
+    if (!named)
+        check_nothing_else(v, outputs);
     return v->collected->count;
 }
 
 void verify_outputs_free(struct verify *v)
 {
+    if (v->collected == NULL)
+        return;
+    for (unsigned i = 0; i < v->collected->count; i++)
+        sr_buf_free(&v->collected->told[i].entries);
+    sr_hasher_free(v->collected->manifest);
     free(v->collected);
     v->collected = NULL;
 }

@@ -7,6 +7,7 @@
 #include "attest.h"
 #include "fs.h"
 #include "host.h"
+#include "output_digest.h"
 #include "saferun/policy.h"
 #include "saferun/run.h"
 
@@ -19,8 +20,9 @@
 #define ALL_TYPES ((1u << SR_EVENT_TYPE_COUNT) - 1)
 
 /* Sorted, as reports want them. */
-static const char *const vouched[RUNS_VOUCHED] = {"bundle.json", "command.json", "policy.json",
-                                                  "ruleset.nft", "stderr.log",   "stdout.log"};
+static const char *const vouched[RUNS_VOUCHED] = {"bundle.json", "command.json", SR_OUTPUT_MANIFEST,
+                                                  "policy.json", "ruleset.nft",  "stderr.log",
+                                                  "stdout.log"};
 
 size_t runs_hash_files(int dirfd, struct sr_hasher *hasher,
                        struct sr_report_file files[RUNS_VOUCHED],

@@ -18,7 +18,7 @@
 #include "collector.h"
 #include "failpoint.h"
 #include "fs.h"
-#include "output_digest.h"
+#include "output_files.h"
 #include "printable.h"
 #include "runs.h"
 
@@ -54,6 +54,7 @@ struct run_outputs {
     struct sr_collector collector;
     uint64_t deadline;                 /* of all of it; 0: the command still runs */
     struct sr_collector_output *parts; /* names and sizes of what is not finished */
+    struct output_files files;
     struct output items[];
 };
 
@@ -185,6 +186,7 @@ int run_outputs_prepare(struct run *run, struct sr_error *err)
     if (outputs == NULL)
         return sr_fail(err, SR_RUN_001, "prepare.outputs", "out of memory");
     outputs->directory = outputs->collector.fd = -1;
+    output_files_init(&outputs->files, run->dirfd);
     outputs->count = count;
     outputs->parts = calloc(count, sizeof *outputs->parts);
     if (outputs->parts == NULL)
@@ -355,15 +357,19 @@ static void finish(struct run *run, uint32_t i)
     struct run_outputs *outputs = run->outputs;
     struct output *output = &outputs->items[i];
     const char *part = outputs->parts[i].name;
+    const struct sr_output_listener listener = {output_files_add, &outputs->files};
+    output_files_begin(&outputs->files, i, output->name);
     if (output->error.code == SR_OK && !output->collected)
         lose(output, "not collected: the guest ended before");
     if (output->error.code == SR_OK)
         (void)!sr_output_digest(outputs->directory, part, output->path, outputs->parts[i].bytes_max,
-                                run->hasher, &output->digest, &output->error);
+                                run->hasher, &listener, &output->digest, &output->error);
     if (output->error.code == SR_OK &&
         (SR_FAILPOINT("outputs.rename") || renameat2(outputs->directory, part, outputs->directory,
                                                      output->name, RENAME_NOREPLACE) < 0))
         lose(output, "%s cannot be given its name: %s", output->name, strerror(errno));
+    if (output->error.code != SR_OK)
+        output_files_drop(&outputs->files);
     int removed = output->error.code == SR_OK ? 0 : sr_remove_tree(outputs->directory, part);
     if (removed < 0)
         run_progress(run, "%s, the rest of an output that was refused, cannot be removed: %s", part,
@@ -387,32 +393,48 @@ const struct sr_error *run_outputs_failure(const struct run *run)
     return NULL;
 }
 
+/* What a collected output has, and its files one by one: here, or in the manifest, whose hash stands for them. */
+static json_t *describe(const struct run_outputs *outputs, uint32_t i)
+{
+    const struct output *output = &outputs->items[i];
+    const struct sr_output_digest *digest = &output->digest;
+    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:s,s:o*,s:s*}", "files", sr_event_count(digest->files),
+                     "directories", sr_event_count(digest->directories), "links",
+                     sr_event_count(digest->links), "bytes", sr_event_count(digest->bytes),
+                     "modesCleared", sr_event_count(output->cleared), "hash", digest->hash,
+                     "entries", output_files_entries(&outputs->files, i), "manifest",
+                     output_files_manifest(&outputs->files));
+}
+
+static int record(struct run *run, uint32_t i, struct sr_error *err)
+{
+    const struct output *output = &run->outputs->items[i];
+    bool there = output->error.code == SR_OK;
+    json_t *facts =
+        json_pack("{s:s,s:s,s:o,s:b,s:s}", "path", run->options->policy->outputs[i].path, "name",
+                  output->name, "max", sr_event_count(run->outputs->parts[i].bytes_max),
+                  "collected", there, "observedBy", "host");
+    json_t *more = there ? describe(run->outputs, i)
+                         : json_pack("{s:s,s:s}", "errorCode", sr_code_name(output->error.code),
+                                     "message", output->error.message);
+    if (facts == NULL || more == NULL || json_object_update(facts, more) < 0) {
+        json_decref(facts);
+        facts = NULL; /* run_event() says so */
+    }
+    json_decref(more);
+    return run_event(run, SR_STAGE_MONITOR, SR_EVENT_OUTPUT_COLLECTED, facts, err);
+}
+
 int run_outputs_record(struct run *run, struct sr_error *err)
 {
-    for (uint32_t i = 0; run->outputs != NULL && run->launched_nsec != 0 && i < run->outputs->count;
-         i++) {
-        const struct output *output = &run->outputs->items[i];
-        const struct sr_output_digest *digest = &output->digest;
-        bool there = output->error.code == SR_OK;
-        json_t *facts =
-            json_pack("{s:s,s:s,s:o,s:b,s:s}", "path", run->options->policy->outputs[i].path,
-                      "name", output->name, "max", sr_event_count(run->outputs->parts[i].bytes_max),
-                      "collected", there, "observedBy", "host");
-        json_t *more =
-            there ? json_pack("{s:o,s:o,s:o,s:o,s:o,s:s}", "files", sr_event_count(digest->files),
-                              "directories", sr_event_count(digest->directories), "links",
-                              sr_event_count(digest->links), "bytes", sr_event_count(digest->bytes),
-                              "modesCleared", sr_event_count(output->cleared), "hash", digest->hash)
-                  : json_pack("{s:s,s:s}", "errorCode", sr_code_name(output->error.code), "message",
-                              output->error.message);
-        if (facts == NULL || more == NULL || json_object_update(facts, more) < 0) {
-            json_decref(facts);
-            facts = NULL; /* run_event() says so */
-        }
-        json_decref(more);
-        if (run_event(run, SR_STAGE_MONITOR, SR_EVENT_OUTPUT_COLLECTED, facts, err) < 0)
+    struct run_outputs *outputs = run->outputs;
+    if (outputs == NULL || run->launched_nsec == 0)
+        return 0;
+    if (output_files_end(&outputs->files, run->hasher, err) < 0)
+        return -1;
+    for (uint32_t i = 0; i < outputs->count; i++)
+        if (record(run, i, err) < 0)
             return -1;
-    }
     return 0;
 }
 
@@ -427,6 +449,7 @@ void run_outputs_release(struct run *run)
         return;
     sr_collector_stop(&run->outputs->collector);
     sr_close_fd(&run->outputs->directory);
+    output_files_free(&run->outputs->files);
     free(run->outputs->parts);
     free(run->outputs);
     run->outputs = NULL;

@@ -60,8 +60,7 @@ bool runs_is_id(const char *name)
     return pattern[i] == name[i];
 }
 
-/* A directory of the caller's own. What somebody else made may say anything of any process, and is not looked at: -EPERM. */
-static int open_own(int base_fd, const char *name)
+int runs_open_own(int base_fd, const char *name)
 {
     struct stat st;
     sr_cleanup_fd int fd = openat(base_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -86,7 +85,7 @@ int runs_open_register(int base_fd, const char *base, struct sr_error *err)
         return sr_fail(err, SR_RUN_001, PATH,
                        "%s cannot be written to: %s; --workdir-base names another", base,
                        strerror(errno));
-    int fd = open_own(base_fd, SR_OPEN_DIR);
+    int fd = runs_open_own(base_fd, SR_OPEN_DIR);
     return fd < 0 ? refuse_register(base, fd, err) : fd;
 }
 
@@ -103,7 +102,7 @@ static int take_dead_lock(int dirfd)
  * A negative errno: neither can be told, and nothing may be done about it. */
 static int open_dead(int base_fd, const char *id, int *dirfd, int *lock)
 {
-    *dirfd = open_own(base_fd, id);
+    *dirfd = runs_open_own(base_fd, id);
     if (*dirfd == -EPERM)
         return 0;
     if (*dirfd == -ENOENT || *dirfd == -ENOTDIR) /* removed, or a link in its place */
@@ -209,7 +208,7 @@ static int close_dead(int base_fd, int register_fd, const char *id,
 
 int runs_close_dead(int base_fd, const struct sr_gc_options *options)
 {
-    sr_cleanup_fd int register_fd = open_own(base_fd, SR_OPEN_DIR);
+    sr_cleanup_fd int register_fd = runs_open_own(base_fd, SR_OPEN_DIR);
     if (register_fd == -ENOENT || register_fd == -EPERM) /* whoever uses that refuses it */
         return 0;
     DIR *dir = register_fd < 0 ? NULL : sr_open_list(register_fd);
@@ -241,8 +240,7 @@ static int remove_old(int base_fd, const char *id, const struct sr_gc_options *o
     return result < 0;
 }
 
-/* Opens base; *fd is -1 when there is none, which is no error. */
-static int open_base(const char *base, int *fd, struct sr_error *err)
+int runs_open_base(const char *base, int *fd, struct sr_error *err)
 {
     char path[PATH_MAX];
     *fd = -1;
@@ -251,7 +249,7 @@ static int open_base(const char *base, int *fd, struct sr_error *err)
     *fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (*fd < 0 && errno != ENOENT)
         return sr_fail(err, SR_RUN_001, PATH, "%s cannot be opened: %s", path, strerror(errno));
-    sr_cleanup_fd int own = *fd < 0 ? -ENOENT : open_own(*fd, SR_OPEN_DIR);
+    sr_cleanup_fd int own = *fd < 0 ? -ENOENT : runs_open_own(*fd, SR_OPEN_DIR);
     return own < 0 && own != -ENOENT ? refuse_register(path, own, err) : 0;
 }
 
@@ -270,7 +268,7 @@ static void trim_inputs(const struct sr_gc_options *options)
 int sr_runs_gc(const char *base, const struct sr_gc_options *options, struct sr_error *err)
 {
     sr_cleanup_fd int base_fd = -1;
-    if (open_base(base, &base_fd, err) < 0)
+    if (runs_open_base(base, &base_fd, err) < 0)
         return -1;
     if (base_fd < 0)
         return 0;
@@ -290,8 +288,7 @@ int sr_runs_gc(const char *base, const struct sr_gc_options *options, struct sr_
     return failures;
 }
 
-/* yyyymmddThhmmss of an id, in UTC. */
-static int64_t start_of(const char *id)
+int64_t runs_start_of(const char *id)
 {
     struct tm utc = {0};
     if (strptime(id + 3, "%Y%m%dT%H%M%S", &utc) == NULL)
@@ -299,26 +296,41 @@ static int64_t start_of(const char *id)
     return (int64_t)timegm(&utc);
 }
 
+/* Of a document that is larger than this a line about a run says nothing. */
+enum { DOCUMENT_MAX = 1024 * 1024, SHOWN = 64 };
+
 static json_t *read_json(int dirfd, const char *name)
 {
-    sr_cleanup_fd int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    return fd < 0 ? NULL : json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL);
+    struct stat st;
+    sr_cleanup_fd int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    return fd < 0 || fstat(fd, &st) < 0 || st.st_size > DOCUMENT_MAX
+               ? NULL
+               : json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL);
 }
 
-static void describe(int dirfd, struct sr_live_run *run)
+static void describe_command(int dirfd, char *text)
 {
-    json_t *policy = read_json(dirfd, "policy.json"), *command = read_json(dirfd, "command.json");
-    const char *name =
-        json_string_value(json_object_get(json_object_get(policy, "metadata"), "name"));
+    json_t *command = read_json(dirfd, "command.json");
     const char *program = json_string_value(json_object_get(command, "command"));
-    snprintf(run->name, sizeof run->name, "%s", name != NULL ? name : "");
-    int len = snprintf(run->command, sizeof run->command, "%s", program != NULL ? program : "");
+    int len = snprintf(text, SHOWN, "%s", program != NULL ? program : "");
     const json_t *args = json_object_get(command, "args");
-    for (size_t i = 0; i < json_array_size(args) && len < (int)sizeof run->command; i++)
-        len += snprintf(run->command + len, sizeof run->command - (size_t)len, " %s",
-                        json_string_value(json_array_get(args, i)));
-    json_decref(policy);
+    for (size_t i = 0; i < json_array_size(args) && len < SHOWN; i++) {
+        const char *arg = json_string_value(json_array_get(args, i));
+        len += snprintf(text + len, SHOWN - (size_t)len, " %s", arg != NULL ? arg : "");
+    }
     json_decref(command);
+}
+
+void runs_describe(int dirfd, char *name, char *command)
+{
+    describe_command(dirfd, command);
+    if (name == NULL)
+        return;
+    json_t *policy = read_json(dirfd, "policy.json");
+    const char *text =
+        json_string_value(json_object_get(json_object_get(policy, "metadata"), "name"));
+    snprintf(name, SHOWN, "%s", text != NULL ? text : "");
+    json_decref(policy);
 }
 
 uint64_t runs_birth_of(pid_t pid)
@@ -337,8 +349,7 @@ uint64_t runs_birth_of(pid_t pid)
     return birth;
 }
 
-/* The pid of its supervisor; 0: the run does not live; a negative errno: that cannot be told. */
-static pid_t pid_of_live(int dirfd)
+pid_t runs_pid_of_live(int dirfd)
 {
     char text[64], *rest;
     sr_cleanup_fd int lock = take_dead_lock(dirfd);
@@ -362,15 +373,15 @@ int sr_runs_list(const char *base, struct sr_live_run **runs, size_t *count, str
     sr_cleanup_fd int base_fd = -1;
     *runs = NULL;
     *count = 0;
-    if (open_base(base, &base_fd, err) < 0)
+    if (runs_open_base(base, &base_fd, err) < 0)
         return -1;
     int fd = base_fd < 0 ? -1 : openat(base_fd, SR_OPEN_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
         if (!runs_is_id(entry->d_name))
             continue;
-        sr_cleanup_fd int dirfd = open_own(base_fd, entry->d_name);
-        pid_t pid = dirfd < 0 ? 0 : pid_of_live(dirfd);
+        sr_cleanup_fd int dirfd = runs_open_own(base_fd, entry->d_name);
+        pid_t pid = dirfd < 0 ? 0 : runs_pid_of_live(dirfd);
         if (pid <= 0)
             continue;
         struct sr_live_run *grown = realloc(*runs, (*count + 1) * sizeof *grown);
@@ -378,9 +389,9 @@ int sr_runs_list(const char *base, struct sr_live_run **runs, size_t *count, str
             break;
         *runs = grown;
         struct sr_live_run *run = &grown[(*count)++];
-        *run = (struct sr_live_run){.pid = pid, .started = start_of(entry->d_name)};
+        *run = (struct sr_live_run){.pid = pid, .started = runs_start_of(entry->d_name)};
         snprintf(run->id, sizeof run->id, "%s", entry->d_name);
-        describe(dirfd, run);
+        runs_describe(dirfd, run->name, run->command);
     }
     if (dir != NULL)
         closedir(dir);
@@ -393,13 +404,13 @@ int sr_run_stop(const struct sr_live_run *run, const char *base, bool kill, uint
                 struct sr_error *err)
 {
     sr_cleanup_fd int base_fd = -1;
-    if (open_base(base, &base_fd, err) < 0)
+    if (runs_open_base(base, &base_fd, err) < 0)
         return -1;
-    sr_cleanup_fd int dirfd = open_own(base_fd, run->id);
+    sr_cleanup_fd int dirfd = runs_open_own(base_fd, run->id);
     sr_cleanup_fd int process = pidfd_open(run->pid, 0);
     int unwatched = process < 0 ? -errno : 0;
     /* The pid is the supervisor's only if the lock is still held now that the process is pinned. */
-    pid_t pid = dirfd >= 0 ? pid_of_live(dirfd) : dirfd == -ENOENT ? 0 : dirfd;
+    pid_t pid = dirfd >= 0 ? runs_pid_of_live(dirfd) : dirfd == -ENOENT ? 0 : dirfd;
     if ((pid >= 0 && pid != run->pid) || unwatched == -ESRCH)
         return 0; /* it has ended */
     if (pid < 0 || unwatched < 0)

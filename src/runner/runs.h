@@ -20,6 +20,22 @@ int runs_open_register(int base_fd, const char *base, struct sr_error *err) SR_M
 /* True for what a run id looks like: names from a directory end up in paths and in texts for people. */
 bool runs_is_id(const char *name);
 
+/* Opens a directory of the caller's own: a descriptor, or a negative errno. What somebody else made may say anything of any process,
+ * and is not looked at: -EPERM. */
+int runs_open_own(int base_fd, const char *name) SR_MUST_CHECK;
+
+/* Opens base; *fd is -1 when there is none, which is no error. */
+int runs_open_base(const char *base, int *fd, struct sr_error *err) SR_MUST_CHECK;
+
+/* The pid of the supervisor of the run in dirfd; 0: it does not live; a negative errno: that cannot be told. */
+pid_t runs_pid_of_live(int dirfd) SR_MUST_CHECK;
+
+/* The policy's name (may be NULL) and the beginning of the command, each of 64 bytes; empty where it is not known. */
+void runs_describe(int dirfd, char *name, char *command);
+
+/* When a run with this id was begun, in seconds since 1970, as its id says. */
+int64_t runs_start_of(const char *id);
+
 /* Closes the unfinished runs whose supervisor is dead. Costs a directory read when there are none. With dry_run only tells. */
 int runs_close_dead(int base_fd, const struct sr_gc_options *options) SR_MUST_CHECK;
 
@@ -27,7 +43,7 @@ int runs_close_dead(int base_fd, const struct sr_gc_options *options) SR_MUST_CH
 uint64_t runs_birth_of(pid_t pid);
 
 /* What reports vouch for beside the events, hashed as far as it is there. hashes has RUNS_VOUCHED entries. */
-enum { RUNS_VOUCHED = 6 };
+enum { RUNS_VOUCHED = 7 };
 size_t runs_hash_files(int dirfd, struct sr_hasher *hasher,
                        struct sr_report_file files[RUNS_VOUCHED],
                        char hashes[RUNS_VOUCHED][SR_SHA256_TEXT]);

@@ -35,6 +35,25 @@ def output_hash(path):
     return "sha256:" + digest.hexdigest()
 
 
+def output_entries(path):
+    """What output.collected lists of an output: each file, in the order of output_hash()."""
+    if not os.path.isdir(path):
+        return [file_entry(path, "")]
+    found = []
+    for name in sorted(os.listdir(path), key=os.fsencode):
+        at = os.path.join(path, name)
+        if os.path.isdir(at) and not os.path.islink(at):
+            found += [{**entry, "path": os.path.join(name, entry["path"])} for entry in output_entries(at)]
+        elif not os.path.islink(at):
+            found.append(file_entry(at, name))
+    return found
+
+
+def file_entry(at, name):
+    with open(at, "rb") as file:
+        return {"path": name, "sha256": "sha256:" + hashlib.sha256(file.read()).hexdigest(), "size": os.stat(at).st_size}
+
+
 class IoTest(SafeRunTest):
     user = 0
 

@@ -1,4 +1,6 @@
 """Outputs: what a command leaves comes out, also when it failed; what a hostile guest sends stays where it is."""
+import base64
+import hashlib
 import json
 import os
 import shutil
@@ -7,7 +9,7 @@ import stat
 import subprocess
 
 from harness import BUILD, SAFE_RUN, SOURCE, policy, shell
-from io_tests import IoTest, output_hash
+from io_tests import IoTest, output_entries, output_hash
 
 GUESTS = os.path.join(BUILD, "tests", "guests")
 
@@ -50,7 +52,7 @@ class Outputs(IoTest):
         self.assertEqual(run.stdout.split()[0], digest)
         fact = run.events("output.collected")[0]
         self.assertEqual(fact, {"path": "/data/out", "name": "out", "max": 64 << 20, "collected": True, "observedBy": "host", "files": 3,
-                                "directories": 3, "links": 2, "bytes": 300008, "modesCleared": 0, "hash": output_hash(out)})
+                                "directories": 3, "links": 2, "bytes": 300008, "modesCleared": 0, "hash": output_hash(out), "entries": output_entries(out)})
         kinds = [event["type"] for event in run.report["events"]]
         self.assertLess(kinds.index("output.collected"), kinds.index("vm.exited"))
 
@@ -81,7 +83,15 @@ class Outputs(IoTest):
         self.assertEqual(run.status, 0, run.stderr)
         out = os.fsencode(self.collected(run))
         self.assertEqual(sorted(os.listdir(out)), sorted([b"new\nline", b"\xff\xfe", b"TRAILER!!!", b"\x1b]0;owned\x07", b"-rf", b" "]))
-        self.assertEqual(run.events("output.collected")[0]["hash"], output_hash(self.collected(run)))
+        fact = run.events("output.collected")[0]
+        self.assertEqual(fact["hash"], output_hash(self.collected(run)))
+        # No event can name one of them, so a manifest does; sha256sum takes it, and so does the verifier.
+        self.assertNotIn("entries", fact)
+        self.assertEqual(run.report["artifacts"]["files"]["outputs.manifest"], fact["manifest"])
+        subprocess.run(["sha256sum", "--strict", "-c", os.path.join(run.dir, "outputs.manifest")], check=True, capture_output=True,
+                       cwd=os.path.join(run.dir, "outputs"))
+        done = self.call("report", "verify", run.report_path, "--artifacts", run.dir)
+        self.assertEqual(done.returncode, 0, done.stdout)
 
     def test_a_verification_hashes_outputs_again(self):
         run = self.run_policy(shell("cd /data/out; echo content > a; mkdir d; ln -s a l", outputs=[output(), output("/data/b/two")]))
@@ -108,6 +118,9 @@ class Outputs(IoTest):
         self.assertEqual(run.status, 0, run.stderr)
         done = self.call("report", "verify", "--key", key + ".pub", "--artifacts", run.dir, run.report_path)
         self.assertEqual(done.returncode, 0, done.stdout)
+        with open(os.path.join(run.dir, "run_report.dsse.json"), encoding="ascii") as file:
+            subjects = json.loads(base64.b64decode(json.load(file)["payload"]))["subject"]
+        self.assertIn({"name": "outputs/out/d/x", "digest": {"sha256": hashlib.sha256(b"x\n").hexdigest()}}, subjects)
 
     def test_a_command_that_fails_leaves_its_output(self):
         run = self.run_policy(shell("echo log > /data/out/log; exit 7", outputs=[output()]))
@@ -194,8 +207,18 @@ class Outputs(IoTest):
         run = self.run_policy(document, "--output-dir", out)
         self.assertEqual((run.status, os.listdir(out), os.listdir(os.path.join(out, "out"))), (0, ["out"], ["x"]))
         self.assertEqual(os.stat(os.path.join(out, "out", "x")).st_uid, self.user)
+        verify = lambda *options: self.call("report", "verify", run.report_path, "--artifacts", run.dir, *options)
+        self.assertIn(b"outputs were not looked at", verify().stdout)
+        os.mkdir(os.path.join(out, "others"))
+        self.assertEqual(verify("--outputs", out).returncode, 0)
         again = self.run_policy(document, "--output-dir", out)
         self.assertEqual(again.status, 125)
+        run_id = os.path.basename(again.dir)
+        self.assertEqual(again.stderr.decode().splitlines()[-1], f"safe-run: run {run_id}: safe-run report show {run_id[-6:]}")
+        self.assertEqual(self.call("report", "show", run_id[-6:]).returncode, 0)
+        with open(os.path.join(out, "out", "x"), "w", encoding="ascii") as file:
+            file.write("y\n")
+        self.assertEqual(verify("--outputs", out).returncode, 2)
         self.assertIn(b"SR-RUN-001 outputs[0].path: out is there already in", again.stderr)
         self.assertEqual(again.events("vm.started"), [])
 

@@ -353,14 +353,16 @@ static void the_digest_is_over_records_in_order(void **state)
     entry(f, "o/b/x", S_IFREG | 0755, "");
     entry(f, "o/a", S_IFREG | 0644, "hi");
     assert_int_equal(unpack(f), 0);
-    assert_int_equal(sr_output_digest(f->directory, "out", "p", 2, hasher, &digest, &f->err), 0);
+    assert_int_equal(sr_output_digest(f->directory, "out", "p", 2, hasher, NULL, &digest, &f->err),
+                     0);
     assert_int_equal(sr_sha256(hasher, records, sizeof records - 1, expected), 0);
     assert_string_equal(digest.hash, expected);
     assert_int_equal(digest.files, 2);
     assert_int_equal(digest.directories, 1);
     assert_int_equal(digest.links, 1);
     assert_int_equal(digest.bytes, 2);
-    assert_int_equal(sr_output_digest(f->directory, "out", "p", 1, hasher, &digest, &f->err), -1);
+    assert_int_equal(sr_output_digest(f->directory, "out", "p", 1, hasher, NULL, &digest, &f->err),
+                     -1);
     assert_string_equal(f->err.message, "out/a makes it more than 1 bytes");
 }
 
