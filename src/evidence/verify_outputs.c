@@ -229,16 +229,36 @@ struct comparison {
     bool differs;
 };
 
-static bool is_entry(struct sr_json_slice entry, const struct sr_output_file *file)
+static bool is_path(struct sr_json_slice entry, const char *path)
 {
-    sr_cleanup_buf struct sr_buf path = SR_BUF_INIT;
+    sr_cleanup_buf struct sr_buf listed = SR_BUF_INIT;
+    sr_json_string(sr_json_get(entry, "path"), &listed);
+    sr_buf_putc(&listed, '\0');
+    return sr_buf_ok(&listed) && listed.len == strlen(path) + 1 && strcmp(listed.data, path) == 0;
+}
+
+/* Says so of the first file that is not as the event lists it. */
+static void compare_entry(struct comparison *comparison, const struct sr_output_file *file)
+{
+    const struct told *told = comparison->told;
+    struct sr_json_slice entry, entries = {told->entries.data, told->entries.len};
+    const char *slash = file->path[0] != '\0' ? "/" : "";
     int64_t size = -1;
-    sr_json_string(sr_json_get(entry, "path"), &path);
-    sr_buf_putc(&path, '\0');
-    return sr_buf_ok(&path) && path.len == strlen(file->path) + 1 &&
-           strcmp(path.data, file->path) == 0 &&
-           sr_json_is(sr_json_get(entry, "sha256"), file->hash) &&
-           sr_json_integer(sr_json_get(entry, "size"), &size) && (uint64_t)size == file->size;
+    char shown[SHOWN_SIZE];
+    bool listed = sr_json_next(entries, &comparison->at, &entry) && is_path(entry, file->path);
+    if (listed && sr_json_is(sr_json_get(entry, "sha256"), file->hash) &&
+        sr_json_integer(sr_json_get(entry, "size"), &size) && (uint64_t)size == file->size)
+        return;
+    comparison->differs = true;
+    if (listed)
+        fail(comparison->v, told->index, "entries",
+             "%s/%s%s%s: expected %s, found \"%s\" (%llu bytes)", DIRECTORY, told->name, slash,
+             file->path, verify_show(sr_json_get(entry, "sha256"), shown), file->hash,
+             (unsigned long long)file->size);
+    else
+        fail(comparison->v, told->index, "entries",
+             "%s/%s%s%s is there, and the event lists another file in its place", DIRECTORY,
+             told->name, slash, file->path);
 }
 
 static int compare_file(void *context, const struct sr_output_file *file, struct sr_error *err)
@@ -246,7 +266,6 @@ static int compare_file(void *context, const struct sr_output_file *file, struct
     struct comparison *comparison = context;
     const struct told *told = comparison->told;
     struct verify *v = comparison->v;
-    struct sr_json_slice entry, entries = {told->entries.data, told->entries.len};
     (void)err;
     if (v->collected->manifest != NULL) {
         sr_cleanup_buf struct sr_buf line = SR_BUF_INIT;
@@ -254,13 +273,8 @@ static int compare_file(void *context, const struct sr_output_file *file, struct
         v->no_memory = v->no_memory || !sr_buf_ok(&line);
         sr_hasher_update(v->collected->manifest, line.data, line.len);
     }
-    if (entries.len == 0 || comparison->differs)
-        return 0;
-    comparison->differs = !sr_json_next(entries, &comparison->at, &entry) || !is_entry(entry, file);
-    if (comparison->differs)
-        fail(v, told->index, "entries",
-             "%s/%s: file '%s' is %s of %llu bytes, and not in its place", DIRECTORY, told->name,
-             file->path, file->hash, (unsigned long long)file->size);
+    if (told->entries.len > 0 && !comparison->differs)
+        compare_entry(comparison, file);
     return 0;
 }
 

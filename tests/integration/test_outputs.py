@@ -103,7 +103,7 @@ class Outputs(IoTest):
         done = check()
         error = json.loads(done.stdout)["errors"][0]
         self.assertEqual((done.returncode, error["code"]), (2, "SR-EVD-302"))
-        self.assertRegex(error["message"], "^outputs/out: expected sha256:.*, found sha256:")
+        self.assertRegex(error["message"], r'^outputs/out/a: expected "sha256:.*, found "sha256:')
         shutil.rmtree(os.path.join(run.dir, "outputs"))
         done = check()
         self.assertEqual(done.returncode, 0)

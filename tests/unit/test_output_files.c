@@ -166,7 +166,7 @@ static void few_files_are_in_the_events(void **state)
     assert_int_equal(faccessat(run.f.dir, SR_OUTPUT_MANIFEST, F_OK, 0), -1);
     expect_valid(&run);
     put(&run, "two", "ho");
-    expect_error(&run, "events[1].payload.entries: outputs/two: file '' is sha256:");
+    expect_error(&run, "events[1].payload.entries: outputs/two: expected \"sha256:");
     close_run(&run);
 }
 
