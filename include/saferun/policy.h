@@ -62,6 +62,7 @@ struct sr_output {
     const char *path;   /* lexically normalised guest path */
     const char *max;    /* as written, "64Mi" */
     uint64_t max_bytes; /* UINT64_MAX never occurs: there is always a default */
+    uint32_t timeout_sec; /* what its collection may take */
 };
 
 /* A normalized policy. Every pointer lives as long as the sr_check it came from. */

@@ -186,6 +186,9 @@ static void more_files(struct differ *differ, const char *topic, const struct sr
         if (j == than->output_count)
             say(differ, topic, "hand out up to %s from %s (outputs[%zu])", output->max,
                 output->path, i);
+        else if (output->timeout_sec > than->outputs[j].timeout_sec)
+            say(differ, topic, "take %u instead of %u seconds to hand out %s (outputs[%zu])",
+                output->timeout_sec, than->outputs[j].timeout_sec, output->path, i);
     }
 }
 

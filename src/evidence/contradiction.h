@@ -1,5 +1,5 @@
 /*
- * Where the guest's word and what the host saw cannot both be true.
+ * Where the guest's word and what the host saw cannot both be true, and where a run took more time than its limits allow.
  *
  * The guest is hostile: what it says of itself (exit status, rusage) is recorded as its word, beside
  * what the host saw. Whoever lies about one may be caught by the other. Pure functions; the writer
@@ -12,6 +12,9 @@
  *   memory  a process larger than the guest's whole memory.
  *   exit    an ordinary end of the command, from a VM that died otherwise.
  *   oom     an ordinary end of the command, in a VM whose VMM the host killed for its memory.
+ *   command, collect, end
+ *           a phase that took longer than it may, by more than the time that a busy machine may keep safe-run from acting. All
+ *           are of CLOCK_MONOTONIC: neither a suspend nor a changed clock makes one longer. They are never held against timestamps.
  */
 #ifndef SR_EVIDENCE_CONTRADICTION_H
 #define SR_EVIDENCE_CONTRADICTION_H
@@ -28,6 +31,10 @@ struct sr_exit_facts {
     bool vmm_end_known;
     bool vmm_ended_by_us;
     uint64_t vmm_status, vmm_signal;
+    bool timed; /* durations and their limits are known: */
+    struct sr_exit_time {
+        uint64_t used_usec, limit_usec;
+    } command, collect, end; /* of boot and command together, of outputs, and from then on until the VMM is gone */
     /* The guest's word. */
     bool guest_spoke;
     uint64_t guest_cpu_usec;
@@ -35,12 +42,16 @@ struct sr_exit_facts {
 };
 
 struct sr_contradiction {
-    const char *about;    /* "cpu", "memory", "exit", "oom"; static */
-    uint64_t guest, host; /* the two numbers, in the message's units */
+    const char *about;    /* "cpu", "memory", "exit", "oom", "command", "collect", "end"; static */
+    const char *names[2]; /* "guest" and "host", or "used" and "limit"; static */
+    uint64_t values[2];   /* in the message's units */
     char message[160];    /* a sentence */
 };
 
-#define SR_CONTRADICTIONS_MAX 4
+#define SR_CONTRADICTIONS_MAX 7
+
+/* What a phase may take beyond its limit: for a supervisor that waits for a processor. */
+#define SR_TIME_TOLERANCE_USEC UINT64_C(5000000)
 
 /* Returns how many there are. */
 size_t sr_contradictions(const struct sr_exit_facts *facts,

@@ -214,6 +214,20 @@ static void cpu_limit(const char *max, char *text, size_t size)
         snprintf(text, size, "%s", max);
 }
 
+/* All phases of the VM, and what the last two might take. */
+static void describe_time(const struct sr_exit_facts *exit, struct sr_limit_row *time)
+{
+    char all[SR_QUANTITY], command[SR_QUANTITY], collect[SR_QUANTITY], end[SR_QUANTITY];
+    size_t len = strlen(time->limit);
+    if (exit->collect.limit_usec > 0)
+        snprintf(time->limit + len, sizeof time->limit - len, " and %llu s for outputs",
+                 (unsigned long long)(exit->collect.limit_usec / 1000000u));
+    snprintf(time->used, sizeof time->used, "%s: command %s, outputs %s, end %s",
+             sr_usec_text(exit->wall_usec, all), sr_usec_text(exit->command.used_usec, command),
+             sr_usec_text(exit->collect.used_usec, collect),
+             sr_usec_text(exit->end.used_usec, end));
+}
+
 void sr_limit_rows(const struct sr_reading *reading, struct sr_limit_row rows[SR_LIMIT_ROWS])
 {
     const struct sr_summary *s = reading->summary;
@@ -252,7 +266,9 @@ void sr_limit_rows(const struct sr_reading *reading, struct sr_limit_row rows[SR
     if (timeout >= 0)
         snprintf(time->limit, sizeof time->limit, "%lld s", (long long)timeout);
     snprintf(time->holder, sizeof time->holder, "safe-run");
-    if (s->exit.wall_usec > 0)
+    if (s->exit.timed)
+        describe_time(&s->exit, time);
+    else if (s->exit.wall_usec > 0)
         snprintf(time->used, sizeof time->used, "%s", sr_usec_text(s->exit.wall_usec, one));
     else if (s->vm_started_nsec > 0 && s->vm_exited_nsec > s->vm_started_nsec)
         snprintf(time->used, sizeof time->used, "%s",

@@ -67,7 +67,7 @@ void sr_diff(const struct sr_reading *a, const struct sr_reading *b, sr_diff_say
 /* A limit, what was used of it, and who held it; texts may be "". */
 struct sr_limit_row {
     const char *name; /* static */
-    char limit[64], used[96], holder[160];
+    char limit[96], used[160], holder[160];
 };
 enum { SR_LIMIT_ROWS = 5 };
 void sr_limit_rows(const struct sr_reading *reading, struct sr_limit_row rows[SR_LIMIT_ROWS]);

@@ -141,6 +141,30 @@ static void check_exited_members(struct verify *v)
         is_missing(v, place(path, v, TOLD_EXITED, "contradictions"), why);
 }
 
+static const char *const duration_names[] = {"bootUsec", "commandUsec", "collectUsec", "endUsec",
+                                             "wallUsec"};
+enum { DURATIONS = sizeof duration_names / sizeof duration_names[0] };
+
+/* Durations and limits came together. */
+static void check_timed_members(struct verify *v)
+{
+    static const char *const limits[] = {"timeoutSec", "graceUsec", "collectUsec", "endUsec"};
+    static const char why[] = "a vm.exited with durations or limits has it";
+    struct sr_json_slice took = sr_json_get(told(v, TOLD_EXITED), "durations"),
+                         may = sr_json_get(told(v, TOLD_EXITED), "limits");
+    char path[PATH_SIZE], field[32];
+    for (size_t i = 0; (took.len > 0 || may.len > 0) && i < DURATIONS; i++) {
+        snprintf(field, sizeof field, "durations.%s", duration_names[i]);
+        if (count(took, duration_names[i]) < 0)
+            is_missing(v, place(path, v, TOLD_EXITED, field), why);
+    }
+    for (size_t i = 0; (took.len > 0 || may.len > 0) && i < sizeof limits / sizeof limits[0]; i++) {
+        snprintf(field, sizeof field, "limits.%s", limits[i]);
+        if (count(may, limits[i]) < 0)
+            is_missing(v, place(path, v, TOLD_EXITED, field), why);
+    }
+}
+
 static void check_generation(struct verify *v, bool observed)
 {
     static const char *const sealed[] = {"assurance", "exit"};
@@ -157,8 +181,10 @@ static void check_generation(struct verify *v, bool observed)
                  (unsigned long long)v->told.silent_at);
         is_missing(v, path, "every event of an observed report has it");
     }
-    if (v->told.of[TOLD_EXITED].count > 0)
+    if (v->told.of[TOLD_EXITED].count > 0) {
         check_exited_members(v);
+        check_timed_members(v);
+    }
 }
 
 /* ---- the chain's order, times ---- */
@@ -439,6 +465,24 @@ static void check_samples(struct verify *v)
         differs(v, place(path, v, TOLD_EXITED, "sampleCount"), expected, found);
 }
 
+/* The phases make up the life of the VM; each is rounded down. */
+static void check_durations(struct verify *v)
+{
+    struct sr_json_slice took = sr_json_get(told(v, TOLD_EXITED), "durations");
+    char path[PATH_SIZE], expected[48];
+    int64_t sum = 0, wall = count(took, duration_names[DURATIONS - 1]);
+    for (size_t i = 0; i + 1 < DURATIONS; i++) {
+        int64_t part = count(took, duration_names[i]);
+        if (part < 0 || wall < 0) /* the schema has said so, or there are none */
+            return;
+        sum += part; /* four of at most 2^53 */
+    }
+    snprintf(expected, sizeof expected, "%lld to %lld", (long long)sum, (long long)sum + 4);
+    if (wall < sum || wall > sum + 4)
+        differs(v, place(path, v, TOLD_EXITED, "durations.wallUsec"), expected,
+                sr_json_get(took, "wallUsec"));
+}
+
 /* ---- contradictions ---- */
 
 static int64_t written(uint64_t number)
@@ -449,8 +493,8 @@ static int64_t written(uint64_t number)
 static bool owns_up(struct sr_json_slice element, const struct sr_contradiction *to)
 {
     return sr_json_is(sr_json_get(element, "about"), to->about) &&
-           count(element, "guest") == written(to->guest) &&
-           count(element, "host") == written(to->host) &&
+           count(element, to->names[0]) == written(to->values[0]) &&
+           count(element, to->names[1]) == written(to->values[1]) &&
            sr_json_is(sr_json_get(element, "message"), to->message);
 }
 
@@ -500,6 +544,7 @@ void verify_outcome(struct verify *v)
     check_times(v);
     check_policy(v, outcome.closed);
     check_samples(v);
+    check_durations(v);
     if (observed && outcome.exited.len > 0)
         check_contradictions(v);
     /* A chain that was cut has no end, and what the schema finds fault with is not judged again. */

@@ -287,6 +287,22 @@ static bool answer(const struct cell *cell, enum cell_operation operation,
     return sendmsg(cell->plan->socket, &header, MSG_NOSIGNAL) == (ssize_t)sizeof message;
 }
 
+/* With the TAP shut no counter moves any more: what is read then is the whole of it. */
+static int release(struct cell *cell, struct sr_error *err)
+{
+    struct sr_error counting = {0}, failure = {0};
+    int shut = SR_FAILPOINT("net.shut") ? -errno : sr_rtnl_link_down(cell->plan->tap);
+    int counted = sample(cell, &counting);
+    (void)counted; /* counting says it */
+    bool told = answer(cell, CELL_SAMPLE, &counting, -1);
+    int result = take_down(cell, &failure);
+    if (result == 0 && shut < 0)
+        result = sr_fail(&failure, SR_RUN_202, "cleanup.network.release",
+                         "the TAP cannot be shut: %s", strerror(-shut));
+    *err = failure;
+    return told ? result : -1;
+}
+
 /* The uplink's end, or that of something it left behind. */
 static bool reap(struct cell *cell)
 {
@@ -333,7 +349,7 @@ static void serve(struct cell *cell)
         else if (operation == CELL_ADD)
             result = run_nft(cell, request.text, (size_t)got - sizeof request.message, &error);
         else if (operation == CELL_RELEASE)
-            result = take_down(cell, &error);
+            result = release(cell, &error);
         (void)result; /* error says it */
         if (!answer(cell, operation, &error, -1) || operation == CELL_RELEASE)
             return;

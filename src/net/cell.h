@@ -37,7 +37,8 @@ enum cell_operation {
     CELL_READY, /* cell to supervisor, once: everything is in place; the TAP's descriptor comes with it */
     CELL_SAMPLE,  /* fill plan->sample */
     CELL_ADD,     /* more elements: an nft text follows the message */
-    CELL_RELEASE, /* take everything down, and look whether it is gone */
+    CELL_RELEASE, /* shut the TAP, answer with the last counters as CELL_SAMPLE does; then take everything down, look whether it is
+                     gone, and answer again */
     CELL_LOST,    /* cell to supervisor, unasked: the uplink has ended */
 };
 

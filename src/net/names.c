@@ -2,6 +2,7 @@
 
 #include "clock.h"
 #include "ipv4.h"
+#include "talk.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -336,9 +337,8 @@ static void keep_new(struct sr_net *net, struct sr_answers *answers)
     answers->count = kept;
 }
 
-/* Opens the targets of new answers. They count when nft has taken them. */
-static int open_targets(struct sr_net *net, const struct sr_answers *answers, size_t *added,
-                        struct sr_error *err)
+/* Asks for the targets of new answers to be opened. They count when nft has taken them. */
+static int open_targets(struct sr_net *net, const struct sr_answers *answers, struct sr_error *err)
 {
     struct sr_net_target *targets = net->targets + net->target_count;
     size_t count = list_targets(net, answers, targets);
@@ -361,19 +361,17 @@ static int open_targets(struct sr_net *net, const struct sr_answers *answers, si
                       &text) ||
         !merge_known(net, answers) || !sr_buf_ok(&text))
         return no_memory(err);
-    if (text.len > 0 && sr_net_add_text(net, text.data, text.len, err) < 0)
-        return -1;
-    net->target_count += count;
-    *added = count;
-    return 0;
+    sr_buf_putc(&text, '\n'); /* all of it, where other rules have them open already */
+    size_t len = text.len;
+    char *taken = sr_buf_take(&text);
+    return taken == NULL ? no_memory(err) : talk_add(net, taken, len, count, err);
 }
 
-int sr_net_refresh_collect(struct sr_net *net, size_t *added, struct sr_error *err)
+int sr_net_refresh_collect(struct sr_net *net, struct sr_error *err)
 {
     size_t failed = 0;
     struct sr_answers *answers = &net->resolver.answers;
     int result = sr_resolver_collect(&net->resolver, &failed, err);
-    *added = 0;
     if (result <= 0)
         return result;
     schedule(net, answers, net->resolver.left_out > 0);
@@ -384,7 +382,7 @@ int sr_net_refresh_collect(struct sr_net *net, size_t *added, struct sr_error *e
     net->new_hosts = hosts_text(net, "", answers);
     if (net->new_hosts == NULL)
         return no_memory(err);
-    return open_targets(net, answers, added, err) < 0 ? -1 : 1;
+    return open_targets(net, answers, err) < 0 ? -1 : 1;
 }
 
 void sr_net_names_free(struct sr_net *net)

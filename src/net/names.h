@@ -13,10 +13,8 @@ int sr_net_names_resolve(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK
 
 void sr_net_names_free(struct sr_net *net);
 
-/* net.c: hands more elements to the kernel, in one transaction of at most SR_NET_ADD_MAX bytes: there is room for two elements of
- * each target, " 255.255.255.255 . tcp . 65535," and " 255.255.255.255,". */
+/* Of the text that opens more targets: there is room for two elements of each, " 255.255.255.255 . tcp . 65535," and
+ * " 255.255.255.255,". */
 #define SR_NET_ADD_MAX (SR_NET_MORE_TARGETS * 48 + 256)
-int sr_net_add_text(struct sr_net *net, const char *text, size_t len,
-                    struct sr_error *err) SR_MUST_CHECK;
 
 #endif

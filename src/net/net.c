@@ -5,6 +5,7 @@
 #include "failpoint.h"
 #include "fs.h"
 #include "names.h"
+#include "talk.h"
 #include "uplink.h"
 
 #include <arpa/inet.h>
@@ -29,7 +30,6 @@
 #define APPLY_NSEC (15 * SR_NSEC_PER_SEC)
 /* For a cell to end by itself, and once more when it was killed, which takes all it has along. */
 #define END_NSEC (1 * SR_NSEC_PER_SEC)
-#define ANSWER_NSEC (10 * SR_NSEC_PER_SEC)
 /* Elements that may still be added while the run goes on, and the flows the kernel notes. */
 #define MORE_COUNTS (2 * SR_NET_MORE_TARGETS + 4096 + 256)
 
@@ -74,67 +74,6 @@ static int own_addresses(struct sr_net *net, const struct sr_net_pool *pool, str
     }
     net->own = found;
     net->own_count = have;
-    return 0;
-}
-
-/* Waits for the cell's next message up to a deadline; with fd also for a descriptor. -EINTR: it is to give up. */
-static int receive(struct sr_net *net, uint64_t deadline, struct cell_message *message, int *fd)
-{
-    for (;;) {
-        uint64_t now = sr_now();
-        struct pollfd wait[] = {{.fd = net->fd, .events = POLLIN},
-                                {.fd = net->stop_fd, .events = POLLIN}};
-        int ready =
-            now < deadline ? poll(wait, 2, (int)((deadline - now) / SR_NSEC_PER_MSEC) + 1) : 0;
-        if (ready < 0 && errno == EINTR)
-            continue;
-        if (ready <= 0)
-            return -ETIMEDOUT;
-        if (wait[0].revents == 0)
-            return -EINTR;
-        struct iovec piece = {message, sizeof *message};
-        union {
-            char bytes[CMSG_SPACE(sizeof(int))];
-            struct cmsghdr align;
-        } control;
-        struct msghdr header = {.msg_iov = &piece,
-                                .msg_iovlen = 1,
-                                .msg_control = control.bytes,
-                                .msg_controllen = sizeof control.bytes};
-        ssize_t got = recvmsg(net->fd, &header, MSG_CMSG_CLOEXEC);
-        if (got != (ssize_t)sizeof *message)
-            return -EPIPE;
-        const struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
-        if (rights != NULL && rights->cmsg_type == SCM_RIGHTS && fd != NULL)
-            memcpy(fd, CMSG_DATA(rights), sizeof *fd);
-        return 0;
-    }
-}
-
-/* One request and its answer. That the uplink is lost may be reported in between: net->lost then. */
-static int request(struct sr_net *net, enum cell_operation operation, const char *text, size_t len,
-                   struct sr_error *err)
-{
-    struct cell_message message = {.operation = operation};
-    struct iovec pieces[] = {{&message, sizeof message}, {(void *)text, len}};
-    const struct msghdr header = {.msg_iov = pieces, .msg_iovlen = 2};
-    uint64_t deadline = sr_now() + ANSWER_NSEC;
-    int result = -EPIPE;
-    if (net->fd >= 0 && sendmsg(net->fd, &header, MSG_NOSIGNAL) == (ssize_t)(sizeof message + len))
-        do {
-            result = receive(net, deadline, &message, NULL);
-            net->lost = net->lost || (result == 0 && message.operation == CELL_LOST);
-        } while (result == 0 && message.operation != operation);
-    bool release = operation == CELL_RELEASE;
-    if (result < 0)
-        return sr_fail(err, release ? SR_RUN_202 : SR_RUN_001,
-                       release ? "cleanup.network.release" : "monitor.network",
-                       "the net cell does not answer: %s",
-                       result == -EPIPE ? "it has ended" : strerror(-result));
-    if (message.error.code != SR_OK) {
-        *err = message.error;
-        return -1;
-    }
     return 0;
 }
 
@@ -202,7 +141,7 @@ static int start_cell(struct sr_net *net, const char *run_id, const struct sr_ne
     if (plan.new_user && cell_map_ids(&plan, net->pid, net->fd, err) < 0)
         return -1;
     struct cell_message message;
-    int result = receive(net, sr_now() + APPLY_NSEC, &message, &net->tap_fd);
+    int result = talk_wait(net, sr_now() + APPLY_NSEC, &message, &net->tap_fd);
     if (result < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the net cell %s; net.log may say why",
                        result == -ETIMEDOUT ? "did not get ready in 15 s"
@@ -317,53 +256,11 @@ int sr_net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
     return 0;
 }
 
-int sr_net_add_text(struct sr_net *net, const char *text, size_t len, struct sr_error *err)
-{
-    if (len > SR_NET_ADD_MAX)
-        return sr_fail(err, SR_RUN_201, PATH, "too many new addresses at once");
-    return request(net, CELL_ADD, text, len, err);
-}
-
-int sr_net_sample(struct sr_net *net, struct sr_error *err)
-{
-    if (request(net, CELL_SAMPLE, NULL, 0, err) < 0)
-        return -1;
-    memset(net->allowed, 0, net->target_count * sizeof *net->allowed);
-    memset(net->blocked, 0, net->target_count * sizeof *net->blocked);
-    for (size_t i = 0; i < net->sample->count; i++) {
-        const struct sr_net_count *count = &net->sample->counts[i];
-        bool allow = count->set == SR_NET_SET_ALLOW_ADDRESS || count->set == SR_NET_SET_ALLOW_RANGE,
-             block = count->set == SR_NET_SET_BLOCK_ADDRESS || count->set == SR_NET_SET_BLOCK_RANGE;
-        if (!allow && !block)
-            continue;
-        const struct sr_net_element *element =
-            sr_net_element_find(allow ? &net->ruleset.allow : &net->ruleset.block, count->protocol,
-                                count->port, count->first);
-        if (element == NULL)
-            return sr_fail(err, SR_RUN_001, "monitor.network",
-                           "the kernel counts an element that no rule has");
-        (allow ? net->allowed : net->blocked)[element->target] += count->packets;
-    }
-    return 0;
-}
-
 int sr_net_lost(struct sr_net *net, struct sr_error *err)
 {
-    struct cell_message message;
-    if (!net->lost && receive(net, sr_now() + ANSWER_NSEC, &message, NULL) == 0)
-        net->lost = message.operation == CELL_LOST;
-    if (net->lost)
-        return sr_fail(err, SR_RUN_001, "monitor.network",
-                       "the uplink (%s) ended while the command ran; net.log may say why",
-                       net->bridge != NULL ? net->bridge : "pasta");
-    sr_close_fd(&net->fd);
-    return sr_fail(err, SR_RUN_001, "monitor.network", "the net cell ended while the command ran");
-}
-
-int sr_net_release(struct sr_net *net, struct sr_error *err)
-{
-    sr_close_fd(&net->tap_fd);
-    return request(net, CELL_RELEASE, NULL, 0, err);
+    return sr_fail(err, SR_RUN_001, "monitor.network",
+                   "the uplink (%s) ended while the command ran; net.log may say why",
+                   net->bridge != NULL ? net->bridge : "pasta");
 }
 
 static bool has_ended(const struct sr_net *net)
@@ -401,6 +298,7 @@ void sr_net_free(struct sr_net *net)
     sr_net_ruleset_free(&net->ruleset);
     if (net->sample != NULL)
         munmap(net->sample, net->sample_size);
+    free(net->talk.text);
     free(net->targets);
     free(net->allowed);
     free(net->blocked);

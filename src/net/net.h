@@ -3,9 +3,11 @@
  * policy names, an uplink, counters.
  *
  *   1. sr_net_apply() before the VM starts. When it fails, nothing is left.
- *   2. net->tap_fd goes to the VMM; net->fd becomes readable when the uplink is lost, unless a request learns of it first.
- *   3. sr_net_sample() at any time, and once more at the end: then net->lost is true if the uplink ended before.
- *   4. sr_net_release(), sr_net_end(), then sr_net_free(). A supervisor that dies before leaves nothing either (cell.c says why).
+ *   2. net->tap_fd goes to the VMM.
+ *   3. Requests (sr_net_ask_counters(), a refresh of names, sr_net_ask_release()) are sent and not waited for. Whenever net->fd is
+ *      readable or sr_net_deadline() is over, sr_net_hear() says what has come. net->lost: the uplink has ended.
+ *   4. The release, as soon as the last command has ended; sr_net_end(), then sr_net_free(). A supervisor that dies before leaves
+ *      nothing either (cell.c says why).
  *
  * Hosts see none of it: no link, address, rule or sysctl outside the run's namespace, but for the bridge uplink's veth.
  */
@@ -52,6 +54,19 @@ struct sr_net_config { /* its strings outlive the network */
     uint32_t refresh_min_sec; /* names are asked again when their TTL is over, but not more often */
 };
 
+/* What is under way between supervisor and cell (talk.c). */
+struct sr_net_talk {
+    bool busy;     /* a request is on its way: */
+    int operation; /* this one, */
+    uint64_t deadline;
+    bool releasing;     /* which is the release */
+    bool release_waits; /* for another's answer */
+    char *text;         /* so do these elements; owned */
+    size_t text_len;
+    size_t adding; /* targets that the elements on their way or waiting open */
+    size_t added;  /* by the last that were */
+};
+
 struct sr_net {
     char tap[16];
     uint16_t mtu; /* of the TAP, for the guest */
@@ -82,7 +97,8 @@ struct sr_net {
     uint32_t refresh_min_sec;
     uint64_t refresh_nsec;       /* when to ask again, monotonic; UINT64_MAX: never */
     struct sr_resolver resolver; /* .asking: a refresh goes on */
-    size_t added;                /* targets since the network was applied */
+    size_t added;                /* targets since the network was applied, those under way too */
+    struct sr_net_talk talk;
     uint32_t *own;               /* the host's addresses */
     size_t own_count;
     struct sr_net_sample *sample;
@@ -97,24 +113,43 @@ int sr_net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
                  const struct sr_net_config *config, struct sr_hasher *hasher, struct sr_net **net,
                  struct sr_error *err) SR_MUST_CHECK;
 
-/* Reads every counter: net->sample, and allowed and blocked by target. SR-RUN-001 at monitor.network. */
-int sr_net_sample(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
+/* Asks for every counter; nothing while another request is on its way. SR-RUN-001 at monitor.network when the cell has ended. */
+int sr_net_ask_counters(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
+
+/* Asks once for the end of the network: the TAP is shut, the counters are read a last time (SR_NET_COUNTED), uplink and rules are
+ * taken down, and it is made sure that they are gone (SR_NET_RELEASED); the namespace and its TAP end with the cell. SR-RUN-202 at
+ * cleanup.network.release. */
+int sr_net_ask_release(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
+
+enum sr_net_news {
+    SR_NET_NOTHING,
+    SR_NET_MORE,     /* nothing to act upon, but there may be something behind it */
+    SR_NET_COUNTED,  /* net->sample is filled, allowed and blocked by target */
+    SR_NET_ADDED,    /* talk.added targets more, at the end of net->targets, open, and in net->new_hosts */
+    SR_NET_RELEASED, /* everything is down; the cell ends by itself */
+};
+
+/* Takes what the cell has said, without waiting; again until it is SR_NET_NOTHING. A cell that has not answered by the deadline is
+ * killed. Errors: SR-RUN-202 at cleanup.network.release when a release failed, SR-RUN-201 or SR-RUN-001 at monitor.network else,
+ * also when the last counters cannot be read: the release goes on then, and more is to be heard while sr_net_deadline() is one. */
+int sr_net_hear(struct sr_net *net, enum sr_net_news *news, struct sr_error *err) SR_MUST_CHECK;
+
+/* Until when the cell must have answered, monotonic; UINT64_MAX: nothing was asked. */
+uint64_t sr_net_deadline(const struct sr_net *net);
+
+/* Kills the cell, and with it all that it started, without waiting for its end. */
+void sr_net_hang_up(struct sr_net *net);
 
 /*
  * Names again, when net->refresh_nsec has come: start, then collect whenever net->resolver.fd is readable or its deadline is
- * over. Collect returns 1 when it is done, *added targets later (they are at the end of net->targets, open, and in net->new_hosts),
- * 0 when more is to come; -1 when they could not be opened. A name that is not answered keeps what it had.
+ * over. Collect returns 1 when it is done, 0 when more is to come; new targets are open when sr_net_hear() says so. -1 when they
+ * cannot be opened. A name that is not answered keeps what it had.
  */
 int sr_net_refresh_start(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
-int sr_net_refresh_collect(struct sr_net *net, size_t *added, struct sr_error *err) SR_MUST_CHECK;
+int sr_net_refresh_collect(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 
-/* To be called when net->fd is readable, as it is only when the network is lost, and when net->lost is true after any request.
- * Always -1, SR-RUN-001 at monitor.network. */
+/* Says that the uplink is lost: always -1, SR-RUN-001 at monitor.network. */
 int sr_net_lost(struct sr_net *net, struct sr_error *err);
-
-/* Takes uplink and rules down and makes sure that they are gone; the namespace and its TAP end with the cell.
- * SR-RUN-202 at cleanup.network.release. */
-int sr_net_release(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 
 /* Waits for the cell's end, and with it that of every process in its pid namespace; one that does not end by itself is killed.
  * SR-RUN-202 at cleanup.network.release when it is there even so. */

@@ -51,7 +51,7 @@ static int ask(struct nlmsghdr *request, mnl_cb_t cb, void *data)
     return socket == NULL ? -errno : sr_netlink_ask(socket, request, cb, data);
 }
 
-int sr_rtnl_link_up(const char *name, uint32_t mtu)
+static int set_link(const char *name, unsigned flags, uint32_t mtu)
 {
     char buffer[256];
     struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
@@ -60,10 +60,21 @@ int sr_rtnl_link_up(const char *name, uint32_t mtu)
     struct ifinfomsg *link = mnl_nlmsg_put_extra_header(request, sizeof *link);
     link->ifi_family = AF_UNSPEC;
     link->ifi_index = (int)if_nametoindex(name);
-    link->ifi_change = link->ifi_flags = IFF_UP;
+    link->ifi_change = IFF_UP;
+    link->ifi_flags = flags;
     if (mtu > 0)
         mnl_attr_put_u32(request, IFLA_MTU, mtu);
     return link->ifi_index == 0 ? -ENODEV : ask(request, NULL, NULL);
+}
+
+int sr_rtnl_link_up(const char *name, uint32_t mtu)
+{
+    return set_link(name, IFF_UP, mtu);
+}
+
+int sr_rtnl_link_down(const char *name)
+{
+    return set_link(name, 0, 0);
 }
 
 int sr_rtnl_address_add(const char *name, uint32_t address, uint8_t prefix)

@@ -21,6 +21,9 @@ int sr_netlink_ask(struct mnl_socket *socket, struct nlmsghdr *request, mnl_cb_t
 /* Brings an interface up, with this MTU; 0 leaves the MTU as it is. */
 int sr_rtnl_link_up(const char *name, uint32_t mtu) SR_MUST_CHECK;
 
+/* Takes an interface down: nothing passes it any more, and its counters stay. */
+int sr_rtnl_link_down(const char *name) SR_MUST_CHECK;
+
 /* Gives an interface an address (host byte order) with its prefix length. */
 int sr_rtnl_address_add(const char *name, uint32_t address, uint8_t prefix) SR_MUST_CHECK;
 

@@ -137,8 +137,9 @@ static void reads_and_writes(struct speaker *speaker, const struct sr_policy *po
             policy->disk_max);
     say(speaker, "May write", "up to 16Mi in /dev/shm, which is memory");
     for (size_t i = 0; i < policy->output_count; i++)
-        say(speaker, "May write", "%s, of which up to %s is copied out when the command has ended",
-            policy->outputs[i].path, policy->outputs[i].max);
+        say(speaker, "May write",
+            "%s, of which up to %s is copied out when the command has ended, in %u seconds at most",
+            policy->outputs[i].path, policy->outputs[i].max, policy->outputs[i].timeout_sec);
 }
 
 static void uses(struct speaker *speaker, const struct sr_policy *policy)
@@ -153,7 +154,8 @@ static void uses(struct speaker *speaker, const struct sr_policy *policy)
     }
     say(speaker, topic, "%s of memory, its kernel's included", policy->memory_max);
     say(speaker, topic, "%u processes at once", policy->pids_max);
-    say(speaker, topic, "%u seconds, then it is stopped", policy->timeout_sec);
+    say(speaker, topic, "%u seconds, then it is stopped%s", policy->timeout_sec,
+        policy->network_mode == SR_NETWORK_ALLOWLIST ? ", and its network with it" : "");
 }
 
 static void denied(struct speaker *speaker, const struct sr_policy *policy)

@@ -80,6 +80,8 @@ static void outputs(struct sr_buf *out, const struct sr_policy *policy)
     for (size_t i = 0; i < policy->output_count; i++) {
         text_member(out, i > 0 ? ",{\"max\":" : "{\"max\":", policy->outputs[i].max);
         text_member(out, ",\"path\":", policy->outputs[i].path);
+        sr_buf_puts(out, ",\"timeoutSec\":");
+        sr_buf_u64(out, policy->outputs[i].timeout_sec);
         sr_buf_putc(out, '}');
     }
     sr_buf_putc(out, ']');

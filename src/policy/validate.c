@@ -13,6 +13,9 @@ enum {
 #define MIB (UINT64_C(1) << 20)
 #define DISK_DEFAULT (64 * MIB)
 #define OUTPUT_DEFAULT (64 * MIB)
+/* A slow emulated guest sends 100,000 files in a minute, and a MiB in some milliseconds. */
+#define OUTPUT_TIMEOUT_DEFAULT 300
+#define OUTPUT_TIMEOUT_MAX 3600
 
 static void check_metadata(struct sr_checker *checker, const struct sr_node *node,
                            const struct sr_path *root, const struct sr_node *document)
@@ -199,7 +202,7 @@ static void check_output_path(struct sr_checker *checker, const struct sr_node *
 static void check_outputs(struct sr_checker *checker, const struct sr_node *node,
                           const struct sr_path *root)
 {
-    static const char *const known[] = {"path", "max", NULL};
+    static const char *const known[] = {"path", "max", "timeoutSec", NULL};
     const struct sr_path path = {root, "outputs", 0};
     struct sr_policy *policy = &checker->policy;
     if (!sr_field_list(checker, node, &path, false, NULL) ||
@@ -212,9 +215,12 @@ static void check_outputs(struct sr_checker *checker, const struct sr_node *node
     }
     for (size_t i = 0; i < node->count; i++) {
         const struct sr_path item = {&path, NULL, i}, where = {&item, "path", 0},
-                             max = {&item, "max", 0};
+                             max = {&item, "max", 0}, timeout = {&item, "timeoutSec", 0};
         const struct sr_node *entry = node->items[i];
-        outputs[i] = (struct sr_output){.max = "64Mi", .max_bytes = OUTPUT_DEFAULT};
+        uint64_t seconds;
+        outputs[i] = (struct sr_output){.max = "64Mi",
+                                        .max_bytes = OUTPUT_DEFAULT,
+                                        .timeout_sec = OUTPUT_TIMEOUT_DEFAULT};
         if (!sr_field_map(checker, entry, &item, known, true, node))
             continue;
         const struct sr_node *value = sr_node_get(entry, "path");
@@ -226,6 +232,10 @@ static void check_outputs(struct sr_checker *checker, const struct sr_node *node
         if (value != NULL)
             outputs[i].max =
                 sr_field_size(checker, value, &max, true, false, entry, &outputs[i].max_bytes);
+        value = sr_node_get(entry, "timeoutSec");
+        if (value != NULL && sr_field_integer(checker, value, &timeout, SR_POL_002, 1,
+                                              OUTPUT_TIMEOUT_MAX, &seconds))
+            outputs[i].timeout_sec = (uint32_t)seconds;
     }
     policy->outputs = outputs;
     policy->output_count = node->count;

@@ -13,6 +13,7 @@
 /* How long a guest may take to say hello. It takes half a second; twenty at once on two busy cores
  * take ten. */
 #define BOOT_TIMEOUT_SEC 60
+#define COLLECT_TIMEOUT_SEC 3600
 /* Names are not asked for more often, whatever their TTL. */
 #define REFRESH_MIN_SEC 30
 /* Above what distributions, systemd (61184-65519, 524288-1879048191) and subuid files give out. */
@@ -54,6 +55,7 @@ static void set_defaults(struct sr_host_config *config)
         .uids = {UIDS_FIRST, UIDS_FIRST + 65535},
         .accel = SR_ACCEL_CHOICE_AUTO,
         .boot_timeout_sec = BOOT_TIMEOUT_SEC,
+        .collect_timeout_sec = COLLECT_TIMEOUT_SEC,
         .logs_max = LOGS_MAX,
         .inputs_max = INPUTS_MAX,
         .refresh_min_sec = REFRESH_MIN_SEC,
@@ -249,6 +251,7 @@ static const struct config_field fields[] = {
     {"archive.root", read_path, offsetof(struct sr_host_config, archive.root)},
     {"archive.key", read_path, offsetof(struct sr_host_config, archive.key)},
     {"archive.retention", read_retention, offsetof(struct sr_host_config, archive.retention)},
+    {"collect.timeoutSec", read_seconds, offsetof(struct sr_host_config, collect_timeout_sec)},
     {"logs.max", read_size, offsetof(struct sr_host_config, logs_max)},
     {"sign", read_bool, offsetof(struct sr_host_config, sign)},
     {"signKey", read_path, offsetof(struct sr_host_config, sign_key)},
@@ -268,8 +271,8 @@ static int config_error(struct sr_error *err, const char *file, const struct sr_
 
 static const char *find_section(const char *name)
 {
-    static const char *const sections[] = {"archive.", "inputs.", "jail.",
-                                           "limits.",  "logs.",   "network."};
+    static const char *const sections[] = {"archive.", "collect.", "inputs.", "jail.",
+                                           "limits.",  "logs.",    "network."};
     size_t len = strlen(name);
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
         if (strlen(sections[i]) == len + 1 && strncmp(sections[i], name, len) == 0)

@@ -38,6 +38,7 @@ struct sr_host_config {
     } uids; /* of jails of root's runs */
     enum sr_accel_choice accel;
     uint32_t boot_timeout_sec;
+    uint32_t collect_timeout_sec;    /* for all outputs of a run together */
     struct sr_archive_place archive; /* root is empty when it is not given */
     uint64_t logs_max;               /* bytes kept of each of stdout, stderr, console and VMM log */
     bool sign;                       /* every run's report, not only where the policy requires it */

@@ -162,10 +162,11 @@ int run_launch(struct run *run, enum sr_accel accel, const char *reason, struct 
     if (SR_FAILPOINT("launch.after"))
         return sr_fail(err, SR_RUN_002, "launch.vm", "told to fail");
     uint64_t now = sr_now();
-    if (run->launched_nsec == 0) {
-        run->launched_nsec = now;
+    if (run->times.launched == 0) {
+        run->times.launched = now;
         run->timeout_deadline = now + run->timeout_sec * SR_NSEC_PER_SEC;
     }
+    run->times.ended = run->times.collected = run->times.gone = 0; /* of the first VM, if there was one */
     bool probing = accel == SR_ACCEL_KVM && sr_kvm_state(run->config.qemu) == SR_KVM_UNKNOWN;
     run->boot_deadline =
         now + (probing ? PROBE_NSEC : run->config.boot_timeout_sec * SR_NSEC_PER_SEC);

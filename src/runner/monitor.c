@@ -14,7 +14,10 @@
  *   - After sr_vmm_kill() the loop goes on until the VMM is gone and the channel is read to its
  *     end: what the guest said last is not lost.
  *   - Deadlines: boot (a guest that never speaks), timeout (the policy's), kill (grace after a
- *     polite request), sample, collect (outputs, once the command has ended).
+ *     polite request), sample, those of outputs once the command has ended, the net cell's for an answer, and end (a VMM that was
+ *     killed). So no process that stops holds the run.
+ *   - The network goes down when the command has ended, or its time is over: before outputs are collected. Samples go on until the
+ *     VM is gone.
  */
 #include "run_state.h"
 
@@ -30,7 +33,6 @@
 #include <sys/timerfd.h>
 
 #define NEVER UINT64_MAX
-#define GRACE_NSEC (2 * SR_NSEC_PER_SEC) /* between SIGTERM and the end of the VM */
 #define SAMPLE_NSEC SR_NSEC_PER_SEC
 
 static int watch(struct run *run, enum run_source source, int fd, uint32_t events)
@@ -55,7 +57,7 @@ static void want(struct run *run, enum run_source source, int fd, uint32_t event
 int run_monitor_open(struct run *run, struct sr_error *err)
 {
     run->boot_deadline = run->timeout_deadline = run->kill_deadline = run->sample_deadline =
-        run->collect_deadline = NEVER;
+        run->end_deadline = NEVER;
     run->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     run->signal_fd = signalfd(-1, &run->signals, SFD_CLOEXEC | SFD_NONBLOCK);
     run->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -76,12 +78,9 @@ int run_monitor_watch_vm(struct run *run, struct sr_error *err)
     if (run->armed[SOURCE_CHANNEL] == 0 || watch(run, SOURCE_VMM, run->vmm.pidfd, EPOLLIN) < 0 ||
         watch(run, SOURCE_CONSOLE, run->console.in_fd, EPOLLIN) < 0 ||
         watch(run, SOURCE_VMM_LOG, run->vmm_log.in_fd, EPOLLIN) < 0 ||
-        (run->net != NULL && !run->net_watched &&
-         watch(run, SOURCE_NET, run->net->fd, EPOLLIN) < 0) ||
         (run->vmm.qmp.fd >= 0 && watch(run, SOURCE_QMP, run->vmm.qmp.fd, EPOLLIN) < 0))
         return sr_fail(err, SR_RUN_001, "launch.monitor", "the VM cannot be watched: %s",
                        strerror(errno));
-    run->net_watched = run->net != NULL;
     return 0;
 }
 
@@ -92,11 +91,39 @@ void run_monitor_close(struct run *run)
     sr_close_fd(&run->timer_fd);
 }
 
+/* What has not come to its end by now has none of its own. */
+static void note_end(struct run *run)
+{
+    uint64_t now = sr_now();
+    if (run->times.ended == 0)
+        run->times.ended = now;
+    if (run->times.collected == 0)
+        run->times.collected = now;
+}
+
+/* It is gone, or as good as that. */
+static void leave_vm(struct run *run)
+{
+    run->vm_gone = true;
+    run->kill_deadline = run->end_deadline = run->sample_deadline = NEVER;
+    note_end(run);
+    run->times.gone = sr_now();
+}
+
+void run_monitor_end(struct run *run)
+{
+    if (run->times.gone == 0)
+        leave_vm(run);
+}
+
 /* Ends the VM now; the loop goes on until it is gone. */
 static void end_vm(struct run *run)
 {
     run->ended_vm = run->ended_vm || !run->vm_gone;
     run->kill_deadline = NEVER;
+    if (run->end_deadline == NEVER && !run->vm_gone)
+        run->end_deadline = sr_now() + RUN_END_NSEC;
+    note_end(run);
     sr_vmm_kill(&run->vmm);
 }
 
@@ -116,7 +143,7 @@ static void ask_to_end(struct run *run, uint32_t signal_number)
     }
     sr_channel_send_signal(&run->channel, signal_number);
     if (run->kill_deadline == NEVER)
-        run->kill_deadline = sr_now() + GRACE_NSEC;
+        run->kill_deadline = sr_now() + RUN_GRACE_NSEC;
 }
 
 static void on_signal(struct run *run)
@@ -145,6 +172,12 @@ bool run_interrupted(struct run *run)
     return run->ended_by_signal != 0;
 }
 
+bool run_interrupted_again(struct run *run)
+{
+    struct signalfd_siginfo info;
+    return read(run->signal_fd, &info, sizeof info) == sizeof info;
+}
+
 static int sample(struct run *run, struct sr_error *err)
 {
     uint64_t cpu, memory;
@@ -166,9 +199,9 @@ static int sample(struct run *run, struct sr_error *err)
 }
 
 /* When names are to be asked for again, or the question is given up. */
-static uint64_t network_deadline(const struct run *run)
+static uint64_t names_deadline(const struct run *run)
 {
-    if (run->net == NULL || run->phase != PHASE_RUNNING)
+    if (run->net_state != RUN_NET_OPEN || run->phase != PHASE_RUNNING || run->net->talk.adding > 0)
         return NEVER;
     return run->net->resolver.asking ? run->net->resolver.deadline : run->net->refresh_nsec;
 }
@@ -182,29 +215,36 @@ static int on_deadlines(struct run *run, struct sr_error *err)
         force_end(run);
         return sr_fail(
             err, SR_RUN_002, "launch.vm", "the guest did not say hello within %u ms under %s",
-            (unsigned)((now - run->launched_nsec) / SR_NSEC_PER_MSEC), sr_accel_name(run->accel));
+            (unsigned)((now - run->times.launched) / SR_NSEC_PER_MSEC), sr_accel_name(run->accel));
     }
     if (now >= run->timeout_deadline) {
         run->timeout_deadline = NEVER;
         run->timed_out = true;
         run_progress(run, "time is up: asking the command to end");
         ask_to_end(run, SIGTERM);
+        if (run_network_close(run, err) < 0)
+            return -1;
     }
-    if (now >= run->collect_deadline) {
-        run->collect_deadline = NEVER;
-        run_outputs_give_up(run, "it took too long");
-        force_end(run);
+    if (now >= run_outputs_deadline(run) && run_outputs_late(run))
+        end_vm(run);
+    if (now >= run->end_deadline) {
+        run->end_deadline = NEVER;
+        run->forced = true; /* what it holds open never comes to its end */
+        leave_vm(run);
+        return sr_fail(err, SR_RUN_001, "monitor.vm", "the VMM was killed and is not gone in %u s",
+                       (unsigned)(RUN_END_NSEC / SR_NSEC_PER_SEC));
     }
     if (now >= run->kill_deadline && run->phase == PHASE_RUNNING && run->outputs != NULL &&
         !run->asked_hard) { /* what it left can still be had */
         run->asked_hard = true;
         sr_channel_send_signal(&run->channel, SIGKILL);
-        run->kill_deadline = now + GRACE_NSEC;
+        run->kill_deadline = now + RUN_GRACE_NSEC;
     } else if (now >= run->kill_deadline) {
         force_end(run);
     }
-    if (run->phase == PHASE_RUNNING && now >= network_deadline(run) &&
-        run_network_refresh(run, err) < 0)
+    if (now >= names_deadline(run) && run_network_refresh(run, err) < 0)
+        return -1;
+    if (now >= run_network_deadline(run) && run_network_hear(run, err) < 0)
         return -1;
     if (now >= run->sample_deadline) {
         run->sample_deadline = now + SAMPLE_NSEC;
@@ -217,17 +257,14 @@ static int on_deadlines(struct run *run, struct sr_error *err)
 
 static int arm_timer(struct run *run, struct sr_error *err)
 {
-    uint64_t nearest = run->boot_deadline;
-    if (run->timeout_deadline < nearest)
-        nearest = run->timeout_deadline;
-    if (run->kill_deadline < nearest)
-        nearest = run->kill_deadline;
-    if (run->sample_deadline < nearest)
-        nearest = run->sample_deadline;
-    if (run->collect_deadline < nearest)
-        nearest = run->collect_deadline;
-    if (network_deadline(run) < nearest)
-        nearest = network_deadline(run);
+    const uint64_t deadlines[] = {
+        run->boot_deadline,   run->timeout_deadline,     run->kill_deadline,
+        run->sample_deadline, run->end_deadline,         run_outputs_deadline(run),
+        names_deadline(run),  run_network_deadline(run),
+    };
+    uint64_t nearest = NEVER;
+    for (size_t i = 0; i < sizeof deadlines / sizeof deadlines[0]; i++)
+        nearest = deadlines[i] < nearest ? deadlines[i] : nearest;
     struct itimerspec when = {0};
     if (nearest != NEVER) {
         when.it_value.tv_sec = (time_t)(nearest / SR_NSEC_PER_SEC);
@@ -240,19 +277,22 @@ static int arm_timer(struct run *run, struct sr_error *err)
 
 /* The command has ended, or never began, and the guest has said its last frame: its output is still owed to the caller, but
  * nothing more comes from the VM. */
-static void begin_ending(struct run *run)
+static int begin_ending(struct run *run, struct sr_error *err)
 {
     run->phase = PHASE_ENDING;
-    run->timeout_deadline = run->sample_deadline = NEVER;
+    run->timeout_deadline = NEVER;
     end_vm(run);
+    return run_network_close(run, err);
 }
 
-/* The command has ended; what it left is still to come, in a time of its own. */
-static void begin_collecting(struct run *run)
+/* The command has ended; what it left is still to come, in a time of its own and without a network. */
+static int begin_collecting(struct run *run, struct sr_error *err)
 {
     run->phase = PHASE_COLLECTING;
-    run->timeout_deadline = run->sample_deadline = run->kill_deadline = NEVER;
-    run->collect_deadline = run_outputs_deadline(run);
+    run->times.ended = sr_now();
+    run->timeout_deadline = run->kill_deadline = NEVER;
+    run_outputs_begin(run);
+    return run_network_close(run, err);
 }
 
 static int on_output(struct run *run, const struct sr_channel_event *event, struct sr_error *err)
@@ -278,15 +318,15 @@ static int on_channel_event(struct run *run, const struct sr_channel_event *even
         break;
     case SR_CHANNEL_STARTED:
         run->phase = PHASE_RUNNING;
-        run->sample_deadline = sr_now() + SAMPLE_NSEC;
+        run->times.started = sr_now();
+        run->sample_deadline = run->times.started + SAMPLE_NSEC;
         break;
     case SR_CHANNEL_REFUSED:
         run->refused = true;
         run->refused_status = event->status;
         snprintf(run->refused_text, sizeof run->refused_text, "%.*s", (int)event->len,
                  (const char *)event->data);
-        begin_ending(run);
-        break;
+        return begin_ending(run, err);
     case SR_CHANNEL_OUTPUT:
         return on_output(run, event, err);
     case SR_CHANNEL_STDIN_CREDIT:
@@ -300,17 +340,12 @@ static int on_channel_event(struct run *run, const struct sr_channel_event *even
         run->exit = event->exit;
         if (sample(run, err) < 0)
             return -1;
-        if (run->channel.state == SR_CHANNEL_COLLECTING)
-            begin_collecting(run);
-        else
-            begin_ending(run);
-        break;
+        return run->channel.state == SR_CHANNEL_COLLECTING ? begin_collecting(run, err)
+                                                           : begin_ending(run, err);
     case SR_CHANNEL_ARCHIVE:
     case SR_CHANNEL_COLLECTED:
-        if (run->channel.state == SR_CHANNEL_ENDED)
-            begin_ending(run);
-        if (run->outputs != NULL)
-            run->collect_deadline = run_outputs_deadline(run);
+        if (run->channel.state == SR_CHANNEL_ENDED && begin_ending(run, err) < 0)
+            return -1;
         return run_outputs_take(run, event, err);
     }
     return 0;
@@ -433,8 +468,7 @@ static int dispatch(struct run *run, const struct epoll_event *event, struct sr_
             return sr_fail(err, SR_RUN_001, "monitor.timer", "timerfd: %s", strerror(errno));
         return on_deadlines(run, err);
     case SOURCE_VMM:
-        run->vm_gone = true;
-        run->kill_deadline = NEVER;
+        leave_vm(run);
         return epoll_ctl(run->epoll_fd, EPOLL_CTL_DEL, run->vmm.pidfd, NULL);
     case SOURCE_QMP:
         sr_qmp_read(&run->vmm.qmp);
@@ -450,9 +484,7 @@ static int dispatch(struct run *run, const struct epoll_event *event, struct sr_
         on_tail(run, &run->vmm_log);
         return 0;
     case SOURCE_NET:
-        if (epoll_ctl(run->epoll_fd, EPOLL_CTL_DEL, run->net->fd, NULL) < 0)
-            return sr_fail(err, SR_RUN_001, "monitor.network", "epoll: %s", strerror(errno));
-        return sr_net_lost(run->net, err);
+        return run_network_hear(run, err);
     case SOURCE_RESOLVER:
         return run_network_refresh(run, err);
     case SOURCE_STDIN:
@@ -480,8 +512,13 @@ static void update_interest(struct run *run)
     if (outputs < 0)
         run->armed[SOURCE_OUTPUTS] = 0; /* closed, and so out of the set */
     want(run, SOURCE_OUTPUTS, outputs, writable ? EPOLLIN | EPOLLOUT : EPOLLIN);
+    if (run->net != NULL && run->net->fd < 0)
+        run->armed[SOURCE_NET] = 0;
+    else if (run->net != NULL)
+        want(run, SOURCE_NET, run->net->fd, run->net_state == RUN_NET_CLOSED ? 0 : EPOLLIN);
     if (run->net != NULL && run->net->resolver.fd > 0)
-        want(run, SOURCE_RESOLVER, run->net->resolver.fd, run->net->resolver.asking ? EPOLLIN : 0);
+        want(run, SOURCE_RESOLVER, run->net->resolver.fd,
+             run->net->resolver.asking && run->net_state == RUN_NET_OPEN ? EPOLLIN : 0);
     if (run->options->with_stdin && !run->stdin_always_ready) {
         bool ready = run->stdin_open && sr_channel_stdin_room(&run->channel) > 0;
         want(run, SOURCE_STDIN, run->options->stdin_fd, ready ? EPOLLIN : 0);
@@ -490,10 +527,11 @@ static void update_interest(struct run *run)
 
 static bool over(const struct run *run)
 {
-    if (!run->vm_gone || run->channel_fd >= 0 || run->console.in_fd >= 0 || run->vmm_log.in_fd >= 0)
+    bool silent = run->channel_fd < 0 && run->console.in_fd < 0 && run->vmm_log.in_fd < 0;
+    if (!run->vm_gone || !silent)
         return false;
-    return run->forced ||
-           (!sr_sink_holds(&run->out) && !sr_sink_holds(&run->err) && !run_outputs_pending(run));
+    return run->forced || (!sr_sink_holds(&run->out) && !sr_sink_holds(&run->err) &&
+                           !run_outputs_pending(run) && run->net_state != RUN_NET_CLOSING);
 }
 
 int run_monitor(struct run *run, bool to_the_end, struct sr_error *err)
@@ -516,7 +554,7 @@ int run_monitor(struct run *run, bool to_the_end, struct sr_error *err)
         for (int i = 0; i < count; i++)
             if (dispatch(run, &events[i], err) < 0)
                 return -1;
-        if (run->net != NULL && run->net->lost) /* which a request has learned */
+        if (run->net_state == RUN_NET_OPEN && run->net->lost)
             return sr_net_lost(run->net, err);
     }
     if (over(run))

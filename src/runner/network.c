@@ -1,14 +1,17 @@
 /* The run's network and what is recorded of it: plan, rules, counters, release. The work is done by src/net. */
 #include "run_state.h"
 
+#include "clock.h"
 #include "ipv4.h"
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
 #define FLOWS_MAX 4096 /* what the kernel's set holds; more are counted together */
+#define HURRY_NSEC SR_NSEC_PER_SEC
 
 static const char *protocol_name(uint8_t protocol, char number[8])
 {
@@ -89,6 +92,7 @@ int run_network_apply(struct run *run, struct sr_error *err)
     if (sr_net_apply(policy, run->result->run_id, run->dirfd, &config, run->hasher, &run->net,
                      err) < 0)
         return -1;
+    run->net_state = RUN_NET_OPEN;
     run->hits = calloc(run->net->target_count, sizeof *run->hits);
     if (run->hits == NULL)
         return sr_fail(err, SR_RUN_201, "launch.network.apply", "out of memory");
@@ -131,23 +135,23 @@ static int take_new_targets(struct run *run, size_t added, struct sr_error *err)
 int run_network_refresh(struct run *run, struct sr_error *err)
 {
     struct sr_net *net = run->net;
-    size_t added = 0;
-    if (!net->resolver.asking) {
-        struct sr_error gone = {0};
-        if (sr_net_refresh_start(net, &gone) < 0) /* no new address is let through any more */
-            run_progress(run, "names are not asked for again: %s", gone.message);
-        return 0;
-    }
-    int result = sr_net_refresh_collect(net, &added, err);
-    return result <= 0 ? result : take_new_targets(run, added, err);
+    struct sr_error gone = {0};
+    if (net->resolver.asking)
+        return sr_net_refresh_collect(net, err) < 0 ? -1 : 0;
+    if (sr_net_refresh_start(net, &gone) < 0) /* no new address is let through any more */
+        run_progress(run, "names are not asked for again: %s", gone.message);
+    return 0;
 }
 
 int run_network_sample(struct run *run, struct sr_error *err)
 {
-    if (run->net == NULL || run->net->fd < 0)
-        return 0;
-    if (sr_net_sample(run->net, err) < 0)
-        return -1;
+    return run->net == NULL || run->net_state != RUN_NET_OPEN ? 0
+                                                              : sr_net_ask_counters(run->net, err);
+}
+
+/* What the rules have counted since they were last asked. */
+static int record_hits(struct run *run, struct sr_error *err)
+{
     for (size_t i = 0; i < run->net->target_count; i++) {
         struct run_hits *seen = &run->hits[i];
         uint64_t allowed = run->net->allowed[i] - seen->allowed,
@@ -209,15 +213,6 @@ static json_t *frame_facts(const struct sr_net_sample *sample, uint64_t allowed)
         (json_int_t)sample->tap_received - (json_int_t)known);
 }
 
-int run_network_finish(struct run *run, struct sr_error *err)
-{
-    if (run->net == NULL || run->net->fd < 0)
-        return 0;
-    if (run_network_sample(run, err) < 0)
-        return -1;
-    return run->options->policy->audit_level == SR_AUDIT_FULL ? record_flows(run, err) : 0;
-}
-
 /* Each thing that is gone, and how that is known: the cell has looked (take_down() in src/net/cell.c). */
 static json_t *removed_facts(const struct run *run)
 {
@@ -229,33 +224,118 @@ static json_t *removed_facts(const struct run *run)
         "check", run->net->bridge != NULL ? gone : "killed; run.cleaned says that it has ended");
 }
 
-/* Takes facts. */
+/* Takes facts. The run fails by it, when its cause is decided (outcome.c). */
 static int record_failure(struct run *run, json_t *facts, const struct sr_error *failure,
                           struct sr_error *err)
 {
     run->net_left = true;
+    if (run->net_failure.code == SR_OK)
+        run->net_failure = *failure;
     json_object_set_new(facts, "errorCode", json_string(sr_code_name(failure->code)));
     json_object_set_new(facts, "message", json_string(failure->message));
-    if (run_event(run, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_CLEANUP_FAILED, facts, err) == 0)
-        *err = *failure;
-    return -1;
+    return run_event(run, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_CLEANUP_FAILED, facts, err);
 }
 
-int run_network_release(struct run *run, struct sr_error *err)
+static int record_release(struct run *run, struct sr_error *err)
 {
-    if (run->net == NULL)
-        return 0;
     uint64_t allowed = 0;
     for (size_t i = 0; i < run->net->target_count; i++)
         allowed += run->net->allowed[i];
     json_t *facts = table_facts(run);
-    json_object_set_new(facts, "frames", frame_facts(run->net->sample, allowed));
-    struct sr_error failure = {0};
-    if (sr_net_release(run->net, &failure) == 0) {
-        json_object_set_new(facts, "removed", removed_facts(run));
-        return run_event(run, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_RELEASED, facts, err);
+    if (run->net_failure.code == SR_OK) /* the last counters are there */
+        json_object_set_new(facts, "frames", frame_facts(run->net->sample, allowed));
+    json_object_set_new(facts, "removed", removed_facts(run));
+    run->net_state = RUN_NET_CLOSED;
+    return run_event(run, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_RELEASED, facts, err);
+}
+
+/* While the network closes nothing that goes wrong with it ends the run at once: its guest may still have outputs to send. */
+static int take_failure(struct run *run, const struct sr_error *failure, struct sr_error *err)
+{
+    if (run->net_state != RUN_NET_CLOSING) {
+        *err = *failure;
+        return -1;
     }
-    return record_failure(run, facts, &failure, err);
+    if (failure->code != SR_RUN_202) { /* the last counters; the release goes on */
+        run->net_failure = *failure;
+        return 0;
+    }
+    run->net_state = RUN_NET_CLOSED;
+    return record_failure(run, table_facts(run), failure, err);
+}
+
+static int take_news(struct run *run, enum sr_net_news news, struct sr_error *err)
+{
+    bool last = run->net_state == RUN_NET_CLOSING;
+    switch (news) {
+    case SR_NET_COUNTED:
+        if (record_hits(run, err) < 0)
+            return -1;
+        return last && run->options->policy->audit_level == SR_AUDIT_FULL ? record_flows(run, err)
+                                                                          : 0;
+    case SR_NET_ADDED:
+        return take_new_targets(run, run->net->talk.added, err);
+    case SR_NET_RELEASED:
+        return record_release(run, err);
+    case SR_NET_NOTHING:
+    case SR_NET_MORE:
+        break;
+    }
+    return 0;
+}
+
+int run_network_hear(struct run *run, struct sr_error *err)
+{
+    enum sr_net_news news = SR_NET_MORE;
+    while (news != SR_NET_NOTHING && run->net_state != RUN_NET_CLOSED) {
+        struct sr_error failure = {0};
+        int result = sr_net_hear(run->net, &news, &failure);
+        if (result < 0 ? take_failure(run, &failure, err) < 0 : take_news(run, news, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+uint64_t run_network_deadline(const struct run *run)
+{
+    return run->net_state == RUN_NET_OPEN || run->net_state == RUN_NET_CLOSING
+               ? sr_net_deadline(run->net)
+               : UINT64_MAX;
+}
+
+int run_network_close(struct run *run, struct sr_error *err)
+{
+    struct sr_error failure = {0};
+    if (run->net_state != RUN_NET_OPEN)
+        return 0;
+    run->net_state = RUN_NET_CLOSING;
+    return sr_net_ask_release(run->net, &failure) == 0 ? 0 : take_failure(run, &failure, err);
+}
+
+int run_network_settle(struct run *run, struct sr_error *err)
+{
+    /* Whoever has asked safe-run to end waits no longer than this. */
+    const uint64_t hurry = run->ended_by_signal != 0 ? sr_now() + HURRY_NSEC : UINT64_MAX;
+    if (run_network_close(run, err) < 0)
+        return -1;
+    while (run->net_state == RUN_NET_CLOSING) {
+        uint64_t now = sr_now(), deadline = run_network_deadline(run);
+        deadline = deadline < hurry ? deadline : hurry;
+        struct pollfd wait[] = {{.fd = run->net->fd, .events = POLLIN},
+                                {.fd = run->signal_fd, .events = POLLIN}};
+        poll(wait, 2, now < deadline ? (int)((deadline - now) / SR_NSEC_PER_MSEC) + 1 : 0);
+        if (run_network_hear(run, err) < 0)
+            return -1;
+        if (run->net_state == RUN_NET_CLOSING && (sr_now() >= hurry || run_interrupted_again(run))) {
+            struct sr_error failure;
+            sr_net_hang_up(run->net);
+            sr_fail(&failure, SR_RUN_202, "cleanup.network.release",
+                    "a signal ended the waiting for the net cell");
+            if (take_failure(run, &failure, err) < 0)
+                return -1;
+        }
+    }
+    return 0;
 }
 
 int run_network_end(struct run *run, struct sr_error *err)

@@ -72,7 +72,7 @@ static bool is_vm_fault(const struct sr_error *err)
 /* Before there was a VM, a signal is the reason for whatever was given up. */
 static bool interrupted_early(const struct run *run)
 {
-    return run->ended_by_signal != 0 && run->launched_nsec == 0;
+    return run->ended_by_signal != 0 && run->times.launched == 0;
 }
 
 /* Fills result's cause, exit_code, finished and error. */
@@ -178,10 +178,10 @@ static json_t *contradictions(const json_t *payload)
     size_t count = sr_contradictions(&facts, found);
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++)
-        json_array_append_new(list, json_pack("{s:s,s:o,s:o,s:s}", "about", found[i].about, "guest",
-                                              sr_event_count(found[i].guest), "host",
-                                              sr_event_count(found[i].host), "message",
-                                              found[i].message));
+        json_array_append_new(list, json_pack("{s:s,s:o,s:o,s:s}", "about", found[i].about,
+                                              found[i].names[0], sr_event_count(found[i].values[0]),
+                                              found[i].names[1], sr_event_count(found[i].values[1]),
+                                              "message", found[i].message));
     return list;
 }
 
@@ -197,6 +197,30 @@ static json_t *vmm_facts(const struct run *run, const struct sr_vmm_exit *how)
                      killed ? WTERMSIG(how->status) : 0);
 }
 
+static json_t *usec(uint64_t nsec)
+{
+    return sr_event_count(nsec / 1000);
+}
+
+/* How long each phase took; together they are the life of the VM, but for a microsecond each. */
+static json_t *duration_facts(const struct run_times *times)
+{
+    uint64_t began = times->started != 0 ? times->started : times->ended;
+    return json_pack("{s:o,s:o,s:o,s:o,s:o}", "bootUsec", usec(began - times->launched),
+                     "commandUsec", usec(times->ended - began), "collectUsec",
+                     usec(times->collected - times->ended), "endUsec",
+                     usec(times->gone - times->collected), "wallUsec",
+                     usec(times->gone - times->launched));
+}
+
+/* What they may take: boot and command together timeoutSec and the grace. */
+static json_t *limit_facts(const struct run *run)
+{
+    return json_pack("{s:i,s:o,s:o,s:o}", "timeoutSec", (int)run->timeout_sec, "graceUsec",
+                     usec(RUN_GRACE_NSEC * (run->outputs != NULL ? 2 : 1)), "collectUsec",
+                     usec(run_outputs_limit_nsec(run)), "endUsec", usec(RUN_END_NSEC));
+}
+
 /* What the host saw of the VM's end, and apart from it what the guest said of the command's. */
 static json_t *exit_facts(const struct run *run, const struct sr_vmm_exit *how)
 {
@@ -209,10 +233,12 @@ static json_t *exit_facts(const struct run *run, const struct sr_vmm_exit *how)
                   run->vmm.qmp.stopped[0] != '\0' ? run->vmm.qmp.stopped : NULL, "stdout",
                   stream_facts(&run->out), "stderr", stream_facts(&run->err), "console",
                   tail_facts(&run->console), "vmmLog", tail_facts(&run->vmm_log), "wallUsec",
-                  sr_event_count((sr_now() - run->launched_nsec) / 1000), "vcpus",
+                  usec(run->times.gone - run->times.launched), "vcpus",
                   (int)run->bundle.vcpu_count, "guestRamBytes",
                   sr_event_count((uint64_t)run->bundle.mem_size_mib << 20), "hostOomKills",
                   sr_event_count(run->host_oom_kills), "vmm", vmm_facts(run, how));
+    json_object_set_new(payload, "durations", duration_facts(&run->times));
+    json_object_set_new(payload, "limits", limit_facts(run));
     if (run->has_exit)
         json_object_set_new(payload, "guest", guest_facts(&run->exit));
     json_object_set_new(payload, "contradictions", contradictions(payload));
@@ -229,30 +255,28 @@ static void fail_late(struct run *run, enum sr_cause cause, const struct sr_erro
         run->result->error = *failure;
 }
 
-/* The last counters. The uplink may have ended while the command ran, and only the answer to this request says so. */
-static int finish_network(struct run *run, struct sr_error *err)
+/* What is known of the network when it is closed. Before vm.exited, which says how the run ended. */
+static int close_network(struct run *run, struct sr_error *err)
 {
     struct sr_error lost = {0};
-    if (run_network_finish(run, err) < 0)
+    if (run_network_settle(run, err) < 0)
         return -1;
+    bool failed = run->net_failure.code != SR_OK && run->net_failure.code != SR_RUN_202;
     if (run->result->finished && run->net != NULL && run->net->lost &&
         sr_net_lost(run->net, &lost) < 0)
         fail_late(run, SR_CAUSE_SETUP, &lost);
+    else if (run->result->finished && failed)
+        fail_late(run, SR_CAUSE_SETUP, &run->net_failure);
     return 0;
 }
 
-static int release_network(struct run *run, struct sr_error *err)
+/* What ended the run is in vm.exited by now; that its network could not be released is a failure of its own. */
+static int end_network(struct run *run, struct sr_error *err)
 {
-    struct sr_error failure = {0}, second = {0};
-    bool released = run_network_release(run, &failure) == 0,
-         ended = run_network_end(run, released ? &failure : &second) == 0;
-    if (released && ended)
-        return 0;
-    if (failure.code != SR_RUN_202) {
-        *err = failure;
+    if (run_network_end(run, err) < 0)
         return -1;
-    }
-    fail_late(run, SR_CAUSE_CLEANUP, &failure);
+    if (run->net_failure.code == SR_RUN_202)
+        fail_late(run, SR_CAUSE_CLEANUP, &run->net_failure);
     return 0;
 }
 
@@ -260,14 +284,14 @@ static int write_closing_events(struct run *run, const struct sr_vmm_exit *how, 
                                 struct sr_error *err)
 {
     const struct sr_error *failure = &run->result->error;
-    if (finish_network(run, err) < 0)
+    if (close_network(run, err) < 0)
         return -1;
     if (run_outputs_record(run, err) < 0)
         return -1;
-    if (run->launched_nsec != 0 &&
+    if (run->times.launched != 0 &&
         run_event(run, SR_STAGE_MONITOR, SR_EVENT_VM_EXITED, exit_facts(run, how), err) < 0)
         return -1;
-    if (release_network(run, err) < 0)
+    if (end_network(run, err) < 0)
         return -1;
     json_t *cleaned = json_pack("{s:s}", "cgroup", cgroup);
     if (run->net != NULL)
@@ -289,7 +313,7 @@ static int write_closing_events(struct run *run, const struct sr_vmm_exit *how, 
 /* What ran the guest: QEMU's own answer where it gave one, else what it was told. */
 static const char *accel_in_fact(const struct run *run)
 {
-    if (run->launched_nsec == 0)
+    if (run->times.launched == 0)
         return "none";
     return run->vmm.qmp.kvm < 0 ? sr_accel_name(run->accel) : run->vmm.qmp.kvm > 0 ? "kvm" : "tcg";
 }
@@ -320,10 +344,10 @@ static int write_report(struct run *run, struct sr_error *err)
         .code = run->has_exit && run->exit.signal == 0 ? (int)run->exit.exit_code : -1,
         .signal = run->has_exit ? (int)run->exit.signal : 0,
         .guests_word = is_guests_word(run),
-        .vmm = run->launched_nsec != 0 ? "qemu" : "none",
+        .vmm = run->times.launched != 0 ? "qemu" : "none",
         .vmm_version = run->vmm_version,
         .accel = accel_in_fact(run),
-        .jail = run->launched_nsec == 0 || !run->config.jail ? "none"
+        .jail = run->times.launched == 0 || !run->config.jail ? "none"
                 : run->jail.new_user ? "namespaces (user), seccomp, landlock"
                                      : "namespaces, uid, seccomp, landlock",
         .uplink = run_uplink(run, uplink),
@@ -378,6 +402,7 @@ void run_conclude(struct run *run)
     run->ended_vm = run->ended_vm || !run->vm_gone;
     sr_vmm_kill(&run->vmm);
     sr_vmm_reap(&run->vmm, &how);
+    run_monitor_end(run);
     run_outputs_conclude(run);
     snprintf(run->vmm_version, sizeof run->vmm_version, "%s", run->vmm.qmp.version);
     const char *cgroup = run_release_limits(run);

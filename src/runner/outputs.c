@@ -31,11 +31,8 @@
 
 /* Without a word of the guest. */
 #define IDLE_NSEC (30 * SR_NSEC_PER_SEC)
-/* In all: a slow emulated guest sends 100,000 files in a minute, and a MiB in a hundredth of this. */
-#define TOTAL_NSEC (300 * SR_NSEC_PER_SEC)
-#define MIB_NSEC (250 * SR_NSEC_PER_MSEC)
-/* Whatever the policy's sizes: a guest that goes on talking must not outlive timeoutSec by years. */
-#define LONGEST_NSEC (3600 * SR_NSEC_PER_SEC)
+/* For a guest that was told that it is enough of an output. */
+#define CUT_NSEC (2 * SR_NSEC_PER_SEC)
 
 struct output {
     char path[32]; /* of errors: "outputs[0].path" */
@@ -52,7 +49,10 @@ struct run_outputs {
     uint32_t count;
     bool made; /* the directory that --output-dir names was not there */
     struct sr_collector collector;
-    uint64_t deadline;                 /* of all of it; 0: the command still runs */
+    uint32_t turn;                     /* the output that the guest sends */
+    bool cut;                          /* whose time was over: the guest was told */
+    /* Of all of them, of this one, and for the guest's next word; UINT64_MAX: the command still runs. */
+    uint64_t deadline, turn_deadline, idle_deadline;
     struct sr_collector_output *parts; /* names and sizes of what is not finished */
     struct output_files files;
     struct output items[];
@@ -188,6 +188,7 @@ int run_outputs_prepare(struct run *run, struct sr_error *err)
     outputs->directory = outputs->collector.fd = -1;
     output_files_init(&outputs->files, run->dirfd);
     outputs->count = count;
+    outputs->deadline = outputs->turn_deadline = outputs->idle_deadline = UINT64_MAX;
     outputs->parts = calloc(count, sizeof *outputs->parts);
     if (outputs->parts == NULL)
         return sr_fail(err, SR_RUN_001, "prepare.outputs", "out of memory");
@@ -268,14 +269,40 @@ static void take_end(struct run *run, const struct sr_channel_event *event)
         sr_channel_credit(&run->channel, SR_STREAM_ARCHIVE, passed);
 }
 
+static uint64_t timeout_nsec(const struct run *run, uint32_t i)
+{
+    return run->options->policy->outputs[i].timeout_sec * SR_NSEC_PER_SEC;
+}
+
+static void begin_turn(struct run *run, uint32_t i, uint64_t now)
+{
+    struct run_outputs *outputs = run->outputs;
+    outputs->cut = false;
+    outputs->turn = i;
+    outputs->turn_deadline = now + timeout_nsec(run, i);
+}
+
+void run_outputs_begin(struct run *run)
+{
+    uint64_t now = sr_now();
+    run->outputs->deadline = now + run_outputs_limit_nsec(run);
+    run->outputs->idle_deadline = now + IDLE_NSEC;
+    begin_turn(run, 0, now);
+}
+
 int run_outputs_take(struct run *run, const struct sr_channel_event *event, struct sr_error *err)
 {
-    if (run->outputs == NULL || event->output >= run->outputs->count)
+    struct run_outputs *outputs = run->outputs;
+    if (outputs == NULL || event->output >= outputs->count)
         return sr_fail(err, SR_RUN_001, "monitor.channel", "an output that nobody asked for");
-    if (event->type == SR_CHANNEL_ARCHIVE)
+    outputs->idle_deadline = sr_now() + IDLE_NSEC;
+    if (event->type == SR_CHANNEL_ARCHIVE) {
         take_archive(run, event);
-    else
-        take_end(run, event);
+        return 0;
+    }
+    take_end(run, event);
+    if (event->output + 1 < outputs->count)
+        begin_turn(run, event->output + 1, sr_now());
     return 0;
 }
 
@@ -332,24 +359,64 @@ bool run_outputs_pending(const struct run *run)
     return run->outputs != NULL && !sr_collector_idle(&run->outputs->collector);
 }
 
-uint64_t run_outputs_deadline(const struct run *run)
+uint64_t run_outputs_limit_nsec(const struct run *run)
 {
-    struct run_outputs *outputs = run->outputs;
-    uint64_t now = sr_now(), bytes = 0;
-    if (outputs->deadline == 0) {
-        for (uint32_t i = 0; i < outputs->count; i++)
-            bytes += outputs->parts[i].bytes_max; /* 64 of at most 2^53 */
-        uint64_t total = TOTAL_NSEC + (bytes >> 20) * MIB_NSEC;
-        outputs->deadline = now + (total < LONGEST_NSEC ? total : LONGEST_NSEC);
-    }
-    return now + IDLE_NSEC < outputs->deadline ? now + IDLE_NSEC : outputs->deadline;
+    uint64_t total = 0, most = run->config.collect_timeout_sec * SR_NSEC_PER_SEC;
+    for (uint32_t i = 0; run->outputs != NULL && i < run->outputs->count; i++)
+        total += timeout_nsec(run, i);
+    return total < most ? total : most;
 }
 
-void run_outputs_give_up(struct run *run, const char *why)
+uint64_t run_outputs_deadline(const struct run *run)
 {
+    const struct run_outputs *outputs = run->outputs;
+    if (outputs == NULL || (run->channel.state != SR_CHANNEL_COLLECTING && !run_outputs_pending(run)))
+        return UINT64_MAX;
+    uint64_t nearest = outputs->deadline;
+    if (outputs->turn_deadline < nearest)
+        nearest = outputs->turn_deadline;
+    return outputs->idle_deadline < nearest ? outputs->idle_deadline : nearest;
+}
+
+/* Nothing more comes of those that are not there yet. */
+__attribute__((format(printf, 2, 3))) static void give_up(struct run *run, const char *fmt, ...)
+{
+    char why[200];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(why, sizeof why, fmt, ap);
+    va_end(ap);
+    sr_collector_stop(&run->outputs->collector);
     for (uint32_t i = 0; i < run->outputs->count; i++)
         if (!run->outputs->items[i].collected)
             lose(&run->outputs->items[i], "not collected: %s", why);
+}
+
+bool run_outputs_late(struct run *run)
+{
+    struct run_outputs *outputs = run->outputs;
+    struct output *output = &outputs->items[outputs->turn];
+    const unsigned seconds = run->options->policy->outputs[outputs->turn].timeout_sec;
+    uint64_t now = sr_now();
+    bool sending = run->channel.state == SR_CHANNEL_COLLECTING && run->channel_fd >= 0;
+    if (sr_collector_holds(&outputs->collector) || run_outputs_pending(run))
+        give_up(run, "the collector of outputs did not answer in time");
+    else if (now >= outputs->deadline)
+        give_up(run, "all outputs together took more than %u s",
+                (unsigned)(run_outputs_limit_nsec(run) / SR_NSEC_PER_SEC));
+    else if (now >= outputs->idle_deadline)
+        give_up(run, "the guest sent nothing for %u s", (unsigned)(IDLE_NSEC / SR_NSEC_PER_SEC));
+    else if (outputs->cut || !sending)
+        give_up(run, "it took more than %u s", seconds);
+    else {
+        lose(output, "not collected: it took more than %u s (outputs[%u].timeoutSec)", seconds,
+             outputs->turn);
+        outputs->cut = output->refused = true;
+        outputs->turn_deadline = now + CUT_NSEC;
+        sr_channel_send_enough(&run->channel, outputs->turn);
+        return false;
+    }
+    return true;
 }
 
 static void finish(struct run *run, uint32_t i)
@@ -381,7 +448,7 @@ void run_outputs_conclude(struct run *run)
     if (run->outputs == NULL)
         return;
     sr_collector_stop(&run->outputs->collector);
-    for (uint32_t i = 0; run->launched_nsec != 0 && i < run->outputs->count; i++)
+    for (uint32_t i = 0; run->times.launched != 0 && i < run->outputs->count; i++)
         finish(run, i);
 }
 
@@ -428,7 +495,7 @@ static int record(struct run *run, uint32_t i, struct sr_error *err)
 int run_outputs_record(struct run *run, struct sr_error *err)
 {
     struct run_outputs *outputs = run->outputs;
-    if (outputs == NULL || run->launched_nsec == 0)
+    if (outputs == NULL || run->times.launched == 0)
         return 0;
     if (output_files_end(&outputs->files, run->hasher, err) < 0)
         return -1;

@@ -127,7 +127,7 @@ static int execute(struct run *run, struct sr_error *err)
         return -1;
     if (run->phase == PHASE_STARTING) {
         run_progress(run, "guest up after %u ms",
-                     (unsigned)((sr_now() - run->launched_nsec) / SR_NSEC_PER_MSEC));
+                     (unsigned)((sr_now() - run->times.launched) / SR_NSEC_PER_MSEC));
         if (SR_FAILPOINT("launch.hello"))
             return sr_fail(err, SR_RUN_001, "launch.spec", "told to fail");
         if (run_confine(run, err) < 0 || sr_cgroup_limit_cpu(&run->cgroup, err) < 0 ||

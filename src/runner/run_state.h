@@ -82,6 +82,22 @@ struct run_image {
     struct sr_effective effective; /* policy and image together */
 };
 
+/* When the phases of the VM began, of CLOCK_MONOTONIC, which a suspend does not advance; 0: not yet. */
+struct run_times {
+    uint64_t launched;  /* the first VM, if a second was started */
+    uint64_t started;   /* the command */
+    uint64_t ended;     /* the command, or the VM was told to end before it had */
+    uint64_t collected; /* nothing more is wanted of the guest */
+    uint64_t gone;      /* the VMM has ended */
+};
+
+enum run_net_state {
+    RUN_NET_NONE,
+    RUN_NET_OPEN,
+    RUN_NET_CLOSING, /* the command has ended, and with it what it may send */
+    RUN_NET_CLOSED,
+};
+
 struct run {
     const struct sr_run_options *options;
     struct sr_run_result *result;
@@ -117,13 +133,14 @@ struct run {
     char vmm_version[32];
     struct sr_net *net;    /* NULL: mode none, or not yet */
     struct run_hits *hits; /* of each of its targets */
-    bool net_watched;      /* its descriptor is in the loop, over a second boot too */
+    enum run_net_state net_state;
+    struct sr_error net_failure; /* of its end; code SR_OK: none */
     struct sr_channel channel;
     int channel_fd;
     struct sr_sink out, err;
     struct run_tail console, vmm_log;
     bool stdin_open;
-    uint64_t launched_nsec; /* monotonic */
+    struct run_times times;
 
     /* The loop. Deadlines are monotonic nanoseconds, UINT64_MAX: none. */
     sigset_t signals; /* that it reads from signal_fd, and that are blocked */
@@ -133,7 +150,7 @@ struct run {
     bool ended_vm;                /* by us, before it ended by itself */
     bool forced;                  /* the same, and nothing more is owed to anybody */
     bool stdin_always_ready;      /* a file that epoll does not take: it never blocks */
-    uint64_t boot_deadline, timeout_deadline, kill_deadline, sample_deadline, collect_deadline;
+    uint64_t boot_deadline, timeout_deadline, kill_deadline, sample_deadline, end_deadline;
     bool asked_hard;     /* the command was sent SIGKILL, so that its outputs can still be had */
     unsigned interrupts; /* SIGINTs so far */
     int ended_by_signal; /* the supervisor's own: SIGINT, SIGTERM, SIGHUP */
@@ -185,10 +202,13 @@ int run_outputs_take(struct run *run, const struct sr_channel_event *event,
 int run_outputs_fd(const struct run *run, bool *writable);
 int run_outputs_ready(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 bool run_outputs_pending(const struct run *run);
-/* Nothing more comes of those that are not there yet. */
-void run_outputs_give_up(struct run *run, const char *why);
-/* Until when the guest must have said more of them; the first call starts the time that they have in all. */
+/* The command has ended: the time that they have begins. */
+void run_outputs_begin(struct run *run);
+/* The most they have in all; 0: there are none. */
+uint64_t run_outputs_limit_nsec(const struct run *run);
+/* When run_outputs_late() is to be called; UINT64_MAX: not at all. Whether nothing more is to be waited for. */
 uint64_t run_outputs_deadline(const struct run *run);
+bool run_outputs_late(struct run *run);
 /* Once the VM is gone: hashes what is there, gives it its name or removes it. */
 void run_outputs_conclude(struct run *run);
 /* The first that was not collected, or NULL. */
@@ -198,8 +218,8 @@ int run_outputs_record(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 int run_outputs_directory(const struct run *run);
 void run_outputs_release(struct run *run);
 
-/* network.c: each does nothing in mode none. Apply before the VM starts; sample at any time; finish before vm.exited;
- * release after it. */
+/* network.c: each does nothing in mode none. Apply before the VM starts; sample at any time; close when the last command has ended,
+ * settle when the VM is gone, end in the end. */
 int run_network_apply(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* Writes "none", "pasta" or "bridge:<name>" into text and returns it. */
 #define SR_UPLINK_TEXT_MAX 32
@@ -208,9 +228,15 @@ int run_network_sample(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* Starts asking for names again, or goes on with it: when net->refresh_nsec has come, the resolver has something, or its
  * deadline is over. */
 int run_network_refresh(struct run *run, struct sr_error *err) SR_MUST_CHECK;
-int run_network_finish(struct run *run, struct sr_error *err) SR_MUST_CHECK;
-int run_network_release(struct run *run, struct sr_error *err) SR_MUST_CHECK;
-/* After the release: waits until every process of the network has ended. */
+/* When the net cell has something, or run_network_deadline() is over: records what came. */
+int run_network_hear(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+uint64_t run_network_deadline(const struct run *run);
+/* Begins to take the network down, once. What goes wrong from here on is in net_failure, and in evidence; -1: that failed. */
+int run_network_close(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+/* Waits until the network is closed, and closes it if nobody has: for the net cell's deadline at most, for less if a signal is to end
+ * the run. */
+int run_network_settle(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+/* After the release: waits until every process of the network has ended; for a second or two at most. */
 int run_network_end(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 
 /* limits.c: the run's cgroup, as far as this host has one for it. */
@@ -246,9 +272,17 @@ void run_drop_vm(struct run *run);
 int run_monitor_open(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* Whether a signal has come that ends the run; for all that takes its time before there is a VM. */
 bool run_interrupted(struct run *run);
+/* Whether another has come, for what takes its time behind the VM's end. */
+bool run_interrupted_again(struct run *run);
 int run_monitor_watch_vm(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 int run_monitor(struct run *run, bool to_the_end, struct sr_error *err) SR_MUST_CHECK;
+/* Notes that the VM is gone, if the loop was left before. */
+void run_monitor_end(struct run *run);
 void run_monitor_close(struct run *run);
+/* What a command gets when its time is over: between SIGTERM and the end of its VM; with outputs the same again between SIGKILL and that. */
+#define RUN_GRACE_NSEC (2 * SR_NSEC_PER_SEC)
+/* What a VMM that was killed has to be gone. */
+#define RUN_END_NSEC (10 * SR_NSEC_PER_SEC)
 
 /* outcome.c: after the VM is gone. Decides cause and exit status and writes the closing events and
  * the report. */

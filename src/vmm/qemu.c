@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -29,6 +30,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
+
+/* For one that was killed to be gone. */
+#define END_MSEC 10000
 
 /* Descriptor numbers in QEMU. */
 enum {
@@ -279,15 +283,17 @@ int sr_vmm_killed_by(const struct sr_vmm *vmm)
     return end.si_status;
 }
 
+/* One that the kernel does not let go is left behind: whoever waits for it would wait with it. */
 void sr_vmm_reap(struct sr_vmm *vmm, struct sr_vmm_exit *how)
 {
     if (vmm->pid < 0)
         return;
     struct rusage usage = {0};
+    struct pollfd ended = {.fd = vmm->pidfd, .events = POLLIN};
     int status = 0;
-    pid_t got;
-    while ((got = wait4(vmm->pid, &status, 0, &usage)) < 0 && errno == EINTR)
+    while (poll(&ended, 1, END_MSEC) < 0 && errno == EINTR)
         ;
+    pid_t got = wait4(vmm->pid, &status, WNOHANG, &usage);
     *how = (struct sr_vmm_exit){0};
     if (got == vmm->pid)
         *how = (struct sr_vmm_exit){

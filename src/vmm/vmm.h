@@ -64,7 +64,7 @@ struct sr_vmm {
 
 /* How the VMM ended. */
 struct sr_vmm_exit {
-    bool known; /* else somebody else has waited for it, and the rest is 0 */
+    bool known; /* else somebody else has waited for it, or it is not gone, and the rest is 0 */
     int status; /* as from wait(2) */
     uint64_t cpu_usec;
 };
@@ -92,7 +92,7 @@ void sr_vmm_kill(struct sr_vmm *vmm);
 /* The signal that killed it; 0: none did, or it lives. It is still to be reaped. */
 int sr_vmm_killed_by(const struct sr_vmm *vmm);
 
-/* Waits for its end (kill first, or know from pidfd that it has ended) and releases everything. */
+/* Waits for its end, 10 s at the most (kill first, or know from pidfd that it has ended), and releases everything. */
 void sr_vmm_reap(struct sr_vmm *vmm, struct sr_vmm_exit *how);
 
 /* CPU time and resident memory of the running VMM, from the kernel's accounting of the process. */

@@ -4,13 +4,17 @@
  */
 #include "guest.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct channel channel; /* large, and there is one */
@@ -271,6 +275,82 @@ static inline void keeps(void)
 {
     end();
     power_off();
+}
+
+static inline void wait_msec(unsigned msec)
+{
+    const struct timespec time = {.tv_sec = msec / 1000, .tv_nsec = msec % 1000 * 1000000};
+    nanosleep(&time, NULL);
+}
+
+/* Goes on when it has ended: a byte of an archive now and then, for ever, and all the CPU time it gets. */
+static inline void trickles(void)
+{
+    end();
+    for (;;) {
+        const time_t next = time(NULL) + 1;
+        archive(0, "0", 1);
+        while (time(NULL) < next)
+            ;
+    }
+}
+
+/* Calls somebody before it has ended, and does not stop; in tenths of a second since. */
+static inline void calls(void)
+{
+    const struct sockaddr_in to = {.sin_family = AF_INET,
+                                   .sin_port = htons(5353),
+                                   .sin_addr.s_addr = htonl(0xc6336408)}; /* 198.51.100.8 */
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    start();
+    for (int i = -10;; i++) {
+        char text[32];
+        int len = snprintf(text, sizeof text, "%d\n", i);
+        sendto(fd, text, (size_t)len, 0, (const struct sockaddr *)&to, sizeof to);
+        if (i == 0) {
+            memset(channel.out.payload, 0, sizeof(struct sr_frame_exit));
+            channel_send(&channel, SR_FRAME_EXIT, sizeof(struct sr_frame_exit));
+        }
+        if (i >= 0)
+            archive(0, "0", 1);
+        wait_msec(100);
+    }
+}
+
+/* Output in frames of one byte, as fast as credit allows, until the end of its time. */
+static inline void crumbles(void)
+{
+    static struct __attribute__((packed)) {
+        struct sr_frame_header header;
+        char byte;
+    } frames[4000];
+    size_t credit = SR_CHANNEL_WINDOW;
+    const size_t count = sizeof frames / sizeof frames[0];
+    for (size_t i = 0; i < count; i++) {
+        frames[i].header = (struct sr_frame_header){.length = 1, .type = SR_FRAME_STDOUT};
+        frames[i].byte = 'x';
+    }
+    start();
+    for (;;) {
+        struct sr_frame_header header;
+        const uint8_t *payload;
+        while (credit < count) {
+            if (!channel_next(&channel, &header, &payload)) {
+                channel_fill(&channel);
+                continue;
+            }
+            if (header.type == SR_FRAME_CREDIT)
+                credit += ((const struct sr_frame_credit *)payload)->bytes;
+            channel_done(&channel, &header);
+        }
+        for (size_t done = 0; done < sizeof frames;) {
+            ssize_t put = write(channel.fd, (const char *)frames + done, sizeof frames - done);
+            if (put <= 0)
+                power_off();
+            done += (size_t)put;
+        }
+        credit -= count;
+    }
 }
 
 int main(void)

@@ -1,13 +1,14 @@
 """network.mode allowlist, with real guests in namespaces that the tests make: what is reached, what is not, and what the
 evidence says of it."""
+import datetime
 import json
 import os
-import select
 import signal
 import subprocess
+import time
 import unittest
 
-from harness import BUILD, SOURCE, shell
+from harness import BUILD, SANITIZED, SOURCE, shell
 from network import PROBE, NetworkTest, allow, frame_probe, steered_probes, udp_packet
 
 EVERYWHERE = ["tcp:*:443", "tcp:*:80", "udp:*:53", "udp:*:443"]
@@ -416,8 +417,8 @@ class Life(NetworkTest):
                                         network=allow(("tcp", "198.51.100.7/32", 443))))
         self.wait_for_output(process, b"up")
         cell = self.lose_the_uplink_unseen(process)
-        while select.select([process.stdout], [], [], 1)[0]:  # silence: safe-run waits for the cell
-            self.assertNotEqual(os.read(process.stdout.fileno(), 65536), b"")
+        for _ in range(12):  # more than a second: safe-run goes on, and has asked the cell
+            self.wait_for_output(process, b"up")
         os.kill(cell, signal.SIGCONT)
         self.assert_lost(process)
 
@@ -431,6 +432,87 @@ class Life(NetworkTest):
         self.wait_for(lambda: not any(entry[2:] == ("qemu",) for entry in self.residue()))
         os.kill(cell, signal.SIGCONT)
         self.assert_lost(process)
+
+    def test_a_network_ends_with_its_command(self):
+        self.serve("udp:198.51.100.8:5353")
+        self.configure(initrd=os.path.join(BUILD, "tests", "guests", "calls.initrd"))
+        run = self.run_here(shell("true", network=allow(("udp", "198.51.100.8/32", 5353)), outputs=[{"path": "/tmp/o", "timeoutSec": 4}],
+                                  audit={"level": "full"}))
+        self.assertEqual(run.status, 125, run.stderr)
+        called = [int(line.split()[-1]) for line in self.arrivals()]  # in tenths of a second after the command's end
+        self.assertIn(-1, called)
+        self.assertLess(max(called), 20)
+        times = {event["type"]: datetime.datetime.fromisoformat(event["timestamp"][:26]) for event in run.report["events"]}
+        self.assertGreater((times["vm.exited"] - times["network.rule.released"]).total_seconds(), 1.5)
+        self.assertEqual(run.events("network.rule.released")[0]["frames"]["unaccounted"], 0)
+        self.assert_no_residue()
+
+    def test_what_is_over_has_no_network_while_it_is_asked_to_end(self):
+        self.serve("udp:198.51.100.8:5353")
+        run = self.run_here(shell("trap '' TERM; echo up; i=0; while :; do echo $i | nc -u -w 1 198.51.100.8 5353 & sleep 0.2; i=$((i+1)); done",
+                                  timeout=3, network=allow(("udp", "198.51.100.8/32", 5353))))
+        self.assertEqual((run.status, run.cause), (124, "timeout"))
+        times = {event["type"]: datetime.datetime.fromisoformat(event["timestamp"][:26]) for event in run.report["events"]}
+        self.assertGreater((times["vm.exited"] - times["network.rule.released"]).total_seconds(), 1)
+        self.assert_no_residue()
+
+    def stop_and_end(self, name, document, **config):
+        """Runs it with a helper stopped, until its time is up; it must not take much longer."""
+        self.configure(**config)
+        process = self.start_here(document)
+        self.wait_for_output(process, b"up")
+        victims = [int(entry[1]) for entry in self.residue() if entry[0] == "process" and entry[2].startswith(name)]
+        self.assertNotEqual(victims, [], name)
+        for victim in victims:
+            os.kill(victim, signal.SIGSTOP)
+        began = time.monotonic()
+        run = self.finish(process)
+        self.assertLess(time.monotonic() - began, 20 if not SANITIZED else 40)
+        self.assert_no_residue()
+        self.assertIsNotNone(run.report)
+        self.assertEqual(run.events("vm.exited")[0]["contradictions"], [])
+        return run
+
+    def test_a_stopped_uplink_holds_nothing(self):
+        run = self.stop_and_end("passt", shell("echo up; sleep 60", timeout=2, network=allow(("tcp", "198.51.100.7/32", 443))))
+        self.assertEqual((run.status, run.cause), (124, "timeout"))
+        self.assertEqual(len(run.events("network.rule.released")), 1)
+
+    def test_a_stopped_resolver_holds_nothing(self):
+        self.dns({"a.example": [1, "198.51.100.7"]})
+        run = self.stop_and_end("safe-run-names", shell("echo up; sleep 60", timeout=4, network=allow(("tcp", "a.example", 443))),
+                                network={"resolver": "192.0.2.2", "refreshMinSec": 1})
+        self.assertEqual((run.status, run.cause), (124, "timeout"))
+
+    def test_a_stopped_net_cell_holds_nothing(self):
+        run = self.stop_and_end("safe-run-net", shell("echo up; sleep 60", timeout=2, network=allow(("tcp", "198.51.100.7/32", 443))))
+        self.assertEqual((run.status, run.cause, run.failure[0]), (125, "cleanup", "SR-RUN-003"))
+        self.assertEqual(run.events("network.rule.cleanup_failed")[0]["errorCode"], "SR-RUN-202")
+        self.assertIn("does not answer", run.events("network.rule.cleanup_failed")[0]["message"])
+        self.collect()
+
+    def test_a_net_cell_that_stops_before_counters_are_read_ends_the_run(self):
+        run = self.stop_and_end("safe-run-net", shell("echo up; sleep 60", timeout=60, audit={"level": "full"},
+                                                      network=allow(("tcp", "198.51.100.7/32", 443))))
+        self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-001"))
+        self.assertIn("the net cell does not answer", run.failure[1])
+        self.collect()
+
+    def test_a_signal_ends_the_waiting_for_a_stopped_net_cell(self):
+        process = self.start_here(shell("echo up; read line", network=allow(("tcp", "198.51.100.7/32", 443))), "--stdin",
+                                  stdin=subprocess.PIPE)
+        self.wait_for_output(process, b"up")
+        cell = next(int(entry[1]) for entry in self.residue() if entry[0] == "process" and entry[2] == "safe-run-net")
+        os.kill(cell, signal.SIGSTOP)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        self.wait_for(lambda: not any(entry[2:] == ("qemu",) for entry in self.residue()))
+        process.terminate()
+        run = self.finish(process)
+        self.assertEqual(run.status, 125, run.stderr)
+        self.assertEqual(run.events("network.rule.cleanup_failed")[0]["errorCode"], "SR-RUN-202")
+        self.assert_no_residue()
+        self.collect()
 
     def test_killing_safe_run_leaves_nothing(self):
         process = self.start_here(shell("echo up; sleep 60", network=allow(("tcp", "198.51.100.7/32", 443))))

@@ -357,9 +357,48 @@ class Hostile(IoTest):
 
     def test_a_guest_that_never_sends_its_outputs(self):
         self.start_guest("stays")
-        run = self.run_policy(policy("/bin/true", outputs=[output(max="1Ki")]))
+        run = self.run_policy(policy("/bin/true", outputs=[output(max="1Ki", timeoutSec=1)]))
         self.assertEqual(run.status, 125)
-        self.assertIn("it took too long", run.events("output.collected")[0]["message"])
+        self.assertIn("it took more than 1 s", run.events("output.collected")[0]["message"])
+
+    def assert_late(self, run, seconds, message):
+        """The guest had this long for its outputs, was looked at meanwhile, and evidence says both."""
+        self.assertEqual(run.status, 125, run.stderr)
+        ended = run.events("vm.exited")[0]
+        self.assertIn(message, run.events("output.collected")[0]["message"])
+        self.assertEqual(ended["limits"]["collectUsec"], seconds * 1_000_000)
+        self.assertGreaterEqual(ended["durations"]["collectUsec"], seconds * 1_000_000)
+        self.assertEqual(ended["contradictions"], [])
+        stamps = [event["timestamp"] for event in run.report["events"] if event["type"] == "resource.sampled"]
+        self.assertGreaterEqual(len(stamps), seconds)
+        used = int(run.report["resourceUsage"]["cpu"].partition("=")[2])
+        self.assertGreater(used, ended["vmmCpuUsec"] / 3)  # nothing of what the VM used went by unseen
+        shown = self.call("report", "show", run.report_path).stdout.decode()
+        self.assertRegex(shown, rf"limit 20 s and {seconds} s\s+for\s+outputs")
+        self.assertRegex(shown, r"outputs\s+[0-9.]+\s+s,\s+end")
+
+    def test_a_guest_that_trickles_has_no_more_than_its_time(self):
+        self.start_guest("trickles")
+        run = self.run_policy(policy("/bin/true", timeout=20, outputs=[output(timeoutSec=3)]))
+        self.assert_late(run, 3, "it took more than 3 s")
+
+    def test_all_outputs_together_have_no_more_than_the_hosts_time(self):
+        self.configure(initrd=os.path.join(GUESTS, "trickles.initrd"), collect={"timeoutSec": 2})
+        run = self.run_policy(policy("/bin/true", timeout=20, outputs=[output("/data/a"), output("/data/b")]))
+        self.assert_late(run, 2, "all outputs together took more than 2 s")
+
+    def test_a_collector_that_stops_holds_nothing(self):
+        process = self.start(shell("echo up; read line; head -c 4M /dev/zero > /data/out/x", outputs=[output(timeoutSec=2)]), "--stdin",
+                             stdin=subprocess.PIPE)
+        self.wait_for_output(process, b"up")
+        with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
+            collectors = [int(child) for child in file.read().split() if not int(child) in self.vmm_pids()]
+        self.assertEqual(len(collectors), 1)
+        os.kill(collectors[0], signal.SIGSTOP)
+        run = self.finish(process, b"\n")
+        self.assertEqual(run.status, 125)
+        self.assertIn("the collector of outputs did not answer", run.events("output.collected")[0]["message"])
+        self.assertEqual(os.listdir(os.path.join(run.dir, "outputs")), [])
 
     def test_a_signal_ends_the_waiting_for_outputs(self):
         self.start_guest("stays")

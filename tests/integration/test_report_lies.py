@@ -158,6 +158,51 @@ def both(*changes):
 
 
 AT = "events[11].payload."
+# A run that took the time its limits allow, and what is untrue of it.
+TOOK = {"bootUsec": 400_000, "commandUsec": 2_000_000, "collectUsec": 3_000_000, "endUsec": 100_000, "wallUsec": 5_500_002}
+MAY = {"timeoutSec": 2, "graceUsec": 4_000_000, "collectUsec": 5_000_000, "endUsec": 10_000_000}
+LONG = {"about": "collect", "used": 75_000_000, "limit": 5_000_000,
+        "message": "the collection of outputs took 75000000 us; its limits allow 5000000 us, and 5 s are forgiven"}
+
+
+class Times(Lies, unittest.TestCase):
+    def timed(self, changes=(), limits=(), own_up=(), drop_from=None, member=None):
+        def change(report):
+            event = payloads(report, "vm.exited")[0]
+            event["durations"], event["limits"] = {**TOOK, **dict(changes)}, {**MAY, **dict(limits)}
+            event["contradictions"] += own_up
+            if drop_from is not None:
+                del (event if member is None else event[drop_from])[member or drop_from]
+        return change
+
+    def valid(self, change):
+        report = golden("observed.json")
+        change(report)
+        self.assertEqual(self.verify(report)["errors"], [])
+
+    def test_times_within_their_limits_are_valid(self):
+        self.valid(self.timed())
+
+    def test_more_time_than_allowed_is_found(self):
+        long = {"collectUsec": 75_000_000, "wallUsec": 77_500_000}
+        at = "events[11].payload.contradictions"
+        self.lie(self.timed(long), at)
+        self.valid(self.timed(long, own_up=[LONG]))
+        self.lie(self.timed(long, own_up=[{**LONG, "limit": 75_000_000}]), at)
+        self.lie(self.timed({"commandUsec": 75_000_000, "wallUsec": 78_500_000}), at)
+        self.lie(self.timed({"endUsec": 75_000_000, "wallUsec": 80_400_000}), at)
+
+    def test_phases_make_up_the_whole(self):
+        self.lie(self.timed({"wallUsec": 75_000_000}), "events[11].payload.durations.wallUsec")
+
+    def test_nothing_of_it_can_be_taken_out(self):
+        at = "events[11].payload."
+        self.lie(self.timed(drop_from="limits"), *[at + "limits." + name for name in MAY])
+        self.lie(self.timed(drop_from="durations"), *[at + "durations." + name for name in TOOK])
+        self.lie(self.timed(drop_from="durations", member="collectUsec"), at + "durations.collectUsec")
+        self.lie(self.timed({"endUsec": -1}), at + "durations.endUsec")
+
+
 EVENTS_LOST = [AT + name for name in ("contradictions",) * 3]
 # What is changed, and where that is found.
 LIES = {

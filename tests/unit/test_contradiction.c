@@ -33,8 +33,10 @@ static void expect(const struct sr_exit_facts *facts, const char *about, uint64_
     }
     assert_int_equal(count, 1);
     assert_string_equal(found[0].about, about);
-    assert_int_equal(found[0].guest, guest);
-    assert_int_equal(found[0].host, host);
+    assert_string_equal(found[0].names[0], "guest");
+    assert_string_equal(found[0].names[1], "host");
+    assert_int_equal(found[0].values[0], guest);
+    assert_int_equal(found[0].values[1], host);
     assert_non_null(strstr(found[0].message, "the guest reports"));
 }
 
@@ -107,7 +109,57 @@ static void all_at_once(void **state)
     facts.guest_cpu_usec = facts.guest_rss_bytes = UINT64_MAX;
     facts.vmm_signal = 9;
     facts.host_oom_kills = 1;
+    facts.timed = true;
+    facts.command.used_usec = facts.collect.used_usec = facts.end.used_usec = UINT64_MAX;
     assert_int_equal(sr_contradictions(&facts, found), SR_CONTRADICTIONS_MAX);
+}
+
+static void a_phase_that_took_longer_than_it_may(void **state)
+{
+    (void)state;
+    struct sr_contradiction found[SR_CONTRADICTIONS_MAX];
+    struct sr_exit_facts facts = honest;
+    facts.timed = true;
+    facts.command = (struct sr_exit_time){SECOND, 3 * SECOND};
+    facts.collect = (struct sr_exit_time){7 * SECOND, 2 * SECOND}; /* what is forgiven, and no more */
+    facts.end = (struct sr_exit_time){0, 10 * SECOND};
+    assert_int_equal(sr_contradictions(&facts, found), 0);
+    facts.guest_spoke = false; /* it need not have: the clock is the host's */
+    facts.collect.used_usec++;
+    assert_int_equal(sr_contradictions(&facts, found), 1);
+    assert_string_equal(found[0].about, "collect");
+    assert_string_equal(found[0].names[0], "used");
+    assert_string_equal(found[0].names[1], "limit");
+    assert_int_equal(found[0].values[0], 7 * SECOND + 1);
+    assert_int_equal(found[0].values[1], 2 * SECOND);
+    assert_string_equal(found[0].message, "the collection of outputs took 7000001 us; its limits "
+                                          "allow 2000000 us, and 5 s are forgiven");
+    facts.collect.limit_usec = UINT64_MAX; /* hostile numbers do not wrap around */
+    assert_int_equal(sr_contradictions(&facts, found), 0);
+    facts.command.used_usec = 9 * SECOND;
+    facts.timed = false;
+    assert_int_equal(sr_contradictions(&facts, found), 0);
+}
+
+static void times_are_read_from_the_event(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"durations\":{\"bootUsec\":1,\"collectUsec\":4,\"commandUsec\":2,\"endUsec\":8,"
+        "\"wallUsec\":15},\"limits\":{\"collectUsec\":5,\"endUsec\":6,\"graceUsec\":7,"
+        "\"timeoutSec\":3}}";
+    struct sr_exit_facts facts;
+    sr_exit_facts_read((struct sr_json_slice){text, sizeof text - 1}, &facts);
+    assert_true(facts.timed);
+    assert_int_equal(facts.command.used_usec, 3);
+    assert_int_equal(facts.command.limit_usec, 3 * SECOND + 7);
+    assert_int_equal(facts.collect.used_usec, 4);
+    assert_int_equal(facts.collect.limit_usec, 5);
+    assert_int_equal(facts.end.used_usec, 8);
+    assert_int_equal(facts.end.limit_usec, 6);
+    static const char half[] = "{\"durations\":{\"endUsec\":8}}";
+    sr_exit_facts_read((struct sr_json_slice){half, sizeof half - 1}, &facts);
+    assert_false(facts.timed);
 }
 
 static void facts_are_read_from_the_event(void **state)
@@ -141,6 +193,8 @@ int main(void)
         cmocka_unit_test(a_good_end_of_a_machine_that_died),
         cmocka_unit_test(nothing_is_held_against_what_is_not_known),
         cmocka_unit_test(all_at_once),
+        cmocka_unit_test(a_phase_that_took_longer_than_it_may),
+        cmocka_unit_test(times_are_read_from_the_event),
         cmocka_unit_test(facts_are_read_from_the_event),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
