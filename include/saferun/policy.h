@@ -59,9 +59,9 @@ struct sr_mount {
 };
 
 struct sr_output {
-    const char *path;   /* lexically normalised guest path */
-    const char *max;    /* as written, "64Mi" */
-    uint64_t max_bytes; /* UINT64_MAX never occurs: there is always a default */
+    const char *path;     /* lexically normalised guest path */
+    const char *max;      /* as written, "64Mi" */
+    uint64_t max_bytes;   /* UINT64_MAX never occurs: there is always a default */
     uint32_t timeout_sec; /* what its collection may take */
 };
 

@@ -34,7 +34,8 @@ struct sr_exit_facts {
     bool timed; /* durations and their limits are known: */
     struct sr_exit_time {
         uint64_t used_usec, limit_usec;
-    } command, collect, end; /* of boot and command together, of outputs, and from then on until the VMM is gone */
+    } command, collect,
+        end; /* of boot and command together, of outputs, and from then on until the VMM is gone */
     /* The guest's word. */
     bool guest_spoke;
     uint64_t guest_cpu_usec;

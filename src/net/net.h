@@ -99,7 +99,7 @@ struct sr_net {
     struct sr_resolver resolver; /* .asking: a refresh goes on */
     size_t added;                /* targets since the network was applied, those under way too */
     struct sr_net_talk talk;
-    uint32_t *own;               /* the host's addresses */
+    uint32_t *own; /* the host's addresses */
     size_t own_count;
     struct sr_net_sample *sample;
     size_t sample_size;
@@ -123,9 +123,9 @@ int sr_net_ask_release(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 
 enum sr_net_news {
     SR_NET_NOTHING,
-    SR_NET_MORE,     /* nothing to act upon, but there may be something behind it */
-    SR_NET_COUNTED,  /* net->sample is filled, allowed and blocked by target */
-    SR_NET_ADDED,    /* talk.added targets more, at the end of net->targets, open, and in net->new_hosts */
+    SR_NET_MORE,    /* nothing to act upon, but there may be something behind it */
+    SR_NET_COUNTED, /* net->sample is filled, allowed and blocked by target */
+    SR_NET_ADDED, /* talk.added targets more, at the end of net->targets, open, and in net->new_hosts */
     SR_NET_RELEASED, /* everything is down; the cell ends by itself */
 };
 

@@ -92,8 +92,8 @@ static int send_request(struct sr_net *net, enum cell_operation operation, const
     struct iovec pieces[] = {{&message, sizeof message}, {(void *)text, len}};
     const struct msghdr header = {.msg_iov = pieces, .msg_iovlen = 2};
     net->talk.releasing = operation == CELL_RELEASE;
-    if (net->fd < 0 || sendmsg(net->fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT) !=
-                           (ssize_t)(sizeof message + len))
+    if (net->fd < 0 ||
+        sendmsg(net->fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)(sizeof message + len))
         return fail_request(net, "it has ended", err);
     net->talk.busy = true;
     net->talk.operation = (int)operation;

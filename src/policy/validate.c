@@ -218,9 +218,8 @@ static void check_outputs(struct sr_checker *checker, const struct sr_node *node
                              max = {&item, "max", 0}, timeout = {&item, "timeoutSec", 0};
         const struct sr_node *entry = node->items[i];
         uint64_t seconds;
-        outputs[i] = (struct sr_output){.max = "64Mi",
-                                        .max_bytes = OUTPUT_DEFAULT,
-                                        .timeout_sec = OUTPUT_TIMEOUT_DEFAULT};
+        outputs[i] = (struct sr_output){
+            .max = "64Mi", .max_bytes = OUTPUT_DEFAULT, .timeout_sec = OUTPUT_TIMEOUT_DEFAULT};
         if (!sr_field_map(checker, entry, &item, known, true, node))
             continue;
         const struct sr_node *value = sr_node_get(entry, "path");
@@ -233,8 +232,8 @@ static void check_outputs(struct sr_checker *checker, const struct sr_node *node
             outputs[i].max =
                 sr_field_size(checker, value, &max, true, false, entry, &outputs[i].max_bytes);
         value = sr_node_get(entry, "timeoutSec");
-        if (value != NULL && sr_field_integer(checker, value, &timeout, SR_POL_002, 1,
-                                              OUTPUT_TIMEOUT_MAX, &seconds))
+        if (value != NULL &&
+            sr_field_integer(checker, value, &timeout, SR_POL_002, 1, OUTPUT_TIMEOUT_MAX, &seconds))
             outputs[i].timeout_sec = (uint32_t)seconds;
     }
     policy->outputs = outputs;

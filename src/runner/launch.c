@@ -166,7 +166,8 @@ int run_launch(struct run *run, enum sr_accel accel, const char *reason, struct 
         run->times.launched = now;
         run->timeout_deadline = now + run->timeout_sec * SR_NSEC_PER_SEC;
     }
-    run->times.ended = run->times.collected = run->times.gone = 0; /* of the first VM, if there was one */
+    run->times.ended = run->times.collected = run->times.gone =
+        0; /* of the first VM, if there was one */
     bool probing = accel == SR_ACCEL_KVM && sr_kvm_state(run->config.qemu) == SR_KVM_UNKNOWN;
     run->boot_deadline =
         now + (probing ? PROBE_NSEC : run->config.boot_timeout_sec * SR_NSEC_PER_SEC);

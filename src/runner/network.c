@@ -326,7 +326,8 @@ int run_network_settle(struct run *run, struct sr_error *err)
         poll(wait, 2, now < deadline ? (int)((deadline - now) / SR_NSEC_PER_MSEC) + 1 : 0);
         if (run_network_hear(run, err) < 0)
             return -1;
-        if (run->net_state == RUN_NET_CLOSING && (sr_now() >= hurry || run_interrupted_again(run))) {
+        if (run->net_state == RUN_NET_CLOSING &&
+            (sr_now() >= hurry || run_interrupted_again(run))) {
             struct sr_error failure;
             sr_net_hang_up(run->net);
             sr_fail(&failure, SR_RUN_202, "cleanup.network.release",

@@ -206,11 +206,10 @@ static json_t *usec(uint64_t nsec)
 static json_t *duration_facts(const struct run_times *times)
 {
     uint64_t began = times->started != 0 ? times->started : times->ended;
-    return json_pack("{s:o,s:o,s:o,s:o,s:o}", "bootUsec", usec(began - times->launched),
-                     "commandUsec", usec(times->ended - began), "collectUsec",
-                     usec(times->collected - times->ended), "endUsec",
-                     usec(times->gone - times->collected), "wallUsec",
-                     usec(times->gone - times->launched));
+    return json_pack(
+        "{s:o,s:o,s:o,s:o,s:o}", "bootUsec", usec(began - times->launched), "commandUsec",
+        usec(times->ended - began), "collectUsec", usec(times->collected - times->ended), "endUsec",
+        usec(times->gone - times->collected), "wallUsec", usec(times->gone - times->launched));
 }
 
 /* What they may take: boot and command together timeoutSec and the grace. */
@@ -233,10 +232,9 @@ static json_t *exit_facts(const struct run *run, const struct sr_vmm_exit *how)
                   run->vmm.qmp.stopped[0] != '\0' ? run->vmm.qmp.stopped : NULL, "stdout",
                   stream_facts(&run->out), "stderr", stream_facts(&run->err), "console",
                   tail_facts(&run->console), "vmmLog", tail_facts(&run->vmm_log), "wallUsec",
-                  usec(run->times.gone - run->times.launched), "vcpus",
-                  (int)run->bundle.vcpu_count, "guestRamBytes",
-                  sr_event_count((uint64_t)run->bundle.mem_size_mib << 20), "hostOomKills",
-                  sr_event_count(run->host_oom_kills), "vmm", vmm_facts(run, how));
+                  usec(run->times.gone - run->times.launched), "vcpus", (int)run->bundle.vcpu_count,
+                  "guestRamBytes", sr_event_count((uint64_t)run->bundle.mem_size_mib << 20),
+                  "hostOomKills", sr_event_count(run->host_oom_kills), "vmm", vmm_facts(run, how));
     json_object_set_new(payload, "durations", duration_facts(&run->times));
     json_object_set_new(payload, "limits", limit_facts(run));
     if (run->has_exit)

@@ -49,8 +49,8 @@ struct run_outputs {
     uint32_t count;
     bool made; /* the directory that --output-dir names was not there */
     struct sr_collector collector;
-    uint32_t turn;                     /* the output that the guest sends */
-    bool cut;                          /* whose time was over: the guest was told */
+    uint32_t turn; /* the output that the guest sends */
+    bool cut;      /* whose time was over: the guest was told */
     /* Of all of them, of this one, and for the guest's next word; UINT64_MAX: the command still runs. */
     uint64_t deadline, turn_deadline, idle_deadline;
     struct sr_collector_output *parts; /* names and sizes of what is not finished */
@@ -370,7 +370,8 @@ uint64_t run_outputs_limit_nsec(const struct run *run)
 uint64_t run_outputs_deadline(const struct run *run)
 {
     const struct run_outputs *outputs = run->outputs;
-    if (outputs == NULL || (run->channel.state != SR_CHANNEL_COLLECTING && !run_outputs_pending(run)))
+    if (outputs == NULL ||
+        (run->channel.state != SR_CHANNEL_COLLECTING && !run_outputs_pending(run)))
         return UINT64_MAX;
     uint64_t nearest = outputs->deadline;
     if (outputs->turn_deadline < nearest)
@@ -396,21 +397,23 @@ bool run_outputs_late(struct run *run)
 {
     struct run_outputs *outputs = run->outputs;
     struct output *output = &outputs->items[outputs->turn];
-    const unsigned seconds = run->options->policy->outputs[outputs->turn].timeout_sec;
     uint64_t now = sr_now();
     bool sending = run->channel.state == SR_CHANNEL_COLLECTING && run->channel_fd >= 0;
-    if (sr_collector_holds(&outputs->collector) || run_outputs_pending(run))
+    if (sr_collector_holds(&outputs->collector) || run_outputs_pending(run)) {
         give_up(run, "the collector of outputs did not answer in time");
-    else if (now >= outputs->deadline)
+        return true;
+    }
+    if (now >= outputs->turn_deadline)
+        lose(output, "not collected: it took more than %u s (outputs[%u].timeoutSec)",
+             run->options->policy->outputs[outputs->turn].timeout_sec, outputs->turn);
+    if (now >= outputs->deadline)
         give_up(run, "all outputs together took more than %u s",
                 (unsigned)(run_outputs_limit_nsec(run) / SR_NSEC_PER_SEC));
     else if (now >= outputs->idle_deadline)
         give_up(run, "the guest sent nothing for %u s", (unsigned)(IDLE_NSEC / SR_NSEC_PER_SEC));
     else if (outputs->cut || !sending)
-        give_up(run, "it took more than %u s", seconds);
+        give_up(run, "the guest did not go on to it");
     else {
-        lose(output, "not collected: it took more than %u s (outputs[%u].timeoutSec)", seconds,
-             outputs->turn);
         outputs->cut = output->refused = true;
         outputs->turn_deadline = now + CUT_NSEC;
         sr_channel_send_enough(&run->channel, outputs->turn);

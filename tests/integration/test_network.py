@@ -433,15 +433,26 @@ class Life(NetworkTest):
         os.kill(cell, signal.SIGCONT)
         self.assert_lost(process)
 
+    def test_killing_safe_run_leaves_nothing(self):
+        process = self.start_here(shell("echo up; sleep 60", network=allow(("tcp", "198.51.100.7/32", 443))))
+        self.wait_for_output(process, b"up")
+        process.kill()
+        process.communicate()
+        self.assert_no_residue()
+
+
+class Ends(NetworkTest):
+    """The network ends in time, whoever of its processes stops."""
+
     def test_a_network_ends_with_its_command(self):
         self.serve("udp:198.51.100.8:5353")
         self.configure(initrd=os.path.join(BUILD, "tests", "guests", "calls.initrd"))
         run = self.run_here(shell("true", network=allow(("udp", "198.51.100.8/32", 5353)), outputs=[{"path": "/tmp/o", "timeoutSec": 4}],
                                   audit={"level": "full"}))
         self.assertEqual(run.status, 125, run.stderr)
-        called = [int(line.split()[-1]) for line in self.arrivals()]  # in tenths of a second after the command's end
-        self.assertIn(-1, called)
-        self.assertLess(max(called), 20)
+        called = len(self.arrivals())  # ten times before the command's end, and then ten times a second
+        self.assertGreater(called, 2)
+        self.assertLess(called, 20)
         times = {event["type"]: datetime.datetime.fromisoformat(event["timestamp"][:26]) for event in run.report["events"]}
         self.assertGreater((times["vm.exited"] - times["network.rule.released"]).total_seconds(), 1.5)
         self.assertEqual(run.events("network.rule.released")[0]["frames"]["unaccounted"], 0)
@@ -450,7 +461,7 @@ class Life(NetworkTest):
     def test_what_is_over_has_no_network_while_it_is_asked_to_end(self):
         self.serve("udp:198.51.100.8:5353")
         run = self.run_here(shell("trap '' TERM; echo up; i=0; while :; do echo $i | nc -u -w 1 198.51.100.8 5353 & sleep 0.2; i=$((i+1)); done",
-                                  timeout=3, network=allow(("udp", "198.51.100.8/32", 5353))))
+                                  timeout=15, network=allow(("udp", "198.51.100.8/32", 5353))))
         self.assertEqual((run.status, run.cause), (124, "timeout"))
         times = {event["type"]: datetime.datetime.fromisoformat(event["timestamp"][:26]) for event in run.report["events"]}
         self.assertGreater((times["vm.exited"] - times["network.rule.released"]).total_seconds(), 1)
@@ -467,25 +478,25 @@ class Life(NetworkTest):
             os.kill(victim, signal.SIGSTOP)
         began = time.monotonic()
         run = self.finish(process)
-        self.assertLess(time.monotonic() - began, 20 if not SANITIZED else 40)
+        self.assertLess(time.monotonic() - began, 35 if not SANITIZED else 55)
         self.assert_no_residue()
         self.assertIsNotNone(run.report)
         self.assertEqual(run.events("vm.exited")[0]["contradictions"], [])
         return run
 
     def test_a_stopped_uplink_holds_nothing(self):
-        run = self.stop_and_end("passt", shell("echo up; sleep 60", timeout=2, network=allow(("tcp", "198.51.100.7/32", 443))))
+        run = self.stop_and_end("passt", shell("echo up; sleep 60", timeout=15, network=allow(("tcp", "198.51.100.7/32", 443))))
         self.assertEqual((run.status, run.cause), (124, "timeout"))
         self.assertEqual(len(run.events("network.rule.released")), 1)
 
     def test_a_stopped_resolver_holds_nothing(self):
         self.dns({"a.example": [1, "198.51.100.7"]})
-        run = self.stop_and_end("safe-run-names", shell("echo up; sleep 60", timeout=4, network=allow(("tcp", "a.example", 443))),
+        run = self.stop_and_end("safe-run-names", shell("echo up; sleep 60", timeout=15, network=allow(("tcp", "a.example", 443))),
                                 network={"resolver": "192.0.2.2", "refreshMinSec": 1})
         self.assertEqual((run.status, run.cause), (124, "timeout"))
 
     def test_a_stopped_net_cell_holds_nothing(self):
-        run = self.stop_and_end("safe-run-net", shell("echo up; sleep 60", timeout=2, network=allow(("tcp", "198.51.100.7/32", 443))))
+        run = self.stop_and_end("safe-run-net", shell("echo up; sleep 60", timeout=15, network=allow(("tcp", "198.51.100.7/32", 443))))
         self.assertEqual((run.status, run.cause, run.failure[0]), (125, "cleanup", "SR-RUN-003"))
         self.assertEqual(run.events("network.rule.cleanup_failed")[0]["errorCode"], "SR-RUN-202")
         self.assertIn("does not answer", run.events("network.rule.cleanup_failed")[0]["message"])
@@ -513,13 +524,6 @@ class Life(NetworkTest):
         self.assertEqual(run.events("network.rule.cleanup_failed")[0]["errorCode"], "SR-RUN-202")
         self.assert_no_residue()
         self.collect()
-
-    def test_killing_safe_run_leaves_nothing(self):
-        process = self.start_here(shell("echo up; sleep 60", network=allow(("tcp", "198.51.100.7/32", 443))))
-        self.wait_for_output(process, b"up")
-        process.kill()
-        process.communicate()
-        self.assert_no_residue()
 
 
 class Bridge(Attack, NetworkTest):

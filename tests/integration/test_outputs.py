@@ -388,7 +388,7 @@ class Hostile(IoTest):
         self.assert_late(run, 2, "all outputs together took more than 2 s")
 
     def test_a_collector_that_stops_holds_nothing(self):
-        process = self.start(shell("echo up; read line; head -c 4M /dev/zero > /data/out/x", outputs=[output(timeoutSec=2)]), "--stdin",
+        process = self.start(shell("echo up; read line; head -c 4194304 /dev/zero > /data/out/x", outputs=[output(timeoutSec=2)]), "--stdin",
                              stdin=subprocess.PIPE)
         self.wait_for_output(process, b"up")
         with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:

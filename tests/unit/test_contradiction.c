@@ -121,7 +121,8 @@ static void a_phase_that_took_longer_than_it_may(void **state)
     struct sr_exit_facts facts = honest;
     facts.timed = true;
     facts.command = (struct sr_exit_time){SECOND, 3 * SECOND};
-    facts.collect = (struct sr_exit_time){7 * SECOND, 2 * SECOND}; /* what is forgiven, and no more */
+    facts.collect =
+        (struct sr_exit_time){7 * SECOND, 2 * SECOND}; /* what is forgiven, and no more */
     facts.end = (struct sr_exit_time){0, 10 * SECOND};
     assert_int_equal(sr_contradictions(&facts, found), 0);
     facts.guest_spoke = false; /* it need not have: the clock is the host's */
