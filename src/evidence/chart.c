@@ -51,7 +51,7 @@ static void label(char text[SR_QUANTITY], uint64_t value, bool percent)
 static unsigned place_x(const struct chart *chart, uint64_t x)
 {
     double share = (double)x / (double)chart->x[chart->count - 1];
-    return (unsigned)(10 * (LEFT + share * (WIDTH - LEFT - RIGHT)) + .5);
+    return (unsigned)(10 * ((double)LEFT + share * (WIDTH - LEFT - RIGHT)) + .5);
 }
 
 static unsigned place_y(uint64_t y, uint64_t top)
@@ -233,8 +233,8 @@ void page_phases(struct sr_buf *out, const struct sr_summary *s)
                   BAR, names[0], took[0], names[1], took[1], names[2], took[2]);
     int64_t begin = s->first_nsec;
     for (int i = 0; i < 3; i++) {
-        unsigned x = (unsigned)((double)(begin - s->first_nsec) / all * BAR),
-                 to = (unsigned)((double)(ends[i] - s->first_nsec) / all * BAR);
+        unsigned x = (unsigned)((double)(begin - s->first_nsec) / all * (double)BAR),
+                 to = (unsigned)((double)(ends[i] - s->first_nsec) / all * (double)BAR);
         /* A phase too short to see is still there. */
         sr_buf_printf(out, "<rect class=\"%s\" x=\"%u\" width=\"%u\" height=\"14\" rx=\"2\"/>",
                       classes[i], x, to > x + 4 ? to - x - 2 : 2);

@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,7 +17,6 @@
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,6 +24,7 @@
 #define PATH "launch.network.dns"
 #define DEADLINE_NSEC (5 * SR_NSEC_PER_SEC)
 #define MEMORY_MAX (UINT64_C(256) << 20)
+#define SOCKETS_MAX 256
 
 /* What the child sends: answers, and one line for each name at its end. */
 struct line {
@@ -43,6 +44,12 @@ struct round {
 struct query {
     uint32_t name;
     struct round *round;
+};
+
+/* What the channel waits for: a socket or two for each server. */
+struct sockets {
+    struct pollfd items[SOCKETS_MAX];
+    size_t count;
 };
 
 /* Waits when the supervisor is late; for one that asks no more, until that ends. */
@@ -77,36 +84,64 @@ static void on_answer(void *context, int status, int timeouts, struct ares_addri
     query->round->open--;
 }
 
+static void on_socket(void *context, ares_socket_t fd, int readable, int writable)
+{
+    struct sockets *sockets = context;
+    size_t i = 0;
+    while (i < sockets->count && sockets->items[i].fd != fd)
+        i++;
+    if (i == SOCKETS_MAX)
+        return; /* the names that it would answer run into their deadline */
+    if (readable || writable) {
+        sockets->items[i].fd = fd;
+        sockets->items[i].events = (short)((readable ? POLLIN : 0) | (writable ? POLLOUT : 0));
+        sockets->count += i == sockets->count;
+    } else if (i < sockets->count) {
+        sockets->items[i] = sockets->items[--sockets->count];
+    }
+}
+
+/* What is ready, and what has waited for too long. Processing changes the sockets. */
+static void process(ares_channel channel, const struct sockets *sockets)
+{
+    const struct sockets ready = *sockets;
+    ares_process_fd(channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+    for (size_t i = 0; i < ready.count; i++) {
+        const short events = ready.items[i].revents;
+        if (events != 0)
+            ares_process_fd(channel, events & ~POLLOUT ? ready.items[i].fd : ARES_SOCKET_BAD,
+                            events & POLLOUT ? ready.items[i].fd : ARES_SOCKET_BAD);
+    }
+}
+
 /* To the end of all questions, or of the time that the supervisor waits. */
-static void run_queries(ares_channel channel, const struct round *round)
+static void run_queries(ares_channel channel, struct sockets *sockets, const struct round *round)
 {
     const uint64_t deadline = sr_now() + DEADLINE_NSEC;
     while (round->open > 0 && sr_now() < deadline) {
-        fd_set readable, writable;
         struct timeval limit = {.tv_sec = 1}, wait;
-        FD_ZERO(&readable);
-        FD_ZERO(&writable);
-        int last = ares_fds(channel, &readable, &writable);
-        if (last == 0)
-            break;
-        if (select(last, &readable, &writable, NULL, ares_timeout(channel, &limit, &wait)) < 0 &&
+        const struct timeval *next = ares_timeout(channel, &limit, &wait);
+        if (poll(sockets->items, sockets->count,
+                 (int)(next->tv_sec * 1000 + next->tv_usec / 1000) + 1) < 0 &&
             errno != EINTR)
             break;
-        ares_process(channel, &readable, &writable);
+        process(channel, sockets);
     }
     ares_cancel(channel);
 }
 
-static bool open_channel(const char *server, ares_channel *channel)
+static bool open_channel(const char *server, struct sockets *sockets, ares_channel *channel)
 {
     struct ares_options options = {.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
                                    .timeout = 1500,
                                    .tries = 3,
-                                   .lookups = (char *)"b"};
+                                   .lookups = (char *)"b",
+                                   .sock_state_cb = on_socket,
+                                   .sock_state_cb_data = sockets};
     return ares_library_init(ARES_LIB_INIT_ALL) == ARES_SUCCESS &&
            ares_init_options(channel, &options,
                              ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
-                                 ARES_OPT_LOOKUPS) == ARES_SUCCESS &&
+                                 ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB) == ARES_SUCCESS &&
            (server == NULL || ares_set_servers_ports_csv(*channel, server) == ARES_SUCCESS);
 }
 
@@ -140,6 +175,7 @@ _Noreturn static void live(const char *const *names, size_t count, const char *s
     const struct ares_addrinfo_hints hints = {.ai_flags = ARES_AI_NOSORT, .ai_family = AF_INET};
     struct round round = {.out = STDIN_FILENO}; /* the lowest number: all above stderr is closed */
     struct query *queries = calloc(count, sizeof *queries);
+    struct sockets sockets = {.count = 0};
     ares_channel channel;
     prctl(PR_SET_NAME, "safe-run-names");
     if (queries == NULL || dup2(socket, STDIN_FILENO) < 0 || dup2(socket, STDOUT_FILENO) < 0 ||
@@ -147,7 +183,7 @@ _Noreturn static void live(const char *const *names, size_t count, const char *s
         _exit(1);
     if (sr_jail_become_nobody() < 0 ||
         prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || /* which a change of ids undoes */
-        getppid() != parent || !open_channel(server, &channel) || confine() < 0)
+        getppid() != parent || !open_channel(server, &sockets, &channel) || confine() < 0)
         _exit(1);
     while (recv(round.out, &round.number, sizeof round.number, 0) == sizeof round.number) {
         round.open = (unsigned)count;
@@ -155,7 +191,7 @@ _Noreturn static void live(const char *const *names, size_t count, const char *s
             queries[i] = (struct query){(uint32_t)i, &round};
             ares_getaddrinfo(channel, names[i], NULL, &hints, on_answer, &queries[i]);
         }
-        run_queries(channel, &round);
+        run_queries(channel, &sockets, &round);
     }
     _exit(0);
 }
