@@ -1,14 +1,17 @@
 /*
- * The run's cgroup: limits on what the VMM may take of the host, and what it takes. Version 2 where its controllers are there
+ * The run's cgroup: limits on what a run may take of the host, and what it takes. Version 2 where its controllers are there
  * or delegated, version 1 on hybrid hosts, each controller where it is; what no controller holds is said, not assumed.
  * (Linux Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/.)
  *
- *   1. sr_cgroup_create() makes "safe-run-<run id>" and writes the limits but that of the CPU.
- *   2. The VMM is born in it: version 2 by cgroup->v2_fd and CLONE_INTO_CGROUP, version 1 by sr_cgroup_enter() in the child.
- *   3. sr_cgroup_limit_cpu() before the guest is told what to run: what a machine does before that is its start, which nothing of
+ *   1. sr_cgroup_create() makes "safe-run-<run id>" and writes the limits but that of the CPU. sr_cgroup_join(1) at once.
+ *   2. The VMM is born in its part of it: version 2 by cgroup->v2_fd and CLONE_INTO_CGROUP, version 1 by sr_cgroup_enter() in the
+ *      child. Who helps it is born in the other: version 2 by cgroup->v2_helpers_fd, version 1 as its parent's child.
+ *   3. sr_cgroup_join(2) when nobody waits for the caller: it takes 12 ms.
+ *   4. sr_cgroup_limit_cpu() before the guest is told what to run: what a machine does before that is its start, which nothing of
  *      the run's can make longer and which a share of a core would draw out.
- *   4. sr_cgroup_read() at any time.
- *   5. sr_cgroup_remove() when the VMM is reaped. What a dead supervisor leaves is found by sr_cgroup_sweep().
+ *   5. sr_cgroup_read() at any time.
+ *   6. sr_cgroup_remove() when the VMM and all helpers but the caller are reaped. What a dead supervisor leaves is found by
+ *      sr_cgroup_sweep().
  */
 #ifndef SR_CGROUP_CGROUP_H
 #define SR_CGROUP_CGROUP_H
@@ -34,28 +37,47 @@ struct sr_cgroup_limits {
     uint64_t pids;
 };
 
-/* A directory of the run's, for one controller or several. */
-struct sr_cgroup_place {
-    int version; /* 1 or 2; 0: this controller is nowhere */
-    int fd;      /* O_PATH or O_RDONLY of the directory */
+/* The run's directories in one hierarchy (cgroup.c says which there are). */
+struct sr_cgroup_tree {
+    int version;
+    bool counts;            /* helpers apart from the VMM */
+    bool joined;            /* by the caller */
+    int fd;                 /* of the run's directory */
+    int vmm_fd, helpers_fd; /* where they are: in it, or it itself; -1: no place for helpers */
+    int enter_fd, leave_fd; /* take the caller there and back; -1: it stays where it is */
     char path[PATH_MAX];
 };
 
-struct sr_cgroup {
-    struct sr_cgroup_place
-        places[SR_CONTROLLER_COUNT]; /* by controller; those of version 2 are the same directory */
-    int v2_fd;                       /* to be born in; -1: there is none */
-    int cpu_fd;       /* the file that takes the CPU limit; -1: there is none to set */
-    char cpu_max[48]; /* what it is to take */
+/* Where a controller is. */
+struct sr_cgroup_place {
+    int version; /* 1 or 2; 0: this controller is nowhere */
+    size_t tree;
 };
 
+#define SR_CGROUP_TREES (SR_CONTROLLER_COUNT + 1)
+
+struct sr_cgroup {
+    struct sr_cgroup_tree trees[SR_CGROUP_TREES];
+    size_t tree_count;
+    struct sr_cgroup_place places[SR_CONTROLLER_COUNT];
+    int v2_fd, v2_helpers_fd; /* to be born in; -1: there is none. The tree's */
+    int cpu_fd;               /* the file that takes the CPU limit; -1: there is none to set */
+    char cpu_max[48];         /* what it is to take */
+};
+
+#define SR_CGROUP_TREE_INIT                                                                        \
+    {                                                                                              \
+        .fd = -1, .vmm_fd = -1, .helpers_fd = -1, .enter_fd = -1, .leave_fd = -1                   \
+    }
 #define SR_CGROUP_INIT                                                                             \
     {                                                                                              \
-        .places = {{.fd = -1}, {.fd = -1}, {.fd = -1}, {.fd = -1}}, .v2_fd = -1, .cpu_fd = -1      \
+        .v2_fd = -1, .v2_helpers_fd = -1, .cpu_fd = -1                                             \
     }
 
 struct sr_cgroup_usage {
-    uint64_t cpu_usec, memory_bytes, oom_kills;
+    uint64_t cpu_usec, memory_bytes, oom_kills; /* of the VMM */
+    bool helpers_counted;
+    uint64_t helper_cpu_usec; /* of the caller since it joined, and of the other helpers */
 };
 
 /*
@@ -73,8 +95,15 @@ int sr_cgroup_limit_cpu(struct sr_cgroup *cgroup, struct sr_error *err) SR_MUST_
  * it cannot hand controllers down. -ENOENT: the caller is not in one of that name; or another negative errno. */
 int sr_cgroup_make_room(const char *name) SR_MUST_CHECK;
 
-/* Moves the calling process into the places of version 1: 0 or a negative errno. */
+/* Moves the calling process, the VMM to be, into its places of version 1: 0 or a negative errno. */
 int sr_cgroup_enter(const struct sr_cgroup *cgroup) SR_MUST_CHECK;
+
+/* Moves the caller, of one thread, among the helpers of its hierarchies of version 1 or 2, once. Nothing where it could not get out
+ * again. Errors: SR-RUN-002 at launch.cgroup. */
+int sr_cgroup_join(struct sr_cgroup *cgroup, int version, struct sr_error *err) SR_MUST_CHECK;
+
+/* Whether the limit on CPU time holds helpers too, once they have joined. */
+bool sr_cgroup_holds_helpers(const struct sr_cgroup *cgroup);
 
 /* What controllers there are have counted; 0 where there is none. Negative errno when there is no accounting at all. */
 int sr_cgroup_read(const struct sr_cgroup *cgroup, struct sr_cgroup_usage *usage) SR_MUST_CHECK;
@@ -82,7 +111,7 @@ int sr_cgroup_read(const struct sr_cgroup *cgroup, struct sr_cgroup_usage *usage
 /* "cgroup v2", "cgroup v1", or NULL: not held by a cgroup. */
 const char *sr_cgroup_holder(const struct sr_cgroup *cgroup, enum sr_controller controller);
 
-/* Removes it; processes must be gone. 0 or a negative errno; what is gone already is no error. */
+/* Removes it; the caller leaves it, other processes must be gone. 0 or a negative errno; what is gone already is no error. */
 int sr_cgroup_remove(struct sr_cgroup *cgroup);
 
 /* Removes the cgroups of a run that is dead, wherever they are, with what still runs in them: the number of directories removed,

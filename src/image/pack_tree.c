@@ -358,6 +358,7 @@ int sr_pack(int source, const char *name, int image, const struct sr_pack_option
         .progress = tell_progress,
         .note = tell_note,
         .context = (void *)options,
+        .cgroup_fd = options->cgroup_fd,
     };
     struct packed packed;
     struct sr_pack_result done = {0};

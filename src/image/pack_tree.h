@@ -36,6 +36,7 @@ struct sr_pack_options {
     /* Told of each entry that is left out (at most SR_PACK_SKIPS_TOLD), relative to the source, and why. */
     void (*skipped)(void *context, const char *entry, const char *why);
     void *context;
+    const int *cgroup_fd; /* as sr_worker_plan's */
 };
 
 #define SR_PACK_SKIPS_TOLD 100

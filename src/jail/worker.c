@@ -25,6 +25,7 @@
 #include "jail.h"
 #include "landlock.h"
 #include "printable.h"
+#include "process.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -45,6 +46,8 @@
 /* A walk holds a descriptor for each level of a tree. */
 #define FILES_MAX 4096
 #define TICK_MSEC 100
+/* For a worker that has said its last word to end by itself. */
+#define END_MSEC 1000
 #define THREADS_MAX 8
 
 enum message_kind { MESSAGE_PROGRESS = 1, MESSAGE_NOTE, MESSAGE_RESULT, MESSAGE_ERROR };
@@ -346,7 +349,10 @@ int sr_worker_start(const struct sr_worker_plan *plan, sr_worker_fn *work, void 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return sr_fail(err, plan->code, plan->path, "%s cannot be started: %s", plan->what,
                        strerror(errno));
-    pid_t pid = SR_FAILPOINT("worker.fork") ? -1 : fork();
+    int pidfd = -1;
+    pid_t pid = SR_FAILPOINT("worker.fork")
+                    ? -1
+                    : sr_fork_into(plan->cgroup_fd != NULL ? *plan->cgroup_fd : -1, &pidfd);
     if (pid == 0) {
         close(pair[0]);
         serve(plan, pair[1], work, context, result_size);
@@ -357,24 +363,19 @@ int sr_worker_start(const struct sr_worker_plan *plan, sr_worker_fn *work, void 
     if (pid < 0)
         return sr_fail(err, plan->code, plan->path, "%s cannot be started: %s", plan->what,
                        strerror(error));
-    int pidfd = pidfd_open(pid, 0);
-    if (pidfd < 0) {
-        error = errno;
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
-        return sr_fail(err, plan->code, plan->path, "%s cannot be watched: %s", plan->what,
-                       strerror(error));
-    }
     *process =
         (struct sr_worker_process){.pid = pid, .pidfd = pidfd, .socket = sr_take_fd(&socket)};
     return 0;
 }
 
+/* One that does not end by itself, because it was stopped say, is killed. */
 static int reap(struct sr_worker_process *process)
 {
     int status = 0;
-    while (waitpid(process->pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    if (!sr_reap(process->pid, process->pidfd, END_MSEC, &status)) {
+        pidfd_send_signal(process->pidfd, SIGKILL, NULL, 0);
+        sr_reap(process->pid, process->pidfd, SR_REAP_MSEC, &status);
+    }
     process->pid = -1;
     sr_close_fd(&process->pidfd);
     sr_close_fd(&process->socket);

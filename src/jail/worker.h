@@ -35,10 +35,11 @@ struct sr_worker_plan {
     size_t fd_count;
     int read_dir; /* the child may read what is below this directory; -1: no file can be opened */
     int write_dir; /* the child may make, write and remove what is below this directory; -1: nowhere */
-    bool read_any;       /* root's right to read whoever's files stays (for read_dir) */
-    uint64_t memory_max; /* bytes of private memory */
-    uint64_t file_max;   /* bytes that a file it writes may have */
-    unsigned cpu_sec;    /* CPU time */
+    bool read_any;        /* root's right to read whoever's files stays (for read_dir) */
+    uint64_t memory_max;  /* bytes of private memory */
+    uint64_t file_max;    /* bytes that a file it writes may have */
+    unsigned cpu_sec;     /* CPU time */
+    const int *cgroup_fd; /* of version 2, that the child is born in; NULL: the caller's */
 
     /* Called in the caller's process, all may be NULL. progress also when nothing is reported, every 100 ms; false ends the
      * worker (as an error that says so). */

@@ -400,9 +400,11 @@ int cell_start(const struct cell_plan *plan, pid_t *pid, struct sr_error *err)
 {
     int pidfd = -1;
     struct clone_args how = {
-        .flags = CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | (plan->new_user ? CLONE_NEWUSER : 0),
+        .flags = CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | (plan->new_user ? CLONE_NEWUSER : 0) |
+                 (plan->cgroup_fd >= 0 ? CLONE_INTO_CGROUP : 0),
         .pidfd = (uintptr_t)&pidfd,
         .exit_signal = SIGCHLD,
+        .cgroup = plan->cgroup_fd >= 0 ? (uint64_t)plan->cgroup_fd : 0,
     };
     long child = SR_FAILPOINT("net.clone") ? -1 : syscall(SYS_clone3, &how, sizeof how);
     if (child < 0)

@@ -31,6 +31,7 @@ struct cell_plan {
     uid_t uid;    /* on the host, the caller's, or of a caller who is root any */
     gid_t gid;
     struct sr_net_sample *sample; /* shared with the supervisor */
+    int cgroup_fd;                /* of version 2, that it is born in; -1: the caller's */
 };
 
 enum cell_operation {

@@ -227,8 +227,8 @@ static int resolve_now(struct sr_net *net, struct sr_error *err)
     size_t failed = 0;
     if (net->name_count == 0)
         return 0;
-    if (sr_resolver_open(net->names, net->name_count, net->resolver_address, &net->resolver, err) <
-            0 ||
+    if (sr_resolver_open(net->names, net->name_count, net->resolver_address, net->cgroup_fd,
+                         &net->resolver, err) < 0 ||
         sr_resolver_ask(&net->resolver, false, err) < 0)
         return -1;
     for (;;) {

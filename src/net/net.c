@@ -5,6 +5,7 @@
 #include "failpoint.h"
 #include "fs.h"
 #include "names.h"
+#include "process.h"
 #include "talk.h"
 #include "uplink.h"
 
@@ -29,7 +30,7 @@
 /* The cell gives its uplink 5 s; more it needs only on a machine that stands still. */
 #define APPLY_NSEC (15 * SR_NSEC_PER_SEC)
 /* For a cell to end by itself, and once more when it was killed, which takes all it has along. */
-#define END_NSEC (1 * SR_NSEC_PER_SEC)
+#define END_MSEC 1000
 /* Elements that may still be added while the run goes on, and the flows the kernel notes. */
 #define MORE_COUNTS (2 * SR_NET_MORE_TARGETS + 4096 + 256)
 
@@ -133,6 +134,7 @@ static int start_cell(struct sr_net *net, const char *run_id, const struct sr_ne
         .uid = own_id ? config->uid : geteuid(),
         .gid = own_id ? config->uid : getegid(),
         .sample = net->sample,
+        .cgroup_fd = net->cgroup_fd,
     };
     net->pidfd = cell_start(&plan, &net->pid, err);
     if (net->pidfd < 0)
@@ -209,6 +211,7 @@ static int apply(struct sr_net *net, const struct sr_policy *policy, const char 
 {
     net->policy = policy;
     net->resolver_address = config->resolver;
+    net->cgroup_fd = config->cgroup_fd;
     net->refresh_min_sec = config->refresh_min_sec;
     if (name_tap(net, run_id, hasher, err) < 0 || choose_uplink(net, config, err) < 0 ||
         own_addresses(net, net->bridge != NULL ? &config->pool : &pasta_pool, err) < 0 ||
@@ -263,20 +266,14 @@ int sr_net_lost(struct sr_net *net, struct sr_error *err)
                    net->bridge != NULL ? net->bridge : "pasta");
 }
 
-static bool has_ended(const struct sr_net *net)
-{
-    struct pollfd ended = {.fd = net->pidfd, .events = POLLIN};
-    return poll(&ended, 1, (int)(END_NSEC / SR_NSEC_PER_MSEC)) == 1 &&
-           waitpid(net->pid, NULL, WNOHANG) == net->pid;
-}
-
 int sr_net_end(struct sr_net *net, struct sr_error *err)
 {
     sr_close_fd(&net->tap_fd);
     sr_close_fd(&net->fd); /* the cell ends at it */
-    if (net->pidfd >= 0 && !has_ended(net)) {
+    sr_resolver_close(&net->resolver);
+    if (net->pidfd >= 0 && !sr_reap(net->pid, net->pidfd, END_MSEC, NULL)) {
         pidfd_send_signal(net->pidfd, SIGKILL, NULL, 0);
-        if (!has_ended(net))
+        if (!sr_reap(net->pid, net->pidfd, END_MSEC, NULL))
             return sr_fail(err, SR_RUN_202, "cleanup.network.release",
                            "the net cell (pid %d) does not end", (int)net->pid);
     }

@@ -50,6 +50,7 @@ struct sr_net_config { /* its strings outlive the network */
     const char *bridge; /* interface name; NULL: the uplink is pasta */
     struct sr_net_pool pool;
     int stop_fd;              /* readable: sr_net_apply() is to give up; -1: never */
+    int cgroup_fd;            /* of version 2, for its processes; -1: the caller's */
     const char *resolver;     /* address of a name server, or NULL: the host's */
     uint32_t refresh_min_sec; /* names are asked again when their TTL is over, but not more often */
 };
@@ -94,6 +95,7 @@ struct sr_net {
     struct sr_answers
         known; /* where the names lead: every rule of a name is open at each of its addresses */
     const char *resolver_address;
+    int cgroup_fd;
     uint32_t refresh_min_sec;
     uint64_t refresh_nsec;       /* when to ask again, monotonic; UINT64_MAX: never */
     struct sr_resolver resolver; /* .asking: a refresh goes on */
@@ -151,7 +153,8 @@ int sr_net_refresh_collect(struct sr_net *net, struct sr_error *err) SR_MUST_CHE
 /* Says that the uplink is lost: always -1, SR-RUN-001 at monitor.network. */
 int sr_net_lost(struct sr_net *net, struct sr_error *err);
 
-/* Waits for the cell's end, and with it that of every process in its pid namespace; one that does not end by itself is killed.
+/* Waits for the cell's end, and with it that of every process in its pid namespace, and ends the resolver; what does not end by itself
+ * is killed.
  * SR-RUN-202 at cleanup.network.release when it is there even so. */
 int sr_net_end(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 

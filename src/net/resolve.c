@@ -3,6 +3,7 @@
 #include "clock.h"
 #include "jail.h"
 #include "landlock.h"
+#include "process.h"
 
 #include <ares.h>
 #include <arpa/inet.h>
@@ -216,7 +217,7 @@ static void sort_answers(struct sr_answers *answers)
     answers->count = kept;
 }
 
-int sr_resolver_open(const char *const *names, size_t count, const char *server,
+int sr_resolver_open(const char *const *names, size_t count, const char *server, int cgroup_fd,
                      struct sr_resolver *resolver, struct sr_error *err)
 {
     int pair[2];
@@ -234,11 +235,11 @@ int sr_resolver_open(const char *const *names, size_t count, const char *server,
         socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         goto failed;
     made.fd = pair[0];
-    made.child = fork();
+    made.child = sr_fork_into(cgroup_fd, &made.pidfd);
     if (made.child == 0)
         live(names, count, server, pair[1], parent);
     close(pair[1]);
-    if (made.child < 0 || (made.pidfd = pidfd_open(made.child, 0)) < 0)
+    if (made.child < 0)
         goto failed;
     *resolver = made;
     return 0;
@@ -325,10 +326,8 @@ void sr_resolver_close(struct sr_resolver *resolver)
     if (resolver->fd > 0)
         close(resolver->fd); /* which ends it, too */
     if (resolver->child > 0) {
-        while (waitpid(resolver->child, NULL, 0) < 0 && errno == EINTR)
-            ;
-        if (resolver->pidfd >= 0)
-            close(resolver->pidfd);
+        sr_reap(resolver->child, resolver->pidfd, SR_REAP_MSEC, NULL);
+        close(resolver->pidfd);
     }
     free(resolver->answers.items);
     free(resolver->seen);

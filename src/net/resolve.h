@@ -51,9 +51,9 @@ struct sr_resolver {
 
 /*
  * Starts the child, for these names. server is the address of a name server ("192.0.2.53" or "192.0.2.53:5353"), or NULL: the ones
- * of /etc/resolv.conf as it is now. SR-RUN-201 at launch.network.dns; *resolver is untouched then.
+ * of /etc/resolv.conf as it is now. cgroup_fd is of one of version 2 for it, or -1. SR-RUN-201 at launch.network.dns; *resolver is untouched then.
  */
-int sr_resolver_open(const char *const *names, size_t count, const char *server,
+int sr_resolver_open(const char *const *names, size_t count, const char *server, int cgroup_fd,
                      struct sr_resolver *resolver, struct sr_error *err) SR_MUST_CHECK;
 
 /* Asks for every name again; answers of before are forgotten. lenient: see above. SR-RUN-201 when the child has died. */

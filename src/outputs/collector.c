@@ -89,7 +89,7 @@ static int serve(void *context, struct sr_worker *worker, void *result, struct s
 }
 
 int sr_collector_start(struct sr_collector *collector, int directory,
-                       const struct sr_collector_output *outputs, uint32_t count,
+                       const struct sr_collector_output *outputs, uint32_t count, int cgroup_fd,
                        struct sr_error *err)
 {
     uint64_t largest = 0;
@@ -119,6 +119,7 @@ int sr_collector_start(struct sr_collector *collector, int directory,
     struct sr_worker_plan plan = collector->plan;
     plan.fds = &theirs;
     plan.fd_count = 1;
+    plan.cgroup_fd = &cgroup_fd;
     if (sr_worker_start(&plan, serve, &serving, 0, &collector->process, err) < 0)
         return -1;
     collector->fd = sr_take_fd(&ours);

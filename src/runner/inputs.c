@@ -87,6 +87,7 @@ static int pack(const struct sr_mount *mount, const struct sr_input_context *con
         .progress = tell_progress,
         .skipped = note_skipped,
         .context = &packing,
+        .cgroup_fd = context->cgroup_fd,
     };
     sr_cleanup_fd int image = SR_FAILPOINT("inputs.pack")
                                   ? -1

@@ -27,9 +27,10 @@ struct sr_input {
 struct sr_input_context {
     const struct sr_host_config *config;
     struct sr_hasher *hasher;
-    int scratch_fd;    /* directory for what is not kept */
-    uint32_t uid, gid; /* of every entry: the command's, so that it can read what it was given */
-    bool rehash;       /* pack again, whatever is kept */
+    int scratch_fd;       /* directory for what is not kept */
+    uint32_t uid, gid;    /* of every entry: the command's, so that it can read what it was given */
+    bool rehash;          /* pack again, whatever is kept */
+    const int *cgroup_fd; /* the packer's, as sr_pack_options' */
     bool (*progress)(void *context, const char *what, uint64_t done,
                      uint64_t total); /* false: give up */
     void *context;

@@ -190,12 +190,10 @@ void run_drop_vm(struct run *run)
 /* The counters of the run's cgroup, and its removal. */
 static int keep_cgroup(const struct sr_cgroup *cgroup, struct sr_jail_self *self)
 {
-    for (int c = 0; c < SR_CONTROLLER_COUNT; c++) {
-        const struct sr_cgroup_place *place = &cgroup->places[c];
-        if (place->version == 0)
-            continue;
-        int own = fcntl(place->fd, F_DUPFD_CLOEXEC, 0),
-            parent = openat(place->fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    for (size_t i = 0; i < cgroup->tree_count; i++) {
+        const struct sr_cgroup_tree *tree = &cgroup->trees[i];
+        int own = fcntl(tree->fd, F_DUPFD_CLOEXEC, 0),
+            parent = openat(tree->fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (own >= 0)
             self->read[self->read_count++] = own;
         if (parent >= 0)

@@ -21,6 +21,8 @@ static int create(struct run *run, const struct sr_cgroup_limits *limits, char m
     static const char *const names[] = {"cpu", "memory", "pids"};
     if (sr_cgroup_create(&run->cgroup, run->result->run_id, limits, err) < 0)
         return -1;
+    if (sr_cgroup_join(&run->cgroup, 1, err) < 0)
+        return -1;
     missing[0] = '\0';
     for (int c = SR_CONTROLLER_CPU; c <= SR_CONTROLLER_PIDS; c++) {
         run->holders[c] = sr_cgroup_holder(&run->cgroup, (enum sr_controller)c);
@@ -28,6 +30,10 @@ static int create(struct run *run, const struct sr_cgroup_limits *limits, char m
             snprintf(missing + strlen(missing), 64 - strlen(missing), "%s%s",
                      missing[0] != '\0' ? ", " : "", names[c]);
     }
+    run->helpers_held = sr_cgroup_holds_helpers(&run->cgroup);
+    if (run->holders[SR_CONTROLLER_CPU] != NULL && limits->cpu_quota_usec > 0 && !run->helpers_held)
+        snprintf(missing + strlen(missing), 64 - strlen(missing), "%scpu of helpers",
+                 missing[0] != '\0' ? ", " : "");
     return 0;
 }
 
@@ -69,7 +75,8 @@ void run_limits_text(const struct run *run, struct run_limits_text *text)
     if (run->options->policy->cpu_quota_usec == 0)
         snprintf(text->cpu, sizeof text->cpu, "vm (%u vCPU)", run->bundle.vcpu_count);
     else if (by[SR_CONTROLLER_CPU] != NULL)
-        snprintf(text->cpu, sizeof text->cpu, "%s", by[SR_CONTROLLER_CPU]);
+        snprintf(text->cpu, sizeof text->cpu, "%s%s", by[SR_CONTROLLER_CPU],
+                 run->helpers_held ? "" : " (VMM only)");
     else
         snprintf(text->cpu, sizeof text->cpu, "vm (%u vCPU; quota not enforced)",
                  run->bundle.vcpu_count);
@@ -81,30 +88,28 @@ void run_limits_text(const struct run *run, struct run_limits_text *text)
              by[SR_CONTROLLER_PIDS] != NULL ? by[SR_CONTROLLER_PIDS] : "");
 }
 
-int run_usage(struct run *run, uint64_t *cpu_usec, uint64_t *memory_bytes, const char **source)
+int run_usage(struct run *run, struct sr_cgroup_usage *usage, const char **source)
 {
-    struct sr_cgroup_usage usage;
     const char *holder = sr_cgroup_holder(&run->cgroup, SR_CONTROLLER_MEMORY);
-    if (holder != NULL && sr_cgroup_read(&run->cgroup, &usage) == 0) {
-        *cpu_usec = usage.cpu_usec;
-        *memory_bytes = usage.memory_bytes;
+    if (sr_cgroup_read(&run->cgroup, usage) == 0 && holder != NULL) {
         *source = holder;
         return 0;
     }
     *source = "vmm-process";
-    return sr_vmm_usage(&run->vmm, cpu_usec, memory_bytes);
+    return sr_vmm_usage(&run->vmm, &usage->cpu_usec, &usage->memory_bytes);
+}
+
+void run_note_usage(struct run *run)
+{
+    if (sr_cgroup_read(&run->cgroup, &run->last_usage) < 0)
+        run->last_usage.oom_kills = 0;
 }
 
 const char *run_release_limits(struct run *run)
 {
-    struct sr_cgroup_usage usage;
-    bool any = false;
-    for (int c = 0; c < SR_CONTROLLER_COUNT; c++)
-        any = any || run->cgroup.places[c].version != 0;
-    if (!any)
-        return "none";
-    if (sr_cgroup_read(&run->cgroup, &usage) == 0)
-        run->host_oom_kills = usage.oom_kills;
-    run->cgroup_left = sr_cgroup_remove(&run->cgroup) < 0;
-    return run->cgroup_left ? "left for safe-run gc" : "removed";
+    if (run->cgroup.tree_count > 0) {
+        run->cgroup_left = sr_cgroup_remove(&run->cgroup) < 0;
+        run->cgroup_end = run->cgroup_left ? "left for safe-run gc" : "removed";
+    }
+    return run->cgroup_end != NULL ? run->cgroup_end : "none";
 }

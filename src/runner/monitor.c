@@ -180,15 +180,16 @@ bool run_interrupted_again(struct run *run)
 
 static int sample(struct run *run, struct sr_error *err)
 {
-    uint64_t cpu, memory;
+    struct sr_cgroup_usage usage;
     const char *source;
-    if (run_usage(run, &cpu, &memory, &source) < 0)
+    if (run_usage(run, &usage, &source) < 0)
         return 0; /* it is ending */
     run->samples++;
-    run->last_cpu_usec = cpu;
-    run->last_memory_bytes = memory;
-    json_t *payload = json_pack("{s:I,s:I,s:s}", "cpuUsageUsec", (json_int_t)cpu,
-                                "memoryCurrentBytes", (json_int_t)memory, "source", source);
+    json_t *payload =
+        json_pack("{s:I,s:I,s:s}", "cpuUsageUsec", (json_int_t)usage.cpu_usec, "memoryCurrentBytes",
+                  (json_int_t)usage.memory_bytes, "source", source);
+    if (usage.helpers_counted)
+        json_object_set_new(payload, "helperCpuUsec", sr_event_count(usage.helper_cpu_usec));
     if (run->has_guest_usage) /* its word, which is kept apart */
         json_object_set_new(payload, "guest",
                             json_pack("{s:s,s:I,s:I}", SR_OBSERVED_BY, SR_OBSERVED_GUEST,
@@ -472,7 +473,8 @@ static int dispatch(struct run *run, const struct epoll_event *event, struct sr_
         return epoll_ctl(run->epoll_fd, EPOLL_CTL_DEL, run->vmm.pidfd, NULL);
     case SOURCE_QMP:
         sr_qmp_read(&run->vmm.qmp);
-        return 0;
+        /* The VMM has its threads, and the guest's kernel starts: nobody waits for us, or makes processes. */
+        return sr_cgroup_join(&run->cgroup, 2, err);
     case SOURCE_CHANNEL:
         if ((event->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && run->channel_fd >= 0)
             return on_channel_readable(run, err);

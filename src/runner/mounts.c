@@ -147,6 +147,7 @@ static int open_all(struct run *run, struct sr_error *err)
         .uid = run->image.effective.uid,
         .gid = run->image.effective.gid,
         .rehash = run->options->rehash,
+        .cgroup_fd = &run->cgroup.v2_helpers_fd,
         .progress = tell_progress,
         .context = run,
     };

@@ -70,6 +70,7 @@ int run_network_apply(struct run *run, struct sr_error *err)
     const struct sr_net_config config = {
         .cache = cache,
         .stop_fd = run->signal_fd,
+        .cgroup_fd = run->cgroup.v2_helpers_fd,
         .uid = run->uid_fd >= 0 ? run->jail.uid : 0,
         .nft = run->config.nft,
         .pasta = run->config.pasta,

@@ -80,7 +80,7 @@ static void decide(struct run *run, const struct sr_vmm_exit *how)
 {
     struct sr_run_result *result = run->result;
     result->exit_code = SR_EXIT_FAILED;
-    if (run->host_oom_kills > 0 && WIFSIGNALED(how->status) && !run->forced) {
+    if (run->last_usage.oom_kills > 0 && WIFSIGNALED(how->status) && !run->forced) {
         result->cause = SR_CAUSE_HOST_OOM;
         run->error = (struct sr_error){0};
         sr_fail(&run->error, SR_RUN_001, "monitor.vm",
@@ -223,18 +223,21 @@ static json_t *limit_facts(const struct run *run)
 /* What the host saw of the VM's end, and apart from it what the guest said of the command's. */
 static json_t *exit_facts(const struct run *run, const struct sr_vmm_exit *how)
 {
-    json_t *payload =
-        json_pack("{s:i,s:s,s:b,s:i,s:o,s:s?,s:o,s:o,s:o,s:o,s:o,s:i,s:o,s:o,s:o}", "exitCode",
-                  run->result->exit_code, "exitObservedBy",
-                  is_guests_word(run) ? SR_OBSERVED_GUEST : SR_OBSERVED_HOST, "timedOut",
-                  run->timed_out, "sampleCount", (int)run->samples, "vmmCpuUsec",
-                  how->known ? sr_event_count(how->cpu_usec) : json_null(), "stopReason",
-                  run->vmm.qmp.stopped[0] != '\0' ? run->vmm.qmp.stopped : NULL, "stdout",
-                  stream_facts(&run->out), "stderr", stream_facts(&run->err), "console",
-                  tail_facts(&run->console), "vmmLog", tail_facts(&run->vmm_log), "wallUsec",
-                  usec(run->times.gone - run->times.launched), "vcpus", (int)run->bundle.vcpu_count,
-                  "guestRamBytes", sr_event_count((uint64_t)run->bundle.mem_size_mib << 20),
-                  "hostOomKills", sr_event_count(run->host_oom_kills), "vmm", vmm_facts(run, how));
+    json_t *payload = json_pack(
+        "{s:i,s:s,s:b,s:i,s:o,s:s?,s:o,s:o,s:o,s:o,s:o,s:i,s:o,s:o,s:o}", "exitCode",
+        run->result->exit_code, "exitObservedBy",
+        is_guests_word(run) ? SR_OBSERVED_GUEST : SR_OBSERVED_HOST, "timedOut", run->timed_out,
+        "sampleCount", (int)run->samples, "vmmCpuUsec",
+        how->known ? sr_event_count(how->cpu_usec) : json_null(), "stopReason",
+        run->vmm.qmp.stopped[0] != '\0' ? run->vmm.qmp.stopped : NULL, "stdout",
+        stream_facts(&run->out), "stderr", stream_facts(&run->err), "console",
+        tail_facts(&run->console), "vmmLog", tail_facts(&run->vmm_log), "wallUsec",
+        usec(run->times.gone - run->times.launched), "vcpus", (int)run->bundle.vcpu_count,
+        "guestRamBytes", sr_event_count((uint64_t)run->bundle.mem_size_mib << 20), "hostOomKills",
+        sr_event_count(run->last_usage.oom_kills), "vmm", vmm_facts(run, how));
+    if (run->last_usage.helpers_counted)
+        json_object_set_new(payload, "helperCpuUsec",
+                            sr_event_count(run->last_usage.helper_cpu_usec));
     json_object_set_new(payload, "durations", duration_facts(&run->times));
     json_object_set_new(payload, "limits", limit_facts(run));
     if (run->has_exit)
@@ -278,7 +281,7 @@ static int end_network(struct run *run, struct sr_error *err)
     return 0;
 }
 
-static int write_closing_events(struct run *run, const struct sr_vmm_exit *how, const char *cgroup,
+static int write_closing_events(struct run *run, const struct sr_vmm_exit *how,
                                 struct sr_error *err)
 {
     const struct sr_error *failure = &run->result->error;
@@ -291,7 +294,7 @@ static int write_closing_events(struct run *run, const struct sr_vmm_exit *how, 
         return -1;
     if (end_network(run, err) < 0)
         return -1;
-    json_t *cleaned = json_pack("{s:s}", "cgroup", cgroup);
+    json_t *cleaned = json_pack("{s:s}", "cgroup", run_release_limits(run));
     if (run->net != NULL)
         json_object_set_new(cleaned, "network",
                             json_string(run->net_left ? "left for safe-run gc" : "ended"));
@@ -393,6 +396,15 @@ static void sign_report(struct run *run)
     run_progress(run, "report signed by key %s", sr_key_id(run->key));
 }
 
+/* Without evidence of it. */
+static void leave_host(struct run *run)
+{
+    struct sr_error ignored;
+    if (run->net != NULL)
+        (void)!sr_net_end(run->net, &ignored);
+    run_release_limits(run);
+}
+
 void run_conclude(struct run *run)
 {
     struct sr_vmm_exit how = {0};
@@ -403,17 +415,19 @@ void run_conclude(struct run *run)
     run_monitor_end(run);
     run_outputs_conclude(run);
     snprintf(run->vmm_version, sizeof run->vmm_version, "%s", run->vmm.qmp.version);
-    const char *cgroup = run_release_limits(run);
+    run_note_usage(run);
     decide(run, &how);
     run_drop_vm(run);
     if (run->log == NULL) {
+        leave_host(run);
         forget_directory(run);
         return;
     }
     if (SR_FAILPOINT("conclude.before"))
         sr_fail(&err, SR_EVD_002, "report", "told to fail");
-    if (err.code != SR_OK || write_closing_events(run, &how, cgroup, &err) < 0 ||
+    if (err.code != SR_OK || write_closing_events(run, &how, &err) < 0 ||
         write_report(run, &err) < 0) {
+        leave_host(run);
         fail_evidence(run, &err);
         return;
     }

@@ -208,7 +208,8 @@ int run_outputs_prepare(struct run *run, struct sr_error *err)
                            outputs->items[i].name, run->result->output_dir);
     if (note_directory(run, err) < 0 || try_directory(run, outputs, err) < 0)
         return -1;
-    return sr_collector_start(&outputs->collector, outputs->directory, outputs->parts, count, err);
+    return sr_collector_start(&outputs->collector, outputs->directory, outputs->parts, count,
+                              run->cgroup.v2_helpers_fd, err);
 }
 
 /* Why an output is not there; the first reason counts. */

@@ -130,8 +130,8 @@ static int execute(struct run *run, struct sr_error *err)
                      (unsigned)((sr_now() - run->times.launched) / SR_NSEC_PER_MSEC));
         if (SR_FAILPOINT("launch.hello"))
             return sr_fail(err, SR_RUN_001, "launch.spec", "told to fail");
-        if (run_confine(run, err) < 0 || sr_cgroup_limit_cpu(&run->cgroup, err) < 0 ||
-            run_send_spec(run, err) < 0)
+        if (run_confine(run, err) < 0 || sr_cgroup_join(&run->cgroup, 2, err) < 0 ||
+            sr_cgroup_limit_cpu(&run->cgroup, err) < 0 || run_send_spec(run, err) < 0)
             return -1;
     }
     return run_monitor(run, true, err);

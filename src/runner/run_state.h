@@ -112,7 +112,9 @@ struct run {
     int uid_fd; /* holds jail.uid for this run */
     struct sr_cgroup cgroup;
     const char *holders[SR_CONTROLLER_COUNT]; /* of the limits, from the cgroup's creation on */
-    uint64_t host_oom_kills;
+    bool helpers_held;                        /* by the limit on CPU time, too */
+    const char *cgroup_end;                   /* what became of it; NULL: not yet known */
+    struct sr_cgroup_usage last_usage;
     bool cgroup_left; /* it could not be removed */
     bool net_left;    /* the network could not be released */
     struct run_image image;
@@ -163,7 +165,6 @@ struct run {
     struct sr_frame_usage guest_usage; /* the guest's last word on it */
     bool has_guest_usage;
     unsigned samples;
-    uint64_t last_cpu_usec, last_memory_bytes;
     struct sr_error error; /* the first failure; code SR_OK: none */
     enum sr_cause cause;
 };
@@ -245,10 +246,11 @@ struct run_limits_text {
     char cpu[64], memory[64], pids[64];
 };
 void run_limits_text(const struct run *run, struct run_limits_text *text);
-/* CPU time and memory of the VMM, and who says so. */
-int run_usage(struct run *run, uint64_t *cpu_usec, uint64_t *memory_bytes,
-              const char **source) SR_MUST_CHECK;
-/* Once the VMM is reaped. Says what became of the cgroup. */
+/* CPU time and memory of the VMM, what else is known of the run, and who says so. */
+int run_usage(struct run *run, struct sr_cgroup_usage *usage, const char **source) SR_MUST_CHECK;
+/* Once the VMM is reaped: the last counters, in run->last_usage. */
+void run_note_usage(struct run *run);
+/* Once the network's processes are reaped too, and the collector. Says what became of the cgroup; again the same. */
 const char *run_release_limits(struct run *run);
 
 /* launch.c: finds what the VMM's jail needs. */

@@ -14,9 +14,10 @@
  */
 #include "vmm.h"
 
+#include "process.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -30,9 +31,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
-
-/* For one that was killed to be gone. */
-#define END_MSEC 10000
 
 /* Descriptor numbers in QEMU. */
 enum {
@@ -191,7 +189,8 @@ static int go_unjailed(const char **step)
 {
     const struct rlimit no_core = {0, 0};
     *step = "process";
-    if (setrlimit(RLIMIT_CORE, &no_core) < 0 || sr_jail_die_with_parent(FD_QMP) < 0)
+    if (setrlimit(RLIMIT_CORE, &no_core) < 0 || sr_jail_take_blame() < 0 ||
+        sr_jail_die_with_parent(FD_QMP) < 0)
         return -1;
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
@@ -230,17 +229,6 @@ _Noreturn static void become_qemu(const struct sr_vmm_spec *spec, char *const *a
     _exit(127);
 }
 
-static pid_t fork_unjailed(int cgroup_fd, int *pidfd)
-{
-    struct clone_args how = {
-        .flags = CLONE_PIDFD | (cgroup_fd >= 0 ? CLONE_INTO_CGROUP : 0),
-        .pidfd = (uintptr_t)pidfd,
-        .exit_signal = SIGCHLD,
-        .cgroup = cgroup_fd >= 0 ? (uint64_t)cgroup_fd : 0,
-    };
-    return (pid_t)syscall(SYS_clone3, &how, sizeof how);
-}
-
 int sr_vmm_start(const struct sr_vmm_spec *spec, const struct sr_qemu_args *args,
                  struct sr_vmm *vmm, struct sr_error *err)
 {
@@ -249,7 +237,7 @@ int sr_vmm_start(const struct sr_vmm_spec *spec, const struct sr_qemu_args *args
         return sr_fail(err, SR_RUN_002, "launch.vm", "no socket for QMP: %s", strerror(errno));
     sr_cleanup_fd int ours = pair[0], theirs = pair[1];
     pid_t pid = spec->jail != NULL ? sr_jail_clone(spec->jail, &pidfd)
-                                   : fork_unjailed(spec->cgroup->v2_fd, &pidfd);
+                                   : sr_fork_into(spec->cgroup->v2_fd, &pidfd);
     if (pid < 0)
         return sr_fail(
             err, SR_RUN_002, "launch.vm", "the VMM cannot be started: %s%s", strerror(errno),
@@ -291,7 +279,7 @@ void sr_vmm_reap(struct sr_vmm *vmm, struct sr_vmm_exit *how)
     struct rusage usage = {0};
     struct pollfd ended = {.fd = vmm->pidfd, .events = POLLIN};
     int status = 0;
-    while (poll(&ended, 1, END_MSEC) < 0 && errno == EINTR)
+    while (poll(&ended, 1, SR_REAP_MSEC) < 0 && errno == EINTR)
         ;
     pid_t got = wait4(vmm->pid, &status, WNOHANG, &usage);
     *how = (struct sr_vmm_exit){0};

@@ -3,6 +3,7 @@
  * Prints "ok <what>" or "FAILED <what>" and ends the machine.
  */
 #include "cgroup.h"
+#include "process.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -108,13 +109,58 @@ static void limits_hold(void)
     check("remove what is gone", sr_cgroup_remove(&cgroup) == 0);
 }
 
+/* Helpers share the VMM's time, not its memory, and can be left behind. */
+static void helpers_hold(void)
+{
+    struct sr_cgroup cgroup = create("helpers", "create for helpers");
+    struct sr_cgroup_usage usage;
+    struct sr_error err = {0};
+    int pidfd = -1, in_vmm;
+    check("helpers are held", sr_cgroup_holds_helpers(&cgroup));
+    double start = now();
+    check("the caller joins", sr_cgroup_join(&cgroup, 2, &err) == 0);
+    printf("# joining took %.1f ms\n", (now() - start) * 1000);
+    check("once", sr_cgroup_join(&cgroup, 2, &err) == 0);
+    check("it is there",
+          access(ROOT "/safe-run-helpers/helpers", F_OK) == 0 && cgroup.trees[0].joined);
+    pid_t busy = born_in(&cgroup);
+    if (busy == 0)
+        for (;;)
+            ;
+    pid_t helper = sr_fork_into(cgroup.v2_helpers_fd, &pidfd);
+    if (helper == 0)
+        for (;;)
+            ;
+    start = now();
+    while (now() - start < 3)
+        ; /* so does the caller */
+    double took = now() - start;
+    check("read with helpers", sr_cgroup_read(&cgroup, &usage) == 0 && usage.helpers_counted);
+    double share = (double)(usage.cpu_usec + usage.helper_cpu_usec) / 1e6 / took;
+    printf("# all of them: %.3f\n", share);
+    check("cpu.max holds all of them", share > 0.40 && share < 0.60 && usage.helper_cpu_usec > 0);
+    kill(busy, SIGKILL);
+    waitpid(busy, NULL, 0);
+    kill(helper, SIGKILL);
+    check("a helper is reaped", sr_reap(helper, pidfd, 1000, NULL));
+    char *memory = malloc(48 << 20); /* more than memory.max */
+    memset(memory, 1, 48 << 20);
+    free(memory);
+    check("memory.max is the VMM's alone",
+          sr_cgroup_read(&cgroup, &usage) == 0 && usage.oom_kills == 0);
+    in_vmm = access(ROOT "/safe-run-helpers/vmm/memory.max", F_OK) == 0;
+    check("which has one", in_vmm);
+    start = now();
+    check("remove with the caller in it", sr_cgroup_remove(&cgroup) == 0);
+    printf("# leaving took %.1f ms\n", (now() - start) * 1000);
+    check("nothing of it is left", access(ROOT "/safe-run-helpers", F_OK) < 0);
+}
+
 static void forgotten_ones(void)
 {
     struct sr_cgroup cgroup = create("sr-known", "create one that stays empty");
     check("an empty one that somebody holds stays", sr_cgroup_sweep_empty(0) == 0);
-    for (int c = 0; c < SR_CONTROLLER_COUNT; c++)
-        sr_close_fd(&cgroup.places[c].fd); /* as by the death of its run */
-    sr_close_fd(&cgroup.v2_fd);
+    sr_close_fd(&cgroup.trees[0].fd); /* as by the death of its run */
     check("one that nobody holds goes", sr_cgroup_sweep_empty(0) == 1);
 }
 
@@ -214,6 +260,7 @@ int main(void)
         mount("cgroup2", ROOT, "cgroup2", 0, NULL) < 0)
         printf("FAILED mounts: %s\n", strerror(errno));
     limits_hold();
+    helpers_hold();
     forgotten_ones();
     crowd();
     delegation();

@@ -36,6 +36,59 @@ class Limits(SafeRunTest):
         self.assertGreater(share, 0.45)
         self.assertLess(share, 0.55)
 
+    def test_a_guest_cannot_have_others_work_for_it(self):
+        """Frames of one byte: what safe-run does with them counts as the run's."""
+        if not self.held:
+            self.skipTest("no cgroup controller for CPU here")
+        self.configure(initrd=os.path.join(GUESTS, "crumbles.initrd"))
+        run = self.run_policy(policy("/bin/true", cpu="10000 100000", timeout=12), stdout=subprocess.DEVNULL)
+        self.assertEqual(run.cause, "timeout")
+        samples = [event for event in run.report["events"] if event["type"] == "resource.sampled"]
+        first, last = samples[0], samples[-1]
+        when = [datetime.datetime.fromisoformat(sample["timestamp"][:26]) for sample in (first, last)]
+        used, by_helpers = ([last["payload"][name] - first["payload"][name] for name in ("cpuUsageUsec", "helperCpuUsec")])
+        seconds = (when[1] - when[0]).total_seconds()
+        self.assertGreater(seconds, 5)
+        self.assertGreater(by_helpers, 0)
+        self.assertLess((used + by_helpers) / 1e6 / seconds, 0.13)
+        ended = run.events("vm.exited")[0]
+        self.assertGreaterEqual(ended["helperCpuUsec"], last["payload"]["helperCpuUsec"])
+        self.assertEqual(cgroups(os.path.basename(run.dir)), [])
+
+    def test_only_the_vmm_is_held_by_its_memory(self):
+        process = self.start(shell("echo up; sleep 60"))
+        self.wait_for_output(process, b"up")
+        vmm_pid = max(self.vmms(), key=lambda vmm: vmm[1])[0]
+        with open(f"/proc/{process.pid}/oom_score_adj", encoding="ascii") as ours, \
+                open(f"/proc/{vmm_pid}/oom_score_adj", encoding="ascii") as vmm:
+            self.assertGreater(int(vmm.read()), int(ours.read()))
+        places = {pid: self.read_places(pid) for pid in (process.pid, vmm_pid)}
+        process.terminate()
+        run = self.finish(process)
+        if not self.held:
+            self.skipTest("no cgroup here")
+        name = "safe-run-" + os.path.basename(run.dir)
+        memory = "memory" if "memory" in places[process.pid] else ""
+        self.assertNotEqual(places[process.pid][memory], places[vmm_pid][memory])
+        self.assertIn(name, places[vmm_pid][memory])
+        cpu = "cpu" if "cpu" in places[process.pid] else ""
+        self.assertIn(name, places[process.pid][cpu])
+        self.assertIn(name, places[vmm_pid][cpu])
+        self.assertEqual(cgroups(os.path.basename(run.dir)), [])
+
+    def read_places(self, pid):
+        """Where a process is, by controller; version 2 has no name."""
+        with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
+            return {name: line.rstrip("\n").split(":", 2)[2] for line in file for name in line.split(":")[1].split(",")}
+
+    def test_gc_removes_the_cgroups_of_a_run_that_was_killed(self):
+        process = self.start(shell("echo up; sleep 60"))
+        self.wait_for_output(process, b"up")
+        process.kill()
+        process.communicate()
+        self.assertEqual(self.call("gc").returncode, 0)
+        self.assertEqual([left for name in os.listdir(self.base) if name != ".open" for left in cgroups(name)], [])
+
     def test_a_vmm_that_takes_too_much_memory(self):
         self.configure(qemu=os.path.join(GUESTS, "balloon"))
         if not self.held:

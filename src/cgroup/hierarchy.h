@@ -1,0 +1,46 @@
+/*
+ * Where hierarchies of cgroups are mounted, where in them the caller is, and what one of version 2 hands down. Files of this module
+ * only.
+ */
+#ifndef SR_CGROUP_HIERARCHY_H
+#define SR_CGROUP_HIERARCHY_H
+
+#include "cgroup.h"
+
+/* One mounted hierarchy, and the caller's place in it. */
+struct hierarchy {
+    int version;
+    bool controllers[SR_CONTROLLER_COUNT]; /* of version 1 */
+    char own[PATH_MAX];                    /* the caller's directory */
+    size_t mount_len;                      /* of own: the mount point */
+};
+
+struct hierarchies {
+    struct hierarchy items[SR_CONTROLLER_COUNT + 1];
+    size_t count;
+};
+
+/* "cpu", "memory", "pids", "cpuacct", by enum sr_controller. */
+extern const char *const cgroup_controllers[SR_CONTROLLER_COUNT];
+
+/* A run's directory is this and its run id. */
+#define CGROUP_PREFIX "safe-run-"
+/* Within it, where who helps the VMM is counted apart from it. */
+#define CGROUP_VMM "vmm"
+#define CGROUP_HELPERS "helpers"
+
+void cgroup_find_hierarchies(struct hierarchies *all);
+
+/* Whether a list has a word; a line may end it. */
+bool cgroup_has_word(const char *list, const char *word, char separator) SR_MUST_CHECK;
+
+/* Writes text to a file of a cgroup: 0 or a negative errno. */
+int cgroup_write(int dirfd, const char *name, const char *text) SR_MUST_CHECK;
+
+/* Which controllers a cgroup of version 2 hands down, after asking for those it has. */
+void cgroup_hand_down(int dirfd, bool handed[SR_CONTROLLER_COUNT]);
+
+/* Removes a run's directory and what is in it, by its path: 0 or a negative errno; what is gone already is no error. */
+int cgroup_remove_tree(const char *path) SR_MUST_CHECK;
+
+#endif

@@ -1,0 +1,30 @@
+#include "process.h"
+
+#include <errno.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+pid_t sr_fork_into(int cgroup_fd, int *pidfd)
+{
+    struct clone_args how = {
+        .flags = CLONE_PIDFD | (cgroup_fd >= 0 ? CLONE_INTO_CGROUP : 0),
+        .pidfd = (uintptr_t)pidfd,
+        .exit_signal = SIGCHLD,
+        .cgroup = cgroup_fd >= 0 ? (uint64_t)cgroup_fd : 0,
+    };
+    return (pid_t)syscall(SYS_clone3, &how, sizeof how);
+}
+
+bool sr_reap(pid_t pid, int pidfd, int msec, int *status)
+{
+    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+    int ready;
+    while ((ready = poll(&ended, 1, msec)) < 0 && errno == EINTR)
+        ;
+    return ready == 1 && waitpid(pid, status, WNOHANG) == pid;
+}
