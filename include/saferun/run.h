@@ -74,6 +74,8 @@ struct sr_run_result {
     bool finished;      /* state: finished, else failed */
     enum sr_cause cause;
     int exit_code; /* for the caller's shell: the command's, 128+n for signal n, or 124..127 */
+    char
+        limits_why[256]; /* why no cgroup holds a limit that one should hold; empty: each is held */
     struct sr_error error; /* code SR_OK when there is none */
 };
 

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <getopt.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -124,6 +125,13 @@ static int dispatch(int argc, char **argv)
     return sr_unknown(top_usage, "command", name, commands, "safe-run help");
 }
 
+/* Whether nobody reads stdout any more. */
+static bool reader_gone(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
+}
+
 int main(int argc, char **argv)
 {
     /* A caller may have it ignored: then no child could be waited for, and how it ended not be known. */
@@ -131,12 +139,19 @@ int main(int argc, char **argv)
     if (!fill_standard_descriptors() || !raise_stack_limit())
         return SR_EXIT_IO;
     /* A closed pipe is an error to report, not a reason to die with evidence unsealed. */
-    signal(SIGPIPE, SIG_IGN);
+    bool by_signal = signal(SIGPIPE, SIG_IGN) == SIG_DFL;
     signal(SIGXFSZ, SIG_IGN); /* likewise a file that reached its size limit */
     if (argc < 2)
         return sr_usage_error(top_usage, "no command; 'safe-run help' lists them");
     int status = dispatch(argc - 1, argv + 1);
     bool lost = (fflush(stdout) != 0) | ferror(stdout);
+    if (lost && by_signal &&
+        reader_gone()) { /* `| head` has seen enough: end as every filter does */
+        signal(SIGPIPE, SIG_DFL);
+        if (status == SR_EXIT_OK || status == SR_EXIT_IO)
+            raise(SIGPIPE);
+        return status;
+    }
     if (lost)
         fputs("safe-run: the answer cannot be written\n", stderr);
     return lost && status == SR_EXIT_OK ? SR_EXIT_IO : status;

@@ -41,6 +41,25 @@
 /* Files that QEMU keeps open are some twenty. */
 #define FILES_MAX 256
 
+const char *sr_jail_clone_fault(int error, bool new_user)
+{
+    switch (error) { /* clone(2), user_namespaces(7) */
+    case ENOSPC:
+    case EUSERS:
+        return new_user ? "this host lets its users make no more user namespaces (sysctl "
+                          "user.max_user_namespaces)"
+                        : "this host has no more namespaces to give (sysctls "
+                          "user.max_*_namespaces)";
+    case EPERM:
+    case EACCES:
+        return new_user ? "this host does not let ordinary users make user namespaces (sysctl "
+                          "kernel.unprivileged_userns_clone, or AppArmor)"
+                        : "namespaces need CAP_SYS_ADMIN, which this process does not have";
+    default:
+        return strerror(error);
+    }
+}
+
 pid_t sr_jail_clone(const struct sr_jail_plan *plan, int *pidfd)
 {
     struct clone_args how = {

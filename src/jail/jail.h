@@ -54,6 +54,10 @@ struct sr_jail_plan {
 /* Forks into the jail's namespaces. Returns 0 in the child, its pid and *pidfd in the caller, -1 with errno. */
 pid_t sr_jail_clone(const struct sr_jail_plan *plan, int *pidfd) SR_MUST_CHECK;
 
+/* What it means to the user that a clone into new namespaces, a user namespace among them or not, ended with an error; static,
+ * or strerror()'s. */
+const char *sr_jail_clone_fault(int error, bool new_user);
+
 /* Completes the jail, in the child; nothing of the host is left but open descriptors. Returns 0, or -1 with what failed in
  * step and errno. */
 int sr_jail_enter(const struct sr_jail_plan *plan, const char **step) SR_MUST_CHECK;

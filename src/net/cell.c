@@ -408,9 +408,8 @@ int cell_start(const struct cell_plan *plan, pid_t *pid, struct sr_error *err)
     };
     long child = SR_FAILPOINT("net.clone") ? -1 : syscall(SYS_clone3, &how, sizeof how);
     if (child < 0)
-        return sr_fail(err, SR_RUN_201, PATH, "the net cell cannot be started: %s%s",
-                       strerror(errno),
-                       plan->new_user ? "; ordinary users need unprivileged user namespaces" : "");
+        return sr_fail(err, SR_RUN_201, PATH, "the net cell cannot be started: %s",
+                       sr_jail_clone_fault(errno, plan->new_user));
     if (child == 0)
         live(plan);
     *pid = (pid_t)child;

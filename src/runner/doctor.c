@@ -183,8 +183,9 @@ static void say_limits(const struct doctor *doctor, const struct trial *trial)
         snprintf(held + strlen(held), sizeof held - strlen(held), "%s%s: %s", i > 0 ? ", " : "",
                  names[i], by != NULL ? by : "unknown");
     }
-    say(doctor, "limits", all ? SR_DOCTOR_OK : SR_DOCTOR_WARNING, "%s%s", held,
-        all ? "" : "; require.limits: enforced is refused here; 'safe-run run -v' says why");
+    const char *why = trial->result.limits_why;
+    say(doctor, "limits", all ? SR_DOCTOR_OK : SR_DOCTOR_WARNING, "%s%s%s", held,
+        all ? "" : "; require.limits: enforced is refused here: ", all ? "" : why);
 }
 
 static void try_network(struct doctor *doctor)

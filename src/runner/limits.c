@@ -60,12 +60,15 @@ int run_prepare_limits(struct run *run, struct sr_error *err)
                 return -1;
         }
     }
+    char *why = run->result->limits_why;
+    if (missing[0] != '\0')
+        snprintf(why, sizeof run->result->limits_why,
+                 "no cgroup of this host holds: %s; run it as root, or in a cgroup that is "
+                 "delegated%s%s",
+                 missing, none.code != SR_OK ? "; none came from systemd: " : "", none.message);
     if (policy->require_limits && missing[0] != '\0')
         return sr_fail(err, SR_RUN_002, "require.limits",
-                       "the policy requires limits: enforced, and no cgroup of this host holds: "
-                       "%s; run it as root, or in a cgroup that is delegated%s%s",
-                       missing, none.code != SR_OK ? "; none came from systemd: " : "",
-                       none.message);
+                       "the policy requires limits: enforced, and %s", why);
     return 0;
 }
 

@@ -240,11 +240,9 @@ int sr_vmm_start(const struct sr_vmm_spec *spec, const struct sr_qemu_args *args
                                    : sr_fork_into(spec->cgroup->v2_fd, &pidfd);
     if (pid < 0)
         return sr_fail(
-            err, SR_RUN_002, "launch.vm", "the VMM cannot be started: %s%s", strerror(errno),
-            spec->jail == NULL     ? ""
-            : spec->jail->new_user ? "; ordinary users need unprivileged user namespaces"
-                                   : "; its jail needs namespaces (CAP_SYS_ADMIN), which "
-                                     "jail.mode: none in the host configuration forgoes");
+            err, SR_RUN_002, "launch.vm", "the VMM cannot be started: %s%s",
+            spec->jail == NULL ? strerror(errno) : sr_jail_clone_fault(errno, spec->jail->new_user),
+            spec->jail == NULL ? "" : "; jail.mode: none in the host configuration forgoes them");
     if (pid == 0)
         become_qemu(spec, (char *const *)args->argv, theirs);
     char path[64];

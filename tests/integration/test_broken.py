@@ -311,6 +311,17 @@ class AnotherUser(SafeRunTest):
     """Everything works without privileges."""
     user = 12345
 
+    def test_a_host_without_user_namespaces_says_so(self):
+        none = ('echo 0 > /proc/sys/user/max_user_namespaces && '
+                'exec setpriv --inh-caps=-all --ambient-caps=-all "$@"')
+        done = subprocess.run(
+            [*self.become(), "unshare", "--user", f"--map-user={self.user}", "--keep-caps", "sh", "-c", none, "sh",
+             SAFE_RUN, "run", "--policy", self.write_policy(shell("true"))],
+            env=self.env, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+        self.assertEqual(done.returncode, 125)
+        self.assertIn(b"launch.vm: the VMM cannot be started: this host lets its users make no more user namespaces "
+                      b"(sysctl user.max_user_namespaces)", done.stderr)
+
     def test_an_ordinary_user_runs_the_same_policy(self):
         self.env["SAFE_RUN_WORKDIR_BASE"] = ""
         done = self.call("run", "--policy", self.write_policy(shell("id -u")))

@@ -1,6 +1,7 @@
 """What safe-run says of its host, and how it answers those who mistype."""
 import json
 import os
+import signal
 import subprocess
 import unittest
 
@@ -30,6 +31,22 @@ class Doctor(SafeRunTest):
         self.assertRegex(lines[0], r"^ok       config    QEMU is /")
         self.assertNotIn("\033", done.stdout.decode())
         self.assertEqual(done.stderr, b"")
+
+    def test_limits_that_no_cgroup_holds_are_explained(self):
+        result, text = self.examine()["limits"]
+        if result == "ok":
+            self.assertNotIn("refused", text)
+        else:
+            self.assertRegex(text, "require.limits: enforced is refused here: no cgroup of this host holds: ")
+
+    def test_a_reader_that_has_seen_enough_ends_it_in_silence(self):
+        with open(self.path("said"), "w+b") as said:
+            process = subprocess.Popen([*self.become(), SAFE_RUN, "doctor"], env=self.env, stdout=subprocess.PIPE, stderr=said)
+            self.assertRegex(process.stdout.readline(), b"^ok       config")
+            process.stdout.close()
+            self.assertEqual(process.wait(timeout=120), -signal.SIGPIPE)
+            said.seek(0)
+            self.assertEqual(said.read(), b"")
 
     def test_a_missing_qemu_is_told_with_its_package(self):
         self.configure(qemu="/no/such/qemu")
