@@ -11,8 +11,9 @@
 /* The mount allowlist that is in force; NULL: the built-in one. */
 static const char *find_allowlist(const struct sr_policy_grants *grants)
 {
-    const char *path =
-        grants->allowlist != NULL ? grants->allowlist : getenv("SAFE_RUN_MOUNT_ALLOWLIST");
+    if (grants->allowlist != NULL)
+        return grants->allowlist; /* an empty name too: it cannot be read, and that is said */
+    const char *path = getenv("SAFE_RUN_MOUNT_ALLOWLIST");
     return path != NULL && path[0] != '\0' ? path : NULL;
 }
 

@@ -18,7 +18,7 @@ class Doctor(SafeRunTest):
 
     def test_a_host_on_which_runs_run(self):
         found = self.examine()
-        self.assertEqual(list(found), ["config", "runs", "tcg", "jail", "landlock", "limits", "kvm", "network"])
+        self.assertEqual(list(found), ["config", "ceilings", "runs", "tcg", "jail", "landlock", "limits", "kvm", "network"])
         for name in ("config", "runs", "tcg", "jail"):
             self.assertEqual(found[name][0], "ok", found[name])
         self.assertIn("qemu 7.2", found["tcg"][1])

@@ -94,7 +94,7 @@ class Explaining(unittest.TestCase):
             for args in (["validate", "--format", "text"], ["policy", "explain"], ["compile", "--dry-run", "--policy"]):
                 done = call(*args, name)
                 self.assertNotIn(b"\033", done.stdout + done.stderr)
-                self.assertIn(f"{directory}/?[2Jpolicy??.yaml:1:1: error: audit".encode(), done.stdout + done.stderr)
+                self.assertIn(f"{directory}/?[2Jpolicy??.yaml:1:1: error: apiVersion".encode(), done.stdout + done.stderr)
             named = json.loads(call("validate", name, name).stdout.splitlines()[0])
             self.assertEqual(named["file"], name)
             odd = os.path.join(directory.encode(), b"\xff.yaml")
