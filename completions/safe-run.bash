@@ -10,12 +10,16 @@ _safe_run() {
         help=$("$program" "${command[@]}" --help 2> /dev/null)
     done
     case $prev in
-    --policy | --mount-allowlist | --events | --key | --attestation | --checkpoint | --proof | --report | --out | -o | --output)
+    --policy | --mount-allowlist | --events | --key | --require-key | --attestation | --checkpoint | --proof | --report | --out | -o | --output)
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
         ;;
     --workdir-base | --output-dir | --outputs | --artifacts | --root) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --from)
+        if [ "${command[0]}" = archive ]; then
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+            return
+        fi
         words='oci-archive: oci: docker-archive: dir: tar:'
         compopt -o nospace
         ;;

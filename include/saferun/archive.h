@@ -29,6 +29,8 @@ struct sr_archive_place {
     char key
         [PATH_MAX]; /* Ed25519, PEM; its public half in .pub beside it. Empty: root/archive.key */
     char retention[16]; /* "180d", "12h", ... or "forever" */
+    /* Of this host's runs (PEM, private, or its public half in .pub beside it): runs that it has signed are known by it. Empty: none. */
+    char sign_key[PATH_MAX];
 };
 
 /* root (may be NULL), else the host configuration's archive.root, else the default for this user. */
@@ -56,6 +58,15 @@ const char *sr_archive_root(const struct sr_archive *archive);
 
 /* ---- storing ---- */
 
+/* Where a run came from and who vouches for it, as the log says; what an entry does not have is NULL (in sr_archive_run) or empty. */
+struct sr_archive_provenance {
+    char origin[16];     /* "stored" or "imported"; empty: the entry is older than this */
+    char from[64];       /* imported: the archive whose proof held */
+    char signature[16];  /* "none", "unchecked", "good" or "bad" */
+    char signer[65];     /* id of the key; unless the signature is good a mere claim */
+    char checked_by[16]; /* good: "sign-key" (this host's own) or "require-key" (the caller's) */
+};
+
 struct sr_archive_added {
     char bundle[SR_ARCHIVE_ID];
     char run_id[129];
@@ -64,7 +75,13 @@ struct sr_archive_added {
     bool repaired;       /* and its bundle was gone or damaged, and is whole again */
     bool valid;          /* what verification found: the archived report says pass or fail */
     char note[256];      /* the first thing that was wrong, or empty */
+    struct sr_archive_provenance provenance;
 };
+
+/* From now on a run is stored or imported only when the holder of this public key (PEM) has signed it: else SR-EVD-304 at
+ * archive.signature, and nothing of it is stored. SR-EVD-003 at key. */
+int sr_archive_require_key(struct sr_archive *archive, const char *public_key, struct sr_error *err)
+    __attribute__((warn_unused_result));
 
 /* Stores the run whose report is at path, with the files beside it. retention may be NULL. */
 int sr_archive_add(struct sr_archive *archive, const char *path, const char *retention,
@@ -91,7 +108,8 @@ struct sr_archive_query {
 struct sr_archive_run {
     const char *bundle, *run_id, *policy, *command, *cause, *result;
     const char *started, *finished, *stored, *retention;
-    const char *pruned; /* when; NULL: it is there */
+    const char *pruned;                                          /* when; NULL: it is there */
+    const char *origin, *from, *signature, *signer, *checked_by; /* sr_archive_provenance */
     uint64_t leaf;
     bool has_exit_code;
     bool truncated; /* not all of its destinations, labels and hashes can be searched by */
@@ -107,6 +125,11 @@ typedef void sr_archive_on_run(void *context, const struct sr_archive_run *run);
 int sr_archive_search(struct sr_archive *archive, const struct sr_archive_query *query,
                       sr_archive_on_run *on_run, void *context, bool *more, char note[256],
                       struct sr_error *err) __attribute__((warn_unused_result));
+
+/* Where the run of a bundle came from, by the log: an index may say anything. */
+int sr_archive_provenance_of(struct sr_archive *archive, const char *bundle,
+                             struct sr_archive_provenance *provenance, struct sr_error *err)
+    __attribute__((warn_unused_result));
 
 /* Told of each file of a bundle, in the order of names. */
 typedef void sr_archive_on_file(void *context, const char *name, uint64_t size, const char *hash);
@@ -133,12 +156,14 @@ struct sr_archive_verify_options {
     const char *checkpoint; /* an older checkpoint that the log must go on from; may be NULL */
     const char
         *public_key; /* PEM; NULL: the one that lies in the archive, as much as that is worth */
+    const char *require_key; /* PEM; whose holder must have signed each run; NULL: nobody */
 };
 
 #define SR_ARCHIVE_MAX_CHECKS 6
 #define SR_ARCHIVE_MAX_ERRORS 50
 
-/* Zero-initialise before use. Checks: checkpoint, log, bundles, unlogged, older_checkpoint. */
+/* Zero-initialise before use. Checks: checkpoint, log, bundles, unlogged, older_checkpoint,
+ * signatures. */
 struct sr_archive_verification {
     bool valid;
     struct sr_report_check checks[SR_ARCHIVE_MAX_CHECKS];
@@ -163,6 +188,7 @@ struct sr_archive_proof {
     char report[SR_ARCHIVE_ID];   /* and of the archived one */
     char origin[64];              /* of the log */
     char verifier[160];           /* its public key, as other verifiers of signed notes take it */
+    struct sr_archive_provenance provenance; /* of the run, as the entry says */
     uint64_t index, size;
     char *text; /* C2SP tlog-proof; owned, free() it. Of a checked proof: NULL */
 };
@@ -191,8 +217,9 @@ int sr_archive_export(struct sr_archive *archive, const char *const *bundles, si
 
 typedef void sr_archive_on_import(void *context, const struct sr_archive_added *added);
 
-/* Takes the bundles of such an archive from fd, each verified anew. What came before a fault stays. */
-int sr_archive_import(struct sr_archive *archive, int fd, const char *retention,
+/* Takes the bundles of such an archive from fd, each verified anew. What came before a fault stays. from is the public key (PEM) of
+ * the archive that wrote it: each bundle's proof must hold by it; NULL: where they come from is not known. */
+int sr_archive_import(struct sr_archive *archive, int fd, const char *retention, const char *from,
                       sr_archive_on_import *on_import, void *context, struct sr_error *err)
     __attribute__((warn_unused_result));
 

@@ -34,6 +34,8 @@
 /* Errors kept of one verification; of more, only the number is. */
 #define SR_REPORT_MAX_ERRORS 50
 
+struct sr_key; /* key.h; for safe-run itself */
+
 struct sr_verify_options {
     const char *events_path;   /* events.jsonl of the run, or NULL */
     const char *artifacts_dir; /* directory with policy.json, vmlinux, ..., or NULL */
@@ -49,6 +51,7 @@ struct sr_verify_options {
     const char *attestation_path; /* DSSE envelope, or NULL; then one key at least */
     const char *const *key_paths; /* public keys (PEM), each of which must have signed */
     size_t key_count;
+    const struct sr_key *key; /* one more that must have signed; NULL: none */
     const int *dirfd; /* directory that these paths are relative to; NULL: the current one */
 };
 

@@ -8,6 +8,7 @@
 #include "report.h"
 #include "report_walk.h"
 #include "seal.h"
+#include "vouch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -93,6 +94,32 @@ static int stage_run(struct sr_staging *staging, const char *path, struct sr_err
     if (source.failed)
         return -1;
     return sr_staging_outputs(staging, dir, err);
+}
+
+/* ---- who vouches for it ---- */
+
+void archive_provenance(const struct sr_log_entry *entry, struct sr_archive_provenance *provenance)
+{
+    *provenance = (struct sr_archive_provenance){.origin = ""};
+    memcpy(provenance->origin, entry->origin, sizeof provenance->origin);
+    memcpy(provenance->from, entry->from, sizeof provenance->from);
+    memcpy(provenance->signature, entry->signature, sizeof provenance->signature);
+    memcpy(provenance->signer, entry->signer, sizeof provenance->signer);
+    memcpy(provenance->checked_by, entry->checked_by, sizeof provenance->checked_by);
+}
+
+/* Of a run that is in the archive already it is asked, too: the bundle that was handed over may be all that anybody looks at. */
+static int check_required(const struct sr_archive *archive, const struct sr_staging *staging,
+                          struct sr_error *err)
+{
+    if (archive->required == NULL)
+        return 0;
+    int result = vouch_is_signed_by(staging->files, &staging->manifest, archive->required, err);
+    if (result != 0)
+        return result < 0 ? -1 : 0;
+    return sr_fail(err, SR_EVD_304, "archive.signature",
+                   "%s is not signed by key %s, which --require-key names: it was not stored",
+                   staging->manifest.id, sr_key_id(archive->required));
 }
 
 /* ---- a staged bundle becomes part of the archive ---- */
@@ -221,7 +248,9 @@ static int store_new(struct sr_archive *archive, struct sr_staging *staging, boo
                      struct sr_error *err)
 {
     sr_timestamp_now(entry->time);
-    if (seal(staging, entry, added, err) < 0)
+    if (vouch_judge(staging->files, &staging->manifest, archive->host, archive->required, entry,
+                    err) < 0 ||
+        seal(staging, entry, added, err) < 0)
         return -1;
     if (archive_has(archive->root, entry->bundle) &&
         (pruned ? sr_bundle_remove(archive->root, entry->bundle, err)
@@ -231,10 +260,11 @@ static int store_new(struct sr_archive *archive, struct sr_staging *staging, boo
 }
 
 int archive_store(struct sr_archive *archive, struct sr_staging *staging, const char *retention,
-                  struct sr_archive_added *added, struct sr_error *err)
+                  const struct sr_log_entry *from, struct sr_archive_added *added,
+                  struct sr_error *err)
 {
     struct sr_archive_added done = {0};
-    struct sr_log_entry entry = {0}, stored;
+    struct sr_log_entry entry = *from, stored;
     enum archive_state state;
     const char *id = staging->manifest.id;
     int64_t seconds;
@@ -245,7 +275,8 @@ int archive_store(struct sr_archive *archive, struct sr_staging *staging, const 
         return archive_fail(err, "retention", 0, "takes 90s, 30m, 12h, 180d or forever, not '%s'",
                             retention);
     snprintf(entry.retention, sizeof entry.retention, "%s", retention);
-    if (archive_look_up(archive, id, &state, &stored, err) < 0)
+    if (check_required(archive, staging, err) < 0 ||
+        archive_look_up(archive, id, &state, &stored, err) < 0)
         return -1;
     if (state != ARCHIVE_STORED) {
         if (store_new(archive, staging, state == ARCHIVE_PRUNED, &entry, &done, err) < 0)
@@ -261,6 +292,7 @@ int archive_store(struct sr_archive *archive, struct sr_staging *staging, const 
     snprintf(done.path, sizeof done.path, "%s/%s", archive->path, path);
     snprintf(done.bundle, sizeof done.bundle, "%s", id);
     snprintf(done.run_id, sizeof done.run_id, "%s", stored.run_id);
+    archive_provenance(&stored, &done.provenance);
     *added = done;
     return 0;
 }
@@ -268,10 +300,11 @@ int archive_store(struct sr_archive *archive, struct sr_staging *staging, const 
 int sr_archive_add(struct sr_archive *archive, const char *path, const char *retention,
                    struct sr_archive_added *added, struct sr_error *err)
 {
+    const struct sr_log_entry from = {.origin = SR_LOG_STORED};
     sr_cleanup_staging struct sr_staging staging = SR_STAGING_INIT;
     if (sr_staging_begin(&staging, archive->root, archive->hasher, err) < 0 ||
         stage_run(&staging, path, err) < 0 || sr_staging_close(&staging, err) < 0 ||
-        archive_store(archive, &staging, retention, added, err) < 0)
+        archive_store(archive, &staging, retention, &from, added, err) < 0)
         return -1;
     char note[256];
     struct sr_error ignored;

@@ -74,6 +74,23 @@ static int load_private(const struct sr_archive_place *place, bool is_new, struc
     return 0;
 }
 
+/* This host's key, to know its runs by. Who cannot read it cannot tell them, which the log says of each. */
+static void load_host_key(const struct sr_archive_place *place, struct sr_key **key)
+{
+    char public_path[PATH_MAX + 4];
+    struct sr_error unused;
+    if (place->sign_key[0] == '\0' || sr_key_load_private(place->sign_key, key, &unused) == 0)
+        return;
+    snprintf(public_path, sizeof public_path, "%s.pub", place->sign_key);
+    if (sr_key_load_public(public_path, key, &unused) < 0)
+        *key = NULL;
+}
+
+int sr_archive_require_key(struct sr_archive *archive, const char *public_key, struct sr_error *err)
+{
+    return sr_key_load_public(public_key, &archive->required, err);
+}
+
 /* ---- what a writer that died left ---- */
 
 /*
@@ -278,6 +295,7 @@ static int open_to_write(struct sr_archive *archive, const struct sr_archive_pla
         load_private(place, is_new, &archive->key, err) < 0 ||
         sr_log_open(&archive->log, archive->root, archive->key, archive->hasher, true, err) < 0)
         return -1;
+    load_host_key(place, &archive->host);
     remove_temporaries(archive->root);
     return recover_log(archive, err);
 }
@@ -318,6 +336,8 @@ void sr_archive_close(struct sr_archive *archive)
     sr_index_close(archive->index);
     sr_log_close(&archive->log);
     sr_key_free(archive->key);
+    sr_key_free(archive->host);
+    sr_key_free(archive->required);
     sr_hasher_free(archive->hasher);
     sr_close_fd(&archive->lock);
     sr_close_fd(&archive->root);

@@ -323,6 +323,11 @@ static int add_bundle(struct facts *facts, int dir, struct sr_archive_run *run,
     return sr_index_add_run(facts->index, run, &facts->error);
 }
 
+static const char *or_null(const char *text)
+{
+    return text[0] != '\0' ? text : NULL;
+}
+
 int sr_facts_add(struct sr_index *index, int root, const struct sr_log_entry *entry, uint64_t leaf,
                  struct sr_error *err)
 {
@@ -332,7 +337,12 @@ int sr_facts_add(struct sr_index *index, int root, const struct sr_log_entry *en
                                  .bundle = entry->bundle,
                                  .run_id = entry->run_id,
                                  .stored = entry->time,
-                                 .retention = entry->retention};
+                                 .retention = entry->retention,
+                                 .origin = or_null(entry->origin),
+                                 .from = or_null(entry->from),
+                                 .signature = or_null(entry->signature),
+                                 .signer = or_null(entry->signer),
+                                 .checked_by = or_null(entry->checked_by)};
     sr_bundle_path(entry->bundle, path);
     sr_cleanup_fd int dir = openat(root, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     int result = add_bundle(&facts, dir, &run, entry);

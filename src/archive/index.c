@@ -10,13 +10,14 @@
 #include <unistd.h>
 
 #define APPLICATION_ID "1399997816" /* "SrAx": file(1) can tell */
-#define INDEX_VERSION "3"
+#define INDEX_VERSION "4"
 #define INDEX_PATH "archive.index"
 
 static const char schema[] =
     "CREATE TABLE run(leaf INTEGER PRIMARY KEY, bundle TEXT NOT NULL, run_id TEXT, policy TEXT,"
     " command TEXT, cause TEXT, result TEXT, started TEXT, finished TEXT, stored TEXT,"
-    " retention TEXT, pruned TEXT, exit_code INTEGER, truncated INTEGER NOT NULL) STRICT;"
+    " retention TEXT, pruned TEXT, origin TEXT, origin_from TEXT, signature TEXT, signer TEXT,"
+    " checked_by TEXT, exit_code INTEGER, truncated INTEGER NOT NULL) STRICT;"
     "CREATE INDEX run_started ON run(started);"
     "CREATE INDEX run_truncated ON run(leaf) WHERE truncated<>0;"
     "CREATE TABLE fact(kind INTEGER NOT NULL, value TEXT NOT NULL, leaf INTEGER NOT NULL,"
@@ -25,6 +26,8 @@ static const char schema[] =
     "INSERT INTO position VALUES(0, 0);"
     "PRAGMA application_id=" APPLICATION_ID ";"
     "PRAGMA user_version=" INDEX_VERSION ";";
+
+enum { TEXTS = 16 }; /* columns of a run that are texts: those behind the first */
 
 struct sr_index {
     sqlite3 *db;
@@ -222,19 +225,21 @@ int sr_index_add_run(struct sr_index *index, const struct sr_archive_run *run, s
 {
     if (index->add_run == NULL)
         index->add_run = prepare(index, "INSERT OR REPLACE INTO run VALUES"
-                                        "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)");
+                                        "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,"
+                                        "?16,?17,?18,?19)");
     sqlite3_stmt *statement = index->add_run;
     if (statement == NULL)
         return index_error(index, err);
     const char *const texts[] = {run->bundle, run->run_id,    run->policy,  run->command,
                                  run->cause,  run->result,    run->started, run->finished,
-                                 run->stored, run->retention, run->pruned};
+                                 run->stored, run->retention, run->pruned,  run->origin,
+                                 run->from,   run->signature, run->signer,  run->checked_by};
     sqlite3_bind_int64(statement, 1, (int64_t)run->leaf);
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         bind_text(statement, (int)i + 2, texts[i]);
     if (run->has_exit_code)
-        sqlite3_bind_int64(statement, 13, run->exit_code);
-    sqlite3_bind_int(statement, 14, run->truncated);
+        sqlite3_bind_int64(statement, TEXTS + 2, run->exit_code);
+    sqlite3_bind_int(statement, TEXTS + 3, run->truncated);
     return finish(index, statement, err);
 }
 
@@ -454,7 +459,7 @@ static bool is_run(sqlite3_stmt *row)
 {
     if (sqlite3_column_type(row, 0) != SQLITE_INTEGER || sqlite3_column_int64(row, 0) < 0)
         return false;
-    for (int i = 1; i <= 11; i++) { /* bundle, run_id, stored and retention are always there */
+    for (int i = 1; i <= TEXTS; i++) { /* bundle, run_id, stored and retention are always there */
         int type = sqlite3_column_type(row, i);
         bool always = i == 1 || i == 2 || i == 9 || i == 10;
         if (type != SQLITE_TEXT && (type != SQLITE_NULL || always))
@@ -470,8 +475,6 @@ struct rows {
     struct sr_buf rows, texts;
 };
 
-enum { TEXTS = 11 };
-
 struct row {
     struct sr_archive_run run; /* its numbers */
     size_t at[TEXTS];          /* in texts; SIZE_MAX: NULL */
@@ -479,10 +482,11 @@ struct row {
 
 static void keep_row(struct rows *rows, sqlite3_stmt *from)
 {
-    struct row row = {.run = {.leaf = (uint64_t)sqlite3_column_int64(from, 0),
-                              .has_exit_code = sqlite3_column_type(from, 12) == SQLITE_INTEGER,
-                              .exit_code = sqlite3_column_int64(from, 12),
-                              .truncated = sqlite3_column_int(from, 13) != 0}};
+    struct row row = {
+        .run = {.leaf = (uint64_t)sqlite3_column_int64(from, 0),
+                .has_exit_code = sqlite3_column_type(from, TEXTS + 1) == SQLITE_INTEGER,
+                .exit_code = sqlite3_column_int64(from, TEXTS + 1),
+                .truncated = sqlite3_column_int(from, TEXTS + 2) != 0}};
     for (int i = 0; i < TEXTS; i++) {
         const char *text = column(from, i + 1);
         row.at[i] = text != NULL ? rows->texts.len : SIZE_MAX;
@@ -497,10 +501,11 @@ static void hand_over(const struct rows *rows, sr_archive_on_run *on_run, void *
     for (size_t at = 0; at < rows->rows.len; at += sizeof(struct row)) {
         struct row row;
         memcpy(&row, rows->rows.data + at, sizeof row);
-        const char **const texts[TEXTS] = {&row.run.bundle,    &row.run.run_id,   &row.run.policy,
-                                           &row.run.command,   &row.run.cause,    &row.run.result,
-                                           &row.run.started,   &row.run.finished, &row.run.stored,
-                                           &row.run.retention, &row.run.pruned};
+        const char **const texts[TEXTS] = {
+            &row.run.bundle, &row.run.run_id,    &row.run.policy,  &row.run.command,
+            &row.run.cause,  &row.run.result,    &row.run.started, &row.run.finished,
+            &row.run.stored, &row.run.retention, &row.run.pruned,  &row.run.origin,
+            &row.run.from,   &row.run.signature, &row.run.signer,  &row.run.checked_by};
         for (size_t i = 0; i < TEXTS; i++)
             *texts[i] = row.at[i] != SIZE_MAX ? rows->texts.data + row.at[i] : NULL;
         on_run(context, &row.run);

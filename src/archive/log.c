@@ -24,6 +24,12 @@ static void put_text(struct sr_buf *out, const char *key, const char *text)
     sr_jcs_text(out, text);
 }
 
+static void put_optional(struct sr_buf *out, const char *key, const char *text)
+{
+    if (text[0] != '\0')
+        put_text(out, key, text);
+}
+
 void sr_log_entry_write(const struct sr_log_entry *entry, struct sr_buf *out)
 {
     put_text(out, "{\"bundleId\":", entry->bundle);
@@ -32,10 +38,16 @@ void sr_log_entry_write(const struct sr_log_entry *entry, struct sr_buf *out)
         sr_buf_u64(out, entry->leaf);
         put_text(out, ",\"prunedAt\":", entry->time);
     } else {
-        put_text(out, ",\"kind\":\"stored\",\"original\":", entry->original);
+        put_optional(out, ",\"checkedBy\":", entry->checked_by);
+        put_optional(out, ",\"from\":", entry->from);
+        sr_buf_puts(out, ",\"kind\":\"stored\"");
+        put_optional(out, ",\"origin\":", entry->origin);
+        put_text(out, ",\"original\":", entry->original);
         put_text(out, ",\"report\":", entry->report);
         put_text(out, ",\"retention\":", entry->retention);
         put_text(out, ",\"runId\":", entry->run_id);
+        put_optional(out, ",\"signature\":", entry->signature);
+        put_optional(out, ",\"signer\":", entry->signer);
         put_text(out, ",\"storedAt\":", entry->time);
     }
     sr_buf_putc(out, '}');
@@ -51,6 +63,33 @@ static void take_text(const struct sr_json_scan *scan, const char *name, char *f
     sr_json_string(member->value, &text);
     if (sr_buf_ok(&text) && text.data != NULL)
         snprintf(field, size, "%s", text.data);
+}
+
+static bool is_one_of(const char *word, const char *const *words)
+{
+    while (*words != NULL && strcmp(word, *words) != 0)
+        words++;
+    return *words != NULL;
+}
+
+/* Do the words about where it came from and who signed it go together? Entries from before there were any have none. */
+static bool is_provenance(const struct sr_log_entry *entry)
+{
+    static const char *const origins[] = {SR_LOG_STORED, SR_LOG_IMPORTED, NULL};
+    static const char *const signatures[] = {SR_LOG_UNSIGNED, SR_LOG_UNCHECKED, SR_LOG_GOOD,
+                                             SR_LOG_BAD, NULL};
+    static const char *const checkers[] = {SR_LOG_SIGN_KEY, SR_LOG_REQUIRED_KEY, NULL};
+    size_t signer = strlen(entry->signer);
+    bool has_id = signer == SR_KEY_ID_SIZE - 1 &&
+                  strspn(entry->signer, "0123456789abcdef") == SR_KEY_ID_SIZE - 1;
+    if (entry->origin[0] == '\0')
+        return entry->signature[0] == '\0' && entry->from[0] == '\0' && signer == 0 &&
+               entry->checked_by[0] == '\0';
+    bool good = strcmp(entry->signature, SR_LOG_GOOD) == 0;
+    return is_one_of(entry->origin, origins) && is_one_of(entry->signature, signatures) &&
+           (entry->from[0] == '\0' || strcmp(entry->origin, SR_LOG_IMPORTED) == 0) &&
+           (good ? has_id && is_one_of(entry->checked_by, checkers)
+                 : (signer == 0 || has_id) && entry->checked_by[0] == '\0');
 }
 
 bool sr_log_entry_parse(const char *line, size_t len, struct sr_log_entry *entry)
@@ -76,13 +115,19 @@ bool sr_log_entry_parse(const char *line, size_t len, struct sr_log_entry *entry
         take_text(&scan, "retention", found.retention, sizeof found.retention);
         take_text(&scan, "runId", found.run_id, sizeof found.run_id);
         take_text(&scan, "storedAt", found.time, sizeof found.time);
+        take_text(&scan, "origin", found.origin, sizeof found.origin);
+        take_text(&scan, "from", found.from, sizeof found.from);
+        take_text(&scan, "signature", found.signature, sizeof found.signature);
+        take_text(&scan, "signer", found.signer, sizeof found.signer);
+        take_text(&scan, "checkedBy", found.checked_by, sizeof found.checked_by);
     }
     /* Written again it must be the same bytes: nothing was cut, nothing more was said. */
     sr_cleanup_buf struct sr_buf again = SR_BUF_INIT;
     sr_log_entry_write(&found, &again);
     struct sr_json_slice bundle = {found.bundle, strlen(found.bundle)};
     if (!sr_buf_ok(&again) || again.len != len || memcmp(again.data, line, len) != 0 ||
-        !sr_hash_well_formed(bundle) || !sr_timestamp_parse(found.time, strlen(found.time), &nsec))
+        !sr_hash_well_formed(bundle) || !is_provenance(&found) ||
+        !sr_timestamp_parse(found.time, strlen(found.time), &nsec))
         return false;
     *entry = found;
     return true;

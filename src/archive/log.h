@@ -16,6 +16,7 @@
 #ifndef SR_ARCHIVE_LOG_H
 #define SR_ARCHIVE_LOG_H
 
+#include "key.h"
 #include "note.h"
 #include "timestamp.h"
 
@@ -24,6 +25,19 @@
 #define SR_LOG_FOREVER "forever" /* a retention */
 #define SR_LOG_RUN_ID 129
 #define SR_LOG_RETENTION 16
+#define SR_LOG_WORD 16
+
+/* How a run came here (origin). Neither says where it was made: only a signature does. */
+#define SR_LOG_STORED "stored"     /* from a directory that somebody named */
+#define SR_LOG_IMPORTED "imported" /* from another archive */
+/* What was found of its attestation (signature). */
+#define SR_LOG_UNSIGNED "none"       /* there is no attestation */
+#define SR_LOG_UNCHECKED "unchecked" /* there is one, by none of the keys that could be asked */
+#define SR_LOG_GOOD "good"           /* of this very report, by signer */
+#define SR_LOG_BAD "bad" /* it is none, or claims a key that was asked and has not signed this */
+/* Which key was asked (checkedBy). */
+#define SR_LOG_SIGN_KEY "sign-key"        /* this host's own: signKey of its configuration */
+#define SR_LOG_REQUIRED_KEY "require-key" /* the caller's, by --require-key */
 
 struct sr_log_entry {
     bool pruned;                  /* a bundle was removed when its retention was over */
@@ -34,6 +48,11 @@ struct sr_log_entry {
     char original[SR_SHA256_TEXT]; /* of the run's own run_report.json, all bytes */
     char run_id[SR_LOG_RUN_ID];    /* printable ASCII */
     char retention[SR_LOG_RETENTION];
+    /* stored, since entries say so (origin and signature are both there, or nothing of this is): */
+    char origin[SR_LOG_WORD], signature[SR_LOG_WORD];
+    char from[SR_NOTE_NAME];      /* imported: the archive whose proof held; empty: not known */
+    char signer[SR_KEY_ID_SIZE];  /* who signed, or unchecked and bad: who is said to have */
+    char checked_by[SR_LOG_WORD]; /* of a good signature */
     /* pruned: */
     uint64_t leaf; /* the entry that stored it */
 };

@@ -46,6 +46,7 @@ static void describe(const struct sr_key *key, const struct sr_log_entry *entry,
     memcpy(proof->stored, entry->time, sizeof entry->time);
     memcpy(proof->original, entry->original, sizeof proof->original);
     memcpy(proof->report, entry->report, sizeof proof->report);
+    archive_provenance(entry, &proof->provenance);
     sr_checkpoint_origin(key, proof->origin);
     sr_cleanup_buf struct sr_buf verifier = SR_BUF_INIT;
     if (sr_note_verifier(key, proof->origin, &verifier) == 0)

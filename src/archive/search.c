@@ -282,6 +282,17 @@ int sr_archive_resolve(struct sr_archive *archive, const char *name, char bundle
     return 0;
 }
 
+int sr_archive_provenance_of(struct sr_archive *archive, const char *bundle,
+                             struct sr_archive_provenance *provenance, struct sr_error *err)
+{
+    enum archive_state state;
+    struct sr_log_entry entry;
+    if (archive_look_up(archive, bundle, &state, &entry, err) < 0)
+        return -1;
+    archive_provenance(&entry, provenance);
+    return 0;
+}
+
 int sr_archive_files(struct sr_archive *archive, const char *bundle, sr_archive_on_file *on_file,
                      void *context, char path[PATH_MAX], struct sr_error *err)
 {

@@ -7,6 +7,7 @@
  *   verify.c      everything against the checkpoint
  *   prune.c       bundles whose retention is over
  *   transfer.c    export and import
+ *   vouch.c       whose signature a run has
  *
  * Theory of operation. A run is stored in this order, each step durable before the next:
  *
@@ -37,6 +38,8 @@ struct sr_archive {
     int root, lock;
     bool writable;
     struct sr_key *key;
+    struct sr_key *host; /* signs this host's runs; NULL: it has none, or none that can be read */
+    struct sr_key *required; /* must have signed what is stored; NULL: nobody must */
     struct sr_hasher *hasher;
     struct sr_log log;
     struct sr_index *index; /* NULL until it is asked for */
@@ -57,9 +60,13 @@ int archive_look_up(struct sr_archive *archive, const char *bundle, enum archive
 int archive_set_aside(struct sr_archive *archive, const char *bundle, const char *time,
                       struct sr_error *err) SR_MUST_CHECK;
 
-/* Verifies, seals and stores what was staged and closed. */
+/* Verifies, seals and stores what was staged and closed; from is what its entry says of where it came from. */
 int archive_store(struct sr_archive *archive, struct sr_staging *staging, const char *retention,
-                  struct sr_archive_added *added, struct sr_error *err) SR_MUST_CHECK;
+                  const struct sr_log_entry *from, struct sr_archive_added *added,
+                  struct sr_error *err) SR_MUST_CHECK;
+
+/* What an entry says of where its run came from, for the callers. */
+void archive_provenance(const struct sr_log_entry *entry, struct sr_archive_provenance *provenance);
 
 /* Brings the index in step with the log, making it if need be. */
 int archive_update_index(struct sr_archive *archive, char note[256],

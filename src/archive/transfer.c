@@ -5,8 +5,10 @@
  *   manifest.json, run_report.json, files/<each in the manifest's order>, proof
  *
  * Nothing of that is believed. A bundle is taken when its files have the hashes of its manifest and
- * the manifest that of the directory's name; it is then verified and sealed as if the run had been
- * made here. The exporting archive's report and proof are for people and other tools, and skipped.
+ * the manifest that of the directory's name; it is then verified and sealed like any other, and its
+ * entry says that it was imported. The exporting archive's report is for people and other tools, and
+ * skipped; so is its proof, unless the caller has that archive's public key: then it must hold, and
+ * the entry says which archive that was.
  */
 #include "store.h"
 
@@ -228,7 +230,9 @@ struct importing {
     struct sr_archive *archive;
     int fd;
     struct sr_error *err;
+    const struct sr_key *from;   /* of the archive it must come from; NULL: any */
     struct sr_manifest manifest; /* as it came */
+    struct sr_log_entry entry;   /* what is known of where it comes from */
 };
 
 static int malformed(struct importing *in, const char *what)
@@ -298,6 +302,33 @@ static int skip_file(struct importing *in, const char *id, const char *name, uin
     return get_padding(in, size);
 }
 
+/* The proof, when there is a key for it: that archive has signed that it stored this very bundle. */
+static int get_proof(struct importing *in)
+{
+    char text[SR_PROOF_MAX];
+    uint64_t size = 0;
+    struct sr_proof proof;
+    struct sr_checkpoint checkpoint;
+    struct sr_log_entry entry;
+    struct sr_error fault = {0};
+    sr_cleanup_buf struct sr_buf leaf = SR_BUF_INIT;
+    if (get_header(in, in->manifest.id, "", PROOF_FILE, sizeof text, &size) < 0 ||
+        get(in, text, (size_t)size) < 0 || get_padding(in, size) < 0)
+        return -1;
+    if (sr_proof_parse(text, (size_t)size, &proof, &leaf, &fault) < 0 ||
+        sr_proof_check(in->archive->hasher, in->from, &proof, leaf.data, leaf.len, &checkpoint,
+                       &fault) < 0)
+        return archive_fail(in->err, "import", 0,
+                            "the proof of %s is not by the archive that --from names: %s",
+                            in->manifest.id, fault.message);
+    if (!sr_log_entry_parse(leaf.data, leaf.len, &entry) || entry.pruned ||
+        strcmp(entry.bundle, in->manifest.id) != 0)
+        return archive_fail(in->err, "import", 0, "the proof of %s is of another bundle",
+                            in->manifest.id);
+    sr_checkpoint_origin(in->from, in->entry.from);
+    return 0;
+}
+
 /* The first file of a bundle, whose header has been read: it says what else there will be. */
 static int get_manifest(struct importing *in, const struct sr_tar_entry *entry)
 {
@@ -342,11 +373,13 @@ static int import_bundle(struct importing *in, const struct sr_tar_entry *first,
     if (get_manifest(in, first) < 0 ||
         skip_file(in, in->manifest.id, SR_BUNDLE_REPORT, SR_BUNDLE_MAX_FILE) < 0 ||
         sr_staging_begin(&staging, archive->root, archive->hasher, in->err) < 0 ||
-        get_files(in, &staging) < 0 || skip_file(in, in->manifest.id, PROOF_FILE, SR_PROOF_MAX) < 0)
+        get_files(in, &staging) < 0 ||
+        (in->from != NULL ? get_proof(in)
+                          : skip_file(in, in->manifest.id, PROOF_FILE, SR_PROOF_MAX)) < 0)
         return -1;
     return sr_staging_close(&staging, in->err) < 0
                ? -1
-               : archive_store(archive, &staging, retention, added, in->err);
+               : archive_store(archive, &staging, retention, &in->entry, added, in->err);
 }
 
 static bool is_zero(const unsigned char block[SR_TAR_BLOCK])
@@ -376,13 +409,18 @@ static int import_all(struct importing *in, const char *retention, sr_archive_on
     }
 }
 
-int sr_archive_import(struct sr_archive *archive, int fd, const char *retention,
+int sr_archive_import(struct sr_archive *archive, int fd, const char *retention, const char *from,
                       sr_archive_on_import *on_import, void *context, struct sr_error *err)
 {
     char note[256];
+    sr_cleanup_key struct sr_key *key = NULL;
     sr_cleanup_free struct importing *in = calloc(1, sizeof *in);
     if (in == NULL)
         return archive_fail(err, "import", ENOMEM, "cannot be read");
+    if (from != NULL && sr_key_load_public(from, &key, err) < 0)
+        return -1;
+    in->from = key;
+    in->entry = (struct sr_log_entry){.origin = SR_LOG_IMPORTED};
     in->archive = archive;
     in->fd = fd;
     in->err = err;

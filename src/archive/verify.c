@@ -8,6 +8,7 @@
  *   bundles           SR-EVD-302  each that was stored and not pruned is there, with the same bytes, and
  *                                 its report says of the run what verification finds now
  *   unlogged          SR-EVD-303  there are no others
+ *   signatures        SR-EVD-304  with a key that is required: its holder has signed each run
  */
 #include "store.h"
 
@@ -16,6 +17,7 @@
 #include "printable.h"
 #include "report.h"
 #include "report_walk.h"
+#include "vouch.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -26,11 +28,11 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-enum check { CHECKPOINT, LOG, OLDER, BUNDLES, UNLOGGED, CHECK_COUNT };
+enum check { CHECKPOINT, LOG, OLDER, BUNDLES, UNLOGGED, SIGNATURES, CHECK_COUNT };
 
 static const char *const check_names[CHECK_COUNT] = {
     [CHECKPOINT] = "checkpoint", [LOG] = "log",           [OLDER] = "older_checkpoint",
-    [BUNDLES] = "bundles",       [UNLOGGED] = "unlogged",
+    [BUNDLES] = "bundles",       [UNLOGGED] = "unlogged", [SIGNATURES] = "signatures",
 };
 
 /* What the log says of one entry; 100,000 of them are 10 MB. */
@@ -49,6 +51,7 @@ struct verifier {
     char note[CHECK_COUNT][160];
     int root;
     struct sr_key *key;
+    const struct sr_key *required; /* NULL: no run has to be signed */
     struct sr_hasher *hasher;
     struct sr_merkle_tree tree;
     struct sr_checkpoint checkpoint, older;
@@ -72,8 +75,11 @@ static void fault(struct verifier *v, enum check check, const char *path, const 
     }
     va_list ap;
     va_start(ap, fmt);
-    sr_vfail(&out->errors[out->error_count++], check == BUNDLES ? SR_EVD_302 : SR_EVD_303, path,
-             fmt, ap);
+    sr_vfail(&out->errors[out->error_count++],
+             check == BUNDLES      ? SR_EVD_302
+             : check == SIGNATURES ? SR_EVD_304
+                                   : SR_EVD_303,
+             path, fmt, ap);
     va_end(ap);
     sr_make_printable(out->errors[out->error_count - 1].message); /* names may be anybody's */
 }
@@ -359,6 +365,18 @@ static int check_report(struct bundle_check *check, const struct stored *stored,
     return 0;
 }
 
+/* Of what was changed the bytes that are there are asked, which is what anybody would look at. */
+static int check_signature(struct bundle_check *check, struct sr_error *err)
+{
+    struct verifier *v = check->v;
+    if (v->required == NULL)
+        return 0;
+    int result = vouch_is_signed_by(check->files, &check->manifest, v->required, err);
+    if (result == 0)
+        fault(v, SIGNATURES, check->path, "is not signed by key %s", sr_key_id(v->required));
+    return result < 0 ? -1 : 0;
+}
+
 static int check_bundle(struct verifier *v, const struct stored *stored, struct sr_error *err)
 {
     struct bundle_check check = {.v = v, .dir = -1, .files = -1};
@@ -386,7 +404,7 @@ static int check_bundle(struct verifier *v, const struct stored *stored, struct 
         intact = check_file(&check, &check.manifest.files[i]) && intact;
     check_strangers(&check, dir, "", is_in_bundle);
     check_strangers(&check, files, "files/", is_in_files);
-    return check_report(&check, stored, intact, err);
+    return check_report(&check, stored, intact, err) < 0 ? -1 : check_signature(&check, err);
 }
 
 static int by_id(const void *a, const void *b)
@@ -537,12 +555,18 @@ int sr_archive_verify(const struct sr_archive_place *place,
     if (options->public_key != NULL ? sr_key_load_public(options->public_key, &key, err) < 0
                                     : archive_load_public(place, &key, err) < 0)
         return -1;
+    sr_cleanup_key struct sr_key *required = NULL;
+    if (options->require_key != NULL &&
+        sr_key_load_public(options->require_key, &required, err) < 0)
+        return -1;
     /* No writer meanwhile. Where the lock cannot be had nobody can write either. */
     sr_cleanup_fd int lock =
         openat(root, SR_ARCHIVE_LOCK, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     while (lock >= 0 && flock(lock, LOCK_SH) < 0 && errno == EINTR)
         continue;
     v.key = key;
+    v.required = required;
+    v.wanted[SIGNATURES] = required != NULL;
     v.hasher = hasher;
     v.root = root;
     int result = verify(&v, err);

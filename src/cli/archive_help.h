@@ -12,14 +12,15 @@
     "  -h, --help        this text\n"
 
 static const char add_usage[] =
-    "usage: safe-run report archive [--root D] [--retention T] [--json] FILE";
+    "usage: safe-run report archive [--require-key K] [--root D] [--retention T] [--json] FILE";
 static const char add_help[] =
     "\n"
     "Keeps a finished run: FILE is its run_report.json, and what lies beside it (events.jsonl,\n"
     "attestation, policy, bundle, command, logs, the files it names; of outputs a list with\n"
     "hashes) goes along. The report is verified, and says in the archive what that found.\n"
     "\n" RUN_NAME_HELP "\n"
-    "  --retention T     for how long: 90s, 30m, 12h, 180d or forever (default 180d)\n" ROOT_HELP
+    "  --retention T     for how long: 90s, 30m, 12h, 180d or forever (default 180d)\n"
+    "  --require-key K   only if the holder of this public key (PEM) has signed the run\n" ROOT_HELP
     "\n"
     "Exit status: 0 stored, or it was there already; 2 stored, but the report does not verify;\n"
     "1 nothing was stored (SR-OPS-301); 64 usage.\n"
@@ -29,14 +30,16 @@ static const char add_help[] =
 
 static const char ls_usage[] =
     "usage: safe-run archive ls [--limit N] [--pruned] [--root D] [--json]";
-static const char ls_help[] = "\n"
-                              "Lists the archived runs, newest first.\n"
-                              "\n"
-                              "  --limit N         not more than N (default 100; 0: all)\n"
-                              "  --pruned          also those whose bundle was removed when its "
-                              "retention was over\n" ROOT_HELP "\n"
-                              "Example:\n"
-                              "  safe-run archive ls --limit 20";
+static const char ls_help[] =
+    "\n"
+    "Lists the archived runs, newest first. VERDICT is what verification found when\n"
+    "the run was stored, who vouches for it, and whether it came from another archive.\n"
+    "\n"
+    "  --limit N         not more than N (default 100; 0: all)\n"
+    "  --pruned          also those whose bundle was removed when its "
+    "retention was over\n" ROOT_HELP "\n"
+    "Example:\n"
+    "  safe-run archive ls --limit 20";
 
 static const char search_usage[] =
     "usage: safe-run archive search [CRITERION]... [--limit N] [--pruned] [--root D] [--json]";
@@ -73,7 +76,9 @@ static const char show_help[] =
     "  safe-run archive show last";
 
 static const char verify_usage[] =
-    "usage: safe-run archive verify [--key K] [--checkpoint F] [--root D] [--json] [BUNDLE]...\n"
+    "usage: safe-run archive verify [--key K] [--require-key K] [--checkpoint F] [--root D] "
+    "[--json]\n"
+    "                               [BUNDLE]...\n"
     "       safe-run archive verify --proof F --key K [--report F] [--json]";
 static const char verify_help[] =
     "\n"
@@ -85,6 +90,7 @@ static const char verify_help[] =
     "  --key K           the archive's public key (PEM) as you know it; otherwise the archive's "
     "own\n"
     "                    word for it, archive.key.pub. --proof needs it\n"
+    "  --require-key K   the holder of this public key (PEM) must have signed every run\n"
     "  --proof F         what 'archive prove' wrote\n"
     "  --report F        with --proof: F must be the report that is proved\n" ROOT_HELP "\n"
     "Exit status: 0 valid, 2 not, 1 it cannot be checked, 64 usage.\n"
@@ -126,19 +132,26 @@ static const char export_help[] = "\n"
                                   "Example:\n"
                                   "  safe-run archive export -o january.tar --all";
 
-static const char import_usage[] =
-    "usage: safe-run archive import [--root D] [--retention T] [--json] FILE|-";
+static const char import_usage[] = "usage: safe-run archive import [--from K] [--require-key K] "
+                                   "[--root D] [--retention T] [--json]\n"
+                                   "                               FILE|-";
 static const char import_help[] =
     "\n"
-    "Takes the bundles of an archive that 'archive export' wrote. Each is verified as if the run\n"
-    "had been made here; one that was changed on the way is refused, and with it what follows.\n"
+    "Takes the bundles of an archive that 'archive export' wrote. Each is verified, and listed as\n"
+    "imported; one that was changed on the way is refused, and with it what follows. That a "
+    "report\n"
+    "verifies says that it is whole, not that it is true: only a signature says whose it is.\n"
     "\n"
+    "  --from K          the public key (PEM) of the archive that they come from: the proof of "
+    "each\n"
+    "                    must hold by it\n"
+    "  --require-key K   only runs that the holder of this public key (PEM) has signed\n"
     "  --retention T     for how long they are kept: 12h, 180d, forever (default 180d)\n" ROOT_HELP
     "\n"
     "Exit status: 0 taken, 2 taken, but a report does not verify, 1 refused, 64 usage.\n"
     "\n"
     "Example:\n"
-    "  safe-run archive import january.tar";
+    "  safe-run archive import --from theirs.pub --require-key host.pub january.tar";
 
 static const char reindex_usage[] = "usage: safe-run archive reindex [--root D] [--json]";
 static const char reindex_help[] = "\n"

@@ -66,7 +66,10 @@ static bool take_label(const char *value, void *all)
     {"limit", 0, AT(query.limit), take_limit, "a number"}, FLAG("pruned", query.with_pruned)
 
 const struct sr_option archive_common_options[] = {COMMON};
-const struct sr_option archive_add_options[] = {TEXT("retention", retention), COMMON};
+const struct sr_option archive_add_options[] = {TEXT("retention", retention),
+                                                TEXT("require-key", require_key), COMMON};
+const struct sr_option archive_import_options[] = {
+    TEXT("retention", retention), TEXT("require-key", require_key), TEXT("from", from), COMMON};
 const struct sr_option archive_ls_options[] = {LIST, COMMON};
 const struct sr_option archive_search_options[] = {
     LIST,
@@ -85,8 +88,11 @@ const struct sr_option archive_search_options[] = {
     TEXT("hash", query.hash),
     COMMON};
 const struct sr_option archive_verify_options[] = {TEXT("checkpoint", checkpoint),
-                                                   TEXT("proof", proof), TEXT("key", key),
-                                                   TEXT("report", report), COMMON};
+                                                   TEXT("proof", proof),
+                                                   TEXT("key", key),
+                                                   TEXT("report", report),
+                                                   TEXT("require-key", require_key),
+                                                   COMMON};
 const struct sr_option archive_prove_options[] = {OUT, COMMON};
 const struct sr_option archive_prune_options[] = {FLAG("dry-run", dry_run), COMMON};
 const struct sr_option archive_export_options[] = {FLAG("all", all), OUT, COMMON};

@@ -34,6 +34,42 @@ static void put_line(struct sr_buf *out, const char *name, const char *text)
     sr_buf_putc(out, '\n');
 }
 
+/* A word of the verdict: whose word the run is. A signature that nobody could check is nobody's. */
+static const char *signature_words(const char *signature, const char *signer,
+                                   const char *checked_by, char text[48])
+{
+    if (signature == NULL || signature[0] == '\0')
+        return "origin unknown"; /* it was stored before that was written down */
+    if (strcmp(signature, "none") == 0)
+        return "unsigned";
+    if (strcmp(signature, "bad") == 0)
+        return "bad signature";
+    if (strcmp(signature, "good") != 0)
+        return "signature unchecked";
+    if (checked_by != NULL && strcmp(checked_by, "sign-key") == 0)
+        return "signed here";
+    snprintf(text, 48, "signed by %.16s", signer != NULL ? signer : "?");
+    return text;
+}
+
+/* What a reader must not take for more than it is: "pass, unsigned, imported". */
+static void put_verdict(struct sr_buf *out, const char *result, const char *origin,
+                        const char *signature, const char *signer, const char *checked_by)
+{
+    char text[48];
+    bool imported = origin != NULL && strcmp(origin, "imported") == 0;
+    put_printable(out, result, 16);
+    sr_buf_printf(out, ", %s%s", signature_words(signature, signer, checked_by, text),
+                  imported ? ", imported" : "");
+}
+
+static void put_provenance_verdict(struct sr_buf *out, const char *result,
+                                   const struct sr_archive_provenance *provenance)
+{
+    put_verdict(out, result, provenance->origin, provenance->signature, provenance->signer,
+                provenance->checked_by);
+}
+
 static void put_member(struct sr_buf *out, const char *key, const char *text)
 {
     sr_buf_printf(out, ",\"%s\":", key);
@@ -41,6 +77,35 @@ static void put_member(struct sr_buf *out, const char *key, const char *text)
         sr_jcs_text(out, text);
     else
         sr_buf_puts(out, "null");
+}
+
+static const char *or_null(const char *text)
+{
+    return text != NULL && text[0] != '\0' ? text : NULL;
+}
+
+/* Where it came from and who vouches for it; nothing of that is known of old entries. */
+static void put_provenance(struct sr_buf *out, const char *origin, const char *from,
+                           const char *signature, const char *signer, const char *checked_by)
+{
+    origin = or_null(origin);
+    sr_buf_puts(out, ",\"provenance\":{\"origin\":");
+    if (origin != NULL)
+        sr_jcs_text(out, origin);
+    else
+        sr_buf_puts(out, "null");
+    if (origin != NULL && strcmp(origin, "imported") == 0)
+        put_member(out, "from", or_null(from) != NULL ? from : "unknown");
+    put_member(out, "signature", or_null(signature));
+    put_member(out, "signer", or_null(signer));
+    put_member(out, "checkedBy", or_null(checked_by));
+    sr_buf_putc(out, '}');
+}
+
+static void put_provenance_of(struct sr_buf *out, const struct sr_archive_provenance *provenance)
+{
+    put_provenance(out, provenance->origin, provenance->from, provenance->signature,
+                   provenance->signer, provenance->checked_by);
 }
 
 static void put_run(struct sr_buf *out, const struct sr_archive_run *run)
@@ -57,6 +122,7 @@ static void put_run(struct sr_buf *out, const struct sr_archive_run *run)
         sr_buf_puts(out, "null");
     put_member(out, "cause", run->cause);
     put_member(out, "result", run->result);
+    put_provenance(out, run->origin, run->from, run->signature, run->signer, run->checked_by);
     put_member(out, "startedAt", run->started);
     put_member(out, "finishedAt", run->finished);
     put_member(out, "storedAt", run->stored);
@@ -75,8 +141,8 @@ void archive_begin_runs(struct archive_table *table)
     if (table->json)
         sr_buf_putc(table->out, '[');
     else
-        sr_buf_printf(table->out, "%-12s  %-25s  %-20s  %-6s  %4s  %-16s  %s\n", "BUNDLE", "RUN",
-                      "STARTED", "RESULT", "EXIT", "POLICY", "COMMAND");
+        sr_buf_printf(table->out, "%-12s  %-25s  %-20s  %-24s  %4s  %-16s  %s\n", "BUNDLE", "RUN",
+                      "STARTED", "VERDICT", "EXIT", "POLICY", "COMMAND");
 }
 
 void archive_add_run(void *context, const struct sr_archive_run *run)
@@ -97,7 +163,10 @@ void archive_add_run(void *context, const struct sr_archive_run *run)
     put_column(out, run->bundle + strlen("sha256:"), 12, 12);
     put_column(out, run->run_id, 25, 25);
     put_column(out, run->started, 20, 19);
-    put_column(out, run->pruned != NULL ? "pruned" : run->result, 6, 6);
+    sr_cleanup_buf struct sr_buf verdict = SR_BUF_INIT;
+    put_verdict(&verdict, run->pruned != NULL ? "pruned" : run->result, run->origin, run->signature,
+                run->signer, run->checked_by);
+    put_column(out, verdict.data, 24, 80);
     sr_buf_printf(out, "%4s  ", exit_code);
     put_column(out, run->policy, 16, 64);
     put_printable(out, run->command, 60);
@@ -139,7 +208,9 @@ static void put_added(struct sr_buf *out, const struct sr_archive_added *added, 
     if (!json) {
         sr_buf_printf(out, "%s ", added->bundle);
         put_printable(out, added->run_id, 128);
-        sr_buf_printf(out, " %s%s\n", result,
+        sr_buf_putc(out, ' ');
+        put_provenance_verdict(out, result, &added->provenance);
+        sr_buf_printf(out, "%s\n",
                       added->repaired  ? " (was there already, damaged; it is whole again)"
                       : added->already ? " (was there already)"
                                        : "");
@@ -149,6 +220,7 @@ static void put_added(struct sr_buf *out, const struct sr_archive_added *added, 
     sr_jcs_text(out, added->bundle);
     put_member(out, "runId", added->run_id);
     put_member(out, "result", result);
+    put_provenance_of(out, &added->provenance);
     put_member(out, "path", added->path);
     sr_buf_puts(out, added->already ? ",\"already\":true" : ",\"already\":false");
     if (added->repaired)
@@ -186,14 +258,41 @@ bool archive_print_added(const struct sr_archive_added *added, bool json)
 
 struct description {
     struct sr_buf *out;
+    struct sr_archive_provenance provenance;
     bool json;
     size_t files;
 };
 
-static void describe_run(void *context, const struct sr_archive_run *run)
+static void put_provenance_lines(struct sr_buf *out, const char *origin, const char *from,
+                                 const char *signature, const char *signer, const char *checked_by)
+{
+    char text[48], line[200];
+    const char *words = signature_words(signature, signer, checked_by, text);
+    if (or_null(origin) == NULL) {
+        put_line(out, "origin", "not known: the entry is older than that");
+        return;
+    }
+    bool imported = strcmp(origin, "imported") == 0;
+    snprintf(line, sizeof line, "imported from %s",
+             or_null(from) != NULL ? from : "an unknown archive");
+    put_line(out, "origin", imported ? line : "stored from a directory");
+    snprintf(line, sizeof line, "%s%s%s", words, or_null(signer) != NULL ? ": key " : "",
+             or_null(signer) != NULL ? signer : "");
+    put_line(out, "signature", line);
+}
+
+static void describe_run(void *context, const struct sr_archive_run *found)
 {
     struct description *description = context;
     struct sr_buf *out = description->out;
+    const struct sr_archive_provenance *provenance = &description->provenance;
+    struct sr_archive_run by_log = *found;
+    const struct sr_archive_run *run = &by_log;
+    by_log.origin = provenance->origin;
+    by_log.from = provenance->from;
+    by_log.signature = provenance->signature;
+    by_log.signer = provenance->signer;
+    by_log.checked_by = provenance->checked_by;
     if (description->json) {
         put_run(out, run);
         return;
@@ -210,6 +309,7 @@ static void describe_run(void *context, const struct sr_archive_run *run)
         if (lines[i].text != NULL)
             put_line(out, lines[i].name, lines[i].text);
     }
+    put_provenance_lines(out, run->origin, run->from, run->signature, run->signer, run->checked_by);
     if (run->has_exit_code)
         sr_buf_printf(out, "%-10s %lld\n", "exit code", (long long)run->exit_code);
     sr_buf_printf(out, "%-10s %llu\n", "leaf", (unsigned long long)run->leaf);
@@ -237,7 +337,8 @@ int archive_describe(struct sr_archive *archive, const char *bundle, bool json, 
     const struct sr_archive_query query = {.bundle = bundle, .limit = 1};
     char note[256], path[PATH_MAX];
     bool more;
-    if (sr_archive_search(archive, &query, describe_run, &description, &more, note, err) < 0)
+    if (sr_archive_provenance_of(archive, bundle, &description.provenance, err) < 0 ||
+        sr_archive_search(archive, &query, describe_run, &description, &more, note, err) < 0)
         return -1;
     description.out = &files;
     if (sr_archive_files(archive, bundle, describe_file, &description, path, err) < 0)
@@ -323,6 +424,7 @@ bool archive_print_proof(const struct sr_archive_proof *proof, bool json, bool c
         put_member(&out, "originalHash", proof->original);
         put_member(&out, "reportHash", proof->report);
         put_member(&out, "origin", proof->origin);
+        put_provenance_of(&out, &proof->provenance);
         put_member(&out, "verifierKey", proof->verifier);
         sr_buf_printf(&out, ",\"leafIndex\":%llu,\"treeSize\":%llu",
                       (unsigned long long)proof->index, (unsigned long long)proof->size);
@@ -339,6 +441,9 @@ bool archive_print_proof(const struct sr_archive_proof *proof, bool json, bool c
         put_line(&out, "stored", proof->stored);
         put_line(&out, "report", proof->original);
         put_line(&out, "archived", proof->report);
+        put_provenance_lines(&out, proof->provenance.origin, proof->provenance.from,
+                             proof->provenance.signature, proof->provenance.signer,
+                             proof->provenance.checked_by);
     }
     return sr_emit(&out);
 }

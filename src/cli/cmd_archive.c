@@ -31,6 +31,17 @@ static int open_archive(const struct archive_arguments *arguments, bool write,
                : sr_archive_open(&place, write, archive, err);
 }
 
+/* The same to write; what is stored must be signed by the key that was named. */
+static int open_to_store(const struct archive_arguments *arguments, struct sr_archive **archive,
+                         struct sr_error *err)
+{
+    if (open_archive(arguments, true, archive, err) < 0)
+        return -1;
+    return arguments->require_key == NULL
+               ? 0
+               : sr_archive_require_key(*archive, arguments->require_key, err);
+}
+
 static int resolve(struct sr_archive *archive, const char *name, char bundle[SR_ARCHIVE_ID],
                    struct sr_error *err)
 {
@@ -57,7 +68,7 @@ int sr_cmd_report_archive(int argc, char **argv)
     char found[PATH_MAX];
     const char *report;
     if (run_name_report(arguments.names[0], found, &report, &err) < 0 ||
-        open_archive(&arguments, true, &archive, &err) < 0 ||
+        open_to_store(&arguments, &archive, &err) < 0 ||
         sr_archive_add(archive, report, arguments.retention, &added, &err) < 0)
         return failed(&err);
     if (!added.valid)
@@ -228,7 +239,8 @@ static int verify_archive(const struct archive_arguments *arguments)
     const struct sr_archive_verify_options options = {.bundles = ids,
                                                       .bundle_count = (size_t)arguments->count,
                                                       .checkpoint = arguments->checkpoint,
-                                                      .public_key = arguments->key};
+                                                      .public_key = arguments->key,
+                                                      .require_key = arguments->require_key};
     if (found == NULL || sr_archive_place(arguments->root, &place, &err) < 0 ||
         sr_archive_verify(&place, &options, found, &err) < 0)
         return failed(&err);
@@ -246,7 +258,8 @@ static int archive_verify(int argc, char **argv)
         return status;
     if (arguments.proof == NULL && arguments.report != NULL)
         return sr_usage_error(verify_usage, "--report goes with --proof");
-    if (arguments.proof != NULL && (arguments.count > 0 || arguments.checkpoint != NULL))
+    if (arguments.proof != NULL &&
+        (arguments.count > 0 || arguments.checkpoint != NULL || arguments.require_key != NULL))
         return sr_usage_error(verify_usage, "--proof is checked alone");
     return arguments.proof != NULL ? verify_proof(&arguments) : verify_archive(&arguments);
 }
@@ -362,7 +375,7 @@ static int archive_import(int argc, char **argv)
     struct archive_arguments arguments;
     struct sr_error err;
     int status =
-        archive_parse(argc, argv, archive_add_options, import_usage, import_help, &arguments);
+        archive_parse(argc, argv, archive_import_options, import_usage, import_help, &arguments);
     if (status >= 0)
         return status;
     if (arguments.count != 1)
@@ -379,10 +392,10 @@ static int archive_import(int argc, char **argv)
         return failed(&err);
     }
     archive_begin_list(&table);
-    int result = open_archive(&arguments, true, &archive, &err) < 0
+    int result = open_to_store(&arguments, &archive, &err) < 0
                      ? -1
-                     : sr_archive_import(archive, fd, arguments.retention, archive_add_imported,
-                                         &table, &err);
+                     : sr_archive_import(archive, fd, arguments.retention, arguments.from,
+                                         archive_add_imported, &table, &err);
     archive_end_list(&table);
     if (result < 0)
         sr_print_error(stderr, &err);

@@ -73,7 +73,9 @@ static bool has_signed(struct verify *v, const struct sr_envelope *envelope,
 static bool is_signed(struct verify *v, const struct sr_envelope *envelope)
 {
     sr_cleanup_buf struct sr_buf encoded = SR_BUF_INIT;
-    bool claimed[SR_ENVELOPE_MAX_SIGNATURES] = {false}, good = v->options->key_count > 0;
+    const struct sr_key *loaded = v->options->key;
+    bool claimed[SR_ENVELOPE_MAX_SIGNATURES] = {false},
+         good = v->options->key_count > 0 || loaded != NULL;
     sr_envelope_encode(envelope, &encoded);
     if (!sr_buf_ok(&encoded)) {
         v->no_memory = true;
@@ -86,6 +88,8 @@ static bool is_signed(struct verify *v, const struct sr_envelope *envelope)
         if (key == NULL || !has_signed(v, envelope, &encoded, key, claimed))
             good = false;
     }
+    if (loaded != NULL && !has_signed(v, envelope, &encoded, loaded, claimed))
+        good = false;
     size_t unknown = 0;
     for (size_t i = 0; i < envelope->count; i++)
         unknown += !claimed[i];

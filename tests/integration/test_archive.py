@@ -425,7 +425,7 @@ class Find(ArchiveTest):
         """Whoever can write the index can write rows: a new one is made, and nothing of the old is printed."""
         before = self.ls()
         columns = ("leaf INTEGER PRIMARY KEY, bundle, run_id, policy, command, cause, result, started, finished, stored, retention,"
-                   " pruned, exit_code, truncated")
+                   " pruned, origin, origin_from, signature, signer, checked_by, exit_code, truncated")
         loose = (f"CREATE TABLE loose({columns})", "INSERT INTO loose SELECT * FROM run", "DROP TABLE run", "ALTER TABLE loose RENAME TO run")
         for statements in (["UPDATE run SET bundle=''"], ["UPDATE run SET bundle='sha256:../../../../../../../x' WHERE leaf=1"],
                            ["UPDATE run SET run_id=NULL WHERE leaf=0"], ["UPDATE run SET leaf=-5 WHERE leaf=0"],

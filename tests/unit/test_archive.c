@@ -65,6 +65,44 @@ static void nothing_else_is_an_entry(void **state)
         assert_false(is_entry(lines[i]));
 }
 
+#define KEY_ID "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+#define STORED(before, origin, behind)                                                             \
+    "{" ID before ",\"kind\":\"stored\"" origin ",\"original\":\"" HASH "\",\"report\":\"" HASH    \
+    "\",\"retention\":\"12h\",\"runId\":\"a\"" behind                                              \
+    ",\"storedAt\":\"2026-01-02T03:04:05.000000000Z\"}"
+#define ORIGIN ",\"origin\":\"stored\""
+#define GOOD ",\"signature\":\"good\",\"signer\":\"" KEY_ID "\""
+
+/* Where a run came from and who signed it: all of that, or nothing, as in logs that are older. */
+static void what_an_entry_says_of_its_origin_goes_together(void **state)
+{
+    (void)state;
+    static const char *const good[] = {
+        STORED("", "", ""),
+        STORED("", ORIGIN, ",\"signature\":\"none\""),
+        STORED("", ORIGIN, ",\"signature\":\"bad\""),
+        STORED("", ORIGIN, ",\"signature\":\"unchecked\",\"signer\":\"" KEY_ID "\""),
+        STORED(",\"checkedBy\":\"sign-key\"", ORIGIN, GOOD),
+        STORED(",\"from\":\"x\"", ",\"origin\":\"imported\"", ",\"signature\":\"none\""),
+    };
+    static const char *const bad[] = {
+        STORED("", ORIGIN, ""),
+        STORED("", "", ",\"signature\":\"none\""),
+        STORED("", ",\"origin\":\"here\"", ",\"signature\":\"none\""),
+        STORED("", ORIGIN, ",\"signature\":\"fine\""),
+        STORED("", ORIGIN, GOOD),
+        STORED(",\"checkedBy\":\"me\"", ORIGIN, GOOD),
+        STORED(",\"checkedBy\":\"sign-key\"", ORIGIN, ",\"signature\":\"none\""),
+        STORED(",\"checkedBy\":\"sign-key\"", ORIGIN, ",\"signature\":\"good\""),
+        STORED(",\"from\":\"x\"", ORIGIN, ",\"signature\":\"none\""),
+        STORED("", ORIGIN, ",\"signature\":\"unchecked\",\"signer\":\"abc\""),
+    };
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        assert_true(is_entry(good[i]));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(is_entry(bad[i]));
+}
+
 /* ---- manifests ---- */
 
 #define FILE_OF(name) "{\"name\":\"" name "\",\"sha256\":\"" HASH "\",\"size\":5}"
@@ -238,6 +276,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_entry_comes_back),
         cmocka_unit_test(nothing_else_is_an_entry),
+        cmocka_unit_test(what_an_entry_says_of_its_origin_goes_together),
         cmocka_unit_test(a_manifest_has_one_spelling),
         cmocka_unit_test(a_tar_header_has_one_spelling),
         cmocka_unit_test(a_search_finds_what_there_is),
