@@ -36,6 +36,18 @@ def commands(*command):
             yield from commands(*command, name)
 
 
+def names_of_table(path):
+    """Also of the tables that a file has from a header, where several commands share them."""
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    found = set(re.findall(r"""(?:(?:TEXT|FLAG)\("|"(?=[a-z-]+", (?:0|'[a-z]'), ))([a-z][a-z-]*)\"""", text))
+    for name in re.findall(r'^#include "([a-z_]+\.h)"', text, re.M):
+        header = os.path.join(CLI, name)
+        if os.path.exists(header) and header != path:
+            found |= names_of_table(header)
+    return found
+
+
 def options_of_source(*command):
     """Every name in the option tables of the files that a command is in: cmd_report*.c and report_*.c, say."""
     entries = [f"int sr_cmd_{'_'.join(command[:words])}(" for words in (1, 2)]
@@ -47,8 +59,7 @@ def options_of_source(*command):
             continue
         stem = os.path.basename(path).removeprefix("cmd_").removesuffix(".c")
         for part in {path, *glob.glob(os.path.join(CLI, f"cmd_{stem}*.c")), *glob.glob(os.path.join(CLI, f"{stem}_*.c"))}:
-            with open(part, encoding="utf-8") as file:
-                found |= set(re.findall(r"""(?:(?:TEXT|FLAG)\("|"(?=[a-z-]+", (?:0|'[a-z]'), ))([a-z][a-z-]*)\"""", file.read()))
+            found |= names_of_table(part)
     return sorted(found)
 
 
