@@ -63,7 +63,41 @@ static void take_labels(struct sr_companions *c, struct sr_json_slice labels)
     }
 }
 
-static void take_policy(struct sr_companions *c, struct sr_json_slice policy)
+/* A number, a text, or whatever else a policy has there, as JSON. */
+static void take_port(struct sr_json_slice port, struct sr_companion_rule *rule)
+{
+    sr_take_string(port, rule->port, sizeof rule->port);
+    if (sr_json_is_string(port) || port.len == 0 || sr_json_is_null(port))
+        return;
+    snprintf(rule->port, sizeof rule->port, "%.*s", (int)(port.len < 60 ? port.len : 60),
+             port.text);
+    sr_make_printable(rule->port);
+}
+
+static int take_rules(struct sr_companions *c, struct sr_json_slice egress)
+{
+    struct sr_json_slice rule;
+    if (!sr_json_is_array(egress))
+        return 0;
+    c->rules = calloc(SR_COMPANION_RULES, sizeof *c->rules);
+    if (c->rules == NULL)
+        return -1;
+    for (size_t at = 0; sr_json_next(egress, &at, &rule);) {
+        if (c->rule_count == SR_COMPANION_RULES) {
+            c->more_rules++;
+            continue;
+        }
+        struct sr_companion_rule *one = &c->rules[c->rule_count++];
+        sr_take_text(rule, "host", one->where, sizeof one->where);
+        if (one->where[0] == '\0')
+            sr_take_text(rule, "cidr", one->where, sizeof one->where);
+        sr_take_text(rule, "protocol", one->protocol, sizeof one->protocol);
+        take_port(sr_json_get(rule, "port"), one);
+    }
+    return 0;
+}
+
+static int take_policy(struct sr_companions *c, struct sr_json_slice policy)
 {
     struct sr_json_slice metadata = sr_json_get(policy, "metadata"),
                          runtime = sr_json_get(policy, "runtime"),
@@ -79,6 +113,7 @@ static void take_policy(struct sr_companions *c, struct sr_json_slice policy)
     sr_take_text(sr_json_get(resources, "memory"), "max", c->memory_max, sizeof c->memory_max);
     sr_take_text(sr_json_get(resources, "disk"), "max", c->disk_max, sizeof c->disk_max);
     c->pids_max = sr_take_number(sr_json_get(resources, "pids"), "max");
+    return take_rules(c, sr_json_get(sr_json_get(policy, "network"), "egress"));
 }
 
 /* A word as a shell would take it. Its control characters are gone by now. */
@@ -182,8 +217,9 @@ int sr_companions_read(struct sr_companions *c, int dirfd, const struct sr_summa
     if (hasher == NULL)
         return -1;
     c->policy = read_document(dirfd, "policy.json", summary->policy_hash, hasher, &policy);
-    if (c->policy == SR_COMPANION_KNOWN)
-        take_policy(c, (struct sr_json_slice){policy.data, policy.len});
+    if (c->policy == SR_COMPANION_KNOWN &&
+        take_policy(c, (struct sr_json_slice){policy.data, policy.len}) < 0)
+        return -1;
     c->command = read_document(dirfd, "command.json", summary->command_hash, hasher, &command);
     if (c->command == SR_COMPANION_KNOWN &&
         take_command(c, (struct sr_json_slice){command.data, command.len}) < 0)
@@ -197,6 +233,7 @@ int sr_companions_read(struct sr_companions *c, int dirfd, const struct sr_summa
 
 void sr_companions_free(struct sr_companions *c)
 {
+    free(c->rules);
     free(c->command_line);
     free(c->out.tail);
     free(c->err.tail);

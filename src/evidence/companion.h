@@ -25,11 +25,19 @@ struct sr_companion_output {
     char *tail; /* whole characters, lines by '\n', printable otherwise; owned, NULL unless known */
 };
 
+/* A rule of the policy, as it was written. */
+struct sr_companion_rule {
+    char where[256], protocol[16], port[64];
+};
+#define SR_COMPANION_RULES 200
+
 struct sr_companions {
     enum sr_companion_state policy, command;
     char name[128], labels[256], image[128], user[32], workdir[128], audit[16];
     char cpu_max[64], memory_max[32], disk_max[32];
     int64_t pids_max, timeout_sec;
+    struct sr_companion_rule *rules; /* owned; NULL: none, or the policy is not known */
+    size_t rule_count, more_rules;
     char *command_line; /* as a shell would take it, printable; owned */
     struct sr_companion_output out, err;
 };

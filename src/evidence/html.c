@@ -41,18 +41,17 @@ void page_text(struct sr_buf *out, const char *text)
     }
 }
 
-/* Text of the run as a part of a sentence: its direction of writing stays its own. */
-static void put_bdi(struct sr_buf *out, const char *text)
+void page_bdi(struct sr_buf *out, const char *text)
 {
     sr_buf_puts(out, "<bdi>");
     page_text(out, text);
     sr_buf_puts(out, "</bdi>");
 }
 
-static void put_code(struct sr_buf *out, const char *text)
+void page_code(struct sr_buf *out, const char *text)
 {
     sr_buf_puts(out, "<code>");
-    put_bdi(out, text);
+    page_bdi(out, text);
     sr_buf_puts(out, "</code>");
 }
 
@@ -62,11 +61,11 @@ static void put_field(struct sr_buf *out, const char *name, const char *text, bo
     if (text == NULL || text[0] == '\0')
         return;
     sr_buf_printf(out, "<dt>%s</dt><dd>", name);
-    (code ? put_code : put_bdi)(out, text);
+    (code ? page_code : page_bdi)(out, text);
     sr_buf_puts(out, "</dd>\n");
 }
 
-static void open_section(struct sr_buf *out, const char *id, const char *title)
+void page_open_section(struct sr_buf *out, const char *id, const char *title)
 {
     sr_buf_printf(out, "<section aria-labelledby=\"%s\">\n<h2 id=\"%s\">%s</h2>\n", id, id, title);
 }
@@ -112,19 +111,19 @@ static void put_header(struct sr_buf *out, const struct sr_reading *r)
     const struct sr_companions *c = &r->companions;
     char took[SR_QUANTITY], when[SR_QUANTITY];
     sr_buf_puts(out, "<header>\n<p class=\"kicker\">safe-run report</p>\n<h1>");
-    put_bdi(out, c->name[0] != '\0'          ? c->name
-                 : s->policy_name[0] != '\0' ? s->policy_name
-                                             : s->run_id);
+    page_bdi(out, c->name[0] != '\0'          ? c->name
+                  : s->policy_name[0] != '\0' ? s->policy_name
+                                              : s->run_id);
     sr_buf_puts(out, "</h1>\n<p class=\"meta\">");
-    put_bdi(out, s->run_id);
+    page_bdi(out, s->run_id);
     sr_buf_puts(out, " · ");
-    put_bdi(out, sr_when_text(s->started, when));
+    page_bdi(out, sr_when_text(s->started, when));
     if (sr_reading_usec(r) > 0)
         sr_buf_printf(out, " · %s", sr_usec_text(sr_reading_usec(r), took));
     sr_buf_puts(out, "</p>\n");
     if (c->labels[0] != '\0') {
         sr_buf_puts(out, "<p class=\"meta\">");
-        put_bdi(out, c->labels);
+        page_bdi(out, c->labels);
         sr_buf_puts(out, "</p>\n");
     }
     if (!r->verification.valid)
@@ -136,9 +135,9 @@ static void put_header(struct sr_buf *out, const struct sr_reading *r)
                          "host.</strong><ul class=\"plain\">");
         for (size_t i = 0; i < s->contradiction_count; i++) {
             sr_buf_puts(out, "<li>");
-            put_bdi(out, s->contradictions[i].about);
+            page_bdi(out, s->contradictions[i].about);
             sr_buf_puts(out, ": ");
-            put_bdi(out, s->contradictions[i].message);
+            page_bdi(out, s->contradictions[i].message);
             sr_buf_puts(out, "</li>");
         }
         sr_buf_puts(out, "</ul></div>\n");
@@ -173,7 +172,7 @@ static void put_tiles(struct sr_buf *out, const struct sr_reading *r)
         how[0] = (char)(how[0] - 'a' + 'A');
     sr_buf_puts(out, "<ul class=\"tiles\">\n");
     open_tile(out, "Outcome", outcome_tone(r));
-    put_bdi(out, how);
+    page_bdi(out, how);
     sr_buf_printf(out, "</span><span class=\"note\">%s</span></li>\n",
                   is_guests(s)                 ? "the guest's word"
                   : s->exit_seen_by[0] != '\0' ? "as the host saw it"
@@ -192,7 +191,7 @@ static void put_tiles(struct sr_buf *out, const struct sr_reading *r)
     /* Denied flows, where they were noted, are all of what was stopped; blocked hits a part of it. */
     uint64_t stopped =
         (uint64_t)s->blocked_hits > s->flow_packets ? (uint64_t)s->blocked_hits : s->flow_packets;
-    open_tile(out, "Stopped", stopped > 0 || s->mounts_rejected > 0 ? "warn" : "");
+    open_tile(out, "Stopped", stopped > 0 || s->mounts_rejected > 0 ? "bad" : "");
     if (stopped > 0)
         sr_buf_printf(out, "%llu</span><span class=\"note\">packet%s%s</span></li>\n", (ull)stopped,
                       sr_plural((int64_t)stopped),
@@ -215,7 +214,7 @@ static void put_companion(struct sr_buf *out, const char *name, enum sr_companio
     sr_buf_printf(out, "<dt>%s</dt><dd>", name);
     sr_buf_puts(out, state == SR_COMPANION_OTHER ? "the file beside the report is another one; "
                                                  : "not beside the report; ");
-    put_code(out, hash);
+    page_code(out, hash);
     sr_buf_puts(out, "</dd>\n");
 }
 
@@ -224,11 +223,13 @@ static void put_what_ran(struct sr_buf *out, const struct sr_reading *r)
     const struct sr_summary *s = r->summary;
     const struct sr_companions *c = &r->companions;
     char text[320];
-    open_section(out, "ran", "What ran");
+    page_open_section(out, "ran", "What ran");
     sr_buf_puts(out, "<dl>\n");
     put_companion(out, "Command", c->command, c->command_line, s->command_hash);
     if (c->policy == SR_COMPANION_KNOWN) {
         put_field(out, "Image", c->image, false);
+        if (strcmp(s->rootfs_hash, SR_HASH_ZERO) != 0)
+            put_field(out, "Image digest", s->rootfs_hash, true);
         put_field(out, "User", c->user, false);
         put_field(out, "Directory", c->workdir, true);
         put_field(out, "Audit level", c->audit, false);
@@ -244,8 +245,8 @@ static void put_what_ran(struct sr_buf *out, const struct sr_reading *r)
     sr_buf_puts(out, "</dl>\n</section>\n");
 }
 
-static void open_table(struct sr_buf *out, const char *caption, const char *const *columns,
-                       size_t count, size_t first_number)
+void page_open_table(struct sr_buf *out, const char *caption, const char *const *columns,
+                     size_t count, size_t first_number)
 {
     sr_buf_printf(out, "<div class=\"wide\"><table>\n<caption>%s</caption>\n<thead><tr>", caption);
     for (size_t i = 0; i < count; i++)
@@ -254,7 +255,7 @@ static void open_table(struct sr_buf *out, const char *caption, const char *cons
     sr_buf_puts(out, "</tr></thead>\n<tbody>\n");
 }
 
-static void close_table(struct sr_buf *out, uint64_t more)
+void page_close_table(struct sr_buf *out, uint64_t more)
 {
     sr_buf_puts(out, "</tbody></table></div>\n");
     if (more > 0)
@@ -266,34 +267,34 @@ static void put_reach(struct sr_buf *out, const struct sr_reading *r)
 {
     static const char *const columns[] = {"Destination", "Protocol", "Port", "Let out", "Blocked"};
     const struct sr_summary *s = r->summary;
-    open_section(out, "reach", "Where it could go, and went");
+    page_open_section(out, "reach", "Where it could go, and went");
     if (s->target_count == 0) {
         sr_buf_puts(out, strcmp(s->network_mode, "allowlist") == 0
                              ? "<p>Nowhere: no rule was applied.</p>\n</section>\n"
                              : "<p>Nowhere: the guest had no network at all.</p>\n</section>\n");
         return;
     }
-    open_table(out, "Allowed destinations. Packets of new connections, counted by the host.",
-               columns, 5, 2);
+    page_open_table(out, "Allowed destinations. Packets of new connections, counted by the host.",
+                    columns, 5, 2);
     size_t shown = s->target_count < ROWS ? s->target_count : ROWS;
     for (size_t i = 0; i < shown; i++) {
         const struct sr_summary_target *target = &s->targets[i];
         sr_buf_puts(out, "<tr><th scope=\"row\">");
-        put_bdi(out, target->host[0] != '\0' ? target->host : target->target);
+        page_bdi(out, target->host[0] != '\0' ? target->host : target->target);
         if (target->host[0] != '\0') {
             sr_buf_puts(out, " <span class=\"soft\">");
-            put_bdi(out, target->target);
+            page_bdi(out, target->target);
             sr_buf_puts(out, "</span>");
         }
         sr_buf_puts(out, "</th><td>");
-        put_bdi(out, target->protocol);
+        page_bdi(out, target->protocol);
         sr_buf_printf(out,
                       "</td><td class=\"number\">%lld</td><td class=\"number\">%llu</td>"
                       "<td class=\"number%s\">%llu</td></tr>\n",
                       (long long)target->port, (unsigned long long)target->allowed,
-                      target->blocked > 0 ? " warn" : "", (unsigned long long)target->blocked);
+                      target->blocked > 0 ? " bad" : "", (unsigned long long)target->blocked);
     }
-    close_table(out, s->target_count - shown + s->more_targets);
+    page_close_table(out, s->target_count - shown + s->more_targets);
     sr_buf_puts(out, "</section>\n");
 }
 
@@ -301,33 +302,34 @@ static void put_stopped(struct sr_buf *out, const struct sr_reading *r)
 {
     static const char *const columns[] = {"Destination", "Protocol", "Port", "Packets"};
     const struct sr_summary *s = r->summary;
-    open_section(out, "stopped", "What was stopped");
+    page_open_section(out, "stopped", "What was stopped");
     if (s->failure_code[0] != '\0') {
         sr_buf_puts(out, "<p class=\"bad\">The run: ");
-        put_bdi(out, s->failure);
+        page_bdi(out, s->failure);
         sr_buf_puts(out, " <span class=\"word\">");
-        put_bdi(out, s->failure_code);
+        page_bdi(out, s->failure_code);
         sr_buf_puts(out, "</span></p>\n");
     }
     if (s->mounts_rejected > 0)
         sr_buf_printf(out, "<p>%lld mount%s refused; the time line says which.</p>\n",
                       (long long)s->mounts_rejected, sr_plural(s->mounts_rejected));
     if (s->flow_count > 0) {
-        open_table(out, "Denied destinations, as the host's kernel noted them.", columns, 4, 2);
+        page_open_table(out, "Denied destinations, as the host's kernel noted them.", columns, 4,
+                        2);
         size_t shown = s->flow_count < ROWS ? s->flow_count : ROWS;
         for (size_t i = 0; i < shown; i++) {
             const struct sr_summary_flow *flow = &s->flows[i];
-            sr_buf_puts(out, "<tr><th scope=\"row\">");
-            put_bdi(out, flow->destination);
+            sr_buf_puts(out, "<tr class=\"bad\"><th scope=\"row\">");
+            page_bdi(out, flow->destination);
             sr_buf_puts(out, "</th><td>");
-            put_bdi(out, flow->protocol);
+            page_bdi(out, flow->protocol);
             sr_buf_puts(out, "</td><td class=\"number\">");
             if (flow->port > 0)
                 sr_buf_i64(out, flow->port);
             sr_buf_printf(out, "</td><td class=\"number\">%llu</td></tr>\n",
                           (unsigned long long)flow->packets);
         }
-        close_table(out, s->flow_count - shown + s->more_flows);
+        page_close_table(out, s->flow_count - shown + s->more_flows);
     }
     if (s->blocked_hits > 0)
         sr_buf_printf(out,
@@ -346,23 +348,23 @@ static void put_limits(struct sr_buf *out, const struct sr_reading *r)
     static const char *const columns[] = {"Resource", "Limit", "Used", "Held by"};
     struct sr_limit_row rows[SR_LIMIT_ROWS];
     sr_limit_rows(r, rows);
-    open_section(out, "limits", "Limits and use");
-    open_table(out, "What the policy gave, what the host saw used, and who enforced it.", columns,
-               4, 4);
+    page_open_section(out, "limits", "Limits and use");
+    page_open_table(out, "What the policy gave, what the host saw used, and who enforced it.",
+                    columns, 4, 4);
     for (int i = 0; i < SR_LIMIT_ROWS; i++) {
         const char *const cells[] = {rows[i].limit, rows[i].used, rows[i].holder};
         sr_buf_printf(out, "<tr><th scope=\"row\">%s</th>", rows[i].name);
         for (int k = 0; k < 3; k++) {
             sr_buf_puts(out, "<td>");
             if (cells[k][0] != '\0')
-                put_bdi(out, cells[k]);
+                page_bdi(out, cells[k]);
             else
                 sr_buf_puts(out, "<span class=\"soft\">not recorded</span>");
             sr_buf_puts(out, "</td>");
         }
         sr_buf_puts(out, "</tr>\n");
     }
-    close_table(out, 0);
+    page_close_table(out, 0);
     if (!page_charts(out, r))
         sr_buf_puts(out, "<p class=\"soft\">Too short, or too few samples, for a chart.</p>\n");
     sr_buf_puts(out, "</section>\n");
@@ -372,7 +374,7 @@ static void put_time_line(struct sr_buf *out, const struct sr_reading *r)
 {
     const struct sr_summary *s = r->summary;
     size_t count = sr_summary_steps(s);
-    open_section(out, "line", "Time line");
+    page_open_section(out, "line", "Time line");
     page_phases(out, s);
     sr_buf_puts(out, "<p class=\"soft\">Seen by the host, unless marked as the guest's "
                      "word.</p>\n<ol class=\"line\">\n");
@@ -391,7 +393,7 @@ static void put_time_line(struct sr_buf *out, const struct sr_reading *r)
         else
             sr_buf_puts(out, "<time>?</time>");
         sr_buf_puts(out, "<span>");
-        put_bdi(out, step->text);
+        page_bdi(out, step->text);
         if (step->guest)
             sr_buf_puts(out, " <span class=\"word\">the guest's word</span>");
         sr_buf_puts(out, "</span></li>\n");
@@ -435,7 +437,7 @@ static void put_output(struct sr_buf *out, const char *name,
 
 static void put_outputs(struct sr_buf *out, const struct sr_reading *r)
 {
-    open_section(out, "output", "What the command said");
+    page_open_section(out, "output", "What the command said");
     put_output(out, "stdout", &r->companions.out, r->summary->stdout_bytes);
     put_output(out, "stderr", &r->companions.err, r->summary->stderr_bytes);
     sr_buf_puts(out, "</section>\n");
@@ -449,9 +451,9 @@ static void put_errors(struct sr_buf *out, const struct sr_verification *v)
     sr_buf_puts(out, "<ul class=\"plain bad\">\n");
     for (size_t i = 0; i < shown; i++) {
         sr_buf_printf(out, "<li>%s ", sr_code_name(v->errors[i].code));
-        put_code(out, v->errors[i].path);
+        page_code(out, v->errors[i].path);
         sr_buf_putc(out, ' ');
-        put_bdi(out, v->errors[i].message);
+        page_bdi(out, v->errors[i].message);
         sr_buf_puts(out, "</li>\n");
     }
     uint64_t more = v->error_count - shown + v->more_errors;
@@ -464,7 +466,7 @@ static void put_verification(struct sr_buf *out, const struct sr_reading *r)
 {
     const struct sr_verification *v = &r->verification;
     const struct sr_summary *s = r->summary;
-    open_section(out, "verification", "Verification");
+    page_open_section(out, "verification", "Verification");
     sr_buf_printf(out,
                   "<p>The verifier was run on this report%s%s when the page was made: "
                   "<strong class=\"%s\">%s</strong>.</p>\n<ul class=\"checks\">\n",
@@ -479,17 +481,11 @@ static void put_verification(struct sr_buf *out, const struct sr_reading *r)
         if (v->checks[i].note[0] == '\0')
             continue;
         sr_buf_printf(out, "<p class=\"soft\">%s: ", v->checks[i].name);
-        put_bdi(out, v->checks[i].note);
+        page_bdi(out, v->checks[i].note);
         sr_buf_puts(out, "</p>\n");
     }
     put_errors(out, v);
-    if (!r->with_key)
-        sr_buf_puts(out,
-                    r->with_envelope
-                        ? "<p class=\"soft\">A signature lies beside the report. Whether it is "
-                          "good takes a key: safe-run report html --key K.</p>\n"
-                        : "<p class=\"soft\">There is no signature beside the report: it is whole "
-                          "and consistent, which does not say who wrote it.</p>\n");
+    page_signers(out, r);
     sr_buf_puts(out, "<h3>Hashes</h3>\n<dl>\n");
     put_field(out, "Report", s->digest, true);
     put_field(out, "Policy", s->policy_hash, true);
@@ -498,9 +494,9 @@ static void put_verification(struct sr_buf *out, const struct sr_reading *r)
     put_field(out, "Image", s->rootfs_hash, true);
     for (size_t i = 0; i < s->file_count; i++) {
         sr_buf_puts(out, "<dt>");
-        put_bdi(out, s->files[i].name);
+        page_bdi(out, s->files[i].name);
         sr_buf_puts(out, "</dt><dd>");
-        put_code(out, s->files[i].hash);
+        page_code(out, s->files[i].hash);
         sr_buf_puts(out, "</dd>\n");
     }
     sr_buf_puts(out, "</dl>\n</section>\n");
@@ -514,11 +510,13 @@ int sr_html(const struct sr_reading *r, const char *version, struct sr_buf *out)
     sr_buf_puts(out, "<main>\n");
     put_tiles(out, r);
     put_what_ran(out, r);
+    page_rules(out, r);
     put_reach(out, r);
     put_stopped(out, r);
     put_limits(out, r);
     put_time_line(out, r);
     put_outputs(out, r);
+    page_outputs(out, r);
     put_verification(out, r);
     sr_buf_printf(out,
                   "</main>\n<footer>\n<p>Made by safe-run %s from run_report.json. This page is "

@@ -1,5 +1,6 @@
 #include "reading.h"
 
+#include "attest.h"
 #include "fs.h"
 #include "report.h"
 
@@ -64,6 +65,26 @@ static bool is_file_in(int dirfd, const char *name)
     return fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
 }
 
+/* Who is said to have signed; what cannot be read says nothing, and a verification with a key says why. */
+static void read_signers(struct sr_reading *reading, int dirfd, const char *key)
+{
+    sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
+    sr_cleanup_envelope struct sr_envelope envelope = SR_ENVELOPE_INIT;
+    sr_cleanup_key struct sr_key *public_key = NULL;
+    struct sr_error unused;
+    if (key != NULL && sr_key_load_public(key, &public_key, &unused) == 0)
+        snprintf(reading->key_id, sizeof reading->key_id, "%s", sr_key_id(public_key));
+    if (attestation_read(dirfd, SR_ATTESTATION_FILE, &text, &unused) < 0 ||
+        sr_envelope_parse(text.data, text.len, &envelope, &unused) < 0)
+        return;
+    for (size_t i = 0; i < envelope.count && i < SR_READING_SIGNERS; i++) {
+        const struct sr_buf *id = &envelope.signatures[i].key_id;
+        sr_take_string((struct sr_json_slice){id->data, id->len},
+                       reading->signers[reading->signer_count], sizeof reading->signers[0]);
+        reading->signer_count += reading->signers[reading->signer_count][0] != '\0';
+    }
+}
+
 static int verify(struct sr_reading *reading, const char *directory, bool with_files,
                   const char *key, struct sr_error *err)
 {
@@ -112,6 +133,8 @@ int sr_reading_open(const char *path, const char *artifacts, const char *key,
     if (dirfd >= 0) {
         reading->with_events = is_file_in(dirfd, SR_EVENTS_FILE);
         reading->with_envelope = is_file_in(dirfd, SR_ATTESTATION_FILE);
+        if (reading->with_envelope)
+            read_signers(reading, dirfd, key);
         if (sr_companions_read(&reading->companions, dirfd, reading->summary) < 0)
             return sr_fail(err, SR_EVD_002, "report", "out of memory");
     }

@@ -16,6 +16,9 @@
 #include "event.h"
 #include "saferun/report.h"
 
+/* Keys that an attestation may name here; it has 16 signatures at most. */
+#define SR_READING_SIGNERS 16
+
 struct sr_reading {
     int fd; /* the report, a regular file */
     struct sr_verification verification;
@@ -25,6 +28,10 @@ struct sr_reading {
     bool with_files;    /* the files beside the report were hashed */
     bool with_envelope; /* there is a signature beside it; it takes a key to check */
     bool with_key;      /* it was checked */
+    char key_id[65];    /* of the key that it was checked with */
+    /* The ids of keys that it names: claims, of which the one that was checked may be among them. */
+    char signers[SR_READING_SIGNERS][65];
+    size_t signer_count;
 };
 
 #define SR_READING_INIT                                                                            \

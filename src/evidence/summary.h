@@ -26,6 +26,8 @@
 #define SR_SUMMARY_POINTS 256
 #define SR_SUMMARY_FILES 64
 #define SR_SUMMARY_TEXT 320
+#define SR_SUMMARY_OUTPUTS 64
+#define SR_SUMMARY_OUTPUT_FILES 200
 
 struct sr_summary_target {
     char protocol[16], target[64], host[256];
@@ -62,6 +64,18 @@ struct sr_summary_mount {
 
 struct sr_summary_file {
     char name[96], hash[SR_SHA256_TEXT];
+};
+
+/* An output of the policy, and why it is not there if it is not. */
+struct sr_summary_output {
+    char name[128], hash[SR_SHA256_TEXT], message[SR_SUMMARY_TEXT];
+    bool collected, in_manifest; /* in_manifest: its files are listed in a file beside the report */
+    int64_t files, bytes;
+};
+
+struct sr_summary_output_file {
+    char path[256], hash[SR_SHA256_TEXT]; /* path begins with the output's name */
+    int64_t size;
 };
 
 struct sr_summary_contradiction {
@@ -113,6 +127,12 @@ struct sr_summary {
         guest_oom_kills;
     struct sr_summary_contradiction contradictions[16];
     size_t contradiction_count;
+
+    struct sr_summary_output outputs[SR_SUMMARY_OUTPUTS];
+    size_t output_count;
+    struct sr_summary_output_file output_files[SR_SUMMARY_OUTPUT_FILES];
+    size_t output_file_count;
+    uint64_t more_outputs, more_output_files;
 
     char failure_code[32], failure_path[128], failure[SR_SUMMARY_TEXT]; /* of run.failed */
 };

@@ -212,6 +212,9 @@ int summary_event(void *context, uint64_t index, const struct sr_json_scan *scan
     case SR_EVENT_RUN_PREPARED:
         s->timeout_sec = sr_take_number(event->payload, "timeoutSec");
         break;
+    case SR_EVENT_OUTPUT_COLLECTED:
+        summary_take_output(s, event->payload);
+        break;
     case SR_EVENT_VM_STARTED:
         s->vm_started_nsec = nsec;
         break;

@@ -11,6 +11,8 @@ struct summary_reader {
 };
 
 sr_report_on_event summary_event;
+/* summary_outputs.c: an output.collected. */
+void summary_take_output(struct sr_summary *summary, struct sr_json_slice payload);
 /* After the last event: puts lists in order, looks for contradictions that were not recorded. */
 void summary_events_end(struct sr_summary *summary);
 

@@ -20,6 +20,19 @@ ATTACKS = [SCRIPT, "\"><img src=x onerror=window.owned=1>", "</style><script>win
 ATTACK = "".join(ATTACKS)
 
 
+def with_outputs(name="results", path="a/b.csv"):
+    """The ordinary run, which also had one output that came out and one that did not."""
+    digest = reports.make.sha("content")
+    for at, stage, kind, payload in reports.ordinary_events():
+        if kind == "vm.exited":
+            yield at - 1, "monitor", "output.collected", {
+                "path": "/data/" + name, "name": name, "max": 1000, "collected": True, "files": 1, "directories": 1, "links": 0, "bytes": 7,
+                "modesCleared": 0, "hash": digest, "entries": [{"path": path, "sha256": digest, "size": 7}]}
+            yield at - 1, "monitor", "output.collected", {
+                "path": "/data/x", "name": "x" + name, "max": 1000, "collected": False, "errorCode": "SR-RUN-001", "message": "left nothing" + path}
+        yield at, stage, kind, payload
+
+
 def hostile_events():
     """Every event of the ordinary run, with the attack in every text that is not the contract's own."""
     keep = {"observedBy", "mode", "protocol", "type", "exitObservedBy", "endedBy", "about"}
@@ -38,6 +51,11 @@ def hostile_events():
         if kind != "run.cleaned":
             yield at, stage, kind, spoil(payload)
         end = at
+    yield end, "monitor", "output.collected", {
+        "path": ATTACK, "name": ATTACK, "max": 1, "collected": True, "files": 1, "directories": 0, "links": 0, "bytes": 7, "modesCleared": 0,
+        "hash": reports.make.sha("x"), "entries": [{"path": ATTACK, "sha256": reports.make.sha("x"), "size": 7}]}
+    yield end, "monitor", "output.collected", {"path": ATTACK, "name": "b" + ATTACK, "max": 1, "collected": False,
+                                               "errorCode": ATTACK, "message": ATTACK}
     yield end, "mount", "mount.rejected", {"source": ATTACK, "target": ATTACK, "read_only": True, "errorCode": ATTACK,
                                            "message": ATTACK}
     yield end, "cleanup", "network.rule.cleanup_failed", {"errorCode": ATTACK, "message": ATTACK}
@@ -102,7 +120,7 @@ class Page(unittest.TestCase):
         self.make(reports.write(os.path.join(self.dir, "run")))
         self.load()
         self.assertEqual(self.texts("h1"), ["fetch-weather"])
-        self.assertEqual(self.texts("h2"), ["What ran", "Where it could go, and went", "What was stopped", "Limits and use",
+        self.assertEqual(self.texts("h2"), ["What ran", "Rules", "Where it could go, and went", "What was stopped", "Limits and use",
                                             "Time line", "What the command said", "Verification"])
         self.assertEqual(self.texts(".tiles .value"), ["Ended with status 0", "Valid", "41", "19"])
         rows = self.texts("section[aria-labelledby=reach] tbody tr")
@@ -114,8 +132,37 @@ class Page(unittest.TestCase):
         self.assertEqual(len(checks), 8)
         self.assertTrue(all(check.startswith("Good") for check in checks), checks)
 
-    def test_it_can_be_read_by_everybody(self):
+    def test_rules_outputs_keys_and_digests_are_listed(self):
+        report = reports.write(os.path.join(self.dir, "run"), list(with_outputs()))
+        key = os.path.join(self.dir, "key")
+        subprocess.run([SAFE_RUN, "key", "generate", "--out", key], check=True, capture_output=True)
+        key_id = subprocess.run([SAFE_RUN, "report", "attest", "--key", key, report], check=True, capture_output=True, text=True).stdout.strip()
+        self.make(report)
+        self.load()
+        self.assertEqual(self.texts("section[aria-labelledby=rules] tbody tr"), ["api.weather.exampletcp443", "192.0.2.53/32udp53"])
+        digest = reports.make.sha("content")
+        self.assertEqual(self.texts("section[aria-labelledby=outputs] tbody tr"),
+                         [f"results{digest}17 bytes", "xresultsleft nothinga/b.csv", f"results/a/b.csv{digest}7"])
+        self.assertIn(reports.make.sha("rootfs"), self.texts("section[aria-labelledby=ran] dd"))
+        self.assertIn(f"It claims key {key_id}", " ".join(self.texts("section[aria-labelledby=verification] p")))
+        subprocess.run([SAFE_RUN, "report", "html", "--key", key + ".pub", "-o", self.page, report], check=True, capture_output=True)
+        self.load()
+        self.assertIn(f"Signed by key {key_id}", self.texts("section[aria-labelledby=verification] p.good"))
+
+    def test_what_was_stopped_is_red_in_both_colour_schemes(self):
         self.make(reports.write(os.path.join(self.dir, "run")))
+        self.load()
+        for dark in (False, True):
+            self.browser.dark(dark)
+            colours = self.browser.value("[...document.querySelectorAll('section[aria-labelledby=stopped] tbody tr > *')]"
+                                         ".map(one => getComputedStyle(one).color)")
+            self.assertGreater(len(colours), 8)
+            for colour in colours:
+                red, green, blue = [int(part) for part in re.findall(r"\d+", colour)[:3]]
+                self.assertGreater(red, 1.5 * max(green, blue), (dark, colour))
+
+    def test_it_can_be_read_by_everybody(self):
+        self.make(reports.write(os.path.join(self.dir, "run"), list(with_outputs())))
         self.load()
         value = self.browser.value
         self.assertEqual(value("document.documentElement.lang"), "en")
@@ -163,7 +210,7 @@ class Page(unittest.TestCase):
         self.assertGreater(body.count(SCRIPT), 40)  # it is there, as text
         self.assertIn("&lt;b&gt;&amp;", body)
         self.assertEqual(self.browser.value("document.querySelectorAll('body > *').length"), 3)
-        self.assertEqual(self.browser.value("document.querySelectorAll('main > section').length"), 7)
+        self.assertEqual(self.browser.value("document.querySelectorAll('main > section').length"), 9)
 
     def test_the_policy_of_the_page_lets_nothing_run(self):
         """Were a script to get in all the same, the page would not run it."""
