@@ -34,7 +34,7 @@ struct arguments {
 
 static const struct sr_option options[] = {
     {"policy", 0, offsetof(struct arguments, policy), sr_option_text, NULL},
-    SR_POLICY_GRANT_OPTIONS(struct arguments, grants),
+    SR_POLICY_GRANT_OPTIONS(struct arguments),
     {"dry-run", 0, offsetof(struct arguments, dry_run), NULL, NULL},
     {"host", 0, offsetof(struct arguments, host), NULL, NULL},
     {0}};

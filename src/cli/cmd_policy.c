@@ -18,11 +18,11 @@ struct request {
 };
 
 static const struct sr_option options[] = {
-    SR_POLICY_GRANT_OPTIONS(struct request, grants),
+    SR_POLICY_GRANT_OPTIONS(struct request),
     {"format", 0, offsetof(struct request, text), sr_option_format, SR_TAKES_FORMAT},
     {0}};
 static const struct sr_option diff_options[] = {
-    SR_POLICY_GRANT_OPTIONS(struct request, grants),
+    SR_POLICY_GRANT_OPTIONS(struct request),
     {"format", 0, offsetof(struct request, text), sr_option_format, SR_TAKES_FORMAT},
     {"exit-code", 0, offsetof(struct request, exit_code), NULL, NULL},
     {0}};

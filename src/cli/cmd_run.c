@@ -91,7 +91,7 @@ static bool take_vmm(const char *value, void *field)
 #define AT(field) offsetof(struct run_arguments, field)
 static const struct sr_option run_options[] = {
     {"policy", 0, AT(policy), sr_option_text, NULL},
-    SR_POLICY_GRANT_OPTIONS(struct run_arguments, grants),
+    SR_POLICY_GRANT_OPTIONS(struct run_arguments),
     {"stdin", 0, AT(options.with_stdin), NULL, NULL},
     {"timeout", 0, AT(options.timeout_sec), take_timeout, "whole seconds from 1 to 604800"},
     {"json", 0, AT(json), NULL, NULL},

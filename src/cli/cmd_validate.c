@@ -90,7 +90,7 @@ struct arguments {
 };
 
 static const struct sr_option options[] = {
-    SR_POLICY_GRANT_OPTIONS(struct arguments, grants),
+    SR_POLICY_GRANT_OPTIONS(struct arguments),
     {"format", 0, offsetof(struct arguments, text), sr_option_format, SR_TAKES_FORMAT},
     {"host", 0, offsetof(struct arguments, host), NULL, NULL},
     {0}};

@@ -29,8 +29,8 @@ struct sr_policy_grants {
         allowlist; /* NULL: SAFE_RUN_MOUNT_ALLOWLIST, or the built-in one when that is unset or empty */
     struct sr_option_texts allow_mount;
 };
-/* Two entries of a table of options; grants is the member of the command's arguments. */
-#define SR_POLICY_GRANT_OPTIONS(arguments, grants)                                                 \
+/* Two entries of a table of options; the arguments have them as grants. */
+#define SR_POLICY_GRANT_OPTIONS(arguments)                                                         \
     {"mount-allowlist", 0, offsetof(arguments, grants.allowlist), sr_option_text, NULL},           \
     {                                                                                              \
         "allow-mount", 0, offsetof(arguments, grants.allow_mount), sr_option_texts,                \
