@@ -30,7 +30,7 @@ static const char run_help[] =
     "  --vmm qemu            the virtual machine monitor\n"
     "  --output-dir D        leave the policy's outputs in D, not in the run directory\n"
     "  --workdir-base D      where run directories are made (or $SAFE_RUN_WORKDIR_BASE)\n"
-    "  --rehash              hash kernel and image and pack mounts again, whatever is remembered\n"
+    "  --rehash              make hashes, copies and packed mounts again, whatever is kept\n"
     "  --keep                gc is not to remove the run directory\n"
     "  -v, --verbose         say on stderr what is being done\n"
     "  -- ARGS...            appended to the policy's runtime.args\n"

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -173,6 +174,17 @@ int sr_file_identity(int fd, char text[SR_IDENTITY_TEXT])
              (uintmax_t)st.st_ino, (intmax_t)st.st_size, (intmax_t)st.st_mtim.tv_sec,
              st.st_mtim.tv_nsec, (intmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
     return now.tv_sec - st.st_ctim.tv_sec > 2;
+}
+
+int sr_file_has_writer(int fd)
+{
+    /* A read lease is given only where nobody writes. It is given back at once; whoever opens the file in between would signal the
+     * caller, by a signal that nobody minds. */
+    if (fcntl(fd, F_SETSIG, SIGURG) < 0)
+        return -errno;
+    if (fcntl(fd, F_SETLEASE, F_RDLCK) < 0)
+        return errno == EAGAIN ? 1 : -errno;
+    return fcntl(fd, F_SETLEASE, F_UNLCK) < 0 ? -errno : 0;
 }
 
 /* Names come from the kernel and links are not followed. */

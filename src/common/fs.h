@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Creates path with mode, and its missing parents so that all can pass them: what is private is path, not what will be beside it.
@@ -57,6 +58,11 @@ ssize_t sr_read_small_file(int dirfd, const char *name, char *text, size_t size)
  * can go unseen; 0 when it has; or a negative errno. */
 #define SR_IDENTITY_TEXT 160
 int sr_file_identity(int fd, char text[SR_IDENTITY_TEXT]) SR_MUST_CHECK;
+
+/* Whether anybody on this host has the file open for writing, or mapped so, apart from what fd itself is: 1: somebody; 0: nobody, so
+ * that a later change begins with an open and moves the times; negative errno: the kernel does not say (-EACCES: the file is
+ * somebody else's and the caller has no CAP_LEASE). */
+int sr_file_has_writer(int fd) SR_MUST_CHECK;
 
 /* Removes name below dirfd, whatever it is and holds, down to 80 levels; links are not followed, nothing there is fine. 0 or a
  * negative errno. */

@@ -8,6 +8,7 @@
 
 #include "buf.h"
 #include "fs.h"
+#include "memo.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -272,11 +273,11 @@ static int find_or_recall(const char *program, bool vmm, int cache, struct sr_ja
                           struct sr_error *err)
 {
     __attribute__((cleanup(sr_jail_files_free))) struct sr_jail_files watched = {0};
-    char name[64] = "";
+    char name[SR_MEMO_NAME] = "";
     struct stat st;
     bool known = cache >= 0 && stat(program, &st) == 0;
     if (known) {
-        snprintf(name, sizeof name, "files-%ju-%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+        sr_memo_name("files", st.st_dev, st.st_ino, name);
         if (recall(cache, name, program, files))
             return 0;
     }

@@ -19,8 +19,9 @@
 /* Above what distributions, systemd (61184-65519, 524288-1879048191) and subuid files give out. */
 #define UIDS_FIRST 2000000000u
 #define LOGS_MAX (64u * 1024u * 1024u)
-/* Packed inputs: a few data sets. */
+/* Packed inputs: a few data sets; copies: a few root images. */
 #define INPUTS_MAX (UINT64_C(10) << 30)
+#define COPIES_MAX (UINT64_C(10) << 30)
 
 /* Where the artefacts lie: beside the program in a build tree, in ../lib/safe-run of an
  * installation, else where this build was told it would be installed. */
@@ -58,6 +59,7 @@ static void set_defaults(struct sr_host_config *config)
         .collect_timeout_sec = COLLECT_TIMEOUT_SEC,
         .logs_max = LOGS_MAX,
         .inputs_max = INPUTS_MAX,
+        .copies_max = COPIES_MAX,
         .refresh_min_sec = REFRESH_MIN_SEC,
     };
     sr_ceilings_default(&config->ceilings);
@@ -255,6 +257,8 @@ static const struct config_field fields[] = {
     {"logs.max", read_size, offsetof(struct sr_host_config, logs_max)},
     {"sign", read_bool, offsetof(struct sr_host_config, sign)},
     {"signKey", read_path, offsetof(struct sr_host_config, sign_key)},
+    {"copies.directory", read_path, offsetof(struct sr_host_config, copies)},
+    {"copies.keepMax", read_size, offsetof(struct sr_host_config, copies_max)},
     {"inputs.directory", read_path, offsetof(struct sr_host_config, inputs)},
     {"inputs.keepMax", read_size, offsetof(struct sr_host_config, inputs_max)},
 };
@@ -271,8 +275,8 @@ static int config_error(struct sr_error *err, const char *file, const struct sr_
 
 static const char *find_section(const char *name)
 {
-    static const char *const sections[] = {"archive.", "collect.", "inputs.", "jail.",
-                                           "limits.",  "logs.",    "network."};
+    static const char *const sections[] = {"archive.", "collect.", "copies.", "inputs.",
+                                           "jail.",    "limits.",  "logs.",   "network."};
     size_t len = strlen(name);
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
         if (strlen(sections[i]) == len + 1 && strncmp(sections[i], name, len) == 0)

@@ -18,6 +18,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* The host configuration: $SAFE_RUN_CONFIG, else $XDG_CONFIG_HOME/safe-run/config.yaml, else
  * /etc/safe-run/config.yaml, else the defaults. docs/OPERATIONS.md lists the fields. */
@@ -45,6 +46,8 @@ struct sr_host_config {
     char sign_key[PATH_MAX];         /* private key; empty: none */
     char inputs[PATH_MAX]; /* directory of packed inputs; empty: "inputs" in sr_cache_open()'s */
     uint64_t inputs_max;   /* bytes of them that are kept for the next run; 0: none are */
+    char copies[PATH_MAX]; /* directory of copied artefacts; empty: "copies" in sr_cache_open()'s */
+    uint64_t copies_max;   /* bytes of them that are kept for the next run */
     struct sr_ceilings ceilings;
 };
 
@@ -59,10 +62,16 @@ void sr_ceilings_default(struct sr_ceilings *ceilings);
 int sr_ceilings_read(struct sr_ceilings *ceilings, const char *name, const char *text,
                      char why[SR_CEILING_WHY]) SR_MUST_CHECK;
 
-/* An artefact: opened once, hashed through the same descriptor, handed to the VMM by it. */
+/*
+ * An artefact: kernel, initrd or root image, by the descriptor that the VMM gets. Nobody but root, or who runs safe-run, can change what
+ * is behind it, so what was hashed is what runs.
+ */
 struct sr_artifact {
     int fd;
     char hash[SR_SHA256_TEXT];
+    char path[PATH_MAX]; /* of what is behind fd; empty: it has no name */
+    dev_t device;        /* of what was found at the path that was asked for, */
+    ino_t inode;         /* which is another file than fd's when that is a copy */
 };
 
 /* What somebody else remembers of an artefact: its hash when its identity (fs.h) was this. */
@@ -73,14 +82,31 @@ struct sr_known_hash {
 /* What to do about one that comes with safe-run and is not there. */
 #define SR_ARTIFACT_ADVICE "'make setup build' makes it, and the host configuration names another"
 
+struct sr_artifact_plan {
+    const char *path, *what;           /* "kernel", "initrd", "image" */
+    const char *advice;                /* for whoever finds that it cannot be opened */
+    const struct sr_known_hash *known; /* of an image in a store, which nobody writes to; or NULL */
+    bool by_path;                      /* the VMM's jail needs it by its path */
+};
+
+struct sr_artifact_context {
+    const struct sr_host_config *config;
+    struct sr_hasher *hasher;
+    int scratch_fd; /* directory for a copy that cannot be kept */
+    bool rehash;    /* trust no note: copy and hash again */
+    bool (*progress)(void *context, const char *what, uint64_t done,
+                     uint64_t total); /* false: give up; or NULL */
+    void *context;
+};
+
 /*
- * Opens path and learns its hash: known, or remembered from an earlier run, when device, inode, size, mtime
- * and ctime are unchanged, else computed. known may be NULL; advice is for whoever finds that it cannot
- * be opened. Errors: SR-RUN-002 at launch.preflight.<what>.
+ * Opens an artefact and learns its hash. One that only root can write is taken as it is, and an image of a store if it
+ * is read-only and the caller's; any other is copied (copy.h), and the copy is what is opened. The hash is known, or remembered
+ * from an earlier run when device, inode, size, mtime and ctime are unchanged, or computed. artifact->fd must be -1.
+ * Errors: SR-RUN-002 at launch.preflight.<what>.
  */
-int sr_artifact_open(struct sr_artifact *artifact, const char *path, const char *what,
-                     const char *advice, bool rehash, const struct sr_known_hash *known,
-                     struct sr_hasher *hasher, struct sr_error *err) SR_MUST_CHECK;
+int sr_artifact_open(struct sr_artifact *artifact, const struct sr_artifact_plan *plan,
+                     const struct sr_artifact_context *context, struct sr_error *err) SR_MUST_CHECK;
 
 /* Opens the directory of remembered facts (hashes, what KVM is worth here), creating it;
  * $SAFE_RUN_CACHE_DIR, else /var/cache/safe-run for root, else $XDG_CACHE_HOME/safe-run. A descriptor to close, or -1: then

@@ -80,13 +80,18 @@ int run_open_image(struct run *run, struct sr_error *err)
             "what there is, safe-run image build makes one",
             name, image->path);
     const struct sr_known_hash known = {image->stored.identity, image->stored.digest};
-    if (sr_artifact_open(&run->rootfs, image->path, "image", advice(image), run->options->rehash,
-                         image->is_stored ? &known : NULL, run->hasher, err) < 0)
+    const struct sr_artifact_plan plan = {
+        .path = image->path,
+        .what = "image",
+        .advice = advice(image),
+        .known = image->is_stored ? &known : NULL,
+    };
+    if (run_open_artifact(run, &plan, &run->rootfs, err) < 0)
         return -1;
-    struct stat judged, opened;
+    struct stat judged;
     int judged_fd = run->options->policy->image_fd;
-    if (judged_fd >= 0 && (fstat(judged_fd, &judged) < 0 || fstat(run->rootfs.fd, &opened) < 0 ||
-                           judged.st_dev != opened.st_dev || judged.st_ino != opened.st_ino))
+    if (judged_fd >= 0 && (fstat(judged_fd, &judged) < 0 || judged.st_dev != run->rootfs.device ||
+                           judged.st_ino != run->rootfs.inode))
         return sr_fail(err, SR_RUN_002, PREFLIGHT, "%s was replaced after it was checked",
                        image->path);
     struct sr_error ours;

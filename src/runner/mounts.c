@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool tell_progress(void *context, const char *what, uint64_t done, uint64_t total)
+bool run_tell_progress(void *context, const char *what, uint64_t done, uint64_t total)
 {
     struct run *run = context;
     if (run->options->meter != NULL)
@@ -77,7 +77,7 @@ static void warn_of_skipped(const struct run *run, const struct sr_mount *mount,
 
 /* Where safe-run keeps what is other runs' or the host's owner's, as the kernel names it. What is not there holds nothing. */
 struct run_places {
-    char items[7][PATH_MAX];
+    char items[9][PATH_MAX];
     size_t count;
 };
 
@@ -104,6 +104,9 @@ static void find_places(const struct run *run, struct run_places *places)
     snprintf(path, sizeof path, "/proc/self/fd/%d/inputs", cache);
     add_place(places, cache >= 0 ? path : "");
     add_place(places, run->config.inputs);
+    snprintf(path, sizeof path, "/proc/self/fd/%d/copies", cache);
+    add_place(places, cache >= 0 ? path : "");
+    add_place(places, run->config.copies);
     if (sr_host_archive_root(&run->config, path))
         add_place(places, path);
     add_place(places, run->config.archive.key);
@@ -148,7 +151,7 @@ static int open_all(struct run *run, struct sr_error *err)
         .gid = run->image.effective.gid,
         .rehash = run->options->rehash,
         .cgroup_fd = &run->cgroup.v2_helpers_fd,
-        .progress = tell_progress,
+        .progress = run_tell_progress,
         .context = run,
     };
     struct sr_error first = {0};

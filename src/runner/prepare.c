@@ -193,17 +193,36 @@ static int refuse_two_stdins(const struct run *run, struct sr_error *err)
     return 0;
 }
 
+int run_open_artifact(struct run *run, const struct sr_artifact_plan *plan,
+                      struct sr_artifact *artifact, struct sr_error *err)
+{
+    const struct sr_artifact_context context = {
+        .config = &run->config,
+        .hasher = run->hasher,
+        .scratch_fd = run->dirfd,
+        .rehash = run->options->rehash,
+        .progress = run_tell_progress,
+        .context = run,
+    };
+    return sr_artifact_open(artifact, plan, &context, err);
+}
+
 static int open_artifacts(struct run *run, struct sr_error *err)
 {
     if (access(run->config.qemu, X_OK) < 0)
         return sr_fail(err, SR_RUN_002, "launch.preflight.qemu-system-x86_64",
                        "%s cannot be executed: %s; install the package qemu-system-x86",
                        run->config.qemu, strerror(errno));
-    bool rehash = run->options->rehash;
-    if (sr_artifact_open(&run->kernel, run->config.kernel, "kernel", SR_ARTIFACT_ADVICE, rehash,
-                         NULL, run->hasher, err) < 0 ||
-        sr_artifact_open(&run->initrd, run->config.initrd, "initrd", SR_ARTIFACT_ADVICE, rehash,
-                         NULL, run->hasher, err) < 0)
+    const struct sr_artifact_plan kernel = {.path = run->config.kernel,
+                                            .what = "kernel",
+                                            .advice = SR_ARTIFACT_ADVICE,
+                                            .by_path = true};
+    const struct sr_artifact_plan initrd = {.path = run->config.initrd,
+                                            .what = "initrd",
+                                            .advice = SR_ARTIFACT_ADVICE,
+                                            .by_path = true};
+    if (run_open_artifact(run, &kernel, &run->kernel, err) < 0 ||
+        run_open_artifact(run, &initrd, &run->initrd, err) < 0)
         return -1;
     return run_open_image(run, err);
 }

@@ -177,7 +177,9 @@ void run_progress(const struct run *run, const char *fmt, ...)
 int run_event(struct run *run, enum sr_stage stage, enum sr_event_type type, json_t *payload,
               struct sr_error *err) SR_MUST_CHECK;
 
-/* prepare.c */
+/* prepare.c; an artefact is opened (host.h) on behalf of a run. */
+int run_open_artifact(struct run *run, const struct sr_artifact_plan *plan,
+                      struct sr_artifact *artifact, struct sr_error *err) SR_MUST_CHECK;
 int run_prepare(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 
 /* image.c: finds the image; opens it, and refuses what is not what it was said to be. */
@@ -186,6 +188,9 @@ int run_open_image(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* What run.prepared says of the image, and of what was taken from it. */
 json_t *run_image_facts(const struct run *run);
 json_t *run_runtime_facts(const struct run *run);
+
+/* Tells the user how far a copy is; false when a signal ends the run. context: the run. */
+bool run_tell_progress(void *context, const char *what, uint64_t done, uint64_t total);
 
 /* mounts.c: packs what the policy mounts; what the VM and its guest need to know of it; closes it all. Nothing without mounts. */
 int run_mounts_apply(struct run *run, struct sr_error *err) SR_MUST_CHECK;

@@ -2,8 +2,11 @@
 
 #include "cgroup.h"
 #include "clock.h"
+#include "copy.h"
 #include "fs.h"
 #include "inputs.h"
+#include "kept.h"
+#include "memo.h"
 #include "net.h"
 
 #include <dirent.h>
@@ -253,16 +256,24 @@ int runs_open_base(const char *base, int *fd, struct sr_error *err)
     return own < 0 && own != -ENOENT ? refuse_register(path, own, err) : 0;
 }
 
-/* Packed inputs are no run's, but of the same age. A configuration that cannot be read is for the next run to complain of. */
-static void trim_inputs(const struct sr_gc_options *options)
+/* What is kept in the cache is no run's, but of the same age. A configuration that cannot be read is for the next run to complain
+ * of. */
+static void trim_cache(const struct sr_gc_options *options)
 {
     struct sr_host_config config;
     struct sr_error err;
     if (options->dry_run || sr_host_config_load(&config, &err) < 0)
         return;
-    sr_cleanup_fd int store = sr_input_store_open(&config);
-    if (store >= 0)
-        sr_input_store_trim(store, config.inputs_max, options->older_than_sec);
+    sr_cleanup_fd int cache = sr_cache_open(), inputs = sr_input_store_open(&config),
+                      copies = sr_copies_open(&config);
+    if (inputs >= 0)
+        sr_input_store_trim(inputs, config.inputs_max, options->older_than_sec);
+    if (copies >= 0)
+        kept_trim(copies, config.copies_max, options->older_than_sec);
+    if (cache < 0)
+        return;
+    sr_memos_sweep(cache, "hash", options->older_than_sec);
+    sr_memos_sweep(cache, "files", options->older_than_sec);
 }
 
 int sr_runs_gc(const char *base, const struct sr_gc_options *options, struct sr_error *err)
@@ -275,7 +286,7 @@ int sr_runs_gc(const char *base, const struct sr_gc_options *options, struct sr_
     int failures = runs_close_dead(base_fd, options);
     if (!options->dry_run)
         sr_cgroup_sweep_empty(NEWBORN_SEC);
-    trim_inputs(options);
+    trim_cache(options);
     if (options->older_than_sec < 0)
         return failures;
     DIR *dir = sr_open_list(base_fd);

@@ -2,12 +2,13 @@
 evidence there is verifies. Only sanitized builds have the failpoints."""
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import unittest
 
-from harness import SANITIZED, SOURCE, shell
+from harness import BUILD, SANITIZED, SOURCE, shell
 from network import NetworkTest, allow
 from test_limits import cgroups
 
@@ -31,12 +32,15 @@ class Failpoints(NetworkTest):
         os.close(descriptor)
         self.addCleanup(os.unlink, self.log)
         self.call("key", "generate", "--out", self.path("key"))
-        self.configure(sign=True, signKey=self.path("key"), inputs={"directory": self.path("inputs")})
+        self.configure(sign=True, signKey=self.path("key"), inputs={"directory": self.path("inputs")}, copies={"directory": self.path("copies")})
+        image = self.path("root.img")
+        shutil.copyfile(os.path.join(BUILD, "artifacts/images/base.img"), image)
+        os.chmod(image, 0o666)  # so that a copy of it runs
         self.env["SAFE_RUN_MOUNT_ALLOWLIST"] = self.write(
             "allow.yaml", "schemaVersion: safe-run.mount-allowlist/v1\n"
-            f"hostAllowPrefixes: [{SOURCE}]\nguestAllowPrefixes: [/data]\n")
+            f"hostAllowPrefixes: [{SOURCE}, {image}]\nguestAllowPrefixes: [/data]\n")
         examples = os.path.join(SOURCE, "examples")  # old enough to be kept, and more than there are disks for
-        self.document = shell("echo out; echo x > /data/out/x", network=allow(("tcp", "198.51.100.7/32", 443)),
+        self.document = shell("echo out; echo x > /data/out/x", image=image, network=allow(("tcp", "198.51.100.7/32", 443)),
                               mounts=[{"source": examples, "target": f"/data/{i}", "read_only": True} for i in range(6)],
                               outputs=[{"path": "/data/out"}])
 
@@ -55,7 +59,7 @@ class Failpoints(NetworkTest):
                 os.truncate(self.log, 0)
                 if mode == "delay":
                     self.assertEqual((process.returncode, out), (0, b"out\n"), err)
-                elif name not in ("cgroup.make", "cgroup.open", "cgroup.remove", "cgroup.leave") and (name, mode) not in (("inputs.keep", "error"), ("inputs.note", "error")):
+                elif name not in ("cgroup.make", "cgroup.open", "cgroup.remove", "cgroup.leave") and (name, mode) not in (("kept.image", "error"), ("kept.note", "error")):
                     self.assertNotEqual(process.returncode, 0, err)  # all but what a run can do without
                 self.assert_clean()
                 self.assertIn(os.listdir(results) if os.path.isdir(results) else [], ([], ["out"]))
