@@ -2,9 +2,14 @@
  * Which accelerator. That /dev/kvm opens proves nothing (paravirtual and nested hosts hang a stock
  * guest), so KVM is trusted only after a guest came up under it, and what was learnt holds until
  * the host or QEMU changes: the remembered line carries the host's boot id and QEMU's identity.
+ *
+ * That KVM is broken is believed only of a VMM that says why (sr_vmm_blames_kvm()), or of a guest that stayed silent although it could
+ * have had a CPU. A run that fails otherwise under KVM (no memory, a VMM that somebody killed, a busy host) says nothing about KVM: it
+ * gets its second chance under TCG, and the next run tries again.
  */
 #include "host.h"
 
+#include "clock.h"
 #include "fs.h"
 
 #include <fcntl.h>
@@ -12,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define KVM_FILE "kvm"
 
@@ -56,4 +62,33 @@ void sr_kvm_remember(const char *qemu, enum sr_kvm_state state)
     int len = snprintf(text, sizeof text, "%s %s", now, state == SR_KVM_WORKS ? "works" : "broken");
     if (sr_replace_file(cache, KVM_FILE, text, (size_t)len) < 0)
         return; /* the next run probes again */
+}
+
+struct sr_cpu_times sr_cpu_times(void)
+{
+    char text[512];
+    unsigned long long idle, disk;
+    long ticks = sysconf(_SC_CLK_TCK);
+    ssize_t len = sr_read_small_file(AT_FDCWD, "/proc/stat", text, sizeof text);
+    /* proc_stat(5): user, nice, system, idle, iowait of all CPUs, in ticks. */
+    /* NOLINTNEXTLINE(cert-err34-c): the kernel's own numbers */
+    if (len <= 0 || ticks <= 0 || sscanf(text, "cpu %*u %*u %*u %llu %llu", &idle, &disk) != 2)
+        return (struct sr_cpu_times){0};
+    return (struct sr_cpu_times){
+        .known = true,
+        .idle_usec = idle * 1000000u / (unsigned long)ticks,
+        .disk_usec = disk * 1000000u / (unsigned long)ticks,
+        .nsec = sr_now(),
+    };
+}
+
+bool sr_cpu_was_free(const struct sr_cpu_times *from, const struct sr_cpu_times *to,
+                     uint64_t used_usec)
+{
+    if (!from->known || !to->known || to->nsec <= from->nsec || to->idle_usec < from->idle_usec ||
+        to->disk_usec < from->disk_usec)
+        return false;
+    uint64_t passed = (to->nsec - from->nsec) / 1000, idle = to->idle_usec - from->idle_usec;
+    /* What is nine tenths of one CPU leaves room for ticks and for the start of the VMM itself. */
+    return idle + used_usec >= passed / 10 * 9 && to->disk_usec - from->disk_usec < passed / 2;
 }

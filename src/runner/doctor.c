@@ -142,15 +142,16 @@ static void try_kvm(struct doctor *doctor, const struct sr_host_config *config)
     close(fd);
     struct trial trial;
     run_trial(doctor, trial_alone, SR_ACCEL_CHOICE_KVM, &trial);
-    bool good = is_good(&trial);
-    if (!doctor->interrupted)
-        sr_kvm_remember(config->qemu, good ? SR_KVM_WORKS : SR_KVM_BROKEN);
-    if (good)
+    if (is_good(&trial))
         say(doctor, "kvm", SR_DOCTOR_OK, "a guest ran its command and was gone in %u ms",
             trial.msec);
-    else
+    else if (sr_kvm_state(config->qemu) == SR_KVM_BROKEN) /* the run has found that out */
         say(doctor, "kvm", SR_DOCTOR_WARNING,
             "no guest comes up under KVM, so they run emulated: %s", trial.result.error.message);
+    else
+        say(doctor, "kvm", SR_DOCTOR_WARNING,
+            "no guest came up under KVM this time, which need not be KVM's fault: %s",
+            trial.result.error.message);
     json_decref(trial.assurance);
 }
 

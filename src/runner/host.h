@@ -116,6 +116,19 @@ int sr_cache_open(void);
 /* Where the archive is: as configured, or the default for this user. False: there is no place for one. */
 bool sr_host_archive_root(const struct sr_host_config *config, char root[PATH_MAX]);
 
+/* How long the CPUs of this host have had nothing to do since it came up, and at what time that was. */
+struct sr_cpu_times {
+    bool known;
+    uint64_t idle_usec,
+        disk_usec; /* of all CPUs together: idle, and idle while somebody waits for a disk */
+    uint64_t nsec; /* monotonic */
+};
+struct sr_cpu_times sr_cpu_times(void);
+/* Whether a process that used so much CPU time between the two could have had more: a CPU was free for it, and it was not the disk that
+ * it waited for. False when that is not known. */
+bool sr_cpu_was_free(const struct sr_cpu_times *from, const struct sr_cpu_times *to,
+                     uint64_t used_usec);
+
 /* What is known of KVM on this boot of the host with this QEMU. */
 enum sr_kvm_state { SR_KVM_ABSENT, SR_KVM_UNKNOWN, SR_KVM_WORKS, SR_KVM_BROKEN };
 enum sr_kvm_state sr_kvm_state(const char *qemu);

@@ -2,6 +2,7 @@
 
 #include "clock.h"
 #include "failpoint.h"
+#include "fs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -171,11 +172,32 @@ int run_launch(struct run *run, enum sr_accel accel, const char *reason, struct 
     bool probing = accel == SR_ACCEL_KVM && sr_kvm_state(run->config.qemu) == SR_KVM_UNKNOWN;
     run->boot_deadline =
         now + (probing ? PROBE_NSEC : run->config.boot_timeout_sec * SR_NSEC_PER_SEC);
+    run->boot_cpus = probing ? sr_cpu_times() : (struct sr_cpu_times){0};
+    run->silent = false;
     run->phase = PHASE_BOOT;
     if (run_event(run, SR_STAGE_LAUNCH, SR_EVENT_VM_STARTED, started_facts(run, &args), err) < 0 ||
         sr_event_log_sync(run->log, err) < 0)
         return -1;
     return run_monitor_watch_vm(run, err);
+}
+
+void run_note_silence(struct run *run)
+{
+    uint64_t cpu, memory;
+    const struct sr_cpu_times now = run->boot_cpus.known ? sr_cpu_times() : run->boot_cpus;
+    run->silent = !sr_vmm_is_stopped(&run->vmm) && sr_vmm_usage(&run->vmm, &cpu, &memory) == 0 &&
+                  sr_cpu_was_free(&run->boot_cpus, &now, cpu);
+}
+
+bool run_blames_kvm(const struct run *run)
+{
+    char log[16384]; /* what a VMM says of KVM, it says before anything else */
+    if (run->silent)
+        return true;
+    if (!run->ended_vm && sr_vmm_killed_by(&run->vmm) != 0)
+        return false;
+    ssize_t len = sr_read_small_file(run->dirfd, "vmm.log", log, sizeof log);
+    return len > 0 && sr_vmm_blames_kvm(log, (size_t)len);
 }
 
 void run_drop_vm(struct run *run)

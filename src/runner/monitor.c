@@ -73,7 +73,8 @@ int run_monitor_open(struct run *run, struct sr_error *err)
 int run_monitor_watch_vm(struct run *run, struct sr_error *err)
 {
     run->armed[SOURCE_CHANNEL] = 0;
-    run->vm_gone = run->ended_vm = false;
+    run->vm_gone = run->ended_vm = run->forced = false; /* of the first VM, if there was one */
+    run->kill_deadline = run->end_deadline = NEVER;
     want(run, SOURCE_CHANNEL, run->channel_fd, EPOLLIN);
     if (run->armed[SOURCE_CHANNEL] == 0 || watch(run, SOURCE_VMM, run->vmm.pidfd, EPOLLIN) < 0 ||
         watch(run, SOURCE_CONSOLE, run->console.in_fd, EPOLLIN) < 0 ||
@@ -213,6 +214,7 @@ static int on_deadlines(struct run *run, struct sr_error *err)
     uint64_t now = sr_now();
     if (now >= run->boot_deadline) {
         run->boot_deadline = NEVER;
+        run_note_silence(run);
         force_end(run);
         return sr_fail(
             err, SR_RUN_002, "launch.vm", "the guest did not say hello within %u ms under %s",

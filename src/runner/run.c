@@ -89,8 +89,12 @@ static int boot(struct run *run, struct sr_error *err)
         return -1;
     int result = boot_once(run, accel, reason, !fallback, &retry, err);
     bool up = result == 0 && run->phase == PHASE_STARTING;
-    if (accel == SR_ACCEL_KVM && sr_kvm_state(run->config.qemu) == SR_KVM_UNKNOWN && (up || retry))
-        sr_kvm_remember(run->config.qemu, up ? SR_KVM_WORKS : SR_KVM_BROKEN);
+    enum sr_kvm_state learnt = up                             ? SR_KVM_WORKS
+                               : retry && run_blames_kvm(run) ? SR_KVM_BROKEN
+                                                              : SR_KVM_UNKNOWN;
+    if (accel == SR_ACCEL_KVM && learnt != SR_KVM_UNKNOWN &&
+        learnt != sr_kvm_state(run->config.qemu))
+        sr_kvm_remember(run->config.qemu, learnt);
     if (result < 0 && retry && run->options->policy->require_kvm) {
         char why[300];
         snprintf(why, sizeof why, "%s", err->message);

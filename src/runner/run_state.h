@@ -152,6 +152,9 @@ struct run {
     bool ended_vm;                /* by us, before it ended by itself */
     bool forced;                  /* the same, and nothing more is owed to anybody */
     bool stdin_always_ready;      /* a file that epoll does not take: it never blocks */
+    struct sr_cpu_times
+        boot_cpus; /* when a VM was started under an accelerator on trial; else not known */
+    bool silent;   /* its guest said nothing although it could have */
     uint64_t boot_deadline, timeout_deadline, kill_deadline, sample_deadline, end_deadline;
     bool asked_hard;     /* the command was sent SIGKILL, so that its outputs can still be had */
     unsigned interrupts; /* SIGINTs so far */
@@ -271,6 +274,10 @@ int run_choose_accel(struct run *run, enum sr_accel *accel, const char **reason,
 int run_confine(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* The specification as the guest's init wants it. */
 int run_send_spec(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+/* When the guest has said nothing until its deadline, and before its VM is ended: whether it could have. */
+void run_note_silence(struct run *run);
+/* Whether it is KVM's fault, as far as can be told, that no guest came up under it. The VM has ended and is not dropped yet. */
+bool run_blames_kvm(const struct run *run);
 /* Kills what is left of the VM and forgets it. */
 void run_drop_vm(struct run *run);
 

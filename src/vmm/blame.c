@@ -51,38 +51,40 @@ static bool is_passing(const char *line, size_t len)
     return false;
 }
 
-static void skip(const char **line, size_t *len, const char *what)
+static bool is_form(const char *line, size_t len)
 {
-    size_t skipped = strlen(what) + 2;
-    if (!starts_with(*line, *len, what) || *len < skipped ||
-        memcmp(*line + skipped - 2, ": ", 2) != 0)
-        return;
-    *line += skipped;
-    *len -= skipped;
-}
-
-/* Whether a line says that KVM does not work. */
-static bool is_blame(const char *line, size_t len, const char *program)
-{
-    skip(&line, &len, program);
-    skip(&line, &len, "-accel kvm");
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++)
         if (starts_with(line, len, forms[i].begin))
             return !forms[i].has_reason || len > strlen(forms[i].begin);
     return false;
 }
 
-bool sr_vmm_blames_kvm(const char *log, size_t len, const char *program)
+/* Whether a line says that KVM does not work: as it is, behind the program's name, and behind the option that it is about. */
+static bool is_blame(const char *line, size_t len)
+{
+    static const char option[] = "-accel kvm: ";
+    if (is_form(line, len))
+        return true;
+    size_t name = 0;
+    while (name + 1 < len && line[name] != ':' && line[name] != ' ')
+        name++;
+    if (name == 0 || name + 1 >= len || memcmp(line + name, ": ", 2) != 0)
+        return false;
+    line += name + 2;
+    len -= name + 2;
+    size_t skipped = starts_with(line, len, option) ? sizeof option - 1 : 0;
+    return is_form(line + skipped, len - skipped);
+}
+
+bool sr_vmm_blames_kvm(const char *log, size_t len)
 {
     bool found = false;
-    const char *slash = strrchr(program, '/');
     for (size_t at = 0; at < len;) {
         const char *end = memchr(log + at, '\n', len - at);
         size_t line = end != NULL ? (size_t)(end - (log + at)) : len - at;
         if (is_passing(log + at, line)) /* the first reason may have led to the others */
             return false;
-        found = found || is_blame(log + at, line, program) ||
-                (slash != NULL && is_blame(log + at, line, slash + 1));
+        found = found || is_blame(log + at, line);
         at += line + 1;
     }
     return found;

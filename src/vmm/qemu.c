@@ -269,6 +269,14 @@ int sr_vmm_killed_by(const struct sr_vmm *vmm)
     return end.si_status;
 }
 
+bool sr_vmm_is_stopped(const struct sr_vmm *vmm)
+{
+    siginfo_t state = {0};
+    return vmm->pidfd >= 0 &&
+           waitid(P_PIDFD, (id_t)vmm->pidfd, &state, WSTOPPED | WNOHANG | WNOWAIT) == 0 &&
+           state.si_pid != 0;
+}
+
 /* One that the kernel does not let go is left behind: whoever waits for it would wait with it. */
 void sr_vmm_reap(struct sr_vmm *vmm, struct sr_vmm_exit *how)
 {

@@ -92,6 +92,13 @@ void sr_vmm_kill(struct sr_vmm *vmm);
 /* The signal that killed it; 0: none did, or it lives. It is still to be reaped. */
 int sr_vmm_killed_by(const struct sr_vmm *vmm);
 
+/* Whether it is stopped (SIGSTOP, a debugger). */
+bool sr_vmm_is_stopped(const struct sr_vmm *vmm);
+
+/* Whether a VMM says in its log that KVM does not work, and not for lack of something that may be
+ * there the next time (memory, descriptors, the device itself). */
+bool sr_vmm_blames_kvm(const char *log, size_t len);
+
 /* Waits for its end, 10 s at the most (kill first, or know from pidfd that it has ended), and releases everything. */
 void sr_vmm_reap(struct sr_vmm *vmm, struct sr_vmm_exit *how);
 

@@ -1,5 +1,5 @@
-/* A line of QMP from a QEMU that its guest has taken over. */
-#include "qmp.h"
+/* A line of QMP, or of the log, from a QEMU that its guest has taken over. */
+#include "vmm.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -10,5 +10,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct sr_qmp qmp = {.fd = -1, .kvm = -1};
     sr_qmp_line(&qmp, (const char *)data, size);
+    (void)sr_vmm_blames_kvm((const char *)data, size);
     return 0;
 }

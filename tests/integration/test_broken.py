@@ -218,8 +218,44 @@ class Accelerators(SafeRunTest):
         else:
             self.assertEqual([event["accel"] for event in chosen], ["tcg"])
             self.assertIn("/dev/kvm cannot be opened", chosen[0]["reason"])
-        again = self.run_policy(policy("/bin/true"))  # and now it is known
-        self.assertEqual([event["accel"] for event in again.events("vm.accel.selected")], ["tcg"])
+        self.assertFalse(os.path.exists(self.path("cache/kvm")))  # which it did not say was KVM's fault
+
+    def run_where_kvm_opens(self, fails, command="true", runs=2):
+        """The accelerators of runs on a host whose /dev/kvm can be opened, with a QEMU that under KVM does this instead."""
+        wrapper = self.write("qemu", f"#!/bin/sh\ncase \"$*\" in *'-accel kvm'*) {fails};; esac\nexec /usr/bin/qemu-system-x86_64 \"$@\"\n")
+        os.chmod(wrapper, 0o755)
+        self.configure(accel="auto", qemu=wrapper, jail={"mode": "none"})
+        script = ('mkdir -p "$DEV" && mount -t tmpfs none "$DEV" && for name in null zero full random urandom; do : > "$DEV/$name" && '
+                  'mount --bind "/dev/$name" "$DEV/$name" || exit 9; done; : > "$DEV/kvm" && mount --rbind "$DEV" /dev && '
+                  '"$SAFE_RUN" run --policy "$POLICY"')
+        self.env.update(DEV=self.path("dev"), SAFE_RUN=SAFE_RUN, POLICY=self.write_policy(shell(command)))
+        accels = []
+        for _ in range(runs):
+            process = subprocess.Popen(["unshare", "--mount", "sh", "-c", script], env=self.env, stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            run = self.finish(process)
+            self.assertEqual(run.status, 0, run.stderr)
+            accels.append([event["accel"] for event in run.events("vm.accel.selected")])
+        return accels
+
+    def test_only_a_vmm_that_says_why_marks_kvm_as_broken(self):
+        said = "qemu-system-x86_64: -accel kvm: failed to initialize kvm: Operation not permitted"
+        self.assertEqual(self.run_where_kvm_opens(f"echo '{said}' >&2; exit 1"), [["kvm", "tcg"], ["tcg"]])
+
+    def test_a_policy_that_asks_for_too_much_memory_does_not(self):
+        said = "qemu-system-x86_64: cannot set up guest memory 'microvm.ram': Cannot allocate memory"
+        self.assertEqual(self.run_where_kvm_opens(f"echo '{said}' >&2; exit 1"), [["kvm", "tcg"]] * 2)
+
+    def test_nor_does_a_vmm_that_was_killed(self):
+        said = "qemu-system-x86_64: -accel kvm: failed to initialize kvm: Operation not permitted"
+        self.assertEqual(self.run_where_kvm_opens(f"echo '{said}' >&2; kill -9 $$"), [["kvm", "tcg"]] * 2)
+
+    def test_nor_one_that_is_stopped(self):
+        self.assertEqual(self.run_where_kvm_opens("kill -STOP $$"), [["kvm", "tcg"]] * 2)
+
+    def test_the_second_vm_has_the_time_of_a_first(self):
+        """The first one's end had a deadline of 10 s."""
+        self.assertEqual(self.run_where_kvm_opens("exec sleep 100", "sleep 10.5", 1), [["kvm", "tcg"]])
 
     def test_a_guest_that_hangs_under_kvm_costs_less_than_two_seconds(self):
         wrapper = self.write("qemu", "#!/bin/sh\ncase \"$*\" in *'-accel kvm'*) exec sleep 100;; esac\n"

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -121,6 +122,75 @@ static void how_a_vmm_ended_is_known_or_said_not_to_be(void **state)
     signal(SIGCHLD, SIG_DFL);
 }
 
+static bool blames(const char *log)
+{
+    return sr_vmm_blames_kvm(log, strlen(log));
+}
+
+static void kvm_is_to_blame_only_where_qemu_says_so(void **state)
+{
+    (void)state;
+    assert_true(
+        blames("Could not access KVM kernel module: No such file or directory\n"
+               "qemu-system-x86_64: failed to initialize kvm: No such file or directory\n"));
+    assert_true(
+        blames("qemu-system-x86_64: -accel kvm: failed to initialize kvm: Permission denied"));
+    assert_true(blames("qemu-system-x86_64: -accel kvm: Could not access KVM kernel module: "
+                       "Permission denied\n"));
+    assert_true(blames("ioctl(KVM_CREATE_VM) failed: 95 Operation not supported\n"));
+    assert_true(blames("/usr/bin/qemu-system-x86_64: -accel kvm: invalid accelerator kvm\n"));
+    assert_true(blames("a warning\nKVM internal error. Suberror: 1\nextra data[0]: 0x0\n"));
+    assert_true(blames("KVM: entry failed, hardware error 0x80000021\n"));
+    assert_true(blames("error: kvm run failed Bad address\n"));
+
+    assert_false(blames(""));
+    assert_false(blames("\n\n"));
+    assert_false(blames("qemu-system-x86_64: failed to initialize kvm: "));
+    assert_false(blames("qemu-system-x86_64: invalid accelerator kv"));
+    assert_false(blames("qemu-system-x86_64: cannot set up guest memory 'microvm.ram': Cannot "
+                        "allocate memory\n"));
+    assert_false(blames("Invalid argument: KVM internal error. Suberror: 1\n"));
+    assert_false(blames("warning: host doesn't support requested feature: KVM\n"));
+    assert_false(blames("an other: failed to initialize kvm: Permission denied\n"));
+}
+
+static void what_is_short_for_the_moment_is_not_kvms_fault(void **state)
+{
+    (void)state;
+    static const char *const reasons[] = {"Cannot allocate memory", "Device or resource busy",
+                                          "Resource temporarily unavailable", "Too many open files",
+                                          "Interrupted system call"};
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
+        char log[256];
+        snprintf(log, sizeof log,
+                 "ioctl(KVM_CREATE_VM) failed: 12 %s\n"
+                 "qemu-system-x86_64: -accel kvm: failed to initialize kvm: Invalid argument\n",
+                 reasons[i]);
+        assert_false(blames(log));
+        snprintf(log, sizeof log, "qemu-system-x86_64: failed to initialize kvm: %s", reasons[i]);
+        assert_false(blames(log));
+    }
+}
+
+static void a_vmm_that_is_stopped_is_known_to_be(void **state)
+{
+    (void)state;
+    struct sr_vmm vmm = SR_VMM_INIT;
+    struct sr_vmm_exit how;
+    vmm.pid = fork();
+    if (vmm.pid == 0)
+        for (;;)
+            pause();
+    vmm.pidfd = pidfd_open(vmm.pid, 0);
+    assert_false(sr_vmm_is_stopped(&vmm));
+    assert_int_equal(kill(vmm.pid, SIGSTOP), 0);
+    siginfo_t stopped;
+    assert_int_equal(waitid(P_PIDFD, (id_t)vmm.pidfd, &stopped, WSTOPPED | WNOWAIT), 0);
+    assert_true(sr_vmm_is_stopped(&vmm));
+    sr_vmm_kill(&vmm);
+    sr_vmm_reap(&vmm, &how);
+}
+
 static bool feed(struct sr_qmp *qmp, const char *line)
 {
     return sr_qmp_line(qmp, line, strlen(line));
@@ -168,6 +238,9 @@ int main(void)
         cmocka_unit_test(a_network_is_a_tap_and_a_boot_argument),
         cmocka_unit_test(inputs_are_more_disks_by_descriptor),
         cmocka_unit_test(kvm_guests_calibrate_by_their_own_clock),
+        cmocka_unit_test(kvm_is_to_blame_only_where_qemu_says_so),
+        cmocka_unit_test(what_is_short_for_the_moment_is_not_kvms_fault),
+        cmocka_unit_test(a_vmm_that_is_stopped_is_known_to_be),
         cmocka_unit_test(how_a_vmm_ended_is_known_or_said_not_to_be),
         cmocka_unit_test(qmp_tells_version_accelerator_and_end),
         cmocka_unit_test(qmp_takes_nonsense_without_harm),
