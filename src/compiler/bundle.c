@@ -52,7 +52,7 @@ static uint32_t planned_events(const struct sr_policy *policy)
     uint32_t events = (2u << SR_EVENT_RUN_FAILED) - 1;
     if (policy->network_mode == SR_NETWORK_NONE)
         events &= ~network;
-    else if (policy->audit_level == SR_AUDIT_FULL)
+    else
         events |= 1u << SR_EVENT_NETWORK_FLOW_DENIED;
     if (policy->output_count > 0)
         events |= 1u << SR_EVENT_OUTPUT_COLLECTED;

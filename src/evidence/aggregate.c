@@ -55,6 +55,39 @@ static void add_plan(struct sr_aggregate *aggregate, struct sr_json_slice payloa
         aggregate->lacking = true;
 }
 
+const char *sr_drop_name(enum sr_drop drop)
+{
+    /* In the order of their names, as canonical objects have it. */
+    static const char *const names[SR_DROP_COUNT] = {
+        [SR_DROP_INVALID] = "invalid",         [SR_DROP_NOT_IPV4] = "notIpv4",
+        [SR_DROP_SPOOFED] = "spoofed",         [SR_DROP_TO_GATEWAY] = "toGateway",
+        [SR_DROP_UNACCOUNTED] = "unaccounted",
+    };
+    return names[drop];
+}
+
+static uint64_t count_at(struct sr_json_slice object, const char *name)
+{
+    int64_t value;
+    return sr_json_integer(sr_json_get(object, name), &value) && value > 0 ? (uint64_t)value : 0;
+}
+
+void sr_drops_read(struct sr_json_slice frames, uint64_t dropped[SR_DROP_COUNT])
+{
+    for (int i = 0; i < SR_DROP_COUNT; i++)
+        dropped[i] = count_at(frames, sr_drop_name((enum sr_drop)i));
+}
+
+static void add_frames(struct sr_aggregate *aggregate, struct sr_json_slice payload)
+{
+    struct sr_json_slice frames = sr_json_get(payload, "frames");
+    if (!sr_json_is_object(frames))
+        return;
+    aggregate->framed = true;
+    aggregate->frames_denied = count_at(frames, "denied");
+    sr_drops_read(frames, aggregate->dropped);
+}
+
 int sr_aggregate_add(struct sr_aggregate *aggregate, const struct sr_event *event)
 {
     aggregate->event_count++;
@@ -79,6 +112,13 @@ int sr_aggregate_add(struct sr_aggregate *aggregate, const struct sr_event *even
             add(aggregate->allowed_hits, number(aggregate, payload, "allowedHits"));
         aggregate->blocked_hits =
             add(aggregate->blocked_hits, number(aggregate, payload, "blockedHits"));
+        return 0;
+    case SR_EVENT_NETWORK_FLOW_DENIED:
+        aggregate->denied = add(aggregate->denied, count_at(payload, "packets"));
+        return 0;
+    case SR_EVENT_NETWORK_RULE_RELEASED:
+    case SR_EVENT_NETWORK_RULE_CLEANUP_FAILED:
+        add_frames(aggregate, payload);
         return 0;
     case SR_EVENT_RESOURCE_SAMPLED:
         aggregate->samples++;
@@ -115,7 +155,13 @@ void sr_aggregate_network(const struct sr_aggregate *aggregate, const char *fall
                                                     : fallback_rules;
     put_number(out, "{\"allowedHits\":", aggregate->allowed_hits);
     put_number(out, ",\"blockedHits\":", aggregate->blocked_hits);
-    sr_buf_puts(out, ",\"mode\":");
+    put_number(out, ",\"denied\":", aggregate->denied);
+    for (int i = 0; aggregate->framed && i < SR_DROP_COUNT; i++) {
+        sr_buf_printf(out, "%s\"%s\":", i == 0 ? ",\"dropped\":{" : ",",
+                      sr_drop_name((enum sr_drop)i));
+        sr_buf_u64(out, aggregate->dropped[i]);
+    }
+    sr_buf_puts(out, aggregate->framed ? "},\"mode\":" : ",\"mode\":");
     if (aggregate->planned && aggregate->mode.len > 0) {
         sr_buf_append(out, aggregate->mode.data, aggregate->mode.len);
     } else {

@@ -8,6 +8,8 @@
  * rejected. networkAudit   mode, rulesTotal: of the last network.plan.generated; without one,
  * rulesTotal is the number of network.rule.applied; without those, both are the policy's.
  *                  allowedHits, blockedHits: summed over network.rule.hit. Zeros for mode none.
+ *                  denied: packets, summed over network.flow.denied. dropped: of the frames that an event tells of when the
+ *                  network was taken down, those that went nowhere for another reason; not there without such an event.
  *   resourceUsage  of the last resource.sampled; zeros without one.
  *
  * Sums stop at 2^53 - 1.
@@ -19,6 +21,21 @@
 
 #define SR_MAX_REASONS 64
 
+/* Why a frame of the guest went nowhere, beside that no rule allows its destination. */
+enum sr_drop {
+    SR_DROP_INVALID,    /* it belongs to no connection, or has options */
+    SR_DROP_NOT_IPV4,   /* nor ARP: IPv6, say */
+    SR_DROP_SPOOFED,    /* its source address is not the guest's */
+    SR_DROP_TO_GATEWAY, /* it was for the gateway itself */
+    SR_DROP_UNACCOUNTED, /* the kernel's own checks, or a fragment of a packet that is counted once */
+    SR_DROP_COUNT
+};
+
+/* The name of a drop, as in `frames` of an event and in networkAudit.dropped. */
+const char *sr_drop_name(enum sr_drop drop);
+/* Reads them out of `frames`; what is not there, or negative, is 0. */
+void sr_drops_read(struct sr_json_slice frames, uint64_t dropped[SR_DROP_COUNT]);
+
 struct sr_aggregate {
     uint64_t validated, rejected;
     struct sr_buf reasons; /* canonical elements, separated by commas */
@@ -26,6 +43,10 @@ struct sr_aggregate {
     struct sr_buf mode; /* canonical, of the plan */
     uint64_t plan_rules, applied_rules;
     uint64_t hits_seen, allowed_hits, blocked_hits;
+    uint64_t denied;        /* packets that events name a destination for */
+    bool framed;            /* frames were told of: */
+    uint64_t frames_denied; /* packets as that event counts them */
+    uint64_t dropped[SR_DROP_COUNT];
     uint64_t samples;
     uint64_t cpu_usec, memory_bytes;
     bool lacking; /* some event lacked a field that is added up, or it was no number */

@@ -23,6 +23,7 @@
 #define SR_EVIDENCE_EVENT_H
 
 #include "chain.h"
+#include "observer.h"
 #include "saferun/error.h"
 #include "timestamp.h"
 
@@ -33,14 +34,6 @@
 #define SR_EVENT_LOG_HOLD ((size_t)256 * 1024)
 /* Lines held at most, when barriers fail: then appends fail too. */
 #define SR_EVENT_LOG_MAX_HELD ((size_t)4 * 1024 * 1024)
-
-/*
- * Who saw what is said: the host itself (its kernel's counters, processes, bytes that came in) or
- * the guest, whose word it is. Holds for an object and everything in it that does not say otherwise.
- */
-#define SR_OBSERVED_BY "observedBy"
-#define SR_OBSERVED_HOST "host"
-#define SR_OBSERVED_GUEST "guest"
 
 struct sr_event_log;
 

@@ -188,9 +188,7 @@ static void put_tiles(struct sr_buf *out, const struct sr_reading *r)
                       "%lld</span><span class=\"note\">packets of new connections, to %llu "
                       "allowed destinations</span></li>\n",
                       (long long)s->allowed_hits, destinations);
-    /* Denied flows, where they were noted, are all of what was stopped; blocked hits a part of it. */
-    uint64_t stopped =
-        (uint64_t)s->blocked_hits > s->flow_packets ? (uint64_t)s->blocked_hits : s->flow_packets;
+    uint64_t stopped = sr_summary_denied(s) + sr_summary_dropped(s);
     open_tile(out, "Stopped", stopped > 0 || s->mounts_rejected > 0 ? "bad" : "");
     if (stopped > 0)
         sr_buf_printf(out, "%llu</span><span class=\"note\">packet%s%s</span></li>\n", (ull)stopped,
@@ -300,8 +298,10 @@ static void put_reach(struct sr_buf *out, const struct sr_reading *r)
 
 static void put_stopped(struct sr_buf *out, const struct sr_reading *r)
 {
-    static const char *const columns[] = {"Destination", "Protocol", "Port", "Packets"};
+    static const char *const columns[] = {"Destination", "Protocol", "When", "Port", "Packets"};
     const struct sr_summary *s = r->summary;
+    uint64_t denied = sr_summary_denied(s);
+    char when[SR_FLOW_TIME];
     page_open_section(out, "stopped", "What was stopped");
     if (s->failure_code[0] != '\0') {
         sr_buf_puts(out, "<p class=\"bad\">The run: ");
@@ -314,8 +314,8 @@ static void put_stopped(struct sr_buf *out, const struct sr_reading *r)
         sr_buf_printf(out, "<p>%lld mount%s refused; the time line says which.</p>\n",
                       (long long)s->mounts_rejected, sr_plural(s->mounts_rejected));
     if (s->flow_count > 0) {
-        page_open_table(out, "Denied destinations, as the host's kernel noted them.", columns, 4,
-                        2);
+        page_open_table(out, "Denied destinations, as the host's kernel noted them.", columns, 5,
+                        3);
         size_t shown = s->flow_count < ROWS ? s->flow_count : ROWS;
         for (size_t i = 0; i < shown; i++) {
             const struct sr_summary_flow *flow = &s->flows[i];
@@ -323,7 +323,9 @@ static void put_stopped(struct sr_buf *out, const struct sr_reading *r)
             page_bdi(out, flow->destination);
             sr_buf_puts(out, "</th><td>");
             page_bdi(out, flow->protocol);
-            sr_buf_puts(out, "</td><td class=\"number\">");
+            sr_flow_time(s, flow, when);
+            sr_buf_printf(out, "</td><td>%s</td><td class=\"number\">",
+                          when[0] != '\0' ? when + 2 : "");
             if (flow->port > 0)
                 sr_buf_i64(out, flow->port);
             sr_buf_printf(out, "</td><td class=\"number\">%llu</td></tr>\n",
@@ -331,14 +333,22 @@ static void put_stopped(struct sr_buf *out, const struct sr_reading *r)
         }
         page_close_table(out, s->flow_count - shown + s->more_flows);
     }
+    if (denied > s->flow_packets && denied > (uint64_t)s->blocked_hits)
+        sr_buf_printf(out, "<p>%llu packet%s to destinations that are not recorded.</p>\n",
+                      (unsigned long long)(denied - s->flow_packets),
+                      sr_plural((int64_t)(denied - s->flow_packets)));
+    for (int i = 0; i < SR_DROP_COUNT; i++)
+        if (s->dropped[i] > 0)
+            sr_buf_printf(out, "<p>%llu frame%s %s.</p>\n", (unsigned long long)s->dropped[i],
+                          sr_plural((int64_t)s->dropped[i]), sr_drop_sentence((enum sr_drop)i));
     if (s->blocked_hits > 0)
         sr_buf_printf(out,
                       "<p>%s%lld packet%s to an allowed address, but to a port or protocol that no "
                       "rule allows there.</p>\n",
-                      s->flow_count > 0 ? "Of these " : "", (long long)s->blocked_hits,
+                      s->flow_count > 0 ? "Of the denied ones " : "", (long long)s->blocked_hits,
                       sr_plural(s->blocked_hits));
-    if (s->flow_count == 0 && s->failure_code[0] == '\0' && s->mounts_rejected == 0 &&
-        s->blocked_hits == 0)
+    if (denied + sr_summary_dropped(s) == 0 && s->failure_code[0] == '\0' &&
+        s->mounts_rejected == 0)
         sr_buf_puts(out, "<p>Nothing was seen to try.</p>\n");
     sr_buf_puts(out, "</section>\n");
 }

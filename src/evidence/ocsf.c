@@ -255,6 +255,20 @@ static enum status status_of(const struct mapping *mapping, const struct sr_even
     return collected.len > 0 && collected.text[0] == 'f' ? FAILURE : mapping->status;
 }
 
+/* How often, and not before and not after which time. */
+static void put_denial(struct sr_buf *out, const struct sr_event *event)
+{
+    int64_t first = sr_take_time(event->payload, "firstAt"),
+            last = sr_take_time(event->payload, "lastAt"),
+            packets = sr_take_number(event->payload, "packets");
+    if (packets >= 0)
+        put_number(out, "count", packets);
+    if (first > 0)
+        put_number(out, "start_time", first / 1000000);
+    if (last > 0)
+        put_number(out, "end_time", last / 1000000);
+}
+
 static void put_record(struct exporter *exporter, uint64_t index)
 {
     static const char *const severities[] = {"Unknown", "Informational", "Low", "Medium", "High"};
@@ -285,6 +299,8 @@ static void put_record(struct exporter *exporter, uint64_t index)
         put_text(out, "status", statuses[status]);
     }
     put_number(out, "time", sr_event_nsec(event) / 1000000);
+    if (event->kind == SR_EVENT_NETWORK_FLOW_DENIED)
+        put_denial(out, event);
     put_text(out, "message", sentence);
     put_metadata(out, exporter, index, controlled);
     switch (mapping->class) {

@@ -214,6 +214,18 @@ const char *sr_flow_text(const struct sr_summary_flow *flow, char text[SR_DESTIN
     return destination_text(flow->protocol, flow->destination, flow->port, "", text);
 }
 
+const char *sr_flow_time(const struct sr_summary *s, const struct sr_summary_flow *flow,
+                         char text[SR_FLOW_TIME])
+{
+    text[0] = '\0';
+    if (s->first_nsec > 0 && flow->first_nsec >= s->first_nsec &&
+        flow->last_nsec >= flow->first_nsec)
+        snprintf(text, SR_FLOW_TIME, ", from %+.1f s to %+.1f s",
+                 (double)(flow->first_nsec - s->first_nsec) / 1e9,
+                 (double)(flow->last_nsec - s->first_nsec) / 1e9);
+    return text;
+}
+
 uint64_t sr_reading_usec(const struct sr_reading *reading)
 {
     const struct sr_summary *s = reading->summary;

@@ -93,6 +93,10 @@ const char *sr_when_text(const char *timestamp, char text[SR_QUANTITY]);
 enum { SR_DESTINATION = 400 };
 const char *sr_target_text(const struct sr_summary_target *target, char text[SR_DESTINATION]);
 const char *sr_flow_text(const struct sr_summary_flow *flow, char text[SR_DESTINATION]);
+/* ", from +1.0 s to +2.0 s" of the run; "" where that is not known. */
+enum { SR_FLOW_TIME = 80 };
+const char *sr_flow_time(const struct sr_summary *summary, const struct sr_summary_flow *flow,
+                         char text[SR_FLOW_TIME]);
 /* From the first to the last event; 0 when that is not known. */
 uint64_t sr_reading_usec(const struct sr_reading *reading);
 

@@ -87,16 +87,30 @@ static void put_code(struct sr_buf *buf, const char *key, bool known, int value)
         sr_buf_puts(buf, "null");
 }
 
+static void put_observer(struct sr_buf *buf, const char *field, bool guest)
+{
+    sr_buf_printf(buf, ",\"%s\":\"%s\"", field, guest ? SR_OBSERVED_GUEST : SR_OBSERVED_HOST);
+}
+
 /* From the end of the events to the digest's opening quote. */
 static void put_middle(struct sr_buf *buf, const struct sr_report_facts *facts,
                        const char *finished_at)
 {
     put_member(buf, "],\"exit\":{\"cause\":", facts->cause);
     put_code(buf, ",\"code\":", facts->code >= 0, facts->code);
-    sr_buf_puts(buf, facts->guests_word ? ",\"observedBy\":\"" SR_OBSERVED_GUEST "\""
-                                        : ",\"observedBy\":\"" SR_OBSERVED_HOST "\"");
+    if (facts->guest_spoke) {
+        put_observer(buf, SR_CODE_OBSERVED_BY, true);
+        put_code(buf, ",\"guest\":{\"code\":", facts->code >= 0, facts->code);
+        put_observer(buf, SR_OBSERVED_BY, true);
+        put_code(buf, ",\"signal\":", facts->signal > 0, facts->signal);
+        sr_buf_putc(buf, '}');
+    }
+    put_observer(buf, SR_OBSERVED_BY, facts->cause_by_guest);
     put_code(buf, ",\"signal\":", facts->signal > 0, facts->signal);
+    if (facts->guest_spoke)
+        put_observer(buf, SR_SIGNAL_OBSERVED_BY, true);
     put_code(buf, "},\"exitCode\":", true, facts->exit_code);
+    put_observer(buf, SR_EXIT_CODE_OBSERVED_BY, facts->status_by_guest);
     put_member(buf, ",\"finishedAt\":", finished_at);
     sr_buf_puts(buf, ",\"integrity\":{\"canonicalization\":\"" SR_REPORT_CANONICALIZATION
                      "\",\"digest\":\"");
@@ -108,7 +122,7 @@ static void put_tail(struct sr_buf *buf, const struct sr_report_facts *facts,
                      const char *started_at)
 {
     const char *mode = facts->network_mode == SR_NETWORK_ALLOWLIST ? "allowlist" : "none";
-    sr_buf_puts(buf, "\"},\"mountAudit\":");
+    sr_buf_puts(buf, "\",\"" SR_OBSERVERS "\":\"" SR_OBSERVERS_FIELD "\"},\"mountAudit\":");
     sr_aggregate_mounts(aggregate, buf);
     sr_buf_puts(buf, ",\"networkAudit\":");
     sr_aggregate_network(aggregate, mode, facts->rules_total, buf);

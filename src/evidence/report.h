@@ -38,10 +38,11 @@ struct sr_report_facts {
     uint64_t mount_count;              /* the policy's */
     const char *policy_name;           /* NULL: not known, and left out */
     /* exit{} */
-    const char *cause; /* sr_cause_name() */
-    int code;          /* of the command; negative: it has none */
-    int signal;        /* that ended the command; 0: none */
-    bool guests_word;  /* cause, code and signal are what the guest said */
+    const char *cause;                    /* sr_cause_name() */
+    int code;                             /* of the command; negative: it has none */
+    int signal;                           /* that ended the command; 0: none */
+    bool guest_spoke;                     /* and said what code and signal are */
+    bool cause_by_guest, status_by_guest; /* cause, exit_code: follow from the guest's word alone */
     /* assurance{} */
     const char *vmm, *vmm_version, *accel, *jail, *uplink;
     const char *limit_cpu, *limit_memory, *limit_pids, *limit_disk; /* what enforced each */

@@ -156,6 +156,13 @@ static void stopped(struct speaker *speaker, const struct sr_summary *a, const s
     speaker->topic = "Stopped";
     flows_only_in(speaker, a, b, "no longer tried");
     flows_only_in(speaker, b, a, "newly tried and stopped");
+    if ((sr_summary_denied(a) > 0) != (sr_summary_denied(b) > 0))
+        say(speaker, "packets denied: %llu, then %llu", (unsigned long long)sr_summary_denied(a),
+            (unsigned long long)sr_summary_denied(b));
+    for (int i = 0; i < SR_DROP_COUNT; i++)
+        if ((a->dropped[i] > 0) != (b->dropped[i] > 0))
+            say(speaker, "frames %s: %llu, then %llu", sr_drop_sentence((enum sr_drop)i),
+                (unsigned long long)a->dropped[i], (unsigned long long)b->dropped[i]);
     if ((a->blocked_hits > 0) != (b->blocked_hits > 0))
         say(speaker,
             "packets to an allowed address, but not to what is allowed there: %lld, then "

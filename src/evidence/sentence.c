@@ -12,6 +12,28 @@ static const char *or_unknown(const char *text)
     return text[0] != '\0' ? text : "unknown";
 }
 
+const char *sr_drop_sentence(enum sr_drop drop)
+{
+    static const char *const sentences[SR_DROP_COUNT] = {
+        [SR_DROP_INVALID] = "of no connection, or with options",
+        [SR_DROP_NOT_IPV4] = "neither IPv4 nor ARP",
+        [SR_DROP_SPOOFED] = "with a source address that is not the guest's",
+        [SR_DROP_TO_GATEWAY] = "to the gateway itself",
+        [SR_DROP_UNACCOUNTED] = "that the kernel's own checks stopped, or parts of a packet",
+    };
+    return sentences[drop];
+}
+
+void sr_take_message(struct sr_json_slice payload, char *text, size_t size)
+{
+    char words[WORD];
+    sr_take_text(payload, "message", text, size);
+    sr_take_text(sr_json_get(payload, "guest"), "message", words, sizeof words);
+    size_t len = strlen(text);
+    if (words[0] != '\0')
+        snprintf(text + len, size - len, ": \"%s\"", words);
+}
+
 static void say_mount(enum sr_event_type kind, struct sr_json_slice payload, char *text,
                       size_t size)
 {
@@ -39,7 +61,10 @@ static void say_network(enum sr_event_type kind, struct sr_json_slice payload, c
         snprintf(text, size, "network set up: %lld %s%s%s", rules < 0 ? 0 : rules,
                  rules == 1 ? "rule" : "rules", one[0] != '\0' ? ", uplink " : "", one);
     } else if (kind == SR_EVENT_NETWORK_RULE_RELEASED) {
-        snprintf(text, size, "network taken down");
+        rules = (long long)sr_take_number(sr_json_get(payload, "frames"), "denied");
+        snprintf(text, size,
+                 rules > 0 ? "network taken down; packets denied: %lld" : "network taken down",
+                 rules);
     } else {
         sr_take_text(payload, "errorCode", one, sizeof one);
         sr_take_text(payload, "message", two, sizeof two);
@@ -89,11 +114,11 @@ static void say_vm_exit(struct sr_json_slice payload, char *text, size_t size)
 
 static void say_output(struct sr_json_slice payload, char *text, size_t size)
 {
-    char path[WORD], message[WORD];
+    char path[WORD], message[2 * WORD + 8];
     struct sr_json_slice collected = sr_json_get(payload, "collected");
     long long bytes = (long long)sr_take_number(payload, "bytes");
     sr_take_text(payload, "path", path, sizeof path);
-    sr_take_text(payload, "message", message, sizeof message);
+    sr_take_message(payload, message, sizeof message);
     if (collected.len > 0 && collected.text[0] == 'f')
         snprintf(text, size, "output %s not collected%s%s", path, message[0] != '\0' ? ": " : "",
                  message);
@@ -106,7 +131,7 @@ static void say_output(struct sr_json_slice payload, char *text, size_t size)
 void sr_event_sentence(enum sr_event_type kind, struct sr_json_slice payload, char *text,
                        size_t size)
 {
-    char one[WORD], two[WORD], three[WORD];
+    char one[WORD], two[WORD], three[2 * WORD + 8];
     switch (kind) {
     case SR_EVENT_COMPILE:
         snprintf(text, size, "policy compiled");
@@ -140,7 +165,8 @@ void sr_event_sentence(enum sr_event_type kind, struct sr_json_slice payload, ch
     case SR_EVENT_VM_ACCEL_SELECTED:
         sr_take_text(payload, "accel", one, sizeof one);
         sr_take_text(payload, "reason", two, sizeof two);
-        snprintf(text, size, "accelerator %s: %s", or_unknown(one), two);
+        sr_take_message(payload, three, sizeof three);
+        snprintf(text, size, "accelerator %s: %s%s", or_unknown(one), two, three);
         return;
     case SR_EVENT_VM_EXITED:
         say_vm_exit(payload, text, size);
@@ -151,7 +177,7 @@ void sr_event_sentence(enum sr_event_type kind, struct sr_json_slice payload, ch
     case SR_EVENT_RUN_FAILED:
         sr_take_text(payload, "errorCode", one, sizeof one);
         sr_take_text(payload, "path", two, sizeof two);
-        sr_take_text(payload, "message", three, sizeof three);
+        sr_take_message(payload, three, sizeof three);
         snprintf(text, size, "failed: %s %s: %s", one, two, three);
         return;
     case SR_EVENT_OUTPUT_COLLECTED:

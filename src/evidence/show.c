@@ -240,23 +240,33 @@ static void reach(const struct printer *p, const struct sr_reading *r)
 static void stopped(const struct printer *p, const struct sr_reading *r)
 {
     const struct sr_summary *s = r->summary;
-    char name[SR_DESTINATION];
+    char name[SR_DESTINATION], when[SR_FLOW_TIME];
     heading(p, "What was stopped");
-    if (s->flow_count == 0 && s->blocked_hits <= 0 && s->mounts_rejected <= 0 &&
+    uint64_t denied = sr_summary_denied(s);
+    if (denied + sr_summary_dropped(s) == 0 && s->mounts_rejected <= 0 &&
         s->failure_code[0] == '\0' && !s->timed_out) {
         say(p, PLAIN, "nothing");
         return;
     }
     size_t shown = s->flow_count < ROWS ? s->flow_count : ROWS;
     for (size_t i = 0; i < shown; i++)
-        say(p, PLAIN, "%s: %llu packet%s", sr_flow_text(&s->flows[i], name),
-            (unsigned long long)s->flows[i].packets, sr_plural((int64_t)s->flows[i].packets));
+        say(p, PLAIN, "%s: %llu packet%s%s", sr_flow_text(&s->flows[i], name),
+            (unsigned long long)s->flows[i].packets, sr_plural((int64_t)s->flows[i].packets),
+            sr_flow_time(s, &s->flows[i], when));
     uint64_t more = s->flow_count - shown + s->more_flows;
     if (more > 0)
         say(p, FAINT, "and %llu more destinations", (unsigned long long)more);
+    if (denied > s->flow_packets && denied > (uint64_t)s->blocked_hits)
+        say(p, PLAIN, "%llu packet%s to destinations that are not recorded",
+            (unsigned long long)(denied - s->flow_packets),
+            sr_plural((int64_t)(denied - s->flow_packets)));
+    for (int i = 0; i < SR_DROP_COUNT; i++)
+        if (s->dropped[i] > 0)
+            say(p, PLAIN, "%llu frame%s %s", (unsigned long long)s->dropped[i],
+                sr_plural((int64_t)s->dropped[i]), sr_drop_sentence((enum sr_drop)i));
     if (s->blocked_hits > 0)
         say(p, PLAIN, "%s%lld packet%s to an allowed address, but not to what is allowed there",
-            s->flow_count > 0 ? "of these " : "", (long long)s->blocked_hits,
+            s->flow_count > 0 ? "of the denied ones " : "", (long long)s->blocked_hits,
             sr_plural(s->blocked_hits));
     if (s->mounts_rejected > 0)
         say(p, PLAIN, "%lld mount%s refused", (long long)s->mounts_rejected,

@@ -50,6 +50,15 @@ int64_t sr_take_number(struct sr_json_slice object, const char *name)
     return sr_json_integer(sr_json_get(object, name), &number) ? number : -1;
 }
 
+int64_t sr_take_time(struct sr_json_slice object, const char *name)
+{
+    struct sr_json_slice value = sr_json_get(object, name);
+    int64_t nsec;
+    return sr_json_is_string(value) && sr_timestamp_parse(value.text + 1, value.len - 2, &nsec)
+               ? nsec
+               : 0;
+}
+
 struct sr_summary *sr_summary_new(void)
 {
     struct sr_summary *summary = calloc(1, sizeof *summary);
@@ -153,6 +162,21 @@ int sr_summary_read(struct sr_summary *summary, int fd, struct sr_error *err)
     take_members(summary, &walk);
     summary_events_end(summary);
     return 0;
+}
+
+uint64_t sr_summary_denied(const struct sr_summary *s)
+{
+    /* Blocked hits are a part of what was denied, and all that the first reports know of it. */
+    uint64_t most = s->flow_packets > s->frames_denied ? s->flow_packets : s->frames_denied;
+    return (uint64_t)s->blocked_hits > most ? (uint64_t)s->blocked_hits : most;
+}
+
+uint64_t sr_summary_dropped(const struct sr_summary *s)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < SR_DROP_COUNT; i++)
+        sum += s->dropped[i]; /* each at most 2^53 */
+    return sum;
 }
 
 size_t sr_summary_steps(const struct sr_summary *summary)

@@ -12,6 +12,7 @@
 #ifndef SR_EVIDENCE_SUMMARY_H
 #define SR_EVIDENCE_SUMMARY_H
 
+#include "aggregate.h"
 #include "contradiction.h"
 #include "report_walk.h"
 #include "saferun/bundle.h"
@@ -40,6 +41,8 @@ struct sr_summary_flow {
     char protocol[16], destination[64];
     int64_t port;
     uint64_t packets;
+    int64_t first_nsec, last_nsec; /* stopped between these; 0: not known */
+    uint32_t hash;
 };
 
 /* An event as a sentence. What comes in large numbers (samples, rules, hits) is not among them. */
@@ -111,6 +114,9 @@ struct sr_summary {
     struct sr_summary_flow flows[SR_SUMMARY_FLOWS]; /* the largest, in that order */
     size_t flow_count;
     uint64_t more_flows, more_flow_packets, flow_packets; /* flow_packets: all of them */
+    /* What counters say beside these, of the frames that the guest sent. */
+    bool framed;
+    uint64_t frames_denied, dropped[SR_DROP_COUNT];
     struct sr_summary_step first[SR_SUMMARY_FIRST_STEPS];
     struct sr_summary_step last[SR_SUMMARY_LAST_STEPS]; /* a ring */
     uint64_t step_count;
@@ -145,6 +151,13 @@ void sr_summary_free(struct sr_summary *summary);
  * SR-EVD-301 at `schemaVersion` when it is some other document: then summary is of no use. */
 int sr_summary_read(struct sr_summary *summary, int fd, struct sr_error *err) SR_MUST_CHECK;
 
+/* Packets that the network stopped, by all that tells of it: denied ones whether their destinations are known or not, and what
+ * went nowhere for another reason. */
+uint64_t sr_summary_denied(const struct sr_summary *summary);
+uint64_t sr_summary_dropped(const struct sr_summary *summary);
+/* Why a frame was dropped, to go behind a number of them. */
+const char *sr_drop_sentence(enum sr_drop drop);
+
 /* How many steps are kept, and each of them in order. */
 size_t sr_summary_steps(const struct sr_summary *summary);
 const struct sr_summary_step *sr_summary_step(const struct sr_summary *summary, size_t index);
@@ -157,7 +170,11 @@ void sr_take_string(struct sr_json_slice value, char *text, size_t size);
 void sr_take_key(struct sr_json_slice key, char *text, size_t size);
 /* A member that is an integer, else -1. */
 int64_t sr_take_number(struct sr_json_slice object, const char *name);
+/* A member that is one of our timestamps, as nanoseconds since 1970, else 0. */
+int64_t sr_take_time(struct sr_json_slice object, const char *name);
 
+/* An event's message, and behind it what the guest said, as a quotation (sentence.c). */
+void sr_take_message(struct sr_json_slice payload, char *text, size_t size);
 /* What an event tells, in one sentence (sentence.c). */
 void sr_event_sentence(enum sr_event_type kind, struct sr_json_slice payload, char *text,
                        size_t size);

@@ -14,12 +14,12 @@ static void add_to(uint64_t *sum, int64_t value)
 }
 
 /* FNV-1a: only to compare fewer texts. */
-static uint32_t hash_of(const struct sr_summary_target *target)
+static uint32_t hash_of(const char *protocol, const char *where, int64_t port)
 {
-    uint32_t hash = 2166136261u ^ (uint32_t)target->port;
-    for (const char *c = target->protocol; *c != '\0'; c++)
+    uint32_t hash = 2166136261u ^ (uint32_t)port;
+    for (const char *c = protocol; *c != '\0'; c++)
         hash = (hash ^ (unsigned char)*c) * 16777619u;
-    for (const char *c = target->target; *c != '\0'; c++)
+    for (const char *c = where; *c != '\0'; c++)
         hash = (hash ^ (unsigned char)*c) * 16777619u;
     return hash;
 }
@@ -37,7 +37,7 @@ static struct sr_summary_target *find_target(struct sr_summary *s, struct sr_jso
     struct sr_summary_target wanted = {.port = sr_take_number(payload, "port")};
     sr_take_text(payload, "protocol", wanted.protocol, sizeof wanted.protocol);
     sr_take_text(payload, "target", wanted.target, sizeof wanted.target);
-    wanted.hash = hash_of(&wanted);
+    wanted.hash = hash_of(wanted.protocol, wanted.target, wanted.port);
     for (size_t i = 0; i < s->target_count; i++)
         if (same_target(&s->targets[i], &wanted))
             return &s->targets[i];
@@ -57,14 +57,36 @@ static void add_hit(struct sr_summary *s, struct sr_json_slice payload)
     add_to(target != NULL ? &target->blocked : &s->more_blocked, blocked);
 }
 
-/* Keeps the largest. */
+static struct sr_summary_flow *find_flow(struct sr_summary *s, const struct sr_summary_flow *flow)
+{
+    for (size_t i = 0; i < s->flow_count; i++) {
+        struct sr_summary_flow *known = &s->flows[i];
+        if (known->hash == flow->hash && known->port == flow->port &&
+            strcmp(known->destination, flow->destination) == 0 &&
+            strcmp(known->protocol, flow->protocol) == 0)
+            return known;
+    }
+    return NULL;
+}
+
+/* Adds up what is said of a destination, and keeps the largest. */
 static void add_flow(struct sr_summary *s, struct sr_json_slice payload)
 {
-    struct sr_summary_flow flow = {.port = sr_take_number(payload, "port")};
+    struct sr_summary_flow flow = {.port = sr_take_number(payload, "port"),
+                                   .first_nsec = sr_take_time(payload, "firstAt"),
+                                   .last_nsec = sr_take_time(payload, "lastAt")};
     sr_take_text(payload, "protocol", flow.protocol, sizeof flow.protocol);
     sr_take_text(payload, "destination", flow.destination, sizeof flow.destination);
+    flow.hash = hash_of(flow.protocol, flow.destination, flow.port);
     add_to(&flow.packets, sr_take_number(payload, "packets"));
     add_to(&s->flow_packets, (int64_t)flow.packets);
+    struct sr_summary_flow *known = find_flow(s, &flow);
+    if (known != NULL) {
+        add_to(&known->packets, (int64_t)flow.packets);
+        if (flow.last_nsec > known->last_nsec)
+            known->last_nsec = flow.last_nsec;
+        return;
+    }
     if (s->flow_count < SR_SUMMARY_FLOWS) {
         s->flows[s->flow_count++] = flow;
         return;
@@ -80,6 +102,16 @@ static void add_flow(struct sr_summary *s, struct sr_json_slice payload)
         add_to(&s->more_flow_packets, (int64_t)least->packets);
         *least = flow;
     }
+}
+
+static void add_frames(struct sr_summary *s, struct sr_json_slice frames)
+{
+    if (!sr_json_is_object(frames))
+        return;
+    s->framed = true;
+    s->frames_denied = 0;
+    add_to(&s->frames_denied, sr_take_number(frames, "denied"));
+    sr_drops_read(frames, s->dropped);
 }
 
 /* When there is no more room each two points become one, and from then on twice as many samples. */
@@ -215,6 +247,10 @@ int summary_event(void *context, uint64_t index, const struct sr_json_scan *scan
     case SR_EVENT_OUTPUT_COLLECTED:
         summary_take_output(s, event->payload);
         break;
+    case SR_EVENT_NETWORK_RULE_RELEASED:
+    case SR_EVENT_NETWORK_RULE_CLEANUP_FAILED:
+        add_frames(s, sr_json_get(event->payload, "frames"));
+        break;
     case SR_EVENT_VM_STARTED:
         s->vm_started_nsec = nsec;
         break;
@@ -225,7 +261,7 @@ int summary_event(void *context, uint64_t index, const struct sr_json_scan *scan
     case SR_EVENT_RUN_FAILED:
         sr_take_text(event->payload, "errorCode", s->failure_code, sizeof s->failure_code);
         sr_take_text(event->payload, "path", s->failure_path, sizeof s->failure_path);
-        sr_take_text(event->payload, "message", s->failure, sizeof s->failure);
+        sr_take_message(event->payload, s->failure, sizeof s->failure);
         break;
     default:
         break;

@@ -97,9 +97,10 @@ static void take_run_id(struct verify *v)
 static bool is_sealed(const struct verify *v)
 {
     static const char *const ours[][2] = {
-        {"", "assurance"},         {"", "exit"},
-        {"", SR_OBSERVED_BY},      {"artifacts", "files"},
-        {"policySummary", "name"}, {"integrity", "canonicalization"}};
+        {"", "assurance"},           {"", "exit"},
+        {"", SR_OBSERVED_BY},        {"artifacts", "files"},
+        {"policySummary", "name"},   {"integrity", "canonicalization"},
+        {"integrity", SR_OBSERVERS}, {"", SR_EXIT_CODE_OBSERVED_BY}};
     for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
         if (verify_field(v, ours[i][0], ours[i][1]).len > 0)
             return true;

@@ -5,6 +5,7 @@
  *   verify_events.c  each event: schema, chain, events.jsonl
  *   verify_fields.c  everything else in the report: schema, hashes, sums
  *   verify_outcome.c what else a sealed report says of its run, against its events
+ *   verify_observers.c  who saw what, field by field
  *   verify_files.c   files on disk beside the report
  *   verify_outputs.c outputs beside the report
  *   verify_signature.c  the attestation
@@ -46,7 +47,13 @@ struct verify_told {
     uint64_t observed;          /* events that say who saw them */
     uint64_t silent, silent_at; /* events that do not, the first of them */
     bool ended;                 /* run.cleaned or run.failed was there */
-    uint64_t late, late_at;     /* events behind it that are no run.failed, the first of them */
+    /* Fields that no report has whose fields do not say who saw them, and fields that do not keep to what they say: how many, the
+     * first one's event, and its name. */
+    struct told_fields {
+        uint64_t count, at;
+        const char *field; /* static */
+    } new_fields, untrue;
+    uint64_t late, late_at; /* events behind it that are no run.failed, the first of them */
 };
 
 struct verify {
@@ -127,6 +134,18 @@ void verify_aggregates(struct verify *v);
 void verify_told_take(struct verify *v, uint64_t index);
 void verify_outcome(struct verify *v);
 void verify_told_free(struct verify_told *told);
+/* The last event of a kind: its payload, empty when there is none. */
+struct sr_json_slice verify_told(const struct verify *v, enum told_kind kind);
+/* Errors: a field is not what follows from the events; a field is not there, or of another type. */
+void verify_differs(struct verify *v, const char *path, const char *expected,
+                    struct sr_json_slice found);
+void verify_missing(struct verify *v, const char *path, const char *why);
+
+/* verify_observers.c: the same two steps for who saw what. closed: a later safe-run wrote the report. */
+void verify_observers_take(struct verify *v, uint64_t index);
+void verify_observers(struct verify *v, bool closed);
+/* Whether the report says it field by field. */
+bool verify_is_fielded(const struct verify *v);
 
 /* verify_files.c */
 void verify_files(struct verify *v);

@@ -133,6 +133,33 @@ static void check_continuity(struct verify *v, uint64_t index)
     }
 }
 
+/* Whether it is a time as our events have it. */
+static bool is_time(struct sr_json_slice value)
+{
+    int64_t nsec;
+    return sr_json_is_string(value) && sr_timestamp_parse(value.text + 1, value.len - 2, &nsec);
+}
+
+/* When packets were stopped, where an event says so: in the run, and before it was told. */
+static void check_denial(struct verify *v, uint64_t index)
+{
+    const struct sr_event *event = &v->event;
+    struct sr_json_slice first = sr_json_get(event->payload, "firstAt"),
+                         last = sr_json_get(event->payload, "lastAt");
+    const size_t len = SR_TIMESTAMP_TEXT - 1;
+    char path[PATH_SIZE], found[SHOWN_SIZE];
+    if (!v->time_known || (first.len == 0 && last.len == 0))
+        return;
+    if (!is_time(first) || memcmp(first.text + 1, v->first_time, len) < 0)
+        verify_error(v, CHECK_AGGREGATES, SR_EVD_303, place(path, index, "payload.firstAt"),
+                     "expected a time not before the run, found %s", verify_show(first, found));
+    else if (!is_time(last) || memcmp(last.text, first.text, len + 1) < 0 ||
+             memcmp(last.text + 1, v->last_time, len) > 0)
+        verify_error(v, CHECK_AGGREGATES, SR_EVD_303, place(path, index, "payload.lastAt"),
+                     "expected a time not before firstAt and not after the event, found %s",
+                     verify_show(last, found));
+}
+
 static void check_hashes(struct verify *v, uint64_t index)
 {
     struct sr_event *event = &v->event;
@@ -185,6 +212,8 @@ int verify_event(void *context, uint64_t index, const struct sr_json_scan *scan,
         statement_take_event(v);
     if (v->event.kind == SR_EVENT_OUTPUT_COLLECTED)
         verify_outputs_take(v, index);
+    if (v->event.kind == SR_EVENT_NETWORK_FLOW_DENIED)
+        check_denial(v, index);
     verify_told_take(v, index);
     if (sr_aggregate_add(&v->aggregate, &v->event) < 0)
         v->no_memory = true;

@@ -56,14 +56,21 @@ static const struct field {
     {"networkAudit", "rulesTotal", KIND_COUNT, false},
     {"networkAudit", "allowedHits", KIND_COUNT, false},
     {"networkAudit", "blockedHits", KIND_COUNT, false},
+    {"networkAudit", "denied", KIND_COUNT, true},
+    {"networkAudit", "dropped", KIND_OBJECT, true},
     {"", "integrity", KIND_OBJECT, false},
     {"integrity", "digest", KIND_HASH, false},
     {"integrity", "canonicalization", KIND_TEXT, true},
+    {"integrity", SR_OBSERVERS, KIND_TEXT, true},
     {"", "exit", KIND_OBJECT, true},
     {"exit", "cause", KIND_CAUSE, false},
     {"exit", "code", KIND_INTEGER_OR_NULL, true},
     {"exit", "signal", KIND_INTEGER_OR_NULL, true},
     {"exit", SR_OBSERVED_BY, KIND_OBSERVER, true},
+    {"exit", SR_CODE_OBSERVED_BY, KIND_OBSERVER, true},
+    {"exit", SR_SIGNAL_OBSERVED_BY, KIND_OBSERVER, true},
+    {"exit", "guest", KIND_OBJECT, true},
+    {"", SR_EXIT_CODE_OBSERVED_BY, KIND_OBSERVER, true},
     {"", SR_OBSERVED_BY, KIND_OBSERVER, true},
     {"", "assurance", KIND_OBJECT, true},
     {"assurance", "vmm", KIND_STRING, true},
@@ -238,6 +245,26 @@ static void check_mounts(struct verify *v)
     check_sum(v, "mountAudit", "reasons", slice_of(&mounts));
 }
 
+/* What was stopped, in a report that has it: by the events that name destinations, and by the counters behind those. */
+static void check_denied(struct verify *v, struct sr_json_slice computed)
+{
+    static const char *const names[] = {"denied", "dropped"};
+    const struct sr_aggregate *events = &v->aggregate;
+    char path[64];
+    for (size_t i = 0; i < 2; i++) {
+        check_sum(v, "networkAudit", names[i], computed);
+        snprintf(path, sizeof path, "networkAudit.%s", names[i]);
+        if (verify_is_fielded(v) && verify_field(v, "networkAudit", names[i]).len == 0 &&
+            sr_json_get(computed, names[i]).len > 0)
+            verify_error(v, CHECK_SCHEMA, SR_EVD_301, path, "is missing");
+    }
+    if (verify_is_fielded(v) && events->framed && events->denied != events->frames_denied)
+        verify_error(v, CHECK_AGGREGATES, SR_EVD_303, "events",
+                     "the counters say that %llu packets were denied, network.flow.denied tells "
+                     "of %llu",
+                     (unsigned long long)events->frames_denied, (unsigned long long)events->denied);
+}
+
 static void check_network(struct verify *v)
 {
     const struct sr_aggregate *events = &v->aggregate;
@@ -257,6 +284,7 @@ static void check_network(struct verify *v)
         check_sum(v, "networkAudit", "allowedHits", slice_of(&network));
         check_sum(v, "networkAudit", "blockedHits", slice_of(&network));
     }
+    check_denied(v, slice_of(&network));
     if (v->sealed || events->planned) {
         check_sum(v, "networkAudit", "mode", slice_of(&network));
         check_sum(v, "networkAudit", "rulesTotal", slice_of(&network));

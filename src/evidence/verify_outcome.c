@@ -49,6 +49,8 @@ void verify_told_take(struct verify *v, uint64_t index)
         told->observed++;
     else if (told->silent++ == 0)
         told->silent_at = index;
+    if (!closer)
+        verify_observers_take(v, index);
     if (told->ended && kind != SR_EVENT_RUN_FAILED && told->late++ == 0)
         told->late_at = index;
     told->ended = told->ended || kind == SR_EVENT_RUN_CLEANED || kind == SR_EVENT_RUN_FAILED;
@@ -62,8 +64,7 @@ void verify_told_take(struct verify *v, uint64_t index)
         keep(v, TOLD_FAILED, index);
 }
 
-/* The last event of a kind: its payload, empty when there is none. */
-static struct sr_json_slice told(const struct verify *v, enum told_kind kind)
+struct sr_json_slice verify_told(const struct verify *v, enum told_kind kind)
 {
     const struct sr_buf *payload = &v->told.of[kind].payload;
     return (struct sr_json_slice){payload->len > 0 ? payload->data : "", payload->len};
@@ -77,7 +78,7 @@ static const char *place(char path[PATH_SIZE], const struct verify *v, enum told
     return path;
 }
 
-static void differs(struct verify *v, const char *path, const char *expected,
+void verify_differs(struct verify *v, const char *path, const char *expected,
                     struct sr_json_slice found)
 {
     char shown[SHOWN_SIZE];
@@ -99,7 +100,7 @@ static int64_t count(struct sr_json_slice object, const char *name)
 
 /* ---- what a report of its generation does not lack ---- */
 
-static void is_missing(struct verify *v, const char *path, const char *why)
+void verify_missing(struct verify *v, const char *path, const char *why)
 {
     verify_error(v, CHECK_SCHEMA, SR_EVD_301, path, "is missing, or of another type: %s", why);
 }
@@ -112,13 +113,13 @@ static void check_exited_members(struct verify *v)
     static const char *const of_guest[] = {"exitCode", "maxRssKib",  "oomKills",
                                            "signal",   "systemUsec", "userUsec"};
     static const char why[] = "a vm.exited of an observed report has it";
-    struct sr_json_slice exited = told(v, TOLD_EXITED), guest = sr_json_get(exited, "guest"),
+    struct sr_json_slice exited = verify_told(v, TOLD_EXITED), guest = sr_json_get(exited, "guest"),
                          vmm = sr_json_get(exited, "vmm"),
                          timed_out = sr_json_get(exited, "timedOut");
     char path[PATH_SIZE], field[32];
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         if (count(exited, counts[i]) < 0)
-            is_missing(v, place(path, v, TOLD_EXITED, counts[i]), why);
+            verify_missing(v, place(path, v, TOLD_EXITED, counts[i]), why);
     /* A VMM that could not be waited for: all three are null. */
     bool unknown = sr_json_is_null(sr_json_get(exited, "vmmCpuUsec")) &&
                    sr_json_is_null(sr_json_get(vmm, "status")) &&
@@ -126,19 +127,19 @@ static void check_exited_members(struct verify *v)
     for (size_t i = 0; !unknown && i < sizeof of_vmm / sizeof of_vmm[0]; i++) {
         snprintf(field, sizeof field, "vmm.%s", of_vmm[i]);
         if (count(vmm, of_vmm[i]) < 0)
-            is_missing(v, place(path, v, TOLD_EXITED, field), why);
+            verify_missing(v, place(path, v, TOLD_EXITED, field), why);
     }
     for (size_t i = 0; guest.len > 0 && i < sizeof of_guest / sizeof of_guest[0]; i++) {
         snprintf(field, sizeof field, "guest.%s", of_guest[i]);
         if (count(guest, of_guest[i]) < 0)
-            is_missing(v, place(path, v, TOLD_EXITED, field), why);
+            verify_missing(v, place(path, v, TOLD_EXITED, field), why);
     }
     if (!sr_json_is_string(sr_json_get(vmm, "endedBy")))
-        is_missing(v, place(path, v, TOLD_EXITED, "vmm.endedBy"), why);
+        verify_missing(v, place(path, v, TOLD_EXITED, "vmm.endedBy"), why);
     if (!sr_json_is_true(timed_out) && timed_out.len != sizeof "false" - 1)
-        is_missing(v, place(path, v, TOLD_EXITED, "timedOut"), why);
+        verify_missing(v, place(path, v, TOLD_EXITED, "timedOut"), why);
     if (!sr_json_is_array(sr_json_get(exited, "contradictions")))
-        is_missing(v, place(path, v, TOLD_EXITED, "contradictions"), why);
+        verify_missing(v, place(path, v, TOLD_EXITED, "contradictions"), why);
 }
 
 static const char *const duration_names[] = {"bootUsec", "commandUsec", "collectUsec", "endUsec",
@@ -150,18 +151,18 @@ static void check_timed_members(struct verify *v)
 {
     static const char *const limits[] = {"timeoutSec", "graceUsec", "collectUsec", "endUsec"};
     static const char why[] = "a vm.exited with durations or limits has it";
-    struct sr_json_slice took = sr_json_get(told(v, TOLD_EXITED), "durations"),
-                         may = sr_json_get(told(v, TOLD_EXITED), "limits");
+    struct sr_json_slice took = sr_json_get(verify_told(v, TOLD_EXITED), "durations"),
+                         may = sr_json_get(verify_told(v, TOLD_EXITED), "limits");
     char path[PATH_SIZE], field[32];
     for (size_t i = 0; (took.len > 0 || may.len > 0) && i < DURATIONS; i++) {
         snprintf(field, sizeof field, "durations.%s", duration_names[i]);
         if (count(took, duration_names[i]) < 0)
-            is_missing(v, place(path, v, TOLD_EXITED, field), why);
+            verify_missing(v, place(path, v, TOLD_EXITED, field), why);
     }
     for (size_t i = 0; (took.len > 0 || may.len > 0) && i < sizeof limits / sizeof limits[0]; i++) {
         snprintf(field, sizeof field, "limits.%s", limits[i]);
         if (count(may, limits[i]) < 0)
-            is_missing(v, place(path, v, TOLD_EXITED, field), why);
+            verify_missing(v, place(path, v, TOLD_EXITED, field), why);
     }
 }
 
@@ -171,15 +172,15 @@ static void check_generation(struct verify *v, bool observed)
     char path[PATH_SIZE];
     for (size_t i = 0; i < sizeof sealed / sizeof sealed[0]; i++)
         if (verify_field(v, "", sealed[i]).len == 0)
-            is_missing(v, sealed[i], "a sealed report has it");
+            verify_missing(v, sealed[i], "a sealed report has it");
     if (!observed)
         return;
     if (verify_field(v, "", SR_OBSERVED_BY).len == 0)
-        is_missing(v, SR_OBSERVED_BY, "the report's events say who saw them");
+        verify_missing(v, SR_OBSERVED_BY, "the report's events say who saw them");
     if (v->told.silent > 0) {
         snprintf(path, sizeof path, "events[%llu].payload." SR_OBSERVED_BY,
                  (unsigned long long)v->told.silent_at);
-        is_missing(v, path, "every event of an observed report has it");
+        verify_missing(v, path, "every event of an observed report has it");
     }
     if (v->told.of[TOLD_EXITED].count > 0) {
         check_exited_members(v);
@@ -225,24 +226,24 @@ static void check_times(struct verify *v)
     if (sr_json_is_string(started) &&
         (!sr_timestamp_parse(started.text + 1, started.len - 2, &nsec) ||
          memcmp(started.text + 1, v->first_time, len) > 0))
-        differs(v, "startedAt", expected, started);
+        verify_differs(v, "startedAt", expected, started);
     snprintf(expected, sizeof expected, "a time not before %s", v->last_time);
     if (sr_json_is_string(finished) &&
         (!sr_timestamp_parse(finished.text + 1, finished.len - 2, &nsec) ||
          memcmp(finished.text + 1, v->last_time, len) < 0))
-        differs(v, "finishedAt", expected, finished);
+        verify_differs(v, "finishedAt", expected, finished);
 }
 
 /* ---- policy and artefacts ---- */
 
 static void check_hash(struct verify *v, enum told_kind kind, const char *name)
 {
-    struct sr_json_slice expected = sr_json_get(told(v, kind), name),
+    struct sr_json_slice expected = sr_json_get(verify_told(v, kind), name),
                          found = verify_field(v, "artifacts", name);
     char path[PATH_SIZE], shown[SHOWN_SIZE];
     snprintf(path, sizeof path, "artifacts.%s", name);
     if (expected.len > 0 && !same(expected, found))
-        differs(v, path, verify_show(expected, shown), found);
+        verify_differs(v, path, verify_show(expected, shown), found);
 }
 
 static void check_policy(struct verify *v, bool closed)
@@ -260,7 +261,7 @@ static void check_policy(struct verify *v, bool closed)
     if (closed && sr_json_get(verify_field(v, "artifacts", "files"), "policy.json").len == 0)
         return;
     if (plan.len > 0 && !same(mode, plan))
-        differs(v, "policySummary.network", verify_show(plan, shown), mode);
+        verify_differs(v, "policySummary.network", verify_show(plan, shown), mode);
     uint64_t seen = events->validated + events->rejected;
     int64_t number;
     bool all = v->told.of[TOLD_STARTED].count > 0; /* no VM starts before the last was looked at */
@@ -268,13 +269,13 @@ static void check_policy(struct verify *v, bool closed)
         return; /* the schema has said so */
     snprintf(expected, sizeof expected, "%s%llu", all ? "" : "at least ", (unsigned long long)seen);
     if ((uint64_t)number < seen || (all && (uint64_t)number > seen))
-        differs(v, "policySummary.mounts", expected, mounts);
+        verify_differs(v, "policySummary.mounts", expected, mounts);
 }
 
 /* ---- the end ---- */
 
 struct outcome {
-    bool observed, failed, closed;
+    bool observed, fielded, failed, closed;
     struct sr_json_slice cause, exited, failure, guest;
     bool of_command;      /* the cause is that the command ended */
     int64_t code, signal; /* of the command, -1: none */
@@ -305,7 +306,7 @@ static void take_status(const struct verify *v, struct outcome *o)
 /* Its supervisor died, and a later one wrote the end. */
 static bool is_closed(const struct verify *v)
 {
-    struct sr_json_slice failure = told(v, TOLD_FAILED);
+    struct sr_json_slice failure = verify_told(v, TOLD_FAILED);
     return v->aggregate.last == SR_EVENT_RUN_FAILED &&
            sr_json_is(sr_json_get(failure, "reason"), "interrupted") &&
            sr_json_is(sr_json_get(failure, "path"), "monitor.supervisor");
@@ -314,10 +315,11 @@ static bool is_closed(const struct verify *v)
 static struct outcome read_outcome(const struct verify *v, bool observed)
 {
     struct outcome o = {.observed = observed,
+                        .fielded = verify_is_fielded(v),
                         .failed = v->aggregate.last == SR_EVENT_RUN_FAILED,
                         .cause = verify_field(v, "exit", "cause"),
-                        .exited = told(v, TOLD_EXITED),
-                        .failure = told(v, TOLD_FAILED)};
+                        .exited = verify_told(v, TOLD_EXITED),
+                        .failure = verify_told(v, TOLD_FAILED)};
     o.closed = is_closed(v);
     o.guest = sr_json_get(o.exited, "guest");
     o.of_command = is_cause(&o, "workload") || is_cause(&o, "guest-oom") ||
@@ -366,7 +368,7 @@ static void check_number(struct verify *v, const char *name, int64_t expected)
     snprintf(path, sizeof path, "exit.%s", name);
     if (expected < 0 ? !sr_json_is_null(found)
                      : !sr_json_integer(found, &number) || number != expected)
-        differs(v, path, text, found);
+        verify_differs(v, path, text, found);
 }
 
 /* The exit statuses that safe-run can have ended with: from *low to *high. */
@@ -397,23 +399,57 @@ static void check_status(struct verify *v, const char *path, struct sr_json_slic
     snprintf(expected, sizeof expected, low == high ? "%lld" : "%lld to %lld", (long long)low,
              (long long)high);
     if (!sr_json_integer(found, &number) || number < low || number > high)
-        differs(v, path, expected, found);
+        verify_differs(v, path, expected, found);
+}
+
+static const char *named(bool guest)
+{
+    return guest ? SR_OBSERVED_GUEST : SR_OBSERVED_HOST;
+}
+
+static bool failure_is_guests(const struct outcome *o, const char *field)
+{
+    return sr_json_is(sr_json_get(o->failure, field), SR_OBSERVED_GUEST);
 }
 
 /* Who saw how the run ended; a set-up may have failed on either side, and run.failed says on which. */
 static const char *observer(const struct outcome *o)
 {
-    bool guest = is_cause(o, "setup")
-                     ? sr_json_is(sr_json_get(o->failure, SR_OBSERVED_BY), SR_OBSERVED_GUEST)
-                     : o->of_command;
-    return guest ? SR_OBSERVED_GUEST : SR_OBSERVED_HOST;
+    const char *field = o->fielded && !o->closed ? SR_REASON_OBSERVED_BY : SR_OBSERVED_BY;
+    return named(is_cause(o, "setup") ? failure_is_guests(o, field) : o->of_command);
+}
+
+/* Whose word the exit status is. When the command's own was 0, it was an output that could not be had. */
+static const char *status_observer(const struct outcome *o)
+{
+    if (o->of_command && o->failed && o->signal <= 0 && o->code == 0)
+        return named(failure_is_guests(o, SR_OBSERVED_BY));
+    return o->closed ? SR_OBSERVED_HOST : observer(o);
 }
 
 static void check_observer(struct verify *v, const char *path, const char *expected,
                            struct sr_json_slice found)
 {
     if (!sr_json_is(found, expected))
-        differs(v, path, expected, found);
+        verify_differs(v, path, expected, found);
+}
+
+/* Older reports say of run.failed, and of the exit status, what they say of the cause. */
+static void check_observers(struct verify *v, const struct outcome *o, bool carried)
+{
+    const char *who = observer(o), *whose = o->fielded ? status_observer(o) : who,
+               *failed_by = o->fielded && !o->closed ? SR_REASON_OBSERVED_BY : SR_OBSERVED_BY;
+    char path[PATH_SIZE];
+    check_observer(v, "exit." SR_OBSERVED_BY, who, verify_field(v, "exit", SR_OBSERVED_BY));
+    if (o->fielded)
+        check_observer(v, SR_EXIT_CODE_OBSERVED_BY, whose,
+                       verify_field(v, "", SR_EXIT_CODE_OBSERVED_BY));
+    if (o->failed)
+        check_observer(v, place(path, v, TOLD_FAILED, failed_by), who,
+                       sr_json_get(o->failure, failed_by));
+    if (carried)
+        check_observer(v, place(path, v, TOLD_EXITED, SR_EXIT_OBSERVED_BY), whose,
+                       sr_json_get(o->exited, SR_EXIT_OBSERVED_BY));
 }
 
 static void check_exit(struct verify *v, const struct outcome *o)
@@ -427,8 +463,7 @@ static void check_exit(struct verify *v, const struct outcome *o)
     }
     /* What ended a run whose network could not be released then, or that was closed, is only in vm.exited. */
     bool carried = o->exited.len > 0 && !o->closed && !is_cause(o, "cleanup");
-    const char *who = observer(o);
-    bool guests_word = !o->observed || strcmp(who, SR_OBSERVED_GUEST) == 0;
+    bool guests_word = !o->observed || strcmp(observer(o), SR_OBSERVED_GUEST) == 0;
     int64_t low, high;
     if (o->known) {
         check_number(v, "code", o->code);
@@ -442,33 +477,26 @@ static void check_exit(struct verify *v, const struct outcome *o)
         place(path, v, TOLD_EXITED, "exitCode");
         check_status(v, path, in_event, low, high);
         if (low < high && !same(status, in_event))
-            differs(v, "exitCode", verify_show(in_event, shown), status);
+            verify_differs(v, "exitCode", verify_show(in_event, shown), status);
     }
-    if (!o->observed)
-        return;
-    check_observer(v, "exit." SR_OBSERVED_BY, who, verify_field(v, "exit", SR_OBSERVED_BY));
-    if (o->failed)
-        check_observer(v, place(path, v, TOLD_FAILED, SR_OBSERVED_BY), who,
-                       sr_json_get(o->failure, SR_OBSERVED_BY));
-    if (carried)
-        check_observer(v, place(path, v, TOLD_EXITED, "exitObservedBy"), who,
-                       sr_json_get(o->exited, "exitObservedBy"));
+    if (o->observed)
+        check_observers(v, o, carried);
 }
 
 static void check_samples(struct verify *v)
 {
-    struct sr_json_slice found = sr_json_get(told(v, TOLD_EXITED), "sampleCount");
+    struct sr_json_slice found = sr_json_get(verify_told(v, TOLD_EXITED), "sampleCount");
     char path[PATH_SIZE], expected[24];
     int64_t number;
     snprintf(expected, sizeof expected, "%llu", (unsigned long long)v->aggregate.samples);
     if (sr_json_integer(found, &number) && number != (int64_t)v->aggregate.samples)
-        differs(v, place(path, v, TOLD_EXITED, "sampleCount"), expected, found);
+        verify_differs(v, place(path, v, TOLD_EXITED, "sampleCount"), expected, found);
 }
 
 /* The phases make up the life of the VM; each is rounded down. */
 static void check_durations(struct verify *v)
 {
-    struct sr_json_slice took = sr_json_get(told(v, TOLD_EXITED), "durations");
+    struct sr_json_slice took = sr_json_get(verify_told(v, TOLD_EXITED), "durations");
     char path[PATH_SIZE], expected[48];
     int64_t sum = 0, wall = count(took, duration_names[DURATIONS - 1]);
     for (size_t i = 0; i + 1 < DURATIONS; i++) {
@@ -479,8 +507,8 @@ static void check_durations(struct verify *v)
     }
     snprintf(expected, sizeof expected, "%lld to %lld", (long long)sum, (long long)sum + 4);
     if (wall < sum || wall > sum + 4)
-        differs(v, place(path, v, TOLD_EXITED, "durations.wallUsec"), expected,
-                sr_json_get(took, "wallUsec"));
+        verify_differs(v, place(path, v, TOLD_EXITED, "durations.wallUsec"), expected,
+                       sr_json_get(took, "wallUsec"));
 }
 
 /* ---- contradictions ---- */
@@ -504,9 +532,9 @@ static void check_contradictions(struct verify *v)
 {
     struct sr_exit_facts facts = {0};
     struct sr_contradiction found[SR_CONTRADICTIONS_MAX];
-    struct sr_json_slice element, list = sr_json_get(told(v, TOLD_EXITED), "contradictions");
+    struct sr_json_slice element, list = sr_json_get(verify_told(v, TOLD_EXITED), "contradictions");
     char path[PATH_SIZE];
-    sr_exit_facts_read(told(v, TOLD_EXITED), &facts);
+    sr_exit_facts_read(verify_told(v, TOLD_EXITED), &facts);
     for (size_t i = sr_contradictions(&facts, found); i-- > 0;) {
         bool owned = false;
         for (size_t at = 0; sr_json_is_array(list) && sr_json_next(list, &at, &element);)
@@ -524,7 +552,7 @@ static bool is_observed(const struct verify *v)
     /* What no vm.exited of the first sealed reports has. */
     static const char *const members[] = {"contradictions", "exitObservedBy", "guestRamBytes",
                                           "hostOomKills",   "vcpus",          "wallUsec"};
-    struct sr_json_slice exited = told(v, TOLD_EXITED);
+    struct sr_json_slice exited = verify_told(v, TOLD_EXITED);
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
         if (sr_json_get(exited, members[i]).len > 0)
             return true;
@@ -540,6 +568,7 @@ void verify_outcome(struct verify *v)
     bool observed = is_observed(v);
     struct outcome outcome = read_outcome(v, observed);
     check_generation(v, observed);
+    verify_observers(v, outcome.closed);
     check_order(v);
     check_times(v);
     check_policy(v, outcome.closed);

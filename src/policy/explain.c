@@ -194,8 +194,10 @@ static void records(struct speaker *speaker, const struct sr_policy *policy)
     static const char topic[] = "Is recorded", required[] = "Requires";
     say(speaker, topic, "%s",
         policy->audit_level == SR_AUDIT_FULL
-            ? "everything (audit level full): counters throughout the run, denied destinations too"
-            : "what was asked, enforced, allowed and blocked (audit level basic)");
+            ? "what was asked, enforced, allowed and blocked, with the network's counters as they "
+              "change (audit level full)"
+            : "what was asked, enforced, allowed and blocked, with the network's counters in sum "
+              "(audit level basic)");
     if (policy->require_kvm)
         say(speaker, required, "KVM, or the run is refused");
     if (policy->require_limits)

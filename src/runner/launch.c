@@ -149,11 +149,14 @@ static json_t *started_facts(const struct run *run, const struct sr_qemu_args *a
 int run_launch(struct run *run, enum sr_accel accel, const char *reason, struct sr_error *err)
 {
     run->accel = accel;
+    /* What the guest of the VM before this one said is a part of the reason. */
     if (run_event(run, SR_STAGE_LAUNCH, SR_EVENT_VM_ACCEL_SELECTED,
-                  json_pack("{s:s,s:s}", "accel", sr_accel_name(accel), "reason", reason),
+                  json_pack("{s:s,s:s,s:o*}", "accel", sr_accel_name(accel), "reason", reason,
+                            "guest", run_word_facts(&run->word)),
                   err) < 0 ||
         sr_event_log_sync(run->log, err) < 0)
         return -1;
+    run->word = (struct run_word){0};
     run_progress(run, "starting the VM under %s: %s", sr_accel_name(accel), reason);
     struct sr_qemu_args args;
     if (SR_FAILPOINT("launch.before"))

@@ -251,8 +251,7 @@ static int on_deadlines(struct run *run, struct sr_error *err)
         return -1;
     if (now >= run->sample_deadline) {
         run->sample_deadline = now + SAMPLE_NSEC;
-        if (sample(run, err) < 0 || (run->options->policy->audit_level == SR_AUDIT_FULL &&
-                                     run_network_sample(run, err) < 0))
+        if (sample(run, err) < 0 || run_network_sample(run, err) < 0)
             return -1;
     }
     return 0;
@@ -327,8 +326,7 @@ static int on_channel_event(struct run *run, const struct sr_channel_event *even
     case SR_CHANNEL_REFUSED:
         run->refused = true;
         run->refused_status = event->status;
-        snprintf(run->refused_text, sizeof run->refused_text, "%.*s", (int)event->len,
-                 (const char *)event->data);
+        run_word_take(&run->refusal, event->data, event->len);
         return begin_ending(run, err);
     case SR_CHANNEL_OUTPUT:
         return on_output(run, event, err);

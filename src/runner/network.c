@@ -2,31 +2,20 @@
 #include "run_state.h"
 
 #include "clock.h"
+#include "denials.h"
 #include "ipv4.h"
 
 #include <errno.h>
-#include <netinet/in.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
-#define FLOWS_MAX 4096 /* what the kernel's set holds; more are counted together */
 #define HURRY_NSEC SR_NSEC_PER_SEC
 
-static const char *protocol_name(uint8_t protocol, char number[8])
-{
-    switch (protocol) {
-    case IPPROTO_TCP:
-        return "tcp";
-    case IPPROTO_UDP:
-        return "udp";
-    case IPPROTO_ICMP:
-        return "icmp";
-    default:
-        snprintf(number, 8, "ip-%u", protocol);
-        return number;
-    }
-}
+/* Denials that are told as they happen, at audit level full; what is beyond is told in the end, as at basic. A line has about 500
+ * bytes: a guest that knocks everywhere gets 4 MB written while it does so. */
+enum { DENIALS_AT_ONCE = 64, DENIALS_MEANWHILE = 8192 };
 
 /* The target of a rule, as in every event: tap, table, chain, protocol, target, port; and which rule it comes from. */
 static json_t *target_facts(const struct run *run, size_t index)
@@ -59,6 +48,15 @@ const char *run_uplink(const struct run *run, char text[SR_UPLINK_TEXT_MAX])
     else
         snprintf(text, SR_UPLINK_TEXT_MAX, "%s", run->net != NULL ? "pasta" : "none");
     return text;
+}
+
+static int64_t log_time(const struct run *run)
+{
+    char text[SR_TIMESTAMP_TEXT];
+    int64_t nsec = 0;
+    sr_event_log_now(run->log, text);
+    (void)sr_timestamp_parse(text, sizeof text - 1, &nsec);
+    return nsec;
 }
 
 int run_network_apply(struct run *run, struct sr_error *err)
@@ -95,7 +93,8 @@ int run_network_apply(struct run *run, struct sr_error *err)
         return -1;
     run->net_state = RUN_NET_OPEN;
     run->hits = calloc(run->net->target_count, sizeof *run->hits);
-    if (run->hits == NULL)
+    run->denials = denials_new(log_time(run));
+    if (run->hits == NULL || run->denials == NULL)
         return sr_fail(err, SR_RUN_201, "launch.network.apply", "out of memory");
     json_t *plan = table_facts(run);
     json_object_set_new(plan, "mode", json_string("allowlist"));
@@ -144,13 +143,7 @@ int run_network_refresh(struct run *run, struct sr_error *err)
     return 0;
 }
 
-int run_network_sample(struct run *run, struct sr_error *err)
-{
-    return run->net == NULL || run->net_state != RUN_NET_OPEN ? 0
-                                                              : sr_net_ask_counters(run->net, err);
-}
-
-/* What the rules have counted since they were last asked. */
+/* What the rules have counted since that was last told. */
 static int record_hits(struct run *run, struct sr_error *err)
 {
     for (size_t i = 0; i < run->net->target_count; i++) {
@@ -169,30 +162,23 @@ static int record_hits(struct run *run, struct sr_error *err)
     return 0;
 }
 
-/* What was stopped and where it was going, as far as the kernel could note it. */
-static int record_flows(struct run *run, struct sr_error *err)
+static int tell_denial(void *context, json_t *payload, struct sr_error *err)
 {
-    const struct sr_net_sample *sample = run->net->sample;
-    for (size_t i = 0; i < sample->count; i++) {
-        const struct sr_net_count *count = &sample->counts[i];
-        if (count->set != SR_NET_SET_FLOWS && count->set != SR_NET_SET_ODD_FLOWS)
-            continue;
-        char address[SR_IPV4_TEXT_MAX], number[8];
-        if (run_event(run, SR_STAGE_MONITOR, SR_EVENT_NETWORK_FLOW_DENIED,
-                      json_pack("{s:s,s:s,s:i,s:I}", "protocol",
-                                protocol_name(count->protocol, number), "destination",
-                                sr_ipv4_format(count->first, address), "port", (int)count->port,
-                                "packets", (json_int_t)count->packets),
-                      err) < 0)
-            return -1;
-    }
-    uint64_t rest = sample->totals[SR_NET_UNLISTED];
-    if (rest == 0)
-        return 0;
-    return run_event(run, SR_STAGE_MONITOR, SR_EVENT_NETWORK_FLOW_DENIED,
-                     json_pack("{s:s,s:s,s:i,s:I}", "protocol", "any", "destination", "others",
-                               "port", 0, "packets", (json_int_t)rest),
-                     err);
+    return run_event(context, SR_STAGE_MONITOR, SR_EVENT_NETWORK_FLOW_DENIED, payload, err);
+}
+
+/* What was stopped and where it was going, as far as the kernel could note it. last: all of it that is not told yet. */
+static int record_denials(struct run *run, bool last, struct sr_error *err)
+{
+    unsigned left = DENIALS_MEANWHILE - run->denials_told, limit = last ? UINT_MAX
+                                                                   : left < DENIALS_AT_ONCE
+                                                                       ? left
+                                                                       : DENIALS_AT_ONCE;
+    int told = denials_tell(run->denials, limit, tell_denial, run, err);
+    if (told < 0)
+        return -1;
+    run->denials_told += last ? 0 : (unsigned)told;
+    return 0;
 }
 
 /* Every frame that the guest sent, and what became of it. What none of the counters has seen the kernel's own checks
@@ -212,6 +198,33 @@ static json_t *frame_facts(const struct sr_net_sample *sample, uint64_t allowed)
         (json_int_t)totals[SR_NET_INVALID], "toGateway", (json_int_t)totals[SR_NET_TO_GATEWAY],
         "replies", (json_int_t)totals[SR_NET_REPLIES], "unaccounted",
         (json_int_t)sample->tap_received - (json_int_t)known);
+}
+
+/* Counters that have come. Below audit level full they are looked at, so that it is known when something was stopped, and told
+ * in the end. last: the network is being taken down. */
+static int take_counters(struct run *run, bool last, struct sr_error *err)
+{
+    if (run->hits == NULL || run->denials == NULL) /* memory was out when it was set up */
+        return 0;
+    denials_take(run->denials, run->net->sample, run->counters_asked, log_time(run));
+    if (!last && run->options->policy->audit_level != SR_AUDIT_FULL)
+        return 0;
+    return record_hits(run, err) < 0 ? -1 : record_denials(run, last, err);
+}
+
+/* Before a request for counters is sent. While another is on its way, that one's time is the earlier and counts. */
+static void note_request(struct run *run)
+{
+    if (!run->net->talk.busy)
+        run->counters_asked = log_time(run);
+}
+
+int run_network_sample(struct run *run, struct sr_error *err)
+{
+    if (run->net == NULL || run->net_state != RUN_NET_OPEN)
+        return 0;
+    note_request(run);
+    return sr_net_ask_counters(run->net, err);
 }
 
 /* Each thing that is gone, and how that is known: the cell has looked (take_down() in src/net/cell.c). */
@@ -270,10 +283,7 @@ static int take_news(struct run *run, enum sr_net_news news, struct sr_error *er
     bool last = run->net_state == RUN_NET_CLOSING;
     switch (news) {
     case SR_NET_COUNTED:
-        if (record_hits(run, err) < 0)
-            return -1;
-        return last && run->options->policy->audit_level == SR_AUDIT_FULL ? record_flows(run, err)
-                                                                          : 0;
+        return take_counters(run, last, err);
     case SR_NET_ADDED:
         return take_new_targets(run, run->net->talk.added, err);
     case SR_NET_RELEASED:
@@ -310,6 +320,7 @@ int run_network_close(struct run *run, struct sr_error *err)
     if (run->net_state != RUN_NET_OPEN)
         return 0;
     run->net_state = RUN_NET_CLOSING;
+    note_request(run);
     return sr_net_ask_release(run->net, &failure) == 0 ? 0 : take_failure(run, &failure, err);
 }
 

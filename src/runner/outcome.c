@@ -33,14 +33,6 @@ const char *sr_cause_name(enum sr_cause cause)
     return cause_names[cause];
 }
 
-/* The guest's words for a terminal and for JSON: printable ASCII, the rest as '?'. */
-static void make_printable(char *text)
-{
-    for (; *text != '\0'; text++)
-        if (*text < ' ' || *text > '~')
-            *text = '?';
-}
-
 /* The VM ended, and nobody asked it to. */
 static void explain_lost_vm(struct run *run, const struct sr_vmm_exit *how, struct sr_error *err)
 {
@@ -75,6 +67,33 @@ static bool interrupted_early(const struct run *run)
     return run->ended_by_signal != 0 && run->times.launched == 0;
 }
 
+static void forget_failure(struct run *run)
+{
+    run->error = (struct sr_error){0};
+    run->word = (struct run_word){0};
+}
+
+/* The guest did not start the command, and says why. */
+static void take_refusal(struct run *run)
+{
+    bool mount = run->refused_status == SR_REFUSED_MOUNT;
+    const char *path = mount                                     ? "mount.apply"
+                       : run->refused_status == SR_REFUSED_SETUP ? "prepare.guest"
+                                                                 : "runtime.command";
+    run->result->cause = SR_CAUSE_SETUP;
+    run->result->exit_code = mount ? SR_EXIT_FAILED : (int)run->refused_status;
+    run->cause_by_guest = run->status_by_guest = true;
+    run->word = run->refusal;
+    run->word.decides = true;
+    run->word.outcome = "refused";
+    run->word.status = run->refused_status;
+    sr_fail(&run->error, mount ? SR_RUN_101 : SR_RUN_001, path, "%s", sr_refusal_sentence(path));
+    if (run->refused_status == SR_REFUSED_NOT_FOUND &&
+        strchr(run->options->policy->command, ' ') != NULL)
+        snprintf(run->error.hint, sizeof run->error.hint,
+                 "runtime.command is the program alone; its arguments belong in runtime.args");
+}
+
 /* Fills result's cause, exit_code, finished and error. */
 static void decide(struct run *run, const struct sr_vmm_exit *how)
 {
@@ -82,7 +101,7 @@ static void decide(struct run *run, const struct sr_vmm_exit *how)
     result->exit_code = SR_EXIT_FAILED;
     if (run->last_usage.oom_kills > 0 && WIFSIGNALED(how->status) && !run->forced) {
         result->cause = SR_CAUSE_HOST_OOM;
-        run->error = (struct sr_error){0};
+        forget_failure(run);
         sr_fail(&run->error, SR_RUN_001, "monitor.vm",
                 "the VMM took more memory than its cgroup allows and was killed by the host");
     } else if (run->error.code != SR_OK && !interrupted_early(run)) {
@@ -95,22 +114,11 @@ static void decide(struct run *run, const struct sr_vmm_exit *how)
     } else if (run->ended_by_signal != 0) {
         result->cause = SR_CAUSE_INTERRUPTED;
         result->exit_code = 128 + run->ended_by_signal;
-        run->error = (struct sr_error){0};
+        forget_failure(run);
         sr_fail(&run->error, SR_RUN_001, "monitor.interrupted", "ended by signal %d to safe-run",
                 run->ended_by_signal);
     } else if (run->refused) {
-        make_printable(run->refused_text);
-        result->cause = SR_CAUSE_SETUP;
-        bool mount = run->refused_status == SR_REFUSED_MOUNT;
-        result->exit_code = mount ? SR_EXIT_FAILED : (int)run->refused_status;
-        sr_fail(&run->error, mount ? SR_RUN_101 : SR_RUN_001,
-                mount                                     ? "mount.apply"
-                : run->refused_status == SR_REFUSED_SETUP ? "prepare.guest"
-                                                          : "runtime.command",
-                "%s", run->refused_text);
-        if (run->refused_status == 127 && strchr(run->options->policy->command, ' ') != NULL)
-            snprintf(run->error.hint, sizeof run->error.hint,
-                     "runtime.command is the program alone; its arguments belong in runtime.args");
+        take_refusal(run);
     } else if (!run->has_exit) {
         result->cause = SR_CAUSE_VMM;
         explain_lost_vm(run, how, &run->error);
@@ -122,15 +130,20 @@ static void decide(struct run *run, const struct sr_vmm_exit *how)
                                         : SR_CAUSE_WORKLOAD;
         result->exit_code =
             run->exit.signal != 0 ? 128 + (int)run->exit.signal : (int)run->exit.exit_code;
-        result->finished = true;
+        result->finished = run->cause_by_guest = run->status_by_guest = true;
     }
-    const struct sr_error *output = run_outputs_failure(run);
-    if (result->finished && output != NULL) { /* the command's own failure stays its exit status */
+    struct run_word word;
+    const struct sr_error *output = run_outputs_failure(run, &word);
+    if (result->finished && output != NULL) {
         result->finished = false;
-        result->exit_code = result->exit_code == 0 ? SR_EXIT_FAILED : result->exit_code;
         run->error = *output;
+        run->word = word;
+        if (result->exit_code == 0) { /* the command's own failure stays its exit status */
+            result->exit_code = SR_EXIT_FAILED;
+            run->status_by_guest = word.decides;
+        }
     }
-    result->error = run->error;
+    result->error = run_word_error(&run->word, &run->error);
 }
 
 static json_t *stream_facts(const struct sr_sink *sink)
@@ -145,14 +158,9 @@ static json_t *tail_facts(const struct run_tail *tail)
                      (json_int_t)tail->logged, "truncated", tail->logged < tail->bytes);
 }
 
-/* The outcome is the guest's word when nothing that the host saw has explained it. */
-static bool is_guests_word(const struct run *run)
+static const char *observer(bool guest)
 {
-    const struct sr_run_result *result = run->result;
-    return run->refused
-               ? result->cause == SR_CAUSE_SETUP
-               : result->cause == SR_CAUSE_WORKLOAD || result->cause == SR_CAUSE_GUEST_OOM ||
-                     (result->cause == SR_CAUSE_INTERRUPTED && result->finished);
+    return guest ? SR_OBSERVED_GUEST : SR_OBSERVED_HOST;
 }
 
 static json_t *guest_facts(const struct sr_frame_exit *said)
@@ -225,9 +233,8 @@ static json_t *exit_facts(const struct run *run, const struct sr_vmm_exit *how)
 {
     json_t *payload = json_pack(
         "{s:i,s:s,s:b,s:i,s:o,s:s?,s:o,s:o,s:o,s:o,s:o,s:i,s:o,s:o,s:o}", "exitCode",
-        run->result->exit_code, "exitObservedBy",
-        is_guests_word(run) ? SR_OBSERVED_GUEST : SR_OBSERVED_HOST, "timedOut", run->timed_out,
-        "sampleCount", (int)run->samples, "vmmCpuUsec",
+        run->result->exit_code, SR_EXIT_OBSERVED_BY, observer(run->status_by_guest), "timedOut",
+        run->timed_out, "sampleCount", (int)run->samples, "vmmCpuUsec",
         how->known ? sr_event_count(how->cpu_usec) : json_null(), "stopReason",
         run->vmm.qmp.stopped[0] != '\0' ? run->vmm.qmp.stopped : NULL, "stdout",
         stream_facts(&run->out), "stderr", stream_facts(&run->err), "console",
@@ -252,8 +259,9 @@ static void fail_late(struct run *run, enum sr_cause cause, const struct sr_erro
     run->result->finished = false;
     run->result->exit_code = SR_EXIT_FAILED;
     run->result->cause = cause;
+    run->cause_by_guest = run->status_by_guest = false;
     if (run->result->error.code == SR_OK)
-        run->result->error = *failure;
+        run->result->error = run->error = *failure;
 }
 
 /* What is known of the network when it is closed. Before vm.exited, which says how the run ended. */
@@ -281,10 +289,21 @@ static int end_network(struct run *run, struct sr_error *err)
     return 0;
 }
 
+/* Who saw the failure, whose word the reason is, and the host's own sentence, beside the guest's words if there are any. */
+static json_t *failure_facts(const struct run *run)
+{
+    const struct sr_error *failure = &run->error;
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:o*}", "reason",
+                     sr_cause_name(run->result->cause), SR_REASON_OBSERVED_BY,
+                     observer(run->cause_by_guest), "errorCode", sr_code_name(failure->code),
+                     "path", failure->path, "message", failure->message, SR_MESSAGE_OBSERVED_BY,
+                     SR_OBSERVED_HOST, SR_OBSERVED_BY, observer(run->word.decides), "guest",
+                     run_word_facts(&run->word));
+}
+
 static int write_closing_events(struct run *run, const struct sr_vmm_exit *how,
                                 struct sr_error *err)
 {
-    const struct sr_error *failure = &run->result->error;
     if (close_network(run, err) < 0)
         return -1;
     if (run_outputs_record(run, err) < 0)
@@ -300,13 +319,8 @@ static int write_closing_events(struct run *run, const struct sr_vmm_exit *how,
                             json_string(run->net_left ? "left for safe-run gc" : "ended"));
     if (run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, cleaned, err) < 0)
         return -1;
-    if (failure->code != SR_OK &&
-        run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
-                  json_pack("{s:s,s:s,s:s,s:s,s:s}", "reason", sr_cause_name(run->result->cause),
-                            "errorCode", sr_code_name(failure->code), "path", failure->path,
-                            "message", failure->message, SR_OBSERVED_BY,
-                            is_guests_word(run) ? SR_OBSERVED_GUEST : SR_OBSERVED_HOST),
-                  err) < 0)
+    if (run->error.code != SR_OK &&
+        run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED, failure_facts(run), err) < 0)
         return -1;
     return sr_event_log_sync(run->log, err);
 }
@@ -344,7 +358,9 @@ static int write_report(struct run *run, struct sr_error *err)
         .cause = sr_cause_name(result->cause),
         .code = run->has_exit && run->exit.signal == 0 ? (int)run->exit.exit_code : -1,
         .signal = run->has_exit ? (int)run->exit.signal : 0,
-        .guests_word = is_guests_word(run),
+        .guest_spoke = run->has_exit,
+        .cause_by_guest = run->cause_by_guest,
+        .status_by_guest = run->status_by_guest,
         .vmm = run->times.launched != 0 ? "qemu" : "none",
         .vmm_version = run->vmm_version,
         .accel = accel_in_fact(run),

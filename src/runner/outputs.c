@@ -19,7 +19,6 @@
 #include "failpoint.h"
 #include "fs.h"
 #include "output_files.h"
-#include "printable.h"
 #include "runs.h"
 
 #include <errno.h>
@@ -41,6 +40,7 @@ struct output {
     bool refused;          /* by the collector: nothing more of it is wanted */
     uint32_t cleared;      /* files that lost a set-user-id, set-group-id or sticky bit */
     struct sr_error error; /* why it is not there */
+    struct run_word word;  /* what the guest said of that */
     struct sr_output_digest digest;
 };
 
@@ -222,6 +222,17 @@ __attribute__((format(printf, 2, 3))) static void lose(struct output *output, co
     va_end(ap);
 }
 
+/* The same by the guest's word. */
+static void lose_by_guest(struct output *output, const char *outcome, const char *says,
+                          const char *where, const struct sr_channel_event *event)
+{
+    if (output->error.code != SR_OK)
+        return;
+    lose(output, "%s%s", says, where);
+    output->word = (struct run_word){.decides = true, .outcome = outcome};
+    run_word_take(&output->word, event->data, event->len);
+}
+
 /* The collector has died; the command's own end is worth no less for that. */
 static void lose_rest(struct run *run, const struct sr_error *why)
 {
@@ -252,16 +263,13 @@ static void take_end(struct run *run, const struct sr_channel_event *event)
 {
     struct run_outputs *outputs = run->outputs;
     struct output *output = &outputs->items[event->output];
+    const char *where = run->options->policy->outputs[event->output].path;
     struct sr_error why = {0};
-    char text[400];
     size_t passed;
-    snprintf(text, sizeof text, "%.*s", (int)event->len, (const char *)event->data);
-    sr_make_printable(text);
     if (event->status == SR_COLLECTED_MISSING)
-        lose(output, "the command left nothing at %s",
-             run->options->policy->outputs[event->output].path);
+        lose_by_guest(output, "missing", SR_GUEST_SAYS_MISSING, where, event);
     else if (event->status == SR_COLLECTED_FAILED)
-        lose(output, "%s", text);
+        lose_by_guest(output, "unreadable", SR_GUEST_SAYS_UNREADABLE, where, event);
     if (outputs->collector.fd < 0)
         return;
     if (sr_collector_end(&outputs->collector, event->status == SR_COLLECTED_OK, &passed, &why) < 0)
@@ -456,11 +464,13 @@ void run_outputs_conclude(struct run *run)
         finish(run, i);
 }
 
-const struct sr_error *run_outputs_failure(const struct run *run)
+const struct sr_error *run_outputs_failure(const struct run *run, struct run_word *word)
 {
     for (uint32_t i = 0; run->outputs != NULL && i < run->outputs->count; i++)
-        if (run->outputs->items[i].error.code != SR_OK)
+        if (run->outputs->items[i].error.code != SR_OK) {
+            *word = run->outputs->items[i].word;
             return &run->outputs->items[i].error;
+        }
     return NULL;
 }
 
@@ -484,10 +494,11 @@ static int record(struct run *run, uint32_t i, struct sr_error *err)
     json_t *facts =
         json_pack("{s:s,s:s,s:o,s:b,s:s}", "path", run->options->policy->outputs[i].path, "name",
                   output->name, "max", sr_event_count(run->outputs->parts[i].bytes_max),
-                  "collected", there, "observedBy", "host");
-    json_t *more = there ? describe(run->outputs, i)
-                         : json_pack("{s:s,s:s}", "errorCode", sr_code_name(output->error.code),
-                                     "message", output->error.message);
+                  "collected", there, SR_OBSERVED_BY, SR_OBSERVED_HOST);
+    json_t *more =
+        there ? describe(run->outputs, i)
+              : json_pack("{s:s,s:s,s:o*}", "errorCode", sr_code_name(output->error.code),
+                          "message", output->error.message, "guest", run_word_facts(&output->word));
     if (facts == NULL || more == NULL || json_object_update(facts, more) < 0) {
         json_decref(facts);
         facts = NULL; /* run_event() says so */

@@ -319,8 +319,8 @@ int run_prepare(struct run *run, struct sr_error *err)
     struct sr_error no_image = {0}; /* said after what the run asked for is recorded */
     int chosen = run_choose_image(run, &no_image);
     if (run_event(run, SR_STAGE_COMPILE, SR_EVENT_COMPILE,
-                  json_pack("{s:s,s:s}", "policyHash", run->policy_hash, "commandHash",
-                            run->command_hash),
+                  json_pack("{s:s,s:s,s:s}", "policyHash", run->policy_hash, "commandHash",
+                            run->command_hash, SR_OBSERVERS, SR_OBSERVERS_FIELD),
                   err) < 0 ||
         run_event(run, SR_STAGE_PREPARE, SR_EVENT_RUN_PREPARED, prepared_facts(run), err) < 0)
         return -1;

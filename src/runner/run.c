@@ -21,6 +21,7 @@
 #include "run_state.h"
 
 #include "clock.h"
+#include "denials.h"
 #include "failpoint.h"
 
 #include <stdarg.h>
@@ -50,15 +51,20 @@ int run_event(struct run *run, enum sr_stage stage, enum sr_event_type type, jso
     return sr_event_append(run->log, stage, type, payload, err);
 }
 
-static int fail_silent_vm(const struct run *run, struct sr_error *err)
+/* The console is the guest's word, the VMM's log the host's. */
+static int fail_silent_vm(struct run *run, struct sr_error *err)
 {
     int killer = sr_vmm_killed_by(&run->vmm);
     if (killer != 0)
         return sr_fail(err, SR_RUN_002, "launch.vm",
                        "the VMM was killed by signal %d before the guest said hello", killer);
-    return sr_fail(err, SR_RUN_002, "launch.vm", "the VMM ended before the guest said hello: %s",
-                   run->vmm_log.last[0] != '\0'   ? run->vmm_log.last
-                   : run->console.last[0] != '\0' ? run->console.last
+    if (run->vmm_log.last[0] == '\0')
+        run_word_take(&run->word, run->console.last, strlen(run->console.last));
+    bool said = run->word.text[0] != '\0';
+    return sr_fail(err, SR_RUN_002, "launch.vm", "the VMM ended before the guest said hello%s%s",
+                   said ? "" : ": ",
+                   said                           ? ""
+                   : run->vmm_log.last[0] != '\0' ? run->vmm_log.last
                                                   : "it said nothing");
 }
 
@@ -148,6 +154,7 @@ static void release(struct run *run)
     run_mounts_release(run);
     sr_net_free(run->net);
     free(run->hits);
+    denials_free(run->denials);
     sr_sink_close(&run->out);
     sr_sink_close(&run->err);
     sr_close_fd(&run->console.log_fd);

@@ -10,6 +10,7 @@
  *   monitor.c   the event loop, from launch to the end of the command
  *   outputs.c   what the command left for the host
  *   outcome.c   what came out, as evidence and as exit status
+ *   word.c      what the guest says of a failure
  */
 #ifndef SR_RUNNER_RUN_STATE_H
 #define SR_RUNNER_RUN_STATE_H
@@ -65,6 +66,15 @@ struct run_tail {
     int in_fd, log_fd;
     uint64_t bytes, logged;
     char last[200];
+};
+
+/* What the guest said of a failure, apart from the host's own sentence in struct sr_error. */
+struct run_word {
+    bool decides; /* the failure rests on it */
+    const char *
+        outcome; /* "refused", "missing", "unreadable": what it said, in our words; NULL: none of these */
+    uint32_t status; /* the exit status that it gave for a refusal; else 0 */
+    char text[400];  /* its own words, printable; empty: none */
 };
 
 /* What events have told of a target so far. */
@@ -135,6 +145,9 @@ struct run {
     char vmm_version[32];
     struct sr_net *net;    /* NULL: mode none, or not yet */
     struct run_hits *hits; /* of each of its targets */
+    struct denials *denials;
+    unsigned denials_told;  /* of them, while the command ran */
+    int64_t counters_asked; /* when the last request for counters was sent, by the log's clock */
     enum run_net_state net_state;
     struct sr_error net_failure; /* of its end; code SR_OK: none */
     struct sr_channel channel;
@@ -163,12 +176,15 @@ struct run {
     /* What came out. */
     bool timed_out, has_exit, refused;
     uint32_t refused_status;
-    char refused_text[400];
+    struct run_word refusal;
     struct sr_frame_exit exit;
     struct sr_frame_usage guest_usage; /* the guest's last word on it */
     bool has_guest_usage;
     unsigned samples;
     struct sr_error error; /* the first failure; code SR_OK: none */
+    struct run_word word;  /* what the guest said of it */
+    bool cause_by_guest;   /* the cause is the guest's word */
+    bool status_by_guest;  /* the exit status follows from it */
     enum sr_cause cause;
 };
 
@@ -220,8 +236,8 @@ uint64_t run_outputs_deadline(const struct run *run);
 bool run_outputs_late(struct run *run);
 /* Once the VM is gone: hashes what is there, gives it its name or removes it. */
 void run_outputs_conclude(struct run *run);
-/* The first that was not collected, or NULL. */
-const struct sr_error *run_outputs_failure(const struct run *run);
+/* The first that was not collected, and what the guest said of it; or NULL. */
+const struct sr_error *run_outputs_failure(const struct run *run, struct run_word *word);
 int run_outputs_record(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* The directory that outputs are in; -1: none. */
 int run_outputs_directory(const struct run *run);
@@ -297,6 +313,14 @@ void run_monitor_close(struct run *run);
 #define RUN_GRACE_NSEC (2 * SR_NSEC_PER_SEC)
 /* What a VMM that was killed has to be gone. */
 #define RUN_END_NSEC (10 * SR_NSEC_PER_SEC)
+
+/* word.c: takes text that the guest sent; len may be 0. */
+void run_word_take(struct run_word *word, const void *text, size_t len);
+/* The guest's word as an object of an event, or NULL when it said nothing. */
+json_t *run_word_facts(const struct run_word *word);
+/* The failure as the caller is told of it: the guest's words instead of the host's sentence about them, or behind it. That nothing
+ * was left the caller is told without them. */
+struct sr_error run_word_error(const struct run_word *word, const struct sr_error *error);
 
 /* outcome.c: after the VM is gone. Decides cause and exit status and writes the closing events and
  * the report. */

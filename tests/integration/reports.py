@@ -11,6 +11,8 @@ _spec.loader.exec_module(make)
 
 GUEST = {"observedBy": "guest", "exitCode": 0, "signal": 0, "userUsec": 9100000, "systemUsec": 1400000, "maxRssKib": 98304,
          "oomKills": 0}
+FRAMES = {"sent": 920, "arp": 2, "notIpv4": 4, "allowed": 41, "established": 851, "denied": 19, "spoofed": 0, "invalid": 0,
+          "toGateway": 3, "replies": 1200, "unaccounted": 0}
 
 
 def policy(**changes):
@@ -73,13 +75,15 @@ def ordinary_events():
             ("tcp", "198.51.100.21", 80, 2), ("tcp", "203.0.113.66", 22, 12), ("udp", "203.0.113.9", 123, 3),
             ("icmp", "192.0.2.1", 0, 2))):
         yield end + 10 + number, "monitor", "network.flow.denied", {
-            "protocol": protocol, "destination": destination, "port": port, "packets": packets}
+            "protocol": protocol, "destination": destination, "port": port, "packets": packets,
+            "firstAt": stamp(start + number * 3_000_000_000), "lastAt": stamp(start + (2 + number * 4) * 1_000_000_000)}
     yield end + 1_000_000, "monitor", "vm.exited", {
         "exitCode": 0, "exitObservedBy": "guest", "timedOut": False, "sampleCount": 24, "vmmCpuUsec": 14_900_000,
         "wallUsec": 24_401_000, "vcpus": 1, "guestRamBytes": 268435456, "hostOomKills": 0, "stopReason": "guest-reset",
         "vmm": {"endedBy": "safe-run", "status": 0, "signal": 9}, "stdout": {"bytes": 4180, "logged": 4180},
         "stderr": {"bytes": 63, "logged": 63}, "guest": GUEST, "contradictions": []}
-    yield end + 60_000_000, "cleanup", "network.rule.released", {**tap, "removed": ["nft tables", "uplink"]}
+    yield end + 60_000_000, "cleanup", "network.rule.released", {
+        **tap, "removed": ["nft tables", "uplink"], "frames": FRAMES}
     yield end + 61_000_000, "cleanup", "run.cleaned", {"cgroup": "removed"}
 
 

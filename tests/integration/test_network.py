@@ -132,10 +132,40 @@ class Reach(Attack, NetworkTest):
                                    "udp:198.51.100.7:53", audit={"level": "full"})
         self.assertEqual(set(verdicts.values()), {"open"})
         flows = run.events("network.flow.denied")
-        others = [flow["packets"] for flow in flows if flow["destination"] == "others"]
+        others = sum(flow["packets"] for flow in flows if flow["destination"] == "others")
         noted = [flow for flow in flows if flow["destination"] == "198.51.100.8"]
-        self.assertEqual((len(noted), sum(flow["packets"] for flow in noted), others), (4096, 4096, [104]))
+        self.assertEqual((len({flow["port"] for flow in noted}), sum(flow["packets"] for flow in noted), others), (4096, 4096, 104))
+        self.assertEqual(run.report["networkAudit"]["denied"], 4200)
         self.assertEqual(run.events("network.rule.released")[0]["frames"]["unaccounted"], 0)
+
+    def test_what_was_stopped_is_told_at_every_audit_level_and_when_it_was(self):
+        """Knocked at in the first second of a run that goes on for three more."""
+        for level in ("basic", "full"):
+            with self.subTest(level):
+                run = self.run_here(shell("nc -w 1 203.0.113.5 22 < /dev/null; i=0; while [ $i -lt 30 ]; do sleep 0.1; i=$((i+1)); done",
+                                          network=allow(("tcp", "198.51.100.7/32", 443)), audit={"level": level}))
+                self.assertEqual(run.status, 0, run.stderr)
+                flows = run.events("network.flow.denied")
+                self.assertEqual({(flow["protocol"], flow["destination"], flow["port"]) for flow in flows}, {("tcp", "203.0.113.5", 22)})
+                events = {event["type"]: event["timestamp"] for event in run.report["events"]}
+                self.assertLess(events["run.prepared"], flows[0]["firstAt"])
+                late = [event["timestamp"] for event in run.report["events"] if event["type"] == "resource.sampled"][-2]
+                self.assertLess(flows[-1]["lastAt"], late)
+                packets = sum(flow["packets"] for flow in flows)
+                frames = run.events("network.rule.released")[0]["frames"]
+                self.assertEqual((packets, run.report["networkAudit"]["denied"]), (frames["denied"], packets))
+                self.assertGreater(packets, 0)
+                self.assertEqual(run.report["networkAudit"]["dropped"], {name: max(frames[name], 0) for name in (
+                    "invalid", "notIpv4", "spoofed", "toGateway", "unaccounted")})
+                self.assertEqual(self.call("report", "verify", run.report_path).returncode, 0)
+                for view in ("show", "html"):
+                    shown = self.call("report", view, run.report_path).stdout
+                    self.assertIn(b"203.0.113.5", shown)
+                    self.assertNotIn(b"Nothing", shown)
+                root = self.path("archive-" + level)
+                self.assertEqual(self.call("report", "archive", "--root", root, run.report_path).returncode, 0)
+                for word in ("203.0.113.5", "203.0.113.5:22"):
+                    self.assertIn(os.path.basename(run.dir).encode(), self.call("archive", "search", "--root", root, "--denied", word).stdout)
 
     def test_new_connections_are_counted_to_the_packet(self):
         self.serve("mute:*:9000", "tcp:*:443")

@@ -26,7 +26,18 @@ class Outputs(IoTest):
         """One output was refused, with these words; nothing of it is left."""
         fact = run.events("output.collected")[index]
         self.assertEqual((fact["collected"], fact["errorCode"], fact["observedBy"]), (False, "SR-RUN-001", "host"))
-        self.assertIn(words, fact["message"])
+        guest = fact.get("guest")
+        if guest is not None:  # its words are in its object, and only there
+            self.assertEqual(guest["observedBy"], "guest")
+            self.assertEqual(fact["message"], {"missing": "the guest says that the command left nothing at ",
+                                               "unreadable": "the guest says that it could not send all that is at "}[guest["outcome"]] + fact["path"])
+        self.assertIn(words, fact["message"] if guest is None or guest["outcome"] == "missing" else guest["message"])
+        failure = run.events("run.failed")[-1]
+        if index == 0:
+            self.assertEqual((failure["observedBy"], failure["reasonObservedBy"], failure["messageObservedBy"], failure.get("guest")),
+                             ("host" if guest is None else "guest", "guest", "host", guest))
+            self.assertEqual(run.report["exitCodeObservedBy"], failure["observedBy"] if run.report["exit"]["code"] == 0 else "guest")
+        self.assertEqual(self.call("report", "verify", run.report_path, "--events", os.path.join(run.dir, "events.jsonl")).returncode, 0)
         self.assertNotIn(fact["name"], os.listdir(os.path.join(run.dir, "outputs")))
         self.assertEqual([name for name in os.listdir(os.path.join(run.dir, "outputs")) if name.startswith(".")], [])
 

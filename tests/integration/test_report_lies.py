@@ -265,11 +265,135 @@ LIES = {
 }
 
 
+def event(report, index):
+    return report["events"][index]["payload"]
+
+
+def host_output(report):
+    return event(report, 14)
+
+
+def guest_output(report):
+    return event(report, 15)
+
+
+def failed(report):
+    return payloads(report, "run.failed")[-1]
+
+
+def guests_failure(report):
+    """The output that failed the run is the one that is missing by the guest's word."""
+    failed(report).update(observedBy="guest", path="outputs[1].path", message=guest_output(report)["message"],
+                          guest=copy.deepcopy(guest_output(report)["guest"]))
+    report["exitCodeObservedBy"] = exited(report)["exitObservedBy"] = "guest"
+
+
+def refuse(report):
+    """The guest did not start the command."""
+    failed(report).update(reason="setup", reasonObservedBy="guest", observedBy="guest", path="runtime.command",
+                          message="the guest says that it could not start the command",
+                          guest={"observedBy": "guest", "outcome": "refused", "status": 127, "message": "/nope: not found"})
+    drop(exited(report), "guest")
+    drop(report["exit"], "guest", "codeObservedBy", "signalObservedBy")
+    report["exit"].update(cause="setup", code=None)
+    report["exitCode"] = exited(report)["exitCode"] = 127
+    report["exitCodeObservedBy"] = exited(report)["exitObservedBy"] = "guest"
+
+
+def timeout(report):
+    """The host saw it, and the guest what became of the command."""
+    failed(report).update(reason="timeout", reasonObservedBy="host", path="monitor.timeout", message="timed out after 1 s")
+    exited(report).update(timedOut=True, exitCode=124)
+    exited(report)["guest"].update(signal=15)
+    report["exit"].update(cause="timeout", observedBy="host", code=None, signal=15)
+    report["exit"]["guest"].update(code=None, signal=15)
+    report.update(exitCode=124)
+
+
+E, FAILED = "events[16].payload.", "events[19].payload."
+# Lies about who saw it, in a report that says it field by field; and of what it stopped.
+FIELD_LIES = {
+    "the host said the guest's sentence": (lambda r: guest_output(r).update(message="No such file or directory"),
+                                           ["events[15].payload.message"]),
+    "the guest's sentence about another output": (lambda r: guest_output(r).update(path="/data/other"), ["events[15].payload.message"]),
+    "the guest's sentence by the host": (lambda r: drop(guest_output(r), "guest"), ["events[15].payload.guest"]),
+    "the guest's words by the host": (lambda r: guest_output(r)["guest"].update(observedBy="host"),
+                                      ["events[15].payload.guest.observedBy"]),
+    "the guest's words by nobody": (lambda r: drop(guest_output(r)["guest"], "observedBy"), ["events[15].payload.guest.observedBy"]),
+    "what the guest never says": (lambda r: guest_output(r)["guest"].update(outcome="fine"), ["events[15].payload.guest.outcome"]),
+    "missing, but collected": (lambda r: guest_output(r).update(collected=True), ["events[15].payload.collected"]),
+    "a refusal by the host as the guest's": (lambda r: host_output(r).update(observedBy="guest"), ["events[14].payload.observedBy"]),
+    "the console by the host": (lambda r: drop(event(r, 6)["guest"], "observedBy"), ["events[6].payload.guest.observedBy"]),
+    "a sample by the guest": (lambda r: event(r, 8).update(observedBy="guest"), ["events[8].payload.observedBy"]),
+    "an object by the guest": (lambda r: event(r, 8).update(more=[{"observedBy": "guest"}]), ["events[8].payload.observedBy"]),
+    "the host's word among the guest's": (lambda r: exited(r)["guest"].update(rusage={"observedBy": "host"}), [E + "observedBy"]),
+    "a failure by the guest, who said nothing": (lambda r: (failed(r).update(observedBy="guest"), r.update(exitCodeObservedBy="guest"),
+                                                            exited(r).update(exitObservedBy="guest")), [FAILED + "guest"]),
+    "a failure by nobody": (lambda r: drop(failed(r), "reasonObservedBy"), [FAILED + "reasonObservedBy"] * 2),
+    "a reason by the host": (lambda r: failed(r).update(reasonObservedBy="host"), [FAILED + "reasonObservedBy"]),
+    "a sentence by the guest": (lambda r: failed(r).update(messageObservedBy="guest"), [FAILED + "messageObservedBy"]),
+    "exit status by the guest": (lambda r: r.update(exitCodeObservedBy="guest"), ["exitCodeObservedBy"]),
+    "exit status by nobody": (lambda r: drop(r, "exitCodeObservedBy"), ["exitCodeObservedBy"]),
+    "exit status by the guest, in the event": (lambda r: exited(r).update(exitObservedBy="guest"), [E + "exitObservedBy"]),
+    "the cause by the host": (lambda r: r["exit"].update(observedBy="host"), ["exit.observedBy"]),
+    "the command's status by the host": (lambda r: r["exit"].update(codeObservedBy="host"), ["exit.codeObservedBy"]),
+    "the command's signal by nobody": (lambda r: drop(r["exit"], "signalObservedBy"), ["exit.signalObservedBy"]),
+    "no word of the guest": (lambda r: drop(r["exit"], "guest"), ["exit.guest"]),
+    "another word of the guest": (lambda r: r["exit"]["guest"].update(code=3), ["exit.guest.code"]),
+    "the guest's word by nobody": (lambda r: drop(r["exit"]["guest"], "observedBy"), ["exit.guest.observedBy"]),
+    "no promise": (lambda r: drop(r["integrity"], "observers"), [E + "exitObservedBy", FAILED + "observedBy", "integrity.observers"]),
+    "another promise": (lambda r: r["integrity"].update(observers="object"), ["integrity.observers"]),
+    "no promise of the events": (lambda r: drop(event(r, 0), "observers"), ["events[0].payload.observers"]),
+    "no promise at all": (lambda r: (drop(r["integrity"], "observers"), drop(event(r, 0), "observers")),
+                          ["events[0].payload.observers", E + "exitObservedBy", FAILED + "observedBy", "integrity.observers"]),
+    "a missing output is the host's word": (both(guests_failure, lambda r: failed(r).update(observedBy="host")),
+                                            [FAILED + "observedBy", "exitCodeObservedBy", E + "exitObservedBy"]),
+    "a missing output's sentence is another": (both(guests_failure, lambda r: failed(r).update(message="gone")), [FAILED + "message"]),
+    "a refusal is the host's word": (both(refuse, lambda r: failed(r).update(observedBy="host")), [FAILED + "observedBy"]),
+    "a refusal's reason is the host's word": (both(refuse, lambda r: failed(r).update(reasonObservedBy="host")),
+                                              ["exit.observedBy", "exitCode", "exitCodeObservedBy", E + "exitCode", E + "exitObservedBy"]),
+    "a refusal in the guest's words": (both(refuse, lambda r: failed(r).update(message="/nope: not found")), [FAILED + "message"]),
+    "a timeout's signal by the host": (both(timeout, lambda r: r["exit"].update(signalObservedBy="host")), ["exit.signalObservedBy"]),
+    "nothing was denied": (lambda r: (drop(r["events"], slice(12, 14)), r["networkAudit"].update(denied=0)), ["events"]),
+    "less was denied": (lambda r: (event(r, 12).update(packets=1), r["networkAudit"].update(denied=3)), ["events"]),
+    "less was denied, in sum": (lambda r: r["networkAudit"].update(denied=0), ["networkAudit.denied"]),
+    "denied is gone": (lambda r: drop(r["networkAudit"], "denied"), ["networkAudit.denied"]),
+    "nothing was dropped": (lambda r: r["networkAudit"]["dropped"].update(spoofed=0), ["networkAudit.dropped"]),
+    "dropped is gone": (lambda r: drop(r["networkAudit"], "dropped"), ["networkAudit.dropped"]),
+    "frames are gone": (lambda r: drop(payloads(r, "network.rule.released")[0], "frames"), ["networkAudit.dropped"]),
+    "denied before the run": (lambda r: event(r, 12).update(firstAt="2025-01-02T03:04:05.000000000Z"), ["events[12].payload.firstAt"]),
+    "denied after it was told": (lambda r: event(r, 12).update(lastAt="2027-01-02T03:04:05.000000000Z"), ["events[12].payload.lastAt"]),
+    "denied first after last": (lambda r: event(r, 12).update(firstAt="2026-01-02T03:04:05.000009001Z"), ["events[12].payload.lastAt"]),
+    "denied at no time": (lambda r: event(r, 12).update(firstAt="then"), ["events[12].payload.firstAt"]),
+}
+
+
 class Untrue(Lies, unittest.TestCase):
     def test_each_lie_is_found_where_it_is(self):
         for name, (change, places) in LIES.items():
             with self.subTest(name):
                 self.lie(change, *places)
+
+    def test_each_lie_about_who_saw_it_is_found_where_it_is(self):
+        for name, (change, places) in FIELD_LIES.items():
+            with self.subTest(name):
+                self.lie(change, *places, name="fielded.json")
+
+    def test_truths_about_who_saw_it(self):
+        for change in (lambda r: None, guests_failure, refuse, timeout):
+            report = golden("fielded.json")
+            change(report)
+            self.assertEqual(self.verify(report)["errors"], [])
+
+    def test_a_run_that_another_generation_closed(self):
+        """The later safe-run says of its own words who saw it, and of the events nothing that they do not say."""
+        report = golden("observed.json")
+        fail("interrupted", "monitor.supervisor")(report)
+        report["exit"].update(code=None)
+        report.update(exitCodeObservedBy="host")
+        report["integrity"]["observers"] = "field"
+        report["networkAudit"]["denied"] = 0
+        self.assertEqual(self.verify(report)["errors"], [])
 
     def test_lies_of_the_generation_before(self):
         """It does not say who saw what: the rest holds all the same."""

@@ -122,7 +122,7 @@ class Page(unittest.TestCase):
         self.assertEqual(self.texts("h1"), ["fetch-weather"])
         self.assertEqual(self.texts("h2"), ["What ran", "Rules", "Where it could go, and went", "What was stopped", "Limits and use",
                                             "Time line", "What the command said", "Verification"])
-        self.assertEqual(self.texts(".tiles .value"), ["Ended with status 0", "Valid", "41", "19"])
+        self.assertEqual(self.texts(".tiles .value"), ["Ended with status 0", "Valid", "41", "26"])
         rows = self.texts("section[aria-labelledby=reach] tbody tr")
         self.assertEqual(len(rows), 3)
         self.assertTrue(rows[1].startswith("api.weather.example 198.51.100.21/32"), rows[1])

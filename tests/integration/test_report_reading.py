@@ -450,7 +450,10 @@ class RealRun(harness.SafeRunTest):
         run = self.run_policy(harness.shell("echo '<script>alert(1)</script>' >&2; printf '\\033[31mred'; exit 3"))
         self.assertEqual(run.status, 3)
         self.assertEqual(run.report["observedBy"], "host")
-        self.assertEqual(run.report["exit"], {"cause": "workload", "code": 3, "signal": None, "observedBy": "guest"})
+        self.assertEqual(run.report["exit"], {
+            "cause": "workload", "code": 3, "codeObservedBy": "guest", "signal": None, "signalObservedBy": "guest",
+            "observedBy": "guest", "guest": {"observedBy": "guest", "code": 3, "signal": None}})
+        self.assertEqual((run.report["exitCodeObservedBy"], run.report["integrity"]["observers"]), ("guest", "field"))
         for event in run.report["events"]:
             self.assertEqual(event["payload"]["observedBy"], "host")
         ended = run.events("vm.exited")[0]
@@ -469,11 +472,27 @@ class RealRun(harness.SafeRunTest):
 
     def test_an_end_that_the_host_saw(self):
         run = self.run_policy(harness.shell("sleep 60", timeout=1))
-        self.assertEqual(run.report["exit"]["observedBy"], "host")
+        ended = run.report["exit"]
+        spoke = "guest" if "guest" in run.events("vm.exited")[0] else None  # not if its time was over before the command began
+        self.assertEqual((ended["observedBy"], ended.get("signalObservedBy"), ended.get("guest", {}).get("observedBy")),
+                         ("host", spoke, spoke))
+        self.assertEqual(run.report["exitCodeObservedBy"], "host")
         self.assertEqual(run.events("run.failed")[0]["observedBy"], "host")
+
+    def test_a_refusal_of_the_guest(self):
         run = self.run_policy(harness.policy("/no/such/command"))
-        self.assertEqual((run.status, run.report["exit"]["observedBy"]), (127, "guest"))
-        self.assertEqual(run.events("run.failed")[0]["observedBy"], "guest")
+        self.assertEqual((run.status, run.report["exit"]["observedBy"], run.report["exitCodeObservedBy"]), (127, "guest", "guest"))
+        failure = run.events("run.failed")[0]
+        words = failure["guest"].pop("message")
+        self.assertIn(b"SR-RUN-001 runtime.command: " + words.encode(), run.stderr)
+        self.assertEqual(failure, {
+            "reason": "setup", "reasonObservedBy": "guest", "errorCode": "SR-RUN-001", "path": "runtime.command", "observedBy": "guest",
+            "message": "the guest says that it could not start the command", "messageObservedBy": "host",
+            "guest": {"observedBy": "guest", "outcome": "refused", "status": 127}})
+        self.assertNotIn(words, json.dumps({**run.report, "events": [event for event in run.report["events"] if event["type"] != "run.failed"]}))
+        shown = self.call("report", "show", run.report_path)
+        self.assertEqual(shown.returncode, 0)
+        self.assertIn(words.encode(), b" ".join(shown.stdout.split()))
 
 
 if __name__ == "__main__":

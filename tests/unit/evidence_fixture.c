@@ -70,7 +70,7 @@ void fixture_events(struct fixture *fixture, unsigned samples)
     struct sr_error err;
     if (sr_event_log_create(fixture->dir, FIXTURE_RUN_ID, ALL_EVENTS, &fixture->log, &err) < 0)
         must(false, err.message);
-    append(fixture, SR_STAGE_COMPILE, SR_EVENT_COMPILE, json_object());
+    append(fixture, SR_STAGE_COMPILE, SR_EVENT_COMPILE, json_pack("{s:s}", "observers", "field"));
     append(fixture, SR_STAGE_PREPARE, SR_EVENT_RUN_PREPARED,
            json_pack("{s:s,s:i}", "workdir", "/x \"quoted\" \x1f \xe2\x82\xac", "timeoutSec", 300));
     append(fixture, SR_STAGE_MOUNT, SR_EVENT_MOUNT_VALIDATED,
@@ -107,6 +107,12 @@ void fixture_events(struct fixture *fixture, unsigned samples)
         must(false, err.message);
 }
 
+json_t *fixture_failure(const char *reason)
+{
+    return json_pack("{s:s,s:s,s:s}", "reason", reason, "reasonObservedBy", "host",
+                     "messageObservedBy", "host");
+}
+
 struct sr_report_facts fixture_facts(void)
 {
     return (struct sr_report_facts){
@@ -117,7 +123,9 @@ struct sr_report_facts fixture_facts(void)
         .rules_total = 2,
         .mount_count = 2,
         .cause = "workload",
-        .guests_word = true,
+        .guest_spoke = true,
+        .cause_by_guest = true,
+        .status_by_guest = true,
         .vmm = "qemu",
         .vmm_version = "7.2",
         .accel = "tcg",

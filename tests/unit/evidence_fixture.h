@@ -27,6 +27,8 @@ void fixture_close(struct fixture *fixture);
 void fixture_events(struct fixture *fixture, unsigned samples);
 /* The facts that go with them. */
 struct sr_report_facts fixture_facts(void);
+/* The payload of a run.failed that the host saw. */
+json_t *fixture_failure(const char *reason);
 /* Events and report, log closed. */
 void fixture_report(struct fixture *fixture, unsigned samples);
 

@@ -100,7 +100,7 @@ static void seal(struct outputs_run *run, const char *const *names, uint32_t cou
     for (uint32_t i = 0; i < count; i++)
         append(run, i, names[i], &digests[i]);
     assert_int_equal(sr_event_append(run->f.log, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
-                                     json_pack("{s:s}", "reason", "setup"), &err),
+                                     fixture_failure("setup"), &err),
                      0);
     struct sr_report_facts facts = fixture_facts();
     const struct sr_report_file file = {SR_OUTPUT_MANIFEST, output_files_manifest(&run->files)};
@@ -108,7 +108,7 @@ static void seal(struct outputs_run *run, const char *const *names, uint32_t cou
     facts.file_count = file.hash != NULL;
     facts.policy_hash = NULL;
     facts.cause = "setup";
-    facts.guests_word = false;
+    facts.guest_spoke = facts.cause_by_guest = facts.status_by_guest = false;
     facts.exit_code = 125;
     facts.code = -1;
     assert_int_equal(sr_report_write(run->f.dir, &facts, run->f.log, &err), 0);
@@ -410,12 +410,12 @@ static void entries_that_cannot_be_are_found_without_the_files(void **state)
         assert_int_equal(
             sr_event_append(f.log, SR_STAGE_MONITOR, SR_EVENT_OUTPUT_COLLECTED, payload, &err), 0);
         assert_int_equal(sr_event_append(f.log, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
-                                         json_pack("{s:s}", "reason", "setup"), &err),
+                                         fixture_failure("setup"), &err),
                          0);
         struct sr_report_facts facts = fixture_facts();
         facts.policy_hash = NULL;
         facts.cause = "setup";
-        facts.guests_word = false;
+        facts.guest_spoke = facts.cause_by_guest = facts.status_by_guest = false;
         facts.exit_code = 125;
         facts.code = -1;
         assert_int_equal(sr_report_write(f.dir, &facts, f.log, &err), 0);

@@ -81,9 +81,12 @@ static void a_run_that_failed_early_has_a_report_that_verifies(void **state)
     struct fixture *f = *state;
     struct sr_error err;
     assert_int_equal(sr_event_log_create(f->dir, FIXTURE_RUN_ID, ALL_EVENTS, &f->log, &err), 0);
-    assert_int_equal(sr_event_append(f->log, SR_STAGE_PREPARE, SR_EVENT_RUN_FAILED,
-                                     json_pack("{s:s}", "reason", "setup"), &err),
-                     0);
+    assert_int_equal(
+        sr_event_append(f->log, SR_STAGE_PREPARE, SR_EVENT_RUN_FAILED,
+                        json_pack("{s:s,s:s,s:s}", "reason", "setup", "reasonObservedBy", "host",
+                                  "messageObservedBy", "host"),
+                        &err),
+        0);
     struct sr_report_facts facts = {.kernel_hash = "",
                                     .network_mode = SR_NETWORK_ALLOWLIST,
                                     .rules_total = 3,
@@ -128,7 +131,7 @@ static void a_dead_run_is_closed_and_reported(void **state)
     struct sr_report_facts facts = fixture_facts();
     facts.started_at = "2026-01-02T03:04:05.000000000Z"; /* the first event's, in a run */
     facts.cause = "interrupted";
-    facts.guests_word = false;
+    facts.guest_spoke = facts.cause_by_guest = facts.status_by_guest = false;
     facts.exit_code = 125;
     facts.code = -1;
     assert_int_equal(sr_report_write(f->dir, &facts, f->log, &err), 0);

@@ -18,7 +18,8 @@ static void reports_of_every_generation_verify(void **state)
 {
     (void)state;
     static const char *const names[] = {"minimal.json",  "unix-time.json", "pretty.json",
-                                        "archived.json", "sealed.json",    "observed.json"};
+                                        "archived.json", "sealed.json",    "observed.json",
+                                        "fielded.json"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         size_t len;
         char *text = read_golden(names[i], &len);

@@ -420,13 +420,16 @@ static void open_with_output(struct fixture *f, const char *name)
                                                "links", 1, "bytes", 2, "hash", hash),
                                      &err),
                      0);
-    assert_int_equal(sr_event_append(f->log, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
-                                     json_pack("{s:s}", "reason", "setup"), &err),
-                     0);
+    assert_int_equal(
+        sr_event_append(f->log, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
+                        json_pack("{s:s,s:s,s:s}", "reason", "setup", "reasonObservedBy", "host",
+                                  "messageObservedBy", "host"),
+                        &err),
+        0);
     struct sr_report_facts facts = fixture_facts();
     facts.policy_hash = hash;
     facts.cause = "setup";
-    facts.guests_word = false;
+    facts.guest_spoke = facts.cause_by_guest = facts.status_by_guest = false;
     facts.exit_code = 125;
     facts.code = -1;
     assert_int_equal(sr_report_write(f->dir, &facts, f->log, &err), 0);

@@ -13,12 +13,17 @@ bytes each time.
   sealed.events.jsonl  its events
   observed.json      the same with observedBy everywhere, and with contradictions of guest and host
   observed.events.jsonl  its events
+  fielded.json       who saw it is said of each field: an output that is missing by the guest's word, one that the host refused
+  fielded.events.jsonl  its events
 """
 import hashlib
 import json
 
 ZERO = "sha256:" + "0" * 64
 RUN = "sr-20260102T030405-abc234"
+
+
+DROPS = ("invalid", "notIpv4", "spoofed", "toGateway", "unaccounted")
 
 
 def canonical(value):
@@ -66,6 +71,10 @@ def report(events, **more):
                          "blockedHits": sum(h["blockedHits"] for h in hits)},
         "integrity": {"digest": ""},
     }
+    if "observers" in more.get("integrity", {}):
+        out["networkAudit"]["denied"] = sum(flow["packets"] for flow in of("network.flow.denied"))
+        for released in of("network.rule.released"):
+            out["networkAudit"]["dropped"] = {name: released["frames"][name] for name in DROPS}
     for key, value in more.items():
         if key == "integrity":
             out[key].update(value)
@@ -132,6 +141,30 @@ def seen(events):
     return [(stage, kind, {**HOST, **payload}) for stage, kind, payload in events]
 
 
+MISSING = "the guest says that the command left nothing at /data/none"
+GUESTS_OUTPUT = {"observedBy": "guest", "outcome": "missing", "message": "/data/none: No such file or directory"}
+FIELDED = [
+    ("compile", "compile", {"policyHash": sha("{}"), "observers": "field"}), BEGIN[1], *MOUNT, *NET,
+    ("launch", "vm.accel.selected", {
+        "accel": "tcg", "reason": "no guest under KVM: the VMM ended before the guest said hello",
+        "guest": {"observedBy": "guest", "message": "Kernel panic - not syncing"}}), *START, *SAMPLE, *HIT,
+    *(("monitor", "network.flow.denied", {"protocol": protocol, "destination": destination, "port": port, "packets": packets,
+                                          "firstAt": "2026-01-02T03:04:05.000008000Z", "lastAt": "2026-01-02T03:04:05.000009000Z"})
+      for protocol, destination, port, packets in (("tcp", "203.0.113.66", 22, 3), ("any", "others", 0, 2))),
+    ("monitor", "output.collected", {"path": "/data/out", "name": "out", "max": 1024, "collected": False, "errorCode": "SR-RUN-001",
+                                     "message": "disk is a device"}),
+    ("monitor", "output.collected", {"path": "/data/none", "name": "none", "max": 1024, "collected": False,
+                                     "errorCode": "SR-RUN-001", "message": MISSING, "guest": GUESTS_OUTPUT}),
+    ("monitor", "vm.exited", {**EXITED, "exitCode": 125, "exitObservedBy": "host", "contradictions": [],
+                              "vmm": {"endedBy": "safe-run", "status": 0, "signal": 9},
+                              "guest": {**GUEST, "userUsec": 1000, "maxRssKib": 900}}),
+    ("cleanup", "network.rule.released", {**NET[0][2], "frames": {
+        "sent": 30, "arp": 2, "notIpv4": 4, "allowed": 6, "established": 5, "denied": 5, "spoofed": 3, "invalid": 2, "toGateway": 1,
+        "replies": 9, "unaccounted": 2}}), *CLEAN,
+    ("cleanup", "run.failed", {"reason": "workload", "reasonObservedBy": "guest", "errorCode": "SR-RUN-001", "path": "outputs[0].path",
+                               "message": "disk is a device", "messageObservedBy": "host"})]
+
+
 def main():
     write("minimal.json", compact(report(chain(BEGIN + START + END + CLEAN, rfc3339))))
     write("unix-time.json", compact(report(chain(BEGIN + START + SAMPLE + END + CLEAN, unix))) + "\n")
@@ -154,6 +187,15 @@ def main():
                    "limits": {"cpu": "vm", "memory": "vm", "pids": "guest", "disk": "guest"}},
         integrity={"canonicalization": "RFC8785"})) + "\n")
     write("observed.events.jsonl", "".join(canonical(event) + "\n" for event in observed))
+    fielded = chain(seen(FIELDED), rfc3339)
+    write("fielded.json", canonical(report(
+        fielded, observedBy="host", exitCode=125, exitCodeObservedBy="host",
+        exit={"cause": "workload", "code": 0, "codeObservedBy": "guest", "signal": None, "signalObservedBy": "guest",
+              "observedBy": "guest", "guest": {"observedBy": "guest", "code": 0, "signal": None}},
+        assurance={"vmm": "qemu", "vmmVersion": "7.2.22", "accel": "tcg", "jail": "none", "uplink": "none",
+                   "limits": {"cpu": "vm", "memory": "vm", "pids": "guest", "disk": "guest"}},
+        integrity={"canonicalization": "RFC8785", "observers": "field"})) + "\n")
+    write("fielded.events.jsonl", "".join(canonical(event) + "\n" for event in fielded))
 
 
 if __name__ == "__main__":
