@@ -527,7 +527,7 @@ class Ends(NetworkTest):
 
     def test_a_stopped_net_cell_holds_nothing(self):
         run = self.stop_and_end("safe-run-net", shell("echo up; sleep 60", timeout=15, network=allow(("tcp", "198.51.100.7/32", 443))))
-        self.assertEqual((run.status, run.cause, run.failure[0]), (125, "cleanup", "SR-RUN-003"))
+        self.assertEqual((run.status, run.cause, run.failure[0]), (125, "cleanup", "SR-RUN-001"))
         self.assertEqual(run.events("network.rule.cleanup_failed")[0]["errorCode"], "SR-RUN-202")
         self.assertIn("does not answer", run.events("network.rule.cleanup_failed")[0]["message"])
         self.collect()

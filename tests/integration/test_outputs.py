@@ -139,12 +139,12 @@ class Outputs(IoTest):
         self.assertTrue(run.report["exit"]["code"] == 7 and run.failure is None)
 
     def test_a_command_that_is_out_of_time_leaves_its_output(self):
-        run = self.run_policy(shell("echo log > /data/out/log; sleep 100", outputs=[output()], timeout=2))
+        run = self.run_policy(shell("echo log > /data/out/log; sleep 100", outputs=[output()], timeout=6))
         self.assertEqual((run.status, run.cause, os.listdir(self.collected(run))), (124, "timeout", ["log"]))
         self.assertTrue(run.events("output.collected")[0]["collected"])
 
     def test_a_command_that_ignores_the_end_of_its_time_leaves_its_output_too(self):
-        run = self.run_policy(shell("trap '' TERM; echo log > /data/out/log; while :; do sleep 1; done", outputs=[output()], timeout=2))
+        run = self.run_policy(shell("trap '' TERM; echo log > /data/out/log; while :; do sleep 1; done", outputs=[output()], timeout=6))
         self.assertEqual((run.status, run.cause, os.listdir(self.collected(run))), (124, "timeout", ["log"]))
 
     def test_a_stopped_run_leaves_its_output(self):
