@@ -89,6 +89,11 @@ int sr_image_find(const char *name, struct sr_image *image, struct sr_error *err
 int sr_image_list(struct sr_image **images, size_t *count, struct sr_error *err)
     __attribute__((warn_unused_result));
 
+/* The images that come with safe-run (images of the host configuration), sorted; free each and the list. Their digest is computed, they
+ * have no configuration, source_kind is "built-in", and of the sizes only image_bytes is known. Names of a store go before theirs. */
+int sr_image_list_built_in(struct sr_image **images, size_t *count, struct sr_error *err)
+    __attribute__((warn_unused_result));
+
 /* Takes a name away, and the image when no other name stands for it. */
 int sr_image_remove(const char *name, struct sr_error *err) __attribute__((warn_unused_result));
 

@@ -57,6 +57,13 @@ int archive_load_public(const struct sr_archive_place *place, struct sr_key **ke
     struct sr_error first = *err;
     if (sr_key_load_private(path, key, err) == 0)
         return 0;
+    char checkpoint[PATH_MAX];
+    if (snprintf(checkpoint, sizeof checkpoint, "%s/" SR_CHECKPOINT_FILE, place->root) < PATH_MAX &&
+        access(checkpoint, F_OK) < 0 && errno == ENOENT)
+        return archive_fail(err, "root", 0,
+                            "%.200s holds no archive; --root names another directory, and 'report "
+                            "archive' begins one",
+                            place->root);
     return archive_fail(err, "key", 0, "%s", first.message);
 }
 

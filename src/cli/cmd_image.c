@@ -36,9 +36,10 @@ static const char build_help[] =
     "  safe-run image build python --from oci-archive:python.tar";
 
 static const char ls_usage[] = "usage: safe-run image ls [--json]";
-static const char ls_help[] = "\nLists the images of your store.\n\n"
-                              "  --json   an array of what inspect --json prints\n\n"
-                              "Example:\n  safe-run image ls";
+static const char ls_help[] =
+    "\nLists the images of your store, and those that come with safe-run.\n\n"
+    "  --json   an array of what inspect --json prints\n\n"
+    "Example:\n  safe-run image ls";
 
 static const char inspect_usage[] = "usage: safe-run image inspect NAME [--json]";
 static const char inspect_help[] =
@@ -115,6 +116,12 @@ static json_t *texts(const char *const *list, size_t count)
     return array;
 }
 
+/* Nobody has counted what is in an image that comes with safe-run. */
+static bool is_counted(const struct sr_image *image)
+{
+    return strcmp(image->source_kind, "built-in") != 0;
+}
+
 static json_t *describe(const struct sr_image *image)
 {
     const struct sr_image_config *config = &image->config;
@@ -122,16 +129,22 @@ static json_t *describe(const struct sr_image *image)
                        ? json_pack("{s:s,s:I,s:I}", "name", config->user, "uid",
                                    (json_int_t)config->uid, "gid", (json_int_t)config->gid)
                        : json_null();
-    return json_pack(
-        "{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:{s:s,s:s?},s:{s:o,s:o,s:o,s:s?,s:o}}", "name",
-        image->name, "digest", image->digest, "path", image->path, "builtAt", image->built,
-        "imageBytes", (json_int_t)image->image_bytes, "bytes", (json_int_t)image->bytes, "files",
-        (json_int_t)image->files, "directories", (json_int_t)image->directories, "symlinks",
-        (json_int_t)image->symlinks, "others", (json_int_t)image->others, "source", "kind",
-        image->source_kind, "digest", image->source_digest[0] != '\0' ? image->source_digest : NULL,
-        "config", "env", texts(config->env, config->env_count), "entrypoint",
-        texts(config->entrypoint, config->entrypoint_count), "cmd",
-        texts(config->cmd, config->cmd_count), "workdir", config->workdir, "user", user);
+    json_t *facts =
+        json_pack("{s:s,s:s,s:s,s:s,s:I,s:n,s:n,s:n,s:n,s:n,s:{s:s,s:s?},s:{s:o,s:o,s:o,s:s?,s:o}}",
+                  "name", image->name, "digest", image->digest, "path", image->path, "builtAt",
+                  image->built, "imageBytes", (json_int_t)image->image_bytes, "bytes", "files",
+                  "directories", "symlinks", "others", "source", "kind", image->source_kind,
+                  "digest", image->source_digest[0] != '\0' ? image->source_digest : NULL, "config",
+                  "env", texts(config->env, config->env_count), "entrypoint",
+                  texts(config->entrypoint, config->entrypoint_count), "cmd",
+                  texts(config->cmd, config->cmd_count), "workdir", config->workdir, "user", user);
+    if (is_counted(image))
+        json_object_update_new(
+            facts, json_pack("{s:I,s:I,s:I,s:I,s:I}", "bytes", (json_int_t)image->bytes, "files",
+                             (json_int_t)image->files, "directories",
+                             (json_int_t)image->directories, "symlinks",
+                             (json_int_t)image->symlinks, "others", (json_int_t)image->others));
+    return facts;
 }
 
 /* Prints a value as one line of canonical JSON; takes it. */
@@ -179,6 +192,10 @@ static void say_image(struct sr_buf *out, const struct sr_image *image)
     say(out, "%-12s %s", "file", image->path);
     say(out, "%-12s %s %s", "source", image->source_kind, image->source_digest);
     say(out, "%-12s %s", "built", image->built);
+    if (!is_counted(image)) {
+        say(out, "%-12s %" PRIu64 " bytes", "size", image->image_bytes);
+        return;
+    }
     say(out, "%-12s %" PRIu64 " bytes, of files of %" PRIu64, "size", image->image_bytes,
         image->bytes);
     say(out, "%-12s %u files, %u directories, %u symbolic links, %u others", "entries",
@@ -254,6 +271,44 @@ static void free_images(struct sr_image *images, size_t count)
     free(images);
 }
 
+static void list_one(struct sr_buf *out, json_t *array, const struct sr_image *image)
+{
+    json_array_append_new(array, describe(image));
+    char files[16] = "-";
+    if (is_counted(image))
+        snprintf(files, sizeof files, "%u", image->files);
+    say(out, "%-24s %.19s %10.1f %8s  %.19sZ %s", image->name, image->digest,
+        (double)image->image_bytes / 1e6, files, image->built, image->source_kind);
+}
+
+static bool has_name(const struct sr_image *images, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(images[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* A name as a run finds it: in a store, else among the images that come with safe-run. */
+static int find(const char *name, struct sr_image *image, struct sr_error *err)
+{
+    struct sr_image *built_in;
+    size_t count;
+    struct sr_error unusable;
+    if (sr_image_find(name, image, err) == 0)
+        return 0;
+    if (err->code != SR_OPS_109 || sr_image_list_built_in(&built_in, &count, &unusable) < 0)
+        return -1;
+    int result = -1;
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(built_in[i].name, name) == 0) {
+            *image = built_in[i]; /* it owns nothing */
+            result = 0;
+        }
+    free_images(built_in, count);
+    return result;
+}
+
 static int ls(int argc, char **argv)
 {
     struct image_arguments arguments = {0};
@@ -262,24 +317,26 @@ static int ls(int argc, char **argv)
         return status;
     if (optind < argc)
         return sr_usage_error(ls_usage, "unexpected argument '%s'", argv[optind]);
-    struct sr_image *images;
-    size_t count;
+    struct sr_image *images, *built_in;
+    size_t count, built_in_count;
     struct sr_error err = {0};
     if (sr_image_list(&images, &count, &err) < 0)
         return failed(&err);
+    if (sr_image_list_built_in(&built_in, &built_in_count, &err) < 0) {
+        free_images(images, count);
+        return failed(&err);
+    }
     json_t *array = json_array();
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
     sr_buf_printf(&out, "%-24s %-19s %10s %8s  %-20s %s\n", "NAME", "DIGEST", "MB", "FILES",
                   "BUILT", "FROM");
-    for (size_t i = 0; i < count; i++) {
-        const struct sr_image *image = &images[i];
-        if (arguments.json)
-            json_array_append_new(array, describe(image));
-        else
-            say(&out, "%-24s %.19s %10.1f %8u  %.19sZ %s", image->name, image->digest,
-                (double)image->image_bytes / 1e6, image->files, image->built, image->source_kind);
-    }
+    for (size_t i = 0; i < count; i++)
+        list_one(&out, array, &images[i]);
+    for (size_t i = 0; i < built_in_count; i++)
+        if (!has_name(images, count, built_in[i].name))
+            list_one(&out, array, &built_in[i]);
     free_images(images, count);
+    free_images(built_in, built_in_count);
     if (arguments.json)
         return emit_json(array);
     json_decref(array);
@@ -296,7 +353,7 @@ static int inspect(int argc, char **argv)
         return sr_usage_error(inspect_usage, "one name is needed");
     sr_cleanup_image struct sr_image image = {0};
     struct sr_error err = {0};
-    if (sr_image_find(argv[optind], &image, &err) < 0)
+    if (find(argv[optind], &image, &err) < 0)
         return failed(&err);
     if (arguments.json)
         return emit_json(describe(&image));

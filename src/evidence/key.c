@@ -178,6 +178,12 @@ static const char *misfit(const char *name, const char *header, const unsigned c
                "have this";
     if (!is_private && strcmp(name, "PUBLIC KEY") != 0)
         return "expected a public key (-----BEGIN PUBLIC KEY-----)";
+    static const unsigned char version_2[] = {0x02, 0x01,
+                                              0x01}; /* behind the sequence's two bytes */
+    if (is_private && len > 2 + (long)sizeof version_2 &&
+        memcmp(der + 2, version_2, sizeof version_2) == 0)
+        return "this is a PKCS#8 key of version 2 (RFC 5958), which carries its public half along; "
+               "version 1 is expected, as openssl genpkey and safe-run key generate write it";
     const size_t prefix = is_private ? sizeof private_prefix : sizeof public_prefix;
     if (header[0] != '\0' || len != (is_private ? PRIVATE_DER_SIZE : PUBLIC_DER_SIZE) ||
         memcmp(der, is_private ? private_prefix : public_prefix, prefix) != 0)

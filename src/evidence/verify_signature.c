@@ -59,6 +59,20 @@ static bool has_signed(struct verify *v, const struct sr_envelope *envelope,
         verify_error(v, CHECK_SIGNATURE, SR_EVD_304, path,
                      "this is not a signature of the payload by key %s", sr_key_id(key));
     }
+    /* Nobody signs under another's name: a keyid that leads elsewhere was changed. */
+    for (size_t i = 0; !signed_once && !lied && i < envelope->count; i++) {
+        const struct sr_envelope_signature *signature = &envelope->signatures[i];
+        lied = sr_key_verify(key, encoded->data, encoded->len,
+                             (const unsigned char *)signature->bytes.data, signature->bytes.len);
+        char path[64], shown[SHOWN_SIZE];
+        snprintf(path, sizeof path, "attestation.signatures[%zu].keyid", i);
+        if (lied)
+            verify_error(
+                v, CHECK_SIGNATURE, SR_EVD_304, path,
+                "the signature is by key %s, and its keyid was changed to %s", sr_key_id(key),
+                verify_show((struct sr_json_slice){signature->key_id.data, signature->key_id.len},
+                            shown));
+    }
     if (!signed_once && !lied) {
         const struct sr_buf *first = &envelope->signatures[0].key_id;
         char shown[SHOWN_SIZE];

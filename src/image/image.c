@@ -173,6 +173,19 @@ static int make_image(const struct sr_image_build *build, const struct kind *kin
     return result;
 }
 
+/* Sources that other tools fetch: a registry, a daemon, an engine's storage. */
+static void hint_at_archive(const char *from, struct sr_error *err)
+{
+    static const char *const fetched[] = {"docker://", "docker-daemon:", "containers-storage:"};
+    for (size_t i = 0; err != NULL && i < sizeof fetched / sizeof fetched[0]; i++)
+        if (strncmp(from, fetched[i], strlen(fetched[i])) == 0)
+            snprintf(
+                err->hint, sizeof err->hint,
+                "nothing is fetched here: 'skopeo copy %.80s oci-archive:image.tar' does, then "
+                "--from oci-archive:image.tar",
+                from);
+}
+
 int sr_image_build(const struct sr_image_build *build, struct sr_image *image, struct sr_error *err)
 {
     char path[PATH_MAX];
@@ -183,11 +196,13 @@ int sr_image_build(const struct sr_image_build *build, struct sr_image *image, s
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (strncmp(build->from, kinds[i].prefix, strlen(kinds[i].prefix)) == 0)
             kind = &kinds[i];
-    if (kind == NULL)
-        return sr_fail(err, SR_OPS_101, SOURCE_PATH,
-                       "'%.100s' does not begin with oci-archive:, docker-archive:, oci:, dir: or "
-                       "tar:",
-                       build->from);
+    if (kind == NULL) {
+        sr_fail(err, SR_OPS_101, SOURCE_PATH,
+                "'%.100s' does not begin with oci-archive:, docker-archive:, oci:, dir: or tar:",
+                build->from);
+        hint_at_archive(build->from, err);
+        return -1;
+    }
     sr_cleanup_fd int source =
         open_source(kind, build->from + strlen(kind->prefix), path, &tag, err);
     if (source < 0)

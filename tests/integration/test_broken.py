@@ -336,7 +336,7 @@ class KilledVmm(SafeRunTest):
         self.assertEqual((run.status, run.cause), (125, "vmm"))
 
     def test_a_stopped_vmm_ends_by_the_timeout(self):
-        process = self.start(shell("echo up; sleep 100", timeout=3))
+        process = self.start(shell("echo up; sleep 100", timeout=8))
         self.wait_for_output(process, b"up\n")
         os.kill(self.vmm_pids()[0], signal.SIGSTOP)
         run = self.finish(process)

@@ -1,4 +1,5 @@
 """safe-run image: building from every kind of source, layers, the store, and archives that mean harm."""
+import hashlib
 import json
 import os
 import re
@@ -346,7 +347,7 @@ class Store(ImageTest):
         self.built(source, "one")
         self.built(source, "two:3.12")
         names = [image["name"] for image in json.loads(self.call("image", "ls", "--json").stdout)]
-        self.assertEqual(names, ["one", "two:3.12"])
+        self.assertEqual(names, ["one", "two:3.12", "base"])
         self.assertEqual(self.call("image", "rm", "one").returncode, 0)
         self.assertEqual(len(self.files_of_store()), 2)  # the other name still has it
         self.assertEqual(self.call("image", "rm", "two:3.12").returncode, 0)
@@ -389,11 +390,26 @@ class Store(ImageTest):
             self.assert_refused(self.build(source), "SR-OPS-108 image:", "No space left on device")
 
     def test_a_store_that_cannot_be_read_is_not_an_empty_one(self):
-        self.assertEqual(self.call("image", "ls", "--json").stdout, b"[]\n")
+        self.assertEqual([image["name"] for image in json.loads(self.call("image", "ls", "--json").stdout)], ["base"])
         self.env["SAFE_RUN_IMAGE_STORE"] = os.path.join(self.write("file", ""), "images")
         for command in (("ls",), ("prune",), ("verify",)):
             self.assert_refused(self.call("image", *command), "SR-OPS-108 image.store", "cannot be read: Not a directory")
         self.assertEqual(self.run_policy(policy("/bin/true")).status, 0)  # base is beside the program
+
+    def test_the_image_that_comes_with_safe_run_is_one_too(self):
+        shown = json.loads(self.call("image", "inspect", "base", "--json").stdout)
+        self.assertEqual((shown["source"]["kind"], shown["files"]), ("built-in", None))
+        with open(shown["path"], "rb") as file:
+            self.assertEqual(shown["digest"], "sha256:" + hashlib.sha256(file.read()).hexdigest())
+        self.assertRegex(self.call("image", "ls").stdout.decode(), r"\nbase +sha256:[0-9a-f]{12} .* built-in\n")
+        self.built("tar:" + self.write("root.tar", tar(*ROOT)), "base")  # a store's goes before it
+        self.assertEqual(json.loads(self.call("image", "inspect", "base", "--json").stdout)["source"]["kind"], "tar")
+        self.assertEqual(len(json.loads(self.call("image", "ls", "--json").stdout)), 1)
+        self.assertEqual(self.call("image", "inspect", "nosuch").returncode, 1)
+
+    def test_a_registry_is_not_asked_and_the_way_is_named(self):
+        self.assert_refused(self.build("docker://python:3"), "SR-OPS-101 image.source",
+                            "skopeo copy docker://python:3 oci-archive:image.tar")
 
     def test_names_that_are_none(self):
         source = "tar:" + self.write("root.tar", tar(*ROOT))
@@ -412,7 +428,7 @@ class Store(ImageTest):
             self.assertEqual((process.returncode, err), (0, b""), out)
         self.assertEqual(self.call("image", "verify").returncode, 0)
         self.call("image", "prune")
-        self.assertEqual(len(json.loads(self.call("image", "ls", "--json").stdout)), 2)
+        self.assertEqual(len(json.loads(self.call("image", "ls", "--json").stdout)), 2 + 1)  # and base
 
     def test_a_build_that_is_killed_leaves_nothing(self):
         source = self.write("big.tar.gz", pack(tar(entry("big", os.urandom(1 << 20) * 200)), "none"))

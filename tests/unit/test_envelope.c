@@ -239,12 +239,15 @@ static void what_a_keyid_is_worth(void **state)
                         "1 of 2 signatures are by keys that were not given");
     sr_verification_free(&result);
 
-    /* Another's: it is that one's, whatever it is. */
+    /* Another's: it was changed, because nobody signs under another's name. */
     snprintf(signatures, sizeof signatures, "{\"keyid\":\"%s\",%.*s}", sr_key_id(a->other), sig_len,
              sig);
     write_signatures(a, signatures);
     verify_attested(a, keys, 1, &result);
     assert_false(result.valid);
+    assert_string_equal(result.errors[0].path, "attestation.signatures[0].keyid");
+    assert_non_null(strstr(result.errors[0].message, sr_key_id(a->key)));
+    assert_non_null(strstr(result.errors[0].message, "its keyid was changed to"));
     sr_verification_free(&result);
 
     /* The key's own, and it is not the key's: an error, whoever else has signed. */

@@ -26,6 +26,14 @@ static const char rfc_public[] = "-----BEGIN PUBLIC KEY-----\n"
                                  "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n"
                                  "-----END PUBLIC KEY-----\n";
 
+/* RFC 8410, 10.3: the same with attributes and its public half, version 2 of the format. */
+static const char rfc_version_2[] =
+    "-----BEGIN PRIVATE KEY-----\n"
+    "MHICAQEwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n"
+    "oB8wHQYKKoZIhvcNAQkJFDEPDA1DdXJkbGUgQ2hhaXJzgSEAGb9ECWmEzf6FQbrB\n"
+    "Z9w7lshQhqowtrbLDFw4rXAxZuE=\n"
+    "-----END PRIVATE KEY-----\n";
+
 static int open_fixture(void **state)
 {
     static struct fixture fixture;
@@ -148,6 +156,7 @@ static void what_is_no_key(void **state)
     refuse(ec, strlen(ec), false, "no Ed25519");
     refuse(x25519, strlen(x25519), false, "no Ed25519");
     refuse(encrypted, strlen(encrypted), true, "passphrase");
+    refuse(rfc_version_2, strlen(rfc_version_2), true, "version 2");
     for (size_t len = 0; len < strlen(rfc_public) - 1; len++)
         refuse(rfc_public, len, false, "");
 }
