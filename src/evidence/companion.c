@@ -44,22 +44,19 @@ static enum sr_companion_state read_document(int dirfd, const char *name, const 
                : SR_COMPANION_OTHER;
 }
 
-static void take_labels(struct sr_companions *c, struct sr_json_slice labels)
+/* "a=b, c=d" of an object of texts, as much as there is room for. */
+static void take_pairs(struct sr_json_slice object, char *text, size_t size)
 {
-    struct sr_json_member label;
-    size_t len = 0;
-    if (!sr_json_is_object(labels))
+    struct sr_json_member member;
+    if (!sr_json_is_object(object))
         return;
-    for (size_t at = 0; sr_json_next_member(labels, &at, &label);) {
-        char name[64], text[64];
-        sr_take_key(label.key, name, sizeof name);
-        sr_take_string(label.value, text, sizeof text);
-        size_t room = sizeof c->labels - len;
-        if (strlen(name) + strlen(text) + sizeof ", =, ..." > room) {
-            snprintf(c->labels + len, room, ", ...");
+    for (size_t at = 0; sr_json_next_member(object, &at, &member);) {
+        char name[64], value[64], pair[sizeof name + sizeof value];
+        sr_take_key(member.key, name, sizeof name);
+        sr_take_string(member.value, value, sizeof value);
+        snprintf(pair, sizeof pair, "%s=%s", name, value);
+        if (!sr_join_text(pair, text, size))
             return;
-        }
-        len += (size_t)snprintf(c->labels + len, room, "%s%s=%s", len > 0 ? ", " : "", name, text);
     }
 }
 
@@ -103,7 +100,8 @@ static int take_policy(struct sr_companions *c, struct sr_json_slice policy)
                          runtime = sr_json_get(policy, "runtime"),
                          resources = sr_json_get(policy, "resources");
     sr_take_text(metadata, "name", c->name, sizeof c->name);
-    take_labels(c, sr_json_get(metadata, "labels"));
+    take_pairs(sr_json_get(metadata, "labels"), c->labels, sizeof c->labels);
+    take_pairs(sr_json_get(runtime, "env"), c->env, sizeof c->env);
     sr_take_text(runtime, "image", c->image, sizeof c->image);
     sr_take_text(runtime, "user", c->user, sizeof c->user);
     sr_take_text(runtime, "workdir", c->workdir, sizeof c->workdir);

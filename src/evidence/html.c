@@ -221,6 +221,7 @@ static void put_what_ran(struct sr_buf *out, const struct sr_reading *r)
     const struct sr_summary *s = r->summary;
     const struct sr_companions *c = &r->companions;
     char text[320];
+    char ran[SR_RAN];
     page_open_section(out, "ran", "What ran");
     sr_buf_puts(out, "<dl>\n");
     put_companion(out, "Command", c->command, c->command_line, s->command_hash);
@@ -228,12 +229,14 @@ static void put_what_ran(struct sr_buf *out, const struct sr_reading *r)
         put_field(out, "Image", c->image, false);
         if (strcmp(s->rootfs_hash, SR_HASH_ZERO) != 0)
             put_field(out, "Image digest", s->rootfs_hash, true);
-        put_field(out, "User", c->user, false);
-        put_field(out, "Directory", c->workdir, true);
         put_field(out, "Audit level", c->audit, false);
     } else {
         put_companion(out, "Policy", c->policy, "", s->policy_hash);
     }
+    put_field(out, "User", sr_ran_user(r, ran), false);
+    put_field(out, "Directory", sr_ran_workdir(r, ran), true);
+    put_field(out, "Variables", c->env, true);
+    put_field(out, "Variables by the image", s->ran_image_env, true);
     snprintf(text, sizeof text, "%s %s%s%s", s->vmm, s->vmm_version,
              s->accel[0] != '\0' ? ", accelerator " : "", s->accel);
     put_field(out, "VM", text, false);

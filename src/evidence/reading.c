@@ -193,6 +193,33 @@ const char *sr_when_text(const char *timestamp, char text[SR_QUANTITY])
     return text;
 }
 
+static const char *ran_text(const char *ran, const char *from, const char *asked, char text[SR_RAN])
+{
+    bool differs = ran[0] != '\0' && asked[0] != '\0' && strcmp(ran, asked) != 0,
+         image = strcmp(from, "image") == 0;
+    snprintf(text, SR_RAN, "%s", ran[0] != '\0' ? ran : asked);
+    size_t len = strlen(text);
+    /* The image's word counts only where the policy is silent: what is asked there is a default. */
+    if (differs)
+        snprintf(text + len, SR_RAN - len, " (%s %s)",
+                 image ? "by the image; the default of the policy is" : "asked was", asked);
+    else if (image)
+        snprintf(text + len, SR_RAN - len, " (by the image)");
+    return text;
+}
+
+const char *sr_ran_user(const struct sr_reading *r, char text[SR_RAN])
+{
+    const struct sr_summary *s = r->summary;
+    return ran_text(s->ran_user, s->ran_user_from, r->companions.user, text);
+}
+
+const char *sr_ran_workdir(const struct sr_reading *r, char text[SR_RAN])
+{
+    const struct sr_summary *s = r->summary;
+    return ran_text(s->ran_workdir, s->ran_workdir_from, r->companions.workdir, text);
+}
+
 static const char *destination_text(const char *protocol, const char *target, int64_t port,
                                     const char *host, char text[SR_DESTINATION])
 {

@@ -79,6 +79,13 @@ struct sr_limit_row {
 enum { SR_LIMIT_ROWS = 5 };
 void sr_limit_rows(const struct sr_reading *reading, struct sr_limit_row rows[SR_LIMIT_ROWS]);
 
+/* What the command ran as, by the run's events, and what the policy has where that differs:
+ * "33:33 (by the image; the default of the policy is 1000:1000)". Of reports whose events do not tell,
+ * what the policy has. "" when neither is known. */
+enum { SR_RAN = 320 };
+const char *sr_ran_user(const struct sr_reading *reading, char text[SR_RAN]);
+const char *sr_ran_workdir(const struct sr_reading *reading, char text[SR_RAN]);
+
 /* "1.5 MiB", "12 bytes"; "2.31 s", "450 ms", "7 us". Returns text. */
 enum { SR_QUANTITY = 32 };
 const char *sr_bytes_text(uint64_t bytes, char text[SR_QUANTITY]);

@@ -60,7 +60,9 @@ static void asked(struct speaker *speaker, const struct sr_reading *a, const str
         texts(speaker, "name", x->name, y->name);
         texts(speaker, "labels", x->labels, y->labels);
         texts(speaker, "image", x->image, y->image);
-        texts(speaker, "user", x->user, y->user);
+        if (strcmp(x->env, y->env) != 0)
+            say(speaker, "variables: %s, then %s", x->env[0] != '\0' ? x->env : "none",
+                y->env[0] != '\0' ? y->env : "none");
         texts(speaker, "audit level", x->audit, y->audit);
     }
     if (strcmp(a->summary->command_hash, b->summary->command_hash) != 0 &&
@@ -68,6 +70,29 @@ static void asked(struct speaker *speaker, const struct sr_reading *a, const str
         texts(speaker, "command", x->command_line, y->command_line);
     else
         hashes(speaker, "command", a->summary->command_hash, b->summary->command_hash);
+}
+
+/* What the command ran as: by the events where they tell, else by the policy. What is not known of both is not compared. */
+static void ran_as(const struct speaker *speaker, const char *what, const char *ran_a,
+                   const char *asked_a, const char *ran_b, const char *asked_b)
+{
+    const char *a = ran_a[0] != '\0' ? ran_a : asked_a, *b = ran_b[0] != '\0' ? ran_b : asked_b;
+    if (a[0] != '\0' && b[0] != '\0')
+        texts(speaker, what, a, b);
+}
+
+static void runtime(struct speaker *speaker, const struct sr_reading *a, const struct sr_reading *b)
+{
+    const struct sr_summary *s = a->summary, *t = b->summary;
+    const struct sr_companions *x = &a->companions, *y = &b->companions;
+    speaker->topic = "Ran as";
+    ran_as(speaker, "user", s->ran_user, x->user, t->ran_user, y->user);
+    ran_as(speaker, "directory", s->ran_workdir, x->workdir, t->ran_workdir, y->workdir);
+    if (s->ran_user[0] != '\0' && t->ran_user[0] != '\0' &&
+        strcmp(s->ran_image_env, t->ran_image_env) != 0)
+        say(speaker, "variables by the image: %s, then %s",
+            s->ran_image_env[0] != '\0' ? s->ran_image_env : "none",
+            t->ran_image_env[0] != '\0' ? t->ran_image_env : "none");
 }
 
 static void ran_on(struct speaker *speaker, const struct sr_summary *a, const struct sr_summary *b)
@@ -198,6 +223,7 @@ void sr_diff(const struct sr_reading *a, const struct sr_reading *b, sr_diff_say
     struct speaker speaker = {.say = to, .context = context, .differs = differs};
     *differs = false;
     asked(&speaker, a, b);
+    runtime(&speaker, a, b);
     ran_on(&speaker, a->summary, b->summary);
     ended(&speaker, a, b);
     reached(&speaker, a->summary, b->summary);

@@ -156,7 +156,7 @@ static void what_ran(const struct printer *p, const struct sr_reading *r)
 {
     const struct sr_summary *s = r->summary;
     const struct sr_companions *c = &r->companions;
-    char text[640], took[SR_QUANTITY], when[SR_QUANTITY];
+    char text[640], ran[SR_RAN], took[SR_QUANTITY], when[SR_QUANTITY];
     heading(p, "What ran");
     if (c->command_line != NULL)
         field(p, "command", c->command_line);
@@ -166,12 +166,16 @@ static void what_ran(const struct printer *p, const struct sr_reading *r)
         snprintf(text, sizeof text, "%s%s%s%s", c->name, c->labels[0] != '\0' ? " (" : "",
                  c->labels, c->labels[0] != '\0' ? ")" : "");
         field(p, "policy", text);
-        snprintf(text, sizeof text, "%s, as user %s in %s", c->image, c->user, c->workdir);
-        field(p, "image", text);
+        field(p, "image", c->image);
     } else {
         field(p, "policy", s->policy_name);
         not_shown(p, s->policy_name[0] != '\0' ? "" : "policy", c->policy, s->policy_hash);
     }
+    field(p, "user", sr_ran_user(r, ran));
+    field(p, "directory", sr_ran_workdir(r, ran));
+    field(p, "variables", c->env);
+    snprintf(text, sizeof text, "%s (by the image)", s->ran_image_env);
+    field(p, "variables", s->ran_image_env[0] != '\0' ? text : "");
     snprintf(text, sizeof text, "%s%s%s%s%s", s->vmm, s->vmm_version[0] != '\0' ? " " : "",
              s->vmm_version, s->accel[0] != '\0' ? ", accelerator " : "", s->accel);
     field(p, "VM", text);

@@ -44,6 +44,14 @@ void sr_take_text(struct sr_json_slice object, const char *name, char *text, siz
     sr_take_string(sr_json_get(object, name), text, size);
 }
 
+bool sr_join_text(const char *item, char *text, size_t size)
+{
+    size_t len = strlen(text), room = size - len;
+    bool fits = strlen(item) + sizeof ", , ..." <= room;
+    snprintf(text + len, room, "%s%s", len > 0 ? ", " : "", fits ? item : "...");
+    return fits;
+}
+
 int64_t sr_take_number(struct sr_json_slice object, const char *name)
 {
     int64_t number;

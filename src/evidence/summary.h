@@ -102,6 +102,11 @@ struct sr_summary {
     char policy_name[128];
     char bundle_id[128]; /* of the archive */
 
+    /* Of run.prepared: what the command ran as and whose word that was ("policy", "image" or "default"), and the variables that
+     * the image sets. */
+    char ran_user[32], ran_user_from[16], ran_workdir[128], ran_workdir_from[16],
+        ran_image_env[512];
+
     /* Of the events. */
     uint64_t event_count, odd_events; /* those that are no events */
     uint64_t counts[SR_EVENT_TYPE_COUNT];
@@ -168,6 +173,8 @@ void sr_take_text(struct sr_json_slice object, const char *name, char *text, siz
 void sr_take_string(struct sr_json_slice value, char *text, size_t size);
 /* The same of a member's key, as sr_json_next_member() gives it. */
 void sr_take_key(struct sr_json_slice key, char *text, size_t size);
+/* Appends an item to a list, behind ", "; "..." and false when there is no room for it. */
+bool sr_join_text(const char *item, char *text, size_t size);
 /* A member that is an integer, else -1. */
 int64_t sr_take_number(struct sr_json_slice object, const char *name);
 /* A member that is one of our timestamps, as nanoseconds since 1970, else 0. */

@@ -207,6 +207,24 @@ static void add_step(struct sr_summary *s, const struct sr_event *event, int64_t
     sr_event_sentence(event->kind, event->payload, step->text, sizeof step->text);
 }
 
+static void add_prepared(struct sr_summary *s, struct sr_json_slice payload)
+{
+    struct sr_json_slice runtime = sr_json_get(payload, "runtime"), element,
+                         env = sr_json_get(runtime, "imageEnv");
+    char pair[128];
+    s->timeout_sec = sr_take_number(payload, "timeoutSec");
+    sr_take_text(runtime, "user", s->ran_user, sizeof s->ran_user);
+    sr_take_text(runtime, "userFrom", s->ran_user_from, sizeof s->ran_user_from);
+    sr_take_text(runtime, "workdir", s->ran_workdir, sizeof s->ran_workdir);
+    sr_take_text(runtime, "workdirFrom", s->ran_workdir_from, sizeof s->ran_workdir_from);
+    s->ran_image_env[0] = '\0';
+    for (size_t at = 0; sr_json_is_array(env) && sr_json_next(env, &at, &element);) {
+        sr_take_string(element, pair, sizeof pair);
+        if (!sr_join_text(pair, s->ran_image_env, sizeof s->ran_image_env))
+            break;
+    }
+}
+
 int summary_event(void *context, uint64_t index, const struct sr_json_scan *scan, const char *text,
                   struct sr_error *err)
 {
@@ -242,7 +260,7 @@ int summary_event(void *context, uint64_t index, const struct sr_json_scan *scan
         add_sample(s, event->payload, nsec);
         return 0;
     case SR_EVENT_RUN_PREPARED:
-        s->timeout_sec = sr_take_number(event->payload, "timeoutSec");
+        add_prepared(s, event->payload);
         break;
     case SR_EVENT_OUTPUT_COLLECTED:
         summary_take_output(s, event->payload);

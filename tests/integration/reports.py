@@ -53,7 +53,10 @@ def ordinary_events():
     tap = {"tap": "sr-tap-0123abcd", "table": "safe_run", "chains": ["forward"], "rulesTotal": 3}
     mount = {"source": "/var/lib/safe-run/stations", "target": "/data/stations", "read_only": True}
     yield 0, "compile", "compile", {}
-    yield 200_000, "prepare", "run.prepared", {"workdir": "/var/lib/safe-run/runs/" + make.RUN, "timeoutSec": 120}
+    yield 200_000, "prepare", "run.prepared", {
+        "workdir": "/var/lib/safe-run/runs/" + make.RUN, "timeoutSec": 120,
+        "image": {"name": "base", "from": "store", "digest": make.sha("rootfs")},
+        "runtime": {"workdir": "/srv", "workdirFrom": "image", "user": "33:33", "userFrom": "image", "imageEnv": ["PATH=/usr/bin", "LANG=C"]}}
     yield 900_000, "mount", "mount.validated", mount
     yield 60_000_000, "mount", "mount.applied", {**mount, "imageHash": make.sha("stations")}
     yield 250_000_000, "network", "network.plan.generated", {

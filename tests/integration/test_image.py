@@ -526,7 +526,18 @@ class Configuration(ImageTest):
         self.assertEqual(prepared["runtime"], {"imageEnv": ["PATH=/bin", "GREETING=hello"], "user": "1234:77", "userFrom": "image",
                                                "workdir": "/etc", "workdirFrom": "image"})
         self.assertEqual(run.report["artifacts"]["rootfsHash"], image["digest"])
+        first = run.report_path
+        for view in ("show", "html"):  # what ran, and what was asked where that is something else
+            text = self.call("report", view, first).stdout.decode()
+            for words in ("1234:77 (by the image; the default of the policy is 1000:1000)", "/etc (by the image; the default of the policy is /)", "BOTH=policy",
+                          "PATH=/bin, GREETING=hello"):
+                self.assertIn(words, text)
         run = self.run_policy(shell(script, image="test", workdir="/", user="1000:1000"))
+        shown = self.call("report", "show", run.report_path).stdout.decode()
+        self.assertRegex(shown, r"user +1000:1000\n +directory +/\n")
+        differs = self.call("report", "diff", first, run.report_path).stdout.decode()
+        for words in ("user: 1234:77, then 1000:1000", "directory: /etc, then /\n", "variables: BOTH=policy, then none"):
+            self.assertIn(words, differs)
         self.assertEqual(run.stdout.decode().split("\n"), ["hello image /bin", "/", "1000", "1000", ""], run.stderr)
         self.assertEqual(run.events("run.prepared")[0]["runtime"]["userFrom"], "policy")
         explained = self.call("policy", "explain", self.write_policy(shell("x", image="test"))).stdout.decode()
