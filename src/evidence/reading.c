@@ -313,6 +313,13 @@ void sr_limit_rows(const struct sr_reading *reading, struct sr_limit_row rows[SR
     if (s->peak_memory_bytes > 0)
         snprintf(memory->used, sizeof memory->used, "%s at most, VMM included",
                  sr_bytes_text(s->peak_memory_bytes, two));
+    if (s->guest_oom_kills > 0) {
+        size_t len = strlen(memory->used);
+        snprintf(memory->used + len, sizeof memory->used - len,
+                 "%sthe guest says that it killed %lld process%s for lack of it",
+                 len > 0 ? "; " : "", (long long)s->guest_oom_kills,
+                 s->guest_oom_kills == 1 ? "" : "es");
+    }
 
     processes->name = "Processes";
     if (c->pids_max >= 0)

@@ -421,6 +421,20 @@ static void leave_host(struct run *run)
     run_release_limits(run);
 }
 
+/* Said whatever the command made of it: its own end may tell nobody why a part of it is missing. */
+static void warn_of_memory(const struct run *run)
+{
+    uint64_t kills = run->has_exit ? run->exit.oom_kills : 0;
+    char text[200];
+    if (kills == 0 || run->options->warn == NULL)
+        return;
+    snprintf(text, sizeof text,
+             "the guest ran out of memory: it says that its kernel killed %llu process%s; "
+             "resources.memory.max is %s",
+             (unsigned long long)kills, kills == 1 ? "" : "es", run->options->policy->memory_max);
+    run->options->warn(run->options->progress_context, text);
+}
+
 void run_conclude(struct run *run)
 {
     struct sr_vmm_exit how = {0};
@@ -433,6 +447,7 @@ void run_conclude(struct run *run)
     snprintf(run->vmm_version, sizeof run->vmm_version, "%s", run->vmm.qmp.version);
     run_note_usage(run);
     decide(run, &how);
+    warn_of_memory(run);
     run_drop_vm(run);
     if (run->log == NULL) {
         leave_host(run);

@@ -235,6 +235,17 @@ class ExitStatus(SafeRunTest):
         run = self.run_policy(policy("/bin/awk", 'BEGIN { s = sprintf("%9999s", "x"); while (1) a[i++] = s }', memory="96Mi"))
         self.assertEqual(run.status, 137)
         self.assertEqual(run.cause, "guest-oom")
+        self.assertRegex(run.stderr, rb"warning: the guest ran out of memory: it says that its kernel killed 1 process; resources.memory.max is 96Mi")
+
+    def test_a_child_that_eats_memory_is_told_whatever_the_command_makes_of_it(self):
+        hungry = """awk 'BEGIN { s = sprintf("%9999s", "x"); while (1) a[i++] = s }'"""
+        for end, status in (("", 0), ("; exit 3", 3)):
+            run = self.run_policy(shell(f"{hungry}; echo $?{end}", memory="96Mi"))
+            self.assertEqual((run.stdout, run.status, run.cause), (b"137\n", status, "workload"))
+            self.assertEqual(run.events("vm.exited")[0]["guest"]["oomKills"], 1)
+            self.assertIn(b"warning: the guest ran out of memory", run.stderr)
+            self.assertIn("the guest says that it killed 1 process for lack of it",
+                          " ".join(self.call("report", "show", run.report_path).stdout.decode().split()))
 
 
 class Request(SafeRunTest):
