@@ -85,6 +85,7 @@ enum sr_jail_role {
     SR_JAIL_WRITER, /* and to write, below a directory */
     SR_JAIL_NET_CELL,
     SR_JAIL_UPLINK,
+    SR_JAIL_RELAY, /* UDP to peers that its sockets are connected to */
     SR_JAIL_RESOLVER,
 };
 

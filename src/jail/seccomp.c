@@ -3,7 +3,7 @@
  * allows what is known to be needed, from before its first instruction, and answers EPERM to everything else. The supervisor
  * once the VM runs: the same and what writing evidence and ending the run take; it executes nothing any more, and starts and
  * connects to nothing. The net cell, with which nft runs; pasta, which isolates itself once it has joined the run's namespace, with
- * a shorter list then; the resolver; workers: less than any of them.
+ * a shorter list then; the UDP relay; the resolver; workers: less than any of them.
  */
 #include "jail.h"
 
@@ -161,6 +161,23 @@ static const int for_uplink[] = {
     SCMP_SYS(setns),     SCMP_SYS(mount),    SCMP_SYS(umount2),       SCMP_SYS(pivot_root),
     SCMP_SYS(setgroups), SCMP_SYS(setuid),   SCMP_SYS(setgid),        SCMP_SYS(capget),
     SCMP_SYS(capset),    SCMP_SYS(prctl),    SCMP_SYS(seccomp),       SCMP_SYS(prlimit64),
+};
+
+/* Descriptors it has, UDP sockets it makes (add_for_relay()), its end. */
+static const int for_relay[] = {
+    SCMP_SYS(read),
+    SCMP_SYS(write),
+    SCMP_SYS(close),
+    SCMP_SYS(connect),
+    SCMP_SYS(recvfrom),
+    SCMP_SYS(epoll_ctl),
+    SCMP_SYS(epoll_wait),
+    SCMP_SYS(epoll_pwait),
+    SCMP_SYS(clock_gettime),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(exit),
+    SCMP_SYS(exit_group),
+    SCMP_SYS(restart_syscall),
 };
 
 /* Questions over sockets it makes; no file. */
@@ -352,6 +369,21 @@ static int add_for_uplink(scmp_filter_ctx filter)
                                          SCMP_A2(SCMP_CMP_MASKED_EQ, UINT32_MAX, NETLINK_ROUTE));
 }
 
+/* UDP by IPv4, to whom the socket is connected: sendto(2) without an address. */
+static int add_for_relay(scmp_filter_ctx filter)
+{
+    const scmp_datum_t type = SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+    int result = add_abort(filter);
+    if (result == 0)
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 3,
+                                  SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, AF_INET),
+                                  SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, type),
+                                  SCMP_A2(SCMP_CMP_MASKED_EQ, UINT32_MAX, 0));
+    return result < 0 ? result
+                      : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1,
+                                         SCMP_A4(SCMP_CMP_EQ, 0));
+}
+
 /* Name servers, by IPv4 or IPv6. */
 static int add_for_resolver(scmp_filter_ctx filter)
 {
@@ -390,6 +422,7 @@ static const struct role {
                         add_for_worker},
     [SR_JAIL_NET_CELL] = {true, {LIST(for_net_cell)}, add_for_net_cell},
     [SR_JAIL_UPLINK] = {true, {LIST(for_uplink)}, add_for_uplink},
+    [SR_JAIL_RELAY] = {false, {LIST(for_relay)}, add_for_relay},
     [SR_JAIL_RESOLVER] = {false, {LIST(for_resolver)}, add_for_resolver},
 };
 

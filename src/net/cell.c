@@ -100,25 +100,26 @@ static int become_mapped(struct sr_error *err)
 
 /* Without IFF_VNET_HDR, so without offloads: by that header a guest could have the kernel write a checksum, which it can choose,
  * over the destination port of a packet that the rules have passed. The large MTU does what segmentation offload would. */
-static int make_tap(struct cell *cell, struct sr_error *err)
+int cell_open_tun(const char *name, short kind, struct sr_error *err)
 {
-    struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI};
-    snprintf(request.ifr_name, sizeof request.ifr_name, "%s", cell->plan->tap);
-    cell->tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-    if (cell->tap < 0)
+    struct ifreq request = {.ifr_flags = (short)(kind | IFF_NO_PI)};
+    snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
+    sr_cleanup_fd int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
         return sr_fail(err, SR_RUN_201, PATH,
                        "/dev/net/tun cannot be opened: %s; network.mode allowlist needs it (mode "
                        "0666 on most systems)",
                        strerror(errno));
-    if (SR_FAILPOINT("net.tap") || ioctl(cell->tap, TUNSETIFF, &request) < 0)
-        return sr_fail(err, SR_RUN_201, PATH, "the TAP %s cannot be made: %s", cell->plan->tap,
+    if (SR_FAILPOINT(kind == IFF_TAP ? "net.tap" : "net.tun") || ioctl(fd, TUNSETIFF, &request) < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "the interface %s cannot be made: %s", name,
                        strerror(errno));
-    return 0;
+    return sr_take_fd(&fd);
 }
 
 static int set_up_links(struct cell *cell, struct sr_error *err)
 {
-    if (make_tap(cell, err) < 0)
+    cell->tap = cell_open_tun(cell->plan->tap, IFF_TAP, err);
+    if (cell->tap < 0)
         return -1;
     /* Before anything is up. A kernel without IPv6 has no such file. */
     int result = write_file("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
@@ -126,6 +127,11 @@ static int set_up_links(struct cell *cell, struct sr_error *err)
         result = write_file("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
     if (result == -ENOENT)
         result = 0;
+    /* The rules judge addresses; the kernel's check of the way back does not know that of UDP. Interfaces to come copy the second. */
+    if (result == 0)
+        result = write_file("/proc/sys/net/ipv4/conf/all/rp_filter", "0");
+    if (result == 0)
+        result = write_file("/proc/sys/net/ipv4/conf/default/rp_filter", "0");
     if (result == 0)
         result = write_file("/proc/sys/net/ipv4/ip_forward", "1");
     if (result == 0)
@@ -256,8 +262,15 @@ static int sample(struct cell *cell, struct sr_error *err)
 {
     struct sr_net_sample *into = cell->plan->sample;
     int result = SR_FAILPOINT("net.sample") ? -errno : sr_net_counters_read(into);
+    struct rtnl_link_stats64 stats;
     if (result == 0)
-        result = sr_rtnl_frames(cell->plan->tap, &into->tap_received, &into->tap_sent);
+        result = sr_rtnl_stats(cell->plan->tap, &stats);
+    if (result == 0) {
+        into->tap_received = stats.rx_packets;
+        into->tap_sent = stats.tx_packets;
+    }
+    if (cell->plan->relay)
+        relay_read(&cell->uplink.relay, &into->udp);
     if (result < 0)
         return sr_fail(err, SR_RUN_001, "monitor.network",
                        "the network's counters cannot be read: %s", strerror(-result));
@@ -307,11 +320,21 @@ static int release(struct cell *cell, struct sr_error *err)
 static bool reap(struct cell *cell)
 {
     bool lost = false;
+    int status;
     pid_t pid;
-    while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
-        lost = lost || pid == cell->uplink.child;
-    if (lost)
-        cell->uplink.child = -1;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        pid_t *part = pid == cell->uplink.child         ? &cell->uplink.child
+                      : pid == cell->uplink.relay.child ? &cell->uplink.relay.child
+                                                        : NULL;
+        if (part == NULL)
+            continue;
+        lost = true;
+        dprintf(STDERR_FILENO, "%s has ended with %s %d\n",
+                part == &cell->uplink.child ? "pasta" : "the UDP relay",
+                WIFSIGNALED(status) ? "signal" : "status",
+                WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+        *part = -1;
+    }
     return lost;
 }
 
@@ -362,7 +385,11 @@ _Noreturn static void live(const struct cell_plan *plan)
         .plan = plan,
         .tap = -1,
         .kind = plan->bridge != NULL ? &uplink_bridge : &uplink_pasta,
-        .uplink = {.plan = plan, .child = -1, .gate = -1, .links = -1},
+        .uplink = {.plan = plan,
+                   .child = -1,
+                   .gate = -1,
+                   .links = -1,
+                   .relay = {.child = -1, .socket = -1}},
     };
     struct sr_error error = {0};
     setsid();

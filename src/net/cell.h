@@ -32,6 +32,8 @@ struct cell_plan {
     gid_t gid;
     struct sr_net_sample *sample; /* shared with the supervisor */
     int cgroup_fd;                /* of version 2, that it is born in; -1: the caller's */
+    uint32_t flows_max;           /* of UDP, at a time; pasta's descriptors go by it, too */
+    bool relay;                   /* UDP is let through somewhere, and not by a bridge */
 };
 
 enum cell_operation {
@@ -54,6 +56,10 @@ struct cell_message {
  * the supervisor's end. SR-RUN-201. */
 int cell_map_ids(const struct cell_plan *plan, pid_t pid, int socket,
                  struct sr_error *err) SR_MUST_CHECK;
+
+/* For the cell: makes an interface of the kind (IFF_TAP, IFF_TUN) in its network namespace. Its descriptor, non-blocking; or -1 with err
+ * (SR-RUN-201 at launch.network.apply). */
+int cell_open_tun(const char *name, short kind, struct sr_error *err) SR_MUST_CHECK;
 
 /* Starts the cell as a child in pid and mount (and, with new_user, user) namespaces of its own. Returns its pidfd and
  * *pid, or -1 with err. */

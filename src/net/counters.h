@@ -44,10 +44,21 @@ struct sr_net_count {
     uint64_t packets;
 };
 
+/* What the UDP relay counts: flows, and datagrams that it did not carry. */
+struct sr_net_udp {
+    uint64_t opened, peak; /* flows, all and at one time */
+    uint64_t refused;      /* of new flows when all that may be were open */
+    uint64_t failed;       /* that the host could not send, or the guest's interface not take */
+    uint64_t lost;         /* that came faster than the relay takes them */
+    uint64_t uncarried;    /* fragments and the like, and what came from another peer */
+    uint64_t unreachable;  /* flows that an ICMP error ended */
+};
+
 /* A sample; lies in memory that the cell and the supervisor share. */
 struct sr_net_sample {
     uint64_t totals[SR_NET_TOTAL_COUNT];
     uint64_t tap_received, tap_sent; /* frames on the TAP, as its own statistics say */
+    struct sr_net_udp udp;
     size_t count, cap;
     struct sr_net_count counts[];
 };

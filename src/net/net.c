@@ -135,6 +135,8 @@ static int start_cell(struct sr_net *net, const char *run_id, const struct sr_ne
         .gid = own_id ? config->uid : getegid(),
         .sample = net->sample,
         .cgroup_fd = net->cgroup_fd,
+        .flows_max = config->flows_max,
+        .relay = net->relay,
     };
     net->pidfd = cell_start(&plan, &net->pid, err);
     if (net->pidfd < 0)
@@ -206,6 +208,15 @@ static int choose_uplink(struct sr_net *net, const struct sr_net_config *config,
     return 0;
 }
 
+/* A rule that lets UDP through needs the relay, unless packets go out as they are. */
+static bool needs_relay(const struct sr_net *net)
+{
+    for (size_t i = 0; net->bridge == NULL && i < net->policy->egress_count; i++)
+        if (net->policy->egress[i].protocol == SR_PROTOCOL_UDP)
+            return true;
+    return false;
+}
+
 static int apply(struct sr_net *net, const struct sr_policy *policy, const char *run_id, int dirfd,
                  const struct sr_net_config *config, struct sr_hasher *hasher, struct sr_error *err)
 {
@@ -217,6 +228,8 @@ static int apply(struct sr_net *net, const struct sr_policy *policy, const char 
         own_addresses(net, net->bridge != NULL ? &config->pool : &pasta_pool, err) < 0 ||
         sr_net_names_resolve(net, err) < 0)
         return -1;
+    net->relay = needs_relay(net);
+    net->flows_max = net->relay ? config->flows_max : 0;
     const struct sr_net_ruleset_input input = {
         .targets = net->targets,
         .target_count = net->target_count,
@@ -225,6 +238,7 @@ static int apply(struct sr_net *net, const struct sr_policy *policy, const char 
         .own_count = net->own_count,
         .tap = net->tap,
         .uplink = SR_NET_UPLINK,
+        .relay = net->bridge == NULL ? SR_NET_RELAY : NULL,
     };
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
     if (sr_net_split(&input, &net->ruleset, err) < 0)

@@ -30,6 +30,7 @@
 #define SR_NET_UPLINK_GATEWAY_TEXT "198.18.0.5"
 #define SR_NET_UPLINK_TEXT "198.18.0.6"
 #define SR_NET_UPLINK "sr-uplink"
+#define SR_NET_RELAY "sr-udp" /* the interface of the UDP relay */
 /* The TAP's, at most, and that of pasta's interface: it handles a packet at a time, so large ones are what makes it fast. */
 #define SR_NET_MTU_MAX 65520
 /* Boot argument (Documentation/admin-guide/nfs/nfsroot.rst): client, gateway, mask, device; no autoconfiguration. */
@@ -43,6 +44,9 @@ struct sr_net_pool {
     uint8_t prefix;
 };
 
+/* Each flow is a port of the host's, of which there are some 28,000. */
+#define SR_NET_FLOWS_MAX 16384
+
 struct sr_net_config { /* its strings outlive the network */
     uid_t uid;         /* for root's pasta, instead of root; 0: none */
     const char *nft, *pasta;
@@ -53,6 +57,7 @@ struct sr_net_config { /* its strings outlive the network */
     int cgroup_fd;            /* of version 2, for its processes; -1: the caller's */
     const char *resolver;     /* address of a name server, or NULL: the host's */
     uint32_t refresh_min_sec; /* names are asked again when their TTL is over, but not more often */
+    uint32_t flows_max;       /* of UDP at a time, 1..SR_NET_FLOWS_MAX */
 };
 
 /* What is under way between supervisor and cell (talk.c). */
@@ -75,6 +80,8 @@ struct sr_net {
     int stop_fd;             /* while it is applied, else -1 */
     const char *bridge;      /* NULL: pasta */
     uint32_t uplink_address; /* on the bridge */
+    bool relay;              /* UDP leaves by the relay, */
+    uint32_t flows_max;      /* so many flows at a time; 0 where nothing caps them */
     pid_t pid;
     int pidfd;
     struct sr_net_target *targets;

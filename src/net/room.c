@@ -10,7 +10,9 @@
  *      system calls by a list. What it still has it gives up by itself (passt's isolation.c), before its first packet: its root is
  *      an empty directory then, and of capabilities it keeps CAP_NET_BIND_SERVICE and CAP_SYS_ADMIN. It has no Landlock, because
  *      that forbids the mounts it isolates itself by.
- *   3. The cell, once everything is in place: of capabilities CAP_NET_ADMIN, for itself and for nft; limits; not dumpable; Landlock
+ *   3. The UDP relay (relay.c says what it does): an empty root directory, no capability, Landlock with nothing allowed, limits, and the
+ *      shortest list of system calls.
+ *   4. The cell, once everything is in place: of capabilities CAP_NET_ADMIN, for itself and for nft; limits; not dumpable; Landlock
  *      leaves reading and executing below its root; system calls by a list, which nft inherits.
  *
  * Sanitized builds leave out Landlock, system calls and the limit of memory, and see the failpoints' log.
@@ -41,6 +43,9 @@
 /* What is said in net.log, and a ruleset on its way to nft. */
 #define FILE_MAX (UINT64_C(1) << 20)
 #define TUN "/dev/net/tun"
+#define NOBODY 65534u
+/* What pasta opens beside connections. */
+#define PASTA_FILES 64
 #define CAP(name) (1u << (name))
 
 static int furnish_for_pasta(const struct cell_plan *plan, int root, int netns)
@@ -85,18 +90,28 @@ int room_enter(const struct cell_plan *plan, struct sr_error *err)
     return 0;
 }
 
-static int keep_capabilities(uint32_t kept, uint32_t inheritable)
+static int bound_capabilities(uint32_t kept)
 {
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    const struct __user_cap_data_struct data[2] = {
-        {.effective = kept, .permitted = kept, .inheritable = inheritable}};
     for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
         if ((capability >= 32 || (kept & CAP(capability)) == 0) &&
             prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
             return -1;
+    return 0;
+}
+
+static int set_capabilities(uint32_t kept, uint32_t inheritable)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    const struct __user_cap_data_struct data[2] = {
+        {.effective = kept, .permitted = kept, .inheritable = inheritable}};
     if (syscall(SYS_capset, &header, data) < 0)
         return -1;
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+static int keep_capabilities(uint32_t kept, uint32_t inheritable)
+{
+    return bound_capabilities(kept) < 0 ? -1 : set_capabilities(kept, inheritable);
 }
 
 static int set_limits(void)
@@ -124,27 +139,76 @@ static int filter(enum sr_jail_role role)
 #endif
 }
 
-int room_confine_uplink(void)
+static int restrict_files(const struct jail_access *places, size_t count)
+{
+#ifndef SR_WITH_FAILPOINTS
+    return jail_landlock(places, count, true);
+#else
+    (void)places;
+    (void)count;
+    return 0;
+#endif
+}
+
+/* pasta's connections are descriptors, and so its share of the host's ports is limited, too. */
+static int limit_files(uint64_t files)
+{
+    const struct sr_jail_limit limit = {RLIMIT_NOFILE, files};
+    return sr_jail_limit(&limit, 1);
+}
+
+int room_confine_uplink(const struct cell_plan *plan)
 {
     static const char host[] = "vm";
     const uint32_t kept = CAP(CAP_NET_ADMIN) | CAP(CAP_NET_BIND_SERVICE) | CAP(CAP_SYS_ADMIN) |
                           CAP(CAP_SETUID) | CAP(CAP_SETGID);
     if (unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS) < 0 ||
         sethostname(host, sizeof host - 1) < 0 || keep_capabilities(kept, 0) < 0 ||
-        set_limits() < 0)
+        set_limits() < 0 || limit_files(plan->flows_max + PASTA_FILES) < 0)
         return -1;
     return filter(SR_JAIL_UPLINK);
 }
 
-static int restrict_files(void)
+static int enter_empty_root(void)
 {
-#ifndef SR_WITH_FAILPOINTS
-    sr_cleanup_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    const struct jail_access places[] = {{root, JAIL_READ_FILE | JAIL_EXECUTE}};
-    return jail_landlock(places, 1, true);
-#else
-    return 0;
-#endif
+    sr_cleanup_fd int root = sr_jail_root_make();
+    return root < 0 || sr_jail_root_seal(root) < 0 ? -1 : sr_jail_root_enter(root);
+}
+
+/* In a user namespace it is that one's root, who has nothing there; else nobody, if there is one. */
+static int give_up_root(const struct cell_plan *plan, bool has_nobody)
+{
+    if (bound_capabilities(0) < 0)
+        return -1;
+    if (plan->new_user && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
+        return -1;
+    if (!plan->new_user && has_nobody && sr_jail_become(NOBODY, NOBODY) < 0)
+        return -1;
+    return set_capabilities(0, 0);
+}
+
+int room_confine_relay(const struct cell_plan *plan, uint64_t files, const char **step)
+{
+    bool has_nobody = sr_jail_has_uids(NOBODY, NOBODY); /* which /proc says */
+    *step = "namespaces";
+    if (SR_FAILPOINT("net.relay") || unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
+        return -1;
+    *step = "root directory";
+    if (enter_empty_root() < 0)
+        return -1;
+    *step = "id and capabilities"; /* whose change undoes the death with the parent */
+    if (give_up_root(plan, has_nobody) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        return -1;
+    *step = "resource limits";
+    if (set_limits() < 0 || limit_files(files) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        return -1;
+    *step = "landlock";
+    return restrict_files(NULL, 0);
+}
+
+int room_filter_relay(void)
+{
+    return filter(SR_JAIL_RELAY);
 }
 
 /* CAP_NET_ADMIN is ambient, too, so that nft has it. */
@@ -159,7 +223,9 @@ static int confine(const char **step)
     if (set_limits() < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         return -1;
     *step = "landlock";
-    if (restrict_files() < 0)
+    sr_cleanup_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const struct jail_access readable = {root, JAIL_READ_FILE | JAIL_EXECUTE};
+    if (root < 0 || restrict_files(&readable, 1) < 0)
         return -1;
     *step = "seccomp";
     return filter(SR_JAIL_NET_CELL);

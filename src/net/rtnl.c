@@ -4,12 +4,15 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <linux/if_link.h>
+#include <linux/fib_rules.h>
 #include <linux/veth.h>
 #include <net/if.h>
 #include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
+
+/* Number of a routing table, and the priority of its rule: between those of the tables local and main. */
+#define UDP_TABLE 100
 
 static void close_socket(struct mnl_socket **socket)
 {
@@ -93,7 +96,8 @@ int sr_rtnl_address_add(const char *name, uint32_t address, uint8_t prefix)
     return message->ifa_index == 0 ? -ENODEV : ask(request, NULL, NULL);
 }
 
-int sr_rtnl_default_route_add(const char *name, uint32_t gateway)
+/* Adds the default route of a table; gateway 0: none. */
+static int add_default_route(const char *name, uint32_t gateway, uint8_t table)
 {
     char buffer[256];
     struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
@@ -101,12 +105,36 @@ int sr_rtnl_default_route_add(const char *name, uint32_t gateway)
     request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
     struct rtmsg *route = mnl_nlmsg_put_extra_header(request, sizeof *route);
     route->rtm_family = AF_INET;
-    route->rtm_table = RT_TABLE_MAIN;
+    route->rtm_table = table;
     route->rtm_protocol = RTPROT_STATIC;
     route->rtm_type = RTN_UNICAST;
-    mnl_attr_put_u32(request, RTA_GATEWAY, htonl(gateway));
+    route->rtm_scope = gateway != 0 ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
+    if (gateway != 0)
+        mnl_attr_put_u32(request, RTA_GATEWAY, htonl(gateway));
     mnl_attr_put_u32(request, RTA_OIF, if_nametoindex(name));
     return ask(request, NULL, NULL);
+}
+
+int sr_rtnl_default_route_add(const char *name, uint32_t gateway)
+{
+    return add_default_route(name, gateway, RT_TABLE_MAIN);
+}
+
+int sr_rtnl_divert_udp(const char *from, const char *to)
+{
+    int result = add_default_route(to, 0, UDP_TABLE);
+    char buffer[256];
+    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+    request->nlmsg_type = RTM_NEWRULE;
+    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    struct fib_rule_hdr *rule = mnl_nlmsg_put_extra_header(request, sizeof *rule);
+    rule->family = AF_INET;
+    rule->table = UDP_TABLE;
+    rule->action = FR_ACT_TO_TBL;
+    mnl_attr_put_strz(request, FRA_IIFNAME, from);
+    mnl_attr_put_u8(request, FRA_IP_PROTO, IPPROTO_UDP);
+    mnl_attr_put_u32(request, FRA_PRIORITY, UDP_TABLE);
+    return result < 0 ? result : ask(request, NULL, NULL);
 }
 
 static int delete_link(int index)
@@ -225,30 +253,30 @@ int sr_rtnl_delete_by_alias(const char *alias)
 
 static int take_stats(const struct nlmsghdr *message, void *data)
 {
-    struct rtnl_link_stats64 *stats = data;
+    struct rtnl_link_stats64 *stats = data; /* older kernels know its beginning, newer ones more */
     const struct nlattr *attribute;
     SR_EACH_OF_MESSAGE (attribute, message, sizeof(struct ifinfomsg))
-        if (mnl_attr_get_type(attribute) == IFLA_STATS64 &&
-            mnl_attr_get_payload_len(attribute) >= sizeof(uint64_t) * 2)
-            memcpy(stats, mnl_attr_get_payload(attribute), sizeof(uint64_t) * 2);
+        if (mnl_attr_get_type(attribute) == IFLA_STATS64) {
+            size_t len = mnl_attr_get_payload_len(attribute);
+            memcpy(stats, mnl_attr_get_payload(attribute),
+                   len < sizeof *stats ? len : sizeof *stats);
+        }
     return MNL_CB_OK;
 }
 
-int sr_rtnl_frames(const char *name, uint64_t *received, uint64_t *sent)
+int sr_rtnl_stats(const char *name, struct rtnl_link_stats64 *stats)
 {
     char buffer[256];
-    struct rtnl_link_stats64 stats = {0};
+    struct rtnl_link_stats64 found = {0};
     struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
     request->nlmsg_type = RTM_GETLINK;
     request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
     struct ifinfomsg *link = mnl_nlmsg_put_extra_header(request, sizeof *link);
     link->ifi_family = AF_UNSPEC;
     link->ifi_index = (int)if_nametoindex(name);
-    int result = link->ifi_index == 0 ? -ENODEV : ask(request, take_stats, &stats);
-    if (result == 0) {
-        *received = stats.rx_packets;
-        *sent = stats.tx_packets;
-    }
+    int result = link->ifi_index == 0 ? -ENODEV : ask(request, take_stats, &found);
+    if (result == 0)
+        *stats = found;
     return result;
 }
 

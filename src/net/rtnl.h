@@ -8,6 +8,7 @@
 #include "saferun/error.h"
 
 #include <libmnl/libmnl.h>
+#include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <stdint.h>
 
@@ -27,11 +28,14 @@ int sr_rtnl_link_down(const char *name) SR_MUST_CHECK;
 /* Gives an interface an address (host byte order) with its prefix length. */
 int sr_rtnl_address_add(const char *name, uint32_t address, uint8_t prefix) SR_MUST_CHECK;
 
-/* Frames that an interface has received and sent, as the kernel counts them. */
-int sr_rtnl_frames(const char *name, uint64_t *received, uint64_t *sent) SR_MUST_CHECK;
+/* What the kernel counts of an interface. */
+int sr_rtnl_stats(const char *name, struct rtnl_link_stats64 *stats) SR_MUST_CHECK;
 
 /* Adds the default route, by this gateway. */
 int sr_rtnl_default_route_add(const char *name, uint32_t gateway) SR_MUST_CHECK;
+
+/* Routes all UDP that comes in by one interface into another, but for what the namespace's own addresses are meant by. */
+int sr_rtnl_divert_udp(const char *from, const char *to) SR_MUST_CHECK;
 
 /* Deletes an interface; one that is not there is no error. */
 int sr_rtnl_link_delete(const char *name) SR_MUST_CHECK;

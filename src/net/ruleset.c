@@ -3,6 +3,7 @@
 #include "ipv4.h"
 
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -304,6 +305,11 @@ void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
                   "    ip hdrlength > 5 counter name invalid drop\n"
                   "  }\n",
                   input->tap, sr_ipv4_format(input->guest, guest));
+    char ways[64]; /* out of the namespace: nft's text for one interface or two */
+    if (input->relay != NULL)
+        snprintf(ways, sizeof ways, "{ \"%s\", \"%s\" }", input->uplink, input->relay);
+    else
+        snprintf(ways, sizeof ways, "\"%s\"", input->uplink);
     sr_buf_printf(
         out,
         "  chain forward {\n"
@@ -312,7 +318,7 @@ void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
         "    iifname != \"%s\" drop\n"
         "    meta nfproto != ipv4 drop\n"
         "    ip saddr != %s counter name spoofed drop\n"
-        "    oifname != \"%s\" counter name to_gateway drop\n"
+        "    oifname != %s counter name to_gateway drop\n"
         "    ct state established counter name established accept\n"
         "    ct state != new counter name invalid drop\n"
         "    ip daddr . meta l4proto . th dport @allow_address accept\n"
@@ -323,21 +329,30 @@ void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
         "    meta l4proto { tcp, udp } update @flows { ip daddr . meta l4proto . th dport } drop\n"
         "    meta l4proto != { tcp, udp } update @odd_flows { ip daddr . meta l4proto } drop\n"
         "    counter name unlisted drop\n"
-        "  }\n"
-        "  chain input {\n"
-        "    type filter hook input priority 0; policy accept;\n"
-        "    iifname \"%s\" counter name to_gateway drop\n"
-        "    iifname \"%s\" ct state { new, invalid } drop\n"
-        "  }\n"
-        "  chain output {\n"
-        "    type filter hook output priority 0; policy accept;\n"
-        "    oifname \"%s\" drop\n"
-        "  }\n"
-        "  chain postrouting {\n"
-        "    type nat hook postrouting priority 100; policy accept;\n"
-        "    oifname \"%s\" masquerade\n"
-        "  }\n"
-        "}\n",
-        input->tap, input->tap, guest, input->uplink, input->tap, input->uplink, input->uplink,
-        input->uplink);
+        "  }\n",
+        input->tap, input->tap, guest, ways);
+    if (input->relay != NULL) /* what routing has seen to already: to each its own protocol */
+        sr_buf_printf(out,
+                      "  chain egress {\n"
+                      "    type filter hook forward priority 10; policy accept;\n"
+                      "    oifname \"%s\" meta l4proto udp drop\n"
+                      "    oifname \"%s\" meta l4proto != udp drop\n"
+                      "  }\n",
+                      input->uplink, input->relay);
+    sr_buf_printf(out,
+                  "  chain input {\n"
+                  "    type filter hook input priority 0; policy accept;\n"
+                  "    iifname \"%s\" counter name to_gateway drop\n"
+                  "    iifname %s ct state { new, invalid } drop\n"
+                  "  }\n"
+                  "  chain output {\n"
+                  "    type filter hook output priority 0; policy accept;\n"
+                  "    oifname %s drop\n"
+                  "  }\n"
+                  "  chain postrouting {\n"
+                  "    type nat hook postrouting priority 100; policy accept;\n"
+                  "    oifname \"%s\" masquerade\n"
+                  "  }\n"
+                  "}\n",
+                  input->tap, ways, ways, input->uplink);
 }

@@ -46,6 +46,7 @@ struct sr_net_ruleset_input {
     const uint32_t *own; /* the host's addresses: opened by nothing wider than /32 */
     size_t own_count;
     const char *tap, *uplink; /* interface names */
+    const char *relay;        /* of the UDP relay; NULL: UDP leaves by the uplink */
 };
 
 /* Which element of the sets a target got; sr_net_elements_free() both. */

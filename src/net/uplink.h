@@ -7,6 +7,7 @@
 #define SR_NET_UPLINK_H
 
 #include "cell.h"
+#include "relay.h"
 
 #include <limits.h>
 
@@ -16,6 +17,7 @@ struct uplink {
     /* pasta */
     pid_t child; /* -1: none */
     int gate;    /* written to let the child go; -1 when it has gone */
+    struct relay relay;
     /* bridge */
     struct mnl_socket *host; /* rtnetlink in the host's network namespace, until connected */
     int links;               /* readable when an interface changes; -1: nothing to watch */
@@ -29,7 +31,7 @@ struct uplink_kind {
     int (*disconnect)(struct uplink *uplink, struct sr_error *err);
 };
 
-/* pasta(1): connections of the host's, made on behalf of the guest. No privilege needed. */
+/* pasta(1): connections of the host's, made on behalf of the guest, and the UDP relay. No privilege needed. */
 extern const struct uplink_kind uplink_pasta;
 
 /* The program that a pasta executes in the end: links followed, and its build for processors with AVX2 where there is one, which it would

@@ -1,6 +1,7 @@
 /*
  * The uplink by pasta: a child that stays in the host's network namespace, whose sockets it uses, waits until the rules are
- * in place, and then executes pasta, which joins the run's namespace and makes the interface there.
+ * in place, and then executes pasta, which joins the run's namespace and makes the interface there. pasta carries TCP; for UDP
+ * there is a relay of ours (relay.c says why).
  */
 #include "uplink.h"
 
@@ -41,15 +42,15 @@ _Noreturn static void become_pasta(const struct cell_plan *plan, int gate)
         _exit(127); /* the cell did not come that far */
     const char *const argv[] = {
         plan->pasta, "--foreground", "--quiet", "--ipv4-only", "--config-net", "--no-map-gw",
-        "--no-dhcp", "--no-dhcpv6", "--no-ra", "--no-ndp", "-t", "none", "-u", "none", "-T", "none",
-        "-U", "none", "-D", "none", "-I", SR_NET_UPLINK, "-a", SR_NET_UPLINK_TEXT, "-n", "30", "-g",
-        SR_NET_UPLINK_GATEWAY_TEXT, "--netns", ROOM_NETNS,
+        "--no-udp", "--no-icmp", "-u", "none", "-U", "none", "--no-dhcp", "--no-dhcpv6", "--no-ra",
+        "--no-ndp", "-t", "none", "-T", "none", "-D", "none", "-I", SR_NET_UPLINK, "-a",
+        SR_NET_UPLINK_TEXT, "-n", "30", "-g", SR_NET_UPLINK_GATEWAY_TEXT, "--netns", ROOM_NETNS,
         /* As nobody it could not join the namespace; it gives up its capabilities and its root
                                  * directory, and filters its system calls, by itself. */
         "--runas", "0", NULL};
     if (plan->new_user && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
         _exit(127); /* root of the user namespace only */
-    if (room_confine_uplink() < 0) {
+    if (room_confine_uplink(plan) < 0) {
         dprintf(STDERR_FILENO, "pasta cannot be confined: %s\n", strerror(errno));
         _exit(127);
     }
@@ -65,6 +66,8 @@ _Noreturn static void become_pasta(const struct cell_plan *plan, int gate)
 
 static int prepare(struct uplink *uplink, struct sr_error *err)
 {
+    if (uplink->plan->relay && relay_start(uplink->plan, &uplink->relay, err) < 0)
+        return -1;
     int gate[2];
     if (pipe2(gate, O_CLOEXEC) < 0)
         return sr_fail(err, SR_RUN_201, PATH, "no pipe for the uplink: %s", strerror(errno));
@@ -112,6 +115,8 @@ static int wait_for_route(struct uplink *uplink, int routes, struct sr_error *er
 
 static int connect_pasta(struct uplink *uplink, struct sr_error *err)
 {
+    if (uplink->plan->relay && relay_connect(uplink->plan, &uplink->relay, err) < 0)
+        return -1;
     sr_cleanup_fd int routes = sr_rtnl_watch(RTMGRP_IPV4_ROUTE);
     if (routes < 0)
         return sr_fail(err, SR_RUN_201, PATH, "routes cannot be watched: %s", strerror(-routes));
@@ -127,6 +132,8 @@ static int disconnect(struct uplink *uplink, struct sr_error *err)
     (void)err;
     if (uplink->child > 0)
         kill(uplink->child, SIGKILL);
+    if (uplink->relay.child > 0)
+        kill(uplink->relay.child, SIGKILL);
     return 0;
 }
 

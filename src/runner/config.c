@@ -16,6 +16,8 @@
 #define COLLECT_TIMEOUT_SEC 3600
 /* Names are not asked for more often, whatever their TTL. */
 #define REFRESH_MIN_SEC 30
+/* Of the some 28,000 ports that a host gives to its own connections. */
+#define FLOWS_MAX 512
 /* Above what distributions, systemd (61184-65519, 524288-1879048191) and subuid files give out. */
 #define UIDS_FIRST 2000000000u
 #define LOGS_MAX (64u * 1024u * 1024u)
@@ -61,6 +63,7 @@ static void set_defaults(struct sr_host_config *config)
         .inputs_max = INPUTS_MAX,
         .copies_max = COPIES_MAX,
         .refresh_min_sec = REFRESH_MIN_SEC,
+        .flows_max = FLOWS_MAX,
     };
     sr_ceilings_default(&config->ceilings);
     snprintf(config->archive.retention, sizeof config->archive.retention, SR_ARCHIVE_RETENTION);
@@ -198,14 +201,25 @@ static int read_accel(const char *text, void *to)
     return -1;
 }
 
-static int read_seconds(const char *text, void *to)
+/* A number of 1..max. */
+static int read_number(const char *text, unsigned long max, void *to)
 {
     size_t digits = strspn(text, "0123456789");
     unsigned long value = strtoul(text, NULL, 10);
-    if (digits == 0 || digits > 4 || text[digits] != '\0' || value < 1 || value > 3600)
+    if (digits == 0 || digits > 5 || text[digits] != '\0' || value < 1 || value > max)
         return -1;
     *(uint32_t *)to = (uint32_t)value;
     return 0;
+}
+
+static int read_seconds(const char *text, void *to)
+{
+    return read_number(text, 3600, to);
+}
+
+static int read_flows(const char *text, void *to)
+{
+    return read_number(text, SR_NET_FLOWS_MAX, to);
 }
 
 static int read_size(const char *text, void *to)
@@ -247,6 +261,7 @@ static const struct config_field fields[] = {
     {"network.addresses", read_addresses, offsetof(struct sr_host_config, pool)},
     {"network.gateway", read_gateway, offsetof(struct sr_host_config, pool.gateway)},
     {"network.refreshMinSec", read_seconds, offsetof(struct sr_host_config, refresh_min_sec)},
+    {"network.flowsMax", read_flows, offsetof(struct sr_host_config, flows_max)},
     {"network.resolver", read_resolver, offsetof(struct sr_host_config, resolver)},
     {"accel", read_accel, offsetof(struct sr_host_config, accel)},
     {"bootTimeoutSec", read_seconds, offsetof(struct sr_host_config, boot_timeout_sec)},

@@ -32,8 +32,9 @@ struct sr_host_config {
     char bridge[16];         /* the uplink is this bridge; empty: pasta */
     struct sr_net_pool pool; /* addresses on the bridge */
     uint32_t refresh_min_sec;
-    char resolver[64]; /* address of a name server; empty: those of /etc/resolv.conf */
-    bool jail;         /* the VMM runs in one */
+    uint32_t flows_max; /* of a run's UDP */
+    char resolver[64];  /* address of a name server; empty: those of /etc/resolv.conf */
+    bool jail;          /* the VMM runs in one */
     struct sr_uid_range {
         uint32_t first, last;
     } uids; /* of jails of root's runs */

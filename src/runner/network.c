@@ -75,6 +75,7 @@ int run_network_apply(struct run *run, struct sr_error *err)
         .bridge = run->config.bridge[0] != '\0' ? run->config.bridge : NULL,
         .pool = run->config.pool,
         .refresh_min_sec = run->config.refresh_min_sec,
+        .flows_max = run->config.flows_max,
         .resolver = run->config.resolver[0] != '\0' ? run->config.resolver : NULL,
     };
     static const char *const packages[][2] = {{"nft", "nftables"}, {"pasta", "passt"}};
@@ -104,6 +105,8 @@ int run_network_apply(struct run *run, struct sr_error *err)
     if (run->net->bridge != NULL)
         json_object_set_new(plan, "uplinkAddress",
                             json_string(sr_ipv4_format(run->net->uplink_address, address)));
+    if (run->net->relay)
+        json_object_set_new(plan, "udpFlowsMax", json_integer(run->net->flows_max));
     if (run_event(run, SR_STAGE_NETWORK, SR_EVENT_NETWORK_PLAN_GENERATED, plan, err) < 0)
         return -1;
     for (size_t i = 0; i < run->net->target_count; i++)
@@ -200,6 +203,17 @@ static json_t *frame_facts(const struct sr_net_sample *sample, uint64_t allowed)
         (json_int_t)sample->tap_received - (json_int_t)known);
 }
 
+/* What became of UDP behind the rules: by the relay that carries it. */
+static json_t *udp_facts(const struct sr_net *net)
+{
+    const struct sr_net_udp *udp = &net->sample->udp;
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "flowsMax", (json_int_t)net->flows_max,
+                     "flows", (json_int_t)udp->opened, "flowsPeak", (json_int_t)udp->peak,
+                     "refused", (json_int_t)udp->refused, "failed", (json_int_t)udp->failed, "lost",
+                     (json_int_t)udp->lost, "uncarried", (json_int_t)udp->uncarried, "unreachable",
+                     (json_int_t)udp->unreachable);
+}
+
 /* Counters that have come. Below audit level full they are looked at, so that it is known when something was stopped, and told
  * in the end. last: the network is being taken down. */
 static int take_counters(struct run *run, bool last, struct sr_error *err)
@@ -258,6 +272,8 @@ static int record_release(struct run *run, struct sr_error *err)
     json_t *facts = table_facts(run);
     if (run->net_failure.code == SR_OK) /* the last counters are there */
         json_object_set_new(facts, "frames", frame_facts(run->net->sample, allowed));
+    if (run->net_failure.code == SR_OK && run->net->relay)
+        json_object_set_new(facts, "udp", udp_facts(run->net));
     json_object_set_new(facts, "removed", removed_facts(run));
     run->net_state = RUN_NET_CLOSED;
     return run_event(run, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_RELEASED, facts, err);

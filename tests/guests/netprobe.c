@@ -10,6 +10,8 @@
  *   steer:HEX:OFFSET     the same to the gateway's, with an order to the kernel below to write the packet's checksum, of the bytes from 34
  *                        on, at OFFSET from there (virtio-net's header, Virtual I/O Device 1.2, 5.1.6)
  *   scan:ADDRESS:PORT:COUNT  a datagram to each of COUNT ports
+ *   hold:ADDRESS:PORT:FROM[:COUNT]  a datagram from each of COUNT ports; then nothing but "bye" may come to the first
+ *   refused:ADDRESS:PORT  a datagram that is answered by "port unreachable"
  *   flood:ADDRESS:PORT:MEGABYTES  sends that much over TCP
  *   broadcast:PORT, multicast:ADDRESS:PORT  a datagram
  *
@@ -249,6 +251,50 @@ static bool scan(char **a)
     return sent == count;
 }
 
+/* A socket on one of the guest's ports that has sent a datagram; -1: it has not. */
+static int sent_from(uint16_t port, const struct sockaddr_in *where)
+{
+    struct sockaddr_in ours = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    if (bind(fd, (struct sockaddr *)&ours, sizeof ours) == 0 &&
+        sendto(fd, "hold", 4, 0, (const struct sockaddr *)where, sizeof *where) == 4)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static bool hold(char **a)
+{
+    struct sockaddr_in where = to(a[0], a[1]);
+    int from = atoi(a[2]), count = a[3] != NULL ? atoi(a[3]) : 1, sent = 1;
+    int first = sent_from((uint16_t)from, &where);
+    for (; sent < count; sent++) {
+        int fd = sent_from((uint16_t)(from + sent), &where);
+        if (fd < 0)
+            return false;
+        close(fd);
+        if (sent % 50 == 0)
+            usleep(5000); /* queues on the way are short */
+    }
+    char answer[16] = "";
+    struct pollfd wait = {.fd = first, .events = POLLIN};
+    return first >= 0 && poll(&wait, 1, 20000) == 1 &&
+           recv(first, answer, sizeof answer - 1, 0) == 3 && strcmp(answer, "bye") == 0;
+}
+
+static bool refused(char **a)
+{
+    struct sockaddr_in where = to(a[0], a[1]);
+    char answer;
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    bool open = connect(fd, (struct sockaddr *)&where, sizeof where) == 0 &&
+                send(fd, "hello", 5, 0) == 5 && poll(&wait, 1, 2000) == 1 &&
+                recv(fd, &answer, 1, 0) < 0 && errno == ECONNREFUSED;
+    close(fd);
+    return open;
+}
+
 static bool flood(char **a)
 {
     static char data[1 << 20];
@@ -289,6 +335,8 @@ static const struct {
               {"frame", frame, 1},
               {"steer", steer, 2},
               {"scan", scan, 3},
+              {"hold", hold, 3},
+              {"refused", refused, 2},
               {"flood", flood, 3},
               {"multicast", udp, 2}};
 

@@ -4,6 +4,7 @@ between them. No address outside of them is ever contacted.
     host       192.0.2.1/24, 10.99.0.1/32, lo; default route to the rest
     the rest   192.0.2.2, 198.51.100.7 to .9, 203.0.113.5, 203.0.113.6, 10.1.2.3, 169.254.169.254
 """
+import ctypes
 import json
 import os
 import socket
@@ -18,6 +19,11 @@ ADDRESSES = ["192.0.2.2/24", "198.51.100.7/32", "198.51.100.8/32", "198.51.100.9
              "10.1.2.3/32", "169.254.169.254/32"]
 ECHO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "echo_server.py")
 PROBE = os.path.join(BUILD, "tests", "guests", "netprobe")
+
+
+def setns(file):
+    if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), 0x40000000) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
 
 
 def rule(protocol, target, port):
@@ -114,6 +120,36 @@ class NetworkTest(SafeRunTest):
         done = subprocess.run(["nsenter", "-t", str(space), "-n", *(["-U"] if own_users else []), *command], capture_output=True, text=True, **options)
         self.assertEqual(done.returncode, 0, (command, done.stderr))
         return done.stdout
+
+    def socket_in(self, space, address, port):
+        """A UDP socket of this process in another network namespace."""
+        with open("/proc/self/ns/net", "rb") as here, open(f"/proc/{space}/ns/net", "rb") as there:
+            setns(there)
+            try:
+                made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                made.bind((address, port))
+                made.settimeout(10)
+            finally:
+                setns(here)
+        self.addCleanup(made.close)
+        return made
+
+    def udp_sockets(self, space):
+        """UDP sockets of a network namespace: (local address, port, peer's address, port)."""
+        def parse(text):
+            address, port = text.split(":")
+            return socket.inet_ntoa(struct.pack("<I", int(address, 16))), int(port, 16)
+        lines = self.read(f"/proc/{space}/net/udp").splitlines()[1:]
+        return [parse(line.split()[1]) + parse(line.split()[2]) for line in lines]
+
+    def start_probe(self, network, *probes, **changes):
+        """Like probe(), for a test that is the peer meanwhile."""
+        with open(PROBE, "rb") as file:
+            process = self.start_here(probing(network, *probes, **changes), "--stdin", stdin=subprocess.PIPE)
+            process.stdin.write(file.read())
+        process.stdin.close()
+        process.stdin = None
+        return process
 
     def collect(self):
         """gc, by whom the runs belong to."""

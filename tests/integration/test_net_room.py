@@ -20,13 +20,14 @@ class Room(NetworkTest):
         self.serve("tcp:*:443")
         self.dns({"api.example.com": [60, "198.51.100.7"]})
         self.process = self.start_here(shell("echo up; read x; (echo through; sleep 1) | timeout 3 nc 198.51.100.7 443",
-                                             network=allow(("tcp", "api.example.com", 443))), "--stdin", stdin=-1,
-                                       extra_groups=[4242])
+                                             network=allow(("tcp", "api.example.com", 443), ("udp", "api.example.com", 443))),
+                                       "--stdin", stdin=-1, extra_groups=[4242])
         self.wait_for_output(self.process, b"up")
         below = self.children(self.process.pid)
         self.cell = next(pid for pid in below if self.read(f"/proc/{pid}/comm") == "safe-run-net\n")
         self.resolver = next(pid for pid in below if self.read(f"/proc/{pid}/comm") == "safe-run-names\n")
         self.pasta = next(pid for pid in self.children(self.cell) if "pas" in self.read(f"/proc/{pid}/comm"))
+        self.relay = next(pid for pid in self.children(self.cell) if self.read(f"/proc/{pid}/comm") == "safe-run-udp\n")
 
     def tearDown(self):
         run = self.finish(self.process, b"go\n")  # what was looked at works
@@ -83,6 +84,24 @@ class Room(NetworkTest):
         self.assertEqual(self.read(f"/proc/{self.pasta}/oom_score_adj").strip(), "500")
         self.assertEqual(os.listdir(f"/proc/{self.pasta}/root"), [])
         self.assertEqual(self.read(f"/proc/{self.pasta}/environ"), "")
+
+        self.assertEqual(self.limits(self.pasta)["Max open files"], ["576", "576"])
+
+    def test_the_udp_relay(self):
+        self.assertEqual(self.capabilities(self.relay), {"Inh": 0, "Prm": 0, "Eff": 0, "Bnd": 0, "Amb": 0})
+        uid = int(self.status(self.relay)["Uid"].split()[0])
+        self.assertEqual(uid, 12345 if self.as_user else 65534) if not self.open_node else self.assertGreaterEqual(uid, 2000000000)
+        self.assert_spaces(self.relay, "mnt", "pid", "ipc", "uts")
+        self.assertNotEqual(os.readlink(f"/proc/{self.relay}/ns/net"), os.readlink(f"/proc/{self.cell}/ns/net"))
+        self.assert_confined(self.relay, 0 if SANITIZED else 1)
+        self.assertEqual(self.limits(self.relay)["Max open files"], ["520", "520"])
+        self.assertEqual(self.limits(self.relay)["Max file size"], [str(MIB), str(MIB)])
+        self.assertEqual(self.read(f"/proc/{self.relay}/oom_score_adj").strip(), "500")
+        self.assertEqual(os.listdir(f"/proc/{self.relay}/root"), [])
+        held = sorted(os.readlink(f"/proc/{self.relay}/fd/{fd}") for fd in os.listdir(f"/proc/{self.relay}/fd") if int(fd) > 2)
+        self.assertEqual(len(held), 2, held)
+        self.assertEqual(held[1], "anon_inode:[eventpoll]")
+        self.assertIn("net/tun", held[0])
 
     def test_the_resolver(self):
         has = self.capabilities(self.resolver)

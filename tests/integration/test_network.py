@@ -198,6 +198,83 @@ class Reach(Attack, NetworkTest):
         self.assertEqual(run.events("run.cleaned")[0]["network"], "ended")
 
 
+class Udp(NetworkTest):
+    """The relay: what a guest that may send UDP somewhere has of the host's ports, and what reaches it."""
+
+    def released(self, run):
+        return run.events("network.rule.released")[0]["udp"]
+
+    def test_a_guest_takes_no_port_of_the_host(self):
+        service = self.socket_in(self.host, "0.0.0.0", 5353)
+        peer, other = self.socket_in(self.rest, "198.51.100.7", 53), self.socket_in(self.rest, "198.51.100.8", 53)
+        process = self.start_probe(allow(("udp", "198.51.100.7/32", 53)), "hold:198.51.100.7:53:5353")
+        data, client = peer.recvfrom(100)
+        self.assertEqual((data, client[0]), (b"hold", "192.0.2.1"))
+        self.assertEqual(sorted(self.udp_sockets(self.host)),
+                         sorted([("0.0.0.0", 5353, "0.0.0.0", 0), (*client, "198.51.100.7", 53)]))
+        self.assertNotEqual(client[1], 5353)
+        for sender, text in ((peer, b"one"), (other, b"two")):
+            sender.sendto(text, ("192.0.2.1", 5353))
+            self.assertEqual(service.recv(100), text)
+        for sender in (other, self.socket_in(self.rest, "198.51.100.7", 54)):  # who is not asked does not answer
+            sender.sendto(b"stray", client)
+        peer.sendto(b"bye", client)
+        run = self.finish(process)
+        self.assertEqual(run.stdout, b"hold:198.51.100.7:53:5353 open\n", run.stderr)
+        self.assertEqual(self.released(run), {"flowsMax": 512, "flows": 1, "flowsPeak": 1, "refused": 0, "failed": 0, "lost": 0,
+                                              "uncarried": 0, "unreachable": 0})
+        self.assertEqual(self.udp_sockets(self.host), [("0.0.0.0", 5353, "0.0.0.0", 0)])
+        self.assert_no_residue()
+
+    def test_flows_are_capped_and_what_came_after_is_counted(self):
+        self.configure(network={"flowsMax": 64})
+        self.serve("udp:198.51.100.7:54")
+        peer = self.socket_in(self.rest, "198.51.100.7", 53)
+        # The first flow waits for its answer: by then the way is known.
+        process = self.start_probe(allow(("udp", "198.51.100.7/32", 53), ("udp", "198.51.100.7/32", 54)), "udp:198.51.100.7:54",
+                                   "hold:198.51.100.7:53:20000:2000", audit={"level": "full"})
+        clients = [peer.recvfrom(100)[1] for _ in range(63)]
+        sockets = self.udp_sockets(self.host)
+        self.assertEqual(len(sockets), 64)
+        self.assertEqual({entry[2:] for entry in sockets}, {("198.51.100.7", 53), ("198.51.100.7", 54)})
+        self.assertEqual({entry[:2] for entry in sockets} - set(clients), {entry[:2] for entry in sockets if entry[3] == 54})
+        self.wait_for(lambda: self.sent(process) >= 2001)
+        self.assertEqual(sorted(self.udp_sockets(self.host)), sorted(sockets))
+        peer.sendto(b"bye", clients[0])
+        run = self.finish(process)
+        self.assertIn(b"hold:198.51.100.7:53:20000:2000 open\n", run.stdout, run.stderr)
+        self.assertEqual(run.events("network.plan.generated")[0]["udpFlowsMax"], 64)
+        udp = self.released(run)
+        self.assertEqual((udp["flowsMax"], udp["flows"], udp["flowsPeak"]), (64, 64, 64))
+        self.assertEqual(udp["refused"] + udp["lost"], 2000 - 63)
+        self.assertEqual(run.events("network.rule.released")[0]["frames"]["allowed"], 2001)
+        self.assert_no_residue()
+
+    def sent(self, process):
+        """Packets that a run's guest has sent by IPv4."""
+        cell = next(pid for pid in self.children(process.pid) if self.read(f"/proc/{pid}/comm") == "safe-run-net\n")
+        line = next(line for line in self.read(f"/proc/{cell}/net/dev").splitlines() if "sr-tap" in line)
+        return int(line.split(":")[1].split()[1])
+
+    def test_what_is_not_carried_is_counted(self):
+        self.serve("udp:198.51.100.7:53")
+        verdicts, run = self.probe(allow(("udp", "198.51.100.7/32", 53), ("udp", "198.51.100.7/32", 9)), "udp:198.51.100.7:53",
+                                   "refused:198.51.100.7:9", "fragments:198.51.100.7:53")
+        self.assertEqual(list(verdicts.values()), ["open", "open", "closed"])
+        udp = self.released(run)
+        self.assertEqual((udp["flows"], udp["unreachable"], udp["uncarried"], udp["failed"]), (2, 1, 2, 0))
+        self.assertEqual(len(self.arrivals()), 1)
+        self.assert_no_residue()
+
+    def test_without_a_rule_for_udp_there_is_no_relay(self):
+        process = self.start_here(shell("echo up; read x", network=allow(("tcp", "198.51.100.7/32", 443))), "--stdin", stdin=-1)
+        self.wait_for_output(process, b"up")
+        self.assertNotIn("safe-run-udp", [entry[2] for entry in self.residue() if entry[0] == "process"])
+        run = self.finish(process, b"\n")
+        self.assertNotIn("udpFlowsMax", run.events("network.plan.generated")[0])
+        self.assertNotIn("udp", run.events("network.rule.released")[0])
+
+
 class Names(NetworkTest):
     def test_each_address_of_a_name_is_a_target(self):
         self.serve(*EVERYWHERE)
@@ -415,8 +492,8 @@ class Life(NetworkTest):
         self.assertEqual(os.listdir(register), [])
 
     def test_a_lost_uplink_ends_the_run(self):
-        for name in ("passt", "safe-run-net"):
-            process = self.start_here(shell("echo up; sleep 60", network=allow(("tcp", "198.51.100.7/32", 443))))
+        for name in ("passt", "safe-run-net", "safe-run-udp"):
+            process = self.start_here(shell("echo up; sleep 60", network=allow(("udp", "198.51.100.7/32", 443))))
             self.wait_for_output(process, b"up")
             victims = [int(entry[1]) for entry in self.residue() if entry[0] == "process" and entry[2].startswith(name)]
             self.assertNotEqual(victims, [], name)
@@ -693,10 +770,11 @@ class ReachWithOwnId(Reach):
     open_node = True
 
     def test_nothing_of_the_network_is_root(self):
-        process = self.start_here(shell("echo up; sleep 60", network=allow(("tcp", "198.51.100.7/32", 443))))
+        process = self.start_here(shell("echo up; sleep 60", network=allow(("udp", "198.51.100.7/32", 443))))
         self.wait_for_output(process, b"up")
-        found = [entry[1] for entry in self.residue() if entry[0] == "process" and entry[2].startswith(("passt", "safe-run-net"))]
-        self.assertEqual(len(found), 2)
+        found = [entry[1] for entry in self.residue()
+                 if entry[0] == "process" and entry[2].startswith(("passt", "safe-run-net", "safe-run-udp"))]
+        self.assertEqual(len(found), 3)
         for pid in found:
             with open(f"/proc/{pid}/status", encoding="ascii") as file:
                 uids = next(line for line in file if line.startswith("Uid:")).split()[1:]
@@ -704,6 +782,10 @@ class ReachWithOwnId(Reach):
         process.kill()
         process.communicate()
         self.assert_no_residue()
+
+
+class UdpAsUser(Udp):
+    as_user = True
 
 
 class LifeWithOwnId(Life):

@@ -1,6 +1,7 @@
 /* What the supervisor can still do once it has given up what it does not need, as root and as an ordinary user. */
 #include "jail.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -240,6 +241,30 @@ static void be_resolver(void)
     MUST(syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), 0) == 0);
 }
 
+static void be_relay(void)
+{
+    const int type = SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+    struct sockaddr_in peer = {
+        .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const struct sockaddr *to = (const struct sockaddr *)&peer;
+    int fd = socket(AF_INET, type, 0), on = 1;
+    expect_shut_in();
+    MUST(fd >= 0 && connect(fd, to, sizeof peer) == 0);
+    MUST(send(fd, "x", 1, MSG_NOSIGNAL) == 1);
+    MUST(sendto(fd, "x", 1, 0, to, sizeof peer) < 0 && errno == EPERM);
+    MUST(bind(fd, to, sizeof peer) < 0 && errno == EPERM);
+    MUST(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 && errno == EPERM);
+    MUST(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) < 0 && errno == EPERM);
+    MUST(socket(AF_INET, type, IPPROTO_ICMP) < 0 && errno == EPERM);
+    MUST(socket(AF_INET6, type, 0) < 0 && errno == EPERM);
+    MUST(socket(AF_UNIX, type, 0) < 0 && errno == EPERM);
+    MUST(openat(AT_FDCWD, "/etc/passwd", O_RDONLY | O_CLOEXEC) < 0 && errno == EPERM);
+    MUST(fork() < 0 && errno == EPERM);
+    MUST(execl("/bin/true", "true", NULL) < 0 && errno == EPERM);
+    MUST(kill(getppid(), 0) < 0 && errno == EPERM);
+    MUST(ioctl(fd, FIONREAD, &on) < 0 && errno == EPERM);
+}
+
 static void be_worker(void)
 {
     expect_shut_in();
@@ -255,10 +280,8 @@ static void test_other_roles_can_do_what_they_are_for(void **state)
         enum sr_jail_role role;
         void (*be)(void);
     } roles[] = {
-        {SR_JAIL_NET_CELL, be_net_cell},
-        {SR_JAIL_UPLINK, be_uplink},
-        {SR_JAIL_RESOLVER, be_resolver},
-        {SR_JAIL_WORKER, be_worker},
+        {SR_JAIL_NET_CELL, be_net_cell}, {SR_JAIL_UPLINK, be_uplink}, {SR_JAIL_RELAY, be_relay},
+        {SR_JAIL_RESOLVER, be_resolver}, {SR_JAIL_WORKER, be_worker},
     };
     (void)state;
     for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++) {

@@ -26,6 +26,7 @@ static struct sr_net_ruleset_input input_of(const struct sr_net_target *targets,
         .own_count = 2,
         .tap = "sr-tap-01234567",
         .uplink = "sr-uplink",
+        .relay = "sr-udp",
     };
 }
 

@@ -1,0 +1,44 @@
+/*
+ * UDP datagrams of a guest as IPv4 packets (RFC 791, RFC 768), and what is sent back to it. Pure; packets are hostile input.
+ */
+#ifndef SR_NET_DATAGRAM_H
+#define SR_NET_DATAGRAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Headers in front of a payload, and the largest payload that a packet holds with them. */
+#define SR_DATAGRAM_HEAD 28
+#define SR_DATAGRAM_PAYLOAD_MAX (65535 - SR_DATAGRAM_HEAD)
+#define SR_UNREACHABLE_SIZE 56
+
+/* Who speaks with whom, host byte order. */
+struct sr_datagram_ends {
+    uint32_t guest, peer;
+    uint16_t guest_port, peer_port;
+};
+
+struct sr_datagram {
+    struct sr_datagram_ends ends;
+    const uint8_t *payload; /* inside the packet */
+    size_t len;
+};
+
+/*
+ * Reads a packet of the guest. False for what is not carried: anything but UDP by IPv4, IP options, fragments, lengths that
+ * contradict each other, port 0, and peers that are no host elsewhere (0.0.0.0/8, loopback, multicast, reserved). Checksums are
+ * the kernel's to check; the datagram that leaves gets new ones.
+ */
+bool sr_datagram_parse(const uint8_t *packet, size_t len, struct sr_datagram *datagram);
+
+/* Writes the headers of a datagram from the peer to the guest in front of its payload, which lies at packet + SR_DATAGRAM_HEAD. len is
+ * the payload's, at most SR_DATAGRAM_PAYLOAD_MAX. Returns the packet's length. */
+size_t sr_datagram_answer(uint8_t *packet, const struct sr_datagram_ends *ends, uint16_t id,
+                          size_t len);
+
+/* Writes an ICMP error (RFC 792: port unreachable) from the peer about what the guest sent. */
+void sr_datagram_unreachable(uint8_t packet[SR_UNREACHABLE_SIZE],
+                             const struct sr_datagram_ends *ends, uint16_t id);
+
+#endif
