@@ -132,6 +132,9 @@ static int set_up_links(struct cell *cell, struct sr_error *err)
         result = write_file("/proc/sys/net/ipv4/conf/all/rp_filter", "0");
     if (result == 0)
         result = write_file("/proc/sys/net/ipv4/conf/default/rp_filter", "0");
+    /* An interface answers for its own address only: the guest is not told the uplink's, nor a neighbour on a bridge the TAP's. */
+    if (result == 0)
+        result = write_file("/proc/sys/net/ipv4/conf/all/arp_ignore", "1");
     if (result == 0)
         result = write_file("/proc/sys/net/ipv4/ip_forward", "1");
     if (result == 0)

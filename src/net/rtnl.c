@@ -188,6 +188,7 @@ int sr_rtnl_veth_add(struct mnl_socket *host, const struct sr_rtnl_veth *veth)
     link->ifi_family = AF_UNSPEC;
     link->ifi_change = link->ifi_flags = IFF_UP;
     mnl_attr_put_strz(request, IFLA_IFNAME, veth->name);
+    mnl_attr_put(request, IFLA_ADDRESS, sizeof veth->mac, veth->mac);
     mnl_attr_put_u32(request, IFLA_MASTER, (uint32_t)bridge);
     struct nlattr *info = mnl_attr_nest_start(request, IFLA_LINKINFO);
     mnl_attr_put_strz(request, IFLA_INFO_KIND, "veth");

@@ -41,10 +41,11 @@ int sr_rtnl_divert_udp(const char *from, const char *to) SR_MUST_CHECK;
 int sr_rtnl_link_delete(const char *name) SR_MUST_CHECK;
 
 /* A veth pair: in the network namespace of host (a socket of sr_rtnl_open()) one end, up, a port of the interface that is named
- * bridge there; in that of the caller the other, with this MAC address. alias is a word about the first, of any length below 256. */
+ * bridge there; in that of the caller the other, the peer. Each has its MAC address. alias is a word about the first, of any length
+ * below 256. */
 struct sr_rtnl_veth {
     const char *name, *bridge, *peer, *alias;
-    uint8_t peer_mac[6];
+    uint8_t mac[6], peer_mac[6];
 };
 int sr_rtnl_veth_add(struct mnl_socket *host, const struct sr_rtnl_veth *veth) SR_MUST_CHECK;
 

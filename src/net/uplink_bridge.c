@@ -1,7 +1,8 @@
 /*
  * The uplink by a bridge: one end of a veth pair in the run's namespace, the other a port of the bridge that the host's
  * owner made. Its MAC address is made of its IPv4 address, so that whoever has that next is found by the neighbours that
- * remember the last one; its alias names the run, so that gc knows whose it was.
+ * remember the last one. A bridge may take the lowest address of its ports for its own: the port's begins with fe, so that it is not
+ * that one while the bridge has any other port. The port's alias names the run, so that gc knows whose it was.
  */
 #include "uplink.h"
 
@@ -50,7 +51,9 @@ static int add_veth(struct uplink *uplink)
             .bridge = uplink->plan->bridge,
             .peer = SR_NET_UPLINK,
             .alias = alias_of(uplink->plan->run_id, alias),
-            /* Locally administered (IEEE 802, second bit of the first byte). */
+            /* Locally administered both (IEEE 802, second bit of the first byte). */
+            .mac = {0xFE, 0x53, (uint8_t)(at >> 24), (uint8_t)(at >> 16), (uint8_t)(at >> 8),
+                    (uint8_t)at},
             .peer_mac = {0x02, 0x53, (uint8_t)(at >> 24), (uint8_t)(at >> 16), (uint8_t)(at >> 8),
                          (uint8_t)at},
         };

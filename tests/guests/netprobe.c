@@ -5,6 +5,7 @@
  *   mute:ADDRESS:PORT:N  sends N datagrams, waits for nothing  icmp:ADDRESS              an echo request
  *   fragments:ADDRESS:PORT  a datagram whose first fragment hides the port
  *   spoof:SOURCE:ADDRESS:PORT  a datagram with another source address
+ *   arp:ADDRESS          asks who has it
  *   ether:TYPE           three raw frames of an Ethernet type (hexadecimal), 86dd is IPv6
  *   frame:HEX[:MAC]      one raw frame to the gateway's address, or to MAC (hexadecimal), HEX from its Ethernet type on
  *   steer:HEX:OFFSET     the same to the gateway's, with an order to the kernel below to write the packet's checksum, of the bytes from 34
@@ -199,6 +200,38 @@ static bool gateway(unsigned char mac[6])
     return false;
 }
 
+static bool arp(char **a)
+{
+    struct {
+        struct ether_header link;
+        struct arphdr head;
+        unsigned char mac[6], address[4], wanted_mac[6], wanted[4];
+    } question = {.link.ether_type = htons(ETH_P_ARP),
+                  .head = {htons(ARPHRD_ETHER), htons(ETH_P_IP), 6, 4, htons(ARPOP_REQUEST)},
+                  .address = {198, 18, 0, 2}},
+      answer;
+    struct ifreq request = {.ifr_name = "eth0"};
+    struct sockaddr_ll link = {.sll_family = AF_PACKET,
+                               .sll_protocol = htons(ETH_P_ARP),
+                               .sll_ifindex = (int)if_nametoindex("eth0"),
+                               .sll_halen = 6};
+    int fd = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ARP));
+    ioctl(fd, SIOCGIFHWADDR, &request);
+    memcpy(question.mac, request.ifr_hwaddr.sa_data, 6);
+    memcpy(question.link.ether_shost, question.mac, 6);
+    memset(question.link.ether_dhost, 0xff, 6);
+    inet_pton(AF_INET, a[0], question.wanted);
+    sendto(fd, &question, sizeof question, 0, (struct sockaddr *)&link, sizeof link);
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    bool open = false;
+    while (!open && poll(&wait, 1, WAIT_MS) == 1)
+        open = recv(fd, &answer, sizeof answer, 0) == sizeof answer &&
+               answer.head.ar_op == htons(ARPOP_REPLY) &&
+               memcmp(answer.address, question.wanted, 4) == 0;
+    close(fd);
+    return open;
+}
+
 static bool steer(char **a)
 {
     struct {
@@ -333,6 +366,7 @@ static const struct {
               {"ether", ether, 1},
               {"broadcast", broadcast, 1},
               {"frame", frame, 1},
+              {"arp", arp, 1},
               {"steer", steer, 2},
               {"scan", scan, 3},
               {"hold", hold, 3},

@@ -672,6 +672,25 @@ class Bridge(Attack, NetworkTest):
         self.assertEqual(run.events("network.rule.released")[0]["frames"]["spoofed"], 6)
         self.assert_no_residue()
 
+    def test_a_guest_learns_nothing_of_the_uplink(self):
+        verdicts, _ = self.probe(allow(("tcp", "198.51.100.7/32", 443)), "arp:198.18.0.1", "arp:192.0.2.100", "arp:127.0.0.1")
+        self.assertEqual(list(verdicts.values()), ["open", "closed", "closed"])
+
+    def test_a_bridge_keeps_its_address_while_runs_come_and_go(self):
+        def mac(link):
+            return json.loads(self.inside(self.host, "ip", "-j", "link", "show", link))[0]["address"]
+        # Any address that the kernel would draw for the port is below this one.
+        self.inside(self.host, "ip", "link", "set", "cable", "address", "fe:00:00:00:00:01")
+        self.assertEqual(mac("br0"), "fe:00:00:00:00:01")
+        process = self.start_here(shell("echo up; sleep 60", network=allow(("tcp", "198.51.100.7/32", 443))))
+        self.wait_for_output(process, b"up")
+        self.assertEqual(mac("sr-up-c0000264"), "fe:53:c0:00:02:64")
+        self.assertEqual(mac("br0"), "fe:00:00:00:00:01")
+        process.kill()
+        process.communicate()
+        self.assert_no_residue()
+        self.assertEqual(mac("br0"), "fe:00:00:00:00:01")
+
     def test_nobody_on_the_bridge_reaches_a_run(self):
         process = self.start_here(shell("nc -l -p 80 > /dev/null & echo up; sleep 60", user="0:0",
                                         network=allow(("tcp", "198.51.100.7/32", 443))))
