@@ -2,6 +2,7 @@
 
 #include "bundle.h"
 #include "fs.h"
+#include "named.h"
 #include "report_walk.h"
 
 #include <fcntl.h>
@@ -18,9 +19,10 @@ struct facts {
     unsigned count[SR_FACT_RUN_END +
                    1]; /* of each kind: what a guest makes many of displaces no other */
     bool truncated;
-    struct sr_event event; /* reused */
-    struct sr_buf text;    /* a string, decoded; reused */
-    struct sr_error error; /* of the index */
+    struct sr_named *named; /* what rules were applied where */
+    struct sr_event event;  /* reused */
+    struct sr_buf text;     /* a string, decoded; reused */
+    struct sr_error error;  /* of the index */
     bool failed;
     /* What the row says of the run. */
     char cause[32], result[16], started[SR_TIMESTAMP_TEXT + 10], finished[SR_TIMESTAMP_TEXT + 10],
@@ -94,14 +96,10 @@ static int add_hash(struct facts *facts, struct sr_json_slice value)
 }
 
 /* Where traffic went or would have gone: its address or name, and that with the port. */
-static int add_destination(struct facts *facts, enum sr_fact kind, struct sr_json_slice where,
-                           int64_t port)
+static int add_place(struct facts *facts, enum sr_fact kind, const char *name, int64_t port)
 {
     static const char single[] = "/32";
     char text[320];
-    const char *name = text_of(facts, where);
-    if (name == NULL)
-        return 0;
     size_t len = strlen(name);
     if (len > sizeof single - 1 && strcmp(name + len - (sizeof single - 1), single) == 0)
         len -= sizeof single - 1;
@@ -109,6 +107,13 @@ static int add_destination(struct facts *facts, enum sr_fact kind, struct sr_jso
                              (long long)port);
     return add(facts, kind, name, len) < 0 || add(facts, kind, text, (size_t)with_port) < 0 ? -1
                                                                                             : 0;
+}
+
+static int add_destination(struct facts *facts, enum sr_fact kind, struct sr_json_slice where,
+                           int64_t port)
+{
+    const char *name = text_of(facts, where);
+    return name == NULL ? 0 : add_place(facts, kind, name, port);
 }
 
 static int64_t number_of(struct sr_json_slice object, const char *name)
@@ -124,6 +129,30 @@ static int add_traffic(struct facts *facts, enum sr_fact kind, struct sr_json_sl
     if (add_destination(facts, kind, sr_json_get(payload, where), port) < 0)
         return -1;
     return add_destination(facts, kind, sr_json_get(payload, "host"), port);
+}
+
+static int add_reached_name(void *context, const char *name, int64_t port)
+{
+    return add_place(context, SR_FACT_REACHED, name, port);
+}
+
+static int add_denied_name(void *context, const char *name, int64_t port)
+{
+    return add_place(context, SR_FACT_DENIED, name, port);
+}
+
+/* A hit belongs to every rule at its destination, whose names may be several. */
+static int add_hit(struct facts *facts, struct sr_json_slice payload)
+{
+    if (number_of(payload, "allowedHits") > 0 &&
+        (add_traffic(facts, SR_FACT_REACHED, payload, "target") < 0 ||
+         sr_named_each(facts->named, payload, SR_NAMED_REACHED, add_reached_name, facts) < 0))
+        return -1;
+    if (number_of(payload, "blockedHits") > 0 &&
+        (add_traffic(facts, SR_FACT_DENIED, payload, "target") < 0 ||
+         sr_named_each(facts->named, payload, SR_NAMED_DENIED, add_denied_name, facts) < 0))
+        return -1;
+    return 0;
 }
 
 /* Of an output and of its files, which may lie nowhere beside the report. */
@@ -149,13 +178,13 @@ static int on_event(void *context, uint64_t index, const struct sr_json_scan *sc
         return 0;
     struct sr_json_slice payload = facts->event.payload;
     switch (facts->event.kind) {
+    case SR_EVENT_NETWORK_RULE_APPLIED:
+        if (sr_named_add(facts->named, payload) == 0)
+            return 0;
+        facts->failed = true;
+        return sr_fail(&facts->error, SR_OPS_301, "archive.index", "out of memory");
     case SR_EVENT_NETWORK_RULE_HIT:
-        if (number_of(payload, "allowedHits") > 0 &&
-            add_traffic(facts, SR_FACT_REACHED, payload, "target") < 0)
-            return -1;
-        return number_of(payload, "blockedHits") > 0
-                   ? add_traffic(facts, SR_FACT_DENIED, payload, "target")
-                   : 0;
+        return add_hit(facts, payload);
     case SR_EVENT_NETWORK_FLOW_DENIED:
         return add_traffic(facts, SR_FACT_DENIED, payload, "destination");
     case SR_EVENT_MOUNT_APPLIED:
@@ -319,7 +348,7 @@ static int add_bundle(struct facts *facts, int dir, struct sr_archive_run *run,
         run->result = "missing";
     if (add_text(facts, SR_FACT_RESULT, run->result) < 0)
         return -1;
-    run->truncated = facts->truncated;
+    run->truncated = facts->truncated || facts->named->truncated;
     return sr_index_add_run(facts->index, run, &facts->error);
 }
 
@@ -332,7 +361,10 @@ int sr_facts_add(struct sr_index *index, int root, const struct sr_log_entry *en
                  struct sr_error *err)
 {
     char path[SR_BUNDLE_PATH];
-    struct facts facts = {.index = index, .leaf = leaf};
+    sr_cleanup_free struct sr_named *named = calloc(1, sizeof *named);
+    struct facts facts = {.index = index, .leaf = leaf, .named = named};
+    if (named == NULL)
+        return sr_fail(err, SR_OPS_301, "archive.index", "out of memory");
     struct sr_archive_run run = {.leaf = leaf,
                                  .bundle = entry->bundle,
                                  .run_id = entry->run_id,
@@ -348,6 +380,7 @@ int sr_facts_add(struct sr_index *index, int root, const struct sr_log_entry *en
     int result = add_bundle(&facts, dir, &run, entry);
     if (result < 0 && err != NULL)
         *err = facts.error;
+    sr_named_free(named);
     sr_event_free(&facts.event);
     sr_buf_free(&facts.text);
     return result;

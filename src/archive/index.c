@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define APPLICATION_ID "1399997816" /* "SrAx": file(1) can tell */
-#define INDEX_VERSION "4"
+#define INDEX_VERSION "5"
 #define INDEX_PATH "archive.index"
 
 static const char schema[] =

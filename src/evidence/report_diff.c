@@ -128,7 +128,8 @@ static const struct sr_summary_target *target_in(const struct sr_summary *s,
     for (size_t i = 0; i < s->target_count; i++)
         if (s->targets[i].port == wanted->port &&
             strcmp(s->targets[i].protocol, wanted->protocol) == 0 &&
-            strcmp(s->targets[i].target, wanted->target) == 0)
+            strcmp(s->targets[i].target, wanted->target) == 0 &&
+            strcmp(s->targets[i].host, wanted->host) == 0)
             return &s->targets[i];
     return NULL;
 }

@@ -24,37 +24,60 @@ static uint32_t hash_of(const char *protocol, const char *where, int64_t port)
     return hash;
 }
 
+/* The same destination; names that lead there may be several. */
 static bool same_target(const struct sr_summary_target *a, const struct sr_summary_target *b)
 {
     return a->hash == b->hash && a->port == b->port && strcmp(a->target, b->target) == 0 &&
            strcmp(a->protocol, b->protocol) == 0;
 }
 
-/* The target that a rule event is about, new if there is room below limit; else NULL. */
-static struct sr_summary_target *find_target(struct sr_summary *s, struct sr_json_slice payload,
-                                             size_t limit)
+static struct sr_summary_target target_of(struct sr_json_slice payload)
 {
-    struct sr_summary_target wanted = {.port = sr_take_number(payload, "port")};
-    sr_take_text(payload, "protocol", wanted.protocol, sizeof wanted.protocol);
-    sr_take_text(payload, "target", wanted.target, sizeof wanted.target);
-    wanted.hash = hash_of(wanted.protocol, wanted.target, wanted.port);
-    for (size_t i = 0; i < s->target_count; i++)
-        if (same_target(&s->targets[i], &wanted))
-            return &s->targets[i];
-    if (s->target_count >= limit)
-        return NULL;
-    sr_take_text(payload, "host", wanted.host, sizeof wanted.host);
-    s->targets[s->target_count] = wanted;
-    return &s->targets[s->target_count++];
+    struct sr_summary_target target = {.port = sr_take_number(payload, "port")};
+    sr_take_text(payload, "protocol", target.protocol, sizeof target.protocol);
+    sr_take_text(payload, "target", target.target, sizeof target.target);
+    sr_take_text(payload, "host", target.host, sizeof target.host);
+    target.hash = hash_of(target.protocol, target.target, target.port);
+    return target;
 }
 
+/* A rule that was applied: each name of a destination has its own. */
+static void add_rule(struct sr_summary *s, struct sr_json_slice payload)
+{
+    const struct sr_summary_target rule = target_of(payload);
+    for (size_t i = 0; i < s->target_count; i++)
+        if (same_target(&s->targets[i], &rule) && strcmp(s->targets[i].host, rule.host) == 0)
+            return;
+    if (s->target_count < SR_SUMMARY_TARGETS / 2)
+        s->targets[s->target_count++] = rule;
+    else
+        s->more_targets++;
+}
+
+/* A hit belongs to every rule at its destination. The sums are networkAudit's, which counts it once. */
 static void add_hit(struct sr_summary *s, struct sr_json_slice payload)
 {
+    const struct sr_summary_target hit = target_of(payload);
     int64_t allowed = sr_take_number(payload, "allowedHits"),
             blocked = sr_take_number(payload, "blockedHits");
-    struct sr_summary_target *target = find_target(s, payload, SR_SUMMARY_TARGETS);
-    add_to(target != NULL ? &target->allowed : &s->more_allowed, allowed);
-    add_to(target != NULL ? &target->blocked : &s->more_blocked, blocked);
+    bool found = false;
+    for (size_t i = 0; i < s->target_count; i++) {
+        struct sr_summary_target *target = &s->targets[i];
+        if (!same_target(target, &hit))
+            continue;
+        found = true;
+        add_to(&target->allowed, allowed);
+        add_to(&target->blocked, blocked);
+    }
+    if (!found && s->target_count < SR_SUMMARY_TARGETS) {
+        struct sr_summary_target *target = &s->targets[s->target_count++];
+        *target = hit;
+        add_to(&target->allowed, allowed);
+        add_to(&target->blocked, blocked);
+    } else if (!found) {
+        add_to(&s->more_allowed, allowed);
+        add_to(&s->more_blocked, blocked);
+    }
 }
 
 static struct sr_summary_flow *find_flow(struct sr_summary *s, const struct sr_summary_flow *flow)
@@ -247,8 +270,7 @@ int summary_event(void *context, uint64_t index, const struct sr_json_scan *scan
         s->last_nsec = nsec;
     switch (event->kind) {
     case SR_EVENT_NETWORK_RULE_APPLIED:
-        if (find_target(s, event->payload, SR_SUMMARY_TARGETS / 2) == NULL)
-            s->more_targets++;
+        add_rule(s, event->payload);
         return 0;
     case SR_EVENT_NETWORK_RULE_HIT:
         add_hit(s, event->payload);

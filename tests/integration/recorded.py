@@ -39,8 +39,8 @@ def seal(report):
 
 
 def record(directory, run_id="sr-20260102T030405-abc234", day="2026-01-02", policy="demo", labels=None, command="/bin/echo",
-           args=("hello",), exit_code=0, cause="workload", hits=(), denied=(), files=None, outputs=None, collected=None):
-    """Makes a finished run's directory; hits are (address, port, allowed, blocked), denied (address, port), collected outputs that are
+           args=("hello",), exit_code=0, cause="workload", hits=(), denied=(), rules=(), files=None, outputs=None, collected=None):
+    """Makes a finished run's directory; hits are (address, port, allowed, blocked), denied (address, port), rules (address, port, name), collected outputs that are
     one file each."""
     os.makedirs(directory)
     documents = {
@@ -60,6 +60,8 @@ def record(directory, run_id="sr-20260102T030405-abc234", day="2026-01-02", poli
     if network:
         events.append(("network", "network.plan.generated", {"mode": "allowlist", "tap": "sr-tap-0123abcd",
                                                              "table": "safe_run", "chains": ["forward"], "rulesTotal": len(hits)}))
+    events += [("network", "network.rule.applied", target(address, port, host=name, rule=number))
+               for number, (address, port, name) in enumerate(rules)]
     events.append(("launch", "vm.started", {"pid": 4711, "launcher": "qemu"}))
     events += [("monitor", "network.rule.hit", target(address, port, allowedHits=allowed, blockedHits=blocked,
                                                       host="api.example.com")) for address, port, allowed, blocked in hits]

@@ -343,13 +343,18 @@ class Store(ArchiveTest):
             self.assertFalse(os.path.exists(expected), "reading makes nothing")
 
 
+# Three names lead to one address, one of them to another port of it; a fourth leads elsewhere.
+NAMES = [("198.51.100.7/32", 443, "api.example.com"), ("198.51.100.7/32", 443, "cdn.example.net"),
+         ("198.51.100.7/32", 80, "www.example.org"), ("198.51.100.8/32", 443, "else.example.org")]
+
+
 class Find(ArchiveTest):
     def setUp(self):
         super().setUp()
         self.a = self.add(run_id="sr-20260101T000000-aaaaaa", day="2026-01-01", policy="alpha", labels={"team": "x", "tier": "1"},
-                          command="/usr/bin/wget", args=["-q", "https://a"], hits=[("198.51.100.7/32", 443, 3, 0)])
+                          command="/usr/bin/wget", args=["-q", "https://a"], hits=[("198.51.100.7/32", 443, 3, 0)], rules=NAMES)
         self.b = self.add(run_id="sr-20260201T000000-bbbbbb", day="2026-02-01", policy="beta", labels={"team": "x"},
-                          exit_code=7, hits=[("198.51.100.7/32", 443, 0, 2)], denied=[("203.0.113.9", 25)])
+                          exit_code=7, hits=[("198.51.100.7/32", 443, 0, 2)], denied=[("203.0.113.9", 25)], rules=NAMES)
         self.c = self.add(run_id="sr-20260301T000000-cccccc", day="2026-03-01", policy="alpha", cause="timeout", exit_code=124)
 
     def test_each_criterion(self):
@@ -364,7 +369,9 @@ class Find(ArchiveTest):
                 (["--result", "pass"], [c, b, a]), (["--since", "2026-02-01"], [c, b]), (["--until", "2026-02-01"], [b, a]),
                 (["--since", "2026-02-01", "--until", "2026-02"], [b]), (["--since", "2026-01-01T03:04:06"], [c, b]),
                 (["--reached", "198.51.100.7"], [a]), (["--reached", "198.51.100.7:443"], [a]), (["--reached", "198.51.100.7:80"], []),
-                (["--reached", "api.example.com"], [a]), (["--denied", "198.51.100.7"], [b]), (["--denied", "203.0.113.9:25"], [b]),
+                (["--reached", "api.example.com"], [a]), (["--reached", "cdn.example.net"], [a]), (["--reached", "cdn.example.net:443"], [a]),
+                (["--reached", "www.example.org"], []), (["--reached", "else.example.org"], []), (["--denied", "cdn.example.net"], [b]),
+                (["--denied", "www.example.org"], [b]), (["--denied", "else.example.org"], []), (["--denied", "198.51.100.7"], [b]), (["--denied", "203.0.113.9:25"], [b]),
                 (["--hash", recorded.sha("kernel")], [c, b, a]), (["--hash", recorded.sha("kernel")[7:], "--policy", "beta"], [b]),
                 (["--hash", c], [c]), (["--policy", "alpha", "--exit-code", "0", "--label", "team=x", "--since", "2026"], [a]),
                 (["--policy", "' OR 1=1 --"], []), (["--label", "x" * 600], []), (["--limit", "2"], [c, b]),

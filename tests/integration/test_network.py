@@ -300,6 +300,20 @@ class Names(NetworkTest):
         self.assertEqual([(rule["target"], rule["port"]) for rule in run.events("network.rule.applied")],
                          [("198.51.100.7/32", 443), ("198.51.100.7/32", 80), ("198.51.100.8/32", 443), ("198.51.100.8/32", 80)])
 
+    def test_names_that_share_an_address_are_all_told_of(self):
+        self.serve("tcp:*:443")
+        self.dns({"api.example.com": [60, "198.51.100.7"], "cdn.example.net": [60, "198.51.100.7"]})
+        _, run = self.probe(allow(("tcp", "api.example.com", 443), ("tcp", "cdn.example.net", 443)), "tcp:198.51.100.7:443")
+        self.assertEqual([(rule["target"], rule["host"]) for rule in run.events("network.rule.applied")],
+                         [("198.51.100.7/32", "api.example.com"), ("198.51.100.7/32", "cdn.example.net")])
+        self.assertEqual((hits(run), run.report["networkAudit"]["allowedHits"]), ({("tcp", "198.51.100.7/32", 443): (1, 0)}, 1))
+        root = self.path("archive")
+        self.assertEqual(self.call("report", "archive", "--root", root, run.report_path).returncode, 0)
+        shown = self.call("report", "show", run.report_path).stdout
+        for name in ("api.example.com", "cdn.example.net"):
+            self.assertIn(name.encode(), shown)
+            self.assertIn(os.path.basename(run.dir).encode(), self.call("archive", "search", "--root", root, "--reached", name).stdout)
+
     def test_a_name_of_many_rules_is_one_question(self):
         self.dns({"api.example.com": [1, "198.51.100.7"]}, refreshMinSec=1)
         process = self.start_here(shell("echo up; while ! grep -q 198.51.100.8 /etc/hosts; do sleep 0.1; done",

@@ -64,7 +64,27 @@ class Reading(unittest.TestCase):
             self.assertEqual(text, file.read())
 
 
+def two_names():
+    """The second rule's name leads to an address of the first one's."""
+    for at, stage, kind, payload in reports.ordinary_events():
+        yield at, stage, kind, payload
+        if payload.get("target") == "198.51.100.21/32" and kind == "network.rule.applied":
+            yield at, stage, kind, reports.rule(2, "198.51.100.21/32", 443, host="cdn.example.net")
+
+
 class Show(Reading):
+    def test_names_that_share_an_address_have_a_row_each(self):
+        """Each tells of the packets to it; the sum counts them once."""
+        report = self.write("shared", two_names())
+        text = call("show", report).stdout.decode()
+        for name in ("api.weather.example", "cdn.example.net"):
+            self.assertRegex(text, rf"tcp 198\.51\.100\.21/32 port 443 \({name}\) +4 +2\n")
+        self.assertIn("packets of new connections: 41 let out", text)
+        page = call("html", report).stdout.decode()
+        self.assertEqual((page.count("<bdi>api.weather.example</bdi>"), page.count("<bdi>cdn.example.net</bdi>")), (3, 1))
+        differs = call("diff", self.write("one"), report).stdout.decode()
+        self.assertIn("newly allowed: tcp 198.51.100.21/32 port 443 (cdn.example.net), and reached", differs)
+
     def test_an_ordinary_run(self):
         done = call("show", self.write())
         self.assertEqual((done.returncode, done.stderr), (0, b""))

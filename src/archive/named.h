@@ -1,0 +1,50 @@
+/*
+ * Names of the destinations that a run's rules opened: a hit tells of a destination, and belongs to each rule that was applied
+ * there by then, whatever its name. Bounded, in memory and in work: the report is foreign.
+ */
+#ifndef SR_ARCHIVE_NAMED_H
+#define SR_ARCHIVE_NAMED_H
+
+#include "buf.h"
+#include "cleanup.h"
+#include "json_text.h"
+
+/* Rules of names that are kept, and comparisons that are made: 5,000 rules at one address, hit each second of an hour. */
+enum { SR_NAMED_MAX = 20000, SR_NAMED_WORK = 20 * 1000 * 1000, SR_NAMED_SLOTS = 4096 };
+
+struct sr_named_rule {
+    uint64_t service, place; /* hashes of protocol, target and port; of target alone */
+    uint32_t name;           /* offset in names */
+    uint32_t next;           /* of the same slot, from 1 on; 0: the last */
+    int64_t port;
+    bool told[2];
+};
+
+struct sr_named {
+    struct sr_named_rule *rules; /* owned */
+    size_t count, cap;
+    uint32_t slots[SR_NAMED_SLOTS]; /* by place */
+    struct sr_buf names;            /* each with its NUL */
+    uint64_t work;
+    bool truncated; /* there was more than is kept or looked at */
+};
+
+/* All zeros is an empty one. */
+void sr_named_free(struct sr_named *named);
+
+/* Takes the payload of a network.rule.applied. -1: memory is out. */
+int sr_named_add(struct sr_named *named, struct sr_json_slice payload) SR_MUST_CHECK;
+
+/* Which of two things are asked for. */
+enum sr_named_kind {
+    SR_NAMED_REACHED, /* the rules for what was hit: its protocol, target and port */
+    SR_NAMED_DENIED, /* the rules at its target: what was stopped there was for no port of theirs */
+};
+
+/* Gives each rule of a name that the payload of a network.rule.hit belongs to, once in all. Returns what on_name does as soon as
+ * that is not 0. */
+typedef int sr_named_on_name(void *context, const char *name, int64_t port);
+int sr_named_each(struct sr_named *named, struct sr_json_slice payload, enum sr_named_kind kind,
+                  sr_named_on_name *on_name, void *context) SR_MUST_CHECK;
+
+#endif
