@@ -154,6 +154,11 @@ int sr_policy_check(const char *text, size_t len, const struct sr_policy_sources
 int sr_policy_read(const char *path, char **text, size_t *len, struct sr_error *err)
     __attribute__((warn_unused_result));
 
+/* Reads a file that decides what policies may ask for. Also SR-POL-001: it or its place belongs to somebody other than the caller
+ * and root, or others can write to it. */
+int sr_policy_read_owned(const char *path, char **text, size_t *len, struct sr_error *err)
+    __attribute__((warn_unused_result));
+
 void sr_check_free(struct sr_check *check);
 #define sr_cleanup_check __attribute__((cleanup(sr_check_free)))
 

@@ -2,6 +2,7 @@
 
 #include "fs.h"
 #include "index.h"
+#include "owner.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -14,6 +15,7 @@
 
 #define KEY_FILE "archive.key"
 #define PUBLIC_KEY_FILE "archive.key.pub"
+#define FOUND ".found"
 
 int archive_fail(struct sr_error *err, const char *what, int error, const char *fmt, ...)
 {
@@ -32,6 +34,18 @@ bool archive_has(int root, const char *id)
     char path[SR_BUNDLE_PATH];
     sr_bundle_path(id, path);
     return faccessat(root, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static bool is_there(int root, const char *name)
+{
+    struct stat st;
+    return fstatat(root, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0;
+}
+
+/* An archive has a checkpoint, or at least a log: that one is refused later. */
+static bool is_new(int root)
+{
+    return !is_there(root, SR_CHECKPOINT_FILE) && !is_there(root, SR_LOG_FILE);
 }
 
 /* ---- the key ---- */
@@ -67,15 +81,27 @@ int archive_load_public(const struct sr_archive_place *place, struct sr_key **ke
     return archive_fail(err, "key", 0, "%s", first.message);
 }
 
+/* A key that lies where an archive is to be made may be anybody's, who would sign for it from then on. */
+static int set_found_key_aside(int root, struct sr_error *err)
+{
+    static const char *const names[][2] = {{KEY_FILE, KEY_FILE FOUND},
+                                           {PUBLIC_KEY_FILE, PUBLIC_KEY_FILE FOUND}};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (renameat(root, names[i][0], root, names[i][1]) < 0 && errno != ENOENT)
+            return archive_fail(err, "key", errno, "the %s that was found cannot be set aside",
+                                names[i][0]);
+    return 0;
+}
+
 /* A key of one's own is made with the archive; one that is configured must be there. */
-static int load_private(const struct sr_archive_place *place, bool is_new, struct sr_key **key,
-                        struct sr_error *err)
+static int load_private(const struct sr_archive *archive, const struct sr_archive_place *place,
+                        struct sr_key **key, struct sr_error *err)
 {
     char path[PATH_MAX];
     struct sr_error fault = {0};
-    if (key_path(place, path, err) < 0)
+    bool make = place->key[0] == '\0' && is_new(archive->root);
+    if (key_path(place, path, err) < 0 || (make && set_found_key_aside(archive->root, err) < 0))
         return -1;
-    bool make = is_new && place->key[0] == '\0' && access(path, F_OK) < 0 && errno == ENOENT;
     if (make ? sr_key_generate(path, key, &fault) < 0 : sr_key_load_private(path, key, &fault) < 0)
         return archive_fail(err, "key", 0, "%s", fault.message);
     return 0;
@@ -228,8 +254,15 @@ static int open_root(struct sr_archive *archive, const char *path, struct sr_err
     int result = archive->writable ? sr_mkdir_all(path, 0700) : 0;
     if (result < 0)
         return archive_fail(err, "root", -result, "%s cannot be made", path);
-    archive->root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    sr_cleanup_free char *real = archive->root >= 0 ? realpath(path, NULL) : NULL;
+    char why[SR_OWNER_TEXT];
+    archive->root = sr_open_place(path, why);
+    if (archive->root < 0)
+        return archive_fail(err, "root", 0, "%s %s%s", path, why,
+                            archive->root == -EPERM
+                                ? ": whoever can write there decides what is in the archive and "
+                                  "who signs it; --root names another"
+                                : "");
+    sr_cleanup_free char *real = realpath(path, NULL);
     if (real == NULL || snprintf(archive->path, PATH_MAX, "%s", real) >= PATH_MAX)
         return archive_fail(err, "root", errno, "%s cannot be opened", path);
     return 0;
@@ -238,8 +271,15 @@ static int open_root(struct sr_archive *archive, const char *path, struct sr_err
 /* Is it what the creation of an archive leaves when it is interrupted, or a file system of its own has? */
 static bool may_be_there(const char *name)
 {
-    static const char *const names[] = {
-        ".", "..", SR_ARCHIVE_LOCK, KEY_FILE, PUBLIC_KEY_FILE, SR_LOG_FILE, "lost+found"};
+    static const char *const names[] = {".",
+                                        "..",
+                                        SR_ARCHIVE_LOCK,
+                                        KEY_FILE,
+                                        PUBLIC_KEY_FILE,
+                                        KEY_FILE FOUND,
+                                        PUBLIC_KEY_FILE FOUND,
+                                        SR_LOG_FILE,
+                                        "lost+found"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(name, names[i]) == 0)
             return true;
@@ -259,19 +299,11 @@ static int holds_others(int root)
     return result;
 }
 
-static bool is_there(int root, const char *name)
-{
-    struct stat st;
-    return fstatat(root, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0;
-}
-
-/* An archive has a checkpoint, or at least a log: that one is refused later. Where neither is, one may be
- * begun, unless the directory is somebody's for something else. */
-static int check_root(const struct sr_archive *archive, bool *is_new, struct sr_error *err)
+/* Where no archive is, one may be begun, unless the directory is somebody's for something else. */
+static int check_root(const struct sr_archive *archive, struct sr_error *err)
 {
     int root = archive->root;
-    *is_new = !is_there(root, SR_CHECKPOINT_FILE) && !is_there(root, SR_LOG_FILE);
-    int others = *is_new ? holds_others(root) : 0;
+    int others = is_new(root) ? holds_others(root) : 0;
     if (others < 0)
         return archive_fail(err, "root", -others, "%s cannot be listed", archive->path);
     /* Another writer may have made it meanwhile: its checkpoint comes before everything else. */
@@ -297,9 +329,8 @@ static int take_lock(struct sr_archive *archive, struct sr_error *err)
 static int open_to_write(struct sr_archive *archive, const struct sr_archive_place *place,
                          struct sr_error *err)
 {
-    bool is_new;
-    if (check_root(archive, &is_new, err) < 0 || take_lock(archive, err) < 0 ||
-        load_private(place, is_new, &archive->key, err) < 0 ||
+    if (check_root(archive, err) < 0 || take_lock(archive, err) < 0 ||
+        load_private(archive, place, &archive->key, err) < 0 ||
         sr_log_open(&archive->log, archive->root, archive->key, archive->hasher, true, err) < 0)
         return -1;
     load_host_key(place, &archive->host);

@@ -14,6 +14,7 @@
 
 #include "check.h"
 #include "fs.h"
+#include "owner.h"
 #include "printable.h"
 #include "report.h"
 #include "report_walk.h"
@@ -552,6 +553,13 @@ int sr_archive_verify(const struct sr_archive_place *place,
     if (hasher == NULL || root < 0)
         return archive_fail(err, "root", hasher == NULL ? ENOMEM : errno, "%s cannot be opened",
                             place->root);
+    /* Whoever can write there has laid the key there, too. */
+    char why[SR_OWNER_TEXT];
+    if (options->public_key == NULL && place->key[0] == '\0' && sr_judge_place(root, why) < 0)
+        return archive_fail(err, "key", 0,
+                            "%s %s, and its key is worth no more than that: name the one you trust "
+                            "with --key",
+                            place->root, why);
     if (options->public_key != NULL ? sr_key_load_public(options->public_key, &key, err) < 0
                                     : archive_load_public(place, &key, err) < 0)
         return -1;

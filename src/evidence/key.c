@@ -1,5 +1,6 @@
 #include "key.h"
 
+#include "owner.h"
 #include "sha256.h"
 
 #include <errno.h>
@@ -221,8 +222,15 @@ int sr_key_parse(const char *text, size_t len, bool is_private, struct sr_key **
 static int read_key(const char *path, bool is_private, char text[SR_KEY_MAX_FILE + 1], size_t *len,
                     struct sr_error *err)
 {
-    sr_cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    char why[SR_OWNER_TEXT];
+    /* Whoever checks a signature may take a public key from where he likes. */
+    sr_cleanup_fd int fd = is_private ? sr_open_owned(path, why)
+                                      : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat st;
+    if (is_private && fd < 0)
+        return sr_fail(err, SR_EVD_003, "key", "%s %s%s", path, why,
+                       fd == -EPERM ? ": a private key is its owner's alone (chown, chmod 600)"
+                                    : "");
     if (fd < 0 || fstat(fd, &st) < 0)
         return sr_fail(err, SR_EVD_003, "key", "%s cannot be opened: %s", path, strerror(errno));
     if (!S_ISREG(st.st_mode))

@@ -12,6 +12,7 @@
 #include "failpoint.h"
 #include "fs.h"
 #include "jcs.h"
+#include "owner.h"
 #include "timestamp.h"
 
 #include <dirent.h>
@@ -53,19 +54,17 @@ static int own_path(char path[PATH_MAX])
     return len < PATH_MAX ? 0 : -1;
 }
 
-/* A directory that others can write could tell us anything. */
-static int open_trusted(const struct sr_store *store, int parent, const char *name)
+/* A directory that others can write could tell us anything. A descriptor, or a negative errno and why. */
+static int open_trusted(int parent, const char *name, char why[SR_OWNER_TEXT])
 {
-    sr_cleanup_fd int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return -1;
-    (void)store;
-    if ((st.st_uid != geteuid() && st.st_uid != 0) || (st.st_mode & 022) != 0) {
-        errno = EPERM;
-        return -1;
+    sr_cleanup_fd int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        int error = errno;
+        snprintf(why, SR_OWNER_TEXT, "cannot be opened: %s", strerror(error));
+        return -error;
     }
-    return sr_take_fd(&fd);
+    int result = sr_judge_place(fd, why);
+    return result < 0 ? result : sr_take_fd(&fd);
 }
 
 static int make_store(const struct sr_store *store, struct sr_error *err)
@@ -106,22 +105,20 @@ int sr_store_open(enum sr_store_which which, bool create, struct sr_store *store
         return is_closed ? 1 : result;
     }
     memcpy(store->path, real, sizeof real);
-    sr_cleanup_fd int top = open_trusted(store, AT_FDCWD, store->path);
-    if (top >= 0) {
-        store->blobs = open_trusted(store, top, "blobs");
-        store->names = store->blobs < 0 ? -1 : open_trusted(store, top, "names");
-    }
-    if (store->names >= 0)
+    char why[SR_OWNER_TEXT];
+    sr_cleanup_fd int top = open_trusted(AT_FDCWD, store->path, why);
+    int fault = top < 0 ? top : 0;
+    if (fault == 0)
+        fault = (store->blobs = open_trusted(top, "blobs", why)) < 0 ? store->blobs : 0;
+    if (fault == 0)
+        fault = (store->names = open_trusted(top, "names", why)) < 0 ? store->names : 0;
+    if (fault == 0)
         return 0;
-    int error = errno;
     sr_store_close(store);
-    if (error == ENOENT)
+    if (fault == -ENOENT)
         return 1;
-    int result = store_error(err, store,
-                             error == EPERM ? "belongs to somebody else or can be written by others"
-                                            : "cannot be opened",
-                             error);
-    return which == SR_STORE_SYSTEM && error == EACCES ? 1 : result;
+    int result = sr_fail(err, SR_OPS_108, SR_STORE_PATH, "the image store %s %s", store->path, why);
+    return which == SR_STORE_SYSTEM && fault == -EACCES ? 1 : result;
 }
 
 void sr_store_close(struct sr_store *store)

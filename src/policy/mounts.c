@@ -395,7 +395,7 @@ static void read_allowlist(struct sr_checker *checker, const char *path,
     size_t len;
     struct sr_error err = {0};
     struct sr_node *root;
-    if (sr_policy_read(path, &text, &len, &err) < 0 ||
+    if (sr_policy_read_owned(path, &text, &len, &err) < 0 ||
         sr_document_parse(&checker->arena, text, len, &root, &err) < 0) {
         sr_check_error(checker, SR_POL_101, &file_path,
                        &(const struct sr_node){.line = err.line, .column = err.column},

@@ -1,5 +1,7 @@
 #include "check.h"
 
+#include "owner.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -116,16 +118,15 @@ int sr_policy_check(const char *text, size_t len, const struct sr_policy_sources
     return finish(checker, check, err);
 }
 
-int sr_policy_read(const char *path, char **text, size_t *len, struct sr_error *err)
+static int read_document(int fd, const char *name, char **text, size_t *len, struct sr_error *err)
 {
-    bool standard_input = strcmp(path, "-") == 0;
-    sr_cleanup_fd int opened = standard_input ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    int fd = standard_input ? STDIN_FILENO : opened;
+    int error = errno; /* why there is no fd */
     sr_cleanup_free char *buffer = malloc(SR_POLICY_MAX_BYTES + 1);
     if (buffer == NULL)
         return sr_fail(err, SR_POL_001, "policy", "out of memory");
     size_t used = 0;
     ssize_t got = fd < 0 ? -1 : 1;
+    errno = error;
     while (got > 0 && used <= SR_POLICY_MAX_BYTES) {
         got = read(fd, buffer + used, SR_POLICY_MAX_BYTES + 1 - used);
         if (got > 0)
@@ -134,8 +135,7 @@ int sr_policy_read(const char *path, char **text, size_t *len, struct sr_error *
             got = 1;
     }
     if (got < 0)
-        return sr_fail(err, SR_POL_001, "policy", "%s cannot be read: %s",
-                       standard_input ? "standard input" : path, strerror(errno));
+        return sr_fail(err, SR_POL_001, "policy", "%s cannot be read: %s", name, strerror(errno));
     if (used > SR_POLICY_MAX_BYTES)
         return sr_fail(err, SR_POL_002, "policy", "the document is larger than 1 MiB");
     buffer[used] = '\0';
@@ -143,6 +143,27 @@ int sr_policy_read(const char *path, char **text, size_t *len, struct sr_error *
     buffer = NULL;
     *len = used;
     return 0;
+}
+
+int sr_policy_read(const char *path, char **text, size_t *len, struct sr_error *err)
+{
+    if (strcmp(path, "-") == 0)
+        return read_document(STDIN_FILENO, "standard input", text, len, err);
+    sr_cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    return read_document(fd, path, text, len, err);
+}
+
+int sr_policy_read_owned(const char *path, char **text, size_t *len, struct sr_error *err)
+{
+    char why[SR_OWNER_TEXT];
+    sr_cleanup_fd int fd = sr_open_owned(path, why);
+    if (fd == -EPERM)
+        return sr_fail(err, SR_POL_001, "policy",
+                       "%s %s: it says what this user's runs may do, so nobody but this user and "
+                       "root may change it",
+                       path, why);
+    errno = fd < 0 ? -fd : 0;
+    return read_document(fd, path, text, len, err);
 }
 
 void sr_check_free(struct sr_check *check)

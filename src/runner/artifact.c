@@ -4,6 +4,7 @@
 #include "fs.h"
 #include "kept.h"
 #include "memo.h"
+#include "owner.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,10 +32,11 @@ int sr_cache_open(void)
         return -1;
     if (len >= (int)sizeof path || sr_mkdir_all(path, 0755) < 0)
         return -1;
-    sr_cleanup_fd int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct stat st;
     /* Somebody else's directory could tell us anything. */
-    if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 022) != 0)
+    char why[SR_OWNER_TEXT];
+    struct stat st;
+    sr_cleanup_fd int fd = sr_open_place(path, why);
+    if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != geteuid())
         return -1;
     return sr_take_fd(&fd);
 }

@@ -371,7 +371,7 @@ int sr_host_config_load(struct sr_host_config *config, struct sr_error *err)
     struct sr_error fault = {0};
     struct sr_arena arena = {0};
     struct sr_node *root;
-    if (sr_policy_read(path, &text, &len, &fault) < 0)
+    if (sr_policy_read_owned(path, &text, &len, &fault) < 0)
         return sr_fail(err, SR_RUN_001, "prepare.config", "the host configuration: %s",
                        fault.message);
     if (sr_document_parse(&arena, text, len, &root, &fault) < 0) {

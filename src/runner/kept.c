@@ -13,6 +13,7 @@
 
 #include "failpoint.h"
 #include "fs.h"
+#include "owner.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -44,7 +45,9 @@ int kept_open(const char *configured, const char *name)
         fd = openat(cache, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     }
     /* Images hold what their sources hold, and whoever can write here says what guests see. */
-    if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 077) != 0)
+    char why[SR_OWNER_TEXT];
+    if (fd < 0 || sr_judge_place(fd, why) < 0 || fstat(fd, &st) < 0 || st.st_uid != geteuid() ||
+        (st.st_mode & 077) != 0)
         return -1;
     return sr_take_fd(&fd);
 }

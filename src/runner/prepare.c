@@ -62,7 +62,9 @@ static int make_run_dir(struct run *run, struct sr_error *err)
         return sr_fail(err, SR_RUN_001, "prepare.workdir",
                        "%s cannot be created: %s; --workdir-base names another", base,
                        strerror(-result));
-    sr_cleanup_fd int base_fd = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    sr_cleanup_fd int base_fd = runs_open_place(base, err);
+    if (base_fd < 0 && base_fd != -ENOENT)
+        return -1;
     if (base_fd < 0 || realpath(base, path) == NULL)
         return sr_fail(err, SR_RUN_001, "prepare.workdir", "%s cannot be opened: %s", base,
                        strerror(errno));

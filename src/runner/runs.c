@@ -8,6 +8,7 @@
 #include "kept.h"
 #include "memo.h"
 #include "net.h"
+#include "owner.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -61,6 +62,19 @@ bool runs_is_id(const char *name)
             return false;
     }
     return pattern[i] == name[i];
+}
+
+static int refuse_base(const char *base, int fault, const char *why, struct sr_error *err)
+{
+    return sr_fail(err, SR_RUN_001, PATH, "%s %s%s; --workdir-base names another", base, why,
+                   fault == -EPERM ? ": what lies there may be somebody else's" : "");
+}
+
+int runs_open_place(const char *base, struct sr_error *err)
+{
+    char why[SR_OWNER_TEXT];
+    int fd = sr_open_place(base, why);
+    return fd < 0 && fd != -ENOENT ? refuse_base(base, fd, why, err) : fd;
 }
 
 int runs_open_own(int base_fd, const char *name)
@@ -249,9 +263,9 @@ int runs_open_base(const char *base, int *fd, struct sr_error *err)
     *fd = -1;
     if (sr_runs_base(base, path, err) < 0)
         return -1;
-    *fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (*fd < 0 && errno != ENOENT)
-        return sr_fail(err, SR_RUN_001, PATH, "%s cannot be opened: %s", path, strerror(errno));
+    *fd = runs_open_place(path, err);
+    if (*fd < 0 && *fd != -ENOENT)
+        return -1;
     sr_cleanup_fd int own = *fd < 0 ? -ENOENT : runs_open_own(*fd, SR_OPEN_DIR);
     return own < 0 && own != -ENOENT ? refuse_register(path, own, err) : 0;
 }

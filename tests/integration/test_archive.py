@@ -279,13 +279,15 @@ class Store(ArchiveTest):
             self.assertEqual(sorted(os.walk(home)), before, arguments)
 
     def test_what_an_archive_may_begin_beside(self):
-        """What an interrupted creation left, the root of a file system, a key that was made before."""
+        """What an interrupted creation left, the root of a file system, a key: whoever laid it there would sign, so another is made."""
         os.mkdir(self.root)
         for name in ("lock", "log.jsonl", ".checkpoint.4711"):
             self.put(b"", name)
         os.mkdir(os.path.join(self.root, "lost+found"))
         self.assertEqual(self.call("key", "generate", "--out", os.path.join(self.root, "archive.key")).returncode, 0)
         self.add()
+        self.assertNotEqual(self.read("archive.key"), self.read("archive.key.found"))
+        self.assertNotEqual(self.read("archive.key.pub"), self.read("archive.key.pub.found"))
         self.assertFalse(os.path.exists(os.path.join(self.root, ".checkpoint.4711")))
         self.assertTrue(os.path.exists(os.path.join(self.root, "lost+found")))
         self.assert_valid()

@@ -309,12 +309,12 @@ class RunDirectory(SafeRunTest):
         self.assertIn(b"SR-RUN-001 prepare.workdir", done.stderr)
 
     def test_a_disk_that_is_full_from_the_start(self):
-        done = self.mounted(("size=8k", 'head -c 8k /dev/zero > "$BASE"/fill; true'))
+        done = self.mounted(("size=8k,mode=700", 'head -c 8k /dev/zero > "$BASE"/fill; true'))
         self.assertIn(b"status 125", done.stdout)
         self.assertRegex(done.stderr, b"SR-(RUN|EVD)-001 ")
 
     def test_a_disk_that_fills_up_while_the_command_runs(self):
-        done = self.mounted(("size=1m", "true"))
+        done = self.mounted(("size=1m,mode=700", "true"))
         self.assertIn(b"status 125", done.stdout)
         self.assertIn(b"SR-RUN-001 monitor.stdout: the run directory's copy cannot be written: No space left", done.stderr)
 
@@ -350,6 +350,7 @@ class AnotherUser(SafeRunTest):
     def test_a_host_without_user_namespaces_says_so(self):
         none = ('echo 0 > /proc/sys/user/max_user_namespaces && '
                 'exec setpriv --inh-caps=-all --ambient-caps=-all "$@"')
+        os.chown(self.env["SAFE_RUN_CONFIG"], self.user, self.user)  # root's would be nobody's in there
         done = subprocess.run(
             [*self.become(), "unshare", "--user", f"--map-user={self.user}", "--keep-caps", "sh", "-c", none, "sh",
              SAFE_RUN, "run", "--policy", self.write_policy(shell("true"))],
