@@ -70,13 +70,28 @@ static bool is_forgotten(const char *path, int64_t min_age_sec)
            flock(fd, LOCK_EX | LOCK_NB) == 0;
 }
 
+static bool is_run(const struct sweep *sweep, const char *name)
+{
+    return sweep->name != NULL
+               ? strcmp(name, sweep->name) == 0
+               : strncmp(name, CGROUP_PREFIX "sr-", strlen(CGROUP_PREFIX "sr-")) == 0;
+}
+
+/* Where directories are delegated, their users may give theirs any name. */
+static bool is_own(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) == 0 && st.st_uid == geteuid();
+}
+
 static void visit(struct sweep *sweep, const FTSENT *at)
 {
+    if (!is_run(sweep, at->fts_name) || !is_own(at->fts_path))
+        return;
     if (sweep->name == NULL) {
-        if (strncmp(at->fts_name, CGROUP_PREFIX "sr-", strlen(CGROUP_PREFIX "sr-")) == 0 &&
-            is_forgotten(at->fts_path, sweep->min_age_sec) && remove_empty(at->fts_path))
+        if (is_forgotten(at->fts_path, sweep->min_age_sec) && remove_empty(at->fts_path))
             sweep->found++;
-    } else if (strcmp(at->fts_name, sweep->name) == 0) {
+    } else {
         sweep->found++;
         kill_tree(at->fts_path);
         int result = cgroup_remove_tree(at->fts_path);

@@ -33,14 +33,15 @@ static int make_run_id(char id[32])
     return 0;
 }
 
-/* Before there is anything else of the run: whoever starts next finds what is not finished. */
-static int enter_register(const struct run *run, const char *id)
+/* Before there is anything else of the run: whoever starts next finds what is not finished. The entry is locked as long as the run
+ * lives: unlike its directory it lies where nobody has anything to move or remove. */
+static int enter_register(struct run *run, const char *id)
 {
-    sr_cleanup_fd int fd =
-        SR_FAILPOINT("prepare.register")
-            ? -1
-            : openat(run->register_fd, id, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    return fd < 0 ? -1 : fsync(run->register_fd);
+    sr_close_fd(&run->entry_fd);
+    run->entry_fd = SR_FAILPOINT("prepare.register")
+                        ? -1
+                        : openat(run->register_fd, id, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    return run->entry_fd < 0 || flock(run->entry_fd, LOCK_EX) < 0 ? -1 : fsync(run->register_fd);
 }
 
 /* The path of the run directory is in the evidence, which is UTF-8. */

@@ -169,6 +169,7 @@ static void release(struct run *run)
     sr_close_fd(&run->uid_fd);
     sr_jail_files_free(&run->jail_files);
     sr_close_fd(&run->lock_fd);
+    sr_close_fd(&run->entry_fd);
     sr_close_fd(&run->register_fd);
     sr_close_fd(&run->dirfd);
     sr_bundle_free(&run->bundle);
@@ -222,8 +223,8 @@ void sr_run(const struct sr_run_options *options, struct sr_run_result *result)
     run->hasher = sr_hasher_new();
     run->vmm = (struct sr_vmm)SR_VMM_INIT;
     run->cgroup = (struct sr_cgroup)SR_CGROUP_INIT;
-    run->uid_fd = run->register_fd = run->dirfd = run->lock_fd = run->channel_fd = run->joined_fd =
-        -1;
+    run->entry_fd = run->uid_fd = run->register_fd = run->dirfd = run->lock_fd = run->channel_fd =
+        run->joined_fd = -1;
     run->kernel.fd = run->initrd.fd = run->rootfs.fd = -1;
     run->console.in_fd = run->console.log_fd = run->vmm_log.in_fd = run->vmm_log.log_fd = -1;
     run->epoll_fd = run->signal_fd = run->timer_fd = -1;

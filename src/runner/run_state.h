@@ -116,6 +116,7 @@ struct run {
     struct sr_bundle bundle;
     struct sr_event_log *log;
     int dirfd, lock_fd, register_fd;
+    int entry_fd;                    /* in the register, locked */
     struct sr_jail_files jail_files; /* empty: no jail */
     struct sr_jail_plan jail;
     bool confined;

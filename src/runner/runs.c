@@ -3,6 +3,7 @@
 #include "cgroup.h"
 #include "clock.h"
 #include "copy.h"
+#include "failpoint.h"
 #include "fs.h"
 #include "inputs.h"
 #include "kept.h"
@@ -26,6 +27,8 @@
 #define PATH "prepare.workdir"
 /* A run makes its directory, then its lock, then its events. One without events that is younger may be about to. */
 #define NEWBORN_SEC 60
+/* A run on its way out: no run any more, whatever of it is still there. */
+#define REMOVED ".removed-"
 
 int sr_runs_base(const char *base, char path[PATH_MAX], struct sr_error *err)
 {
@@ -132,6 +135,29 @@ static int open_dead(int base_fd, const char *id, int *dirfd, int *lock)
     return *lock >= 0 || *lock == -ENOENT ? 1 : *lock;
 }
 
+/* The lock of a run's entry in the register, which its supervisor holds as long as it lives, whatever becomes of the run's directory:
+ * taken; -EWOULDBLOCK: it lives; or another negative errno. */
+static int take_entry_lock(int register_fd, const char *id)
+{
+    sr_cleanup_fd int fd = openat(register_fd, id, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return -errno;
+    return sr_take_fd(&fd);
+}
+
+/* Out of the way in one step, so that nobody takes what is left of it for the run; then file by file. 0 or a negative errno. */
+static int remove_run(int base_fd, const char *id)
+{
+    char name[sizeof REMOVED + NAME_MAX];
+    snprintf(name, sizeof name, REMOVED "%s", id);
+    int result = sr_remove_tree(base_fd, name);
+    if (result == 0 && renameat(base_fd, id, base_fd, name) < 0)
+        result = -errno;
+    if (result == 0 && SR_FAILPOINT("gc.remove"))
+        result = -errno;
+    return result < 0 ? result : sr_remove_tree(base_fd, name);
+}
+
 /* 1: it is there; 0: it is not; a negative errno: that cannot be told, and nothing may be done for want of it. */
 static int look_for(int dirfd, const char *name)
 {
@@ -156,7 +182,7 @@ static void tell(const struct sr_gc_options *options, const char *id, enum sr_gc
 }
 
 /* Returns 1, one failure more. */
-static int tell_unknown(const struct sr_gc_options *options, const char *id, int error)
+static unsigned tell_unknown(const struct sr_gc_options *options, const char *id, int error)
 {
     struct sr_error why;
     sr_fail(&why, SR_RUN_001, "gc.lock",
@@ -174,11 +200,75 @@ static int tell_unlisted(const struct sr_gc_options *options, const char *what, 
     return 1;
 }
 
-/* 0: nothing (more) to do, 1: could not be handled. */
-static int close_dead(int base_fd, int register_fd, const char *id,
-                      const struct sr_gc_options *options)
+/* What one dead run's remains are, as far as they are there. */
+struct dead_run {
+    const char *id;
+    int base_fd, dirfd; /* dirfd -1: its directory is gone */
+    bool has_log, has_report;
+    unsigned failures;
+};
+
+static void fail_dead(struct dead_run *run, const struct sr_gc_options *options,
+                      const struct sr_error *error)
+{
+    run->failures++;
+    tell(options, run->id, SR_GC_FAILED, error);
+}
+
+/* What it holds of the host. Each by itself: what cannot be removed keeps nothing else from it. */
+static void clear_remains(struct dead_run *run, const struct sr_gc_options *options)
+{
+    struct sr_error error;
+    int result = sr_net_sweep(run->id);
+    if (result < 0) {
+        sr_fail(&error, SR_RUN_001, "gc.network", "the interfaces of %s cannot be removed: %s",
+                run->id, strerror(-result));
+        fail_dead(run, options, &error);
+    }
+    result = sr_cgroup_sweep(run->id);
+    if (result < 0) {
+        sr_fail(&error, SR_RUN_001, "gc.cgroup", "the cgroup of %s cannot be removed: %s", run->id,
+                strerror(-result));
+        fail_dead(run, options, &error);
+    }
+    result = run->has_log ? runs_drop_parts(run->dirfd, run->id) : 0;
+    if (result < 0) {
+        sr_fail(&error, SR_RUN_001, "gc.outputs", "unfinished outputs of %s cannot be removed: %s",
+                run->id, strerror(-result));
+        fail_dead(run, options, &error);
+    }
+}
+
+/* Its evidence gets an end; without any there is nothing to keep. */
+static void seal_dead(struct dead_run *run, const struct sr_gc_options *options)
 {
     struct sr_error error = {0};
+    bool closing = run->has_log && !run->has_report;
+    int result = 0;
+    if (closing)
+        result = runs_close(run->dirfd, run->id, &error);
+    if (result == 0 && run->has_log)
+        result = runs_sign(run->dirfd, &error);
+    if (result < 0)
+        sr_wrap(&error, "%s cannot be closed", run->id);
+    if (run->dirfd >= 0 && !run->has_log && (result = remove_run(run->base_fd, run->id)) < 0)
+        sr_fail(&error, SR_RUN_001, "gc.remove", "%s cannot be removed: %s", run->id,
+                strerror(-result));
+    if (result < 0)
+        fail_dead(run, options, &error);
+    else if (closing || (run->dirfd >= 0 && !run->has_log))
+        tell(options, run->id, run->has_log ? SR_GC_CLOSED : SR_GC_REMOVED, NULL);
+}
+
+/* Returns the number of things that could not be done. What has any stays in the register. */
+static unsigned close_dead(int base_fd, int register_fd, const char *id,
+                           const struct sr_gc_options *options)
+{
+    sr_cleanup_fd int entry = take_entry_lock(register_fd, id);
+    if (entry == -EWOULDBLOCK || entry == -ENOENT)
+        return 0; /* it lives, or has been closed meanwhile */
+    if (entry < 0)
+        return tell_unknown(options, id, entry);
     sr_cleanup_fd int dirfd = -1, lock = -1;
     int dead = open_dead(base_fd, id, &dirfd, &lock);
     if (dead <= 0)
@@ -187,40 +277,24 @@ static int close_dead(int base_fd, int register_fd, const char *id,
         report = dirfd < 0 ? 0 : look_for(dirfd, SR_REPORT_FILE);
     if (log < 0 || report < 0)
         return tell_unknown(options, id, log < 0 ? log : report);
-    bool has_log = log == 1;
-    bool born = has_log || (lock >= 0 && lseek(lock, 0, SEEK_END) > 0); /* it had its lock */
+    struct dead_run run = {.id = id,
+                           .base_fd = base_fd,
+                           .dirfd = dirfd < 0 ? -1 : dirfd,
+                           .has_log = log == 1,
+                           .has_report = report == 1};
+    bool born = run.has_log || (lock >= 0 && lseek(lock, 0, SEEK_END) > 0); /* it had its lock */
     if (!born && age_of(register_fd, id) < NEWBORN_SEC)
         return 0;
     if (options->dry_run) {
-        if (dirfd >= 0 && report == 0)
-            tell(options, id, has_log ? SR_GC_CLOSED : SR_GC_REMOVED, NULL);
+        if (dirfd >= 0 && !run.has_report)
+            tell(options, id, run.has_log ? SR_GC_CLOSED : SR_GC_REMOVED, NULL);
         return 0;
     }
-    int result = sr_net_sweep(id);
-    if (result < 0)
-        sr_fail(&error, SR_RUN_001, "gc.network", "the interfaces of %s cannot be removed: %s", id,
-                strerror(-result));
-    else if ((result = sr_cgroup_sweep(id)) < 0)
-        sr_fail(&error, SR_RUN_001, "gc.cgroup", "the cgroup of %s cannot be removed: %s", id,
-                strerror(-result));
-    else if (dirfd >= 0 && !has_log && (result = sr_remove_tree(base_fd, id)) < 0)
-        sr_fail(&error, SR_RUN_001, "gc.remove", "%s cannot be removed: %s", id, strerror(-result));
-    else if (has_log && (result = runs_drop_parts(dirfd, id)) < 0)
-        sr_fail(&error, SR_RUN_001, "gc.outputs", "unfinished outputs of %s cannot be removed: %s",
-                id, strerror(-result));
-    bool closing = result >= 0 && has_log && report == 0;
-    if (closing)
-        result = runs_close(dirfd, id, &error);
-    if (result >= 0 && has_log)
-        result = runs_sign(dirfd, &error);
-    if (result < 0) {
-        tell(options, id, SR_GC_FAILED, &error);
-        return 1;
-    }
-    if (dirfd >= 0 && (closing || !has_log))
-        tell(options, id, has_log ? SR_GC_CLOSED : SR_GC_REMOVED, NULL);
-    unlinkat(register_fd, id, 0);
-    return 0;
+    clear_remains(&run, options);
+    seal_dead(&run, options);
+    if (run.failures == 0)
+        unlinkat(register_fd, id, 0);
+    return run.failures;
 }
 
 int runs_close_dead(int base_fd, const struct sr_gc_options *options)
@@ -234,7 +308,7 @@ int runs_close_dead(int base_fd, const struct sr_gc_options *options)
     int failures = 0;
     for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
         if (runs_is_id(entry->d_name))
-            failures += close_dead(base_fd, register_fd, entry->d_name, options);
+            failures += (int)close_dead(base_fd, register_fd, entry->d_name, options);
     closedir(dir);
     return failures;
 }
@@ -245,16 +319,29 @@ static int remove_old(int base_fd, const char *id, const struct sr_gc_options *o
     sr_cleanup_fd int dirfd = -1, lock = -1;
     int dead = open_dead(base_fd, id, &dirfd, &lock);
     if (dead < 0 && dirfd != -EACCES) /* which is somebody else's, too */
-        return tell_unknown(options, id, dead);
+        return (int)tell_unknown(options, id, dead);
     if (dead <= 0 || dirfd < 0 || look_for(dirfd, "keep") != 0 ||
         age_of(dirfd, SR_REPORT_FILE) < options->older_than_sec ||
         look_for(dirfd, SR_REPORT_FILE) == 0)
         return 0;
-    int result = options->dry_run ? 0 : sr_remove_tree(base_fd, id);
+    int result = options->dry_run ? 0 : remove_run(base_fd, id);
     if (result < 0)
         sr_fail(&error, SR_RUN_001, "gc.remove", "%s cannot be removed: %s", id, strerror(-result));
     tell(options, id, result < 0 ? SR_GC_FAILED : SR_GC_REMOVED, result < 0 ? &error : NULL);
     return result < 0;
+}
+
+/* What a gc that died had moved out of the way. */
+static int remove_removed(int base_fd, const char *name, const struct sr_gc_options *options)
+{
+    sr_cleanup_fd int own = runs_open_own(base_fd, name);
+    int result = own < 0 ? 0 : sr_remove_tree(base_fd, name);
+    if (result == 0 || result == -ENOENT) /* another gc is at it, too */
+        return 0;
+    struct sr_error error;
+    sr_fail(&error, SR_RUN_001, "gc.remove", "%s cannot be removed: %s", name, strerror(-result));
+    tell(options, name, SR_GC_FAILED, &error);
+    return 1;
 }
 
 int runs_open_base(const char *base, int *fd, struct sr_error *err)
@@ -301,14 +388,18 @@ int sr_runs_gc(const char *base, const struct sr_gc_options *options, struct sr_
     if (!options->dry_run)
         sr_cgroup_sweep_empty(NEWBORN_SEC);
     trim_cache(options);
-    if (options->older_than_sec < 0)
-        return failures;
     DIR *dir = sr_open_list(base_fd);
     if (dir == NULL)
         return failures + tell_unlisted(options, "the runs", -errno);
-    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
-        if (runs_is_id(entry->d_name))
-            failures += remove_old(base_fd, entry->d_name, options);
+    const size_t prefix = strlen(REMOVED);
+    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        const char *name = entry->d_name;
+        if (options->older_than_sec >= 0 && runs_is_id(name))
+            failures += remove_old(base_fd, name, options);
+        else if (!options->dry_run && strncmp(name, REMOVED, prefix) == 0 &&
+                 runs_is_id(name + prefix))
+            failures += remove_removed(base_fd, name, options);
+    }
     closedir(dir);
     return failures;
 }

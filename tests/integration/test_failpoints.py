@@ -17,7 +17,7 @@ def failpoints():
     text = subprocess.run(["git", "-C", SOURCE, "grep", "-ohE", r'(SR_FAILPOINT|fail_at)\("[a-z.]+"', "--", "src/*.c"],
                           capture_output=True, text=True, check=True).stdout
     names = set(re.findall(r'"([a-z.]+)"', text))
-    return sorted(name for name in names if not name.startswith(("archive.", "scope.")))  # test_archive_faults.py and test_scope.py have those
+    return sorted(name for name in names if not name.startswith(("archive.", "gc.", "scope.")))  # test_archive_faults.py, test_runs.py and test_scope.py have those
 
 
 def report_step(name, mode, status, said):

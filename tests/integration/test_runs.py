@@ -1,5 +1,6 @@
 """ps, stop and gc; what a dead supervisor leaves, and who repairs it."""
 import fcntl
+import glob
 import json
 import os
 import resource
@@ -8,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from harness import SAFE_RUN, SafeRunTest, policy, shell
+from harness import SAFE_RUN, SANITIZED, SafeRunTest, policy, shell
 from test_limits import cgroups
 
 
@@ -33,7 +34,7 @@ class Runs(SafeRunTest):
     def runs(self):
         return sorted(name for name in os.listdir(self.base) if name != ".open")
 
-    def assert_closed(self, run_id):
+    def assert_closed(self, run_id, ours=()):
         """A report that verifies and says what happened, and nothing else of the run."""
         path = os.path.join(self.base, run_id)
         done = self.call("report", "verify", f"{path}/run_report.json", "--events", f"{path}/events.jsonl")
@@ -42,7 +43,7 @@ class Runs(SafeRunTest):
             report = json.load(file)
         self.assertEqual((report["exit"]["cause"], report["exitCode"]), ("interrupted", 125))
         self.assertEqual(report["events"][-1]["type"], "run.failed")
-        self.assertEqual(cgroups(run_id), [])
+        self.assertEqual(cgroups(run_id), list(ours))
         self.assertEqual(os.listdir(os.path.join(self.base, ".open")), [])
         return report
 
@@ -298,6 +299,79 @@ class Runs(SafeRunTest):
         self.assertEqual((done.returncode, os.path.exists(path)), (125, False))
         self.assertIn(b"SR-RUN-001 prepare.workdir: the path %s/a? is not UTF-8" % self.base.encode(), done.stderr)
 
+    def test_a_run_lives_whatever_becomes_of_its_directory(self):
+        living = self.start_up()
+        run_id = self.ids()[0]
+        directory = os.path.join(self.base, run_id)
+        os.rename(directory, self.path("moved"))
+        os.utime(os.path.join(self.base, ".open", run_id), (0, 0))
+        self.assertEqual(self.safe_run("gc")[0], "")
+        os.rename(self.path("moved"), directory)
+        self.assertEqual(self.ids(), [run_id])
+        living.terminate()
+        self.assertEqual(self.finish(living).status, 143)
+
+    def cgroup_for(self, run_id):
+        """An empty cgroup with that run's name, in a directory of its own where others than root may be given some."""
+        root = next(path for path in ("/sys/fs/cgroup", *glob.glob("/sys/fs/cgroup/*/")) if os.path.exists(os.path.join(path, "cgroup.procs")))
+        delegated = os.path.join(root, "sr-test-" + os.path.basename(self.dir))
+        path = os.path.join(delegated, "safe-run-" + run_id)
+        os.makedirs(path)
+        self.addCleanup(os.rmdir, delegated)
+        self.addCleanup(os.rmdir, path)
+        return path
+
+    def test_a_cgroup_of_somebody_else_is_none_of_a_run(self):
+        dead = self.start_up()
+        run_id = self.ids()[0]
+        path = self.cgroup_for(run_id)
+        os.chown(path, 12345, 12345)
+        self.kill(dead)
+        self.assertEqual(self.safe_run("gc")[0], f"closed {run_id}\n")
+        self.assertTrue(os.path.isdir(path))
+        self.assertEqual(os.listdir(os.path.join(self.base, ".open")), [])
+
+    def test_what_cannot_be_removed_keeps_no_evidence_open(self):
+        """It is named each time until it is gone."""
+        dead = self.start_up()
+        run_id = self.ids()[0]
+        path = self.cgroup_for(run_id)
+        os.mkdir(os.path.join(path, "below"))
+        self.kill(dead)
+        out, err = self.safe_run("gc", status=1)
+        self.assertEqual(out, f"closed {run_id}\n")
+        self.assertIn(f"the cgroup of {run_id} cannot be removed", err)
+        self.assertEqual(self.call("report", "verify", os.path.join(self.base, run_id, "run_report.json")).returncode, 0)
+        out, err = self.safe_run("gc", status=1)
+        self.assertIn(f"the cgroup of {run_id} cannot be removed", err)
+        os.rmdir(os.path.join(path, "below"))
+        self.assertEqual(self.safe_run("gc"), ("", ""))
+        os.makedirs(path)  # for the cleanup
+        self.assert_closed(run_id, ours=[path])
+
+    def test_a_run_that_is_stored_is_not_removed(self):
+        """Whoever stores it shares its lock."""
+        run = self.run_policy(policy("/bin/true"))
+        with open(os.path.join(run.dir, "lock"), "rb") as stored:
+            fcntl.flock(stored, fcntl.LOCK_SH)
+            self.assertEqual(self.safe_run("gc", "--older-than", "0s")[0], "")
+        self.assertEqual(self.safe_run("gc", "--older-than", "0s")[0], f"removed {os.path.basename(run.dir)}\n")
+
+    if SANITIZED:  # only those builds have failpoints
+
+        def test_a_run_is_out_of_the_way_before_it_is_removed(self):
+            run_id = os.path.basename(self.run_policy(policy("/bin/true")).dir)
+            for mode, status in (("error", 1), ("crash", -signal.SIGKILL)):
+                self.env["SAFE_RUN_FAILPOINT"] = f"gc.remove:{mode}"
+                self.safe_run("gc", "--older-than", "0s", status=status)
+                del self.env["SAFE_RUN_FAILPOINT"]
+                self.assertEqual(os.listdir(os.path.join(self.base, f".removed-{run_id}")).count("run_report.json"), 1)
+                self.assertEqual(self.runs(), [f".removed-{run_id}"])
+                if mode == "error":
+                    os.rename(os.path.join(self.base, f".removed-{run_id}"), os.path.join(self.base, run_id))
+            self.assertEqual(self.safe_run("gc")[0], "")
+            self.assertEqual(self.runs(), [])
+
     def test_what_gc_did_and_could_not_say_is_an_error(self):
         self.run_policy(policy("/bin/true"))
         with open("/dev/full", "wb") as full:
@@ -320,6 +394,7 @@ class RunsAsUser(Runs):
     test_what_somebody_else_made_is_no_run = test_a_register_of_somebody_else_is_not_used = None
     test_a_process_that_got_the_number_of_a_dead_supervisor = test_a_run_that_died_before_it_had_evidence = None
     test_a_link_in_place_of_a_run_directory_is_not_followed = None
+    test_a_cgroup_of_somebody_else_is_none_of_a_run = test_what_cannot_be_removed_keeps_no_evidence_open = None
 
     def test_usage(self):
         self.assertIn("Example:", self.safe_run("gc", "--help")[0])
@@ -332,7 +407,8 @@ class RunsAsUser(Runs):
         os.chmod(self.base, 0o755)
         for command in ("ps", "gc", "run"):
             arguments = ("--policy", self.write_policy(policy("/bin/true"))) if command == "run" else ()
-            self.assertIn("the runs there are somebody else's", self.safe_run(command, *arguments, status=1 + 124 * (command == "run"))[1])
+            self.assertIn("belongs to uid 12345: what lies there may be somebody else's",
+                          self.safe_run(command, *arguments, status=1 + 124 * (command == "run"))[1])
         self.user = 12345
         self.assertEqual(self.ids(), [run_id])
         process.terminate()
