@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -61,22 +60,23 @@ static bool take_named_file(void *context, const struct sr_json_member *file)
     return !sr_manifest_is_name(name) || take_file(context, name);
 }
 
-static int open_directory_of(const char *path)
+static int see_run(const struct sr_staging *staging, char seen[SR_SHA256_TEXT],
+                   struct sr_error *err)
 {
-    char copy[PATH_MAX];
-    if (snprintf(copy, sizeof copy, "%s", path) >= (int)sizeof copy)
-        return -ENAMETOOLONG;
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? -errno : fd;
+    return archive_see_source(staging->source, companions, sizeof companions / sizeof companions[0],
+                              staging->hasher, seen, err);
 }
 
 static int stage_run(struct sr_staging *staging, const char *path, struct sr_error *err)
 {
     struct stat st;
+    const int dir = staging->source;
+    /* Under the lock: what was removed before is not there any more, under whatever name. */
     sr_cleanup_fd int report = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    sr_cleanup_fd int dir = open_directory_of(path);
-    if (report < 0 || dir < 0 || fstat(report, &st) < 0)
-        return archive_fail(err, "report", report < 0 ? errno : -dir, "%s cannot be opened", path);
+    if (report < 0 || fstat(report, &st) < 0)
+        return archive_fail(err, "report", errno, "%s cannot be opened", path);
+    if (see_run(staging, staging->seen, err) < 0)
+        return -1;
     if (!S_ISREG(st.st_mode))
         return archive_fail(err, "report", 0, "%s is not a regular file", path);
     if (sr_staging_copy(staging, SR_BUNDLE_REPORT, report, err) < 0)
@@ -161,6 +161,13 @@ static int seal(struct sr_staging *staging, struct sr_log_entry *entry,
         .verified_at = entry->time,
         .verification = &found,
     };
+    char seen[SR_SHA256_TEXT];
+    if (staging->source >= 0 && see_run(staging, seen, err) < 0)
+        return -1;
+    if (staging->source >= 0 && strcmp(seen, staging->seen) != 0)
+        return archive_fail(err, "bundle", 0,
+                            "files of the run were changed or removed while it was stored; nothing "
+                            "was stored: try again");
     added->valid = found.valid;
     if (found.error_count > 0)
         snprintf(added->note, sizeof added->note, "%s %s: %s", sr_code_name(found.errors[0].code),
@@ -301,9 +308,12 @@ int sr_archive_add(struct sr_archive *archive, const char *path, const char *ret
                    struct sr_archive_added *added, struct sr_error *err)
 {
     const struct sr_log_entry from = {.origin = SR_LOG_STORED};
+    sr_cleanup_fd int lock = -1, source = archive_open_source(path, &lock, err);
     sr_cleanup_staging struct sr_staging staging = SR_STAGING_INIT;
-    if (sr_staging_begin(&staging, archive->root, archive->hasher, err) < 0 ||
-        stage_run(&staging, path, err) < 0 || sr_staging_close(&staging, err) < 0 ||
+    if (source < 0 || sr_staging_begin(&staging, archive->root, archive->hasher, err) < 0)
+        return -1;
+    staging.source = source; /* which outlives it */
+    if (stage_run(&staging, path, err) < 0 || sr_staging_close(&staging, err) < 0 ||
         archive_store(archive, &staging, retention, &from, added, err) < 0)
         return -1;
     char note[256];

@@ -89,15 +89,17 @@ struct sr_staging {
     int root;      /* not owned */
     char name[24]; /* of the temporary directory; empty when there is none (any more) */
     int dir, files;
-    int run; /* directory whose outputs were listed, for as long as the bundle is made; or -1 */
-    struct sr_hasher *hasher; /* not owned */
+    int run;    /* directory whose outputs were listed, for as long as the bundle is made; or -1 */
+    int source; /* directory of the run, or -1: the bundle comes from elsewhere */
+    char seen[SR_SHA256_TEXT]; /* what was there when it was locked: sr_source_seen() */
+    struct sr_hasher *hasher;  /* not owned */
     struct sr_manifest manifest;
 };
 
 #define SR_STAGING_INIT                                                                            \
     (struct sr_staging)                                                                            \
     {                                                                                              \
-        .dir = -1, .files = -1, .run = -1                                                          \
+        .dir = -1, .files = -1, .run = -1, .source = -1                                            \
     }
 
 int sr_staging_begin(struct sr_staging *stage, int root, struct sr_hasher *hasher,

@@ -3,6 +3,7 @@
  *
  *   archive.c     opening it, and what a writer that died left
  *   add.c         storing a run
+ *   source.c      the run's directory, while it is stored
  *   search.c      finding runs: the index kept in step with the log
  *   verify.c      everything against the checkpoint
  *   prune.c       bundles whose retention is over
@@ -55,6 +56,14 @@ bool archive_has(int root, const char *id);
 enum archive_state { ARCHIVE_UNKNOWN, ARCHIVE_STORED, ARCHIVE_PRUNED };
 int archive_look_up(struct sr_archive *archive, const char *bundle, enum archive_state *state,
                     struct sr_log_entry *entry, struct sr_error *err) SR_MUST_CHECK;
+
+/* Opens the directory of the run whose report is at path, and keeps gc from it: shares the run's lock (*lock; -1: there is none), for
+ * which the caller's own runs are waited for. A descriptor, or -1. */
+int archive_open_source(const char *path, int *lock, struct sr_error *err) SR_MUST_CHECK;
+
+/* What of a run is there: a digest of what the kernel tells of the files that these names mean, and of all below outputs/. */
+int archive_see_source(int dir, const char *const *names, size_t count, struct sr_hasher *hasher,
+                       char seen[SR_SHA256_TEXT], struct sr_error *err) SR_MUST_CHECK;
 
 /* Moves what lies in a bundle's place, durably, out of the archive; time is for its name there. */
 int archive_set_aside(struct sr_archive *archive, const char *bundle, const char *time,

@@ -1,5 +1,6 @@
 """The archive when somebody changes it, when the disk is full, when writers die or race: nothing is half-written, and
 whatever was changed is found."""
+import fcntl
 import json
 import os
 import re
@@ -291,6 +292,63 @@ class Prune(ArchiveTest):
         self.archive("prune")
         self.assertTrue(os.path.isdir(self.bundle(bundle)))
         self.assertEqual(self.assert_valid()["bundles"], 1)
+
+
+class BesideGc(ArchiveTest):
+    """A run that is removed while it is stored is stored whole, or not at all."""
+
+    def is_waited_for(self, path):
+        """Does somebody wait for the lock on this file?"""
+        with open("/proc/locks", encoding="ascii") as file:
+            return any(" -> FLOCK " in line and line.split()[-3].endswith(f":{os.stat(path).st_ino}") for line in file)
+
+    def test_a_run_that_is_being_removed_is_waited_for_and_then_not_there(self):
+        report = self.record()
+        run, lock = os.path.dirname(report), self.write(f"{os.path.dirname(report)}/lock", "")
+        with open(lock, "rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            storing = self.spawn("report", "archive", report, "--root", self.root)
+            self.wait_for(lambda: self.is_waited_for(lock))
+            os.rename(run, self.path(".removed-run"))
+        out, err = storing.communicate(timeout=60)
+        self.assertEqual((storing.returncode, out), (1, b""))
+        self.assertIn(b"SR-OPS-301 archive.report", err)
+        self.assertEqual(self.ls(), [])
+
+    def test_a_run_of_somebody_else_is_not_waited_for(self):
+        report = self.record()
+        lock = self.write(f"{os.path.dirname(report)}/lock", "")
+        os.chown(os.path.dirname(report), 12345, 12345)
+        with open(lock, "rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            done = self.call("report", "archive", report, "--root", self.root)
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertIn(b"SR-OPS-301 archive.lock: the run of %s is not over, or is being removed: try again" % report.encode(), done.stderr)
+
+    if SANITIZED:  # only those builds have failpoints
+
+        def test_nothing_is_stored_of_a_run_that_changes_meanwhile(self):
+            def remove(run):
+                os.unlink(f"{run}/stdout.log")
+
+            def append(run):
+                with open(f"{run}/outputs/out", "a", encoding="ascii") as file:
+                    file.write("x")
+
+            self.env["SAFE_RUN_FAILPOINT_LOG"] = log = self.path("came-there")
+            for change in (remove, append):
+                report = self.record(collected={"out": "x"})
+                self.env["SAFE_RUN_FAILPOINT"] = "archive.copy:delay"  # behind the copy of the report, the first
+                storing = self.spawn("report", "archive", report, "--root", self.root)
+                self.wait_for(lambda: os.path.exists(log))
+                change(os.path.dirname(report))
+                out, err = storing.communicate(timeout=60)
+                del self.env["SAFE_RUN_FAILPOINT"]
+                os.unlink(log)
+                self.assertEqual((storing.returncode, out), (1, b""), change)
+                self.assertIn(b"SR-OPS-301 archive.bundle: files of the run were changed or removed while it was stored", err)
+            self.assertEqual(self.ls(), [])
+            self.assert_no_temporaries()
 
 
 class FullDisk(ArchiveTest):
