@@ -207,9 +207,17 @@ int sr_archive_check_proof(const char *text, size_t len, const char *public_key,
 /* Told of each bundle whose retention is over. */
 typedef void sr_archive_on_prune(void *context, const char *bundle, const char *run_id);
 
-/* Removes the bundles whose retention is over and logs that; dry_run only tells. */
-int sr_archive_prune(struct sr_archive *archive, bool dry_run, sr_archive_on_prune *on_prune,
-                     void *context, struct sr_error *err) __attribute__((warn_unused_result));
+struct sr_archive_prune_options {
+    bool dry_run;     /* only tell */
+    bool trust_clock; /* although the log gives reason to doubt it */
+};
+
+/* Removes the bundles whose retention is over and logs that. Where the log has times that are to come, or
+ * a bundle's retention is over only by a gap of more than a month in it, which a wrong clock may have made:
+ * SR-OPS-301 at archive.prune, and nothing is removed or told. */
+int sr_archive_prune(struct sr_archive *archive, const struct sr_archive_prune_options *options,
+                     sr_archive_on_prune *on_prune, void *context, struct sr_error *err)
+    __attribute__((warn_unused_result));
 
 /* Writes bundles (NULL: all) to fd as one tar archive, the same bytes each time. */
 int sr_archive_export(struct sr_archive *archive, const char *const *bundles, size_t count, int fd,

@@ -144,6 +144,11 @@ int64_t sr_log_expiry(const struct sr_log_entry *stored)
     return nsec;
 }
 
+bool sr_log_is_to_come(int64_t time, int64_t now)
+{
+    return time > now && time - now > INT64_C(24) * 3600 * 1000000000;
+}
+
 /* ---- reading ---- */
 
 int sr_log_each(int fd, uint64_t from, sr_log_on_line *on_line, void *context, struct sr_error *err)

@@ -65,6 +65,9 @@ bool sr_log_entry_parse(const char *line, size_t len, struct sr_log_entry *entry
 /* When a stored bundle may be pruned, in nanoseconds since 1970; INT64_MAX is never. */
 int64_t sr_log_expiry(const struct sr_log_entry *stored);
 
+/* Is a time still to come, by more than clocks differ? Both in nanoseconds since 1970. */
+bool sr_log_is_to_come(int64_t time, int64_t now);
+
 struct sr_log {
     int root;                 /* directory of the archive; not owned */
     int fd;                   /* of log.jsonl, or -1 */

@@ -13,6 +13,7 @@
 #include "store.h"
 
 #include "check.h"
+#include "clock.h"
 #include "fs.h"
 #include "owner.h"
 #include "printable.h"
@@ -59,6 +60,8 @@ struct verifier {
     bool has_checkpoint, has_older;
     struct stored *entries;
     size_t count, capacity;
+    int64_t now;
+    unsigned to_come;         /* entries of a time that is */
     unsigned unsigned_stored; /* entries behind the checkpoint that are no tombstones */
     bool no_memory;
 };
@@ -171,6 +174,10 @@ static void take_tombstone(struct verifier *v, const struct sr_log_entry *entry)
     if (!sr_timestamp_parse(entry->time, strlen(entry->time), &when) ||
         when < v->entries[entry->leaf].expiry)
         fault(v, LOG, path, "prunes %s before its retention was over", entry->bundle);
+    else if (sr_log_is_to_come(when, v->now) && !is_unsigned(v))
+        fault(v, LOG, path,
+              "prunes %s at %s, which is still to come: the clock was wrong then, or is now",
+              entry->bundle, entry->time);
 }
 
 static int take_line(void *context, const char *line, size_t len, uint64_t end,
@@ -193,6 +200,9 @@ static int take_line(void *context, const char *line, size_t len, uint64_t end,
         to_bytes(entry.bundle, stored.id);
         to_bytes(entry.report, stored.report);
         v->unsigned_stored += is_unsigned(v);
+        int64_t when = 0;
+        v->to_come += sr_timestamp_parse(entry.time, strlen(entry.time), &when) &&
+                      sr_log_is_to_come(when, v->now);
     }
     v->no_memory = remember(v, &stored) < 0 || sr_merkle_leaf(v->hasher, line, len, &leaf) < 0 ||
                    sr_merkle_append(v->hasher, &v->tree, &leaf) < 0;
@@ -241,6 +251,11 @@ static int check_log(struct verifier *v, struct sr_error *err)
                  "checkpoint was "
                  "put back; the next sets that aside",
                  (unsigned long long)(v->tree.size - v->checkpoint.size));
+    if (v->to_come > 0 && v->note[LOG][0] == '\0')
+        snprintf(v->note[LOG], sizeof v->note[LOG],
+                 "%u bundles were stored at a time that is still to come: the clock was wrong "
+                 "then, or is now",
+                 v->to_come);
     return 0;
 }
 
@@ -572,6 +587,7 @@ int sr_archive_verify(const struct sr_archive_place *place,
         openat(root, SR_ARCHIVE_LOCK, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     while (lock >= 0 && flock(lock, LOCK_SH) < 0 && errno == EINTR)
         continue;
+    v.now = (int64_t)sr_clock_nsec(CLOCK_REALTIME);
     v.key = key;
     v.required = required;
     v.wanted[SIGNATURES] = required != NULL;

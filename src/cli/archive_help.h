@@ -109,13 +109,17 @@ static const char prove_help[] =
     "  safe-run archive prove -o run.tlog-proof sr-20260101T120000-abcdef\n"
     "  safe-run archive verify --proof run.tlog-proof --key archive.key.pub";
 
-static const char prune_usage[] = "usage: safe-run archive prune [--dry-run] [--root D] [--json]";
+static const char prune_usage[] =
+    "usage: safe-run archive prune [--dry-run] [--trust-clock] [--root D] [--json]";
 static const char prune_help[] =
     "\n"
     "Removes the bundles whose retention is over. The log says so, so that 'archive verify' can\n"
-    "tell them from bundles that were taken away.\n"
+    "tell them from bundles that were taken away. Nothing is removed when the log has times that\n"
+    "are still to come, or when only a gap of more than a month in it makes a bundle's retention\n"
+    "over: the clock may be wrong, and has to be vouched for.\n"
     "\n"
-    "  --dry-run         only say which\n" ROOT_HELP "\n"
+    "  --dry-run         only say which\n"
+    "  --trust-clock     the clock is right, whatever the log says\n" ROOT_HELP "\n"
     "Example:\n"
     "  safe-run archive prune --dry-run";
 

@@ -94,7 +94,8 @@ const struct sr_option archive_verify_options[] = {TEXT("checkpoint", checkpoint
                                                    TEXT("require-key", require_key),
                                                    COMMON};
 const struct sr_option archive_prove_options[] = {OUT, COMMON};
-const struct sr_option archive_prune_options[] = {FLAG("dry-run", dry_run), COMMON};
+const struct sr_option archive_prune_options[] = {FLAG("dry-run", dry_run),
+                                                  FLAG("trust-clock", trust_clock), COMMON};
 const struct sr_option archive_export_options[] = {FLAG("all", all), OUT, COMMON};
 
 int archive_parse(int argc, char **argv, const struct sr_option *options, const char *usage,

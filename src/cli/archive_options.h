@@ -12,7 +12,7 @@ struct archive_arguments {
     struct sr_archive_query query;
     const char *labels[ARCHIVE_MAX_LABELS];
     int exit_code;
-    bool json, dry_run, all;
+    bool json, dry_run, trust_clock, all;
     int count; /* of what is not an option */
     char **names;
 };

@@ -323,11 +323,13 @@ static int archive_prune(int argc, char **argv)
         return sr_usage_error(prune_usage, "unexpected argument '%s'", arguments.names[0]);
     sr_cleanup_archive struct sr_archive *archive = NULL;
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
+    const struct sr_archive_prune_options options = {.dry_run = arguments.dry_run,
+                                                     .trust_clock = arguments.trust_clock};
     struct archive_table table = {
         .out = &out, .json = arguments.json, .dry_run = arguments.dry_run};
     archive_begin_list(&table);
     if (open_archive(&arguments, !arguments.dry_run, &archive, &err) < 0 ||
-        sr_archive_prune(archive, arguments.dry_run, archive_add_pruned, &table, &err) < 0)
+        sr_archive_prune(archive, &options, archive_add_pruned, &table, &err) < 0)
         return failed(&err);
     archive_end_list(&table);
     return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;

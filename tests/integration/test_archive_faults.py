@@ -1,5 +1,6 @@
 """The archive when somebody changes it, when the disk is full, when writers die or race: nothing is half-written, and
 whatever was changed is found."""
+import datetime
 import fcntl
 import json
 import os
@@ -292,6 +293,64 @@ class Prune(ArchiveTest):
         self.archive("prune")
         self.assertTrue(os.path.isdir(self.bundle(bundle)))
         self.assertEqual(self.assert_valid()["bundles"], 1)
+
+
+class WrongClock(ArchiveTest):
+    """Retention is over by the clock alone; where the log gives reason to doubt that, nobody is taken at one word."""
+
+    def stored_at(self, *days):
+        """An archive whose bundles were stored so many days from now; their ids."""
+        bundles = [self.add() for _ in days]
+        now = datetime.datetime.now(datetime.timezone.utc)
+        times = [(now + datetime.timedelta(day)).strftime("%Y-%m-%dT%H:%M:%S.%f000Z") for day in days]
+        self.resign(*({**entry, "storedAt": time} for entry, time in zip(self.entries(), times)))
+        return bundles
+
+    def pruned(self, *options):
+        done = self.archive("prune", "--json", *options)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return [run["bundleId"] for run in json.loads(done.stdout)]
+
+    def assert_asks(self, words):
+        before = self.entries()
+        for options in ((), ("--dry-run",)):
+            done = self.archive("prune", *options)
+            self.assertEqual((done.returncode, done.stdout), (1, b""))
+            self.assertIn(b"SR-OPS-301 archive.prune: ", done.stderr)
+            self.assertIn(words, done.stderr)
+            self.assertIn(b"--trust-clock", done.stderr)
+        self.assertEqual(self.entries(), before)
+
+    def test_a_clock_that_is_a_year_ahead_removes_nothing_by_itself(self):
+        """Seen from such a clock, what was stored yesterday is a year old."""
+        bundles = self.stored_at(-370, -365)
+        self.assert_asks(b"the retention of 2 bundles is over only if the clock is right")
+        self.assertEqual(self.pruned("--dry-run", "--trust-clock"), bundles)
+        self.assertEqual(self.pruned("--trust-clock"), bundles)
+
+    def test_nor_when_it_has_stored_something_since(self):
+        bundles = self.stored_at(-370, -365, 0)
+        self.assert_asks(b"the retention of 2 bundles is over only if the clock is right")
+        self.assertEqual(self.pruned("--trust-clock"), bundles[:2])
+
+    def test_an_archive_in_use_is_asked_once(self):
+        bundles = self.stored_at(*range(-220, 0, 30))
+        self.assertEqual(self.pruned(), bundles[:2])
+
+    def test_times_that_are_to_come_are_said(self):
+        bundles = self.stored_at(-220, -190, -160, 365)
+        self.assert_asks(b"one of them is wrong")
+        log = next(check for check in self.verify()["checks"] if check["name"] == "log")
+        self.assertIn("1 bundles were stored at a time that is still to come", log["note"])
+        self.assertEqual(self.pruned("--trust-clock"), bundles[:2])
+
+    def test_what_was_pruned_at_such_a_time_is_no_valid_archive(self):
+        self.stored_at(-1)
+        entry = self.entries()[0]
+        shutil.rmtree(self.bundle(entry["bundleId"]))
+        when = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(365)
+        self.resign(entry, {"bundleId": entry["bundleId"], "kind": "pruned", "leaf": 0, "prunedAt": when.strftime("%Y-%m-%dT%H:%M:%S.%f000Z")})
+        self.assert_finds("log", "which is still to come: the clock was wrong then, or is now")
 
 
 class BesideGc(ArchiveTest):

@@ -1,11 +1,8 @@
 """Where an archived run came from, and who vouches for it: nothing that nobody vouches for reads like a run of this host."""
-import base64
 import contextlib
-import hashlib
 import json
 import os
 import sqlite3
-import subprocess
 import unittest
 
 from archive import ArchiveTest
@@ -49,20 +46,6 @@ class Provenance(ArchiveTest):
         done = self.archive("import", "--json", path, *options)
         self.assertEqual(done.returncode, status, done.stderr)
         return json.loads(done.stdout), done.stderr.decode()
-
-    def resign(self, entry):
-        """Makes entry the whole log, signed by the archive's own key: what an older safe-run left."""
-        line = json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
-        origin, _, _, _, signature = self.read("checkpoint").decode().splitlines()
-        root = base64.b64encode(hashlib.sha256(b"\0" + line).digest()).decode()
-        text = f"{origin}\n1\n{root}\n"
-        key, message = os.path.join(self.root, "archive.key"), self.write("message", text)
-        made = subprocess.run(["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", key, "-in", message], check=True, capture_output=True)
-        head, _, old = signature.rpartition(" ")
-        again = base64.b64encode(base64.b64decode(old)[:4] + made.stdout).decode()
-        self.put(line + b"\n", "log.jsonl")
-        self.put(f"{text}\n{head} {again}\n".encode(), "checkpoint")
-        os.unlink(os.path.join(self.root, "edge"))
 
     def test_only_a_signature_by_this_host_makes_a_run_its_own(self):
         host = self.key_id(self.host)

@@ -101,7 +101,7 @@ class Completions(unittest.TestCase):
     def test_bash_offers_what_help_explains(self):
         self.assertEqual(bash("help", ""), names_in(help_of()) + ["--help"])
         self.assertEqual(bash("help", "report", "v"), ["verify"])
-        self.assertEqual(set(bash("archive", "prune", "--")), {"--help", "--dry-run", "--root", "--json"})
+        self.assertEqual(set(bash("archive", "prune", "--")), {"--help", "--dry-run", "--trust-clock", "--root", "--json"})
 
 
 if __name__ == "__main__":
