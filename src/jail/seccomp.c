@@ -381,7 +381,7 @@ static int add_for_relay(scmp_filter_ctx filter)
                                   SCMP_A2(SCMP_CMP_MASKED_EQ, UINT32_MAX, 0));
     return result < 0 ? result
                       : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1,
-                                         SCMP_A4(SCMP_CMP_EQ, 0));
+                                         SCMP_A4(SCMP_CMP_EQ, 0, 0));
 }
 
 /* Name servers, by IPv4 or IPv6. */

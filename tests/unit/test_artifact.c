@@ -258,6 +258,7 @@ static void one_content_is_one_copy(void **state)
     close(put(f, "again", 'A', 2, 0666));
     open_image(f);
     sr_cleanup_fd int first = dup(f->artifact.fd);
+    assert_true(first >= 0);
     ino_t copy = inode_of(f);
     snprintf(f->source, sizeof f->source, "%s/again", f->dir);
     open_image(f);
