@@ -228,13 +228,18 @@ static int copy_bytes(struct sr_staging *stage, const struct origin *from, int t
     sr_hasher_reset(stage->hasher);
     for (;;) {
         ssize_t got = read_some(from, chunk, CHUNK, *size);
-        if (got <= 0)
-            return got < 0 ? (int)got : from->stream && *size < from->size ? -ENODATA : 0;
+        if (got < 0)
+            return (int)got;
+        if (got == 0 && from->stream && *size < from->size)
+            return -ENODATA;
+        if (got == 0)
+            return ftruncate(to, (off_t)*size) < 0 ? -errno : 0;
+        const uint64_t at = *size;
         *size += (uint64_t)got;
         if (*size > SR_BUNDLE_MAX_FILE)
             return -EFBIG;
         sr_hasher_update(stage->hasher, chunk, (size_t)got);
-        int result = sr_write_all(to, chunk, (size_t)got);
+        int result = sr_write_sparse(to, chunk, (size_t)got, at);
         if (result < 0)
             return result;
     }

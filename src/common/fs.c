@@ -59,6 +59,46 @@ int sr_write_all(int fd, const void *data, size_t len)
     return 0;
 }
 
+static bool is_zero(const char *data, size_t len)
+{
+    return data[0] == '\0' && memcmp(data, data + 1, len - 1) == 0;
+}
+
+/* How far what is at offset goes on in the same way, block by block of the file: as zeros, or as data. */
+static size_t stretch(const char *data, size_t len, uint64_t offset, bool *zero)
+{
+    enum { BLOCK = 4096 }; /* which a file system keeps or leaves out as a whole */
+    size_t end = 0;
+    while (end < len) {
+        size_t block = BLOCK - (size_t)((offset + end) % BLOCK);
+        block = block < len - end ? block : len - end;
+        bool is = is_zero(data + end, block);
+        if (end > 0 && is != *zero)
+            break;
+        *zero = is;
+        end += block;
+    }
+    return end;
+}
+
+int sr_write_sparse(int fd, const void *data, size_t len, uint64_t offset)
+{
+    const char *at = data;
+    while (len > 0) {
+        bool zero = false;
+        size_t count = stretch(at, len, offset, &zero);
+        ssize_t put = zero ? (ssize_t)count : pwrite(fd, at, count, (off_t)offset);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0)
+            return -errno;
+        at += put;
+        len -= (size_t)put;
+        offset += (uint64_t)put;
+    }
+    return 0;
+}
+
 int sr_open_unnamed(void)
 {
     const char *dir = getenv("TMPDIR");

@@ -21,6 +21,10 @@ bool sr_path_within(const char *path, const char *prefix);
 /* Writes all of data to fd, going on after short writes and EINTR. 0 or a negative errno. */
 int sr_write_all(int fd, const void *data, size_t len) SR_MUST_CHECK;
 
+/* Writes data at offset of fd, which has only zeros from there on, less what is zero of it in blocks of the file: so holes stay
+ * holes. The file's size is the caller's to set in the end. 0 or a negative errno. */
+int sr_write_sparse(int fd, const void *data, size_t len, uint64_t offset) SR_MUST_CHECK;
+
 /* An unnamed file on disk ($TMPDIR, /tmp or /var/tmp), for what is too large for memory. -1 and errno. */
 int sr_open_unnamed(void) SR_MUST_CHECK;
 

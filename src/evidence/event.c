@@ -290,6 +290,11 @@ struct sr_event_log_state sr_event_log_state(const struct sr_event_log *log)
                                        .opened = log->opened};
 }
 
+uint64_t sr_event_log_bytes(const struct sr_event_log *log)
+{
+    return log->size + log->held.len;
+}
+
 void sr_event_log_close(struct sr_event_log *log)
 {
     if (log == NULL)

@@ -85,6 +85,9 @@ struct sr_event_log_state {
 };
 struct sr_event_log_state sr_event_log_state(const struct sr_event_log *log);
 
+/* Bytes of the log with all that was appended, acknowledged or not. */
+uint64_t sr_event_log_bytes(const struct sr_event_log *log);
+
 /* Closes without a barrier: what is still held is lost. NULL is fine. */
 void sr_event_log_close(struct sr_event_log *log);
 

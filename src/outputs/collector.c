@@ -25,6 +25,7 @@ struct serving {
     int socket, directory;
     const struct sr_collector_output *outputs;
     uint32_t count;
+    uint64_t entries_left;
     uint8_t message[1 + PIECE];
     bool over, whole; /* the archive that is read has ended */
 };
@@ -64,6 +65,7 @@ static void unpack_one(struct serving *serving, uint32_t i)
         .directory = serving->directory,
         .name = serving->outputs[i].name,
         .bytes_max = serving->outputs[i].bytes_max,
+        .entries_left = serving->entries_left,
         .path = path,
         .next = next_piece,
         .context = serving,
@@ -72,6 +74,8 @@ static void unpack_one(struct serving *serving, uint32_t i)
     struct sr_collector_result result = {.index = i};
     result.refused = sr_unpack(&unpack, &err) < 0;
     result.cleared = unpack.cleared;
+    if (result.refused == 0)
+        serving->entries_left -= unpack.entries;
     snprintf(result.message, sizeof result.message, "%s", err.message);
     if (write(serving->socket, &result, sizeof result) < 0)
         _exit(0);
@@ -89,8 +93,8 @@ static int serve(void *context, struct sr_worker *worker, void *result, struct s
 }
 
 int sr_collector_start(struct sr_collector *collector, int directory,
-                       const struct sr_collector_output *outputs, uint32_t count, int cgroup_fd,
-                       struct sr_error *err)
+                       const struct sr_collector_output *outputs, uint32_t count,
+                       uint64_t entries_max, int cgroup_fd, struct sr_error *err)
 {
     uint64_t largest = 0;
     int pair[2];
@@ -102,8 +106,11 @@ int sr_collector_start(struct sr_collector *collector, int directory,
         return sr_fail(err, SR_RUN_001, "prepare.outputs", "no socket for the collector: %s",
                        strerror(errno));
     sr_cleanup_fd int ours = pair[0], theirs = pair[1];
-    struct serving serving = {
-        .socket = theirs, .directory = directory, .outputs = outputs, .count = count};
+    struct serving serving = {.socket = theirs,
+                              .directory = directory,
+                              .outputs = outputs,
+                              .count = count,
+                              .entries_left = entries_max};
     *collector = (struct sr_collector){
         .fd = -1,
         .count = count,

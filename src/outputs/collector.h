@@ -47,12 +47,12 @@ struct sr_collector {
     uint8_t held[SR_COLLECTOR_HELD_MAX];
 };
 
-/* Starts it for count outputs below directory, whose descriptor and outputs stay the caller's, in a cgroup of version 2 (-1: the
- * caller's). Takes collector uninitialised.
+/* Starts it for count outputs below directory, whose descriptor and outputs stay the caller's, with at most so many entries in all, in a
+ * cgroup of version 2 (-1: the caller's). Takes collector uninitialised.
  * Errors: SR-RUN-001 at prepare.outputs. */
 int sr_collector_start(struct sr_collector *collector, int directory,
-                       const struct sr_collector_output *outputs, uint32_t count, int cgroup_fd,
-                       struct sr_error *err) SR_MUST_CHECK;
+                       const struct sr_collector_output *outputs, uint32_t count,
+                       uint64_t entries_max, int cgroup_fd, struct sr_error *err) SR_MUST_CHECK;
 
 /* A piece of the archive of the output that is on; *passed is how many bytes the worker took (of this and earlier ones). */
 int sr_collector_feed(struct sr_collector *collector, const void *data, size_t len, size_t *passed,

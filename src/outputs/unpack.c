@@ -1,6 +1,7 @@
 #include "unpack.h"
 
 #include "archive_lib.h"
+#include "fs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -141,23 +142,18 @@ static int make_directory(struct unpacking *unpacking, const char *at, mode_t mo
     return unpacking->root < 0 ? cannot_make(unpacking, at) : 0;
 }
 
-static int copy_content(struct unpacking *unpacking, const char *at, int fd, int64_t size)
+static int copy_content(struct unpacking *unpacking, const char *at, int fd, uint64_t size)
 {
     static char piece[PIECE];
-    while (size > 0) {
+    for (uint64_t done = 0; done < size;) {
         ssize_t got = unpacking->lib->archive_read_data(unpacking->archive, piece, sizeof piece);
-        if (got <= 0 || got > size)
+        if (got <= 0 || (uint64_t)got > size - done)
             return refuse_archive(unpacking, "a file of another size than it says");
-        for (ssize_t done = 0, put; done < got; done += put) {
-            put = write(fd, piece + done, (size_t)(got - done));
-            if (put < 0 && errno == EINTR)
-                put = 0;
-            if (put < 0)
-                return cannot_make(unpacking, at);
-        }
-        size -= got;
+        if (sr_write_sparse(fd, piece, (size_t)got, done) < 0)
+            return cannot_make(unpacking, at);
+        done += (uint64_t)got;
     }
-    return 0;
+    return ftruncate(fd, (off_t)size) < 0 ? cannot_make(unpacking, at) : 0;
 }
 
 static int make_file(struct unpacking *unpacking, const char *at, struct archive_entry *entry)
@@ -178,7 +174,7 @@ static int make_file(struct unpacking *unpacking, const char *at, struct archive
     of->bytes += (uint64_t)size;
     const struct timespec times[2] = {{.tv_nsec = UTIME_NOW},
                                       {.tv_sec = unpacking->lib->archive_entry_mtime(entry)}};
-    if (copy_content(unpacking, at, fd, size) < 0)
+    if (copy_content(unpacking, at, fd, (uint64_t)size) < 0)
         return -1;
     return futimens(fd, times) < 0 ? cannot_make(unpacking, at) : 0;
 }
@@ -204,6 +200,11 @@ static int make_entry(struct unpacking *unpacking, struct archive_entry *entry)
     if (++of->entries > SR_OUTPUT_ENTRIES_MAX)
         return refuse(unpacking, "refused: it has more than %u files and directories",
                       SR_OUTPUT_ENTRIES_MAX);
+    if (of->entries > of->entries_left)
+        return refuse(unpacking,
+                      "refused: it has more files and directories than the %llu that this host "
+                      "allows it (limits.entries)",
+                      (unsigned long long)of->entries_left);
     if (at[0] != '\0' && unpacking->root < 0)
         return refuse_entry(unpacking, at, "lies in no directory of the output");
     if (unpacking->lib->archive_entry_hardlink(entry) != NULL)

@@ -19,10 +19,11 @@
 #define SR_OUTPUT_DEPTH_MAX 64u
 
 struct sr_unpack {
-    int directory;      /* where to make it */
-    const char *name;   /* what it is to be called there */
-    uint64_t bytes_max; /* of the contents of its files */
-    const char *path;   /* of errors: "outputs[0].path"; their code is SR-RUN-001 */
+    int directory;         /* where to make it */
+    const char *name;      /* what it is to be called there */
+    uint64_t bytes_max;    /* of the contents of its files, holes counted like data */
+    uint64_t entries_left; /* what the host still allows of files, directories and links */
+    const char *path;      /* of errors: "outputs[0].path"; their code is SR-RUN-001 */
     uint32_t entries,
         cleared; /* filled: entries, and of them files that lost a set-user-id, set-group-id or sticky bit */
     uint64_t bytes;
@@ -31,7 +32,7 @@ struct sr_unpack {
     void *context;
 };
 
-/* Makes directory/name of it. Permissions are the archive's, as far as the umask has them, and the owner's to read and write.
+/* Makes directory/name of it. Blocks of zeros become holes. Permissions are the archive's, as far as the umask has them, and the owner's to read and write.
  * -1 with err: what is unsafe, too much or broken; something may be there then, and is to be removed. */
 int sr_unpack(struct sr_unpack *unpack, struct sr_error *err) SR_MUST_CHECK;
 

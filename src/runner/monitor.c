@@ -179,10 +179,13 @@ bool run_interrupted_again(struct run *run)
     return read(run->signal_fd, &info, sizeof info) == sizeof info;
 }
 
-static int sample(struct run *run, struct sr_error *err)
+/* closing: the last one, for which there is always room. */
+static int sample(struct run *run, bool closing, struct sr_error *err)
 {
     struct sr_cgroup_usage usage;
     const char *source;
+    if (!closing && !run_has_event_room(run))
+        return 0;
     if (run_usage(run, &usage, &source) < 0)
         return 0; /* it is ending */
     run->samples++;
@@ -251,7 +254,7 @@ static int on_deadlines(struct run *run, struct sr_error *err)
         return -1;
     if (now >= run->sample_deadline) {
         run->sample_deadline = now + SAMPLE_NSEC;
-        if (sample(run, err) < 0 || run_network_sample(run, err) < 0)
+        if (sample(run, false, err) < 0 || run_network_sample(run, err) < 0)
             return -1;
     }
     return 0;
@@ -339,7 +342,7 @@ static int on_channel_event(struct run *run, const struct sr_channel_event *even
     case SR_CHANNEL_EXIT:
         run->has_exit = true;
         run->exit = event->exit;
-        if (sample(run, err) < 0)
+        if (sample(run, true, err) < 0)
             return -1;
         return run->channel.state == SR_CHANNEL_COLLECTING ? begin_collecting(run, err)
                                                            : begin_ending(run, err);

@@ -97,6 +97,8 @@ int run_network_apply(struct run *run, struct sr_error *err)
     run->denials = denials_new(log_time(run));
     if (run->hits == NULL || run->denials == NULL)
         return sr_fail(err, SR_RUN_201, "launch.network.apply", "out of memory");
+    if (run_refuse_many_targets(run, err) < 0)
+        return -1;
     json_t *plan = table_facts(run);
     json_object_set_new(plan, "mode", json_string("allowlist"));
     json_object_set_new(plan, "rulesetHash", json_string(run->net->ruleset_hash));
@@ -141,27 +143,36 @@ int run_network_refresh(struct run *run, struct sr_error *err)
     struct sr_error gone = {0};
     if (net->resolver.asking)
         return sr_net_refresh_collect(net, err) < 0 ? -1 : 0;
+    if (!run_has_event_room(run)) {
+        net->refresh_nsec = UINT64_MAX; /* a new address could not be recorded, so none passes */
+        return 0;
+    }
     if (sr_net_refresh_start(net, &gone) < 0) /* no new address is let through any more */
         run_progress(run, "names are not asked for again: %s", gone.message);
     return 0;
 }
 
 /* What the rules have counted since that was last told. */
-static int record_hits(struct run *run, struct sr_error *err)
+static int record_hits(struct run *run, bool last, struct sr_error *err)
 {
+    size_t recorded = 0;
     for (size_t i = 0; i < run->net->target_count; i++) {
         struct run_hits *seen = &run->hits[i];
         uint64_t allowed = run->net->allowed[i] - seen->allowed,
                  blocked = run->net->blocked[i] - seen->blocked;
         if (allowed == 0 && blocked == 0)
             continue;
+        if (!last && !run_has_event_room(run))
+            break;
         *seen = (struct run_hits){run->net->allowed[i], run->net->blocked[i]};
         json_t *hit = target_facts(run, i);
         json_object_set_new(hit, "allowedHits", json_integer((json_int_t)allowed));
         json_object_set_new(hit, "blockedHits", json_integer((json_int_t)blocked));
         if (run_event(run, SR_STAGE_MONITOR, SR_EVENT_NETWORK_RULE_HIT, hit, err) < 0)
             return -1;
+        recorded++;
     }
+    run_wait_for_hits(run, recorded);
     return 0;
 }
 
@@ -221,9 +232,10 @@ static int take_counters(struct run *run, bool last, struct sr_error *err)
     if (run->hits == NULL || run->denials == NULL) /* memory was out when it was set up */
         return 0;
     denials_take(run->denials, run->net->sample, run->counters_asked, log_time(run));
-    if (!last && run->options->policy->audit_level != SR_AUDIT_FULL)
+    if (!last && (run->options->policy->audit_level != SR_AUDIT_FULL || sr_now() < run->hits_due ||
+                  !run_has_event_room(run)))
         return 0;
-    return record_hits(run, err) < 0 ? -1 : record_denials(run, last, err);
+    return record_hits(run, last, err) < 0 ? -1 : record_denials(run, last, err);
 }
 
 /* Before a request for counters is sent. While another is on its way, that one's time is the earlier and counts. */

@@ -245,6 +245,7 @@ static json_t *exit_facts(const struct run *run, const struct sr_vmm_exit *how)
     if (run->last_usage.helpers_counted)
         json_object_set_new(payload, "helperCpuUsec",
                             sr_event_count(run->last_usage.helper_cpu_usec));
+    json_object_set_new(payload, "eventsOmitted", sr_event_count(run->events_omitted));
     json_object_set_new(payload, "durations", duration_facts(&run->times));
     json_object_set_new(payload, "limits", limit_facts(run));
     if (run->has_exit)

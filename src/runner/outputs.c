@@ -53,6 +53,7 @@ struct run_outputs {
     bool cut;      /* whose time was over: the guest was told */
     /* Of all of them, of this one, and for the guest's next word; UINT64_MAX: the command still runs. */
     uint64_t deadline, turn_deadline, idle_deadline;
+    uint64_t entries;                  /* of those that are there */
     struct sr_collector_output *parts; /* names and sizes of what is not finished */
     struct output_files files;
     struct output items[];
@@ -209,7 +210,7 @@ int run_outputs_prepare(struct run *run, struct sr_error *err)
     if (note_directory(run, err) < 0 || try_directory(run, outputs, err) < 0)
         return -1;
     return sr_collector_start(&outputs->collector, outputs->directory, outputs->parts, count,
-                              run->cgroup.v2_helpers_fd, err);
+                              run->config.ceilings.output_entries, run->cgroup.v2_helpers_fd, err);
 }
 
 /* Why an output is not there; the first reason counts. */
@@ -431,6 +432,21 @@ bool run_outputs_late(struct run *run)
     return true;
 }
 
+/* What the collector should have refused, and would not, had it been taken over. */
+static void hold_entries(const struct run *run, struct output *output)
+{
+    const uint64_t max = run->config.ceilings.output_entries;
+    const struct sr_output_digest *digest = &output->digest;
+    uint64_t entries = digest->files + digest->directories + digest->links;
+    if (entries > max - run->outputs->entries)
+        lose(output,
+             "refused: the outputs have more than the %llu files and directories that this "
+             "host allows (limits.entries)",
+             (unsigned long long)max);
+    else
+        run->outputs->entries += entries;
+}
+
 static void finish(struct run *run, uint32_t i)
 {
     struct run_outputs *outputs = run->outputs;
@@ -443,6 +459,8 @@ static void finish(struct run *run, uint32_t i)
     if (output->error.code == SR_OK)
         (void)!sr_output_digest(outputs->directory, part, output->path, outputs->parts[i].bytes_max,
                                 run->hasher, &listener, &output->digest, &output->error);
+    if (output->error.code == SR_OK)
+        hold_entries(run, output);
     if (output->error.code == SR_OK &&
         (SR_FAILPOINT("outputs.rename") || renameat2(outputs->directory, part, outputs->directory,
                                                      output->name, RENAME_NOREPLACE) < 0))

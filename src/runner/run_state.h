@@ -8,6 +8,7 @@
  *   network.c   the run's network, and what is recorded of it
  *   launch.c    the VM: descriptors, accelerator, fallback
  *   monitor.c   the event loop, from launch to the end of the command
+ *   event_room.c  how much of what goes on may be recorded
  *   outputs.c   what the command left for the host
  *   outcome.c   what came out, as evidence and as exit status
  *   word.c      what the guest says of a failure
@@ -181,11 +182,13 @@ struct run {
     struct sr_frame_exit exit;
     struct sr_frame_usage guest_usage; /* the guest's last word on it */
     bool has_guest_usage;
-    unsigned samples;
-    struct sr_error error; /* the first failure; code SR_OK: none */
-    struct run_word word;  /* what the guest said of it */
-    bool cause_by_guest;   /* the cause is the guest's word */
-    bool status_by_guest;  /* the exit status follows from it */
+    unsigned samples;        /* recorded */
+    uint64_t events_omitted; /* for want of room */
+    uint64_t hits_due;       /* before then no hits of rules are recorded; monotonic nanoseconds */
+    struct sr_error error;   /* the first failure; code SR_OK: none */
+    struct run_word word;    /* what the guest said of it */
+    bool cause_by_guest;     /* the cause is the guest's word */
+    bool status_by_guest;    /* the exit status follows from it */
     enum sr_cause cause;
 };
 
@@ -196,6 +199,13 @@ void run_progress(const struct run *run, const char *fmt, ...)
 /* Appends an event; takes payload. */
 int run_event(struct run *run, enum sr_stage stage, enum sr_event_type type, json_t *payload,
               struct sr_error *err) SR_MUST_CHECK;
+
+/* event_room.c: whether one more event fits that can happen again; if not, it is counted. */
+bool run_has_event_room(struct run *run);
+/* Refuses a network of more addresses than can be recorded: SR-RUN-201 at launch.network.apply. */
+int run_refuse_many_targets(const struct run *run, struct sr_error *err) SR_MUST_CHECK;
+/* Sets when hits of rules may be recorded again, after so many. */
+void run_wait_for_hits(struct run *run, size_t recorded);
 
 /* prepare.c; an artefact is opened (host.h) on behalf of a run. */
 int run_open_artifact(struct run *run, const struct sr_artifact_plan *plan,

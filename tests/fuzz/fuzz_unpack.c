@@ -74,6 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct sr_unpack unpack = {.directory = inner_fd,
                                .name = "out",
                                .bytes_max = 65536,
+                               .entries_left = 64,
                                .path = "outputs[0].path",
                                .next = next,
                                .context = &input};

@@ -118,6 +118,36 @@ class Limits(SafeRunTest):
         run = self.run_policy(policy("/bin/true", pids=4194304))
         self.assertEqual(run.status, 0, run.stderr)
 
+    def test_what_the_host_allows_is_recorded_and_held(self):
+        limits = {"memory": "256Mi", "cpus": 1.5, "disk": "64Mi", "time": 300, "outputs": "8Mi", "entries": 4, "events": "4Mi",
+                  "rules": 3, "processes": 300}
+        self.configure(limits=limits)
+        outputs = [{"path": f"/tmp/{name}", "max": "4Mi"} for name in "ab"]
+        run = self.run_policy(shell("mkdir /tmp/a /tmp/b; touch /tmp/a/x /tmp/b/x /tmp/b/y", outputs=outputs))
+        self.assertEqual(run.events("run.prepared")[0]["ceilings"], {
+            "memoryBytes": 256 << 20, "milliCpus": 1500, "diskBytes": 64 << 20, "timeSec": 300, "outputBytes": 8 << 20,
+            "outputEntries": 4, "eventBytes": 4 << 20, "rules": 3, "processes": 300})
+        self.assertEqual([fact["collected"] for fact in run.events("output.collected")], [True, False])
+        self.assertIn("more files and directories than the 2 that this host allows it (limits.entries)", run.failure[1])
+        self.assertEqual(run.events("vm.exited")[0]["eventsOmitted"], 0)
+
+    def test_what_the_host_does_not_allow_does_not_run(self):
+        self.configure(limits={"memory": "64Mi", "time": 10})
+        document = policy("/bin/true", timeout=11)
+        before = os.listdir(self.base)
+        run = self.run_policy(document)
+        self.assertEqual((run.status, os.listdir(self.base)), (125, before))
+        self.assertIn("runtime.timeoutSec: 11 seconds is more than the 10 that this host allows (limits.time) [SR-POL-003]", run.stderr.decode())
+        self.assertIn("resources.memory.max: is more than the 64Mi that this host allows (limits.memory) [SR-POL-003]", run.stderr.decode())
+        path = self.write_policy(document)
+        for command in (["validate", path], ["compile", "--dry-run", "--policy", path]):
+            plain, held = (self.call(*command, *host) for host in ([], ["--host"]))
+            self.assertEqual((plain.returncode, held.returncode), (0, 2), command)
+            self.assertIn(b"limits.memory", held.stdout + held.stderr)
+        run = self.run_policy(policy("/bin/true", timeout=10, memory="64Mi"), "--timeout", "11")
+        self.assertEqual((run.status, os.listdir(self.base)), (125, before))
+        self.assertIn(b"SR-POL-003 runtime.timeoutSec: 11 seconds is more than the 10", run.stderr)
+
     def test_limits_that_must_be_enforced(self):
         run = self.run_policy(policy("/bin/true", require={"limits": "enforced"}))
         if self.held:

@@ -51,19 +51,23 @@ class Outputs(IoTest):
 
     def test_a_tree_comes_out_as_it_is(self):
         run = self.run_policy(shell("""cd /data/out; mkdir -p d/e empty; echo content > d/e/f; ln -s ../d/e/f d/l; ln -s . here
-            : > nothing; chmod 500 d/e; chmod 755 nothing; head -c 300000 /dev/urandom > big; cat big | sha256sum""", outputs=[output()]))
+            : > nothing; chmod 500 d/e; chmod 755 nothing; head -c 300000 /dev/urandom > big; cat big | sha256sum
+            truncate -s 3M sparse; echo end >> sparse""", outputs=[output()]))
         self.assertEqual((run.status, run.stderr), (0, b""))
         out = self.collected(run)
         found = {os.path.relpath(os.path.join(at, name), out) for at, dirs, files in os.walk(out) for name in dirs + files}
-        self.assertEqual(found, {"d", "d/e", "d/e/f", "d/l", "empty", "here", "nothing", "big"})
+        self.assertEqual(found, {"d", "d/e", "d/e/f", "d/l", "empty", "here", "nothing", "big", "sparse"})
         with open(os.path.join(out, "d", "l"), "rb") as file:
             self.assertEqual(file.read(), b"content\n")
         self.assertEqual(stat.S_IMODE(os.stat(os.path.join(out, "nothing")).st_mode), 0o755)
+        sparse = os.stat(os.path.join(out, "sparse"))
+        self.assertEqual(sparse.st_size, (3 << 20) + 4)
+        self.assertLess(sparse.st_blocks * 512, 64 << 10)
         digest = subprocess.run(["sha256sum", os.path.join(out, "big")], capture_output=True, check=True).stdout.split()[0]
         self.assertEqual(run.stdout.split()[0], digest)
         fact = run.events("output.collected")[0]
-        self.assertEqual(fact, {"path": "/data/out", "name": "out", "max": 64 << 20, "collected": True, "observedBy": "host", "files": 3,
-                                "directories": 3, "links": 2, "bytes": 300008, "modesCleared": 0, "hash": output_hash(out), "entries": output_entries(out)})
+        self.assertEqual(fact, {"path": "/data/out", "name": "out", "max": 64 << 20, "collected": True, "observedBy": "host", "files": 4,
+                                "directories": 3, "links": 2, "bytes": 300012 + (3 << 20), "modesCleared": 0, "hash": output_hash(out), "entries": output_entries(out)})
         kinds = [event["type"] for event in run.report["events"]]
         self.assertLess(kinds.index("output.collected"), kinds.index("vm.exited"))
 
@@ -308,7 +312,7 @@ class Outputs(IoTest):
         mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=1m,uid={self.user}", "small", small], check=False)
         self.assertEqual(mounted.returncode, 0)
         self.addCleanup(subprocess.run, ["umount", small], check=True)
-        run = self.run_policy(shell("head -c 2000000 /dev/zero > /data/out/x", outputs=[output()]), "--output-dir", small)
+        run = self.run_policy(shell("head -c 2000000 /dev/urandom > /data/out/x", outputs=[output()]), "--output-dir", small)
         self.assertEqual(run.status, 125)
         self.assertIn(b"x cannot be written: No space left on device", run.stderr)
         self.assertEqual(os.listdir(small), [])

@@ -23,6 +23,7 @@ struct fixture {
     struct sr_buf archive;
     size_t at;
     uint32_t nlink;
+    uint64_t bytes_max, entries_left;
     struct sr_unpack unpack;
     struct sr_error err;
 };
@@ -35,6 +36,8 @@ static int make(void **state)
         return -1;
     f->directory = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     f->nlink = 1;
+    f->bytes_max = 1000;
+    f->entries_left = UINT64_MAX;
     umask(022);
     *state = f;
     return 0;
@@ -87,7 +90,8 @@ static int unpack(struct fixture *f)
     entry(f, "TRAILER!!!", 0, "");
     f->unpack = (struct sr_unpack){.directory = f->directory,
                                    .name = "out",
-                                   .bytes_max = 1000,
+                                   .bytes_max = f->bytes_max,
+                                   .entries_left = f->entries_left,
                                    .path = "outputs[0].path",
                                    .next = next,
                                    .context = f};
@@ -285,6 +289,62 @@ static void too_many_entries_are_refused(void **state)
     expect_refusal(f, "more than 100000 files");
 }
 
+static void what_the_host_allows_in_all_is_held(void **state)
+{
+    struct fixture *f = *state;
+    f->entries_left = 2;
+    directory(f);
+    entry(f, "o/a", S_IFREG | 0644, "");
+    entry(f, "o/b", S_IFREG | 0644, "");
+    expect_refusal(f, "more files and directories than the 2 that this host allows it");
+}
+
+static void append(struct fixture *f, char byte, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        sr_buf_putc(&f->archive, byte);
+}
+
+enum { SPARSE = 4 * 1024 * 1024, DATA = 1024 * 1024 + 5, DATA_LEN = 5000 };
+
+/* Of four MiB all but 5,000 bytes are zeros: what is written is the blocks that those are in. */
+static void holes_stay_holes(void **state)
+{
+    struct fixture *f = *state;
+    struct stat st;
+    f->bytes_max = SPARSE;
+    directory(f);
+    entry_of(f, "o/f", S_IFREG | 0644, "", SPARSE);
+    append(f, '\0', DATA);
+    append(f, 'x', DATA_LEN);
+    append(f, '\0', SPARSE - DATA - DATA_LEN);
+    assert_int_equal(unpack(f), 0);
+    assert_int_equal(f->unpack.bytes, SPARSE);
+    assert_int_equal(fstatat(f->directory, "out/f", &st, 0), 0);
+    assert_int_equal(st.st_size, SPARSE);
+    assert_in_range(st.st_blocks, 1, 64); /* of 512 bytes */
+    assert_int_equal(st.st_mtim.tv_sec, 1700000000);
+    int fd = openat(f->directory, "out/f", O_RDONLY | O_CLOEXEC);
+    char *content = malloc(SPARSE);
+    assert_non_null(content);
+    assert_int_equal(sr_read_full(fd, content, SPARSE, 0), SPARSE);
+    for (size_t i = 0; i < SPARSE; i++)
+        if (content[i] != (i >= DATA && i < DATA + DATA_LEN ? 'x' : '\0'))
+            fail_msg("byte %zu is wrong", i);
+    free(content);
+    close(fd);
+}
+
+static void holes_count_like_data(void **state)
+{
+    struct fixture *f = *state;
+    f->bytes_max = SPARSE - 1;
+    directory(f);
+    entry_of(f, "o/f", S_IFREG | 0644, "", SPARSE);
+    append(f, '\0', SPARSE);
+    expect_refusal(f, "f makes it more than its max of 4194303 bytes");
+}
+
 static void too_deep_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -319,6 +379,7 @@ static void an_archive_that_is_cut_off_is_refused_at_every_byte(void **state)
         g->unpack = (struct sr_unpack){.directory = g->directory,
                                        .name = "out",
                                        .bytes_max = 1000,
+                                       .entries_left = 10,
                                        .path = "outputs[0].path",
                                        .next = next,
                                        .context = g};
@@ -386,6 +447,9 @@ int main(void)
         unpack_test(more_than_max_is_refused_before_it_is_written),
         unpack_test(the_sum_of_the_files_counts),
         unpack_test(too_many_entries_are_refused),
+        unpack_test(what_the_host_allows_in_all_is_held),
+        unpack_test(holes_stay_holes),
+        unpack_test(holes_count_like_data),
         unpack_test(too_deep_is_refused),
         unpack_test(broken_archives_are_refused),
         unpack_test(an_archive_that_is_cut_off_is_refused_at_every_byte),

@@ -1,0 +1,140 @@
+/* What a run records again and again stays below limits.events, and leaves room for its end. */
+#include "fs.h"
+#include "run_state.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#define MIB (UINT64_C(1) << 20)
+#define ALL_TYPES ((1u << SR_EVENT_TYPE_COUNT) - 1)
+
+struct fixture {
+    char path[64];
+    struct sr_run_options options;
+    struct sr_run_result result;
+    struct sr_net net;
+    struct run run;
+    struct sr_error err;
+};
+
+static int make(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    strcpy(f->path, "/tmp/sr-room-XXXXXX");
+    if (mkdtemp(f->path) == NULL)
+        return -1;
+    f->run.options = &f->options;
+    f->run.result = &f->result;
+    f->run.config.ceilings.event_bytes = 4 * MIB;
+    f->run.dirfd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    *state = f;
+    return sr_event_log_create(f->run.dirfd, "sr-1", ALL_TYPES, &f->run.log, &f->err);
+}
+
+static int unmake(void **state)
+{
+    struct fixture *f = *state;
+    sr_event_log_close(f->run.log);
+    close(f->run.dirfd);
+    int result = sr_remove_tree(AT_FDCWD, f->path);
+    free(f);
+    return result;
+}
+
+static void record(struct fixture *f, enum sr_event_type type, json_t *payload)
+{
+    assert_int_equal(run_event(&f->run, SR_STAGE_MONITOR, type, payload, &f->err), 0);
+}
+
+static void record_target(struct fixture *f, enum sr_event_type type, size_t i)
+{
+    char address[32];
+    snprintf(address, sizeof address, "198.51.%zu.%zu/32", i / 256, i % 256);
+    record(f, type,
+           json_pack("{s:s,s:s,s:s,s:s,s:s,s:i,s:i,s:I,s:I}", "tap", "sr-tap-0123abcd", "table",
+                     "safe_run", "chain", "forward", "protocol", "tcp", "target", address, "port",
+                     65535, "rule", (int)i, "allowedHits", (json_int_t)9007199254740991,
+                     "blockedHits", (json_int_t)9007199254740991));
+}
+
+/* Until there is no room. */
+static void fill(struct fixture *f)
+{
+    while (run_has_event_room(&f->run))
+        record(f, SR_EVENT_RESOURCE_SAMPLED,
+               json_pack("{s:i,s:i,s:s}", "cpuUsageUsec", 1, "memoryCurrentBytes", 1, "source",
+                         "vmm-process"));
+}
+
+static void samples_stop_at_the_ceiling_and_are_counted(void **state)
+{
+    struct fixture *f = *state;
+    fill(f);
+    assert_in_range(sr_event_log_bytes(f->run.log), MIB, 2 * MIB);
+    assert_int_equal(f->run.events_omitted, 1);
+    assert_false(run_has_event_room(&f->run));
+    assert_false(run_has_event_room(&f->run));
+    assert_int_equal(f->run.events_omitted, 3);
+    assert_int_equal(sr_event_log_sync(f->run.log, &f->err), 0);
+    struct stat st;
+    assert_int_equal(fstatat(f->run.dirfd, SR_EVENTS_FILE, &st, 0), 0);
+    assert_int_equal(st.st_size, sr_event_log_bytes(f->run.log));
+}
+
+/* The most addresses that are let be, all filled up: the last hit of each still fits, and what else is said at the end. */
+static void the_end_of_the_largest_network_fits(void **state)
+{
+    struct fixture *f = *state;
+    f->run.net = &f->net;
+    f->net.target_count = 1;
+    while (run_refuse_many_targets(&f->run, &f->err) == 0)
+        f->net.target_count++;
+    assert_int_equal(f->err.code, SR_RUN_201);
+    assert_string_equal(f->err.path, "launch.network.apply");
+    assert_non_null(strstr(f->err.message, "4Mi of events that this host allows"));
+    f->net.target_count--;
+    assert_true(f->net.target_count > 1000);
+    for (size_t i = 0; i < f->net.target_count; i++)
+        record_target(f, SR_EVENT_NETWORK_RULE_APPLIED, i);
+    fill(f);
+    for (size_t i = 0; i < f->net.target_count; i++)
+        record_target(f, SR_EVENT_NETWORK_RULE_HIT, i);
+    for (int i = 0; i < 4097; i++)
+        record(f, SR_EVENT_NETWORK_FLOW_DENIED,
+               json_pack("{s:s,s:s,s:i,s:I}", "protocol", "ip-255", "destination",
+                         "255.255.255.255", "port", 65535, "packets",
+                         (json_int_t)9007199254740991));
+    assert_true(sr_event_log_bytes(f->run.log) + 64 * 1024 < 4 * MIB);
+}
+
+static void hits_have_to_wait_for_what_was_recorded(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t before = f->run.hits_due;
+    run_wait_for_hits(&f->run, 0);
+    uint64_t none = f->run.hits_due;
+    run_wait_for_hits(&f->run, 5000);
+    assert_true(before < none);
+    assert_true(f->run.hits_due - none >= UINT64_C(49000000000)); /* 50 s */
+}
+
+#define room_test(name) cmocka_unit_test_setup_teardown(name, make, unmake)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        room_test(samples_stop_at_the_ceiling_and_are_counted),
+        room_test(the_end_of_the_largest_network_fits),
+        room_test(hits_have_to_wait_for_what_was_recorded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
