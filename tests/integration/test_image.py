@@ -137,10 +137,12 @@ class Sources(ImageTest):
     def test_an_ordinary_user_can(self):
         if os.geteuid() != 0:
             self.skipTest("runs as one already")
-        os.chmod(self.dir, 0o777)
+        os.chmod(self.dir, 0o755)
+        os.mkdir(self.path("theirs"))
+        os.chown(self.path("theirs"), 1000, 1000)
         path = self.write("image.tar", Image(tar(*ROOT)).archive())
         ours = self.built("oci-archive:" + path)
-        env = {**self.env, "SAFE_RUN_IMAGE_STORE": self.path("theirs")}
+        env = {**self.env, "SAFE_RUN_IMAGE_STORE": self.path("theirs/images")}
         done = subprocess.run([SAFE_RUN, "image", "build", "test", "--from", "oci-archive:" + path, "--json"], env=env, user=1000,
                               group=1000, extra_groups=[], capture_output=True, timeout=60)
         self.assertEqual(done.returncode, 0, done.stderr.decode())
