@@ -13,6 +13,7 @@
 #include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -325,6 +326,11 @@ static int add_for_vmm(scmp_filter_ctx filter)
     if (result == 0)
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1,
                                   SCMP_A2(SCMP_CMP_EQ, 0, 0));
+    /* And that of its memory lowered: the caller does that last (qemu.c), and what may not be raised hurts nobody else. */
+    if (result == 0)
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2,
+                                  SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, 0),
+                                  SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, RLIMIT_DATA));
     for (size_t i = 0; result == 0 && i < sizeof prctl_allowed / sizeof prctl_allowed[0]; i++)
         result = allow_first(filter, SCMP_SYS(prctl), (scmp_datum_t)prctl_allowed[i]);
     return result;

@@ -114,6 +114,7 @@ static int start_vmm(struct run *run, struct sr_qemu_args *args, struct sr_error
         .accel = run->accel,
         .vcpu_count = run->bundle.vcpu_count,
         .mem_size_mib = run->bundle.mem_size_mib,
+        .data_max = run_vmm_data_max(run),
         .tsc_khz = run->accel == SR_ACCEL_TCG ? sr_tsc_khz(&run->tsc_start) : 0,
         .kernel = run->kernel.path,
         .initrd = run->initrd.path,

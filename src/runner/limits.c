@@ -9,10 +9,25 @@
 #define MIB (UINT64_C(1) << 20)
 /* What QEMU needs beside the guest's memory: its own 40 MiB, TCG's 128 MiB of translated code, page tables, page cache. */
 #define VMM_MEMORY (256 * MIB)
+/* And for each vCPU: a stack, an arena, and TCG's table of the pages that it uses, which grows with them. */
+#define VCPU_MEMORY (64 * MIB)
+/* What of it is no memory of the process's own, which is what RLIMIT_DATA counts: its files, page tables, the kernel's. */
+#define VMM_SHARED (32 * MIB)
 /* QEMU's threads: one for each vCPU, the main loop, RCU, and a pool for block I/O. */
 #define VMM_THREADS 128
 /* Linux's own limit (PID_MAX_LIMIT); pids.max of a cgroup takes no larger number. */
 #define PIDS_MAX UINT64_C(4194304)
+
+/* Memory of the VMM with the guest's RAM, in bytes. */
+static uint64_t vmm_memory(const struct run *run)
+{
+    return run->bundle.mem_size_mib * MIB + VMM_MEMORY + run->bundle.vcpu_count * VCPU_MEMORY;
+}
+
+uint64_t run_vmm_data_max(const struct run *run)
+{
+    return vmm_memory(run) - VMM_SHARED;
+}
 
 /* Makes the run's cgroup and lists what no cgroup holds of what should be held. */
 static int create(struct run *run, const struct sr_cgroup_limits *limits, char missing[64],
@@ -44,7 +59,7 @@ int run_prepare_limits(struct run *run, struct sr_error *err)
     const struct sr_cgroup_limits limits = {
         .cpu_quota_usec = policy->cpu_quota_usec,
         .cpu_period_usec = policy->cpu_period_usec,
-        .memory_bytes = run->bundle.mem_size_mib * MIB + VMM_MEMORY,
+        .memory_bytes = vmm_memory(run),
         .pids = pids < PIDS_MAX ? pids : PIDS_MAX,
     };
     struct sr_error none = {0};
@@ -83,7 +98,8 @@ void run_limits_text(const struct run *run, struct run_limits_text *text)
     else
         snprintf(text->cpu, sizeof text->cpu, "vm (%u vCPU; quota not enforced)",
                  run->bundle.vcpu_count);
-    snprintf(text->memory, sizeof text->memory, "vm (guest RAM)%s%s",
+    snprintf(text->memory, sizeof text->memory, "vm (guest RAM), rlimit (QEMU: %ju MiB)%s%s",
+             (uintmax_t)(run_vmm_data_max(run) / MIB) - run->bundle.mem_size_mib,
              by[SR_CONTROLLER_MEMORY] != NULL ? ", " : "",
              by[SR_CONTROLLER_MEMORY] != NULL ? by[SR_CONTROLLER_MEMORY] : "");
     snprintf(text->pids, sizeof text->pids, "guest (cgroup v2 pids.max)%s%s",

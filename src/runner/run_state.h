@@ -277,8 +277,11 @@ int run_network_end(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 
 /* limits.c: the run's cgroup, as far as this host has one for it. */
 int run_prepare_limits(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+/* Bytes of private memory that the VMM may have, with the guest's RAM. Its cgroup has more, so that
+ * TCG bounds its tables before the kernel looks for a process to kill. */
+uint64_t run_vmm_data_max(const struct run *run);
 struct run_limits_text {
-    char cpu[64], memory[64], pids[64];
+    char cpu[64], memory[96], pids[64];
 };
 void run_limits_text(const struct run *run, struct run_limits_text *text);
 /* CPU time and memory of the VMM, what else is known of the run, and who says so. */

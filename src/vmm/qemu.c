@@ -101,13 +101,18 @@ void sr_qemu_arguments(const struct sr_vmm_spec *spec, struct sr_qemu_args *args
         /* Translated code may fill an eighth of the host's memory unless told otherwise. */
         spec->accel == SR_ACCEL_TCG ? "tcg,tb-size=128" : "kvm",
         "-cpu",
-        /* TCG interprets "rep movsb" byte by byte. Without these two flags the guest kernel copies
-         * in larger steps, and bulk output is more than twice as fast. */
-        spec->accel == SR_ACCEL_TCG ? "max,erms=off,fsrm=off" : "max",
+        /* Nothing that a guest could run guests or watch its host with. TCG interprets "rep movsb"
+         * byte by byte: without erms and fsrm the guest's kernel copies in larger steps, and bulk
+         * output is more than twice as fast. */
+        spec->accel == SR_ACCEL_TCG ? "max,svm=off,vmx=off,pmu=off,erms=off,fsrm=off"
+                                    : "max,svm=off,vmx=off,pmu=off",
         "-smp",
         args->smp,
         "-m",
         args->memory,
+        /* Threads of block I/O: reads of what the host has in memory need few, and each has a stack. */
+        "-object",
+        "main-loop,id=main,thread-pool-max=8",
         "-sandbox",
         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         "-kernel",
@@ -184,6 +189,22 @@ static int place_descriptors(const struct sr_vmm_spec *spec, int qmp_fd)
     return close_range(FD_INPUTS + (unsigned)spec->input_count, ~0u, 0);
 }
 
+/* The stack of each of its threads, what QEMU gets with musl. */
+#define STACK_MAX (UINT64_C(1) << 20)
+
+static int limit_stacks(void)
+{
+    const struct sr_jail_limit limit = {RLIMIT_STACK, STACK_MAX};
+    return sr_jail_limit(&limit, 1);
+}
+
+/* The last thing before the program: what starts it may have more memory than it is to get. */
+static int limit_memory(const struct sr_vmm_spec *spec)
+{
+    const struct sr_jail_limit limit = {RLIMIT_DATA, spec->data_max};
+    return spec->data_max == 0 ? 0 : sr_jail_limit(&limit, 1);
+}
+
 /* Without a jail: dies with its parent all the same, and gains no privileges. */
 static int go_unjailed(const char **step)
 {
@@ -217,9 +238,10 @@ _Noreturn static void become_qemu(const struct sr_vmm_spec *spec, char *const *a
     setsid();
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
-    if (sr_cgroup_enter(spec->cgroup) == 0 && chdir("/") == 0 &&
+    if (sr_cgroup_enter(spec->cgroup) == 0 && chdir("/") == 0 && limit_stacks() == 0 &&
         place_descriptors(spec, qmp_fd) == 0 &&
-        (spec->jail != NULL ? go_to_jail(spec, &step) : go_unjailed(&step)) == 0) {
+        (spec->jail != NULL ? go_to_jail(spec, &step) : go_unjailed(&step)) == 0 &&
+        limit_memory(spec) == 0) {
         char *const no_environment[] = {NULL};
         execve(argv[0], argv, no_environment);
         dprintf(STDERR_FILENO, "cannot execute %s: %s\n", argv[0], strerror(errno));

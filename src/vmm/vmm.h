@@ -35,7 +35,8 @@ struct sr_vmm_spec {
     const char *program; /* path of qemu-system-x86_64 */
     enum sr_accel accel;
     unsigned vcpu_count, mem_size_mib;
-    uint32_t tsc_khz; /* the host's, for TCG guests, whose TSC is the host's; 0: unknown */
+    uint64_t data_max; /* RLIMIT_DATA, in bytes, with the guest's RAM; 0: the caller's */
+    uint32_t tsc_khz;  /* the host's, for TCG guests, whose TSC is the host's; 0: unknown */
     int kernel_fd, initrd_fd, rootfs_fd;
     int input_fds[SR_VMM_INPUTS_MAX]; /* more disks, read-only, behind the root image's */
     size_t input_count;

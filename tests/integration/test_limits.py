@@ -98,6 +98,21 @@ class Limits(SafeRunTest):
         self.assertIn("more memory than its cgroup allows", run.failure[1])
         self.assertEqual(cgroups(os.path.basename(run.dir)), [])
 
+    def test_what_qemu_may_have_of_its_own_grows_with_the_vcpus(self):
+        """By RLIMIT_DATA, also where no cgroup holds it; and the guest is offered nothing to run guests with."""
+        self.configure(limits={"cpus": 8})
+        for cpus, own in ((1, 288), (3, 416)):
+            process = self.start(shell("grep -wEo 'svm|vmx' /proc/cpuinfo; echo up; sleep 60", cpu=f"{cpus}00000 100000"))
+            said = self.wait_for_output(process, b"up\n")
+            with open(f"/proc/{max(self.vmms(), key=lambda vmm: vmm[1])[0]}/limits", encoding="ascii") as file:
+                limits = {line[:26].strip(): line[26:].split()[0] for line in file}
+            process.terminate()
+            run = self.finish(process)
+            self.assertEqual(int(limits["Max data size"]), (128 + own) << 20)
+            self.assertEqual(int(limits["Max stack size"]), 1 << 20)
+            self.assertIn(f"rlimit (QEMU: {own} MiB)", run.report["assurance"]["limits"]["memory"])
+            self.assertEqual(said + run.stdout, b"up\n")
+
     def test_nothing_is_left(self):
         run = self.run_policy(policy("/bin/true"))
         self.assertEqual([one["cgroup"] for one in run.events("run.cleaned")], ["removed" if self.held else "none"])

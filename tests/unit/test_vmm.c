@@ -15,9 +15,11 @@
 
 static const char golden_tcg[] =
     "/usr/bin/qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none "
-    "-M microvm,acpi=off,rtc=on,isa-serial=off -accel tcg,tb-size=128 -cpu max,erms=off,fsrm=off "
+    "-M microvm,acpi=off,rtc=on,isa-serial=off -accel tcg,tb-size=128 -cpu "
+    "max,svm=off,vmx=off,pmu=off,erms=off,fsrm=off "
     "-smp 1 -m "
     "256M "
+    "-object main-loop,id=main,thread-pool-max=8 "
     "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny "
     "-kernel /proc/self/fd/6 -initrd /proc/self/fd/7 "
     "-append console=hvc0 reboot=t panic=-1 quiet no_timer_check random.trust_cpu=on "
