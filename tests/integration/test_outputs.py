@@ -181,7 +181,7 @@ class Outputs(IoTest):
         self.refused_run("truncate -s 3G /data/out/x", "more than its max")
 
     def test_a_hundred_thousand_files(self):
-        self.refused_run("cd /data/out; seq 100001 | xargs touch", "files and directories that this host allows", memory="1Gi", timeout=250)
+        self.refused_run("cd /data/out; seq 100001 | xargs touch", "more than 100000 files", memory="1Gi", timeout=250)
 
     def test_devices(self):
         self.refused_run("mkdir /data/out; mknod /data/out/disk b 8 0", "disk is a device", user="0:0")
@@ -349,7 +349,7 @@ class Hostile(IoTest):
         self.start_guest("smuggles")
         before = set(os.listdir("/tmp")) | set(os.listdir(self.dir))
         words = ["leads out of the output: o/../../escaped", "leads out of the output: /tmp/escaped", "passwd is a symbolic link that leads out",
-                 "disk is a device", None, "huge makes it more than its max", "the archive", "files and directories that this host allows", "the archive is broken",
+                 "disk is a device", None, "huge makes it more than its max", "the archive", "more files and directories than the", "the archive is broken",
                  "the archive", None]
         run = self.run_policy(policy("/bin/true", outputs=[output(f"/data/{i}", max="1Mi") for i in range(len(words))]))
         facts = run.events("output.collected")
