@@ -12,6 +12,7 @@
 void sr_channel_init(struct sr_channel *channel)
 {
     memset(channel, 0, sizeof *channel);
+    channel->out.wipe = true; /* the environment may hold secrets, and stdin */
     for (int i = 0; i < SR_STREAM_COUNT; i++)
         channel->window[i] = SR_CHANNEL_WINDOW;
 }

@@ -5,6 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void release(struct sr_buf *buf)
+{
+    if (buf->wipe && buf->data != NULL)
+        explicit_bzero(buf->data, buf->cap);
+    free(buf->data);
+}
+
 /* Makes room for len more bytes and a NUL; false when that cannot be had. */
 static bool reserve(struct sr_buf *buf, size_t len)
 {
@@ -20,10 +27,14 @@ static bool reserve(struct sr_buf *buf, size_t len)
     while (cap < need)
         if (__builtin_mul_overflow(cap, (size_t)2, &cap))
             cap = need;
-    char *data = realloc(buf->data, cap);
+    char *data = buf->wipe ? malloc(cap) : realloc(buf->data, cap);
     if (data == NULL) {
         buf->failed = true;
         return false;
+    }
+    if (buf->wipe && buf->data != NULL) {
+        memcpy(data, buf->data, buf->len + 1);
+        release(buf);
     }
     buf->data = data;
     buf->cap = cap;
@@ -94,6 +105,8 @@ void sr_buf_consume(struct sr_buf *buf, size_t n)
         return;
     memmove(buf->data, buf->data + n, buf->len - n + 1);
     buf->len -= n;
+    if (buf->wipe)
+        explicit_bzero(buf->data + buf->len + 1, n);
 }
 
 char *sr_buf_take(struct sr_buf *buf)
@@ -102,13 +115,13 @@ char *sr_buf_take(struct sr_buf *buf)
         sr_buf_append(buf, "", 0);
     char *data = buf->failed ? NULL : buf->data;
     if (data == NULL)
-        free(buf->data);
+        release(buf);
     *buf = SR_BUF_INIT;
     return data;
 }
 
 void sr_buf_free(struct sr_buf *buf)
 {
-    free(buf->data);
+    release(buf);
     *buf = SR_BUF_INIT;
 }

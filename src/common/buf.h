@@ -16,6 +16,7 @@ struct sr_buf {
     char *data;
     size_t len, cap;
     bool failed;
+    bool wipe; /* it holds secrets: memory that it gives up is overwritten before */
 };
 
 #define SR_BUF_INIT                                                                                \

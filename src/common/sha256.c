@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/params.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,11 +15,31 @@ struct sr_hasher {
     bool ok; /* no step of the current digest failed */
 };
 
+static bool is_digest(const char *text, const char *prefix)
+{
+    size_t len = strlen(prefix);
+    return strncmp(text, prefix, len) == 0 && strlen(text) == len + SR_SHA256_HEX &&
+           strspn(text + len, "0123456789abcdef") == SR_SHA256_HEX;
+}
+
 bool sr_is_sha256(const char *text)
 {
-    size_t prefix = strlen(SR_SHA256_PREFIX);
-    return strncmp(text, SR_SHA256_PREFIX, prefix) == 0 && strlen(text) == prefix + SR_SHA256_HEX &&
-           strspn(text + prefix, "0123456789abcdef") == SR_SHA256_HEX;
+    return is_digest(text, SR_SHA256_PREFIX);
+}
+
+bool sr_is_hmac_sha256(const char *text)
+{
+    return is_digest(text, SR_HMAC_PREFIX);
+}
+
+void sr_hex(const unsigned char *bytes, size_t len, char *text)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < len; i++) {
+        *text++ = digits[bytes[i] >> 4];
+        *text++ = digits[bytes[i] & 15];
+    }
+    *text = '\0';
 }
 
 struct sr_hasher *sr_hasher_new(void)
@@ -71,14 +92,8 @@ int sr_hasher_final(struct sr_hasher *hasher, char text[SR_SHA256_TEXT])
     unsigned char digest[SR_SHA256_HEX / 2];
     if (sr_hasher_final_bytes(hasher, digest) < 0)
         return -1;
-    static const char hex[] = "0123456789abcdef";
     memcpy(text, SR_SHA256_PREFIX, sizeof SR_SHA256_PREFIX - 1);
-    char *at = text + sizeof SR_SHA256_PREFIX - 1;
-    for (size_t i = 0; i < sizeof digest; i++) {
-        *at++ = hex[digest[i] >> 4];
-        *at++ = hex[digest[i] & 15];
-    }
-    *at = '\0';
+    sr_hex(digest, sizeof digest, text + sizeof SR_SHA256_PREFIX - 1);
     return 0;
 }
 
@@ -113,4 +128,28 @@ int sr_sha256_fd(struct sr_hasher *hasher, int fd, char text[SR_SHA256_TEXT])
     if (result == 0 && sr_hasher_final(hasher, text) < 0)
         result = -EIO;
     return result;
+}
+
+int sr_hmac_sha256(const void *key, size_t key_len, const struct iovec *pieces, size_t count,
+                   char text[SR_HMAC_TEXT])
+{
+    static char digest_name[] = "SHA256";
+    const OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string("digest", digest_name, 0),
+                                 OSSL_PARAM_construct_end()};
+    unsigned char digest[SR_SHA256_HEX / 2];
+    size_t len = 0;
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);
+    EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    EVP_MAC_CTX *ctx = mac != NULL ? EVP_MAC_CTX_new(mac) : NULL;
+    bool good = ctx != NULL && EVP_MAC_init(ctx, key, key_len, params) == 1;
+    for (size_t i = 0; good && i < count; i++)
+        good = EVP_MAC_update(ctx, pieces[i].iov_base, pieces[i].iov_len) == 1;
+    good = good && EVP_MAC_final(ctx, digest, &len, sizeof digest) == 1 && len == sizeof digest;
+    EVP_MAC_CTX_free(ctx);
+    EVP_MAC_free(mac);
+    if (!good)
+        return -1;
+    memcpy(text, SR_HMAC_PREFIX, sizeof SR_HMAC_PREFIX - 1);
+    sr_hex(digest, sizeof digest, text + sizeof SR_HMAC_PREFIX - 1);
+    return 0;
 }

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/uio.h>
 
 #define SR_SHA256_PREFIX "sha256:"
 #define SR_SHA256_HEX 64
@@ -41,6 +42,18 @@ int sr_sha256(struct sr_hasher *hasher, const void *data, size_t len, char text[
  * Returns 0, or a negative errno. */
 int sr_sha256_fd(struct sr_hasher *hasher, int fd, char text[SR_SHA256_TEXT])
     __attribute__((warn_unused_result));
+
+#define SR_HMAC_PREFIX "hmac-sha256:"
+#define SR_HMAC_TEXT (sizeof SR_HMAC_PREFIX + SR_SHA256_HEX)
+
+/* HMAC-SHA-256 (RFC 2104) of pieces, one behind the other, as a text like a hash's. -1 when memory is out, with text untouched. */
+int sr_hmac_sha256(const void *key, size_t key_len, const struct iovec *pieces, size_t count,
+                   char text[SR_HMAC_TEXT]) __attribute__((warn_unused_result));
+/* True for one that is written so. */
+bool sr_is_hmac_sha256(const char *text);
+
+/* Lower-case hex digits of len bytes, and NUL. */
+void sr_hex(const unsigned char *bytes, size_t len, char *text);
 
 static inline void sr_hasher_free_ptr(struct sr_hasher **hasher)
 {
