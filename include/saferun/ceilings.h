@@ -12,6 +12,9 @@
 
 #include "saferun/policy.h"
 
+/* Names of env.allow, each with a blank behind it. */
+#define SR_ENV_ALLOW_MAX 4096
+
 struct sr_ceilings {
     uint64_t memory_bytes;   /* resources.memory.max */
     uint64_t milli_cpus;     /* resources.cpu.max, in thousandths of a CPU */
@@ -22,6 +25,8 @@ struct sr_ceilings {
     uint64_t event_bytes;    /* of events.jsonl */
     uint64_t rules;          /* network.egress */
     uint64_t processes;      /* resources.pids.max */
+    /* The caller's variables that any policy's guest may have: "TOKEN CI_KEY ". A caller may grant others (policy->allowed_env). */
+    char env_allow[SR_ENV_ALLOW_MAX];
 };
 
 /* Told of each field that asks for more: its path, and a sentence with what is allowed. */

@@ -17,8 +17,8 @@ enum sr_code {
     SR_OK = 0,
     SR_POL_001, /* required field missing or blank; file unreadable */
     SR_POL_002, /* wrong type or format, unknown field, syntax */
-    SR_POL_003, /* a field that contradicts another one, or the ceiling of the host */
-    SR_POL_101, /* mount source or allowlist file */
+    SR_POL_003, /* a field that contradicts another one, or what the host and the caller allow */
+    SR_POL_101, /* mount source or another file of the host; allowlist file */
     SR_POL_102, /* mount target */
     SR_POL_103, /* mount not read-only */
     SR_POL_201, /* network rule */

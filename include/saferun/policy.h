@@ -8,7 +8,8 @@
  *      taken over.
  *   3. sr_check_free() frees all of it, the descriptors of the mount sources included.
  *
- * Apart from opening mount sources (openat2) nothing is read but what the caller hands in.
+ * Apart from opening mount sources and other files that the policy names (openat2) nothing is read but what the caller hands in:
+ * no value of a secret is here.
  */
 #ifndef SAFERUN_POLICY_H
 #define SAFERUN_POLICY_H
@@ -22,6 +23,12 @@
 /* Each mount and each output costs the run; a longer list is a mistake or an attack. */
 #define SR_MOUNTS_MAX 64
 #define SR_OUTPUTS_MAX 64
+/* Values of the environment that come from outside of the policy; each is kept in locked memory. */
+#define SR_SECRETS_MAX 64
+/* A name of one: letters, digits and _, no digit at its beginning. */
+#define SR_SECRET_NAME_MAX 128
+/* Its bytes: a key, a token, a certificate. Linux takes no variable of more than 128 KiB. */
+#define SR_SECRET_VALUE_MAX (64 * 1024)
 
 #define SR_POLICY_API_VERSION "policy.safe-run.dev/v1alpha1"
 /* A policy is written by hand or by a generator for one run; 1 MiB holds 10,000 rules. */
@@ -40,6 +47,26 @@ enum sr_audit_level { SR_AUDIT_BASIC, SR_AUDIT_FULL };
 struct sr_pair {
     const char *key, *value;
 };
+
+enum sr_secret_from { SR_SECRET_ENV, SR_SECRET_FILE };
+
+/* As policies and evidence spell it. */
+static inline const char *sr_secret_from_name(enum sr_secret_from from)
+{
+    return from == SR_SECRET_FILE ? "file" : "env";
+}
+
+/* A variable whose value comes from outside of the policy, and goes to the guest alone: no document and no evidence has it. */
+struct sr_secret {
+    const char *name;
+    enum sr_secret_from from; /* the caller's variable of that name, or a file */
+    const char *path; /* FILE: as written, absolute or below the policy's directory; else NULL */
+    int fd;           /* FILE: O_PATH descriptor of what was judged; owned by the check. ENV: -1 */
+    int64_t changed_nsec; /* FILE: its ctime then, nanoseconds since 1970 */
+};
+
+/* Whether a text can be the name of one. */
+bool sr_secret_name_ok(const char *name);
 
 struct sr_egress {
     enum sr_protocol protocol;
@@ -78,6 +105,8 @@ struct sr_policy {
     int image_fd; /* O_PATH descriptor of the file that was judged; -1: image is a name. Owned by the check */
     const struct sr_pair *env; /* sorted by key */
     size_t env_count;
+    const struct sr_secret *secrets; /* sorted by name; no name is in env, too */
+    size_t secret_count;
     const char *workdir;
     const char *stdin_path; /* normalised guest path of what the command reads as stdin, or NULL */
     uint32_t uid, gid;
@@ -111,6 +140,8 @@ struct sr_policy {
         *directory; /* real path in which relative sources and images begin; NULL: there are none */
     const char *const *granted; /* real paths of the directories that the caller granted */
     size_t granted_count;
+    const char *const *allowed_env; /* names of the caller's variables that the caller granted */
+    size_t allowed_env_count;
 
     const char *json; /* canonical JSON (RFC 8785) of the normalized policy, NUL-terminated */
     size_t json_len;
@@ -136,6 +167,8 @@ struct sr_policy_sources {
     const char *directory;    /* in which relative paths begin; NULL: they are refused */
     const char *const *allow; /* directories that are allowed besides */
     size_t allow_count;
+    const char *const *allow_env; /* variables of the caller's environment that a guest may have */
+    size_t allow_env_count;
 };
 
 /*

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 static const char usage[] = "usage: safe-run compile --dry-run --policy P [--mount-allowlist F] "
-                            "[--allow-mount DIR]... [--host]";
+                            "[--allow-mount DIR]... [--allow-env NAME]... [--host]";
 
 static const char help[] =
     "\n"

@@ -110,7 +110,7 @@ static int explain(int argc, char **argv)
 {
     static const char usage
         [] = "usage: safe-run policy explain [--mount-allowlist F] [--allow-mount DIR]... "
-             "[--format text|json] POLICY|-",
+             "[--allow-env NAME]... [--format text|json] POLICY|-",
    help[] =
         "Says in sentences what the command may reach, read, write and use, and what is denied.\n\n"
         "Exit status: 0; 2 the policy is invalid; 64 usage; 1 output error.\n\n"
@@ -182,9 +182,8 @@ static void verdict_text(struct sr_buf *out, const char *file, const char *desti
 static int why(int argc, char **argv)
 {
     static const char usage
-        [] = "usage: safe-run policy why [--mount-allowlist F] [--allow-mount DIR]... [--format "
-             "text|json] POLICY|- "
-             "PROTO:DEST:PORT",
+        [] = "usage: safe-run policy why [--mount-allowlist F] [--allow-mount DIR]... "
+             "[--allow-env NAME]... [--format text|json] POLICY|- PROTO:DEST:PORT",
    help[] =
         "Names the rule that lets the guest reach a destination, or says why it is denied and\n"
         "which line of the policy would allow it. PROTO is tcp or udp, DEST an IPv4 address\n"
@@ -222,7 +221,8 @@ static int why(int argc, char **argv)
 static int diff(int argc, char **argv)
 {
     static const char usage[] = "usage: safe-run policy diff [--mount-allowlist F] [--allow-mount "
-                                "DIR]... [--format text|json] [--exit-code] A B",
+                                "DIR]... [--allow-env NAME]... [--format text|json] [--exit-code] "
+                                "A B",
                       help[] = "Says what B may do that A may not, the other way round, what else "
                                "changed, and where the\n"
                                "compiled plans differ. For reviewing a change of a policy.\n\n"

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 static const char usage[] = "usage: safe-run validate [--mount-allowlist F] [--allow-mount DIR]... "
-                            "[--format text|json] [--host] POLICY...|-";
+                            "[--allow-env NAME]... [--format text|json] [--host] POLICY...|-";
 
 static const char help[] =
     "\n"

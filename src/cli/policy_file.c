@@ -41,7 +41,9 @@ int sr_policy_file_check(const char *name, const struct sr_policy_grants *grants
     const struct sr_policy_sources sources = {.allowlist = file->allowlist,
                                               .directory = file->directory,
                                               .allow = grants->allow_mount.items,
-                                              .allow_count = grants->allow_mount.count};
+                                              .allow_count = grants->allow_mount.count,
+                                              .allow_env = grants->allow_env.items,
+                                              .allow_env_count = grants->allow_env.count};
     if (sr_policy_check(file->text, file->len, &sources, &file->check, err) < 0 ||
         (ceilings != NULL && sr_policy_hold(&file->check, ceilings, err) < 0))
         return -1;

@@ -27,18 +27,23 @@ struct sr_policy_file {
 struct sr_policy_grants {
     const char *
         allowlist; /* NULL: SAFE_RUN_MOUNT_ALLOWLIST, or the built-in one when that is unset or empty */
-    struct sr_option_texts allow_mount;
+    struct sr_option_texts allow_mount, allow_env;
 };
-/* Two entries of a table of options; the arguments have them as grants. */
+/* Three entries of a table of options; the arguments have them as grants. */
 #define SR_POLICY_GRANT_OPTIONS(arguments)                                                         \
     {"mount-allowlist", 0, offsetof(arguments, grants.allowlist), sr_option_text, NULL},           \
+        {"allow-mount", 0, offsetof(arguments, grants.allow_mount), sr_option_texts,               \
+         "the name of a directory, at most 64 times"},                                             \
     {                                                                                              \
-        "allow-mount", 0, offsetof(arguments, grants.allow_mount), sr_option_texts,                \
-            "the name of a directory, at most 64 times"                                            \
+        "allow-env", 0, offsetof(arguments, grants.allow_env), sr_option_texts,                    \
+            "the name of a variable, at most 64 times"                                             \
     }
 #define SR_POLICY_GRANT_HELP                                                                       \
     "  --mount-allowlist F   what of the host may be mounted (or $SAFE_RUN_MOUNT_ALLOWLIST)\n"     \
-    "  --allow-mount DIR     what lies in DIR may be mounted too; may be given several times\n"
+    "  --allow-mount DIR     what lies in DIR may be mounted too; may be given several times\n"    \
+    "  --allow-env NAME      the guest may have this variable of the caller's environment, if "    \
+    "the\n"                                                                                        \
+    "                        policy asks for it; may be given several times\n"
 
 /* Reads and checks; name, grants and ceilings (NULL: none) stay the caller's. -1 only when memory is out; the file may be freed
  * then too. */

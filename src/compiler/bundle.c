@@ -85,6 +85,22 @@ static void firecracker_config(struct sr_buf *out, unsigned vcpu_count, unsigned
     sr_buf_puts(out, "}}");
 }
 
+/* Where values come from that no plan has. Newer than the bundles of policies without them. */
+static void secrets(struct sr_buf *out, const struct sr_policy *policy)
+{
+    for (size_t i = 0; i < policy->secret_count; i++) {
+        const struct sr_secret *secret = &policy->secrets[i];
+        text(out, i == 0 ? ",\"envFrom\":[{\"from\":" : ",{\"from\":",
+             sr_secret_from_name(secret->from));
+        text(out, ",\"name\":", secret->name);
+        if (secret->path != NULL)
+            text(out, ",\"path\":", secret->path);
+        sr_buf_putc(out, '}');
+    }
+    if (policy->secret_count > 0)
+        sr_buf_putc(out, ']');
+}
+
 static void guest_plan(struct sr_buf *out, const struct sr_policy *policy)
 {
     sr_buf_puts(out, ",\"guestPlan\":{\"args\":[");
@@ -99,7 +115,9 @@ static void guest_plan(struct sr_buf *out, const struct sr_policy *policy)
         out->failed = out->failed || !sr_buf_ok(&pair);
         text(out, i > 0 ? "," : "", pair.data != NULL ? pair.data : "");
     }
-    number(out, "],\"gid\":", policy->gid);
+    sr_buf_putc(out, ']');
+    secrets(out, policy);
+    number(out, ",\"gid\":", policy->gid);
     text(out, ",\"image\":", policy->image);
     sr_buf_puts(out, ",\"outputs\":[");
     for (size_t i = 0; i < policy->output_count; i++) {

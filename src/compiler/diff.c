@@ -345,6 +345,39 @@ static void changed_pairs(struct differ *differ, const char *field, const struct
     }
 }
 
+/* "from env", "from file secrets/token": cut where a path is long, and compared by whoever asks. */
+static const char *source_of(const struct sr_secret *secret, char text[256])
+{
+    snprintf(text, 256, "from %s%s%s", sr_secret_from_name(secret->from),
+             secret->path != NULL ? " " : "", secret->path != NULL ? secret->path : "");
+    return text;
+}
+
+static bool same_source(const struct sr_secret *a, const struct sr_secret *b)
+{
+    return a->from == b->from && (a->path == NULL || strcmp(a->path, b->path) == 0);
+}
+
+static void changed_secrets(struct differ *differ, const struct sr_policy *a,
+                            const struct sr_policy *b)
+{
+    static const char topic[] = "Changes";
+    char was[256], is[256];
+    for (size_t i = 0, j = 0; i < a->secret_count || j < b->secret_count;) {
+        const struct sr_secret *x = &a->secrets[i], *y = &b->secrets[j];
+        int order = i == a->secret_count ? 1 : j == b->secret_count ? -1 : strcmp(x->name, y->name);
+        if (order < 0)
+            say(differ, topic, "runtime.env.%s is gone (%s)", x->name, source_of(x, was));
+        else if (order > 0)
+            say(differ, topic, "runtime.env.%s is new: %s", y->name, source_of(y, is));
+        else if (!same_source(x, y))
+            say(differ, topic, "runtime.env.%s: %s instead of %s", x->name, source_of(y, is),
+                source_of(x, was));
+        i += order <= 0;
+        j += order >= 0;
+    }
+}
+
 static const char *workdir_of(const struct sr_policy *policy)
 {
     return policy->workdir_given ? policy->workdir : "the image's, else /";
@@ -386,6 +419,7 @@ static void changed(struct differ *differ, const struct sr_policy *a, const stru
             say(differ, topic, "runtime.args[%zu]: %s instead of %s", i, b->args[i], a->args[i]);
     }
     changed_pairs(differ, "runtime.env", a->env, a->env_count, b->env, b->env_count);
+    changed_secrets(differ, a, b);
     changed_pairs(differ, "metadata.labels", a->labels, a->label_count, b->labels, b->label_count);
 }
 

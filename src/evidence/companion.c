@@ -60,6 +60,32 @@ static void take_pairs(struct sr_json_slice object, char *text, size_t size)
     }
 }
 
+/* Values that the policy has, and where the others come from. */
+static void take_env(struct sr_companions *c, struct sr_json_slice env)
+{
+    struct sr_json_member member;
+    bool full[2] = {false, false};
+    if (!sr_json_is_object(env))
+        return;
+    for (size_t at = 0; sr_json_next_member(env, &at, &member);) {
+        char name[64], value[64], pair[sizeof name + sizeof value + 16], from[16];
+        bool outside = sr_json_is_object(member.value);
+        sr_take_key(member.key, name, sizeof name);
+        if (outside) {
+            sr_take_text(member.value, "from", from, sizeof from);
+            sr_take_text(member.value, "path", value, sizeof value);
+            snprintf(pair, sizeof pair, "%s from %s%s%s", name, from, value[0] != '\0' ? " " : "",
+                     value);
+        } else {
+            sr_take_string(member.value, value, sizeof value);
+            snprintf(pair, sizeof pair, "%s=%s", name, value);
+        }
+        if (!full[outside])
+            full[outside] = !sr_join_text(pair, outside ? c->env_from : c->env,
+                                          outside ? sizeof c->env_from : sizeof c->env);
+    }
+}
+
 /* A number, a text, or whatever else a policy has there, as JSON. */
 static void take_port(struct sr_json_slice port, struct sr_companion_rule *rule)
 {
@@ -101,7 +127,7 @@ static int take_policy(struct sr_companions *c, struct sr_json_slice policy)
                          resources = sr_json_get(policy, "resources");
     sr_take_text(metadata, "name", c->name, sizeof c->name);
     take_pairs(sr_json_get(metadata, "labels"), c->labels, sizeof c->labels);
-    take_pairs(sr_json_get(runtime, "env"), c->env, sizeof c->env);
+    take_env(c, sr_json_get(runtime, "env"));
     sr_take_text(runtime, "image", c->image, sizeof c->image);
     sr_take_text(runtime, "user", c->user, sizeof c->user);
     sr_take_text(runtime, "workdir", c->workdir, sizeof c->workdir);

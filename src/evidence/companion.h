@@ -33,7 +33,8 @@ struct sr_companion_rule {
 
 struct sr_companions {
     enum sr_companion_state policy, command;
-    char name[128], labels[256], image[128], user[32], workdir[128], env[512], audit[16];
+    char name[128], labels[256], image[128], user[32], workdir[128], env[512], env_from[512],
+        audit[16]; /* env_from: names and sources of values that the policy does not have */
     char cpu_max[64], memory_max[32], disk_max[32];
     int64_t pids_max, timeout_sec;
     struct sr_companion_rule *rules; /* owned; NULL: none, or the policy is not known */

@@ -220,7 +220,7 @@ static void put_what_ran(struct sr_buf *out, const struct sr_reading *r)
 {
     const struct sr_summary *s = r->summary;
     const struct sr_companions *c = &r->companions;
-    char text[320];
+    char text[640];
     char ran[SR_RAN];
     page_open_section(out, "ran", "What ran");
     sr_buf_puts(out, "<dl>\n");
@@ -236,6 +236,11 @@ static void put_what_ran(struct sr_buf *out, const struct sr_reading *r)
     put_field(out, "User", sr_ran_user(r, ran), false);
     put_field(out, "Directory", sr_ran_workdir(r, ran), true);
     put_field(out, "Variables", c->env, true);
+    for (size_t i = 0; i < s->secret_count; i++) {
+        sr_secret_sentence(&s->secrets[i], text, sizeof text);
+        put_field(out, "Variable from outside", text, true);
+    }
+    put_field(out, "Variables from outside", s->secret_count == 0 ? c->env_from : "", true);
     put_field(out, "Variables by the image", s->ran_image_env, true);
     snprintf(text, sizeof text, "%s %s%s%s", s->vmm, s->vmm_version,
              s->accel[0] != '\0' ? ", accelerator " : "", s->accel);

@@ -63,6 +63,10 @@ static void asked(struct speaker *speaker, const struct sr_reading *a, const str
         if (strcmp(x->env, y->env) != 0)
             say(speaker, "variables: %s, then %s", x->env[0] != '\0' ? x->env : "none",
                 y->env[0] != '\0' ? y->env : "none");
+        if (strcmp(x->env_from, y->env_from) != 0)
+            say(speaker, "variables from outside: %s, then %s",
+                x->env_from[0] != '\0' ? x->env_from : "none",
+                y->env_from[0] != '\0' ? y->env_from : "none");
         texts(speaker, "audit level", x->audit, y->audit);
     }
     if (strcmp(a->summary->command_hash, b->summary->command_hash) != 0 &&

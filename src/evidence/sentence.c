@@ -24,6 +24,16 @@ const char *sr_drop_sentence(enum sr_drop drop)
     return sentences[drop];
 }
 
+void sr_secret_sentence(const struct sr_summary_secret *secret, char *text, size_t size)
+{
+    const char *digits = secret->hmac;
+    if (strncmp(digits, SR_HMAC_PREFIX, strlen(SR_HMAC_PREFIX)) == 0)
+        digits += strlen(SR_HMAC_PREFIX);
+    snprintf(text, size, "%s from %s%s%s%s%s", secret->name, secret->from,
+             secret->path[0] != '\0' ? " " : "", secret->path,
+             digits[0] != '\0' ? ", HMAC " : ", which gave no value", digits);
+}
+
 void sr_take_message(struct sr_json_slice payload, char *text, size_t size)
 {
     char words[WORD];

@@ -174,6 +174,11 @@ static void what_ran(const struct printer *p, const struct sr_reading *r)
     field(p, "user", sr_ran_user(r, ran));
     field(p, "directory", sr_ran_workdir(r, ran));
     field(p, "variables", c->env);
+    for (size_t i = 0; i < s->secret_count; i++) {
+        sr_secret_sentence(&s->secrets[i], text, sizeof text);
+        field(p, "variables", text);
+    }
+    field(p, "variables", s->secret_count == 0 ? c->env_from : "");
     snprintf(text, sizeof text, "%s (by the image)", s->ran_image_env);
     field(p, "variables", s->ran_image_env[0] != '\0' ? text : "");
     snprintf(text, sizeof text, "%s%s%s%s%s", s->vmm, s->vmm_version[0] != '\0' ? " " : "",

@@ -16,6 +16,7 @@
 #include "contradiction.h"
 #include "report_walk.h"
 #include "saferun/bundle.h"
+#include "sha256.h"
 #include "timestamp.h"
 
 /* Half of it for rules as they were applied, half kept for those that were hit. */
@@ -81,6 +82,11 @@ struct sr_summary_output_file {
     int64_t size;
 };
 
+/* A value from outside of the policy: what evidence has of it. */
+struct sr_summary_secret {
+    char name[SR_SECRET_NAME_MAX + 1], from[8], path[256], hmac[SR_HMAC_TEXT];
+};
+
 struct sr_summary_contradiction {
     char about[32], message[SR_SUMMARY_TEXT];
 };
@@ -106,6 +112,8 @@ struct sr_summary {
      * the image sets. */
     char ran_user[32], ran_user_from[16], ran_workdir[128], ran_workdir_from[16],
         ran_image_env[512];
+    struct sr_summary_secret secrets[SR_SECRETS_MAX];
+    size_t secret_count;
 
     /* Of the events. */
     uint64_t event_count, odd_events; /* those that are no events */
@@ -185,6 +193,8 @@ void sr_take_message(struct sr_json_slice payload, char *text, size_t size);
 /* What an event tells, in one sentence (sentence.c). */
 void sr_event_sentence(enum sr_event_type kind, struct sr_json_slice payload, char *text,
                        size_t size);
+/* "TOKEN from env, HMAC 0123...": name, source, and the digits of the HMAC (sentence.c). */
+void sr_secret_sentence(const struct sr_summary_secret *secret, char *text, size_t size);
 /* How the run ended, in one sentence. */
 void sr_exit_sentence(const struct sr_summary *summary, char *text, size_t size);
 

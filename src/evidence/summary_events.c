@@ -246,6 +246,16 @@ static void add_prepared(struct sr_summary *s, struct sr_json_slice payload)
         if (!sr_join_text(pair, s->ran_image_env, sizeof s->ran_image_env))
             break;
     }
+    struct sr_json_slice secrets = sr_json_get(runtime, "envFrom");
+    s->secret_count = 0;
+    for (size_t at = 0; sr_json_is_array(secrets) && s->secret_count < SR_SECRETS_MAX &&
+                        sr_json_next(secrets, &at, &element);) {
+        struct sr_summary_secret *secret = &s->secrets[s->secret_count++];
+        sr_take_text(element, "name", secret->name, sizeof secret->name);
+        sr_take_text(element, "from", secret->from, sizeof secret->from);
+        sr_take_text(element, "path", secret->path, sizeof secret->path);
+        sr_take_text(element, "hmac", secret->hmac, sizeof secret->hmac);
+    }
 }
 
 int summary_event(void *context, uint64_t index, const struct sr_json_scan *scan, const char *text,

@@ -81,6 +81,7 @@ struct verify {
     bool out_of_order;
     uint64_t out_of_order_at; /* the first event whose time is before the one before it */
     char time_before[SR_TIMESTAMP_TEXT];
+    bool secret_open; /* run.prepared has a secret without an HMAC */
     int events_fd;
     struct sr_event_file events; /* events.jsonl, read in step with the report */
     bool comparing;              /* no difference so far */
@@ -156,6 +157,9 @@ void verify_outputs_take(struct verify *v, uint64_t index);
 void verify_outputs_manifest(struct verify *v);
 unsigned verify_outputs(struct verify *v, int dir);
 void verify_outputs_free(struct verify *v);
+
+/* verify_secrets.c: takes an event as it is read. */
+void verify_secrets_take(struct verify *v, uint64_t index);
 
 /* verify_signature.c */
 void verify_signature(struct verify *v);

@@ -214,6 +214,7 @@ int verify_event(void *context, uint64_t index, const struct sr_json_scan *scan,
         verify_outputs_take(v, index);
     if (v->event.kind == SR_EVENT_NETWORK_FLOW_DENIED)
         check_denial(v, index);
+    verify_secrets_take(v, index);
     verify_told_take(v, index);
     if (sr_aggregate_add(&v->aggregate, &v->event) < 0)
         v->no_memory = true;

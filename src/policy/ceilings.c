@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 char *sr_size_text(uint64_t bytes, char text[SR_SIZE_TEXT])
 {
@@ -40,7 +41,7 @@ struct telling {
 __attribute__((format(printf, 3, 4))) static void tell(const struct telling *telling,
                                                        const char *path, const char *fmt, ...)
 {
-    char message[256];
+    char message[512];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(message, sizeof message, fmt, ap);
@@ -102,6 +103,34 @@ static void hold_outputs(const struct telling *telling, const struct sr_policy *
     }
 }
 
+static bool is_allowed_env(const struct sr_policy *policy, const char *allow, const char *name)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; i < policy->allowed_env_count; i++)
+        if (strcmp(policy->allowed_env[i], name) == 0)
+            return true;
+    for (const char *at = allow; *at != '\0'; at += strcspn(at, " ") + 1)
+        if (strncmp(at, name, len) == 0 && at[len] == ' ')
+            return true;
+    return false;
+}
+
+static void hold_env(const struct telling *telling, const struct sr_policy *policy,
+                     const char *allow)
+{
+    for (size_t i = 0; i < policy->secret_count; i++) {
+        const struct sr_secret *secret = &policy->secrets[i];
+        char path[sizeof "runtime.env." + SR_SECRET_NAME_MAX];
+        if (secret->from != SR_SECRET_ENV || is_allowed_env(policy, allow, secret->name))
+            continue;
+        snprintf(path, sizeof path, "runtime.env.%s", secret->name);
+        tell(telling, path,
+             "no guest gets the caller's %s unless --allow-env %s grants it, or env.allow of the "
+             "host configuration",
+             secret->name, secret->name);
+    }
+}
+
 void sr_ceilings_check(const struct sr_policy *policy, const struct sr_ceilings *ceilings,
                        sr_breach_fn *to, void *context)
 {
@@ -117,6 +146,7 @@ void sr_ceilings_check(const struct sr_policy *policy, const struct sr_ceilings 
     hold_count(&telling, "network.egress", "rules", " rules", policy->egress_count,
                ceilings->rules);
     hold_outputs(&telling, policy, ceilings->output_bytes);
+    hold_env(&telling, policy, ceilings->env_allow);
 }
 
 /* The node of a path like "outputs[2].max", or the last one on the way to it that is there: what is not has its default. */

@@ -92,7 +92,12 @@ int sr_field_choice(struct sr_checker *checker, const struct sr_node *node,
 const char *sr_field_size(struct sr_checker *checker, const struct sr_node *node,
                           const struct sr_path *path, bool required, bool zero_ok,
                           const struct sr_node *place, uint64_t *bytes);
-/* A map of texts as pairs sorted by key; no key is empty or has one of the forbidden characters. */
+/* An entry of such a map, if it is good: no key is empty or has one of the forbidden characters. False when its value is no text. */
+bool sr_field_pair(struct sr_checker *checker, const struct sr_node *key,
+                   const struct sr_node *value, const struct sr_path *path, const char *forbidden,
+                   struct sr_pair *pair);
+void sr_pairs_sort(struct sr_pair *pairs, size_t count);
+/* A map of texts as pairs sorted by key. */
 void sr_field_pairs(struct sr_checker *checker, const struct sr_node *node,
                     const struct sr_path *path, const char *forbidden, const struct sr_pair **pairs,
                     size_t *count);
@@ -119,10 +124,15 @@ void sr_check_network(struct sr_checker *checker, const struct sr_node *node,
 void sr_check_mounts(struct sr_checker *checker, const struct sr_node *node,
                      const struct sr_path *root, const struct sr_mount_allowlist *allowlist);
 
-/* Judges an image's file like a mount's source; policy.image_fd is its descriptor then. */
-void sr_check_image_path(struct sr_checker *checker, const struct sr_node *node,
-                         const struct sr_path *path, const char *file,
-                         const struct sr_mount_allowlist *allowlist);
+/* Judges a file of the host like a mount's source; found->fd and changed_nsec are its own then, and the caller's. */
+void sr_check_host_file(struct sr_checker *checker, const struct sr_node *node,
+                        const struct sr_path *path, const char *file,
+                        const struct sr_mount_allowlist *allowlist, struct sr_mount *found);
+
+/* env.c: the command's environment, and which variables the caller grants (policy.allowed_env). */
+void sr_check_env(struct sr_checker *checker, const struct sr_node *node,
+                  const struct sr_path *path, const struct sr_mount_allowlist *allowlist);
+void sr_check_allowed_env(struct sr_checker *checker);
 
 /* mounts.c: the allowlist. */
 struct sr_mount_allowlist {

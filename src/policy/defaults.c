@@ -31,5 +31,9 @@ bool sr_policy_lets_env(const struct sr_policy *policy, const char *pair)
     for (size_t i = 0; i < policy->env_count; i++)
         if (strlen(policy->env[i].key) == len && memcmp(policy->env[i].key, pair, len) == 0)
             return false;
+    for (size_t i = 0; i < policy->secret_count; i++)
+        if (strlen(policy->secrets[i].name) == len &&
+            memcmp(policy->secrets[i].name, pair, len) == 0)
+            return false;
     return true;
 }

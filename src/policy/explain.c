@@ -81,6 +81,17 @@ static void runs(struct speaker *speaker, const struct sr_policy *policy,
     for (size_t i = 0; i < policy->env_count; i++)
         say(speaker, topic, "with %s=%s in its environment", policy->env[i].key,
             policy->env[i].value);
+    for (size_t i = 0; i < policy->secret_count; i++) {
+        const struct sr_secret *secret = &policy->secrets[i];
+        if (secret->from == SR_SECRET_FILE)
+            say(speaker, topic, "with %s in its environment: what the file %s of this host has",
+                secret->name, secret->path);
+        else
+            say(speaker, topic,
+                "with %s in its environment: the caller's own, if --allow-env %s or env.allow of "
+                "the host configuration grants it",
+                secret->name, secret->name);
+    }
 }
 
 /* What of a prefix stays closed. */

@@ -346,6 +346,26 @@ static int compare_pairs(const void *a, const void *b)
     return strcmp(((const struct sr_pair *)a)->key, ((const struct sr_pair *)b)->key);
 }
 
+bool sr_field_pair(struct sr_checker *checker, const struct sr_node *key,
+                   const struct sr_node *value, const struct sr_path *path, const char *forbidden,
+                   struct sr_pair *pair)
+{
+    const struct sr_path at = {path, key->text, 0};
+    if (key->len == 0 || memchr(key->text, '\0', key->len) != NULL)
+        sr_check_error(checker, SR_POL_002, &at, key,
+                       "a name must not be empty or contain a NUL character");
+    else if (key->text[strcspn(key->text, forbidden)] != '\0')
+        sr_check_error(checker, SR_POL_002, &at, key, "a name must not contain '%c'",
+                       key->text[strcspn(key->text, forbidden)]);
+    *pair = (struct sr_pair){key->text, sr_field_any_text(checker, value, &at)};
+    return pair->value != NULL;
+}
+
+void sr_pairs_sort(struct sr_pair *pairs, size_t count)
+{
+    qsort(pairs, count, sizeof *pairs, compare_pairs);
+}
+
 void sr_field_pairs(struct sr_checker *checker, const struct sr_node *node,
                     const struct sr_path *path, const char *forbidden, const struct sr_pair **pairs,
                     size_t *count)
@@ -358,20 +378,10 @@ void sr_field_pairs(struct sr_checker *checker, const struct sr_node *node,
         return;
     }
     size_t good = 0;
-    for (size_t i = 0; i < node->count; i++) {
-        const struct sr_node *key = node->items[2 * i];
-        const struct sr_path at = {path, key->text, 0};
-        if (key->len == 0 || memchr(key->text, '\0', key->len) != NULL)
-            sr_check_error(checker, SR_POL_002, &at, key,
-                           "a name must not be empty or contain a NUL character");
-        else if (key->text[strcspn(key->text, forbidden)] != '\0')
-            sr_check_error(checker, SR_POL_002, &at, key, "a name must not contain '%c'",
-                           key->text[strcspn(key->text, forbidden)]);
-        const char *value = sr_field_any_text(checker, node->items[2 * i + 1], &at);
-        if (value != NULL)
-            list[good++] = (struct sr_pair){key->text, value};
-    }
-    qsort(list, good, sizeof *list, compare_pairs);
+    for (size_t i = 0; i < node->count; i++)
+        good += sr_field_pair(checker, node->items[2 * i], node->items[2 * i + 1], path, forbidden,
+                              &list[good]);
+    sr_pairs_sort(list, good);
     *pairs = list;
     *count = good;
 }

@@ -1,7 +1,7 @@
 /*
- * Theory of operation: mount sources, and images that are named by a path
+ * Theory of operation: mount sources, and images and secrets that are named by a path
  *
- * Both show a file of the host to the guest, so one allowlist judges both. A source is opened once, by the kernel (openat2, no magic links), and judged by what was opened,
+ * All of them show a file of the host to the guest, so one allowlist judges them all. A source is opened once, by the kernel (openat2, no magic links), and judged by what was opened,
  * never by the text in the policy: its real path is read back from the descriptor and compared with
  * the allowlist's prefixes, which were resolved the same way, component by component. Symbolic
  * links may be followed as long as they end inside the allowlist. The descriptor is kept and is
@@ -117,7 +117,7 @@ static bool in_system_place(const char *path)
 /* The directory of the built-in allowlist is also where safe-run keeps its own: other runs and the archive with its key. */
 static bool is_ours(const char *path, const char *home)
 {
-    static const char *const places[] = {"/archive", "/images", "/runs"};
+    static const char *const places[] = {"/archive", "/env.key", "/images", "/runs"};
     const char *below = path + strlen(home);
     bool ours = *below == '\0';
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
@@ -302,15 +302,14 @@ resolve(struct sr_checker *checker, const struct sr_mount_allowlist *allowlist, 
     return resolved;
 }
 
-void sr_check_image_path(struct sr_checker *checker, const struct sr_node *node,
-                         const struct sr_path *path, const char *file,
-                         const struct sr_mount_allowlist *allowlist)
+void sr_check_host_file(struct sr_checker *checker, const struct sr_node *node,
+                        const struct sr_path *path, const char *file,
+                        const struct sr_mount_allowlist *allowlist, struct sr_mount *found)
 {
     const char *prefix = NULL;
-    struct sr_mount image = {.fd = -1};
     const struct sr_mount_allowlist resolved = resolve(checker, allowlist, &prefix);
-    judge(checker, node, path, file, &resolved, &image);
-    checker->policy.image_fd = image.fd;
+    *found = (struct sr_mount){.fd = -1};
+    judge(checker, node, path, file, &resolved, found);
 }
 
 void sr_check_mounts(struct sr_checker *checker, const struct sr_node *node,
@@ -475,6 +474,8 @@ void sr_allowlist_load(struct sr_checker *checker, struct sr_mount_allowlist *al
                                              .built_in = true};
     if (checker->sources->allow_count > 0)
         load_grants(checker);
+    if (checker->sources->allow_env_count > 0)
+        sr_check_allowed_env(checker);
     if (path == NULL)
         return;
     allowlist->usable = allowlist->built_in = false;

@@ -40,6 +40,47 @@ static void pairs(struct sr_checker *checker, struct sr_buf *out, const struct s
     sr_buf_putc(out, '}');
 }
 
+/* A variable, with a value of the policy's or the name of its source. */
+struct variable {
+    const char *name, *value;
+    const struct sr_secret *secret; /* NULL: value is the policy's */
+};
+
+static int variable_order(const void *a, const void *b)
+{
+    return sr_jcs_compare(((const struct variable *)a)->name, ((const struct variable *)b)->name);
+}
+
+static void environment(struct sr_checker *checker, struct sr_buf *out,
+                        const struct sr_policy *policy)
+{
+    size_t count = policy->env_count + policy->secret_count;
+    struct variable *all = sr_arena_alloc(&checker->arena, count * sizeof *all);
+    if (all == NULL) {
+        out->failed = true;
+        return;
+    }
+    for (size_t i = 0; i < policy->env_count; i++)
+        all[i] = (struct variable){policy->env[i].key, policy->env[i].value, NULL};
+    for (size_t i = 0; i < policy->secret_count; i++)
+        all[policy->env_count + i] =
+            (struct variable){policy->secrets[i].name, NULL, &policy->secrets[i]};
+    qsort(all, count, sizeof *all, variable_order);
+    sr_buf_puts(out, ",\"env\":{");
+    for (size_t i = 0; i < count; i++) {
+        text_member(out, i > 0 ? "," : "", all[i].name);
+        if (all[i].secret == NULL) {
+            text_member(out, ":", all[i].value);
+            continue;
+        }
+        text_member(out, ":{\"from\":", sr_secret_from_name(all[i].secret->from));
+        if (all[i].secret->path != NULL)
+            text_member(out, ",\"path\":", all[i].secret->path);
+        sr_buf_putc(out, '}');
+    }
+    sr_buf_putc(out, '}');
+}
+
 static void mounts(struct sr_buf *out, const struct sr_policy *policy)
 {
     sr_buf_puts(out, ",\"mounts\":[");
@@ -105,8 +146,7 @@ static void runtime(struct sr_checker *checker, struct sr_buf *out, const struct
     for (size_t i = 0; i < policy->arg_count; i++)
         text_member(out, i > 0 ? "," : "", policy->args[i]);
     text_member(out, "],\"command\":", policy->command);
-    sr_buf_puts(out, ",\"env\":");
-    pairs(checker, out, policy->env, policy->env_count);
+    environment(checker, out, policy);
     text_member(out, ",\"image\":", policy->image);
     if (policy->stdin_path != NULL) /* newer than the hashes of policies without it */
         text_member(out, ",\"stdin\":", policy->stdin_path);

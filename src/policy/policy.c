@@ -174,6 +174,10 @@ void sr_check_free(struct sr_check *check)
             int fd = checker->policy.mounts[i].fd;
             sr_close_fd(&fd);
         }
+        for (size_t i = 0; i < checker->policy.secret_count; i++) {
+            int fd = checker->policy.secrets[i].fd;
+            sr_close_fd(&fd);
+        }
         sr_close_fd(&checker->policy.image_fd);
         sr_close_fd(&checker->directory_fd);
         free(checker->json);

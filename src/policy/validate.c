@@ -96,10 +96,13 @@ static void check_image(struct sr_checker *checker, const struct sr_node *node,
     bool pinned = at != NULL && strchr(at, '/') == NULL;
     const char *file =
         sr_arena_text(&checker->arena, text, pinned ? (size_t)(at - text) : strlen(text));
-    if (file != NULL)
-        sr_check_image_path(checker, node, path, file, allowlist);
-    else
+    if (file == NULL) {
         checker->out_of_memory = true;
+        return;
+    }
+    struct sr_mount found;
+    sr_check_host_file(checker, node, path, file, allowlist, &found);
+    checker->policy.image_fd = found.fd;
 }
 
 static const char *normal_path(struct sr_checker *checker, const char *text)
@@ -134,7 +137,7 @@ static void check_runtime(struct sr_checker *checker, const struct sr_node *node
         check_image(checker, value, &image, node, allowlist);
     value = sr_node_get(node, "env");
     if (value != NULL)
-        sr_field_pairs(checker, value, &env, "=", &policy->env, &policy->env_count);
+        sr_check_env(checker, value, &env, allowlist);
     value = sr_node_get(node, "workdir");
     const char *text = value != NULL ? sr_field_text(checker, value, &workdir, true, node) : NULL;
     const char *fault = text != NULL ? sr_path_fault(text) : NULL;
@@ -289,6 +292,8 @@ void sr_check_document(struct sr_checker *checker, const struct sr_node *root,
     checker->policy = (struct sr_policy){
         .granted = checker->policy.granted,
         .granted_count = checker->policy.granted_count,
+        .allowed_env = checker->policy.allowed_env,
+        .allowed_env_count = checker->policy.allowed_env_count,
         .image = "base",
         .image_fd = -1,
         .workdir = "/",

@@ -248,6 +248,16 @@ static int read_retention(const char *text, void *to)
     return snprintf(to, 16, "%s", text) < 16 ? 0 : -1;
 }
 
+/* Of a variable; one more of a list. */
+static int read_name(const char *text, void *to)
+{
+    size_t len = strlen(to);
+    return sr_secret_name_ok(text) && snprintf((char *)to + len, SR_ENV_ALLOW_MAX - len, "%s ",
+                                               text) < (int)(SR_ENV_ALLOW_MAX - len)
+               ? 0
+               : -1;
+}
+
 static const struct config_field fields[] = {
     {"qemu", read_path, offsetof(struct sr_host_config, qemu)},
     {"kernel", read_path, offsetof(struct sr_host_config, kernel)},
@@ -268,6 +278,8 @@ static const struct config_field fields[] = {
     {"archive.root", read_path, offsetof(struct sr_host_config, archive.root)},
     {"archive.key", read_path, offsetof(struct sr_host_config, archive.key)},
     {"archive.retention", read_retention, offsetof(struct sr_host_config, archive.retention)},
+    {"env.allow", read_name, offsetof(struct sr_host_config, ceilings.env_allow)},
+    {"env.key", read_path, offsetof(struct sr_host_config, env_key)},
     {"collect.timeoutSec", read_seconds, offsetof(struct sr_host_config, collect_timeout_sec)},
     {"logs.max", read_size, offsetof(struct sr_host_config, logs_max)},
     {"sign", read_bool, offsetof(struct sr_host_config, sign)},
@@ -290,12 +302,35 @@ static int config_error(struct sr_error *err, const char *file, const struct sr_
 
 static const char *find_section(const char *name)
 {
-    static const char *const sections[] = {"archive.", "collect.", "copies.", "inputs.",
+    static const char *const sections[] = {"archive.", "collect.", "copies.", "env.",    "inputs.",
                                            "jail.",    "limits.",  "logs.",   "network."};
     size_t len = strlen(name);
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
         if (strlen(sections[i]) == len + 1 && strncmp(sections[i], name, len) == 0)
             return sections[i];
+    return NULL;
+}
+
+static const char *text_of(const struct sr_node *value)
+{
+    return value->kind == SR_NODE_SCALAR && strlen(value->text) == value->len ? value->text : NULL;
+}
+
+/* The node that cannot be used, or NULL. */
+static const struct sr_node *read_value(const struct config_field *field,
+                                        const struct sr_node *value, struct sr_host_config *config)
+{
+    void *to = (char *)config + field->offset;
+    const bool is_list = field->read == read_name; /* the only one */
+    if (is_list != (value->kind == SR_NODE_LIST))
+        return value;
+    const size_t count = is_list ? value->count : 1;
+    for (size_t i = 0; i < count; i++) {
+        const struct sr_node *item = is_list ? value->items[i] : value;
+        const char *text = text_of(item);
+        if (text == NULL || field->read(text, to) < 0)
+            return item;
+    }
     return NULL;
 }
 
@@ -322,8 +357,7 @@ static int read_fields(struct sr_host_config *config, const char *file, const st
             continue;
         }
         char why[SR_CEILING_WHY] = "this value cannot be used";
-        const char *text =
-            value->kind == SR_NODE_SCALAR && strlen(value->text) == value->len ? value->text : NULL;
+        const char *text = text_of(value);
         if (strcmp(prefix, "limits.") == 0) {
             int known =
                 sr_ceilings_read(&config->ceilings, key->text, text != NULL ? text : "", why);
@@ -337,8 +371,9 @@ static int read_fields(struct sr_host_config *config, const char *file, const st
             f++;
         if (f == sizeof fields / sizeof fields[0])
             return config_error(err, file, key, name, "there is no such field");
-        if (text == NULL || fields[f].read(text, (char *)config + fields[f].offset) < 0)
-            return config_error(err, file, value, name, why);
+        const struct sr_node *wrong = read_value(&fields[f], value, config);
+        if (wrong != NULL)
+            return config_error(err, file, wrong, name, why);
     }
     return 0;
 }

@@ -45,6 +45,7 @@ struct sr_host_config {
     uint64_t logs_max;               /* bytes kept of each of stdout, stderr, console and VMM log */
     bool sign;                       /* every run's report, not only where the policy requires it */
     char sign_key[PATH_MAX];         /* private key; empty: none */
+    char env_key[PATH_MAX];          /* of the HMACs of secrets; empty: the usual place */
     char inputs[PATH_MAX]; /* directory of packed inputs; empty: "inputs" in sr_cache_open()'s */
     uint64_t inputs_max;   /* bytes of them that are kept for the next run; 0: none are */
     char copies[PATH_MAX]; /* directory of copied artefacts; empty: "copies" in sr_cache_open()'s */
@@ -113,6 +114,19 @@ int sr_artifact_open(struct sr_artifact *artifact, const struct sr_artifact_plan
  * $SAFE_RUN_CACHE_DIR, else /var/cache/safe-run for root, else $XDG_CACHE_HOME/safe-run. A descriptor to close, or -1: then
  * nothing is remembered. */
 int sr_cache_open(void);
+
+/* A file or directory of this name in the directory where safe-run keeps what lasts: /var/lib/safe-run for root, else
+ * $XDG_STATE_HOME/safe-run. False: there is no place for it. */
+bool sr_host_state_path(const char *name, char path[PATH_MAX]);
+
+/* env_key.c: the key of the HMACs that evidence has of secrets, which stays on this host. */
+#define SR_ENV_KEY_SIZE 32
+/* Where it is: as configured, or the usual place for this user. False: there is no place for one. */
+bool sr_host_env_key_path(const struct sr_host_config *config, char path[PATH_MAX]);
+/* Reads it, made if there is none yet. It belongs to the caller or to root and nobody else may read it. The caller wipes key.
+ * Errors: SR-EVD-003 at env.key. */
+int sr_host_env_key(const struct sr_host_config *config, unsigned char key[SR_ENV_KEY_SIZE],
+                    struct sr_error *err) SR_MUST_CHECK;
 
 /* Where the archive is: as configured, or the default for this user. False: there is no place for one. */
 bool sr_host_archive_root(const struct sr_host_config *config, char root[PATH_MAX]);

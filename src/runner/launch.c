@@ -258,7 +258,7 @@ int run_confine(struct run *run, struct sr_error *err)
 int run_send_spec(struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
-    sr_cleanup_buf struct sr_buf spec = SR_BUF_INIT;
+    sr_cleanup_buf struct sr_buf spec = {.wipe = true};
     unsigned char entropy[64];
     if (getrandom(entropy, sizeof entropy, 0) != sizeof entropy)
         return sr_fail(err, SR_RUN_001, "launch.entropy", "the kernel gives no random bytes");
@@ -280,6 +280,9 @@ int run_send_spec(struct run *run, struct sr_error *err)
         sr_spec_bytes(&spec, SR_SPEC_ENV, pair.data, pair.len);
         has_path = has_path || strcmp(policy->env[i].key, "PATH") == 0;
     }
+    run_secrets_specify(run, &spec);
+    for (size_t i = 0; i < policy->secret_count; i++)
+        has_path = has_path || strcmp(policy->secrets[i].name, "PATH") == 0;
     if (!has_path)
         sr_spec_text(&spec, SR_SPEC_ENV,
                      "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
@@ -309,5 +312,6 @@ int run_send_spec(struct run *run, struct sr_error *err)
                        "the most that fits",
                        spec.len, SR_SPEC_MAX);
     sr_channel_send_start(&run->channel, spec.data, spec.len, (uint32_t)policy->output_count);
+    run_secrets_drop(run);
     return 0;
 }

@@ -77,7 +77,7 @@ static void warn_of_skipped(const struct run *run, const struct sr_mount *mount,
 
 /* Where safe-run keeps what is other runs' or the host's owner's, as the kernel names it. What is not there holds nothing. */
 struct run_places {
-    char items[9][PATH_MAX];
+    char items[11][PATH_MAX];
     size_t count;
 };
 
@@ -111,6 +111,9 @@ static void find_places(const struct run *run, struct run_places *places)
         add_place(places, path);
     add_place(places, run->config.archive.key);
     add_place(places, run->config.sign_key);
+    if (sr_host_state_path("env.key", path))
+        add_place(places, path);
+    add_place(places, run->config.env_key);
 }
 
 /* They are looked up once, for the first that is judged. */

@@ -279,6 +279,20 @@ static json_t *ceiling_facts(const struct sr_ceilings *ceilings)
         "processes", sr_event_count(ceilings->processes));
 }
 
+/* A list of texts as a member, when there are any. */
+static int set_texts(json_t *facts, const char *name, const char *const *texts, size_t count)
+{
+    json_t *list = json_array();
+    int result = 0;
+    for (size_t i = 0; i < count; i++)
+        if (json_array_append_new(list, json_string(texts[i])) < 0)
+            result = -1;
+    if (count > 0 && json_object_set(facts, name, list) < 0)
+        result = -1;
+    json_decref(list);
+    return result;
+}
+
 /* What run.prepared says; to be freed, NULL when memory is out. */
 static json_t *prepared_facts(const struct run *run)
 {
@@ -289,12 +303,10 @@ static json_t *prepared_facts(const struct run *run)
                   run_runtime_facts(run), "ceilings", ceiling_facts(&run->config.ceilings));
     bool good = policy->directory == NULL ||
                 json_object_set_new(facts, "policyDir", json_string(policy->directory)) == 0;
-    json_t *granted = json_array();
-    for (size_t i = 0; i < policy->granted_count; i++)
-        good = json_array_append_new(granted, json_string(policy->granted[i])) == 0 && good;
-    if (policy->granted_count > 0)
-        good = json_object_set(facts, "allowMounts", granted) == 0 && good;
-    json_decref(granted);
+    good = set_texts(facts, "allowMounts", policy->granted, policy->granted_count) == 0 && good;
+    good =
+        set_texts(facts, "allowEnv", policy->allowed_env, policy->allowed_env_count) == 0 && good;
+    good = run_secrets_record(run, json_object_get(facts, "runtime")) == 0 && good;
     if (!good) {
         json_decref(facts);
         return NULL;
@@ -319,16 +331,16 @@ int run_prepare(struct run *run, struct sr_error *err)
         return -1;
     if (sr_policy_hash(run->hasher, policy->json, policy->json_len, run->policy_hash) < 0)
         return sr_fail(err, SR_RUN_001, "prepare", "the policy cannot be hashed: out of memory");
-    struct sr_error no_image = {0}; /* said after what the run asked for is recorded */
-    int chosen = run_choose_image(run, &no_image);
+    struct sr_error missing = {0}; /* said after what the run asked for is recorded */
+    bool found = run_choose_image(run, &missing) == 0 && run_secrets_take(run, &missing) == 0;
     if (run_event(run, SR_STAGE_COMPILE, SR_EVENT_COMPILE,
                   json_pack("{s:s,s:s,s:s}", "policyHash", run->policy_hash, "commandHash",
                             run->command_hash, SR_OBSERVERS, SR_OBSERVERS_FIELD),
                   err) < 0 ||
         run_event(run, SR_STAGE_PREPARE, SR_EVENT_RUN_PREPARED, prepared_facts(run), err) < 0)
         return -1;
-    if (chosen < 0) {
-        *err = no_image;
+    if (!found) {
+        *err = missing;
         return -1;
     }
     if (refuse_two_stdins(run, err) < 0 || load_key(run, err) < 0 || open_artifacts(run, err) < 0 ||

@@ -165,6 +165,8 @@ static void release(struct run *run)
     sr_image_free(&run->image.stored);
     sr_event_log_close(run->log);
     sr_key_free(run->key);
+    run_secrets_drop(run);
+    free(run->secrets);
     free(run->places);
     sr_close_fd(&run->uid_fd);
     sr_jail_files_free(&run->jail_files);

@@ -4,6 +4,7 @@
  *   run.c       the story, top to bottom
  *   prepare.c   run id, run directory, evidence log, artefacts
  *   image.c     the image that the policy names, and its defaults
+ *   secrets.c   values that go to the guest alone
  *   mounts.c    the host's files for the guest, packed, and what is recorded of them
  *   network.c   the run's network, and what is recorded of it
  *   launch.c    the VM: descriptors, accelerator, fallback
@@ -93,6 +94,13 @@ struct run_image {
     struct sr_effective effective; /* policy and image together */
 };
 
+/* A value of the environment on its way to the guest. */
+struct run_secret {
+    char *text; /* mapped bytes of its own; NULL: not there, or not any more */
+    size_t len, mapped;
+    char hmac[SR_HMAC_TEXT]; /* empty: the value could not be had */
+};
+
 /* When the phases of the VM began, of CLOCK_MONOTONIC, which a suspend does not advance; 0: not yet. */
 struct run_times {
     uint64_t launched;  /* the first VM, if a second was started */
@@ -130,6 +138,8 @@ struct run {
     bool cgroup_left; /* it could not be removed */
     bool net_left;    /* the network could not be released */
     struct run_image image;
+    struct run_secret *secrets; /* one for each secret of the policy; NULL: none yet */
+    char secret_salt[65];       /* hex digits; empty: not drawn yet */
     struct sr_artifact kernel, initrd, rootfs;
     struct sr_key *key;        /* signs the report; NULL: nobody does */
     struct run_places *places; /* mounts.c's; NULL: none yet */
@@ -218,6 +228,13 @@ int run_open_image(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* What run.prepared says of the image, and of what was taken from it. */
 json_t *run_image_facts(const struct run *run);
 json_t *run_runtime_facts(const struct run *run);
+
+/* secrets.c: fetches the policy's secrets; says in run.prepared's runtime what evidence has of them; hands them to the guest;
+ * overwrites them. Nothing without secrets. */
+int run_secrets_take(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+int run_secrets_record(const struct run *run, json_t *runtime) SR_MUST_CHECK;
+void run_secrets_specify(const struct run *run, struct sr_buf *spec);
+void run_secrets_drop(struct run *run);
 
 /* Tells the user how far a copy is; false when a signal ends the run. context: the run. */
 bool run_tell_progress(void *context, const char *what, uint64_t done, uint64_t total);
