@@ -169,6 +169,7 @@ int runs_close(int dirfd, const char *id, struct sr_error *err)
     struct sr_hasher *hasher = sr_hasher_new();
     if (hasher == NULL)
         return sr_fail(err, SR_EVD_002, "report", "out of memory");
+    runs_drop_reserve(dirfd);
     if (sr_event_log_reopen(dirfd, id, ALL_TYPES, &log, &dropped, err) < 0) {
         sr_hasher_free(hasher);
         return -1;

@@ -455,6 +455,7 @@ void run_conclude(struct run *run)
         forget_directory(run);
         return;
     }
+    run_reserve_give_back(run);
     if (SR_FAILPOINT("conclude.before"))
         sr_fail(&err, SR_EVD_002, "report", "told to fail");
     if (err.code != SR_OK || write_closing_events(run, &how, &err) < 0 ||

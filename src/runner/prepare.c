@@ -327,7 +327,8 @@ int run_prepare(struct run *run, struct sr_error *err)
     if (sr_event_log_create(run->dirfd, run->result->run_id, run->bundle.events, &run->log, err) <
         0)
         return -1;
-    if (write_documents(run, err) < 0 || record_command(run, err) < 0)
+    if (run_reserve_take(run, err) < 0 || write_documents(run, err) < 0 ||
+        record_command(run, err) < 0)
         return -1;
     if (sr_policy_hash(run->hasher, policy->json, policy->json_len, run->policy_hash) < 0)
         return sr_fail(err, SR_RUN_001, "prepare", "the policy cannot be hashed: out of memory");

@@ -48,7 +48,8 @@ int run_event(struct run *run, enum sr_stage stage, enum sr_event_type type, jso
         return sr_fail(err, SR_EVD_001, "events",
                        "the payload of %s cannot be built: out of memory",
                        sr_event_type_name(type));
-    return sr_event_append(run->log, stage, type, payload, err);
+    return sr_event_append(run->log, stage, type, payload, err) < 0 ? -1
+                                                                    : run_reserve_follow(run, err);
 }
 
 /* The console is the guest's word, the VMM's log the host's. */
@@ -171,6 +172,7 @@ static void release(struct run *run)
     sr_close_fd(&run->uid_fd);
     sr_jail_files_free(&run->jail_files);
     sr_close_fd(&run->lock_fd);
+    sr_close_fd(&run->reserve_fd);
     sr_close_fd(&run->entry_fd);
     sr_close_fd(&run->register_fd);
     sr_close_fd(&run->dirfd);
@@ -225,8 +227,8 @@ void sr_run(const struct sr_run_options *options, struct sr_run_result *result)
     run->hasher = sr_hasher_new();
     run->vmm = (struct sr_vmm)SR_VMM_INIT;
     run->cgroup = (struct sr_cgroup)SR_CGROUP_INIT;
-    run->entry_fd = run->uid_fd = run->register_fd = run->dirfd = run->lock_fd = run->channel_fd =
-        run->joined_fd = -1;
+    run->reserve_fd = run->entry_fd = run->uid_fd = run->register_fd = run->dirfd = run->lock_fd =
+        run->channel_fd = run->joined_fd = -1;
     run->kernel.fd = run->initrd.fd = run->rootfs.fd = -1;
     run->console.in_fd = run->console.log_fd = run->vmm_log.in_fd = run->vmm_log.log_fd = -1;
     run->epoll_fd = run->signal_fd = run->timer_fd = -1;

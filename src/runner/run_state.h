@@ -3,6 +3,7 @@
  *
  *   run.c       the story, top to bottom
  *   prepare.c   run id, run directory, evidence log, artefacts
+ *   reserve.c   room on the disk for the end of the evidence
  *   image.c     the image that the policy names, and its defaults
  *   secrets.c   values that go to the guest alone
  *   mounts.c    the host's files for the guest, packed, and what is recorded of them
@@ -125,7 +126,9 @@ struct run {
     struct sr_bundle bundle;
     struct sr_event_log *log;
     int dirfd, lock_fd, register_fd;
-    int entry_fd;                    /* in the register, locked */
+    int entry_fd;      /* in the register, locked */
+    int reserve_fd;    /* of what is reserved for the end of the evidence; -1: nothing */
+    uint64_t reserved; /* bytes of it */
     struct sr_jail_files jail_files; /* empty: no jail */
     struct sr_jail_plan jail;
     bool confined;
@@ -221,6 +224,11 @@ void run_wait_for_hits(struct run *run, size_t recorded);
 int run_open_artifact(struct run *run, const struct sr_artifact_plan *plan,
                       struct sr_artifact *artifact, struct sr_error *err) SR_MUST_CHECK;
 int run_prepare(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+
+/* reserve.c: takes the room, once there is a log; lets it grow with the log; gives it back, for what it was taken. */
+int run_reserve_take(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+int run_reserve_follow(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+void run_reserve_give_back(struct run *run);
 
 /* image.c: finds the image; opens it, and refuses what is not what it was said to be. */
 int run_choose_image(struct run *run, struct sr_error *err) SR_MUST_CHECK;

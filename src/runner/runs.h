@@ -14,6 +14,10 @@
 #define RUNS_PART ".%s.%u"
 #define RUNS_OUTPUT_DIR "output-dir"
 
+/* Room for the end of an unfinished run's evidence (reserve.c). */
+#define RUNS_RESERVE "reserve"
+void runs_drop_reserve(int dirfd);
+
 /* Opens the directory that runs are in: a descriptor; -ENOENT: there is none; -1 (SR-RUN-001): also for one in which somebody other
  * than the caller and root could put or replace anything. */
 int runs_open_place(const char *base, struct sr_error *err) SR_MUST_CHECK;

@@ -285,6 +285,9 @@ class Accelerators(SafeRunTest):
         self.assertIn(b"require.accel", run.stderr)
 
 
+RUN = '"$SAFE_RUN" run --policy "$POLICY"'
+
+
 class RunDirectory(SafeRunTest):
     """The run directory cannot be made or written."""
 
@@ -293,13 +296,14 @@ class RunDirectory(SafeRunTest):
         self.assertEqual(run.status, 125)
         self.assertIn(b"SR-RUN-001 prepare.workdir", run.stderr)
 
-    def mounted(self, options):
-        """Runs safe-run in a mount namespace of its own, with a tmpfs as its base; the report's text."""
+    def mounted(self, options, document=None):
+        """Runs safe-run in a mount namespace of its own, with a tmpfs as its base; and gc and report verify after it."""
         os.mkdir(self.base)
         script = (f'mount -t tmpfs -o {options[0]} none "$BASE" && {{ {options[1]}; }} && '
-                  f'"$SAFE_RUN" run --policy "$POLICY"; echo "status $?"; cat "$BASE"/sr-*/run_report.json')
+                  f'{options[2] if len(options) > 2 else RUN}; echo "status $?"; "$SAFE_RUN" gc --workdir-base "$BASE"; echo "gc $?"; '
+                  '"$SAFE_RUN" report verify "$BASE"/sr-*/run_report.json --events "$BASE"/sr-*/events.jsonl; echo "verify $?"')
         self.env.update(BASE=self.base, SAFE_RUN=SAFE_RUN, POLICY=self.write_policy(
-            shell("dd if=/dev/zero bs=64k count=48")))
+            document or shell("dd if=/dev/zero bs=64k count=48")))
         return subprocess.run(["unshare", "--map-root-user", "--mount", "sh", "-c", script], env=self.env,
                               capture_output=True, timeout=60, check=False)
 
@@ -317,6 +321,23 @@ class RunDirectory(SafeRunTest):
         done = self.mounted(("size=1m,mode=700", "true"))
         self.assertIn(b"status 125", done.stdout)
         self.assertIn(b"SR-RUN-001 monitor.stdout: the run directory's copy cannot be written: No space left", done.stderr)
+        self.assertIn(b"gc 0", done.stdout, done.stderr)
+        self.assertIn(b"verify 0", done.stdout, done.stderr)
+
+    def test_a_run_that_dies_on_a_full_disk_is_sealed(self):
+        done = self.mounted(("size=1m,mode=700", "true", RUN + """ > "$BASE"/said & run=$!
+            until [ -s "$BASE"/said ]; do kill -0 $run || exit 1; sleep 0.1; done
+            head -c 2m /dev/zero > "$BASE"/fill; df "$BASE"; kill -9 $run; wait $run"""), shell("echo up; sleep 100"))
+        self.assertRegex(done.stdout, b" 100% ")
+        self.assertIn(b"status 137", done.stdout, done.stderr)
+        self.assertIn(b"gc 0", done.stdout, done.stderr)
+        self.assertIn(b"verify 0", done.stdout, done.stderr)
+
+    def test_a_disk_without_room_for_the_evidence(self):
+        done = self.mounted(("size=200k,mode=700", "true"))
+        self.assertIn(b"status 125", done.stdout)
+        self.assertIn(b"SR-EVD-001 events.reserve: the disk of ", done.stderr)
+        self.assertIn(b"or name another with --workdir-base", done.stderr)
 
 
 class KilledVmm(SafeRunTest):
