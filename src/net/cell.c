@@ -10,7 +10,8 @@
  * Stages, in this order, each true before the next begins:
  *   1. own pid and mount namespace (and user namespace, when the caller is not root): nothing the cell mounts or
  *      starts is seen by the host;
- *   2. what the uplink needs of the host's network namespace is in hand (a child, a socket);
+ *   2. what is needed of the host's network namespace is in hand: by the uplink (a child, a socket),
+ *      and a socket that tells of the host's addresses and can change nothing (local.c);
  *   3. own network namespace;
  *   4. lo, TAP with its address, forwarding, no IPv6;
  *   5. the room (room.c): no file of the host is seen any more but those of nft and pasta;
@@ -23,6 +24,7 @@
 #include "clock.h"
 #include "failpoint.h"
 #include "fs.h"
+#include "local.h"
 #include "room.h"
 #include "rtnl.h"
 #include "uplink.h"
@@ -56,6 +58,7 @@ struct cell {
     int tap, signals;
     const struct uplink_kind *kind;
     struct uplink uplink;
+    struct sr_local *local; /* the host's addresses */
 };
 
 static int write_file(const char *path, const char *text)
@@ -218,6 +221,36 @@ static int run_nft(const struct cell *cell, const char *text, size_t len, struct
     return 0;
 }
 
+/* Closes the addresses that the host has to wide rules, in one transaction with this text. */
+static int close_host(const struct cell *cell, const char *text, size_t len, struct sr_error *err)
+{
+    sr_cleanup_buf struct sr_buf whole = SR_BUF_INIT;
+    sr_buf_append(&whole, text, len);
+    sr_local_text(&cell->local->own, &whole);
+    if (!sr_buf_ok(&whole))
+        return sr_fail(err, SR_RUN_201, PATH, "out of memory for the rules");
+    return run_nft(cell, whole.data, whole.len, err);
+}
+
+/* The host's routes have changed. False, and then nothing is open any more, when its addresses cannot be closed. */
+static bool follow_host(struct cell *cell, struct sr_error *err)
+{
+    struct sr_error error = {0};
+    int result = sr_local_read(cell->local);
+    if (result == 0 || (result > 0 && close_host(cell, "", 0, &error) == 0))
+        return true;
+    int shut = sr_rtnl_link_down(cell->plan->tap);
+    (void)shut; /* the supervisor ends the run */
+    sr_close_fd(&cell->local->fd);
+    if (result == -E2BIG)
+        sr_fail(err, SR_RUN_001, "monitor.network", SR_LOCAL_TOO_MANY);
+    else
+        sr_fail(err, SR_RUN_001, "monitor.network",
+                "addresses that became the host's own could not be closed: %s",
+                result < 0 ? strerror(-result) : error.message);
+    return false;
+}
+
 /* For steps that report for themselves. */
 static int fail_at(const char *failpoint, struct sr_error *err)
 {
@@ -236,12 +269,16 @@ static int apply(struct cell *cell, struct sr_error *err)
         return sr_fail(err, SR_RUN_201, PATH, "the OOM score cannot be set: %s", strerror(errno));
     if (cell->kind->prepare(&cell->uplink, err) < 0)
         return -1;
+    int result = SR_FAILPOINT("net.local") ? -errno : sr_local_open(cell->local);
+    if (result < 0)
+        return sr_fail(err, SR_RUN_201, PATH, "the host's addresses cannot be followed: %s",
+                       strerror(-result));
     if (SR_FAILPOINT("net.namespace") || unshare(CLONE_NEWNET) < 0)
         return sr_fail(err, SR_RUN_201, PATH, "no network namespace: %s", strerror(errno));
     /* The TAP's device node may be root's only; nothing after it needs root's id. */
     if (set_up_links(cell, err) < 0 || (plan->new_user && become_mapped(err) < 0) ||
         room_enter(plan, err) < 0 || fail_at("net.rules", err) < 0 ||
-        run_nft(cell, plan->ruleset, plan->ruleset_len, err) < 0 ||
+        close_host(cell, plan->ruleset, plan->ruleset_len, err) < 0 ||
         fail_at("net.uplink", err) < 0 || cell->kind->connect(&cell->uplink, err) < 0 ||
         fail_at("net.connected", err) < 0)
         return -1;
@@ -272,6 +309,7 @@ static int sample(struct cell *cell, struct sr_error *err)
         into->tap_received = stats.rx_packets;
         into->tap_sent = stats.tx_packets;
     }
+    into->own = cell->local->own;
     if (cell->plan->relay)
         relay_read(&cell->uplink.relay, &into->udp);
     if (result < 0)
@@ -350,18 +388,21 @@ static void serve(struct cell *cell)
     for (;;) {
         struct pollfd wait[] = {{.fd = cell->plan->socket, .events = POLLIN},
                                 {.fd = cell->signals, .events = POLLIN},
-                                {.fd = cell->uplink.links, .events = POLLIN}};
-        if (poll(wait, 3, -1) < 0 && errno != EINTR)
+                                {.fd = cell->uplink.links, .events = POLLIN},
+                                {.fd = cell->local->fd, .events = POLLIN}};
+        if (poll(wait, 4, -1) < 0 && errno != EINTR)
             return;
         struct signalfd_siginfo info;
         struct sr_error error = {0};
         bool lost =
             (wait[1].revents != 0 && read(cell->signals, &info, sizeof info) > 0 && reap(cell)) ||
-            (wait[2].revents != 0 && uplink_bridge_lost(&cell->uplink));
+            (wait[2].revents != 0 && uplink_bridge_lost(&cell->uplink)) ||
+            (wait[3].revents != 0 && !follow_host(cell, &error));
         if (lost) {
             sr_close_fd(&cell->uplink.links);
             if (!answer(cell, CELL_LOST, &error, -1))
                 return;
+            error = (struct sr_error){0};
         }
         if (wait[0].revents == 0)
             continue;
@@ -384,8 +425,10 @@ static void serve(struct cell *cell)
 
 _Noreturn static void live(const struct cell_plan *plan)
 {
+    static struct sr_local local = {.fd = -1};
     struct cell cell = {
         .plan = plan,
+        .local = &local,
         .tap = -1,
         .kind = plan->bridge != NULL ? &uplink_bridge : &uplink_pasta,
         .uplink = {.plan = plan,

@@ -42,7 +42,8 @@ enum cell_operation {
     CELL_ADD,     /* more elements: an nft text follows the message */
     CELL_RELEASE, /* shut the TAP, answer with the last counters as CELL_SAMPLE does; then take everything down, look whether it is
                      gone, and answer again */
-    CELL_LOST,    /* cell to supervisor, unasked: the uplink has ended */
+    /* Cell to supervisor, unasked: the uplink has ended; with an error, that the cell has ended it. */
+    CELL_LOST,
 };
 
 /* One message, either way. */

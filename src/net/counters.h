@@ -6,6 +6,7 @@
 #define SR_NET_COUNTERS_H
 
 #include "cleanup.h"
+#include "local.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -59,6 +60,7 @@ struct sr_net_sample {
     uint64_t totals[SR_NET_TOTAL_COUNT];
     uint64_t tap_received, tap_sent; /* frames on the TAP, as its own statistics say */
     struct sr_net_udp udp;
+    struct sr_local_list own; /* the host's addresses that the cell knows of */
     size_t count, cap;
     struct sr_net_count counts[];
 };

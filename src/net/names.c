@@ -24,9 +24,8 @@ static const char *describe_closed(const struct sr_net *net, uint32_t address, b
 {
     const struct sr_ipv4_range *reserved = sr_ipv4_find_reserved(address);
     *narrow = true; /* no rule wider than /32 opens it */
-    for (size_t i = 0; i < net->own_count; i++)
-        if (net->own[i] == address)
-            return "this host";
+    if (sr_local_has(&net->own, address))
+        return "this host";
     if (reserved != NULL)
         return reserved->name;
     *narrow = false;
@@ -113,8 +112,8 @@ static size_t list_targets(const struct sr_net *net, const struct sr_answers *an
         for (size_t at = net->name_begin[answer->name]; at < end; at++) {
             size_t rule = net->name_rules[at];
             const struct sr_egress *egress = &net->policy->egress[rule];
-            targets[count++] =
-                (struct sr_net_target){rule, egress->protocol, answer->address, 32, egress->port};
+            targets[count++] = (struct sr_net_target){rule, egress->protocol, answer->address,
+                                                      32,   egress->port,     .by_name = true};
         }
     }
     return count;
@@ -161,8 +160,8 @@ static bool build_targets(struct sr_net *net, const struct sr_answers *answers)
     for (size_t i = 0; i < policy->egress_count; i++) {
         const struct sr_egress *rule = &policy->egress[i];
         if (rule->cidr != NULL)
-            net->targets[net->target_count++] =
-                (struct sr_net_target){i, rule->protocol, rule->address, rule->prefix, rule->port};
+            net->targets[net->target_count++] = (struct sr_net_target){
+                i, rule->protocol, rule->address, rule->prefix, rule->port, .by_name = false};
     }
     net->target_count += list_targets(net, answers, net->targets + net->target_count);
     qsort(net->targets, net->target_count, sizeof *net->targets, compare_targets);

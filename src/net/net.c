@@ -12,11 +12,11 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ifaddrs.h>
 #include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -37,44 +37,28 @@
 static const struct sr_net_pool pasta_pool = {SR_NET_UPLINK_ADDRESS, SR_NET_UPLINK_ADDRESS,
                                               SR_NET_UPLINK_GATEWAY, 30};
 
-/* The host's own addresses and the run's: opened by name only. */
+/* The host's own addresses and the run's: opened by rules for them alone. */
 static int own_addresses(struct sr_net *net, const struct sr_net_pool *pool, struct sr_error *err)
 {
-    struct ifaddrs *list = NULL;
-    size_t cap = 16 + (size_t)(pool->last - pool->first);
-    uint32_t *found = malloc(cap * sizeof *found);
-    bool good = found != NULL && getifaddrs(&list) == 0;
-    size_t have = 0;
-    if (good) {
-        found[have++] = SR_NET_GATEWAY;
-        found[have++] = SR_NET_GUEST;
-        found[have++] = pool->gateway;
-        for (uint32_t i = 0; i <= pool->last - pool->first; i++)
-            found[have++] = pool->first + i;
+    struct sr_local *local = calloc(1, sizeof *local);
+    int result = local == NULL ? -ENOMEM : sr_local_open(local);
+    if (local != NULL) {
+        net->own = local->own;
+        sr_close_fd(&local->fd);
     }
-    for (const struct ifaddrs *at = list; good && at != NULL; at = at->ifa_next) {
-        if (at->ifa_addr == NULL || at->ifa_addr->sa_family != AF_INET)
-            continue;
-        if (have == cap) {
-            cap *= 2;
-            uint32_t *grown = realloc(found, cap * sizeof *grown);
-            good = grown != NULL;
-            found = good ? grown : found;
-        }
-        struct sockaddr_in address;
-        memcpy(&address, at->ifa_addr, sizeof address);
-        if (good)
-            found[have++] = ntohl(address.sin_addr.s_addr);
-    }
-    if (list != NULL)
-        freeifaddrs(list);
-    if (!good) {
-        free(found);
+    free(local);
+    const struct sr_local_range ours[] = {
+        {SR_NET_GATEWAY, SR_NET_GUEST},
+        {pool->gateway, pool->gateway},
+        {pool->first, pool->last},
+    };
+    for (size_t i = 0; result >= 0 && i < sizeof ours / sizeof ours[0]; i++)
+        result = sr_local_add(&net->own, ours[i].first, ours[i].last);
+    if (result == -E2BIG)
+        return sr_fail(err, SR_RUN_201, PATH, SR_LOCAL_TOO_MANY);
+    if (result < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the host's addresses cannot be listed: %s",
-                       strerror(errno));
-    }
-    net->own = found;
-    net->own_count = have;
+                       strerror(-result));
     return 0;
 }
 
@@ -234,8 +218,7 @@ static int apply(struct sr_net *net, const struct sr_policy *policy, const char 
         .targets = net->targets,
         .target_count = net->target_count,
         .guest = SR_NET_GUEST,
-        .own = net->own,
-        .own_count = net->own_count,
+        .own = &net->own,
         .tap = net->tap,
         .uplink = SR_NET_UPLINK,
         .relay = net->bridge == NULL ? SR_NET_RELAY : NULL,
@@ -259,11 +242,11 @@ int sr_net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
                  const struct sr_net_config *config, struct sr_hasher *hasher, struct sr_net **net,
                  struct sr_error *err)
 {
-    struct sr_net *made = malloc(sizeof *made);
+    struct sr_net *made = calloc(1, sizeof *made);
     if (made == NULL)
         return sr_fail(err, SR_RUN_201, PATH, "out of memory");
-    *made =
-        (struct sr_net){.tap_fd = -1, .fd = -1, .stop_fd = config->stop_fd, .pid = -1, .pidfd = -1};
+    made->tap_fd = made->fd = made->pid = made->pidfd = -1;
+    made->stop_fd = config->stop_fd;
     if (apply(made, policy, run_id, dirfd, config, hasher, err) < 0) {
         sr_net_free(made);
         return -1;
@@ -275,6 +258,10 @@ int sr_net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
 
 int sr_net_lost(struct sr_net *net, struct sr_error *err)
 {
+    if (net->lost_error.code != SR_OK) {
+        *err = net->lost_error;
+        return -1;
+    }
     return sr_fail(err, SR_RUN_001, "monitor.network",
                    "the uplink (%s) ended while the command ran; net.log may say why",
                    net->bridge != NULL ? net->bridge : "pasta");
@@ -313,7 +300,6 @@ void sr_net_free(struct sr_net *net)
     free(net->targets);
     free(net->allowed);
     free(net->blocked);
-    free(net->own);
     sr_net_names_free(net);
     free(net);
 }

@@ -89,9 +89,10 @@ struct sr_net {
     uint64_t *allowed, *blocked; /* packets of each target, from the last sample */
     struct sr_net_ruleset ruleset;
     char ruleset_hash[SR_SHA256_TEXT];
-    char *hosts;     /* text for the guest's /etc/hosts, with the names of the rules */
-    char *new_hosts; /* and what the last refresh adds to it */
-    bool lost;       /* the uplink has ended: sr_net_lost() */
+    char *hosts;                /* text for the guest's /etc/hosts, with the names of the rules */
+    char *new_hosts;            /* and what the last refresh adds to it */
+    bool lost;                  /* the uplink has ended, or the cell has ended it: sr_net_lost() */
+    struct sr_error lost_error; /* why, where the cell has said so */
 
     /* Names (names.c). */
     const struct sr_policy *policy;
@@ -108,8 +109,7 @@ struct sr_net {
     struct sr_resolver resolver; /* .asking: a refresh goes on */
     size_t added;                /* targets since the network was applied, those under way too */
     struct sr_net_talk talk;
-    uint32_t *own; /* the host's addresses */
-    size_t own_count;
+    struct sr_local_list own; /* the host's addresses, as of the last sample, and the run's */
     struct sr_net_sample *sample;
     size_t sample_size;
 };
@@ -157,7 +157,7 @@ void sr_net_hang_up(struct sr_net *net);
 int sr_net_refresh_start(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 int sr_net_refresh_collect(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 
-/* Says that the uplink is lost: always -1, SR-RUN-001 at monitor.network. */
+/* Says why the uplink is lost: always -1, SR-RUN-001 at monitor.network. */
 int sr_net_lost(struct sr_net *net, struct sr_error *err);
 
 /* Waits for the cell's end, and with it that of every process in its pid namespace, and ends the resolver; what does not end by itself

@@ -35,14 +35,14 @@ static int compare_ranges(const void *a, const void *b)
 /* What no wide rule opens, sorted: the reserved ranges and the host's own addresses. */
 static struct sr_ipv4_range *closed_ranges(const struct sr_net_ruleset_input *input, size_t *count)
 {
-    *count = sr_ipv4_reserved_count + input->own_count;
+    *count = sr_ipv4_reserved_count + input->own->count;
     struct sr_ipv4_range *closed = calloc(*count, sizeof *closed);
     if (closed == NULL)
         return NULL;
     memcpy(closed, sr_ipv4_reserved, sr_ipv4_reserved_count * sizeof *closed);
-    for (size_t i = 0; i < input->own_count; i++)
+    for (size_t i = 0; i < input->own->count; i++)
         closed[sr_ipv4_reserved_count + i] =
-            (struct sr_ipv4_range){input->own[i], input->own[i], NULL};
+            (struct sr_ipv4_range){input->own->ranges[i].first, input->own->ranges[i].last, NULL};
     qsort(closed, *count, sizeof *closed, compare_ranges);
     return closed;
 }
@@ -173,7 +173,7 @@ int sr_net_split(const struct sr_net_ruleset_input *input, struct sr_net_ruleset
 {
     size_t closed_count;
     sr_cleanup_free struct sr_ipv4_range *closed = closed_ranges(input, &closed_count);
-    struct ranges allow = {0}, block = {0};
+    struct ranges allow = {0}, block = {0}, host = {0};
     bool good = closed != NULL;
     for (size_t i = 0; good && i < input->target_count; i++) {
         const struct sr_net_target *target = &input->targets[i];
@@ -188,6 +188,8 @@ int sr_net_split(const struct sr_net_ruleset_input *input, struct sr_net_ruleset
         size_t holes =
             target->prefix < 32 ? closed_count : 0; /* an address that is named is meant */
         good = add_open_parts(&allow, element, closed, holes);
+        if (good && target->prefix == 32 && !target->by_name)
+            good = add(&host, &element);
         element.protocol = 0;
         element.port = 0;
         good = good && add_open_parts(&block, element, closed, holes);
@@ -196,9 +198,10 @@ int sr_net_split(const struct sr_net_ruleset_input *input, struct sr_net_ruleset
     if (!good) {
         free(allow.items);
         free(block.items);
+        free(host.items);
     } else {
         bool first = split(&allow, &made.allow), second = split(&block, &made.block);
-        good = first && second;
+        good = split(&host, &made.host_allow) && first && second;
     }
     if (!good) {
         sr_net_ruleset_free(&made);
@@ -221,6 +224,7 @@ void sr_net_ruleset_free(struct sr_net_ruleset *ruleset)
 {
     free(ruleset->allow.items);
     free(ruleset->block.items);
+    free(ruleset->host_allow.items);
     *ruleset = (struct sr_net_ruleset){0};
 }
 
@@ -290,6 +294,9 @@ void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
     address_set_text(out, "block_address", "ipv4_addr", &ruleset->block);
     sr_buf_puts(out, "  set block_range {\n    type ipv4_addr\n    flags interval\n    counter");
     elements_text(out, &ruleset->block, false);
+    sr_buf_puts(out, "  set " SR_NET_HOST_SET " {\n    type ipv4_addr\n    flags interval\n  }\n"
+                     "  set host_allow {\n    type ipv4_addr . inet_proto . inet_service");
+    elements_text(out, &ruleset->host_allow, true);
     sr_buf_puts(out,
                 "  set flows {\n    type ipv4_addr . inet_proto . inet_service\n    size 4096\n"
                 "    flags dynamic\n    counter\n  }\n"
@@ -310,8 +317,22 @@ void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
         snprintf(ways, sizeof ways, "{ \"%s\", \"%s\" }", input->uplink, input->relay);
     else
         snprintf(ways, sizeof ways, "\"%s\"", input->uplink);
+    /* An address that has become the host's is open to rules for it alone, whatever was under way to it
+     * before. What is too short to have a port is not open, either. */
     sr_buf_printf(
         out,
+        "  chain deny {\n"
+        "    counter name denied\n"
+        "    ip daddr @block_address\n"
+        "    ip daddr @block_range\n"
+        "    meta l4proto { tcp, udp } update @flows { ip daddr . meta l4proto . th dport } drop\n"
+        "    meta l4proto != { tcp, udp } update @odd_flows { ip daddr . meta l4proto } drop\n"
+        "    counter name unlisted drop\n"
+        "  }\n"
+        "  chain to_host {\n"
+        "    ip daddr . meta l4proto . th dport @host_allow return\n"
+        "    goto deny\n"
+        "  }\n"
         "  chain forward {\n"
         "    type filter hook forward priority 0; policy accept;\n"
         "    iifname != \"%s\" ct state established,related counter name replies accept\n"
@@ -319,16 +340,12 @@ void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
         "    meta nfproto != ipv4 drop\n"
         "    ip saddr != %s counter name spoofed drop\n"
         "    oifname != %s counter name to_gateway drop\n"
+        "    ip daddr @" SR_NET_HOST_SET " jump to_host\n"
         "    ct state established counter name established accept\n"
         "    ct state != new counter name invalid drop\n"
         "    ip daddr . meta l4proto . th dport @allow_address accept\n"
         "    ip daddr . meta l4proto . th dport @allow_range accept\n"
-        "    counter name denied\n"
-        "    ip daddr @block_address\n"
-        "    ip daddr @block_range\n"
-        "    meta l4proto { tcp, udp } update @flows { ip daddr . meta l4proto . th dport } drop\n"
-        "    meta l4proto != { tcp, udp } update @odd_flows { ip daddr . meta l4proto } drop\n"
-        "    counter name unlisted drop\n"
+        "    goto deny\n"
         "  }\n",
         input->tap, input->tap, guest, ways);
     if (input->relay != NULL) /* what routing has seen to already: to each its own protocol */

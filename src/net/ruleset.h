@@ -11,9 +11,12 @@
 
 #include "buf.h"
 #include "cleanup.h"
+#include "local.h"
 #include "saferun/policy.h"
 
 #define SR_NET_TABLE "safe_run"
+/* Of the host's own addresses, empty in the text: the net cell fills it and keeps it true (local.h). */
+#define SR_NET_HOST_SET "host"
 /* Addresses that names may bring while the run goes on: the hash sets have room for them. */
 #define SR_NET_MORE_TARGETS 2048
 
@@ -24,6 +27,7 @@ struct sr_net_target {
     uint32_t address; /* host byte order */
     uint8_t prefix;
     uint16_t port;
+    bool by_name; /* the address came from a name: it is open as long as it is not the host's own */
 };
 
 /* A range of addresses in a set, and the target its packets count for. Of the block sets protocol and port are 0. */
@@ -42,16 +46,17 @@ struct sr_net_elements {
 struct sr_net_ruleset_input {
     const struct sr_net_target *targets; /* policy order */
     size_t target_count;
-    uint32_t guest;      /* the only source address the guest may use */
-    const uint32_t *own; /* the host's addresses: opened by nothing wider than /32 */
-    size_t own_count;
-    const char *tap, *uplink; /* interface names */
-    const char *relay;        /* of the UDP relay; NULL: UDP leaves by the uplink */
+    uint32_t guest;                  /* the only source address the guest may use */
+    const struct sr_local_list *own; /* the host's addresses: opened by rules for them alone */
+    const char *tap, *uplink;        /* interface names */
+    const char *relay;               /* of the UDP relay; NULL: UDP leaves by the uplink */
 };
 
-/* Which element of the sets a target got; sr_net_elements_free() both. */
+/* Which element of the sets a target got; sr_net_ruleset_free(). */
 struct sr_net_ruleset {
     struct sr_net_elements allow, block;
+    struct sr_net_elements
+        host_allow; /* services of single addresses that stay open when those are the host's */
 };
 
 /* Splits the targets. SR-RUN-201 at launch.network.apply when memory is out. */

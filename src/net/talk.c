@@ -147,6 +147,17 @@ uint64_t sr_net_deadline(const struct sr_net *net)
     return net->talk.busy ? net->talk.deadline : UINT64_MAX;
 }
 
+/* The host's addresses for names to come: the cell closes them, whatever is known here. */
+static int take_own(struct sr_net *net, struct sr_error *err)
+{
+    const struct sr_local_list *own = &net->sample->own;
+    size_t count = own->count < SR_LOCAL_MAX ? own->count : SR_LOCAL_MAX;
+    for (size_t i = 0; i < count; i++)
+        if (sr_local_add(&net->own, own->ranges[i].first, own->ranges[i].last) < 0)
+            return sr_fail(err, SR_RUN_001, "monitor.network", SR_LOCAL_TOO_MANY);
+    return 0;
+}
+
 /* Counters by target. */
 static int fold_sample(struct sr_net *net, struct sr_error *err)
 {
@@ -177,6 +188,7 @@ static int take_answer(struct sr_net *net, const struct cell_message *message,
     bool counters = message->operation == CELL_SAMPLE;
     if (message->operation == CELL_LOST) {
         net->lost = true;
+        net->lost_error = message->error;
         return 0;
     }
     if (!talk->busy || ((int)message->operation != talk->operation &&
@@ -189,7 +201,7 @@ static int take_answer(struct sr_net *net, const struct cell_message *message,
     }
     if (counters) {
         *news = SR_NET_COUNTED;
-        return fold_sample(net, err);
+        return take_own(net, err) < 0 ? -1 : fold_sample(net, err);
     }
     *news = message->operation == CELL_ADD ? SR_NET_ADDED : SR_NET_RELEASED;
     if (message->operation == CELL_ADD) {

@@ -211,6 +211,17 @@ class NetworkTest(SafeRunTest):
                        for name, facts in table.items()}, file)
         os.rename(path + ".new", path)
 
+    def cell_of(self, process):
+        return next(pid for pid in self.children(process.pid) if self.read(f"/proc/{pid}/comm") == "safe-run-net\n")
+
+    def closed_by(self, process):
+        """The addresses that a run has closed because they are the host's, as nft writes them."""
+        return self.inside(self.cell_of(process), "nft", "list", "set", "inet", "safe_run", "host",
+                           own_users=self.as_user or self.open_node)
+
+    def wait_until_closed(self, process, words):
+        self.wait_for(lambda: words in self.closed_by(process))
+
     def residue(self):
         """What the runs of this test have left on its host: links, rules, mounts, processes. A namespace lives by these."""
         links = [line.split(": ")[1].split("@")[0] for line in self.inside(self.host, "ip", "-o", "link").splitlines()]

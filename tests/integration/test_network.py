@@ -3,13 +3,14 @@ evidence says of it."""
 import datetime
 import json
 import os
+import re
 import signal
 import subprocess
 import time
 import unittest
 
 from harness import BUILD, SANITIZED, SOURCE, shell
-from network import PROBE, NetworkTest, allow, frame_probe, steered_probes, udp_packet
+from network import PROBE, NetworkTest, allow, frame_probe, probing, steered_probes, udp_packet
 
 EVERYWHERE = ["tcp:*:443", "tcp:*:80", "udp:*:53", "udp:*:443"]
 
@@ -186,6 +187,29 @@ class Reach(Attack, NetworkTest):
                                  "tcp:169.254.169.254:80", "tcp:192.0.2.1:80", "tcp:10.1.2.3:80", "tcp:10.99.0.1:80")
         self.assertEqual(list(verdicts.values()), ["open", "open", "open", "closed"])
 
+    def test_what_becomes_the_hosts_own_is_closed_to_wide_rules(self):
+        """Addresses of the host that are added later, or were for a while, and prefixes that are routed to it: before the run and
+        later. What is open with a rule of its own stays so, also behind a wider one."""
+        self.serve("tcp:*:443", "udp:*:53")
+        self.serve("tcp:0.0.0.0:443", "udp:0.0.0.0:53", space=self.host)
+        self.inside(self.host, "ip", "route", "add", "local", "203.0.113.128/26", "dev", "lo")
+        probes = [*(f"tcp:203.0.113.{last}:443" for last in (5, 6, 7, 8, 130, 200)), "udp:203.0.113.5:53", "udp:203.0.113.7:53"]
+        document = probing(allow(("tcp", "203.0.113.0/24", 443), ("tcp", "203.0.113.8/32", 443), ("udp", "203.0.113.0/24", 53)), *probes)
+        document["runtime"]["args"][1] = "echo up; " + document["runtime"]["args"][1]
+        process = self.start_here(document, "--stdin", stdin=subprocess.PIPE)
+        self.wait_for_output(process, b"up")
+        for command in ("addr add 203.0.113.6/32 dev cable", "addr del 203.0.113.6/32 dev cable", "addr add 203.0.113.7/32 dev cable",
+                        "addr add 203.0.113.8/32 dev cable", "route add local 203.0.113.192/26 dev lo"):
+            self.inside(self.host, "ip", *command.split())
+        self.wait_until_closed(process, "203.0.113.128/25")
+        with open(PROBE, "rb") as file:
+            run = self.finish(process, file.read())
+        opened = [line.split()[0] for line in run.stdout.decode().splitlines() if line.endswith(" open")]
+        self.assertEqual(opened, ["tcp:203.0.113.5:443", "tcp:203.0.113.8:443", "udp:203.0.113.5:53"], run.stderr)
+        denied = {(event["destination"], event["port"]) for event in run.events("network.flow.denied")}
+        self.assertEqual(denied, {(f"203.0.113.{last}", 443) for last in (6, 7, 130, 200)} | {("203.0.113.7", 53)})
+        self.assert_no_residue()
+
     def test_the_ruleset_is_evidence(self):
         _, run = self.probe(allow(("tcp", "198.51.100.7/32", 443)))
         with open(os.path.join(run.dir, "ruleset.nft"), encoding="utf-8") as file:
@@ -340,8 +364,9 @@ class Names(NetworkTest):
         table = {"nowhere.example": [60], "local.example": [60, "127.0.0.1"], "metadata.example": [60, "169.254.169.254"],
                  "private.example": [60, "10.1.2.3"], "shared.example": [60, "100.64.0.1"], "own.example": [60, "192.0.2.1"],
                  "mixed.example": [60, "198.51.100.7", "192.168.1.1"], "null.example": [60, "0.0.0.0"],
-                 "many.example": [60] + [f"203.0.113.{i}" for i in range(100)]}
+                 "many.example": [60] + [f"203.0.113.{i}" for i in range(100)], "any.example": [60, "203.0.113.130"]}
         self.dns(table)
+        self.inside(self.host, "ip", "route", "add", "local", "203.0.113.128/26", "dev", "lo")
         for name in [*table, "missing.example"]:
             with self.subTest(name):
                 run = self.run_here(shell("true", network=allow(("tcp", "198.51.100.7/32", 1), ("tcp", name, 443))))
@@ -367,6 +392,27 @@ class Names(NetworkTest):
         self.assertEqual([rule["target"] for rule in run.events("network.rule.applied")],
                          ["198.51.100.7/32", "198.51.100.8/32"])  # and never 127.0.0.1
         self.assertEqual(hits(run), {("tcp", "198.51.100.7/32", 443): (1, 0), ("tcp", "198.51.100.8/32", 443): (1, 0)})
+
+    def test_a_name_does_not_lead_to_what_has_become_the_hosts_own(self):
+        """Neither one that led there before, nor one that does later."""
+        self.serve("tcp:*:443")
+        self.serve("tcp:0.0.0.0:443", space=self.host)
+        self.dns({"api.example.com": [1, "198.51.100.7"]}, refreshMinSec=1)
+        process = self.start_here(shell("echo up; while ! grep -q 198.51.100.8 /etc/hosts; do sleep 0.1; done; for last in 7 9 8; do "
+                                        "(echo $last; sleep 1) | timeout 3 nc 198.51.100.$last 443; done; true",
+                                        network=allow(("tcp", "api.example.com", 443))))
+        self.wait_for_output(process, b"up")
+        for last in (7, 9):
+            self.inside(self.host, "ip", "addr", "add", f"198.51.100.{last}/32", "dev", "cable")
+        self.wait_until_closed(process, "198.51.100.9")
+        asked = len(self.arrivals())
+        self.wait_for(lambda: len(self.arrivals()) > asked + 2)  # seconds apart, as are the cell's reports of what it knows
+        self.write_names({"api.example.com": [1, "198.51.100.7", "198.51.100.8", "198.51.100.9"]})
+        run = self.finish(process)
+        self.assertEqual((run.status, run.stdout), (0, b"8\n"), run.stderr)
+        self.assertEqual([rule["target"] for rule in run.events("network.rule.applied")],
+                         ["198.51.100.7/32", "198.51.100.8/32"])
+        self.assertEqual({event["destination"] for event in run.events("network.flow.denied")}, {"198.51.100.7", "198.51.100.9"})
 
     def test_a_cidr_rule_opens_what_a_name_leads_to(self):
         self.serve("tcp:*:443")
@@ -739,6 +785,35 @@ class Bridge(Attack, NetworkTest):
         self.assertEqual(run.status, 125, run.stderr)
         self.assertIn("the uplink (br0) ended", run.failure[1])
         self.assert_no_residue()
+
+    def test_notices_of_addresses_that_were_lost_are_made_up_for(self):
+        """A net cell that was too slow for them asks for all; where they are too many the run ends."""
+        self.serve("tcp:*:443")
+        process = self.start_here(shell("ask() { (echo $1; sleep 1) | timeout 3 nc $1 443; }; echo up; read x; "
+                                        "ask 203.0.113.6; ask 203.0.113.5; read x", network=allow(("tcp", "203.0.113.0/24", 443))),
+                                  "--stdin", stdin=subprocess.PIPE)
+        self.wait_for_output(process, b"up")
+        cell = self.cell_of(process)
+        os.kill(cell, signal.SIGSTOP)
+        self.take_addresses(200, 3000, "203.0.113.6")
+        self.assertNotEqual({line.split()[8] for line in self.read(f"/proc/{self.host}/net/netlink").splitlines()[1:]}, {"0"})
+        os.kill(cell, signal.SIGCONT)
+        self.wait_until_closed(process, "203.0.113.6")
+        self.assertEqual(len(re.findall(r"\b10\.20\d\.\d+\.\d+\b", self.closed_by(process))), 3000)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        self.assertEqual(self.wait_for_output(process, b"203.0.113.5"), b"203.0.113.5\n")
+        self.take_addresses(210, 6000)
+        run = self.finish(process)
+        self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-001"), run.stderr)
+        self.assertIn("the host has too many addresses", run.failure[1])
+        self.assert_no_residue()
+
+    def take_addresses(self, second, count, *more):
+        """Routes many addresses to the host itself, no two of them neighbours."""
+        addresses = [f"10.{second + i // 32768}.{i // 128 % 256}.{i % 128 * 2}" for i in range(count)]
+        self.inside(self.host, "ip", "-batch", "-", input="".join(f"route add local {address}/32 dev lo\n"
+                                                                  for address in [*addresses, *more]))
 
     def test_gc_removes_a_port_that_outlived_its_run(self):
         """Somebody is in the namespace of a run, so that it outlives the run, and with it the veth."""

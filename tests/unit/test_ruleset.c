@@ -14,7 +14,8 @@
 
 #define IP(a, b, c, d) ((uint32_t)(a) << 24 | (b) << 16 | (c) << 8 | (d))
 
-static const uint32_t own[] = {IP(10, 0, 0, 77), IP(192, 0, 2, 1)};
+static const struct sr_local_list own = {
+    2, {{IP(10, 0, 0, 77), IP(10, 0, 0, 77)}, {IP(192, 0, 2, 1), IP(192, 0, 2, 1)}}};
 
 static struct sr_net_ruleset_input input_of(const struct sr_net_target *targets, size_t count)
 {
@@ -22,8 +23,7 @@ static struct sr_net_ruleset_input input_of(const struct sr_net_target *targets,
         .targets = targets,
         .target_count = count,
         .guest = IP(198, 18, 0, 2),
-        .own = own,
-        .own_count = 2,
+        .own = &own,
         .tap = "sr-tap-01234567",
         .uplink = "sr-uplink",
         .relay = "sr-udp",
@@ -60,12 +60,12 @@ static void the_first_target_that_has_an_address_gets_it(void **state)
 {
     (void)state;
     static const struct sr_net_target targets[] = {
-        {0, SR_PROTOCOL_TCP, IP(10, 0, 0, 64), 26, 443},
-        {1, SR_PROTOCOL_TCP, IP(10, 0, 0, 0), 24, 443},
-        {2, SR_PROTOCOL_TCP, IP(10, 0, 0, 0), 25, 443},
-        {3, SR_PROTOCOL_TCP, IP(10, 0, 0, 70), 32, 443},
-        {4, SR_PROTOCOL_UDP, IP(10, 0, 0, 70), 32, 443},
-        {5, SR_PROTOCOL_TCP, IP(10, 0, 0, 70), 32, 80},
+        {0, SR_PROTOCOL_TCP, IP(10, 0, 0, 64), 26, 443, false},
+        {1, SR_PROTOCOL_TCP, IP(10, 0, 0, 0), 24, 443, false},
+        {2, SR_PROTOCOL_TCP, IP(10, 0, 0, 0), 25, 443, false},
+        {3, SR_PROTOCOL_TCP, IP(10, 0, 0, 70), 32, 443, false},
+        {4, SR_PROTOCOL_UDP, IP(10, 0, 0, 70), 32, 443, false},
+        {5, SR_PROTOCOL_TCP, IP(10, 0, 0, 70), 32, 80, false},
     };
     struct sr_net_ruleset ruleset;
     split(targets, 6, &ruleset);
@@ -84,10 +84,10 @@ static void wide_rules_have_holes_and_addresses_have_none(void **state)
 {
     (void)state;
     static const struct sr_net_target targets[] = {
-        {0, SR_PROTOCOL_TCP, 0, 0, 80},
-        {1, SR_PROTOCOL_TCP, IP(169, 254, 169, 254), 32, 80},
-        {2, SR_PROTOCOL_TCP, IP(10, 0, 0, 77), 32, 80},
-        {3, SR_PROTOCOL_TCP, IP(255, 255, 255, 255), 32, 80},
+        {0, SR_PROTOCOL_TCP, 0, 0, 80, false},
+        {1, SR_PROTOCOL_TCP, IP(169, 254, 169, 254), 32, 80, false},
+        {2, SR_PROTOCOL_TCP, IP(10, 0, 0, 77), 32, 80, false},
+        {3, SR_PROTOCOL_TCP, IP(255, 255, 255, 255), 32, 80, false},
     };
     struct sr_net_ruleset ruleset;
     split(targets, 4, &ruleset);
@@ -105,6 +105,27 @@ static void wide_rules_have_holes_and_addresses_have_none(void **state)
                                     IP(10, 0, 0, 78), IP(223, 255, 255, 255)};
     for (size_t i = 0; i < sizeof open / sizeof open[0]; i++)
         assert_int_equal(owner(&ruleset.allow, IPPROTO_TCP, 80, open[i]), 0);
+    sr_net_ruleset_free(&ruleset);
+}
+
+/* Whatever a wider rule before it, or a name, opens as well. */
+static void only_a_rule_for_an_address_opens_it_when_it_is_the_hosts(void **state)
+{
+    (void)state;
+    static const struct sr_net_target targets[] = {
+        {0, SR_PROTOCOL_TCP, IP(203, 0, 113, 0), 24, 443, false},
+        {1, SR_PROTOCOL_TCP, IP(203, 0, 113, 8), 32, 443, false},
+        {2, SR_PROTOCOL_TCP, IP(203, 0, 113, 9), 32, 443, true},
+        {3, SR_PROTOCOL_TCP, IP(203, 0, 113, 10), 31, 443, false},
+        {4, SR_PROTOCOL_TCP, IP(203, 0, 113, 8), 32, 443, false},
+        {5, SR_PROTOCOL_UDP, IP(203, 0, 113, 9), 32, 443, false},
+    };
+    struct sr_net_ruleset ruleset;
+    split(targets, 6, &ruleset);
+    assert_int_equal(ruleset.host_allow.count, 2);
+    assert_int_equal(owner(&ruleset.host_allow, IPPROTO_TCP, 443, IP(203, 0, 113, 8)), 1);
+    assert_int_equal(owner(&ruleset.host_allow, IPPROTO_UDP, 443, IP(203, 0, 113, 9)), 5);
+    assert_int_equal(owner(&ruleset.allow, IPPROTO_TCP, 443, IP(203, 0, 113, 8)), 0);
     sr_net_ruleset_free(&ruleset);
 }
 
@@ -158,9 +179,12 @@ static void splitting_is_what_looking_through_the_rules_says(void **state)
         struct sr_net_target targets[24];
         size_t count = 1 + draw(24);
         for (size_t i = 0; i < count; i++)
-            targets[i] = (struct sr_net_target){i, draw(2) == 0 ? SR_PROTOCOL_TCP : SR_PROTOCOL_UDP,
-                                                IP(10, 0, 0, draw(256)), (uint8_t)(24 + draw(9)),
-                                                (uint16_t)(1 + draw(2))};
+            targets[i] = (struct sr_net_target){i,
+                                                draw(2) == 0 ? SR_PROTOCOL_TCP : SR_PROTOCOL_UDP,
+                                                IP(10, 0, 0, draw(256)),
+                                                (uint8_t)(24 + draw(9)),
+                                                (uint16_t)(1 + draw(2)),
+                                                false};
         struct sr_net_ruleset ruleset;
         split(targets, count, &ruleset);
         for (uint32_t address = IP(9, 255, 255, 254); address <= IP(10, 0, 1, 1); address++) {
@@ -168,7 +192,7 @@ static void splitting_is_what_looking_through_the_rules_says(void **state)
             for (size_t i = count; i-- > 0;) {
                 bool has =
                     ((targets[i].address ^ address) & sr_ipv4_mask(targets[i].prefix)) == 0 &&
-                    (targets[i].prefix == 32 || address != own[0]);
+                    (targets[i].prefix == 32 || address != own.ranges[0].first);
                 any = has ? i : any;
                 service = has && targets[i].protocol == SR_PROTOCOL_UDP && targets[i].port == 2
                               ? i
@@ -187,9 +211,9 @@ static void the_text_is_what_the_golden_file_says(void **state)
 {
     (void)state;
     static const struct sr_net_target targets[] = {
-        {0, SR_PROTOCOL_TCP, IP(198, 51, 100, 7), 32, 443},
-        {1, SR_PROTOCOL_UDP, IP(198, 51, 100, 0), 24, 53},
-        {2, SR_PROTOCOL_TCP, IP(10, 0, 0, 64), 26, 8080},
+        {0, SR_PROTOCOL_TCP, IP(198, 51, 100, 7), 32, 443, false},
+        {1, SR_PROTOCOL_UDP, IP(198, 51, 100, 0), 24, 53, false},
+        {2, SR_PROTOCOL_TCP, IP(10, 0, 0, 64), 26, 8080, false},
     };
     const struct sr_net_ruleset_input input = input_of(targets, 3);
     struct sr_net_ruleset ruleset;
@@ -215,6 +239,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_target_that_has_an_address_gets_it),
         cmocka_unit_test(wide_rules_have_holes_and_addresses_have_none),
+        cmocka_unit_test(only_a_rule_for_an_address_opens_it_when_it_is_the_hosts),
         cmocka_unit_test(a_prefix_of_what_is_never_opened_opens_nothing),
         cmocka_unit_test(splitting_is_what_looking_through_the_rules_says),
         cmocka_unit_test(the_text_is_what_the_golden_file_says),
