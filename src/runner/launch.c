@@ -10,8 +10,8 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 
-/* How long an accelerator that nobody has seen work may keep a guest silent before TCG is tried. A
- * guest under working KVM says hello within 0.2 s. */
+/* How long an accelerator that nobody has seen work may keep a guest silent, when TCG is tried after
+ * it. A guest under working KVM says hello within 0.2 s. */
 #define PROBE_NSEC (1500 * SR_NSEC_PER_MSEC)
 
 int run_choose_accel(struct run *run, enum sr_accel *accel, const char **reason, bool *fallback,
@@ -147,7 +147,8 @@ static json_t *started_facts(const struct run *run, const struct sr_qemu_args *a
                      run->rootfs.hash);
 }
 
-int run_launch(struct run *run, enum sr_accel accel, const char *reason, struct sr_error *err)
+int run_launch(struct run *run, enum sr_accel accel, const char *reason, bool last,
+               struct sr_error *err)
 {
     run->accel = accel;
     /* What the guest of the VM before this one said is a part of the reason. */
@@ -175,7 +176,7 @@ int run_launch(struct run *run, enum sr_accel accel, const char *reason, struct 
         0; /* of the first VM, if there was one */
     bool probing = accel == SR_ACCEL_KVM && sr_kvm_state(run->config.qemu) == SR_KVM_UNKNOWN;
     run->boot_deadline =
-        now + (probing ? PROBE_NSEC : run->config.boot_timeout_sec * SR_NSEC_PER_SEC);
+        now + (probing && !last ? PROBE_NSEC : run->config.boot_timeout_sec * SR_NSEC_PER_SEC);
     run->boot_cpus = probing ? sr_cpu_times() : (struct sr_cpu_times){0};
     run->silent = false;
     run->phase = PHASE_BOOT;

@@ -75,7 +75,7 @@ static int boot_once(struct run *run, enum sr_accel accel, const char *reason, b
                      bool *retry, struct sr_error *err)
 {
     *retry = false;
-    if (run_launch(run, accel, reason, err) < 0 || (last && run_confine(run, err) < 0))
+    if (run_launch(run, accel, reason, last, err) < 0 || (last && run_confine(run, err) < 0))
         return -1;
     int result = run_monitor(run, false, err);
     if (result == 0 && run->phase == PHASE_STARTING)

@@ -318,8 +318,8 @@ const char *run_release_limits(struct run *run);
 
 /* launch.c: finds what the VMM's jail needs. */
 int run_prepare_jail(struct run *run, struct sr_error *err) SR_MUST_CHECK;
-/* Starts the VM under accelerator and leaves run in PHASE_BOOT. */
-int run_launch(struct run *run, enum sr_accel accel, const char *reason,
+/* Starts the VM under accelerator and leaves run in PHASE_BOOT. last: no other VM will be started. */
+int run_launch(struct run *run, enum sr_accel accel, const char *reason, bool last,
                struct sr_error *err) SR_MUST_CHECK;
 /* Which accelerator to begin with, and whether TCG is to be tried when its guest does not come up.
  */
