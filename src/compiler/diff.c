@@ -192,6 +192,26 @@ static void more_files(struct differ *differ, const char *topic, const struct sr
     }
 }
 
+/* What of the caller's or the host's that no plan has. */
+static void more_secrets(struct differ *differ, const char *topic, const struct sr_policy *than,
+                         const struct sr_policy *policy)
+{
+    for (size_t i = 0; i < policy->secret_count; i++) {
+        const struct sr_secret *secret = &policy->secrets[i];
+        const char *path = secret->path != NULL ? secret->path : "";
+        size_t j = 0;
+        while (j < than->secret_count &&
+               (strcmp(secret->name, than->secrets[j].name) != 0 ||
+                secret->from != than->secrets[j].from ||
+                (secret->path != NULL && strcmp(path, than->secrets[j].path) != 0)))
+            j++;
+        if (j == than->secret_count)
+            say(differ, topic, "have %s%s in its environment (runtime.env.%s)",
+                secret->from == SR_SECRET_FILE ? "what is in the file " : "the caller's ",
+                secret->from == SR_SECRET_FILE ? path : secret->name, secret->name);
+    }
+}
+
 /* a/b > c/d, of quotas and periods below 2^40. */
 static bool larger_share(const struct sr_policy *policy, const struct sr_policy *than)
 {
@@ -237,6 +257,7 @@ static void more(struct differ *differ, const char *topic, const struct sr_polic
 {
     more_destinations(differ, topic, than, policy);
     more_files(differ, topic, than, policy);
+    more_secrets(differ, topic, than, policy);
     more_resources(differ, topic, than, policy);
 }
 
@@ -303,7 +324,7 @@ static void compare_plans(struct differ *differ, const char *path, // NOLINT(mis
 {
     if (json_equal(a, b))
         return;
-    if (json_is_array(a) && json_is_array(b)) {
+    if ((a == NULL || json_is_array(a)) && (b == NULL || json_is_array(b))) {
         compare_lists(differ, path, a, b);
         return;
     }
@@ -318,11 +339,18 @@ static void compare_plans(struct differ *differ, const char *path, // NOLINT(mis
     }
     const char *key;
     json_t *value;
+    /* Plans have the same members, whatever the policy, but for lists that one without items leaves out. */
+    char below[256];
     json_object_foreach(b, key, value)
-    { /* plans have the same members, whatever the policy */
-        char below[256];
+    {
         snprintf(below, sizeof below, "%s%s%s", path, path[0] != '\0' ? "." : "", key);
         compare_plans(differ, below, json_object_get(a, key), value);
+    }
+    json_object_foreach(a, key, value)
+    {
+        snprintf(below, sizeof below, "%s%s%s", path, path[0] != '\0' ? "." : "", key);
+        if (json_object_get(b, key) == NULL)
+            compare_plans(differ, below, value, NULL);
     }
 }
 
@@ -340,39 +368,6 @@ static void changed_pairs(struct differ *differ, const char *field, const struct
             say(differ, topic, "%s.%s is new: %s", field, b[j].key, b[j].value);
         else if (strcmp(a[i].value, b[j].value) != 0)
             say(differ, topic, "%s.%s: %s instead of %s", field, a[i].key, b[j].value, a[i].value);
-        i += order <= 0;
-        j += order >= 0;
-    }
-}
-
-/* "from env", "from file secrets/token": cut where a path is long, and compared by whoever asks. */
-static const char *source_of(const struct sr_secret *secret, char text[256])
-{
-    snprintf(text, 256, "from %s%s%s", sr_secret_from_name(secret->from),
-             secret->path != NULL ? " " : "", secret->path != NULL ? secret->path : "");
-    return text;
-}
-
-static bool same_source(const struct sr_secret *a, const struct sr_secret *b)
-{
-    return a->from == b->from && (a->path == NULL || strcmp(a->path, b->path) == 0);
-}
-
-static void changed_secrets(struct differ *differ, const struct sr_policy *a,
-                            const struct sr_policy *b)
-{
-    static const char topic[] = "Changes";
-    char was[256], is[256];
-    for (size_t i = 0, j = 0; i < a->secret_count || j < b->secret_count;) {
-        const struct sr_secret *x = &a->secrets[i], *y = &b->secrets[j];
-        int order = i == a->secret_count ? 1 : j == b->secret_count ? -1 : strcmp(x->name, y->name);
-        if (order < 0)
-            say(differ, topic, "runtime.env.%s is gone (%s)", x->name, source_of(x, was));
-        else if (order > 0)
-            say(differ, topic, "runtime.env.%s is new: %s", y->name, source_of(y, is));
-        else if (!same_source(x, y))
-            say(differ, topic, "runtime.env.%s: %s instead of %s", x->name, source_of(y, is),
-                source_of(x, was));
         i += order <= 0;
         j += order >= 0;
     }
@@ -419,7 +414,6 @@ static void changed(struct differ *differ, const struct sr_policy *a, const stru
             say(differ, topic, "runtime.args[%zu]: %s instead of %s", i, b->args[i], a->args[i]);
     }
     changed_pairs(differ, "runtime.env", a->env, a->env_count, b->env, b->env_count);
-    changed_secrets(differ, a, b);
     changed_pairs(differ, "metadata.labels", a->labels, a->label_count, b->labels, b->label_count);
 }
 

@@ -91,6 +91,7 @@ class Secrets(SafeRunTest):
                   'echo "${UNASKED-none}"; read line')
         document = self.document(script, TOKEN={"from": "env"}, OTHER={"from": "env"}, PLAIN="open",
                                  FILED={"from": "file", "path": "secrets/filed"})
+        document["outputs"] = [{"path": "/data/out", "max": "1Mi"}]  # and with it a collector, which is a fork
         granted = ["--allow-env", "TOKEN", "--allow-mount", self.path("secrets")]
         process = self.start(document, "-v", "--stdin", *granted, stdin=subprocess.PIPE)
         self.addCleanup(process.kill)
@@ -98,7 +99,9 @@ class Secrets(SafeRunTest):
         self.assertEqual([word for word in out if len(word) == 64],
                          [hashlib.sha256(value.encode()).hexdigest() for value in (SECRET, OTHER, FILED, "open")])
         # A sanitizer's runtime keeps a copy of the environment that nobody can overwrite.
-        for pid in [process.pid, *self.children(process.pid)]:
+        children = self.children(process.pid)
+        self.assertEqual(len(children), 2)
+        for pid in [process.pid, *children]:
             self.assert_process_is_clean(pid, memory=pid not in self.vmm_pids() and not SANITIZED)
         run = self.finish(process, b"\n")
         self.assertEqual(run.status, 0, run.stderr)

@@ -201,7 +201,7 @@ class Validating(unittest.TestCase):
         def answer(*args, env):
             done = call("validate", *args, EVERY, env={**os.environ, "SAFE_RUN_MOUNT_ALLOWLIST": env})
             return {(e["code"], e["path"]) for e in json.loads(done.stdout)["errors"]}
-        refused = {("SR-POL-101", "mounts[0].source"), ("SR-POL-101", "mounts[1].source")}
+        refused = {("SR-POL-101", path) for path in ("runtime.env.MOTD.path", "mounts[0].source", "mounts[1].source")}
         self.assertEqual(answer(env=ALLOW[1]), set())
         self.assertEqual(answer(*ALLOW, env="/no/such"), set())
         self.assertEqual(answer(env="/no/such"), {("SR-POL-101", "mountAllowlist.file")})

@@ -110,6 +110,46 @@ static void the_normal_form_has_the_source_and_no_value(void **state)
     assert_true(sr_policy_lets_env(policy, "TOKEN2=image"));
 }
 
+/* Appends what is said to a text. */
+static void collect(void *context, const char *topic, const char *sentence)
+{
+    sr_buf_printf(context, "%s: %s\n", topic, sentence);
+}
+
+static void assert_diff(const char *a_env, const char *b_env, const char *expected)
+{
+    sr_cleanup_check struct sr_check a = {0}, b = {0};
+    sr_cleanup_bundle struct sr_bundle old = {0}, new = {0};
+    sr_cleanup_buf struct sr_buf said = SR_BUF_INIT;
+    struct sr_error err;
+    size_t changes;
+    check_env(a_env, NULL, 0, &a);
+    check_env(b_env, NULL, 0, &b);
+    assert_int_equal(sr_compile(a.policy, &old, &err) | sr_compile(b.policy, &new, &err), 0);
+    assert_int_equal(sr_bundle_diff(&old, &new, collect, &said, &changes, &err), 0);
+    assert_string_equal(said.data != NULL ? said.data : "", expected);
+}
+
+static void a_diff_says_who_may_have_what(void **state)
+{
+    (void)state;
+    static const char env[] = "{T: {from: env}}", file[] = "{T: {from: file, path: in/token}}";
+    assert_diff(env, env, "");
+    assert_diff("{}", env,
+                "B may, A may not: have the caller's T in its environment (runtime.env.T)\n"
+                "Compiled plans: guestPlan.envFrom: + {\"from\":\"env\",\"name\":\"T\"}\n");
+    assert_diff(env, "{}",
+                "A may, B may not: have the caller's T in its environment (runtime.env.T)\n"
+                "Compiled plans: guestPlan.envFrom: - {\"from\":\"env\",\"name\":\"T\"}\n");
+    assert_diff(
+        env, file,
+        "B may, A may not: have what is in the file in/token in its environment (runtime.env.T)\n"
+        "A may, B may not: have the caller's T in its environment (runtime.env.T)\n"
+        "Compiled plans: guestPlan.envFrom: - {\"from\":\"env\",\"name\":\"T\"}\n"
+        "Compiled plans: guestPlan.envFrom: + "
+        "{\"from\":\"file\",\"name\":\"T\",\"path\":\"in/token\"}\n");
+}
+
 static void a_bundle_without_secrets_is_as_it_was(void **state)
 {
     (void)state;
@@ -423,6 +463,7 @@ int main(void)
 #define IN_A_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         IN_A_DIRECTORY(the_normal_form_has_the_source_and_no_value),
+        IN_A_DIRECTORY(a_diff_says_who_may_have_what),
         IN_A_DIRECTORY(a_bundle_without_secrets_is_as_it_was),
         IN_A_DIRECTORY(what_is_wrong_is_said_at_its_field),
         IN_A_DIRECTORY(secrets_are_counted),
