@@ -32,6 +32,7 @@ static int make(void **state)
     strcpy(f->path, "/tmp/sr-room-XXXXXX");
     if (mkdtemp(f->path) == NULL)
         return -1;
+    f->run.reserve_fd = -1;
     f->run.options = &f->options;
     f->run.result = &f->result;
     f->run.config.ceilings.event_bytes = 4 * MIB;
