@@ -108,7 +108,7 @@ static int record(struct run *run, const unsigned char key[SR_ENV_KEY_SIZE],
     char salt[sizeof run->secret_salt];
     memcpy(salt, run->secret_salt, sizeof salt);
     const struct iovec pieces[] = {{salt, sizeof salt},
-                                   {(void *)(uintptr_t)secret->name, strlen(secret->name) + 1},
+                                   {(char *)secret->name, strlen(secret->name) + 1},
                                    {value->text, value->len}};
     return sr_hmac_sha256(key, SR_ENV_KEY_SIZE, pieces, 3, value->hmac) == 0
                ? 0
