@@ -9,6 +9,7 @@
 #include "jcs.h"
 #include "json_text.h"
 #include "json_unit.h"
+#include "printable.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -295,9 +296,7 @@ static void prepend(struct canoniser *c, const char *format, const char *text, i
     char step[64], rest[200];
     snprintf(rest, sizeof rest, "%s", c->path);
     snprintf(step, sizeof step, format, len, text);
-    for (char *p = step; *p != '\0'; p++)
-        if (*p < 0x20 || *p > 0x7e)
-            *p = '?';
+    sr_make_ascii(step);
     snprintf(c->path, c->path_size, "%s%s", step, rest);
 }
 

@@ -2,6 +2,7 @@
 
 #include "jcs.h"
 #include "json_unit.h"
+#include "printable.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -37,10 +38,8 @@ static void write_path(const struct scanner *s, char *path, size_t size)
         } else if (level->has_key) {
             char key[48];
             size_t n = level->key.len < sizeof key - 1 ? level->key.len : sizeof key - 1;
-            for (size_t k = 0; k < n; k++) {
-                char c = level->key.text[k];
-                key[k] = c < 0x20 || c > 0x7e ? '?' : c;
-            }
+            for (size_t k = 0; k < n; k++)
+                key[k] = sr_ascii(level->key.text[k]);
             key[n] = '\0';
             more = snprintf(path + len, size - len, ".%s", key);
         }

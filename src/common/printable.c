@@ -38,3 +38,9 @@ void sr_make_printable(char *text)
     }
     text[kept] = '\0';
 }
+
+void sr_make_ascii(char *text)
+{
+    for (; *text != '\0'; text++)
+        *text = sr_ascii(*text);
+}

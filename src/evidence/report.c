@@ -259,26 +259,6 @@ int sr_report_write(int run_dirfd, const struct sr_report_facts *facts, struct s
     return result;
 }
 
-int sr_command_hash(struct sr_hasher *hasher, const char *command, const char *const *args,
-                    size_t arg_count, char text[SR_SHA256_TEXT])
-{
-    sr_cleanup_buf struct sr_buf json = SR_BUF_INIT;
-    if (!sr_is_utf8(command))
-        return -1;
-    sr_buf_puts(&json, "{\"args\":[");
-    for (size_t i = 0; i < arg_count; i++) {
-        if (i > 0)
-            sr_buf_putc(&json, ',');
-        if (!sr_is_utf8(args[i]))
-            return -1;
-        sr_jcs_text(&json, args[i]);
-    }
-    sr_buf_puts(&json, "],\"command\":");
-    sr_jcs_text(&json, command);
-    sr_buf_putc(&json, '}');
-    return sr_buf_ok(&json) ? sr_sha256(hasher, json.data, json.len, text) : -1;
-}
-
 int sr_policy_hash(struct sr_hasher *hasher, const char *json, size_t len,
                    char text[SR_SHA256_TEXT])
 {

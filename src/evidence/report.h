@@ -56,11 +56,6 @@ struct sr_report_facts {
 int sr_report_write(int run_dirfd, const struct sr_report_facts *facts, struct sr_event_log *log,
                     struct sr_error *err) SR_MUST_CHECK;
 
-/* commandHash: over {"args":[...],"command":"..."}. 0, or -1 when a text is not UTF-8 (two commands
- * must not share a hash) or memory is out. */
-int sr_command_hash(struct sr_hasher *hasher, const char *command, const char *const *args,
-                    size_t arg_count, char text[SR_SHA256_TEXT]) SR_MUST_CHECK;
-
 /* policyHash: over the normalized policy's canonical JSON. */
 int sr_policy_hash(struct sr_hasher *hasher, const char *json, size_t len,
                    char text[SR_SHA256_TEXT]) SR_MUST_CHECK;

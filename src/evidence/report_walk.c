@@ -1,5 +1,7 @@
 #include "report_walk.h"
 
+#include "printable.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -272,7 +274,7 @@ static int read_rest(struct sr_report_walk *walk, struct sr_error *err)
     char base[64];
     size_t n = key->len - 2 < sizeof base - 1 ? key->len - 2 : sizeof base - 1;
     for (size_t i = 0; i < n; i++)
-        base[i] = key->data[i + 1] < 0x20 || key->data[i + 1] > 0x7e ? '?' : key->data[i + 1];
+        base[i] = sr_ascii(key->data[i + 1]);
     base[n] = '\0';
     const char *text;
     if (sr_json_read_value(&walk->reader, &walk->scan, &text) < 0)

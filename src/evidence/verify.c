@@ -1,6 +1,7 @@
 #include "verify.h"
 
 #include "event.h"
+#include "printable.h"
 #include "report.h"
 
 #include <errno.h>
@@ -67,7 +68,7 @@ const char *verify_show(struct sr_json_slice value, char out[SHOWN_SIZE])
 {
     size_t n = value.len < SHOWN_SIZE - 4 ? value.len : SHOWN_SIZE - 4;
     for (size_t i = 0; i < n; i++)
-        out[i] = value.text[i] < 0x20 || value.text[i] > 0x7e ? '?' : value.text[i];
+        out[i] = sr_ascii(value.text[i]);
     memcpy(out + n, n < value.len ? "..." : "", n < value.len ? 4 : 1);
     return value.len == 0 ? "nothing" : out;
 }
@@ -86,10 +87,8 @@ static void take_run_id(struct verify *v)
         return;
     size_t room = sizeof v->out->run_id - 1;
     size_t n = run_id.len - 2 < room ? run_id.len - 2 : room;
-    for (size_t i = 0; i < n; i++) {
-        char c = run_id.text[i + 1];
-        v->out->run_id[i] = c < 0x20 || c > 0x7e ? '?' : c;
-    }
+    for (size_t i = 0; i < n; i++)
+        v->out->run_id[i] = sr_ascii(run_id.text[i + 1]);
 }
 
 /* Did our own writer, which promises exact bytes, write this? It says so, and no other wrote these members: who takes out the

@@ -12,6 +12,7 @@
 
 #include "fs.h"
 #include "output_digest.h"
+#include "printable.h"
 #include "saferun/policy.h"
 
 #include <dirent.h>
@@ -49,9 +50,7 @@ __attribute__((format(printf, 4, 5))) static void fail(struct verify *v, uint64_
     va_start(ap, fmt);
     vsnprintf(message, sizeof message, fmt, ap);
     va_end(ap);
-    for (char *p = message; *p != '\0'; p++)
-        if (*p < 0x20 || *p > 0x7e)
-            *p = '?';
+    sr_make_ascii(message);
     snprintf(path, sizeof path, "events[%llu].payload.%s", (unsigned long long)index, field);
     v->out->outputs_differ = true;
     verify_error(v, CHECK_ARTIFACT_FILES, SR_EVD_302, path, "%s", message);

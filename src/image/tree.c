@@ -129,11 +129,6 @@ struct sr_node *sr_tree_root(struct sr_tree *tree)
     return tree->root;
 }
 
-uint32_t sr_tree_count(const struct sr_tree *tree)
-{
-    return tree->count;
-}
-
 uint32_t sr_tree_floor(const struct sr_node *directory, uint32_t floor)
 {
     if (!S_ISDIR(directory->inode->mode))

@@ -64,9 +64,6 @@ void sr_tree_free(struct sr_tree *tree);
 
 struct sr_node *sr_tree_root(struct sr_tree *tree);
 
-/* Entries added so far, removed ones too. */
-uint32_t sr_tree_count(const struct sr_tree *tree);
-
 /* The child of that name, or NULL. floor is the layer below which entries are hidden where the parent is; NULL: no layers. On
  * return it is the floor below the child. */
 struct sr_node *sr_tree_find(struct sr_tree *tree, struct sr_node *parent, const char *name,

@@ -1,6 +1,7 @@
 #include "qmp.h"
 
 #include "cleanup.h"
+#include "printable.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -26,9 +27,7 @@ static void copy_text(char *to, size_t size, const char *from)
     if (from == NULL)
         return;
     snprintf(to, size, "%s", from);
-    for (char *at = to; *at != '\0'; at++)
-        if (*at < ' ' || *at > '~')
-            *at = '?';
+    sr_make_ascii(to);
 }
 
 static void take_greeting(struct sr_qmp *qmp, json_t *greeting)

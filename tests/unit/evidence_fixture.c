@@ -140,11 +140,11 @@ struct sr_report_facts fixture_facts(void)
 
 void fixture_report(struct fixture *fixture, unsigned samples)
 {
-    static const char *const args[] = {"hello"};
+    static const char asked[] = "{\"args\":[\"hello\"],\"command\":\"/bin/echo\"}";
     char policy[SR_SHA256_TEXT], command[SR_SHA256_TEXT];
     struct sr_error err;
     struct sr_hasher *hasher = sr_hasher_new();
-    must(hasher != NULL && sr_command_hash(hasher, "/bin/echo", args, 1, command) == 0 &&
+    must(hasher != NULL && sr_sha256(hasher, asked, strlen(asked), command) == 0 &&
              sr_policy_hash(hasher, FIXTURE_POLICY, strlen(FIXTURE_POLICY), policy) == 0,
          "hash");
     sr_hasher_free(hasher);

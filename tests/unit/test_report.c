@@ -233,20 +233,6 @@ static void a_failed_log_fails_the_report(void **state)
     assert_false(exists(f, SR_REPORT_FILE));
 }
 
-/* printf '{"args":["a","b c"],"command":"/bin/x"}' | sha256sum */
-static void command_hash_is_over_canonical_json(void **state)
-{
-    (void)state;
-    static const char *const args[] = {"a", "b c"}, *const bad[] = {"\xff"};
-    char hash[SR_SHA256_TEXT];
-    struct sr_hasher *hasher = sr_hasher_new();
-    assert_int_equal(sr_command_hash(hasher, "/bin/x", args, 2, hash), 0);
-    assert_string_equal(hash,
-                        "sha256:97a81db40cb680a3fdcaa3ee224625925201cff551cf08f62f2c20ddd577c98a");
-    assert_int_equal(sr_command_hash(hasher, "/bin/x", bad, 1, hash), -1);
-    sr_hasher_free(hasher);
-}
-
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -259,7 +245,6 @@ int main(void)
         CASE(a_temporary_file_left_behind_does_not_hinder),
         CASE(events_that_somebody_changed_get_no_report),
         CASE(a_failed_log_fails_the_report),
-        cmocka_unit_test(command_hash_is_over_canonical_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
