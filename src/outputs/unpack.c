@@ -46,7 +46,7 @@ static int cannot_make(const struct unpacking *unpacking, const char *at)
         return refuse_entry(unpacking, at, "is there twice");
     if (errno == ENOENT || errno == ELOOP || errno == ENOTDIR || errno == EXDEV)
         return refuse_entry(unpacking, at, "lies in no directory of the output");
-    return refuse(unpacking, "%.200s cannot be written: %s",
+    return refuse(unpacking, "it cannot be written: %.200s: %s",
                   at[0] != '\0' ? at : unpacking->of->name, strerror(errno));
 }
 

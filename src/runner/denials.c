@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The kernel's sets hold 4,096 destinations and 256 of other protocols (src/net/ruleset.c), and there are the others. */
-enum { DENIALS_MAX = 4096 + 256 + 1, SLOTS = 16384 };
+enum { SLOTS = 16384 };
 
 /* Of all that no set had room for. It is no protocol's number. */
 enum { OTHERS = 255 };

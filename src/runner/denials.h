@@ -14,6 +14,11 @@
 
 #include <jansson.h>
 
+/* The kernel's sets hold 4,096 destinations and 256 of other protocols (src/net/ruleset.c), and there are the others. */
+#define DENIALS_MAX (4096 + 256 + 1)
+/* At most, of the event of one. */
+#define DENIAL_EVENT_BYTES 544
+
 struct denials;
 
 /* NULL when memory is out. now: from when on packets may be stopped; nanoseconds since 1970, like all times here. */

@@ -146,6 +146,11 @@ int output_files_end(struct output_files *files, struct sr_hasher *hasher, struc
     return result < 0 ? fail(err, -result) : 0;
 }
 
+uint64_t output_files_entry_bytes(const struct output_files *files)
+{
+    return files->fd < 0 ? files->text : 0;
+}
+
 json_t *output_files_entries(const struct output_files *files, uint32_t index)
 {
     if (files->fd >= 0)

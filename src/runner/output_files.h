@@ -36,6 +36,8 @@ void output_files_drop(struct output_files *files);
 /* Makes the manifest durable, if there is one. SR-EVD-001. */
 int output_files_end(struct output_files *files, struct sr_hasher *hasher,
                      struct sr_error *err) SR_MUST_CHECK;
+/* Of the entries that events are going to have. */
+uint64_t output_files_entry_bytes(const struct output_files *files);
 /* A new reference to the array of an output; NULL when the manifest has it. */
 json_t *output_files_entries(const struct output_files *files, uint32_t index);
 /* The manifest's hash; NULL when there is none. */

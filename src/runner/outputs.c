@@ -447,6 +447,14 @@ static void hold_entries(const struct run *run, struct output *output)
         run->outputs->entries += entries;
 }
 
+/* The guest chose how many files there are and how they are called, and all that must fit on the disk with their names. */
+static void hold_room(struct run *run, struct output *output)
+{
+    struct sr_error why = {0};
+    if (run_reserve_follow(run, &why) < 0)
+        lose(output, "not kept: %s", why.message);
+}
+
 static void finish(struct run *run, uint32_t i)
 {
     struct run_outputs *outputs = run->outputs;
@@ -461,10 +469,12 @@ static void finish(struct run *run, uint32_t i)
                                 run->hasher, &listener, &output->digest, &output->error);
     if (output->error.code == SR_OK)
         hold_entries(run, output);
+    if (output->error.code == SR_OK)
+        hold_room(run, output);
     if (output->error.code == SR_OK &&
         (SR_FAILPOINT("outputs.rename") || renameat2(outputs->directory, part, outputs->directory,
                                                      output->name, RENAME_NOREPLACE) < 0))
-        lose(output, "%s cannot be given its name: %s", output->name, strerror(errno));
+        lose(output, "it cannot be given its name, %s: %s", output->name, strerror(errno));
     if (output->error.code != SR_OK)
         output_files_drop(&outputs->files);
     int removed = output->error.code == SR_OK ? 0 : sr_remove_tree(outputs->directory, part);
@@ -536,6 +546,11 @@ int run_outputs_record(struct run *run, struct sr_error *err)
         if (record(run, i, err) < 0)
             return -1;
     return 0;
+}
+
+uint64_t run_outputs_entry_bytes(const struct run *run)
+{
+    return run->outputs != NULL ? output_files_entry_bytes(&run->outputs->files) : 0;
 }
 
 int run_outputs_directory(const struct run *run)

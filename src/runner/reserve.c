@@ -8,6 +8,7 @@
  */
 #include "run_state.h"
 
+#include "denials.h"
 #include "failpoint.h"
 #include "runs.h"
 
@@ -17,22 +18,25 @@
 
 /* Closing events and a report without any: network counters, streams, limits, checks, the attestation. */
 #define BASE_BYTES (UINT64_C(128) << 10)
-/* What closing tells of a rule (its targets' counters) and of an output (entries left out, its files' digest). */
+/* What closing tells of an address of a rule; of a rule, while it is not known how many it has. */
+#define TARGET_BYTES (UINT64_C(1) << 10)
 #define RULE_BYTES (UINT64_C(2) << 10)
+/* Of an output beside its entries. */
 #define OUTPUT_BYTES (UINT64_C(16) << 10)
-/* The destinations of denials that a network can have counted. */
-#define DENIED_BYTES (UINT64_C(256) << 10)
+/* All destinations of denials that a network can have counted. */
+#define DENIED_BYTES (UINT64_C(1) * DENIALS_MAX * DENIAL_EVENT_BYTES)
 /* Held ahead of the events there are, so that not every event asks for more. */
 #define STEP_BYTES (UINT64_C(64) << 10)
 
-/* Closing events are written twice: into the log and into the report. */
+/* Closing events are written twice: into the log and into the report. Entries of outputs are in an attestation, too, in base64. */
 static uint64_t needed(const struct run *run)
 {
     const struct sr_policy *policy = run->options->policy;
-    uint64_t closing = BASE_BYTES + RULE_BYTES * policy->egress_count +
-                       OUTPUT_BYTES * policy->output_count +
+    uint64_t rules = run->net != NULL ? run->net->target_count * TARGET_BYTES
+                                      : policy->egress_count * RULE_BYTES;
+    uint64_t closing = BASE_BYTES + rules + OUTPUT_BYTES * policy->output_count +
                        (policy->network_mode != SR_NETWORK_NONE ? DENIED_BYTES : 0);
-    return 2 * closing + sr_event_log_bytes(run->log);
+    return 2 * closing + 4 * run_outputs_entry_bytes(run) + sr_event_log_bytes(run->log);
 }
 
 static int hold(struct run *run, uint64_t bytes, struct sr_error *err)

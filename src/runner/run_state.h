@@ -275,6 +275,8 @@ void run_outputs_conclude(struct run *run);
 /* The first that was not collected, and what the guest said of it; or NULL. */
 const struct sr_error *run_outputs_failure(const struct run *run, struct run_word *word);
 int run_outputs_record(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+/* Of the entries that are going to be in the events of outputs; 0 before they are hashed. */
+uint64_t run_outputs_entry_bytes(const struct run *run);
 /* The directory that outputs are in; -1: none. */
 int run_outputs_directory(const struct run *run);
 void run_outputs_release(struct run *run);

@@ -333,6 +333,16 @@ class RunDirectory(SafeRunTest):
         self.assertIn(b"gc 0", done.stdout, done.stderr)
         self.assertIn(b"verify 0", done.stdout, done.stderr)
 
+    def test_outputs_that_leave_no_room_for_their_names(self):
+        """Empty files take nothing of this disk, and their names 300 KiB in each of two files; without them there is room for one."""
+        document = shell('mkdir /tmp/o; x=$(printf %0236d 0); i=0; while [ $i -lt 900 ]; do : > /tmp/o/$x$i; i=$((i+1)); done; '
+                         'head -c 580k /dev/zero > /tmp/o/zeros; echo "made"', outputs=[{"path": "/tmp/o", "max": "16Mi"}])
+        done = self.mounted(("size=1m,mode=700", "true"), document)
+        self.assertIn(b"made\nstatus 125", done.stdout)
+        self.assertIn(b"SR-RUN-001 outputs[0].path: not kept: the disk of ", done.stderr)
+        self.assertIn(b"gc 0", done.stdout, done.stderr)
+        self.assertIn(b"verify 0", done.stdout, done.stderr)
+
     def test_a_disk_without_room_for_the_evidence(self):
         done = self.mounted(("size=200k,mode=700", "true"))
         self.assertIn(b"status 125", done.stdout)

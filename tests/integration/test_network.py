@@ -139,6 +139,20 @@ class Reach(Attack, NetworkTest):
         self.assertEqual(run.report["networkAudit"]["denied"], 4200)
         self.assertEqual(run.events("network.rule.released")[0]["frames"]["unaccounted"], 0)
 
+    def test_what_was_stopped_is_told_on_a_full_disk(self):
+        """All destinations that the kernel notes, each in the events and again in the report, when the command has left no byte free."""
+        os.makedirs(self.base, exist_ok=True)
+        owner = os.stat(self.base).st_uid
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=6m,mode=700,uid={owner}", "small", self.base], check=True)
+        self.addCleanup(subprocess.run, ["umount", self.base], check=True)
+        script = 'cat > /tmp/probe; chmod 755 /tmp/probe; /tmp/probe scan:198.51.100.8:1000:4200; while :; do dd if=/dev/zero bs=64k count=64; done'
+        document = shell(script, network=allow(("tcp", "198.51.100.7/32", 53)), user="0:0", timeout=60)
+        with open(PROBE, "rb") as file:
+            run = self.run_here(document, "--stdin", feed=file.read())
+        self.assertEqual(run.status, 125)
+        self.assertIn(b"SR-RUN-001 monitor.stdout: the run directory's copy cannot be written: No space left", run.stderr)
+        self.assertGreaterEqual(len(run.events("network.flow.denied")), 4096)
+
     def test_what_was_stopped_is_told_at_every_audit_level_and_when_it_was(self):
         """Knocked at in the first second of a run that goes on for three more."""
         for level in ("basic", "full"):

@@ -314,7 +314,7 @@ class Outputs(IoTest):
         self.addCleanup(subprocess.run, ["umount", small], check=True)
         run = self.run_policy(shell("head -c 2000000 /dev/urandom > /data/out/x", outputs=[output()]), "--output-dir", small)
         self.assertEqual(run.status, 125)
-        self.assertIn(b"x cannot be written: No space left on device", run.stderr)
+        self.assertIn(b"outputs[0].path: it cannot be written: x: No space left on device", run.stderr)
         self.assertEqual(os.listdir(small), [])
 
 
