@@ -189,7 +189,8 @@ static void put_tiles(struct sr_buf *out, const struct sr_reading *r)
                       "allowed destinations</span></li>\n",
                       (long long)s->allowed_hits, destinations);
     uint64_t stopped = sr_summary_denied(s) + sr_summary_dropped(s);
-    open_tile(out, "Stopped", stopped > 0 || s->mounts_rejected > 0 ? "bad" : "");
+    open_tile(out, "Stopped",
+              stopped > 0 || s->mounts_rejected > 0 || sr_summary_uncounted(s) ? "bad" : "");
     if (stopped > 0)
         sr_buf_printf(out, "%llu</span><span class=\"note\">packet%s%s</span></li>\n", (ull)stopped,
                       sr_plural((int64_t)stopped),
@@ -197,6 +198,9 @@ static void put_tiles(struct sr_buf *out, const struct sr_reading *r)
     else if (s->mounts_rejected > 0)
         sr_buf_printf(out, "%lld</span><span class=\"note\">mounts</span></li>\n",
                       (long long)s->mounts_rejected);
+    else if (sr_summary_uncounted(s))
+        sr_buf_puts(out, "Not known</span><span class=\"note\">the counters were not read in the "
+                         "end</span></li>\n");
     else
         sr_buf_puts(out, "Nothing</span><span class=\"note\">no attempt was seen</span></li>\n");
     sr_buf_puts(out, "</ul>\n");
@@ -318,6 +322,9 @@ static void put_stopped(struct sr_buf *out, const struct sr_reading *r)
         page_bdi(out, s->failure_code);
         sr_buf_puts(out, "</span></p>\n");
     }
+    if (sr_summary_uncounted(s))
+        sr_buf_puts(out, "<p class=\"bad\">The network's counters were not read in the end: there "
+                         "may have been more packets, let out and stopped.</p>\n");
     if (s->mounts_rejected > 0)
         sr_buf_printf(out, "<p>%lld mount%s refused; the time line says which.</p>\n",
                       (long long)s->mounts_rejected, sr_plural(s->mounts_rejected));

@@ -189,6 +189,10 @@ static void stopped(struct speaker *speaker, const struct sr_summary *a, const s
     if ((sr_summary_denied(a) > 0) != (sr_summary_denied(b) > 0))
         say(speaker, "packets denied: %llu, then %llu", (unsigned long long)sr_summary_denied(a),
             (unsigned long long)sr_summary_denied(b));
+    if (sr_summary_uncounted(a) != sr_summary_uncounted(b))
+        say(speaker, "counters read in the end: %s, then %s",
+            sr_summary_uncounted(a) ? "no, there may have been more" : "yes",
+            sr_summary_uncounted(b) ? "no, there may have been more" : "yes");
     for (int i = 0; i < SR_DROP_COUNT; i++)
         if ((a->dropped[i] > 0) != (b->dropped[i] > 0))
             say(speaker, "frames %s: %llu, then %llu", sr_drop_sentence((enum sr_drop)i),

@@ -244,6 +244,8 @@ static void reach(const struct printer *p, const struct sr_reading *r)
         say(p, FAINT, "and %llu more", (unsigned long long)more);
     say(p, PLAIN, "packets of new connections: %lld let out; %lld stopped at these addresses",
         (long long)s->allowed_hits, (long long)s->blocked_hits);
+    if (sr_summary_uncounted(s))
+        say(p, BAD, "there may have been more: the counters were not read in the end");
 }
 
 static void stopped(const struct printer *p, const struct sr_reading *r)
@@ -284,6 +286,8 @@ static void stopped(const struct printer *p, const struct sr_reading *r)
         say(p, BAD, "the command: its time was up");
     if (s->failure_code[0] != '\0')
         say(p, BAD, "%s %s: %s", s->failure_code, s->failure_path, s->failure);
+    if (sr_summary_uncounted(s))
+        say(p, BAD, "packets: the counters were not read in the end, so there may have been any");
 }
 
 static void limits(const struct printer *p, const struct sr_reading *r)

@@ -187,6 +187,13 @@ uint64_t sr_summary_dropped(const struct sr_summary *s)
     return sum;
 }
 
+bool sr_summary_uncounted(const struct sr_summary *s)
+{
+    return s->counts[SR_EVENT_NETWORK_PLAN_GENERATED] > 0 && s->counts[SR_EVENT_VM_STARTED] > 0 &&
+           s->counts[SR_EVENT_NETWORK_RULE_RELEASED] == 0 &&
+           strcmp(s->failure_path, "monitor.supervisor") == 0;
+}
+
 size_t sr_summary_steps(const struct sr_summary *summary)
 {
     const size_t most = SR_SUMMARY_FIRST_STEPS + SR_SUMMARY_LAST_STEPS;

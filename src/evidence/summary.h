@@ -168,6 +168,9 @@ int sr_summary_read(struct sr_summary *summary, int fd, struct sr_error *err) SR
  * went nowhere for another reason. */
 uint64_t sr_summary_denied(const struct sr_summary *summary);
 uint64_t sr_summary_dropped(const struct sr_summary *summary);
+/* Whether the network's counters were not read in the end: its safe-run died. What was let out and stopped by then is known only as
+ * far as events tell. */
+bool sr_summary_uncounted(const struct sr_summary *summary);
 /* Why a frame was dropped, to go behind a number of them. */
 const char *sr_drop_sentence(enum sr_drop drop);
 

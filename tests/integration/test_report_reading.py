@@ -72,7 +72,30 @@ def two_names():
             yield at, stage, kind, reports.rule(2, "198.51.100.21/32", 443, host="cdn.example.net")
 
 
+def cut_off():
+    """Its safe-run died two seconds after the VM had started, and the counters with it."""
+    events = list(reports.ordinary_events())
+    started = [kind for _, _, kind, _ in events].index("vm.started")
+    yield from events[:started + 3]
+    yield events[started + 3][0], "cleanup", "run.failed", {
+        "reason": "interrupted", "errorCode": "SR-RUN-001", "path": "monitor.supervisor", "message": "safe-run died"}
+
+
 class Show(Reading):
+    def test_counters_that_were_not_read_are_not_nothing(self):
+        exit = {"cause": "interrupted", "code": None, "signal": None, "observedBy": "host"}
+        report = self.write("dead", cut_off(), exitCode=125, exit=exit)
+        done = call("show", report)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        text = done.stdout.decode()
+        self.assertIn("0 let out; 0 stopped at these addresses\n  there may have been more: the counters were not read in the end\n", text)
+        self.assertRegex(text, r"What was stopped\n(.*\n)*  packets: the counters were not read in the end, so there may have been any\n")
+        page = call("html", report).stdout.decode()
+        self.assertIn("Not known</span><span class=\"note\">the counters were not read in the end", page)
+        self.assertIn("counters were not read in the end: there may have been more packets, let out and stopped.", page)
+        self.assertNotIn("no attempt was seen", page)
+        self.assertIn("counters read in the end: yes, then no, there may have been more", call("diff", self.write(), report).stdout.decode())
+
     def test_names_that_share_an_address_have_a_row_each(self):
         """Each tells of the packets to it; the sum counts them once."""
         report = self.write("shared", two_names())
