@@ -7,7 +7,9 @@
  */
 #include "jail.h"
 
+#include <asm/sockios.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -31,7 +33,7 @@ static const int common[] = {
     SCMP_SYS(openat),
     SCMP_SYS(close),
     SCMP_SYS(close_range),
-    SCMP_SYS(fcntl),
+    SCMP_SYS(fcntl), /* but forbid_requests() */
     SCMP_SYS(dup),
     SCMP_SYS(dup2),
     SCMP_SYS(dup3),
@@ -58,7 +60,7 @@ static const int common[] = {
     SCMP_SYS(fdatasync),
     SCMP_SYS(fsync),
     SCMP_SYS(memfd_create),
-    SCMP_SYS(ioctl), /* but forbid_typing() */
+    SCMP_SYS(ioctl), /* but forbid_requests() */
     /* sockets that were handed in */
     SCMP_SYS(sendmsg),
     SCMP_SYS(recvmsg),
@@ -287,19 +289,27 @@ static int add_list(scmp_filter_ctx filter, const int *calls, size_t count)
 }
 
 /*
- * Nothing typed into a terminal, whatever else ioctl(2) is for. A filter of its own: a list of what is allowed cannot say "all but
- * these" of the 32 bits that the kernel looks at, and a comparison of all 64 lets the same request pass with a bit set above them.
+ * Nothing typed into a terminal, and no signal by way of a descriptor: its owner, whom the kernel signals when something happens to it,
+ * may be any process, and the signal any. A filter of its own: a list of what is allowed cannot say "all but these" of the 32 bits
+ * that the kernel looks at, and a comparison of all 64 lets the same request pass with a bit set above them.
  */
-static int forbid_typing(void)
+static int forbid_requests(void)
 {
-    static const scmp_datum_t requests[] = {TIOCSTI, TIOCLINUX};
+    static const struct {
+        int call;
+        scmp_datum_t request;
+    } forbidden[] = {
+        {SCMP_SYS(ioctl), TIOCSTI},   {SCMP_SYS(ioctl), TIOCLINUX}, {SCMP_SYS(ioctl), FIOSETOWN},
+        {SCMP_SYS(ioctl), SIOCSPGRP}, {SCMP_SYS(fcntl), F_SETOWN},  {SCMP_SYS(fcntl), F_SETOWN_EX},
+        {SCMP_SYS(fcntl), F_SETSIG},
+    };
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
     if (filter == NULL)
         return -ENOMEM;
     int result = 0;
-    for (size_t i = 0; result == 0 && i < sizeof requests / sizeof requests[0]; i++)
-        result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
-                                  SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, requests[i]));
+    for (size_t i = 0; result == 0 && i < sizeof forbidden / sizeof forbidden[0]; i++)
+        result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), forbidden[i].call, 1,
+                                  SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, forbidden[i].request));
     if (result == 0)
         result = seccomp_load(filter);
     seccomp_release(filter);
@@ -445,8 +455,8 @@ int sr_jail_filter(enum sr_jail_role role)
         result = add_list(filter, list->lists[i].calls, list->lists[i].count);
     if (result == 0)
         result = list->add(filter);
-    if (result == 0 && list->common)
-        result = forbid_typing();
+    if (result == 0)
+        result = forbid_requests();
     if (result == 0)
         result = seccomp_load(filter);
     seccomp_release(filter);

@@ -2,6 +2,7 @@
 #include "jail.h"
 
 #include <arpa/inet.h>
+#include <asm/sockios.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -84,16 +85,31 @@ static int socket_errno(int domain, int type)
 }
 
 /* The kernel looks at the low 32 bits of a request: every bit above them names the same one. */
+static void expect_forbidden(long call, unsigned long request, void *argument)
+{
+    MUST(syscall(call, -1, request, argument) < 0 && errno == EPERM);
+    for (int bit = 32; bit < 64; bit++)
+        MUST(syscall(call, -1, request | 1UL << bit, argument) < 0 && errno == EPERM);
+}
+
 static void expect_no_typing(void)
 {
-    static const unsigned long requests[] = {TIOCSTI, TIOCLINUX};
     char byte = 3;
-    for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
-        MUST(syscall(SYS_ioctl, -1, requests[i], &byte) < 0 && errno == EPERM);
-        for (int bit = 32; bit < 64; bit++)
-            MUST(syscall(SYS_ioctl, -1, requests[i] | 1UL << bit, &byte) < 0 && errno == EPERM);
-    }
+    expect_forbidden(SYS_ioctl, TIOCSTI, &byte);
+    expect_forbidden(SYS_ioctl, TIOCLINUX, &byte);
     MUST(syscall(SYS_ioctl, -1, FIONREAD, &byte) < 0 && errno == EBADF);
+}
+
+/* What the kernel does for the owner of a descriptor, who may be anybody: a signal of any number. */
+static void expect_no_signal_by_descriptor(void)
+{
+    struct f_owner_ex owner = {F_OWNER_PID, getppid()};
+    int pid = getppid();
+    expect_forbidden(SYS_fcntl, F_SETOWN, (void *)(uintptr_t)pid);
+    expect_forbidden(SYS_fcntl, F_SETOWN_EX, &owner);
+    expect_forbidden(SYS_fcntl, F_SETSIG, (void *)(uintptr_t)SIGKILL);
+    expect_forbidden(SYS_ioctl, FIOSETOWN, &pid);
+    expect_forbidden(SYS_ioctl, SIOCSPGRP, &pid);
 }
 #endif
 
@@ -120,6 +136,7 @@ _Noreturn static void be_supervisor(struct place *place, uid_t user)
     MUST(chroot("/") < 0 && errno == EPERM);
 #ifndef SR_WITH_FAILPOINTS
     expect_no_typing();
+    expect_no_signal_by_descriptor();
     MUST(open("/etc/passwd", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
     MUST(open("/proc/self/status", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
     MUST(open("/dev/null", O_RDWR | O_CLOEXEC) < 0 && errno == EACCES);
@@ -179,6 +196,7 @@ static void expect_shut_in(void)
 {
     char byte = 0;
     struct iovec piece = {&byte, 1};
+    expect_no_signal_by_descriptor();
     MUST(syscall(SYS_ptrace, PTRACE_ATTACH, getppid(), 0, 0) < 0 && errno == EPERM);
     MUST(syscall(SYS_process_vm_readv, getppid(), &piece, 1, &piece, 1, 0) < 0 && errno == EPERM);
     MUST(syscall(SYS_pidfd_open, getppid(), 0) < 0 && errno == EPERM);
@@ -274,6 +292,21 @@ static void be_worker(void)
     MUST(syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), 0) == 0);
 }
 
+/* Or a writer; which files, Landlock says. */
+static void be_reader(void)
+{
+    expect_no_signal_by_descriptor();
+    MUST(fcntl(STDERR_FILENO, F_GETFD) >= 0);
+    MUST(socket_errno(AF_INET, SOCK_DGRAM) == EPERM);
+    MUST(syscall(SYS_tgkill, getppid(), getppid(), 0) < 0 && errno == EPERM);
+}
+
+static void be_vmm(void)
+{
+    expect_no_typing();
+    expect_no_signal_by_descriptor();
+}
+
 static void test_other_roles_can_do_what_they_are_for(void **state)
 {
     static const struct {
@@ -281,7 +314,8 @@ static void test_other_roles_can_do_what_they_are_for(void **state)
         void (*be)(void);
     } roles[] = {
         {SR_JAIL_NET_CELL, be_net_cell}, {SR_JAIL_UPLINK, be_uplink}, {SR_JAIL_RELAY, be_relay},
-        {SR_JAIL_RESOLVER, be_resolver}, {SR_JAIL_WORKER, be_worker},
+        {SR_JAIL_RESOLVER, be_resolver}, {SR_JAIL_WORKER, be_worker}, {SR_JAIL_READER, be_reader},
+        {SR_JAIL_WRITER, be_reader},     {SR_JAIL_VMM, be_vmm},
     };
     (void)state;
     for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++) {
