@@ -68,6 +68,18 @@ static void open_doors(struct sr_cgroup_tree *tree, const char *own)
         sr_close_fd(&tree->helpers_fd);
 }
 
+/* Before there is anything: whoever ends what a killed run has left obeys no other paths. */
+static bool record_path(struct sr_cgroup *cgroup, const char *path)
+{
+    char line[PATH_MAX + 1];
+    int len = snprintf(line, sizeof line, "%s\n", path);
+    int result =
+        SR_FAILPOINT("cgroup.record") ? -errno : sr_write_all(cgroup->record, line, (size_t)len);
+    if (result < 0)
+        cgroup->record_error = result;
+    return result == 0;
+}
+
 /* What a hierarchy is there for. */
 struct purpose {
     bool share; /* the limit on CPU time: helpers have a place in it, */
@@ -82,7 +94,8 @@ static struct sr_cgroup_tree *make_tree(struct sr_cgroup *cgroup, const char *pa
     struct sr_cgroup_tree *tree = &cgroup->trees[cgroup->tree_count];
     *tree = (struct sr_cgroup_tree)SR_CGROUP_TREE_INIT;
     if (snprintf(tree->path, sizeof tree->path, "%s/%s", parent, name) >= (int)sizeof tree->path ||
-        SR_FAILPOINT("cgroup.make") || mkdir(tree->path, 0755) < 0)
+        SR_FAILPOINT("cgroup.make") || !record_path(cgroup, tree->path) ||
+        mkdir(tree->path, 0755) < 0)
         return NULL;
     tree->version = h->version;
     tree->fd =
@@ -278,11 +291,12 @@ static int set_memory(const struct sr_cgroup *cgroup, const struct sr_cgroup_lim
 }
 
 int sr_cgroup_create(struct sr_cgroup *cgroup, const char *run_id,
-                     const struct sr_cgroup_limits *limits, struct sr_error *err)
+                     const struct sr_cgroup_limits *limits, int record, struct sr_error *err)
 {
     struct hierarchies all;
     char name[128];
     *cgroup = (struct sr_cgroup)SR_CGROUP_INIT;
+    cgroup->record = record;
     snprintf(name, sizeof name, CGROUP_PREFIX "%s", run_id);
     cgroup_find_hierarchies(&all);
     for (size_t i = 0; i < all.count; i++)
@@ -291,6 +305,13 @@ int sr_cgroup_create(struct sr_cgroup *cgroup, const char *run_id,
     for (size_t i = 0; i < all.count; i++)
         if (all.items[i].version == 1)
             create_v1(cgroup, &all.items[i], name);
+    cgroup->record = -1;
+    if (cgroup->record_error < 0) {
+        sr_fail(err, SR_RUN_002, PATH, "the cgroup's path cannot be recorded: %s",
+                strerror(-cgroup->record_error));
+        sr_cgroup_remove(cgroup);
+        return -1;
+    }
     if (prepare_cpu(cgroup, limits, err) < 0 || set_memory(cgroup, limits, err) < 0 ||
         (cgroup->places[SR_CONTROLLER_PIDS].version != 0 &&
          set_number(cgroup, SR_CONTROLLER_PIDS, "pids.max", limits->pids, err) < 0)) {

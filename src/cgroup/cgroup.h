@@ -11,7 +11,7 @@
  *      the run's can make longer and which a share of a core would draw out.
  *   5. sr_cgroup_read() at any time.
  *   6. sr_cgroup_remove() when the VMM and all helpers but the caller are reaped. What a dead supervisor leaves is found by
- *      sr_cgroup_sweep().
+ *      sr_cgroup_sweep(), by the paths that were recorded before anything was made there.
  */
 #ifndef SR_CGROUP_CGROUP_H
 #define SR_CGROUP_CGROUP_H
@@ -61,6 +61,8 @@ struct sr_cgroup {
     size_t tree_count;
     struct sr_cgroup_place places[SR_CONTROLLER_COUNT];
     int v2_fd, v2_helpers_fd; /* to be born in; -1: there is none. The tree's */
+    int record;               /* of paths; the caller's. -1: not used any more */
+    int record_error;         /* 0, or a negative errno: a path could not be recorded */
     int cpu_fd;               /* the file that takes the CPU limit; -1: there is none to set */
     char cpu_max[48];         /* what it is to take */
 };
@@ -71,7 +73,7 @@ struct sr_cgroup {
     }
 #define SR_CGROUP_INIT                                                                             \
     {                                                                                              \
-        .v2_fd = -1, .v2_helpers_fd = -1, .cpu_fd = -1                                             \
+        .v2_fd = -1, .v2_helpers_fd = -1, .record = -1, .cpu_fd = -1                               \
     }
 
 struct sr_cgroup_usage {
@@ -81,11 +83,13 @@ struct sr_cgroup_usage {
 };
 
 /*
- * Makes the run's cgroup with its limits; that of the CPU waits for sr_cgroup_limit_cpu(). A controller that this host does not offer to the caller has version 0 afterwards; that is
- * no error. Errors: SR-RUN-002 at launch.cgroup, when a limit is refused.
+ * Makes the run's cgroup with its limits; that of the CPU waits for sr_cgroup_limit_cpu(). A controller that this host does not offer to
+ * the caller has version 0 afterwards; that is no error. record: a file to which the path of each directory is written, a line each,
+ * before it is made. Errors: SR-RUN-002 at launch.cgroup, when a limit is refused or a path cannot be recorded.
  */
 int sr_cgroup_create(struct sr_cgroup *cgroup, const char *run_id,
-                     const struct sr_cgroup_limits *limits, struct sr_error *err) SR_MUST_CHECK;
+                     const struct sr_cgroup_limits *limits, int record,
+                     struct sr_error *err) SR_MUST_CHECK;
 
 /* Sets the CPU limit, once, by the descriptor that was opened for it: a caller that has given up its rights can still do it. Without one
  * to set it does nothing. Errors: SR-RUN-002 at launch.cgroup. */
@@ -114,9 +118,10 @@ const char *sr_cgroup_holder(const struct sr_cgroup *cgroup, enum sr_controller 
 /* Removes it; the caller leaves it, other processes must be gone. 0 or a negative errno; what is gone already is no error. */
 int sr_cgroup_remove(struct sr_cgroup *cgroup);
 
-/* Removes the cgroups of a run that is dead, wherever they are, with what still runs in them: the number of directories removed,
- * or a negative errno. */
-int sr_cgroup_sweep(const char *run_id);
+/* Removes the cgroups of a run that is dead, with what still runs in them: the caller's own at the paths that sr_cgroup_create()
+ * recorded, which end in the run's name; elsewhere any user may give that name. paths: lines, which are changed. The number of
+ * directories removed, or a negative errno. */
+int sr_cgroup_sweep(const char *run_id, char *paths);
 
 /* Removes cgroups of any run that are empty, there for min_age_sec, and in nobody's hands (a lock tells): nobody knows their runs any
  * more (a run directory that was deleted by hand). The number of directories removed. */

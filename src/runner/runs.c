@@ -27,6 +27,8 @@
 #define PATH "prepare.workdir"
 /* A run makes its directory, then its lock, then its events. One without events that is younger may be about to. */
 #define NEWBORN_SEC 60
+/* Of an entry in the register: as many paths as a run records, twice over (a scope of systemd's). */
+#define RECORD_MAX (2 * SR_CGROUP_TREES * (PATH_MAX + 1) + 1)
 /* A run on its way out: no run any more, whatever of it is still there. */
 #define REMOVED ".removed-"
 
@@ -204,6 +206,7 @@ static int tell_unlisted(const struct sr_gc_options *options, const char *what, 
 struct dead_run {
     const char *id;
     int base_fd, dirfd; /* dirfd -1: its directory is gone */
+    int entry;          /* in the register, locked: the paths of its cgroups */
     bool has_log, has_report;
     unsigned failures;
 };
@@ -225,7 +228,10 @@ static void clear_remains(struct dead_run *run, const struct sr_gc_options *opti
                 run->id, strerror(-result));
         fail_dead(run, options, &error);
     }
-    result = sr_cgroup_sweep(run->id);
+    char paths[RECORD_MAX];
+    ssize_t len = sr_read_full(run->entry, paths, sizeof paths - 1, 0);
+    paths[len > 0 ? len : 0] = '\0';
+    result = len < 0 ? (int)len : sr_cgroup_sweep(run->id, paths);
     if (result < 0) {
         sr_fail(&error, SR_RUN_001, "gc.cgroup", "the cgroup of %s cannot be removed: %s", run->id,
                 strerror(-result));
@@ -280,6 +286,7 @@ static unsigned close_dead(int base_fd, int register_fd, const char *id,
     struct dead_run run = {.id = id,
                            .base_fd = base_fd,
                            .dirfd = dirfd < 0 ? -1 : dirfd,
+                           .entry = entry,
                            .has_log = log == 1,
                            .has_report = report == 1};
     bool born = run.has_log || (lock >= 0 && lseek(lock, 0, SEEK_END) > 0); /* it had its lock */

@@ -321,13 +321,31 @@ class Runs(SafeRunTest):
         self.addCleanup(os.rmdir, path)
         return path
 
-    def test_a_cgroup_of_somebody_else_is_none_of_a_run(self):
+    def recorded(self, run_id):
+        """The register's entry of a run, and the paths of its cgroups in it."""
+        entry = os.path.join(self.base, ".open", run_id)
+        with open(entry, encoding="ascii") as file:
+            paths = file.read().splitlines()
+        self.assertTrue(paths)
+        for path in paths:
+            self.assertTrue(os.path.isdir(path), path)
+            self.assertEqual(os.path.basename(path), "safe-run-" + run_id)
+        return entry, paths
+
+    def test_a_cgroup_that_a_run_did_not_make_is_none_of_its(self):
+        """One with its name elsewhere; and one of somebody else, whatever the record says."""
         dead = self.start_up()
         run_id = self.ids()[0]
         path = self.cgroup_for(run_id)
-        os.chown(path, 12345, 12345)
+        entry, paths = self.recorded(run_id)
         self.kill(dead)
         self.assertEqual(self.safe_run("gc")[0], f"closed {run_id}\n")
+        self.assertTrue(os.path.isdir(path))
+        self.assertEqual([path for path in paths if os.path.exists(path)], [])
+        os.chown(path, 12345, 12345)
+        with open(entry, "w", encoding="ascii") as file:
+            file.write(path + "\n")
+        self.assertEqual(self.safe_run("gc"), ("", ""))
         self.assertTrue(os.path.isdir(path))
         self.assertEqual(os.listdir(os.path.join(self.base, ".open")), [])
 
@@ -335,8 +353,8 @@ class Runs(SafeRunTest):
         """It is named each time until it is gone."""
         dead = self.start_up()
         run_id = self.ids()[0]
-        path = self.cgroup_for(run_id)
-        os.mkdir(os.path.join(path, "below"))
+        below = os.path.join(self.recorded(run_id)[1][0], "below")
+        os.mkdir(below)
         self.kill(dead)
         out, err = self.safe_run("gc", status=1)
         self.assertEqual(out, f"closed {run_id}\n")
@@ -344,10 +362,9 @@ class Runs(SafeRunTest):
         self.assertEqual(self.call("report", "verify", os.path.join(self.base, run_id, "run_report.json")).returncode, 0)
         out, err = self.safe_run("gc", status=1)
         self.assertIn(f"the cgroup of {run_id} cannot be removed", err)
-        os.rmdir(os.path.join(path, "below"))
+        os.rmdir(below)
         self.assertEqual(self.safe_run("gc"), ("", ""))
-        os.makedirs(path)  # for the cleanup
-        self.assert_closed(run_id, ours=[path])
+        self.assert_closed(run_id)
 
     def test_a_run_that_is_stored_is_not_removed(self):
         """Whoever stores it shares its lock."""
@@ -394,7 +411,7 @@ class RunsAsUser(Runs):
     test_what_somebody_else_made_is_no_run = test_a_register_of_somebody_else_is_not_used = None
     test_a_process_that_got_the_number_of_a_dead_supervisor = test_a_run_that_died_before_it_had_evidence = None
     test_a_link_in_place_of_a_run_directory_is_not_followed = None
-    test_a_cgroup_of_somebody_else_is_none_of_a_run = test_what_cannot_be_removed_keeps_no_evidence_open = None
+    test_a_cgroup_that_a_run_did_not_make_is_none_of_its = test_what_cannot_be_removed_keeps_no_evidence_open = None
 
     def test_usage(self):
         self.assertIn("Example:", self.safe_run("gc", "--help")[0])
