@@ -1,5 +1,6 @@
 #include "cli.h"
 #include "options.h"
+#include "saferun/run.h"
 
 #include <fcntl.h>
 #include <getopt.h>
@@ -136,8 +137,9 @@ int main(int argc, char **argv)
 {
     /* A caller may have it ignored: then no child could be waited for, and how it ended not be known. */
     signal(SIGCHLD, SIG_DFL);
+    /* What `run` cannot even begin is no exit status of a command. */
     if (!fill_standard_descriptors() || !raise_stack_limit())
-        return SR_EXIT_IO;
+        return argc > 1 && strcmp(argv[1], "run") == 0 ? SR_EXIT_FAILED : SR_EXIT_IO;
     /* A closed pipe is an error to report, not a reason to die with evidence unsealed. */
     bool by_signal = signal(SIGPIPE, SIG_IGN) == SIG_DFL;
     signal(SIGXFSZ, SIG_IGN); /* likewise a file that reached its size limit */

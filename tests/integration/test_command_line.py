@@ -47,8 +47,8 @@ class Help(SafeRunTest):
 
 
 class StackLimit(SafeRunTest):
-    def limited(self, *options):
-        return subprocess.run(["prlimit", "--stack=" + options[0], *options[1:], SAFE_RUN, "doctor"], env=self.env, capture_output=True,
+    def limited(self, *options, command=("doctor",)):
+        return subprocess.run(["prlimit", "--stack=" + options[0], *options[1:], SAFE_RUN, *command], env=self.env, capture_output=True,
                               timeout=120, stdin=subprocess.DEVNULL)
 
     def test_a_soft_one_of_64_kib_is_raised(self):
@@ -61,6 +61,8 @@ class StackLimit(SafeRunTest):
         done = self.limited("65536:65536", *drop)
         self.assertEqual((done.returncode, done.stdout), (1, b""))
         self.assertIn(b"the stack limit is 64 KiB and may not be raised, and 1024 KiB are needed", done.stderr)
+        run = self.limited("65536:65536", *drop, command=("run", "--policy", "none.yaml"))
+        self.assertEqual((run.returncode, run.stderr), (125, done.stderr))  # 1 would be a command's
 
 
 if __name__ == "__main__":
