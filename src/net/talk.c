@@ -73,12 +73,13 @@ static void hang_up(struct sr_net *net)
     if (net->pidfd >= 0)
         pidfd_send_signal(net->pidfd, SIGKILL, NULL, 0);
     sr_close_fd(&net->fd);
-    net->talk.busy = false;
+    net->talk.busy = net->talk.release_waits = false;
 }
 
+/* With a request that is not answered goes the release that waits for its turn: it is never sent, and has failed. */
 static int fail_request(struct sr_net *net, const char *why, struct sr_error *err)
 {
-    bool release = net->talk.releasing;
+    bool release = net->talk.releasing || net->talk.release_waits;
     hang_up(net);
     return sr_fail(err, release ? SR_RUN_202 : SR_RUN_001,
                    release ? "cleanup.network.release" : "monitor.network",
@@ -231,7 +232,15 @@ int sr_net_hear(struct sr_net *net, enum sr_net_news *news, struct sr_error *err
     int result = take_answer(net, &message, news, err);
     if (result == 0 && *news == SR_NET_NOTHING)
         *news = SR_NET_MORE;
-    return result < 0 || net->fd < 0 ? result : go_on(net, err);
+    if (net->fd < 0 || (result < 0 && !net->talk.release_waits))
+        return result;
+    /* What failed holds no release up; one that cannot be sent is the worse failure. */
+    struct sr_error failure = {0};
+    if (go_on(net, &failure) < 0) {
+        *err = failure;
+        return -1;
+    }
+    return result;
 }
 
 void sr_net_hang_up(struct sr_net *net)

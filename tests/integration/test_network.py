@@ -683,6 +683,13 @@ class Ends(NetworkTest):
         self.assertIn("does not answer", run.events("network.rule.cleanup_failed")[0]["message"])
         self.collect()
 
+    def test_a_net_cell_that_stops_shortly_before_the_end_holds_nothing(self):
+        """It owes counters when it is asked for the release."""
+        run = self.stop_and_end("safe-run-net", shell("echo up; sleep 3", network=allow(("tcp", "198.51.100.7/32", 443))))
+        self.assertEqual(run.status, 125)
+        self.assertEqual(run.events("network.rule.cleanup_failed")[0]["errorCode"], "SR-RUN-202")
+        self.collect()
+
     def test_a_net_cell_that_stops_before_counters_are_read_ends_the_run(self):
         run = self.stop_and_end("safe-run-net", shell("echo up; sleep 60", timeout=60, audit={"level": "full"},
                                                       network=allow(("tcp", "198.51.100.7/32", 443))))
