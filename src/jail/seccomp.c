@@ -14,6 +14,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -72,7 +73,7 @@ static const int common[] = {
     SCMP_SYS(getsockname),
     SCMP_SYS(getpeername),
     /* memory */
-    SCMP_SYS(mmap),
+    SCMP_SYS(mmap), /* but, for the VMM, forbid_requests() */
     SCMP_SYS(munmap),
     SCMP_SYS(mprotect),
     SCMP_SYS(mremap),
@@ -293,7 +294,7 @@ static int add_list(scmp_filter_ctx filter, const int *calls, size_t count)
  * may be any process, and the signal any. A filter of its own: a list of what is allowed cannot say "all but these" of the 32 bits
  * that the kernel looks at, and a comparison of all 64 lets the same request pass with a bit set above them.
  */
-static int forbid_requests(void)
+static int forbid_requests(bool shared_memory)
 {
     static const struct {
         int call;
@@ -310,6 +311,11 @@ static int forbid_requests(void)
     for (size_t i = 0; result == 0 && i < sizeof forbidden / sizeof forbidden[0]; i++)
         result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), forbidden[i].call, 1,
                                   SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, forbidden[i].request));
+    /* Memory of nobody's, which RLIMIT_DATA does not count. */
+    const scmp_datum_t shared = MAP_SHARED | MAP_ANONYMOUS;
+    if (result == 0 && shared_memory)
+        result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(mmap), 1,
+                                  SCMP_A3(SCMP_CMP_MASKED_EQ, shared, shared));
     if (result == 0)
         result = seccomp_load(filter);
     seccomp_release(filter);
@@ -456,7 +462,7 @@ int sr_jail_filter(enum sr_jail_role role)
     if (result == 0)
         result = list->add(filter);
     if (result == 0)
-        result = forbid_requests();
+        result = forbid_requests(role == SR_JAIL_VMM);
     if (result == 0)
         result = seccomp_load(filter);
     seccomp_release(filter);

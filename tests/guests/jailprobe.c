@@ -35,6 +35,8 @@ static const char *error_name(int error)
         return "ENOENT";
     case EROFS:
         return "EROFS";
+    case EFBIG:
+        return "EFBIG";
     case ENOSYS:
         return "ENOSYS";
     default:
@@ -132,6 +134,11 @@ static void privileges(void)
     printf("core dump limit: %ld, file size limit: %ld\n", (long)core.rlim_max,
            (long)size.rlim_max);
     attempt("raise a limit", setrlimit(RLIMIT_CORE, &(struct rlimit){1, RLIM_INFINITY}));
+    attempt("shared memory", syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_WRITE,
+                                     MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    signal(SIGXFSZ, SIG_IGN);
+    int memory = memfd_create("memory", 0);
+    attempt("memory in a file", ftruncate(memory, 4096));
 }
 
 static void kernel(void)
