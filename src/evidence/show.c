@@ -290,6 +290,35 @@ static void stopped(const struct printer *p, const struct sr_reading *r)
         say(p, BAD, "packets: the counters were not read in the end, so there may have been any");
 }
 
+static void outputs(const struct printer *p, const struct sr_summary *s)
+{
+    bool in_manifest = false;
+    char size[SR_QUANTITY];
+    if (s->output_count == 0)
+        return;
+    heading(p, "What came out");
+    for (size_t i = 0; i < s->output_count; i++) {
+        const struct sr_summary_output *output = &s->outputs[i];
+        uint64_t bytes = output->bytes > 0 ? (uint64_t)output->bytes : 0;
+        in_manifest = in_manifest || output->in_manifest;
+        if (output->collected)
+            say(p, PLAIN, "%s: %lld file%s, %s, %s", output->name, (long long)output->files,
+                sr_plural(output->files), sr_bytes_text(bytes, size), output->hash);
+        else
+            say(p, BAD, "%s: %s", output->name, output->message);
+    }
+    if (s->more_outputs > 0)
+        say(p, FAINT, "and %llu more", (unsigned long long)s->more_outputs);
+    size_t shown = s->output_file_count < ROWS ? s->output_file_count : ROWS;
+    for (size_t i = 0; i < shown; i++)
+        say(p, PLAIN, "%s  %s", s->output_files[i].hash, s->output_files[i].path);
+    uint64_t more = s->output_file_count - shown + s->more_output_files;
+    if (more > 0)
+        say(p, FAINT, "and %llu more files", (unsigned long long)more);
+    if (in_manifest)
+        say(p, FAINT, "each file's SHA-256 is in outputs.manifest in the run directory");
+}
+
 static void limits(const struct printer *p, const struct sr_reading *r)
 {
     struct sr_limit_row rows[SR_LIMIT_ROWS];
@@ -358,6 +387,7 @@ void sr_show(const struct sr_reading *r, const struct sr_show_options *options, 
     guest_against_host(&p, s);
     reach(&p, r);
     stopped(&p, r);
+    outputs(&p, r->summary);
     limits(&p, r);
     time_line(&p, s);
 }

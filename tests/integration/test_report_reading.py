@@ -108,6 +108,23 @@ class Show(Reading):
         differs = call("diff", self.write("one"), report).stdout.decode()
         self.assertIn("newly allowed: tcp 198.51.100.21/32 port 443 (cdn.example.net), and reached", differs)
 
+    def test_each_output_and_its_files(self):
+        hashes = [reports.make.sha(str(number)) for number in range(3)]
+        came = {"path": "/data/out", "name": "out", "max": 1024, "collected": True, "files": 2, "directories": 2, "links": 0, "bytes": 2048,
+                "modesCleared": 0, "hash": hashes[2], "entries": [{"path": "a/b", "sha256": hashes[0], "size": 1024},
+                                                                   {"path": "c\u202e", "sha256": hashes[1], "size": 1024}]}
+        lost = {"path": "/data/none", "name": "none", "max": 1024, "collected": False, "errorCode": "SR-RUN-001", "message": "refused: it is a device"}
+
+        def events():
+            for event in reports.ordinary_events():
+                if event[2] == "vm.exited":
+                    yield event[0] - 2, "monitor", "output.collected", came
+                    yield event[0] - 1, "monitor", "output.collected", lost
+                yield event
+        text = re.sub(r"\n {4,}", " ", call("show", self.write("out", events())).stdout.decode())
+        self.assertIn(f"What came out\n  out: 2 files, 2.0 KiB, {hashes[2]}\n  none: refused: it is a device\n"
+                      f"  {hashes[0]} out/a/b\n  {hashes[1]} out/c?\n", text)
+
     def test_an_ordinary_run(self):
         done = call("show", self.write())
         self.assertEqual((done.returncode, done.stderr), (0, b""))
