@@ -4,12 +4,12 @@
 
 #include "run_name.h"
 
-#define ROOT_HELP                                                                                  \
+#define PLACE_HELP                                                                                 \
     "  --root D          the archive; otherwise the host configuration's archive.root, else\n"     \
     "                    /var/lib/safe-run/archive for root and\n"                                 \
-    "                    $XDG_STATE_HOME/safe-run/archive for others\n"                            \
-    "  --json            answer for programs\n"                                                    \
-    "  -h, --help        this text\n"
+    "                    $XDG_STATE_HOME/safe-run/archive for others\n"
+#define HELP_HELP "  -h, --help        this text\n"
+#define ROOT_HELP PLACE_HELP "  --json            answer for programs\n" HELP_HELP
 
 static const char add_usage[] =
     "usage: safe-run report archive [--require-key K] [--root D] [--retention T] [--json] FILE";
@@ -132,7 +132,7 @@ static const char export_help[] = "\n"
                                   "\n"
                                   "  --all             all bundles\n"
                                   "  -o, --out F       write it to F, which must not exist; "
-                                  "otherwise to standard output\n" ROOT_HELP "\n"
+                                  "otherwise to standard output\n" PLACE_HELP HELP_HELP "\n"
                                   "Example:\n"
                                   "  safe-run archive export -o january.tar --all";
 

@@ -53,8 +53,9 @@ static bool take_label(const char *value, void *all)
     {                                                                                              \
         name, 0, AT(field), NULL, NULL                                                             \
     }
+#define ROOT TEXT("root", root)
 #define COMMON                                                                                     \
-    TEXT("root", root), FLAG("json", json),                                                        \
+    ROOT, FLAG("json", json),                                                                      \
     {                                                                                              \
         0                                                                                          \
     }
@@ -96,7 +97,7 @@ const struct sr_option archive_verify_options[] = {TEXT("checkpoint", checkpoint
 const struct sr_option archive_prove_options[] = {OUT, COMMON};
 const struct sr_option archive_prune_options[] = {FLAG("dry-run", dry_run),
                                                   FLAG("trust-clock", trust_clock), COMMON};
-const struct sr_option archive_export_options[] = {FLAG("all", all), OUT, COMMON};
+const struct sr_option archive_export_options[] = {FLAG("all", all), OUT, ROOT, {0}};
 
 int archive_parse(int argc, char **argv, const struct sr_option *options, const char *usage,
                   const char *help, struct archive_arguments *arguments)

@@ -23,6 +23,9 @@ class Options(SafeRunTest):
         self.check("ambiguous option '--re': --result or --reached?", "archive", "search", "--re", "x")
         self.check("ambiguous option '--re=x': --result or --reached?", "archive", "search", "--re=x")
 
+    def test_one_that_would_do_nothing_is_none(self):
+        self.check("unknown option '--json'", "archive", "export", "--all", "--json")
+
     def test_values(self):
         self.check("--policy needs a value", "run", "-v", "--policy")
         self.check("-o needs a value", "report", "html", "-o")
