@@ -203,12 +203,16 @@ static void image_wishes(struct speaker *speaker, const struct sr_image *image)
 static void records(struct speaker *speaker, const struct sr_policy *policy)
 {
     static const char topic[] = "Is recorded", required[] = "Requires";
-    say(speaker, topic, "%s",
-        policy->audit_level == SR_AUDIT_FULL
-            ? "what was asked, enforced, allowed and blocked, with the network's counters as they "
-              "change (audit level full)"
-            : "what was asked, enforced, allowed and blocked, with the network's counters in sum "
-              "(audit level basic)");
+    const bool full = policy->audit_level == SR_AUDIT_FULL;
+    if (policy->network_mode == SR_NETWORK_NONE)
+        say(speaker, topic,
+            "what was asked, enforced, allowed and blocked (audit level %s; without a network both "
+            "levels record the same)",
+            full ? "full" : "basic");
+    else
+        say(speaker, topic,
+            "what was asked, enforced, allowed and blocked, with the network's counters %s",
+            full ? "as they change (audit level full)" : "in sum (audit level basic)");
     if (policy->require_kvm)
         say(speaker, required, "KVM, or the run is refused");
     if (policy->require_limits)

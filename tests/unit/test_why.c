@@ -331,6 +331,18 @@ static char *explain(const char *network, const char *rest)
     return sr_buf_take(&said);
 }
 
+static void audit_levels_differ_by_the_network_alone(void **state)
+{
+    (void)state;
+    char *said = explain("{mode: none}", common);
+    assert_non_null(strstr(said, "blocked (audit level basic; without a network both levels record "
+                                 "the same)\n"));
+    free(said);
+    said = explain(rules, common);
+    assert_non_null(strstr(said, "with the network's counters in sum (audit level basic)\n"));
+    free(said);
+}
+
 static void what_stays_closed_in_a_prefix_is_said(void **state)
 {
     (void)state;
@@ -377,6 +389,7 @@ int main(void)
         cmocka_unit_test(a_default_that_is_given_differs_from_one_that_is_not),
         cmocka_unit_test(every_right_is_compared),
         cmocka_unit_test(hostile_texts_are_said_harmlessly),
+        cmocka_unit_test(audit_levels_differ_by_the_network_alone),
         cmocka_unit_test(what_stays_closed_in_a_prefix_is_said),
         cmocka_unit_test(the_starter_is_valid),
     };
