@@ -9,7 +9,7 @@
  *
  *   bench-evidence SAFE-RUN [EVENTS [RUNS]]
  *
- * The goals are in the issue of the evidence chain: under 5 us, at most 5 times, at most 32 MiB, under 20 ms.
+ * The goals: under 5 us, at most 5 times, at most 32 MiB, under 20 ms (docs/OPERATIONS.md, "Figures").
  */
 #include "bench.h"
 #include "evidence_fixture.h"

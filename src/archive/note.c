@@ -185,7 +185,8 @@ int sr_note_open(const struct sr_key *key, const char *name, const char *note, s
         signed_by_key = true;
     }
     if (!signed_by_key)
-        return sr_fail(err, SR_EVD_303, path, "is not signed by %s", name);
+        return sr_fail(err, SR_EVD_303, path, "is not signed by %s: another key signed it, or none",
+                       name);
     *text_len = covered;
     return 0;
 }
