@@ -1,6 +1,6 @@
 /*
- * The compile bundle (I-CP-001): every plan of a run as data, a pure function of the normalized
- * policy.
+ * The compile bundle (docs/CONTRACT.md, "Bundle"): every plan of a run as data, a pure function of
+ * the normalized policy.
  *
  * The same policy gives the same bytes on every machine: no time, no randomness, no run id, no name
  * look-ups, no host facts. What only the host knows is added by the runner and recorded in
@@ -51,8 +51,8 @@ struct sr_bundle {
     size_t json_len;
 };
 
-/* Compiles policy. Errors: SR-CMP-001, SR-CMP-201 with the field's path. On failure bundle is
- * untouched. */
+/* Compiles policy. Errors: SR-CMP-001 at the field, SR-CMP-002 when memory is out. On failure
+ * bundle is untouched. */
 int sr_compile(const struct sr_policy *policy, struct sr_bundle *bundle, struct sr_error *err)
     __attribute__((warn_unused_result));
 

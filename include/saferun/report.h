@@ -1,6 +1,6 @@
 /*
- * Verifying the report of a run (ReportVerify, I-VF-001), offline and without trust in whoever
- * wrote it.
+ * Verifying the report of a run (docs/CONTRACT.md, "Verification"), offline and without trust in
+ * whoever wrote it.
  *
  *   1. sr_report_verify() reads the report once, in bounded memory, and runs every check it has the
  *      material for.

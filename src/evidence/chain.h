@@ -1,5 +1,5 @@
 /*
- * The hash chain of events (EvidenceEvent, I-EV-001): one rule, used by the writer, the report and
+ * The hash chain of events (docs/CONTRACT.md, "Events"): one rule, used by the writer, the report and
  * the verifier.
  *
  *   hashSelf = "sha256:" + hex SHA-256 of hashPrev|timestamp|runId|stage|type|<canonical payload>

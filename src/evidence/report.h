@@ -1,5 +1,5 @@
 /*
- * Writing the report of a run (RunReport, I-RP-001): run_report.json.
+ * Writing the report of a run: run_report.json (docs/CONTRACT.md, "Report").
  *
  * The facts only the runner knows come in struct sr_report_facts; events and everything in sum come
  * from the event log. The report is canonical JSON (RFC 8785) and one newline, says so in

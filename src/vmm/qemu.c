@@ -8,9 +8,10 @@
  * files; executes. QEMU's own seccomp filter denies it to start processes, change its identity or its
  * scheduling.
  *
- * Why these boot arguments: DESIGN section 8. Under TCG the guest's TSC is the host's, so
- * calibrating it against an emulated timer only costs time and precision: the frequency is measured
- * here and handed over.
+ * The machine and the boot arguments are what starts a guest soonest (docs/OPERATIONS.md, "Figures").
+ * With rtc=off the guest's kernel waits 2 s for a clock; with pit=off and pic=off it hangs. Under TCG
+ * the guest's TSC is the host's, so calibrating it against an emulated timer only costs time and
+ * precision: the frequency is measured on the host and handed over.
  */
 #include "vmm.h"
 
