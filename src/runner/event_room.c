@@ -14,8 +14,8 @@
 
 #include <stdio.h>
 
-/* Outputs, vm.exited, run.cleaned, run.failed, and what was denied: 4,096 destinations of 400 bytes. */
-#define CLOSING_BYTES (UINT64_C(2) << 20)
+/* Outputs, vm.exited, run.cleaned, run.failed, and what was denied: 4,096 destinations of 512 bytes; and 512 KiB of entries of outputs. */
+#define CLOSING_BYTES (UINT64_C(3) << 20)
 /* The last hit of an address. Its rule.applied is as long. */
 #define TARGET_BYTES UINT64_C(512)
 /* Hits of rules take a hundredth of a second each before the next are looked for: 50 KB of events in a second. */

@@ -44,6 +44,16 @@ static bool make_room(struct run_secret *value, size_t size)
     return madvise(pages, size, MADV_WIPEONFORK) == 0 && madvise(pages, size, MADV_DONTDUMP) == 0;
 }
 
+/* Those that safe-run and its libraries read themselves: places and a bus, which others of the caller's processes have too. */
+static bool is_read_later(const char *name)
+{
+    static const char *const names[] = {"HOME", "PATH", "TMPDIR", "DBUS_SESSION_BUS_ADDRESS"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return strncmp(name, "XDG_", 4) == 0 || strncmp(name, "SAFE_RUN_", 9) == 0;
+}
+
 static int take_variable(const struct run *run, const struct sr_secret *secret,
                          struct run_secret *value, struct sr_error *err)
 {
@@ -58,7 +68,7 @@ static int take_variable(const struct run *run, const struct sr_secret *secret,
     if (!make_room(value, value->len + 1))
         return fail(secret, err, "out of memory");
     memcpy(value->text, text, value->len);
-    if (run->options->confine) {
+    if (run->options->confine && !is_read_later(secret->name)) {
         explicit_bzero(text, value->len);
         unsetenv(secret->name);
     }

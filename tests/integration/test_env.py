@@ -185,6 +185,15 @@ class SecretsOfAUser(SafeRunTest):
         found = os.stat(self.path("home/.local/state/safe-run/env.key"))
         self.assertEqual((found.st_mode & 0o7777, found.st_uid, found.st_size), (0o600, self.user, 32))
 
+    def test_what_safe_run_reads_itself_stays_its_own(self):
+        cache = self.path("home/of-mine")
+        self.env.pop("SAFE_RUN_CACHE_DIR", None)
+        self.env["XDG_CACHE_HOME"] = cache
+        run = self.run_policy(shell('echo "$XDG_CACHE_HOME"', env={"XDG_CACHE_HOME": {"from": "env"}}),
+                              "--allow-env", "XDG_CACHE_HOME")
+        self.assertEqual((run.status, run.stdout), (0, cache.encode() + b"\n"), run.stderr)
+        self.assertTrue(os.listdir(cache))
+
 
 if __name__ == "__main__":
     unittest.main()
