@@ -409,6 +409,30 @@ class CommandLine(unittest.TestCase):
                 self.assertTrue(any(f"*{option}*" in page or option in page for path, page in documents().items() if path.endswith(".scd")), option)
 
 
+class Rooms(unittest.TestCase):
+    def test_map(self):
+        """CONTRIBUTING.md against the includes of each folder of src/."""
+        table = {row[0].strip("`").removeprefix("src/"): set(re.findall(r"\w+", row[2])) for row in
+                 rows(section("The rooms", documents()["CONTRIBUTING.md"]))}
+        folders = {path.split("/")[1] for path in sources() if path.startswith("src/")}
+        self.assertEqual(set(table), folders | {"guest"})
+        table["cli"] |= table["runner"]
+        headers = {}
+        for path in sources():
+            if path.startswith("src/") and path.endswith(".h"):
+                headers.setdefault(os.path.basename(path), set()).add(path.split("/")[1])
+        seen = 0
+        for path, text in sources().items():
+            room = path.split("/")[1] if path.startswith("src/") else path.split("/")[0]
+            for name in re.findall(r'^#include "([^"]+)"', text, re.M):
+                own = os.path.exists(os.path.join(SOURCE, os.path.dirname(path), name))
+                if room in table and not own and not name.startswith("saferun/"):
+                    seen += 1
+                    where = {name.split("/")[0]} if "/" in name else headers.get(name, set())
+                    self.assertTrue(where & table[room], (path, name))
+        self.assertGreater(seen, 300)
+
+
 class Pointers(unittest.TestCase):
     """What a document or a comment points at is there, and is in the repository."""
 
