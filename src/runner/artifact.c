@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -54,17 +55,27 @@ static bool recall(int cache, const char *name, const char *who, char hash[SR_SH
     return true;
 }
 
-/* File systems whose files others than this host's root may change, whatever their owner and mode say. */
-static bool is_shared_elsewhere(int fd)
+/* File systems whose files nobody changes but by this kernel, so that owner and mode tell who may. */
+static bool is_local(int fd)
 {
     static const uint32_t kinds[] = {
-        0x65735546, /* FUSE */ 0x6969,     /* NFS */ 0x01021997,  /* 9p */
-        0x517b,     /* SMB */ 0xff534d42,  /* CIFS */ 0xfe534d42, /* SMB2 */
-        0x00c36400, /* Ceph */ 0x5346414f, /* AFS */ 0x73757245,  /* Coda */
+        EXT4_SUPER_MAGIC,
+        XFS_SUPER_MAGIC,
+        BTRFS_SUPER_MAGIC,
+        F2FS_SUPER_MAGIC,
+        TMPFS_MAGIC,
+        RAMFS_MAGIC,
+        OVERLAYFS_SUPER_MAGIC,
+        SQUASHFS_MAGIC,
+        EROFS_SUPER_MAGIC_V1,
+        ISOFS_SUPER_MAGIC,
+        0x2fc12fc1, /* ZFS */
+        0xca451a4e, /* bcachefs */
+        0x3153464a, /* JFS */
     };
     struct statfs fs;
     if (fstatfs(fd, &fs) < 0)
-        return true;
+        return false;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if ((uint32_t)fs.f_type == kinds[i])
             return true;
@@ -79,7 +90,7 @@ static bool stays_as_it_is(int fd, const struct stat *st, bool is_stored)
 {
     bool roots = st->st_uid == 0 && (st->st_mode & 022) == 0;
     bool stored = is_stored && st->st_uid == geteuid() && (st->st_mode & 0222) == 0;
-    return (roots || stored) && !is_shared_elsewhere(fd) && sr_file_has_writer(fd) <= 0;
+    return (roots || stored) && is_local(fd) && sr_file_has_writer(fd) <= 0;
 }
 
 static int fail(const struct sr_artifact_plan *plan, const char *how, int error,
@@ -104,7 +115,7 @@ static void look_up(int fd, const struct stat *st, bool is_mutable, struct memo 
     memo->usable = sr_file_identity(fd, memo->who) > 0;
     /* Of stores through a mapping that is dirty already no time tells. */
     if (is_mutable)
-        memo->usable = memo->usable && !is_shared_elsewhere(fd) && sr_file_has_writer(fd) == 0;
+        memo->usable = memo->usable && is_local(fd) && sr_file_has_writer(fd) == 0;
 }
 
 static void remember(const struct memo *memo, int fd, const struct stat *st, bool is_mutable,
