@@ -14,11 +14,11 @@
 #include "cgroup.h"
 #include "clock.h"
 #include "failpoint.h"
+#include "fs.h"
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -177,16 +177,9 @@ _Noreturn static void live(const char *unit, pid_t parent, int out)
 /* What the child says; with its end, or that of its time, that it said nothing. */
 static int listen_to(int in, struct sr_error *err)
 {
-    uint64_t deadline = sr_now() + LIMIT_NSEC;
     struct sr_error said;
-    for (;;) {
-        uint64_t now = sr_now();
-        struct pollfd wait = {.fd = in, .events = POLLIN};
-        if (now >= deadline)
-            return sr_fail(err, SR_RUN_002, PATH, "the user's systemd does not answer");
-        if (poll(&wait, 1, (int)((deadline - now) / SR_NSEC_PER_MSEC) + 1) > 0)
-            break;
-    }
+    if (!sr_await(in, sr_now() + LIMIT_NSEC))
+        return sr_fail(err, SR_RUN_002, PATH, "the user's systemd does not answer");
     if (read(in, &said, sizeof said) != (ssize_t)sizeof said)
         return sr_fail(err, SR_RUN_002, PATH, "the user's systemd could not be asked");
     if (said.code == SR_OK)

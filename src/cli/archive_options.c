@@ -2,24 +2,15 @@
 
 #include "cli.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 
 enum { LIMIT = 100 };
 
-static bool take_number(const char *text, long max, long *number)
-{
-    char *end;
-    errno = 0;
-    *number = strtol(text, &end, 10);
-    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 && *number <= max;
-}
-
 static bool take_limit(const char *value, void *field)
 {
-    long number;
-    bool good = take_number(value, 1000000000, &number);
+    uint64_t number = 0;
+    bool good = sr_option_number(value, 0, 1000000000, &number);
     *(unsigned *)field = (unsigned)number;
     return good;
 }
@@ -28,8 +19,8 @@ static bool take_limit(const char *value, void *field)
 static bool take_exit_code(const char *value, void *all)
 {
     struct archive_arguments *arguments = all;
-    long number;
-    bool good = take_number(value, 255, &number);
+    uint64_t number = 0;
+    bool good = sr_option_number(value, 0, 255, &number);
     arguments->exit_code = (int)number;
     arguments->query.exit_code = &arguments->exit_code;
     return good;

@@ -6,7 +6,6 @@
 #include "saferun/run.h"
 #include "saferun/runs.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -56,12 +55,10 @@ struct run_arguments {
 
 static bool take_timeout(const char *value, void *field)
 {
-    char *end;
-    errno = 0;
-    unsigned long seconds = strtoul(value, &end, 10);
+    uint64_t seconds = 0;
+    bool good = sr_option_number(value, 1, 604800, &seconds);
     *(uint32_t *)field = (uint32_t)seconds;
-    return value[0] >= '0' && value[0] <= '9' && *end == '\0' && errno == 0 && seconds >= 1 &&
-           seconds <= 604800;
+    return good;
 }
 
 static bool take_accel(const char *value, void *field)

@@ -76,10 +76,10 @@ struct runs_arguments {
 
 static bool take_seconds(const char *value, void *field)
 {
-    char *end;
-    unsigned long seconds = strtoul(value, &end, 10);
+    uint64_t seconds = 0;
+    bool good = sr_option_number(value, 0, 3600, &seconds);
     *(uint32_t *)field = (uint32_t)seconds;
-    return value[0] >= '0' && value[0] <= '9' && *end == '\0' && seconds <= 3600;
+    return good;
 }
 
 static bool take_age(const char *value, void *field)

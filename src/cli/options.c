@@ -3,7 +3,9 @@
 #include "cli.h"
 #include "nearest.h"
 
+#include <errno.h>
 #include <getopt.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { OPTIONS_MAX = 32, FIRST = 256 };
@@ -20,6 +22,19 @@ bool sr_option_texts(const char *value, void *field)
     if (value[0] == '\0' || texts->count == SR_OPTION_TEXTS_MAX)
         return false;
     texts->items[texts->count++] = value;
+    return true;
+}
+
+bool sr_option_number(const char *value, uint64_t min, uint64_t max, uint64_t *number)
+{
+    char *end;
+    if (value[0] < '0' || value[0] > '9')
+        return false;
+    errno = 0;
+    uint64_t got = strtoull(value, &end, 10);
+    if (*end != '\0' || errno != 0 || got < min || got > max)
+        return false;
+    *number = got;
     return true;
 }
 

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct sr_option {
     const char *name; /* without "--"; NULL ends a table */
@@ -22,6 +23,8 @@ struct sr_option_texts {
     const char *items[SR_OPTION_TEXTS_MAX];
     size_t count;
 };
+/* A whole number in decimal digits, min to max; false when value is none, and number is as it was. */
+bool sr_option_number(const char *value, uint64_t min, uint64_t max, uint64_t *number);
 bool sr_option_format(const char *value, void *field); /* bool: text, or else json */
 #define SR_TAKES_FORMAT "text or json"
 

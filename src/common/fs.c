@@ -1,4 +1,5 @@
 #include "fs.h"
+#include "clock.h"
 #include "failpoint.h"
 
 #include <dirent.h>
@@ -6,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -42,6 +44,20 @@ bool sr_path_within(const char *path, const char *prefix)
     if (strcmp(prefix, "/") == 0)
         return true;
     return strncmp(path, prefix, len) == 0 && (path[len] == '\0' || path[len] == '/');
+}
+
+bool sr_await(int fd, uint64_t deadline)
+{
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    int ready;
+    do {
+        uint64_t now = sr_now();
+        uint64_t left = now < deadline ? (deadline - now - 1) / SR_NSEC_PER_MSEC + 1 : 0;
+        ready = poll(&wait, 1, left < INT_MAX ? (int)left : INT_MAX);
+        if (ready == 0 && left == 0)
+            return false;
+    } while (ready == 0 || (ready < 0 && errno == EINTR));
+    return ready > 0;
 }
 
 int sr_write_all(int fd, const void *data, size_t len)

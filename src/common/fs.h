@@ -18,6 +18,10 @@ int sr_mkdir_all(const char *path, mode_t mode) SR_MUST_CHECK;
 /* True when path is prefix or below it, component by component. Both normalised. */
 bool sr_path_within(const char *path, const char *prefix);
 
+/* Waits until fd can be read, or has ended (a pidfd: its process has), even through signals. False when
+ * deadline, of sr_now(), has passed before. */
+bool sr_await(int fd, uint64_t deadline);
+
 /* Writes all of data to fd, going on after short writes and EINTR. 0 or a negative errno. */
 int sr_write_all(int fd, const void *data, size_t len) SR_MUST_CHECK;
 

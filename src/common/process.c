@@ -1,8 +1,10 @@
 #include "process.h"
 
+#include "clock.h"
+#include "fs.h"
+
 #include <errno.h>
 #include <linux/sched.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/syscall.h>
@@ -22,9 +24,6 @@ pid_t sr_fork_into(int cgroup_fd, int *pidfd)
 
 bool sr_reap(pid_t pid, int pidfd, int msec, int *status)
 {
-    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
-    int ready;
-    while ((ready = poll(&ended, 1, msec)) < 0 && errno == EINTR)
-        ;
-    return ready == 1 && waitpid(pid, status, WNOHANG) == pid;
+    return sr_await(pidfd, sr_now() + (uint64_t)msec * SR_NSEC_PER_MSEC) &&
+           waitpid(pid, status, WNOHANG) == pid;
 }

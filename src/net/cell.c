@@ -158,13 +158,9 @@ static bool read_to_end(int fd, char *text, size_t size)
     uint64_t deadline = sr_now() + NFT_NSEC;
     size_t have = 0;
     for (;;) {
-        uint64_t now = sr_now();
-        struct pollfd wait = {.fd = fd, .events = POLLIN};
         text[have] = '\0';
-        if (now >= deadline)
+        if (!sr_await(fd, deadline) || sr_now() >= deadline)
             return false;
-        if (poll(&wait, 1, (int)((deadline - now) / SR_NSEC_PER_MSEC) + 1) <= 0)
-            continue;
         char piece[1024];
         ssize_t got = read(fd, piece, sizeof piece);
         if (got == 0 || (got < 0 && errno != EINTR))

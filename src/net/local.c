@@ -12,6 +12,7 @@
 #include "local.h"
 
 #include "clock.h"
+#include "fs.h"
 #include "ipv4.h"
 #include "ruleset.h"
 
@@ -22,7 +23,6 @@
 #include <linux/filter.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -243,15 +243,12 @@ static int begin(struct sr_local *local)
 
 int sr_local_open(struct sr_local *local)
 {
-    uint64_t now = sr_now(), deadline = now + ANSWER_NSEC;
+    uint64_t deadline = sr_now() + ANSWER_NSEC;
     local->fd = open_powerless();
     int result = begin(local);
     while (result >= 0 && (local->asked || local->unknown)) {
-        struct pollfd wait = {.fd = local->fd, .events = POLLIN};
-        now = sr_now();
-        if (now >= deadline)
+        if (!sr_await(local->fd, deadline) || sr_now() >= deadline)
             return -ETIMEDOUT;
-        poll(&wait, 1, (int)((deadline - now) / SR_NSEC_PER_MSEC) + 1);
         result = sr_local_read(local);
     }
     return result < 0 ? result : 0;

@@ -36,6 +36,7 @@
 #include "clock.h"
 #include "failpoint.h"
 #include "flows.h"
+#include "fs.h"
 #include "room.h"
 #include "rtnl.h"
 
@@ -43,7 +44,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -350,9 +350,7 @@ int relay_connect(const struct cell_plan *plan, struct relay *relay, struct sr_e
         return sr_fail(err, SR_RUN_201, PATH, "the way to the UDP relay cannot be made: %s",
                        strerror(-result));
     char ready;
-    struct pollfd wait = {.fd = relay->socket, .events = POLLIN};
-    bool good = send_tun(relay->socket, tun) &&
-                poll(&wait, 1, (int)(READY_NSEC / SR_NSEC_PER_MSEC)) == 1 &&
+    bool good = send_tun(relay->socket, tun) && sr_await(relay->socket, sr_now() + READY_NSEC) &&
                 recv(relay->socket, &ready, 1, 0) == 1;
     sr_close_fd(&relay->socket);
     return good ? 0

@@ -15,11 +15,12 @@
  */
 #include "vmm.h"
 
+#include "clock.h"
+#include "fs.h"
 #include "process.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -306,10 +307,8 @@ void sr_vmm_reap(struct sr_vmm *vmm, struct sr_vmm_exit *how)
     if (vmm->pid < 0)
         return;
     struct rusage usage = {0};
-    struct pollfd ended = {.fd = vmm->pidfd, .events = POLLIN};
     int status = 0;
-    while (poll(&ended, 1, SR_REAP_MSEC) < 0 && errno == EINTR)
-        ;
+    (void)sr_await(vmm->pidfd, sr_now() + SR_REAP_MSEC * SR_NSEC_PER_MSEC);
     pid_t got = wait4(vmm->pid, &status, WNOHANG, &usage);
     *how = (struct sr_vmm_exit){0};
     if (got == vmm->pid)
