@@ -52,8 +52,15 @@ enum sr_code {
     SR_CODE_COUNT
 };
 
+/* What failed, which the code does not tell: SR-RUN-001 and SR-RUN-002 are about either. */
+enum sr_fault {
+    SR_FAULT_HOST = 0, /* the work of safe-run or of its host */
+    SR_FAULT_VM,       /* the VM: its start, its VMM, its guest's side of the channel */
+};
+
 struct sr_error {
     enum sr_code code;
+    enum sr_fault fault;
     unsigned line, column; /* 1-based place in the document; 0 when the error has none */
     char path[256];        /* field ("network.egress[2].port") or step ("launch.vm") */
     char message[512];     /* what is wrong, and what to do */
@@ -68,6 +75,10 @@ int sr_fail(struct sr_error *err, enum sr_code code, const char *path, const cha
     __attribute__((format(printf, 4, 5)));
 int sr_vfail(struct sr_error *err, enum sr_code code, const char *path, const char *fmt, va_list ap)
     __attribute__((format(printf, 4, 0)));
+
+/* The same for what the VM is at fault for. */
+int sr_fail_vm(struct sr_error *err, enum sr_code code, const char *path, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 
 /* Puts "context: " before the message of a filled err (may be NULL) and returns -1. */
 int sr_wrap(struct sr_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

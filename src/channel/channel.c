@@ -48,8 +48,8 @@ static void queue(struct sr_channel *channel, enum sr_frame_type type, const voi
 static int violation(struct sr_channel *channel, struct sr_error *err, const char *what)
 {
     channel->state = SR_CHANNEL_BROKEN;
-    return sr_fail(err, SR_RUN_001, "monitor.channel", "the guest broke the channel protocol: %s",
-                   what);
+    return sr_fail_vm(err, SR_RUN_001, "monitor.channel",
+                      "the guest broke the channel protocol: %s", what);
 }
 
 static int take_hello(struct sr_channel *channel, const uint8_t *payload, struct sr_error *err)
@@ -60,7 +60,7 @@ static int take_hello(struct sr_channel *channel, const uint8_t *payload, struct
         return violation(channel, err, "hello without its magic number");
     if (hello.version != SR_CHANNEL_VERSION) {
         channel->state = SR_CHANNEL_BROKEN;
-        return sr_fail(
+        return sr_fail_vm(
             err, SR_RUN_002, "launch.vm",
             "the guest's init speaks channel version %u, this safe-run speaks %u; install "
             "the initrd that came with it",

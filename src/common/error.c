@@ -46,6 +46,17 @@ int sr_fail(struct sr_error *err, enum sr_code code, const char *path, const cha
     return -1;
 }
 
+int sr_fail_vm(struct sr_error *err, enum sr_code code, const char *path, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    sr_vfail(err, code, path, fmt, ap);
+    va_end(ap);
+    if (err != NULL)
+        err->fault = SR_FAULT_VM;
+    return -1;
+}
+
 int sr_wrap(struct sr_error *err, const char *fmt, ...)
 {
     if (err == NULL)

@@ -212,8 +212,8 @@ int sr_collector_feed(struct sr_collector *collector, const void *data, size_t l
     for (size_t done = 0; done < len;) {
         size_t piece = len - done < PIECE ? len - done : PIECE;
         if (!hold(collector, MESSAGE_DATA, at + done, piece))
-            return sr_fail(err, SR_RUN_001, "monitor.channel",
-                           "more of an archive than its window");
+            return sr_fail_vm(err, SR_RUN_001, "monitor.channel",
+                              "more of an archive than its window");
         done += piece;
     }
     return sr_collector_flush(collector, passed, err);
@@ -225,7 +225,7 @@ int sr_collector_end(struct sr_collector *collector, bool whole, size_t *passed,
     make_room(collector);
     collector->ended++;
     if (!hold(collector, whole ? MESSAGE_END : MESSAGE_CUT, (const uint8_t *)"", 0))
-        return sr_fail(err, SR_RUN_001, "monitor.channel", "more of an archive than its window");
+        return sr_fail_vm(err, SR_RUN_001, "monitor.channel", "more of an archive than its window");
     return sr_collector_flush(collector, passed, err);
 }
 

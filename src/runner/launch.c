@@ -38,7 +38,7 @@ int run_choose_accel(struct run *run, enum sr_accel *accel, const char **reason,
                                               : "no guest came up under KVM on this host");
     if (required || choice == SR_ACCEL_CHOICE_KVM) {
         if (state == SR_KVM_ABSENT)
-            return sr_fail(
+            return sr_fail_vm(
                 err, SR_RUN_002, "launch.vm",
                 "/dev/kvm cannot be opened: %s; --accel auto uses it only where it works",
                 strerror(errno));
@@ -69,7 +69,8 @@ static int make_pair(int *ours, int *theirs, struct sr_error *err)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return sr_fail(err, SR_RUN_002, "launch.vm", "no socket for the VM: %s", strerror(errno));
+        return sr_fail_vm(err, SR_RUN_002, "launch.vm", "no socket for the VM: %s",
+                          strerror(errno));
     *ours = pair[0];
     *theirs = pair[1];
     return 0;
@@ -162,11 +163,11 @@ int run_launch(struct run *run, enum sr_accel accel, const char *reason, bool la
     run_progress(run, "starting the VM under %s: %s", sr_accel_name(accel), reason);
     struct sr_qemu_args args;
     if (SR_FAILPOINT("launch.before"))
-        return sr_fail(err, SR_RUN_002, "launch.vm", "told to fail");
+        return sr_fail_vm(err, SR_RUN_002, "launch.vm", "told to fail");
     if (start_vmm(run, &args, err) < 0)
         return -1;
     if (SR_FAILPOINT("launch.after"))
-        return sr_fail(err, SR_RUN_002, "launch.vm", "told to fail");
+        return sr_fail_vm(err, SR_RUN_002, "launch.vm", "told to fail");
     uint64_t now = sr_now();
     if (run->times.launched == 0) {
         run->times.launched = now;

@@ -219,7 +219,7 @@ static int on_deadlines(struct run *run, struct sr_error *err)
         run->boot_deadline = NEVER;
         run_note_silence(run);
         force_end(run);
-        return sr_fail(
+        return sr_fail_vm(
             err, SR_RUN_002, "launch.vm", "the guest did not say hello within %u ms under %s",
             (unsigned)((now - run->times.launched) / SR_NSEC_PER_MSEC), sr_accel_name(run->accel));
     }
@@ -237,8 +237,9 @@ static int on_deadlines(struct run *run, struct sr_error *err)
         run->end_deadline = NEVER;
         run->forced = true; /* what it holds open never comes to its end */
         leave_vm(run);
-        return sr_fail(err, SR_RUN_001, "monitor.vm", "the VMM was killed and is not gone in %u s",
-                       (unsigned)(RUN_END_NSEC / SR_NSEC_PER_SEC));
+        return sr_fail_vm(err, SR_RUN_001, "monitor.vm",
+                          "the VMM was killed and is not gone in %u s",
+                          (unsigned)(RUN_END_NSEC / SR_NSEC_PER_SEC));
     }
     if (now >= run->kill_deadline && run->phase == PHASE_RUNNING && run->outputs != NULL &&
         !run->asked_hard) { /* what it left can still be had */
@@ -389,7 +390,7 @@ static int send_to_guest(struct run *run, struct sr_error *err)
     size_t len;
     const char *data = sr_channel_pending(&run->channel, &len);
     if (!sr_buf_ok(&run->channel.out))
-        return sr_fail(err, SR_RUN_001, "monitor.channel", "out of memory");
+        return sr_fail_vm(err, SR_RUN_001, "monitor.channel", "out of memory");
     if (len == 0 || run->channel_fd < 0)
         return 0;
     ssize_t put = send(run->channel_fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);

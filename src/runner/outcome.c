@@ -51,16 +51,6 @@ static void explain_lost_vm(struct run *run, const struct sr_vmm_exit *how, stru
                 run->vmm.qmp.stopped[0] != '\0' ? run->vmm.qmp.stopped : "no reason given");
 }
 
-static bool is_vm_fault(const struct sr_error *err)
-{
-    static const char *const paths[] = {"launch.vm", "monitor.vm", "monitor.channel",
-                                        "run.exitCode"};
-    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
-        if (strcmp(err->path, paths[i]) == 0)
-            return true;
-    return false;
-}
-
 /* Before there was a VM, a signal is the reason for whatever was given up. */
 static bool interrupted_early(const struct run *run)
 {
@@ -105,7 +95,7 @@ static void decide(struct run *run, const struct sr_vmm_exit *how)
         sr_fail(&run->error, SR_RUN_001, "monitor.vm",
                 "the VMM took more memory than its cgroup allows and was killed by the host");
     } else if (run->error.code != SR_OK && !interrupted_early(run)) {
-        result->cause = is_vm_fault(&run->error) ? SR_CAUSE_VMM : SR_CAUSE_SETUP;
+        result->cause = run->error.fault == SR_FAULT_VM ? SR_CAUSE_VMM : SR_CAUSE_SETUP;
     } else if (run->timed_out) {
         result->cause = SR_CAUSE_TIMEOUT;
         result->exit_code = SR_EXIT_TIMEOUT;

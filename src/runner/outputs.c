@@ -304,7 +304,7 @@ int run_outputs_take(struct run *run, const struct sr_channel_event *event, stru
 {
     struct run_outputs *outputs = run->outputs;
     if (outputs == NULL || event->output >= outputs->count)
-        return sr_fail(err, SR_RUN_001, "monitor.channel", "an output that nobody asked for");
+        return sr_fail_vm(err, SR_RUN_001, "monitor.channel", "an output that nobody asked for");
     outputs->idle_deadline = sr_now() + IDLE_NSEC;
     if (event->type == SR_CHANNEL_ARCHIVE) {
         take_archive(run, event);

@@ -57,16 +57,16 @@ static int fail_silent_vm(struct run *run, struct sr_error *err)
 {
     int killer = sr_vmm_killed_by(&run->vmm);
     if (killer != 0)
-        return sr_fail(err, SR_RUN_002, "launch.vm",
-                       "the VMM was killed by signal %d before the guest said hello", killer);
+        return sr_fail_vm(err, SR_RUN_002, "launch.vm",
+                          "the VMM was killed by signal %d before the guest said hello", killer);
     if (run->vmm_log.last[0] == '\0')
         run_word_take(&run->word, run->console.last, strlen(run->console.last));
     bool said = run->word.text[0] != '\0';
-    return sr_fail(err, SR_RUN_002, "launch.vm", "the VMM ended before the guest said hello%s%s",
-                   said ? "" : ": ",
-                   said                           ? ""
-                   : run->vmm_log.last[0] != '\0' ? run->vmm_log.last
-                                                  : "it said nothing");
+    return sr_fail_vm(err, SR_RUN_002, "launch.vm", "the VMM ended before the guest said hello%s%s",
+                      said ? "" : ": ",
+                      said                           ? ""
+                      : run->vmm_log.last[0] != '\0' ? run->vmm_log.last
+                                                     : "it said nothing");
 }
 
 /* Starts one VM and waits for its hello. 0: it came. -1 with err: it did not, and *retry tells

@@ -129,7 +129,7 @@ int sr_sink_write(struct sr_sink *sink, const void *data, size_t len, size_t *pa
     /* Cannot happen: what is held was never credited, and the channel refuses more than a window.
      */
     if (rest > sizeof sink->held - sink->held_end)
-        return sr_fail(err, SR_RUN_001, "monitor.channel", "more output than its window");
+        return sr_fail_vm(err, SR_RUN_001, "monitor.channel", "more output than its window");
     memcpy(sink->held + sink->held_end, at + taken, rest);
     sink->held_end += rest;
     *passed = len - rest;

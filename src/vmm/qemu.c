@@ -258,12 +258,12 @@ int sr_vmm_start(const struct sr_vmm_spec *spec, const struct sr_qemu_args *args
 {
     int pair[2], pidfd = -1;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return sr_fail(err, SR_RUN_002, "launch.vm", "no socket for QMP: %s", strerror(errno));
+        return sr_fail_vm(err, SR_RUN_002, "launch.vm", "no socket for QMP: %s", strerror(errno));
     sr_cleanup_fd int ours = pair[0], theirs = pair[1];
     pid_t pid = spec->jail != NULL ? sr_jail_clone(spec->jail, &pidfd)
                                    : sr_fork_into(spec->cgroup->v2_fd, &pidfd);
     if (pid < 0)
-        return sr_fail(
+        return sr_fail_vm(
             err, SR_RUN_002, "launch.vm", "the VMM cannot be started: %s%s",
             spec->jail == NULL ? strerror(errno) : sr_jail_clone_fault(errno, spec->jail->new_user),
             spec->jail == NULL ? "" : "; jail.mode: none in the host configuration forgoes them");

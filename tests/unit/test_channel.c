@@ -58,6 +58,7 @@ static void expect_violation(struct sr_channel *channel)
     assert_int_equal(sr_channel_next(channel, &event, &err), -1);
     assert_int_equal(err.code, SR_RUN_001);
     assert_string_equal(err.path, "monitor.channel");
+    assert_int_equal(err.fault, SR_FAULT_VM);
     assert_int_equal(channel->state, SR_CHANNEL_BROKEN);
     assert_int_equal(sr_channel_next(channel, &event, &err), -1); /* and stays so */
 }
@@ -131,6 +132,7 @@ static void an_init_of_another_version_is_named(void **state)
     assert_int_equal(sr_channel_next(channel, &event, &err), -1);
     assert_int_equal(err.code, SR_RUN_002);
     assert_string_equal(err.path, "launch.vm");
+    assert_int_equal(err.fault, SR_FAULT_VM);
 }
 
 static void hello_without_magic_is_refused(void **state)
