@@ -1,7 +1,6 @@
 /*
- * What came out of a run: from the facts that the loop has gathered to a cause, an exit status, the
- * closing events and the report. The order in decide() is the order of precedence: what we did to
- * the VM explains its end before what the guest says does.
+ * The end of a run: gathers the facts that decide.c judges, says in words what the verdict rests on,
+ * and writes the closing events and the report.
  */
 #include "run_state.h"
 
@@ -17,44 +16,22 @@
 #include <string.h>
 #include <sys/wait.h>
 
-static const char *const cause_names[] = {
-    [SR_CAUSE_WORKLOAD] = "workload",
-    [SR_CAUSE_TIMEOUT] = "timeout",
-    [SR_CAUSE_INTERRUPTED] = "interrupted",
-    [SR_CAUSE_GUEST_OOM] = "guest-oom",
-    [SR_CAUSE_HOST_OOM] = "host-oom",
-    [SR_CAUSE_VMM] = "vmm",
-    [SR_CAUSE_SETUP] = "setup",
-    [SR_CAUSE_CLEANUP] = "cleanup",
-};
-
-const char *sr_cause_name(enum sr_cause cause)
-{
-    return cause_names[cause];
-}
-
 /* The VM ended, and nobody asked it to. */
 static void explain_lost_vm(struct run *run, const struct sr_vmm_exit *how, struct sr_error *err)
 {
     if (!how->known)
-        sr_fail(err, SR_RUN_001, "monitor.vm",
-                "the VMM ended, and how is not known: it cannot be waited for");
+        sr_fail_vm(err, SR_RUN_001, "monitor.vm",
+                   "the VMM ended, and how is not known: it cannot be waited for");
     else if (WIFSIGNALED(how->status))
-        sr_fail(err, SR_RUN_001, "monitor.vm", "the VMM was killed by signal %d",
-                WTERMSIG(how->status));
+        sr_fail_vm(err, SR_RUN_001, "monitor.vm", "the VMM was killed by signal %d",
+                   WTERMSIG(how->status));
     else if (how->status != 0)
-        sr_fail(err, SR_RUN_001, "monitor.vm", "the VMM ended with status %d: %s",
-                WEXITSTATUS(how->status), run->vmm_log.last);
+        sr_fail_vm(err, SR_RUN_001, "monitor.vm", "the VMM ended with status %d: %s",
+                   WEXITSTATUS(how->status), run->vmm_log.last);
     else
-        sr_fail(err, SR_RUN_001, "run.exitCode",
-                "the guest ended without an exit status of the command (QEMU: %s)",
-                run->vmm.qmp.stopped[0] != '\0' ? run->vmm.qmp.stopped : "no reason given");
-}
-
-/* Before there was a VM, a signal is the reason for whatever was given up. */
-static bool interrupted_early(const struct run *run)
-{
-    return run->ended_by_signal != 0 && run->times.launched == 0;
+        sr_fail_vm(err, SR_RUN_001, "run.exitCode",
+                   "the guest ended without an exit status of the command (QEMU: %s)",
+                   run->vmm.qmp.stopped[0] != '\0' ? run->vmm.qmp.stopped : "no reason given");
 }
 
 static void forget_failure(struct run *run)
@@ -64,15 +41,12 @@ static void forget_failure(struct run *run)
 }
 
 /* The guest did not start the command, and says why. */
-static void take_refusal(struct run *run)
+static void explain_refusal(struct run *run)
 {
     bool mount = run->refused_status == SR_REFUSED_MOUNT;
     const char *path = mount                                     ? "mount.apply"
                        : run->refused_status == SR_REFUSED_SETUP ? "prepare.guest"
                                                                  : "runtime.command";
-    run->result->cause = SR_CAUSE_SETUP;
-    run->result->exit_code = mount ? SR_EXIT_FAILED : (int)run->refused_status;
-    run->cause_by_guest = run->status_by_guest = true;
     run->word = run->refusal;
     run->word.decides = true;
     run->word.outcome = "refused";
@@ -84,56 +58,83 @@ static void take_refusal(struct run *run)
                  "runtime.command is the program alone; its arguments belong in runtime.args");
 }
 
-/* Fills result's cause, exit_code, finished and error. */
-static void decide(struct run *run, const struct sr_vmm_exit *how)
+/* Fills error and word with what the verdict's reason says. */
+static void explain(struct run *run, const struct sr_vmm_exit *how)
 {
-    struct sr_run_result *result = run->result;
-    result->exit_code = SR_EXIT_FAILED;
-    if (run->last_usage.oom_kills > 0 && WIFSIGNALED(how->status) && !run->forced) {
-        result->cause = SR_CAUSE_HOST_OOM;
+    switch (run->verdict.reason) {
+    case RUN_REASON_HOST_OOM:
         forget_failure(run);
-        sr_fail(&run->error, SR_RUN_001, "monitor.vm",
-                "the VMM took more memory than its cgroup allows and was killed by the host");
-    } else if (run->error.code != SR_OK && !interrupted_early(run)) {
-        result->cause = run->error.fault == SR_FAULT_VM ? SR_CAUSE_VMM : SR_CAUSE_SETUP;
-    } else if (run->timed_out) {
-        result->cause = SR_CAUSE_TIMEOUT;
-        result->exit_code = SR_EXIT_TIMEOUT;
+        sr_fail_vm(&run->error, SR_RUN_001, "monitor.vm",
+                   "the VMM took more memory than its cgroup allows and was killed by the host");
+        break;
+    case RUN_REASON_TIMEOUT:
         sr_fail(&run->error, SR_RUN_003, "monitor.timeout", "timed out after %u s",
                 run->timeout_sec);
-    } else if (run->ended_by_signal != 0) {
-        result->cause = SR_CAUSE_INTERRUPTED;
-        result->exit_code = 128 + run->ended_by_signal;
+        break;
+    case RUN_REASON_SIGNAL:
         forget_failure(run);
         sr_fail(&run->error, SR_RUN_001, "monitor.interrupted", "ended by signal %d to safe-run",
                 run->ended_by_signal);
-    } else if (run->refused) {
-        take_refusal(run);
-    } else if (!run->has_exit) {
-        result->cause = SR_CAUSE_VMM;
+        break;
+    case RUN_REASON_REFUSED:
+        explain_refusal(run);
+        break;
+    case RUN_REASON_LOST_VM:
         explain_lost_vm(run, how, &run->error);
-    } else {
-        bool interrupted = run->interrupts > 0 && run->exit.signal == SIGINT;
-        bool out_of_memory = run->exit.signal == SIGKILL && run->exit.oom_kills > 0;
-        result->cause = interrupted     ? SR_CAUSE_INTERRUPTED
-                        : out_of_memory ? SR_CAUSE_GUEST_OOM
-                                        : SR_CAUSE_WORKLOAD;
-        result->exit_code =
-            run->exit.signal != 0 ? 128 + (int)run->exit.signal : (int)run->exit.exit_code;
-        result->finished = run->cause_by_guest = run->status_by_guest = true;
+        break;
+    case RUN_REASON_OUTPUT:
+        run->error = *run_outputs_failure(run, &run->word);
+        break;
+    case RUN_REASON_NONE:
+    case RUN_REASON_FAILURE: /* error says it already */
+    case RUN_REASON_NETWORK: /* judge_failure() takes the errors of these three */
+    case RUN_REASON_RELEASE:
+    case RUN_REASON_EVIDENCE:
+        break;
     }
-    struct run_word word;
-    const struct sr_error *output = run_outputs_failure(run, &word);
-    if (result->finished && output != NULL) {
-        result->finished = false;
-        run->error = *output;
-        run->word = word;
-        if (result->exit_code == 0) { /* the command's own failure stays its exit status */
-            result->exit_code = SR_EXIT_FAILED;
-            run->status_by_guest = word.decides;
-        }
-    }
-    result->error = run_word_error(&run->word, &run->error);
+}
+
+/* What is known when the VM is gone. */
+static struct run_facts gather(const struct run *run, const struct sr_vmm_exit *how)
+{
+    struct run_word word = {0};
+    const struct sr_error *lost = run_outputs_failure(run, &word);
+    return (struct run_facts){
+        .failed = run->error.code != SR_OK,
+        .fault = run->error.fault,
+        .launched = run->times.launched != 0,
+        .host_oom = run->last_usage.oom_kills > 0,
+        .vmm_killed = WIFSIGNALED(how->status),
+        .forced = run->forced,
+        .timed_out = run->timed_out,
+        .ended_by_signal = run->ended_by_signal,
+        .interrupted = run->interrupts > 0,
+        .refused = run->refused ? run->refused_status : 0,
+        .exited = run->has_exit,
+        .exit_code = run->exit.exit_code,
+        .exit_signal = run->exit.signal,
+        .guest_oom = run->exit.oom_kills > 0,
+        .outputs = lost == NULL   ? RUN_OUTPUTS_THERE
+                   : word.decides ? RUN_OUTPUT_LOST_BY_GUEST
+                                  : RUN_OUTPUT_LOST,
+    };
+}
+
+/* Call after every change of facts. */
+static void judge(struct run *run)
+{
+    run->verdict = run_decide(&run->facts);
+    run->result->finished = run->verdict.finished;
+    run->result->cause = run->verdict.cause;
+    run->result->exit_code = run->verdict.exit_code;
+}
+
+/* The same for a fact with an error of its own, which is told when it is the first. */
+static void judge_failure(struct run *run, const struct sr_error *failure)
+{
+    judge(run);
+    if (!run->verdict.finished && run->result->error.code == SR_OK)
+        run->result->error = run->error = *failure;
 }
 
 static json_t *stream_facts(const struct sr_sink *sink)
@@ -223,8 +224,8 @@ static json_t *exit_facts(const struct run *run, const struct sr_vmm_exit *how)
 {
     json_t *payload = json_pack(
         "{s:i,s:s,s:b,s:i,s:o,s:s?,s:o,s:o,s:o,s:o,s:o,s:i,s:o,s:o,s:o}", "exitCode",
-        run->result->exit_code, SR_EXIT_OBSERVED_BY, observer(run->status_by_guest), "timedOut",
-        run->timed_out, "sampleCount", (int)run->samples, "vmmCpuUsec",
+        run->result->exit_code, SR_EXIT_OBSERVED_BY, observer(run->verdict.status_by_guest),
+        "timedOut", run->timed_out, "sampleCount", (int)run->samples, "vmmCpuUsec",
         how->known ? sr_event_count(how->cpu_usec) : json_null(), "stopReason",
         run->vmm.qmp.stopped[0] != '\0' ? run->vmm.qmp.stopped : NULL, "stdout",
         stream_facts(&run->out), "stderr", stream_facts(&run->err), "console",
@@ -244,39 +245,26 @@ static json_t *exit_facts(const struct run *run, const struct sr_vmm_exit *how)
     return payload;
 }
 
-/* What goes wrong when all is decided, but leaves evidence that can be closed all the same. */
-static void fail_late(struct run *run, enum sr_cause cause, const struct sr_error *failure)
-{
-    run->result->finished = false;
-    run->result->exit_code = SR_EXIT_FAILED;
-    run->result->cause = cause;
-    run->cause_by_guest = run->status_by_guest = false;
-    if (run->result->error.code == SR_OK)
-        run->result->error = run->error = *failure;
-}
-
-/* What is known of the network when it is closed. Before vm.exited, which says how the run ended. */
+/* Closes the network before vm.exited is written, which says how the run ended. */
 static int close_network(struct run *run, struct sr_error *err)
 {
-    struct sr_error lost = {0};
     if (run_network_settle(run, err) < 0)
         return -1;
-    bool failed = run->net_failure.code != SR_OK && run->net_failure.code != SR_RUN_202;
-    if (run->result->finished && run->net != NULL && run->net->lost &&
-        sr_net_lost(run->net, &lost) < 0)
-        fail_late(run, SR_CAUSE_SETUP, &lost);
-    else if (run->result->finished && failed)
-        fail_late(run, SR_CAUSE_SETUP, &run->net_failure);
+    struct sr_error failure = run->net_failure;
+    bool lost = run->net != NULL && run->net->lost && sr_net_lost(run->net, &failure) < 0;
+    run->facts.network_failed =
+        lost || (failure.code != SR_OK && failure.code != SR_RUN_202); /* that is for the end */
+    judge_failure(run, &failure);
     return 0;
 }
 
-/* What ended the run is in vm.exited by now; that its network could not be released is a failure of its own. */
+/* vm.exited is written by now. That the network could not be released is a failure of its own. */
 static int end_network(struct run *run, struct sr_error *err)
 {
     if (run_network_end(run, err) < 0)
         return -1;
-    if (run->net_failure.code == SR_RUN_202)
-        fail_late(run, SR_CAUSE_CLEANUP, &run->net_failure);
+    run->facts.release_failed = run->net_failure.code == SR_RUN_202;
+    judge_failure(run, &run->net_failure);
     return 0;
 }
 
@@ -286,10 +274,10 @@ static json_t *failure_facts(const struct run *run)
     const struct sr_error *failure = &run->error;
     return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:o*}", "reason",
                      sr_cause_name(run->result->cause), SR_REASON_OBSERVED_BY,
-                     observer(run->cause_by_guest), "errorCode", sr_code_name(failure->code),
-                     "path", failure->path, "message", failure->message, SR_MESSAGE_OBSERVED_BY,
-                     SR_OBSERVED_HOST, SR_OBSERVED_BY, observer(run->word.decides), "guest",
-                     run_word_facts(&run->word));
+                     observer(run->verdict.cause_by_guest), "errorCode",
+                     sr_code_name(failure->code), "path", failure->path, "message",
+                     failure->message, SR_MESSAGE_OBSERVED_BY, SR_OBSERVED_HOST, SR_OBSERVED_BY,
+                     observer(run->word.decides), "guest", run_word_facts(&run->word));
 }
 
 static int write_closing_events(struct run *run, const struct sr_vmm_exit *how,
@@ -350,8 +338,8 @@ static int write_report(struct run *run, struct sr_error *err)
         .code = run->has_exit && run->exit.signal == 0 ? (int)run->exit.exit_code : -1,
         .signal = run->has_exit ? (int)run->exit.signal : 0,
         .guest_spoke = run->has_exit,
-        .cause_by_guest = run->cause_by_guest,
-        .status_by_guest = run->status_by_guest,
+        .cause_by_guest = run->verdict.cause_by_guest,
+        .status_by_guest = run->verdict.status_by_guest,
         .vmm = run->times.launched != 0 ? "qemu" : "none",
         .vmm_version = run->vmm_version,
         .accel = accel_in_fact(run),
@@ -381,13 +369,10 @@ static void forget_directory(struct run *run)
     result->run_id[0] = result->run_dir[0] = '\0';
 }
 
-/* What cannot be proved has not been run well, whatever the command said. */
-static void fail_evidence(struct run *run, const struct sr_error *err)
+static void fail_evidence(struct run *run, const struct sr_error *failure)
 {
-    run->result->finished = false;
-    run->result->exit_code = SR_EXIT_FAILED;
-    if (run->result->error.code == SR_OK)
-        run->result->error = *err;
+    run->facts.evidence_failed = true;
+    judge_failure(run, failure);
 }
 
 static void sign_report(struct run *run)
@@ -437,7 +422,10 @@ void run_conclude(struct run *run)
     run_outputs_conclude(run);
     snprintf(run->vmm_version, sizeof run->vmm_version, "%s", run->vmm.qmp.version);
     run_note_usage(run);
-    decide(run, &how);
+    run->facts = gather(run, &how);
+    judge(run);
+    explain(run, &how);
+    run->result->error = run_word_error(&run->word, &run->error);
     warn_of_memory(run);
     run_drop_vm(run);
     if (run->log == NULL) {

@@ -12,7 +12,8 @@
  *   monitor.c   the event loop, from launch to the end of the command
  *   event_room.c  how much of what goes on may be recorded
  *   outputs.c   what the command left for the host
- *   outcome.c   what came out, as evidence and as exit status
+ *   decide.c    what came out, as a function of facts
+ *   outcome.c   these facts, and what came out as evidence
  *   word.c      what the guest says of a failure
  */
 #ifndef SR_RUNNER_RUN_STATE_H
@@ -20,6 +21,7 @@
 
 #include "cgroup.h"
 #include "channel.h"
+#include "decide.h"
 #include "event.h"
 #include "host.h"
 #include "inputs.h"
@@ -200,9 +202,8 @@ struct run {
     uint64_t hits_due;       /* before then no hits of rules are recorded; monotonic nanoseconds */
     struct sr_error error;   /* the first failure; code SR_OK: none */
     struct run_word word;    /* what the guest said of it */
-    bool cause_by_guest;     /* the cause is the guest's word */
-    bool status_by_guest;    /* the exit status follows from it */
-    enum sr_cause cause;
+    struct run_facts facts;  /* outcome.c's, once the VM is gone */
+    struct run_verdict verdict;
 };
 
 /* Tells the user's progress function, if there is one. */
@@ -363,8 +364,7 @@ json_t *run_word_facts(const struct run_word *word);
  * was left the caller is told without them. */
 struct sr_error run_word_error(const struct run_word *word, const struct sr_error *error);
 
-/* outcome.c: after the VM is gone. Decides cause and exit status and writes the closing events and
- * the report. */
+/* outcome.c: after the VM is gone. Fills the result and writes the closing events and the report. */
 void run_conclude(struct run *run);
 
 #endif
