@@ -76,6 +76,10 @@ int sr_fail(struct sr_error *err, enum sr_code code, const char *path, const cha
 int sr_vfail(struct sr_error *err, enum sr_code code, const char *path, const char *fmt, va_list ap)
     __attribute__((format(printf, 4, 0)));
 
+/* The same from what another process, which may have been taken over, sent as its error: texts end and
+ * are printable, an unknown code becomes code, the fault is the host's. */
+int sr_fail_as_said(struct sr_error *err, enum sr_code code, const struct sr_error *said);
+
 /* The same for what the VM is at fault for. */
 int sr_fail_vm(struct sr_error *err, enum sr_code code, const char *path, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));

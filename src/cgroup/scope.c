@@ -182,10 +182,7 @@ static int listen_to(int in, struct sr_error *err)
         return sr_fail(err, SR_RUN_002, PATH, "the user's systemd does not answer");
     if (read(in, &said, sizeof said) != (ssize_t)sizeof said)
         return sr_fail(err, SR_RUN_002, PATH, "the user's systemd could not be asked");
-    if (said.code == SR_OK)
-        return 0;
-    *err = said;
-    return -1;
+    return said.code == SR_OK ? 0 : sr_fail_as_said(err, SR_RUN_002, &said);
 }
 
 int sr_cgroup_enter_scope(const char *run_id, struct sr_error *err)

@@ -46,6 +46,14 @@ int sr_fail(struct sr_error *err, enum sr_code code, const char *path, const cha
     return -1;
 }
 
+int sr_fail_as_said(struct sr_error *err, enum sr_code code, const struct sr_error *said)
+{
+    struct sr_error whole = *said;
+    whole.path[sizeof whole.path - 1] = whole.message[sizeof whole.message - 1] = '\0';
+    bool known = (unsigned)whole.code < SR_CODE_COUNT && whole.code != SR_OK;
+    return sr_fail(err, known ? whole.code : code, whole.path, "%s", whole.message);
+}
+
 int sr_fail_vm(struct sr_error *err, enum sr_code code, const char *path, const char *fmt, ...)
 {
     va_list ap;

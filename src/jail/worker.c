@@ -258,9 +258,7 @@ static int take_error(const struct listener *listener, size_t len, struct sr_err
         return sr_fail(err, listener->plan->code, listener->plan->path, "%s spoke nonsense",
                        listener->plan->what);
     memcpy(&said, listener->in.data, sizeof said);
-    said.path[sizeof said.path - 1] = said.message[sizeof said.message - 1] = '\0';
-    bool known = (unsigned)said.code < SR_CODE_COUNT && said.code != SR_OK;
-    return sr_fail(err, known ? said.code : listener->plan->code, said.path, "%s", said.message);
+    return sr_fail_as_said(err, listener->plan->code, &said);
 }
 
 static bool tell_progress(const struct listener *listener)

@@ -135,10 +135,8 @@ static int start_cell(struct sr_net *net, const char *run_id, const struct sr_ne
                        result == -ETIMEDOUT ? "did not get ready in 15 s"
                        : result == -EINTR   ? "was given up"
                                             : "has died");
-    if (message.error.code != SR_OK) {
-        *err = message.error;
-        return -1;
-    }
+    if (message.error.code != SR_OK)
+        return sr_fail_as_said(err, SR_RUN_201, &message.error);
     if (net->tap_fd < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the net cell sent no TAP");
     net->uplink_address = message.uplink_address;

@@ -189,17 +189,16 @@ static int take_answer(struct sr_net *net, const struct cell_message *message,
     bool counters = message->operation == CELL_SAMPLE;
     if (message->operation == CELL_LOST) {
         net->lost = true;
-        net->lost_error = message->error;
+        if (message->error.code != SR_OK)
+            (void)sr_fail_as_said(&net->lost_error, SR_RUN_001, &message->error);
         return 0;
     }
     if (!talk->busy || ((int)message->operation != talk->operation &&
                         !(counters && talk->operation == CELL_RELEASE)))
         return fail_request(net, "it spoke out of turn", err);
     talk->busy = (int)message->operation != talk->operation; /* a release goes on */
-    if (message->error.code != SR_OK) {
-        *err = message->error;
-        return -1;
-    }
+    if (message->error.code != SR_OK)
+        return sr_fail_as_said(err, SR_RUN_201, &message->error);
     if (counters) {
         *news = SR_NET_COUNTED;
         return take_own(net, err) < 0 ? -1 : fold_sample(net, err);

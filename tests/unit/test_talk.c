@@ -73,12 +73,35 @@ static void one_behind_counters_that_fail_is_sent(void **state)
     close(net.fd);
 }
 
+/* One that may have been taken over says what it likes. */
+static void what_a_cell_calls_an_error_ends_and_is_printable(void **state)
+{
+    struct sr_net net;
+    int cell = ask_for_both(&net);
+    enum sr_net_news news;
+    struct sr_error err = {0};
+    struct cell_message message = {.operation = CELL_SAMPLE};
+    (void)state;
+    memset(&message.error, 0x1b, sizeof message.error);
+    assert_int_equal(send(cell, &message, sizeof message, 0), sizeof message);
+    assert_int_equal(sr_net_hear(&net, &news, &err), -1);
+    assert_int_equal(err.code, SR_RUN_201);
+    assert_int_equal(err.fault, SR_FAULT_HOST);
+    assert_int_equal(strlen(err.path), sizeof err.path - 1);
+    assert_int_equal(strlen(err.message), sizeof err.message - 1);
+    assert_int_equal(strspn(err.message, "?"), sizeof err.message - 1);
+    assert_string_equal(err.hint, "");
+    close(cell);
+    close(net.fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_release_behind_counters_that_never_come_has_failed),
         cmocka_unit_test(so_has_one_whose_cell_ends),
         cmocka_unit_test(one_behind_counters_that_fail_is_sent),
+        cmocka_unit_test(what_a_cell_calls_an_error_ends_and_is_printable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
