@@ -10,36 +10,11 @@
 #define SAFERUN_BUNDLE_H
 
 #include "saferun/error.h"
+#include "saferun/event_type.h"
 #include "saferun/policy.h"
 
 #include <stddef.h>
 #include <stdint.h>
-
-/* Event types of the contract, in its order; SR_EVENT_<X> names the bit in sr_bundle.events. */
-enum sr_event_type {
-    SR_EVENT_COMPILE,
-    SR_EVENT_RUN_PREPARED,
-    SR_EVENT_MOUNT_VALIDATED,
-    SR_EVENT_MOUNT_REJECTED,
-    SR_EVENT_MOUNT_APPLIED,
-    SR_EVENT_NETWORK_PLAN_GENERATED,
-    SR_EVENT_NETWORK_RULE_APPLIED,
-    SR_EVENT_NETWORK_RULE_HIT,
-    SR_EVENT_NETWORK_RULE_RELEASED,
-    SR_EVENT_NETWORK_RULE_CLEANUP_FAILED,
-    SR_EVENT_VM_STARTED,
-    SR_EVENT_RESOURCE_SAMPLED,
-    SR_EVENT_VM_EXITED,
-    SR_EVENT_RUN_CLEANED,
-    SR_EVENT_RUN_FAILED,
-    SR_EVENT_NETWORK_FLOW_DENIED,
-    SR_EVENT_OUTPUT_COLLECTED,
-    SR_EVENT_VM_ACCEL_SELECTED,
-    SR_EVENT_TYPE_COUNT
-};
-
-/* Returns the type as written in evidence ("vm.started"); static. */
-const char *sr_event_type_name(enum sr_event_type type);
 
 /* Zero-initialise before use. policy must outlive the bundle. */
 struct sr_bundle {

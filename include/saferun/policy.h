@@ -14,6 +14,7 @@
 #ifndef SAFERUN_POLICY_H
 #define SAFERUN_POLICY_H
 
+#include "saferun/env_name.h"
 #include "saferun/error.h"
 
 #include <stdbool.h>
@@ -25,8 +26,6 @@
 #define SR_OUTPUTS_MAX 64
 /* Values of the environment that come from outside of the policy; each is kept in locked memory. */
 #define SR_SECRETS_MAX 64
-/* A name of one: letters, digits and _, no digit at its beginning. */
-#define SR_SECRET_NAME_MAX 128
 /* Its bytes: a key, a token, a certificate. Linux takes no variable of more than 128 KiB. */
 #define SR_SECRET_VALUE_MAX (64 * 1024)
 
@@ -64,9 +63,6 @@ struct sr_secret {
     int fd;           /* FILE: O_PATH descriptor of what was judged; owned by the check. ENV: -1 */
     int64_t changed_nsec; /* FILE: its ctime then, nanoseconds since 1970 */
 };
-
-/* Whether a text can be the name of one. */
-bool sr_secret_name_ok(const char *name);
 
 struct sr_egress {
     enum sr_protocol protocol;

@@ -12,7 +12,7 @@
 #include "buf.h"
 #include "cleanup.h"
 #include "json_text.h"
-#include "saferun/bundle.h"
+#include "saferun/event_type.h"
 #include "sha256.h"
 
 enum sr_stage {

@@ -10,6 +10,7 @@
 #define SR_EVIDENCE_REPORT_H
 
 #include "event.h"
+#include "saferun/policy.h"
 
 #include <stddef.h>
 

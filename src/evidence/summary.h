@@ -15,7 +15,7 @@
 #include "aggregate.h"
 #include "contradiction.h"
 #include "report_walk.h"
-#include "saferun/bundle.h"
+#include "saferun/policy.h"
 #include "sha256.h"
 #include "timestamp.h"
 

@@ -8,16 +8,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-bool sr_secret_name_ok(const char *name)
-{
-    static const char digits[] = "0123456789",
-                      all[] = "0123456789_"
-                              "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    size_t len = strspn(name, all);
-    return len > 0 && len <= SR_SECRET_NAME_MAX && name[len] == '\0' &&
-           strchr(digits, name[0]) == NULL;
-}
-
 /* The caller's words; one that is none may be NAME=VALUE, so it is not repeated. */
 void sr_check_allowed_env(struct sr_checker *checker)
 {

@@ -424,7 +424,7 @@ class Ocsf(Reading):
 
     def test_what_the_schema_requires(self):
         events, records = self.records()
-        with open(os.path.join(reports.SOURCE, "src", "compiler", "event_type.c"), encoding="utf-8") as file:
+        with open(os.path.join(reports.SOURCE, "src", "common", "event_type.c"), encoding="utf-8") as file:
             types = set(re.findall(r'\] = "([a-z._]+)"', file.read()))
         self.assertEqual({event["type"] for event in events}, types)  # one of each, or this test is not enough
         self.assertEqual(len(records), len(events))

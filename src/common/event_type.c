@@ -1,4 +1,4 @@
-#include "saferun/bundle.h"
+#include "saferun/event_type.h"
 
 static const char *const names[SR_EVENT_TYPE_COUNT] = {
     [SR_EVENT_COMPILE] = "compile",
