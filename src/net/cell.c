@@ -25,6 +25,7 @@
 #include "failpoint.h"
 #include "fs.h"
 #include "local.h"
+#include "pass.h"
 #include "room.h"
 #include "rtnl.h"
 #include "uplink.h"
@@ -319,22 +320,7 @@ static bool answer(const struct cell *cell, enum cell_operation operation,
 {
     struct cell_message message = {
         .operation = operation, .uplink_address = cell->uplink.address, .error = *error};
-    struct iovec piece = {&message, sizeof message};
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control = {{0}};
-    struct msghdr header = {.msg_iov = &piece, .msg_iovlen = 1};
-    if (fd >= 0) {
-        header.msg_control = control.bytes;
-        header.msg_controllen = sizeof control.bytes;
-        struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
-        rights->cmsg_level = SOL_SOCKET;
-        rights->cmsg_type = SCM_RIGHTS;
-        rights->cmsg_len = CMSG_LEN(sizeof fd);
-        memcpy(CMSG_DATA(rights), &fd, sizeof fd);
-    }
-    return sendmsg(cell->plan->socket, &header, MSG_NOSIGNAL) == (ssize_t)sizeof message;
+    return pass_send(cell->plan->socket, &message, sizeof message, fd) == (ssize_t)sizeof message;
 }
 
 /* With the TAP shut no counter moves any more: what is read then is the whole of it. */

@@ -37,6 +37,7 @@
 #include "failpoint.h"
 #include "flows.h"
 #include "fs.h"
+#include "pass.h"
 #include "room.h"
 #include "rtnl.h"
 
@@ -246,18 +247,7 @@ static int receive_tun(int from)
 {
     char byte;
     int tun = -1;
-    struct iovec piece = {&byte, 1};
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    struct msghdr header = {.msg_iov = &piece,
-                            .msg_iovlen = 1,
-                            .msg_control = control.bytes,
-                            .msg_controllen = sizeof control.bytes};
-    const struct cmsghdr *rights;
-    if (recvmsg(from, &header, MSG_CMSG_CLOEXEC) == 1 && (rights = CMSG_FIRSTHDR(&header)) != NULL)
-        memcpy(&tun, CMSG_DATA(rights), sizeof tun);
+    (void)pass_receive(from, &byte, 1, 0, &tun);
     return tun;
 }
 
@@ -319,25 +309,6 @@ int relay_start(const struct cell_plan *plan, struct relay *relay, struct sr_err
     return 0;
 }
 
-static bool send_tun(int to, int tun)
-{
-    struct iovec piece = {"", 1};
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control = {{0}};
-    struct msghdr header = {.msg_iov = &piece,
-                            .msg_iovlen = 1,
-                            .msg_control = control.bytes,
-                            .msg_controllen = sizeof control.bytes};
-    struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof tun);
-    memcpy(CMSG_DATA(rights), &tun, sizeof tun);
-    return sendmsg(to, &header, MSG_NOSIGNAL) == 1;
-}
-
 int relay_connect(const struct cell_plan *plan, struct relay *relay, struct sr_error *err)
 {
     sr_cleanup_fd int tun = cell_open_tun(SR_NET_RELAY, IFF_TUN, err);
@@ -350,7 +321,8 @@ int relay_connect(const struct cell_plan *plan, struct relay *relay, struct sr_e
         return sr_fail(err, SR_RUN_201, PATH, "the way to the UDP relay cannot be made: %s",
                        strerror(-result));
     char ready;
-    bool good = send_tun(relay->socket, tun) && sr_await(relay->socket, sr_now() + READY_NSEC) &&
+    bool good = pass_send(relay->socket, "", 1, tun) == 1 &&
+                sr_await(relay->socket, sr_now() + READY_NSEC) &&
                 recv(relay->socket, &ready, 1, 0) == 1;
     sr_close_fd(&relay->socket);
     return good ? 0

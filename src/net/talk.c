@@ -10,6 +10,7 @@
 #include "talk.h"
 
 #include "clock.h"
+#include "pass.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -27,23 +28,11 @@
 /* 1: a message; 0: none is there; -EPIPE: the cell has ended. */
 static int take_message(const struct sr_net *net, struct cell_message *message, int *fd)
 {
-    struct iovec piece = {message, sizeof *message};
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    struct msghdr header = {.msg_iov = &piece,
-                            .msg_iovlen = 1,
-                            .msg_control = control.bytes,
-                            .msg_controllen = sizeof control.bytes};
-    ssize_t got = recvmsg(net->fd, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    ssize_t got = pass_receive(net->fd, message, sizeof *message, MSG_DONTWAIT, fd);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
     if (got != (ssize_t)sizeof *message)
         return -EPIPE;
-    const struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
-    if (rights != NULL && rights->cmsg_type == SCM_RIGHTS && fd != NULL)
-        memcpy(fd, CMSG_DATA(rights), sizeof *fd);
     return 1;
 }
 
@@ -214,7 +203,7 @@ static int take_answer(struct sr_net *net, const struct cell_message *message,
 
 int sr_net_hear(struct sr_net *net, enum sr_net_news *news, struct sr_error *err)
 {
-    struct cell_message message;
+    struct cell_message message = {0};
     int got = net->fd >= 0 ? take_message(net, &message, NULL) : -EPIPE;
     *news = SR_NET_NOTHING;
     if (got < 0 && net->talk.busy)
