@@ -117,9 +117,8 @@ static int take_counter(const struct nlmsghdr *message, void *data)
 static struct nlmsghdr *request_header(char *buffer, uint16_t type, uint8_t family)
 {
     static uint32_t sequence;
-    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-    request->nlmsg_type = (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type);
-    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+    struct nlmsghdr *request =
+        netlink_request(buffer, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), NLM_F_DUMP);
     request->nlmsg_seq = ++sequence;
     struct nfgenmsg *message = mnl_nlmsg_put_extra_header(request, sizeof *message);
     *message = (struct nfgenmsg){.nfgen_family = family, .version = NFNETLINK_V0};
@@ -157,9 +156,7 @@ static int read_all(struct mnl_socket *socket, struct sr_net_sample *sample)
 static struct nlmsghdr *batch_message(char *buffer, uint16_t type, uint16_t flags, uint8_t family,
                                       uint16_t resource)
 {
-    struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
-    message->nlmsg_type = type;
-    message->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
+    struct nlmsghdr *message = netlink_request(buffer, type, flags);
     struct nfgenmsg *header = mnl_nlmsg_put_extra_header(message, sizeof *header);
     *header = (struct nfgenmsg){
         .nfgen_family = family, .version = NFNETLINK_V0, .res_id = htons(resource)};

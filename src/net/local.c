@@ -96,9 +96,7 @@ void sr_local_text(const struct sr_local_list *own, struct sr_buf *out)
 static int ask(struct sr_local *local)
 {
     char buffer[256];
-    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-    request->nlmsg_type = RTM_GETROUTE;
-    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+    struct nlmsghdr *request = netlink_request(buffer, RTM_GETROUTE, NLM_F_DUMP);
     struct rtmsg *route = mnl_nlmsg_put_extra_header(request, sizeof *route);
     route->rtm_family = AF_INET;
     route->rtm_type = RTN_LOCAL;

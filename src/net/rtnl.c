@@ -57,9 +57,7 @@ static int ask(struct nlmsghdr *request, mnl_cb_t cb, void *data)
 static int set_link(const char *name, unsigned flags, uint32_t mtu)
 {
     char buffer[256];
-    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-    request->nlmsg_type = RTM_NEWLINK;
-    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    struct nlmsghdr *request = netlink_request(buffer, RTM_NEWLINK, NLM_F_ACK);
     struct ifinfomsg *link = mnl_nlmsg_put_extra_header(request, sizeof *link);
     link->ifi_family = AF_UNSPEC;
     link->ifi_index = (int)if_nametoindex(name);
@@ -83,9 +81,8 @@ int sr_rtnl_link_down(const char *name)
 int sr_rtnl_address_add(const char *name, uint32_t address, uint8_t prefix)
 {
     char buffer[256];
-    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-    request->nlmsg_type = RTM_NEWADDR;
-    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    struct nlmsghdr *request =
+        netlink_request(buffer, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
     struct ifaddrmsg *message = mnl_nlmsg_put_extra_header(request, sizeof *message);
     message->ifa_family = AF_INET;
     message->ifa_prefixlen = prefix;
@@ -100,9 +97,8 @@ int sr_rtnl_address_add(const char *name, uint32_t address, uint8_t prefix)
 static int add_default_route(const char *name, uint32_t gateway, uint8_t table)
 {
     char buffer[256];
-    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-    request->nlmsg_type = RTM_NEWROUTE;
-    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    struct nlmsghdr *request =
+        netlink_request(buffer, RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
     struct rtmsg *route = mnl_nlmsg_put_extra_header(request, sizeof *route);
     route->rtm_family = AF_INET;
     route->rtm_table = table;
@@ -124,9 +120,8 @@ int sr_rtnl_divert_udp(const char *from, const char *to)
 {
     int result = add_default_route(to, 0, UDP_TABLE);
     char buffer[256];
-    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-    request->nlmsg_type = RTM_NEWRULE;
-    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    struct nlmsghdr *request =
+        netlink_request(buffer, RTM_NEWRULE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
     struct fib_rule_hdr *rule = mnl_nlmsg_put_extra_header(request, sizeof *rule);
     rule->family = AF_INET;
     rule->table = UDP_TABLE;
@@ -140,9 +135,7 @@ int sr_rtnl_divert_udp(const char *from, const char *to)
 static int delete_link(int index)
 {
     char buffer[256];
-    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-    request->nlmsg_type = RTM_DELLINK;
-    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    struct nlmsghdr *request = netlink_request(buffer, RTM_DELLINK, NLM_F_ACK);
     struct ifinfomsg *link = mnl_nlmsg_put_extra_header(request, sizeof *link);
     link->ifi_family = AF_UNSPEC;
     link->ifi_index = index;
@@ -166,9 +159,7 @@ static int take_index(const struct nlmsghdr *message, void *data)
 static int find_link(struct mnl_socket *socket, const char *name, int *index)
 {
     char buffer[256];
-    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-    request->nlmsg_type = RTM_GETLINK;
-    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    struct nlmsghdr *request = netlink_request(buffer, RTM_GETLINK, NLM_F_ACK);
     struct ifinfomsg *link = mnl_nlmsg_put_extra_header(request, sizeof *link);
     link->ifi_family = AF_UNSPEC;
     mnl_attr_put_strz(request, IFLA_IFNAME, name);
@@ -181,9 +172,8 @@ int sr_rtnl_veth_add(struct mnl_socket *host, const struct sr_rtnl_veth *veth)
     if (result < 0)
         return result;
     char buffer[512];
-    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-    request->nlmsg_type = RTM_NEWLINK;
-    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    struct nlmsghdr *request =
+        netlink_request(buffer, RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
     struct ifinfomsg *link = mnl_nlmsg_put_extra_header(request, sizeof *link);
     link->ifi_family = AF_UNSPEC;
     link->ifi_change = link->ifi_flags = IFF_UP;
@@ -205,9 +195,8 @@ int sr_rtnl_veth_add(struct mnl_socket *host, const struct sr_rtnl_veth *veth)
     result = sr_netlink_ask(host, request, NULL, NULL);
     if (result < 0)
         return result;
-    request = mnl_nlmsg_put_header(buffer); /* the kernel takes no alias with a new link */
-    request->nlmsg_type = RTM_NEWLINK;
-    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    request = netlink_request(buffer, RTM_NEWLINK,
+                              NLM_F_ACK); /* the kernel takes no alias with a new link */
     link = mnl_nlmsg_put_extra_header(request, sizeof *link);
     link->ifi_family = AF_UNSPEC;
     mnl_attr_put_strz(request, IFLA_IFNAME, veth->name);
@@ -239,9 +228,7 @@ int sr_rtnl_delete_by_alias(const char *alias)
     for (;;) {
         char buffer[256];
         struct alias_search search = {.alias = alias};
-        struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-        request->nlmsg_type = RTM_GETLINK;
-        request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+        struct nlmsghdr *request = netlink_request(buffer, RTM_GETLINK, NLM_F_DUMP);
         struct ifinfomsg *link = mnl_nlmsg_put_extra_header(request, sizeof *link);
         link->ifi_family = AF_UNSPEC;
         int result = ask(request, take_alias, &search);
@@ -269,9 +256,7 @@ int sr_rtnl_stats(const char *name, struct rtnl_link_stats64 *stats)
 {
     char buffer[256];
     struct rtnl_link_stats64 found = {0};
-    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-    request->nlmsg_type = RTM_GETLINK;
-    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    struct nlmsghdr *request = netlink_request(buffer, RTM_GETLINK, NLM_F_ACK);
     struct ifinfomsg *link = mnl_nlmsg_put_extra_header(request, sizeof *link);
     link->ifi_family = AF_UNSPEC;
     link->ifi_index = (int)if_nametoindex(name);
@@ -303,9 +288,7 @@ int sr_rtnl_has_default_route(void)
 {
     char buffer[256];
     bool found = false;
-    struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
-    request->nlmsg_type = RTM_GETROUTE;
-    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+    struct nlmsghdr *request = netlink_request(buffer, RTM_GETROUTE, NLM_F_DUMP);
     struct rtmsg *route = mnl_nlmsg_put_extra_header(request, sizeof *route);
     route->rtm_family = AF_INET;
     int result = ask(request, take_route, &found);

@@ -184,7 +184,7 @@ static void tell(const struct sr_gc_options *options, const char *id, enum sr_gc
 }
 
 /* Returns 1, one failure more. */
-static unsigned tell_unknown(const struct sr_gc_options *options, const char *id, int error)
+static int tell_unknown(const struct sr_gc_options *options, const char *id, int error)
 {
     struct sr_error why;
     sr_fail(&why, SR_RUN_001, "gc.lock",
@@ -208,7 +208,7 @@ struct dead_run {
     int base_fd, dirfd; /* dirfd -1: its directory is gone */
     int entry;          /* in the register, locked: the paths of its cgroups */
     bool has_log, has_report;
-    unsigned failures;
+    int failures;
 };
 
 static void fail_dead(struct dead_run *run, const struct sr_gc_options *options,
@@ -267,8 +267,8 @@ static void seal_dead(struct dead_run *run, const struct sr_gc_options *options)
 }
 
 /* Returns the number of things that could not be done. What has any stays in the register. */
-static unsigned close_dead(int base_fd, int register_fd, const char *id,
-                           const struct sr_gc_options *options)
+static int close_dead(int base_fd, int register_fd, const char *id,
+                      const struct sr_gc_options *options)
 {
     sr_cleanup_fd int entry = take_entry_lock(register_fd, id);
     if (entry == -EWOULDBLOCK || entry == -ENOENT)
@@ -315,7 +315,7 @@ int runs_close_dead(int base_fd, const struct sr_gc_options *options)
     int failures = 0;
     for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
         if (runs_is_id(entry->d_name))
-            failures += (int)close_dead(base_fd, register_fd, entry->d_name, options);
+            failures += close_dead(base_fd, register_fd, entry->d_name, options);
     closedir(dir);
     return failures;
 }
@@ -326,7 +326,7 @@ static int remove_old(int base_fd, const char *id, const struct sr_gc_options *o
     sr_cleanup_fd int dirfd = -1, lock = -1;
     int dead = open_dead(base_fd, id, &dirfd, &lock);
     if (dead < 0 && dirfd != -EACCES) /* which is somebody else's, too */
-        return (int)tell_unknown(options, id, dead);
+        return tell_unknown(options, id, dead);
     if (dead <= 0 || dirfd < 0 || look_for(dirfd, "keep") != 0 ||
         age_of(dirfd, SR_REPORT_FILE) < options->older_than_sec ||
         look_for(dirfd, SR_REPORT_FILE) == 0)
