@@ -1,6 +1,6 @@
 #include "bench.h"
 
-#include "index.h"
+#include "archive/index.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -12,8 +12,8 @@
  * The goals: under 5 us, at most 5 times, at most 32 MiB, under 20 ms (docs/OPERATIONS.md, "Figures").
  */
 #include "bench.h"
+#include "evidence/key.h"
 #include "evidence_fixture.h"
-#include "key.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -5,9 +5,9 @@
  *
  * Usage: bench-network [ADDRESS]
  */
-#include "net.h"
+#include "net/net.h"
 
-#include "clock.h"
+#include "common/clock.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>

@@ -6,7 +6,7 @@
  */
 #include "saferun/bundle.h"
 
-#include "buf.h"
+#include "common/buf.h"
 
 #include <spawn.h>
 #include <stdio.h>

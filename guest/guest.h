@@ -12,7 +12,7 @@
 #ifndef SR_GUEST_H
 #define SR_GUEST_H
 
-#include "protocol.h"
+#include "channel/protocol.h"
 
 #include <stdbool.h>
 #include <stddef.h>

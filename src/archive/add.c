@@ -1,14 +1,14 @@
 /* Storing a run: copy, verify, seal, log, place, sign. */
-#include "store.h"
+#include "archive/store.h"
 
-#include "check.h"
-#include "event.h"
-#include "failpoint.h"
-#include "fs.h"
-#include "report.h"
-#include "report_walk.h"
-#include "seal.h"
-#include "vouch.h"
+#include "archive/check.h"
+#include "archive/seal.h"
+#include "archive/vouch.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
+#include "evidence/event.h"
+#include "evidence/report.h"
+#include "evidence/report_walk.h"
 
 #include <errno.h>
 #include <fcntl.h>

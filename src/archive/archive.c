@@ -1,8 +1,8 @@
-#include "store.h"
+#include "archive/store.h"
 
-#include "fs.h"
-#include "index.h"
-#include "owner.h"
+#include "archive/index.h"
+#include "common/fs.h"
+#include "common/owner.h"
 
 #include <dirent.h>
 #include <errno.h>

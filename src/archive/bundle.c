@@ -1,7 +1,7 @@
-#include "bundle.h"
+#include "archive/bundle.h"
 
-#include "failpoint.h"
-#include "fs.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -14,8 +14,8 @@
 #ifndef SR_ARCHIVE_BUNDLE_H
 #define SR_ARCHIVE_BUNDLE_H
 
-#include "buf.h"
-#include "chain.h"
+#include "common/buf.h"
+#include "evidence/chain.h"
 #include "saferun/error.h"
 
 #include <stdbool.h>

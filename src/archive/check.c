@@ -1,8 +1,8 @@
-#include "check.h"
+#include "archive/check.h"
 
-#include "event.h"
-#include "fs.h"
-#include "report_walk.h"
+#include "common/fs.h"
+#include "evidence/event.h"
+#include "evidence/report_walk.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 #ifndef SR_ARCHIVE_CHECK_H
 #define SR_ARCHIVE_CHECK_H
 
-#include "bundle.h"
+#include "archive/bundle.h"
 #include "saferun/report.h"
 
 /* The check of outputs themselves, which only those can make who have them: it is made when a run is stored. */

@@ -1,9 +1,9 @@
-#include "facts.h"
+#include "archive/facts.h"
 
-#include "bundle.h"
-#include "fs.h"
-#include "named.h"
-#include "report_walk.h"
+#include "archive/bundle.h"
+#include "archive/named.h"
+#include "common/fs.h"
+#include "evidence/report_walk.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

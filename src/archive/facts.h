@@ -2,8 +2,8 @@
 #ifndef SR_ARCHIVE_FACTS_H
 #define SR_ARCHIVE_FACTS_H
 
-#include "index.h"
-#include "log.h"
+#include "archive/index.h"
+#include "archive/log.h"
 
 /* Adds the run that this entry of the log stored. A bundle that is not there, or is damaged, is
  * indexed by what the log says of it, with the result "missing". */

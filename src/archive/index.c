@@ -1,6 +1,6 @@
-#include "index.h"
+#include "archive/index.h"
 
-#include "chain.h"
+#include "evidence/chain.h"
 
 #include <errno.h>
 #include <sqlite3.h>

@@ -13,8 +13,8 @@
 #ifndef SR_ARCHIVE_INDEX_H
 #define SR_ARCHIVE_INDEX_H
 
-#include "buf.h"
-#include "cleanup.h"
+#include "common/buf.h"
+#include "common/cleanup.h"
 #include "saferun/archive.h"
 
 #define SR_INDEX_FILE "index.sqlite"

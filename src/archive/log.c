@@ -1,10 +1,10 @@
-#include "log.h"
+#include "archive/log.h"
 
-#include "chain.h"
-#include "failpoint.h"
-#include "fs.h"
-#include "jcs.h"
-#include "json_text.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
+#include "common/jcs.h"
+#include "common/json_text.h"
+#include "evidence/chain.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -16,9 +16,9 @@
 #ifndef SR_ARCHIVE_LOG_H
 #define SR_ARCHIVE_LOG_H
 
-#include "key.h"
-#include "note.h"
-#include "timestamp.h"
+#include "archive/note.h"
+#include "common/timestamp.h"
+#include "evidence/key.h"
 
 #define SR_LOG_FILE "log.jsonl"
 #define SR_CHECKPOINT_FILE "checkpoint"

@@ -1,4 +1,4 @@
-#include "merkle.h"
+#include "archive/merkle.h"
 
 #include <string.h>
 

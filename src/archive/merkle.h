@@ -10,8 +10,8 @@
 #ifndef SR_ARCHIVE_MERKLE_H
 #define SR_ARCHIVE_MERKLE_H
 
-#include "cleanup.h"
-#include "sha256.h"
+#include "common/cleanup.h"
+#include "common/sha256.h"
 
 #include <stdbool.h>
 #include <stdint.h>

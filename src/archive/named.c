@@ -1,4 +1,4 @@
-#include "named.h"
+#include "archive/named.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,9 +5,9 @@
 #ifndef SR_ARCHIVE_NAMED_H
 #define SR_ARCHIVE_NAMED_H
 
-#include "buf.h"
-#include "cleanup.h"
-#include "json_text.h"
+#include "common/buf.h"
+#include "common/cleanup.h"
+#include "common/json_text.h"
 
 /* Rules of names that are kept, and comparisons that are made: 5,000 rules at one address, hit each second of an hour. */
 enum { SR_NAMED_MAX = 20000, SR_NAMED_WORK = 20 * 1000 * 1000, SR_NAMED_SLOTS = 4096 };

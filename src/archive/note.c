@@ -1,7 +1,7 @@
-#include "note.h"
+#include "archive/note.h"
 
-#include "base64.h"
-#include "jcs.h"
+#include "common/base64.h"
+#include "common/jcs.h"
 
 #include <stdio.h>
 #include <string.h>

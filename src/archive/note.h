@@ -13,9 +13,9 @@
 #ifndef SR_ARCHIVE_NOTE_H
 #define SR_ARCHIVE_NOTE_H
 
-#include "buf.h"
-#include "key.h"
-#include "merkle.h"
+#include "archive/merkle.h"
+#include "common/buf.h"
+#include "evidence/key.h"
 
 /* Of a name, with its NUL. */
 #define SR_NOTE_NAME 64

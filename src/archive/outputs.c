@@ -1,9 +1,9 @@
 /* What came out of a run, listed file by file in the order of names. */
-#include "bundle.h"
+#include "archive/bundle.h"
 
-#include "jcs.h"
-#include "output_digest.h"
-#include "walk.h"
+#include "common/jcs.h"
+#include "common/walk.h"
+#include "evidence/output_digest.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* Proofs that a bundle is in the log. */
-#include "store.h"
+#include "archive/store.h"
 
 #include <errno.h>
 #include <stdlib.h>

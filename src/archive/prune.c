@@ -1,9 +1,9 @@
 /* Removing bundles whose retention is over, so that nobody takes that for a theft. */
-#include "store.h"
+#include "archive/store.h"
 
-#include "clock.h"
-#include "failpoint.h"
-#include "fs.h"
+#include "common/clock.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
 
 #include <errno.h>
 #include <stdio.h>

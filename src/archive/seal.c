@@ -1,11 +1,11 @@
-#include "seal.h"
+#include "archive/seal.h"
 
-#include "buf.h"
-#include "chain.h"
-#include "cleanup.h"
-#include "fs.h"
-#include "jcs.h"
-#include "report_walk.h"
+#include "common/buf.h"
+#include "common/cleanup.h"
+#include "common/fs.h"
+#include "common/jcs.h"
+#include "evidence/chain.h"
+#include "evidence/report_walk.h"
 
 #include <errno.h>
 #include <string.h>

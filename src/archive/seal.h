@@ -9,8 +9,8 @@
 #ifndef SR_ARCHIVE_SEAL_H
 #define SR_ARCHIVE_SEAL_H
 
+#include "common/sha256.h"
 #include "saferun/report.h"
-#include "sha256.h"
 
 struct sr_seal {
     const char *bundle_id, *original_hash, *stored_at, *retention;

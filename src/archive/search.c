@@ -1,8 +1,8 @@
 /* Finding runs: the index, kept in step with the log. */
-#include "store.h"
+#include "archive/store.h"
 
-#include "facts.h"
-#include "failpoint.h"
+#include "archive/facts.h"
+#include "common/failpoint.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,10 +3,10 @@
  * tells of its files must be the same before and after, or nothing is stored. Somebody who removes a file meanwhile would else have an
  * honest run stored, and signed, as one whose evidence is missing.
  */
-#include "store.h"
+#include "archive/store.h"
 
-#include "report.h"
-#include "walk.h"
+#include "common/walk.h"
+#include "evidence/report.h"
 
 #include <errno.h>
 #include <fcntl.h>

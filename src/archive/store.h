@@ -24,8 +24,8 @@
 #ifndef SR_ARCHIVE_STORE_H
 #define SR_ARCHIVE_STORE_H
 
-#include "bundle.h"
-#include "log.h"
+#include "archive/bundle.h"
+#include "archive/log.h"
 #include "saferun/archive.h"
 
 #define SR_ARCHIVE_LOCK "lock"

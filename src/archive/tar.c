@@ -1,4 +1,4 @@
-#include "tar.h"
+#include "archive/tar.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -10,10 +10,10 @@
  * skipped; so is its proof, unless the caller has that archive's public key: then it must hold, and
  * the entry says which archive that was.
  */
-#include "store.h"
+#include "archive/store.h"
 
-#include "fs.h"
-#include "tar.h"
+#include "archive/tar.h"
+#include "common/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>

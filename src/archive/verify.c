@@ -10,16 +10,16 @@
  *   unlogged          SR-EVD-303  there are no others
  *   signatures        SR-EVD-304  with a key that is required: its holder has signed each run
  */
-#include "store.h"
+#include "archive/store.h"
 
-#include "check.h"
-#include "clock.h"
-#include "fs.h"
-#include "owner.h"
-#include "printable.h"
-#include "report.h"
-#include "report_walk.h"
-#include "vouch.h"
+#include "archive/check.h"
+#include "archive/vouch.h"
+#include "common/clock.h"
+#include "common/fs.h"
+#include "common/owner.h"
+#include "common/printable.h"
+#include "evidence/report.h"
+#include "evidence/report_walk.h"
 
 #include <dirent.h>
 #include <errno.h>

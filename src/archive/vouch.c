@@ -1,9 +1,9 @@
-#include "vouch.h"
+#include "archive/vouch.h"
 
-#include "attest.h"
-#include "envelope.h"
-#include "event.h"
-#include "fs.h"
+#include "common/fs.h"
+#include "evidence/attest.h"
+#include "evidence/envelope.h"
+#include "evidence/event.h"
 #include "saferun/report.h"
 
 #include <stdio.h>

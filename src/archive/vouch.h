@@ -5,8 +5,8 @@
 #ifndef SR_ARCHIVE_VOUCH_H
 #define SR_ARCHIVE_VOUCH_H
 
-#include "bundle.h"
-#include "log.h"
+#include "archive/bundle.h"
+#include "archive/log.h"
 
 /* Whether key has signed the report in files/ (a directory's descriptor), by the attestation there. 1, 0, or -1 when memory is out. */
 int vouch_is_signed_by(int files, const struct sr_manifest *manifest, const struct sr_key *key,

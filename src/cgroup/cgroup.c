@@ -17,11 +17,11 @@
  * only be moved by cgroup.procs, which waits for a grace period of RCU (12 ms) and has every fork and exit of the machine wait too; so
  * there the caller's children are born in place, and the caller itself moves when nobody waits.
  */
-#include "cgroup.h"
+#include "cgroup/cgroup.h"
 
-#include "failpoint.h"
-#include "fs.h"
-#include "hierarchy.h"
+#include "cgroup/hierarchy.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>

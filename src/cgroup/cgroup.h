@@ -16,7 +16,7 @@
 #ifndef SR_CGROUP_CGROUP_H
 #define SR_CGROUP_CGROUP_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 #include "saferun/error.h"
 
 #include <limits.h>

@@ -1,10 +1,10 @@
 /*
  * /proc/self/mountinfo says where hierarchies are mounted, /proc/self/cgroup where in each of them the caller is.
  */
-#include "hierarchy.h"
+#include "cgroup/hierarchy.h"
 
-#include "failpoint.h"
-#include "fs.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -5,7 +5,7 @@
 #ifndef SR_CGROUP_HIERARCHY_H
 #define SR_CGROUP_HIERARCHY_H
 
-#include "cgroup.h"
+#include "cgroup/cgroup.h"
 
 /* One mounted hierarchy, and the caller's place in it. */
 struct hierarchy {

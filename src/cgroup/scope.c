@@ -9,12 +9,12 @@
  *   2. It tells its parent "moved" or what went wrong (a struct sr_error), by a pipe.
  *   3. The parent moves on into a cgroup "supervisor" within: one with processes in it cannot hand controllers down.
  */
-#include "scope.h"
+#include "cgroup/scope.h"
 
-#include "cgroup.h"
-#include "clock.h"
-#include "failpoint.h"
-#include "fs.h"
+#include "cgroup/cgroup.h"
+#include "common/clock.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
 
 #include <dlfcn.h>
 #include <errno.h>

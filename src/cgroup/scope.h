@@ -5,7 +5,7 @@
 #ifndef SR_CGROUP_SCOPE_H
 #define SR_CGROUP_SCOPE_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 #include "saferun/error.h"
 
 /*

@@ -1,8 +1,8 @@
 /* What dead runs have left: found by its recorded path, and removed with what still runs in it; or by name, when it is empty. */
-#include "cgroup.h"
+#include "cgroup/cgroup.h"
 
-#include "fs.h"
-#include "hierarchy.h"
+#include "cgroup/hierarchy.h"
+#include "common/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -11,8 +11,8 @@
 #ifndef SR_CHANNEL_CHANNEL_H
 #define SR_CHANNEL_CHANNEL_H
 
-#include "buf.h"
-#include "protocol.h"
+#include "channel/protocol.h"
+#include "common/buf.h"
 #include "saferun/error.h"
 
 #include <stdbool.h>

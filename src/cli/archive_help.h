@@ -2,7 +2,7 @@
 #ifndef SR_CLI_ARCHIVE_HELP_H
 #define SR_CLI_ARCHIVE_HELP_H
 
-#include "run_name.h"
+#include "cli/run_name.h"
 
 #define PLACE_HELP                                                                                 \
     "  --root D          the archive; otherwise the host configuration's archive.root, else\n"     \

@@ -1,6 +1,6 @@
-#include "archive_options.h"
+#include "cli/archive_options.h"
 
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <getopt.h>
 #include <stdlib.h>

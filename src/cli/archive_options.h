@@ -2,7 +2,7 @@
 #ifndef SR_CLI_ARCHIVE_OPTIONS_H
 #define SR_CLI_ARCHIVE_OPTIONS_H
 
-#include "options.h"
+#include "cli/options.h"
 #include "saferun/archive.h"
 
 #define ARCHIVE_MAX_LABELS 16

@@ -1,8 +1,8 @@
-#include "archive_text.h"
+#include "cli/archive_text.h"
 
-#include "cli.h"
-#include "jcs.h"
-#include "printable.h"
+#include "cli/cli.h"
+#include "common/jcs.h"
+#include "common/printable.h"
 
 #include <string.h>
 #include <unistd.h>

@@ -2,7 +2,7 @@
 #ifndef SR_CLI_ARCHIVE_TEXT_H
 #define SR_CLI_ARCHIVE_TEXT_H
 
-#include "buf.h"
+#include "common/buf.h"
 #include "saferun/archive.h"
 
 /* A list in the making. */

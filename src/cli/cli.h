@@ -8,7 +8,7 @@
 #ifndef SR_CLI_H
 #define SR_CLI_H
 
-#include "buf.h"
+#include "common/buf.h"
 #include "saferun/error.h"
 
 #include <stdbool.h>

@@ -1,14 +1,14 @@
 /* archive and `report archive`: what the archive of runs can do. Options are in archive_options.c, texts for
  * people in archive_help.h, how answers look in archive_text.c. */
-#include "archive_options.h"
+#include "cli/archive_options.h"
 
-#include "archive_help.h"
-#include "archive_text.h"
-#include "cleanup.h"
-#include "cli.h"
-#include "fs.h"
-#include "run_name.h"
-#include "sha256.h"
+#include "cli/archive_help.h"
+#include "cli/archive_text.h"
+#include "cli/cli.h"
+#include "cli/run_name.h"
+#include "common/cleanup.h"
+#include "common/fs.h"
+#include "common/sha256.h"
 
 #include <errno.h>
 #include <fcntl.h>

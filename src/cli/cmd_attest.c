@@ -1,8 +1,8 @@
-#include "cli.h"
-#include "options.h"
-#include "run_name.h"
+#include "cli/cli.h"
+#include "cli/options.h"
+#include "cli/run_name.h"
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 #include "saferun/report.h"
 
 #include <errno.h>

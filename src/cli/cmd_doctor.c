@@ -1,8 +1,8 @@
-#include "cli.h"
-#include "options.h"
+#include "cli/cli.h"
+#include "cli/options.h"
 
-#include "jcs.h"
-#include "printable.h"
+#include "common/jcs.h"
+#include "common/printable.h"
 #include "saferun/doctor.h"
 
 #include <getopt.h>

@@ -1,9 +1,9 @@
-#include "cli.h"
-#include "options.h"
+#include "cli/cli.h"
+#include "cli/options.h"
 
-#include "clock.h"
-#include "jcs.h"
-#include "printable.h"
+#include "common/clock.h"
+#include "common/jcs.h"
+#include "common/printable.h"
 #include "saferun/image.h"
 
 #include <getopt.h>

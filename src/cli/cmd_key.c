@@ -1,7 +1,7 @@
-#include "cli.h"
-#include "options.h"
+#include "cli/cli.h"
+#include "cli/options.h"
 
-#include "key.h"
+#include "evidence/key.h"
 
 #include <getopt.h>
 

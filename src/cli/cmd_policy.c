@@ -1,8 +1,8 @@
-#include "cli.h"
-#include "options.h"
-#include "policy_file.h"
+#include "cli/cli.h"
+#include "cli/options.h"
+#include "cli/policy_file.h"
 
-#include "jcs.h"
+#include "common/jcs.h"
 #include "saferun/explain.h"
 
 #include <getopt.h>

@@ -1,8 +1,8 @@
-#include "cmd_report.h"
-#include "options.h"
+#include "cli/cmd_report.h"
+#include "cli/options.h"
 #include "saferun/report.h"
 
-#include "jcs.h"
+#include "common/jcs.h"
 
 #include <getopt.h>
 #include <limits.h>

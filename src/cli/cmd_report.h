@@ -2,9 +2,9 @@
 #ifndef SR_CLI_CMD_REPORT_H
 #define SR_CLI_CMD_REPORT_H
 
-#include "cli.h"
-#include "reading.h"
-#include "run_name.h"
+#include "cli/cli.h"
+#include "cli/run_name.h"
+#include "evidence/reading.h"
 
 int sr_report_show(int argc, char **argv);
 int sr_report_html(int argc, char **argv);

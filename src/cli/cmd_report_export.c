@@ -1,6 +1,6 @@
 /* `report export`: a report for log systems. */
-#include "cmd_report.h"
-#include "ocsf.h"
+#include "cli/cmd_report.h"
+#include "evidence/ocsf.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /* `report show`, `html`, `diff`: a report for people. */
-#include "cmd_report.h"
-#include "options.h"
+#include "cli/cmd_report.h"
+#include "cli/options.h"
 
-#include "fs.h"
+#include "common/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
-#include "cli.h"
-#include "options.h"
-#include "policy_file.h"
+#include "cli/cli.h"
+#include "cli/options.h"
+#include "cli/policy_file.h"
 
 #include "saferun/report.h"
 #include "saferun/run.h"

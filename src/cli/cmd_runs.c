@@ -1,10 +1,10 @@
 /* ps, stop and gc: the runs of a base directory. */
-#include "cli.h"
-#include "options.h"
+#include "cli/cli.h"
+#include "cli/options.h"
 
-#include "printable.h"
+#include "common/printable.h"
+#include "common/timestamp.h"
 #include "saferun/runs.h"
-#include "timestamp.h"
 
 #include <errno.h>
 #include <getopt.h>

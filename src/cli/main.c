@@ -1,5 +1,5 @@
-#include "cli.h"
-#include "options.h"
+#include "cli/cli.h"
+#include "cli/options.h"
 #include "saferun/run.h"
 
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /* A line on a terminal that says how far something is, once it has taken half a second; gone when it is over. */
-#include "cli.h"
+#include "cli/cli.h"
 
-#include "clock.h"
-#include "printable.h"
+#include "common/clock.h"
+#include "common/printable.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
-#include "options.h"
+#include "cli/options.h"
 
-#include "cli.h"
-#include "nearest.h"
+#include "cli/cli.h"
+#include "common/nearest.h"
 
 #include <errno.h>
 #include <getopt.h>

@@ -1,7 +1,7 @@
-#include "cli.h"
+#include "cli/cli.h"
 
-#include "jcs.h"
-#include "nearest.h"
+#include "common/jcs.h"
+#include "common/nearest.h"
 
 #include <stdarg.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
-#include "policy_file.h"
+#include "cli/policy_file.h"
 
-#include "cli.h"
-#include "printable.h"
+#include "cli/cli.h"
+#include "common/printable.h"
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -5,9 +5,9 @@
 #ifndef SR_CLI_POLICY_FILE_H
 #define SR_CLI_POLICY_FILE_H
 
-#include "buf.h"
-#include "cleanup.h"
-#include "options.h"
+#include "cli/options.h"
+#include "common/buf.h"
+#include "common/cleanup.h"
 #include "saferun/ceilings.h"
 #include "saferun/policy.h"
 

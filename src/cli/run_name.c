@@ -1,6 +1,6 @@
-#include "run_name.h"
+#include "cli/run_name.h"
 
-#include "report.h"
+#include "evidence/report.h"
 #include "saferun/runs.h"
 
 #include <errno.h>

@@ -3,7 +3,7 @@
 #ifndef SR_COMMON_BASE64_H
 #define SR_COMMON_BASE64_H
 
-#include "buf.h"
+#include "common/buf.h"
 
 /* Appends the encoding of data. */
 void sr_base64_encode(struct sr_buf *out, const void *data, size_t len);

@@ -1,6 +1,6 @@
 #include "saferun/error.h"
 
-#include "printable.h"
+#include "common/printable.h"
 
 #include <stdio.h>
 #include <string.h>

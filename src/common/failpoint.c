@@ -1,4 +1,4 @@
-#include "failpoint.h"
+#include "common/failpoint.h"
 
 #ifdef SR_WITH_FAILPOINTS
 #include <errno.h>

@@ -1,6 +1,6 @@
-#include "fs.h"
-#include "clock.h"
-#include "failpoint.h"
+#include "common/fs.h"
+#include "common/clock.h"
+#include "common/failpoint.h"
 
 #include <dirent.h>
 #include <errno.h>

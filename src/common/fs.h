@@ -3,7 +3,7 @@
 #ifndef SR_COMMON_FS_H
 #define SR_COMMON_FS_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 
 #include <dirent.h>
 #include <stdbool.h>

@@ -1,4 +1,4 @@
-#include "ipv4.h"
+#include "common/ipv4.h"
 
 #include <stdio.h>
 

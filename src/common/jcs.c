@@ -1,7 +1,7 @@
-#include "jcs.h"
+#include "common/jcs.h"
 
-#include "json_unit.h"
-#include "printable.h"
+#include "common/json_unit.h"
+#include "common/printable.h"
 
 #include <math.h>
 #include <stdint.h>

@@ -9,7 +9,7 @@
 #ifndef SR_COMMON_JCS_H
 #define SR_COMMON_JCS_H
 
-#include "buf.h"
+#include "common/buf.h"
 
 #include <jansson.h>
 

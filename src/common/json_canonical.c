@@ -6,10 +6,10 @@
  * held, as slices, to be sorted. Finding the end of a member's value costs a pass over it, so a
  * text is read at most once per level of its nesting.
  */
-#include "jcs.h"
-#include "json_text.h"
-#include "json_unit.h"
-#include "printable.h"
+#include "common/jcs.h"
+#include "common/json_text.h"
+#include "common/json_unit.h"
+#include "common/printable.h"
 
 #include <stdio.h>
 #include <stdlib.h>

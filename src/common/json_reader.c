@@ -1,6 +1,6 @@
-#include "json_reader.h"
+#include "common/json_reader.h"
 
-#include "fs.h"
+#include "common/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>

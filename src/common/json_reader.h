@@ -14,9 +14,9 @@
 #ifndef SR_COMMON_JSON_READER_H
 #define SR_COMMON_JSON_READER_H
 
-#include "cleanup.h"
-#include "json_text.h"
-#include "sha256.h"
+#include "common/cleanup.h"
+#include "common/json_text.h"
+#include "common/sha256.h"
 
 /* One event, or one member of a report other than its events. A bundle of 10,000 rules is 0.9 MB.
  */

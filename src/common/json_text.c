@@ -1,8 +1,8 @@
-#include "json_text.h"
+#include "common/json_text.h"
 
-#include "jcs.h"
-#include "json_unit.h"
-#include "printable.h"
+#include "common/jcs.h"
+#include "common/json_unit.h"
+#include "common/printable.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -13,7 +13,7 @@
 #ifndef SR_COMMON_JSON_TEXT_H
 #define SR_COMMON_JSON_TEXT_H
 
-#include "buf.h"
+#include "common/buf.h"
 
 #include <stdbool.h>
 #include <stddef.h>

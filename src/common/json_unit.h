@@ -2,7 +2,7 @@
 #ifndef SR_COMMON_JSON_UNIT_H
 #define SR_COMMON_JSON_UNIT_H
 
-#include "json_text.h"
+#include "common/json_text.h"
 
 static inline int sr_json_hex4(const char *text)
 {

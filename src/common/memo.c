@@ -1,6 +1,6 @@
-#include "memo.h"
+#include "common/memo.h"
 
-#include "fs.h"
+#include "common/fs.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "owner.h"
+#include "common/owner.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -5,7 +5,7 @@
 #ifndef SR_COMMON_OWNER_H
 #define SR_COMMON_OWNER_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 
 /* What is wrong, to follow the name of the thing: "belongs to uid 1000", "lies in /srv, which others may write to (mode 0777)". */
 #define SR_OWNER_TEXT 320

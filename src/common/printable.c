@@ -1,6 +1,6 @@
-#include "printable.h"
+#include "common/printable.h"
 
-#include "json_unit.h"
+#include "common/json_unit.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
-#include "process.h"
+#include "common/process.h"
 
-#include "clock.h"
-#include "fs.h"
+#include "common/clock.h"
+#include "common/fs.h"
 
 #include <errno.h>
 #include <linux/sched.h>

@@ -2,7 +2,7 @@
 #ifndef SR_COMMON_PROCESS_H
 #define SR_COMMON_PROCESS_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 
 #include <stdbool.h>
 #include <sys/types.h>

@@ -1,4 +1,4 @@
-#include "walk.h"
+#include "common/walk.h"
 
 #include <dirent.h>
 #include <errno.h>

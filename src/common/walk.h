@@ -5,7 +5,7 @@
 #ifndef SR_COMMON_WALK_H
 #define SR_COMMON_WALK_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 #include "saferun/error.h"
 
 #include <limits.h>

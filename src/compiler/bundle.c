@@ -5,7 +5,7 @@
  */
 #include "saferun/bundle.h"
 
-#include "jcs.h"
+#include "common/jcs.h"
 
 #include <stdio.h>
 #include <stdlib.h>

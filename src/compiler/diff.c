@@ -4,10 +4,10 @@
  */
 #include "saferun/explain.h"
 
-#include "buf.h"
-#include "cleanup.h"
-#include "ipv4.h"
-#include "printable.h"
+#include "common/buf.h"
+#include "common/cleanup.h"
+#include "common/ipv4.h"
+#include "common/printable.h"
 
 #include <jansson.h>
 #include <stdio.h>

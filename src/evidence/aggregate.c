@@ -1,4 +1,4 @@
-#include "aggregate.h"
+#include "evidence/aggregate.h"
 
 void sr_aggregate_free(struct sr_aggregate *aggregate)
 {

@@ -17,7 +17,7 @@
 #ifndef SR_EVIDENCE_AGGREGATE_H
 #define SR_EVIDENCE_AGGREGATE_H
 
-#include "chain.h"
+#include "evidence/chain.h"
 
 #define SR_MAX_REASONS 64
 

@@ -3,12 +3,12 @@
  * what that verification read, not of a second reading: what is signed is what was found good. It
  * takes the place of an older attestation in one step, or there is none.
  */
-#include "attest.h"
+#include "evidence/attest.h"
 
-#include "event.h"
-#include "failpoint.h"
-#include "fs.h"
-#include "statement.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
+#include "evidence/event.h"
+#include "evidence/statement.h"
 
 #include <errno.h>
 #include <string.h>

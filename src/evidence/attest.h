@@ -4,7 +4,7 @@
 #ifndef SR_EVIDENCE_ATTEST_H
 #define SR_EVIDENCE_ATTEST_H
 
-#include "envelope.h"
+#include "evidence/envelope.h"
 #include "saferun/report.h"
 
 /* As sr_report_attest(). Needs no file but those in dirfd. */

@@ -1,6 +1,6 @@
-#include "chain.h"
+#include "evidence/chain.h"
 
-#include "timestamp.h"
+#include "common/timestamp.h"
 
 #include <string.h>
 

@@ -9,11 +9,11 @@
 #ifndef SR_EVIDENCE_CHAIN_H
 #define SR_EVIDENCE_CHAIN_H
 
-#include "buf.h"
-#include "cleanup.h"
-#include "json_text.h"
+#include "common/buf.h"
+#include "common/cleanup.h"
+#include "common/json_text.h"
+#include "common/sha256.h"
 #include "saferun/event_type.h"
-#include "sha256.h"
 
 enum sr_stage {
     SR_STAGE_COMPILE,

@@ -1,5 +1,5 @@
 /* Charts as SVG, computed here: a page without scripts has nobody else to do it. */
-#include "page.h"
+#include "evidence/page.h"
 
 #include <stdio.h>
 #include <string.h>

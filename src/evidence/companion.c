@@ -1,6 +1,6 @@
-#include "companion.h"
+#include "evidence/companion.h"
 
-#include "printable.h"
+#include "common/printable.h"
 
 #include <fcntl.h>
 #include <stdio.h>

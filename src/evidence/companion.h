@@ -6,9 +6,9 @@
 #ifndef SR_EVIDENCE_COMPANION_H
 #define SR_EVIDENCE_COMPANION_H
 
-#include "summary.h"
+#include "evidence/summary.h"
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 
 /* Bytes of an output's end that are shown. */
 #define SR_COMPANION_TAIL 4096

@@ -19,7 +19,7 @@
 #ifndef SR_EVIDENCE_CONTRADICTION_H
 #define SR_EVIDENCE_CONTRADICTION_H
 
-#include "json_text.h"
+#include "common/json_text.h"
 
 /* What is known of an end; a member that is not known is 0 or false, and nothing is held against it. */
 struct sr_exit_facts {

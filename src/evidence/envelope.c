@@ -1,7 +1,7 @@
-#include "envelope.h"
+#include "evidence/envelope.h"
 
-#include "base64.h"
-#include "jcs.h"
+#include "common/base64.h"
+#include "common/jcs.h"
 
 #include <stdio.h>
 

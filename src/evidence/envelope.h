@@ -16,9 +16,9 @@
 #ifndef SR_EVIDENCE_ENVELOPE_H
 #define SR_EVIDENCE_ENVELOPE_H
 
-#include "buf.h"
-#include "json_text.h"
-#include "key.h"
+#include "common/buf.h"
+#include "common/json_text.h"
+#include "evidence/key.h"
 
 #define SR_ENVELOPE_PAYLOAD_TYPE "application/vnd.in-toto+json"
 /* A statement names a report's files, of which the report's own limit lets 2 MiB be; with what a

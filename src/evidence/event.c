@@ -1,8 +1,8 @@
-#include "event.h"
+#include "evidence/event.h"
 
-#include "event_file.h"
-#include "failpoint.h"
-#include "jcs.h"
+#include "common/failpoint.h"
+#include "common/jcs.h"
+#include "evidence/event_file.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -22,10 +22,10 @@
 #ifndef SR_EVIDENCE_EVENT_H
 #define SR_EVIDENCE_EVENT_H
 
-#include "chain.h"
-#include "observer.h"
+#include "common/timestamp.h"
+#include "evidence/chain.h"
+#include "evidence/observer.h"
 #include "saferun/error.h"
-#include "timestamp.h"
 
 #include <jansson.h>
 

@@ -1,4 +1,4 @@
-#include "event_file.h"
+#include "evidence/event_file.h"
 
 #include <errno.h>
 #include <stdio.h>

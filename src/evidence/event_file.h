@@ -2,7 +2,7 @@
 #ifndef SR_EVIDENCE_EVENT_FILE_H
 #define SR_EVIDENCE_EVENT_FILE_H
 
-#include "json_reader.h"
+#include "common/json_reader.h"
 
 struct sr_event_file {
     struct sr_json_reader reader;

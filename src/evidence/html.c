@@ -6,7 +6,7 @@
  * attribute, a style or an id; and the Content-Security-Policy lets the page load nothing and run
  * nothing at all, its one style sheet named by hash.
  */
-#include "page.h"
+#include "evidence/page.h"
 
 #include <openssl/evp.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
-#include "key.h"
+#include "evidence/key.h"
 
-#include "owner.h"
-#include "sha256.h"
+#include "common/owner.h"
+#include "common/sha256.h"
 
 #include <errno.h>
 #include <fcntl.h>

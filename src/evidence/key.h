@@ -18,7 +18,7 @@
 #ifndef SR_EVIDENCE_KEY_H
 #define SR_EVIDENCE_KEY_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 #include "saferun/error.h"
 
 #include <stdbool.h>

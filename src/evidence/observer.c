@@ -1,4 +1,4 @@
-#include "observer.h"
+#include "evidence/observer.h"
 
 #include <string.h>
 

@@ -12,7 +12,7 @@
 #ifndef SR_EVIDENCE_OBSERVER_H
 #define SR_EVIDENCE_OBSERVER_H
 
-#include "json_text.h"
+#include "common/json_text.h"
 
 #define SR_OBSERVED_BY "observedBy"
 #define SR_OBSERVED_HOST "host"

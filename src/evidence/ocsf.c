@@ -1,8 +1,8 @@
-#include "ocsf.h"
+#include "evidence/ocsf.h"
 
-#include "event.h"
-#include "jcs.h"
-#include "summary.h"
+#include "common/jcs.h"
+#include "evidence/event.h"
+#include "evidence/summary.h"
 
 #include <stdio.h>
 #include <string.h>

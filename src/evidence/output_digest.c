@@ -1,6 +1,6 @@
-#include "output_digest.h"
+#include "evidence/output_digest.h"
 
-#include "walk.h"
+#include "common/walk.h"
 
 #include <errno.h>
 #include <fcntl.h>

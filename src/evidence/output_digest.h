@@ -12,10 +12,10 @@
 #ifndef SR_EVIDENCE_OUTPUT_DIGEST_H
 #define SR_EVIDENCE_OUTPUT_DIGEST_H
 
-#include "buf.h"
-#include "cleanup.h"
+#include "common/buf.h"
+#include "common/cleanup.h"
+#include "common/sha256.h"
 #include "saferun/error.h"
-#include "sha256.h"
 
 #include <stdint.h>
 

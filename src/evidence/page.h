@@ -5,7 +5,7 @@
 #ifndef SR_EVIDENCE_PAGE_H
 #define SR_EVIDENCE_PAGE_H
 
-#include "reading.h"
+#include "evidence/reading.h"
 
 /* page.css, whole; its hash is in the page's Content-Security-Policy. */
 extern const char sr_page_style[];

@@ -1,5 +1,5 @@
 /* Lists of the page: what the policy allows, what came out, who has signed. */
-#include "page.h"
+#include "evidence/page.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,8 +1,8 @@
-#include "reading.h"
+#include "evidence/reading.h"
 
-#include "attest.h"
-#include "fs.h"
-#include "report.h"
+#include "common/fs.h"
+#include "evidence/attest.h"
+#include "evidence/report.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -12,8 +12,8 @@
 #ifndef SR_EVIDENCE_READING_H
 #define SR_EVIDENCE_READING_H
 
-#include "companion.h"
-#include "event.h"
+#include "evidence/companion.h"
+#include "evidence/event.h"
 #include "saferun/report.h"
 
 /* Keys that an attestation may name here; it has 16 signatures at most. */

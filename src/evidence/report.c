@@ -1,10 +1,10 @@
-#include "report.h"
+#include "evidence/report.h"
 
-#include "aggregate.h"
-#include "event_file.h"
-#include "failpoint.h"
-#include "fs.h"
-#include "jcs.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
+#include "common/jcs.h"
+#include "evidence/aggregate.h"
+#include "evidence/event_file.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -9,7 +9,7 @@
 #ifndef SR_EVIDENCE_REPORT_H
 #define SR_EVIDENCE_REPORT_H
 
-#include "event.h"
+#include "evidence/event.h"
 #include "saferun/policy.h"
 
 #include <stddef.h>

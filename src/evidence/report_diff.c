@@ -1,7 +1,7 @@
 /* What differs between two runs, in sentences. */
-#include "reading.h"
+#include "evidence/reading.h"
 
-#include "printable.h"
+#include "common/printable.h"
 
 #include <stdio.h>
 #include <string.h>

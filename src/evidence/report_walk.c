@@ -1,6 +1,6 @@
-#include "report_walk.h"
+#include "evidence/report_walk.h"
 
-#include "printable.h"
+#include "common/printable.h"
 
 #include <errno.h>
 #include <string.h>

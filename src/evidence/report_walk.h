@@ -13,9 +13,9 @@
 #ifndef SR_EVIDENCE_REPORT_WALK_H
 #define SR_EVIDENCE_REPORT_WALK_H
 
-#include "json_reader.h"
+#include "common/json_reader.h"
+#include "common/sha256.h"
 #include "saferun/error.h"
-#include "sha256.h"
 
 /* A report has 16 members; the rest is for what may be added. */
 #define SR_REPORT_MAX_MEMBERS 64

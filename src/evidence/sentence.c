@@ -1,5 +1,5 @@
 /* Events and outcomes in plain words. */
-#include "summary.h"
+#include "evidence/summary.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* A reading for a terminal. */
-#include "reading.h"
+#include "evidence/reading.h"
 
 #include <stdio.h>
 #include <string.h>

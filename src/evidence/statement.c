@@ -1,9 +1,9 @@
-#include "statement.h"
+#include "evidence/statement.h"
 
-#include "event.h"
-#include "fs.h"
-#include "jcs.h"
-#include "report.h"
+#include "common/fs.h"
+#include "common/jcs.h"
+#include "evidence/event.h"
+#include "evidence/report.h"
 
 #include <errno.h>
 #include <string.h>

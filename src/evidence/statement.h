@@ -15,7 +15,7 @@
 #ifndef SR_EVIDENCE_STATEMENT_H
 #define SR_EVIDENCE_STATEMENT_H
 
-#include "verify.h"
+#include "evidence/verify.h"
 
 /* Appends the statement on a report that verifies. When memory is out, out fails. */
 void statement_write(const struct verify *v, struct sr_buf *out);

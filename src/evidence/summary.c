@@ -1,8 +1,8 @@
 /* The report's members, and the small readers of values; what events say is in summary_events.c. */
-#include "summary_state.h"
+#include "evidence/summary_state.h"
 
-#include "printable.h"
-#include "report.h"
+#include "common/printable.h"
+#include "evidence/report.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -12,12 +12,12 @@
 #ifndef SR_EVIDENCE_SUMMARY_H
 #define SR_EVIDENCE_SUMMARY_H
 
-#include "aggregate.h"
-#include "contradiction.h"
-#include "report_walk.h"
+#include "common/sha256.h"
+#include "common/timestamp.h"
+#include "evidence/aggregate.h"
+#include "evidence/contradiction.h"
+#include "evidence/report_walk.h"
 #include "saferun/policy.h"
-#include "sha256.h"
-#include "timestamp.h"
 
 /* Half of it for rules as they were applied, half kept for those that were hit. */
 #define SR_SUMMARY_TARGETS 512

@@ -1,6 +1,6 @@
-#include "summary_state.h"
+#include "evidence/summary_state.h"
 
-#include "event.h"
+#include "evidence/event.h"
 
 #include <stdio.h>
 #include <string.h>

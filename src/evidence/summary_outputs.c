@@ -1,7 +1,7 @@
 /* What came out, of a summary: outputs and their files. */
-#include "summary_state.h"
+#include "evidence/summary_state.h"
 
-#include "printable.h"
+#include "common/printable.h"
 
 #include <stdio.h>
 #include <string.h>

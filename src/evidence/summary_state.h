@@ -2,8 +2,8 @@
 #ifndef SR_EVIDENCE_SUMMARY_STATE_H
 #define SR_EVIDENCE_SUMMARY_STATE_H
 
-#include "chain.h"
-#include "summary.h"
+#include "evidence/chain.h"
+#include "evidence/summary.h"
 
 struct summary_reader {
     struct sr_summary *summary;

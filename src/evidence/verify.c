@@ -1,8 +1,8 @@
-#include "verify.h"
+#include "evidence/verify.h"
 
-#include "event.h"
-#include "printable.h"
-#include "report.h"
+#include "common/printable.h"
+#include "evidence/event.h"
+#include "evidence/report.h"
 
 #include <errno.h>
 #include <fcntl.h>

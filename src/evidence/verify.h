@@ -15,11 +15,11 @@
 #ifndef SR_EVIDENCE_VERIFY_H
 #define SR_EVIDENCE_VERIFY_H
 
-#include "aggregate.h"
-#include "event_file.h"
-#include "report_walk.h"
+#include "common/timestamp.h"
+#include "evidence/aggregate.h"
+#include "evidence/event_file.h"
+#include "evidence/report_walk.h"
 #include "saferun/report.h"
-#include "timestamp.h"
 
 #include <fcntl.h>
 

@@ -1,4 +1,4 @@
-#include "verify.h"
+#include "evidence/verify.h"
 
 #include <errno.h>
 #include <fcntl.h>

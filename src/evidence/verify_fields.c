@@ -1,6 +1,6 @@
-#include "verify.h"
+#include "evidence/verify.h"
 
-#include "report.h"
+#include "evidence/report.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -13,9 +13,9 @@
  * Of the first three only what is there is checked (kernel and image usually lie in a store of
  * their own, and can be linked in); what artifacts.files names must be there.
  */
-#include "verify.h"
+#include "evidence/verify.h"
 
-#include "fs.h"
+#include "common/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -5,9 +5,9 @@
  * Whoever takes a promise out has to take out everything that only such reports have, and what is left is a report of the
  * generation before.
  */
-#include "verify.h"
+#include "evidence/verify.h"
 
-#include "event.h"
+#include "evidence/event.h"
 
 #include <string.h>
 

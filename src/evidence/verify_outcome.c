@@ -11,10 +11,10 @@
  * The first sealed reports do not say who saw what; what they do not tell is not asked for.
  * Those since ("observed") say it in every event, so that a fact that was taken out is missed.
  */
-#include "verify.h"
+#include "evidence/verify.h"
 
-#include "contradiction.h"
-#include "event.h"
+#include "evidence/contradiction.h"
+#include "evidence/event.h"
 #include "saferun/run.h"
 
 #include <string.h>

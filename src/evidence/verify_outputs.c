@@ -8,11 +8,11 @@
  * Names and trees are foreign: a name is one component, nothing is read through a link or beyond a mount point, and of a tree no more
  * than the event says that there is.
  */
-#include "verify.h"
+#include "evidence/verify.h"
 
-#include "fs.h"
-#include "output_digest.h"
-#include "printable.h"
+#include "common/fs.h"
+#include "common/printable.h"
+#include "evidence/output_digest.h"
 #include "saferun/policy.h"
 
 #include <dirent.h>

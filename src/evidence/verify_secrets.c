@@ -2,10 +2,10 @@
  * What run.prepared says of values from outside of the policy: names and sources in the form that the writer gives them, and an HMAC
  * of each as soon as a VM was started. Whether an HMAC is that of a value only the host's key can tell, which no report has.
  */
-#include "verify.h"
+#include "evidence/verify.h"
 
+#include "common/sha256.h"
 #include "saferun/policy.h"
-#include "sha256.h"
 
 #include <stdio.h>
 #include <string.h>

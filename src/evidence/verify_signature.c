@@ -6,8 +6,8 @@
  * key's id, or when it has none. One that claims a key and is not the key's is an error, whatever
  * others say. Signatures by keys that were not given cannot be judged and count for nothing.
  */
-#include "attest.h"
-#include "statement.h"
+#include "evidence/attest.h"
+#include "evidence/statement.h"
 
 #include <errno.h>
 #include <string.h>

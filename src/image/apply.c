@@ -4,7 +4,7 @@
  * what its maker says, or not by somebody to be trusted. For the same reason names do not go through symbolic links: what they
  * would mean depends on the layers below.
  */
-#include "apply.h"
+#include "image/apply.h"
 
 #include <errno.h>
 #include <string.h>

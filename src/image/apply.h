@@ -8,8 +8,8 @@
 #ifndef SR_IMAGE_APPLY_H
 #define SR_IMAGE_APPLY_H
 
-#include "layer.h"
-#include "sqfs_writer.h"
+#include "image/layer.h"
+#include "image/sqfs_writer.h"
 
 /* Files whose content is wanted besides: to find out who the configuration's user is. */
 #define SR_CAPTURE_MAX ((size_t)1 << 20)

@@ -1,4 +1,4 @@
-#include "archive_lib.h"
+#include "image/archive_lib.h"
 
 #include <dlfcn.h>
 #include <locale.h>

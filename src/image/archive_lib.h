@@ -5,7 +5,7 @@
 #ifndef SR_IMAGE_ARCHIVE_LIB_H
 #define SR_IMAGE_ARCHIVE_LIB_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 #include "saferun/error.h"
 
 #include <archive.h>

@@ -4,14 +4,14 @@
  * those layers are read a second time, digests checked again, and these files' contents written. An image of one layer is read
  * once, and nothing is ever unpacked to a disk.
  */
-#include "build.h"
+#include "image/build.h"
 
-#include "apply.h"
-#include "config.h"
-#include "oci.h"
-#include "pack_tree.h"
-#include "printable.h"
-#include "worker.h"
+#include "common/printable.h"
+#include "image/apply.h"
+#include "image/config.h"
+#include "image/oci.h"
+#include "image/pack_tree.h"
+#include "jail/worker.h"
 
 #include <stdio.h>
 #include <string.h>

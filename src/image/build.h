@@ -2,8 +2,8 @@
 #ifndef SR_IMAGE_BUILD_H
 #define SR_IMAGE_BUILD_H
 
+#include "image/sqfs_writer.h"
 #include "saferun/image.h"
-#include "sqfs_writer.h"
 
 #include <jansson.h>
 

@@ -7,7 +7,7 @@
 #ifndef SR_IMAGE_CONFIG_H
 #define SR_IMAGE_CONFIG_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 #include "saferun/error.h"
 #include "saferun/image.h"
 

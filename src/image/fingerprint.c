@@ -1,7 +1,7 @@
 /* What the kernel tells of a source, hashed: the same walk as packing, without reading. */
-#include "pack_tree.h"
+#include "image/pack_tree.h"
 
-#include "walk.h"
+#include "common/walk.h"
 
 #include <errno.h>
 #include <fcntl.h>

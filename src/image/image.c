@@ -1,9 +1,9 @@
 #include "saferun/image.h"
 
-#include "build.h"
-#include "config.h"
-#include "pack_tree.h"
-#include "store.h"
+#include "image/build.h"
+#include "image/config.h"
+#include "image/pack_tree.h"
+#include "image/store.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,9 +3,9 @@
  * counted), libarchive as a reader of tar. An error below comes out of the stage above as one of its own, which says less; so
  * it is kept and said instead.
  */
-#include "layer.h"
+#include "image/layer.h"
 
-#include "worker.h"
+#include "jail/worker.h"
 
 #include <string.h>
 

@@ -5,7 +5,7 @@
 #ifndef SR_IMAGE_LAYER_H
 #define SR_IMAGE_LAYER_H
 
-#include "source.h"
+#include "image/source.h"
 
 struct sr_worker;
 

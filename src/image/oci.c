@@ -1,4 +1,4 @@
-#include "oci.h"
+#include "image/oci.h"
 
 #include <stdio.h>
 #include <string.h>

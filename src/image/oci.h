@@ -5,7 +5,7 @@
 #ifndef SR_IMAGE_OCI_H
 #define SR_IMAGE_OCI_H
 
-#include "layer.h"
+#include "image/layer.h"
 
 #include <jansson.h>
 

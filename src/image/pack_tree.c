@@ -2,11 +2,11 @@
  * The packer walks the source in the worker, with names in order; each file's content goes into the image as it is met, and the
  * tables follow at the end. The image's hash is taken outside, of what was written: the worker's word for it is not needed.
  */
-#include "pack_tree.h"
+#include "image/pack_tree.h"
 
-#include "printable.h"
-#include "walk.h"
-#include "worker.h"
+#include "common/printable.h"
+#include "common/walk.h"
+#include "jail/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -8,8 +8,8 @@
 #ifndef SR_IMAGE_PACK_TREE_H
 #define SR_IMAGE_PACK_TREE_H
 
-#include "sha256.h"
-#include "sqfs_writer.h"
+#include "common/sha256.h"
+#include "image/sqfs_writer.h"
 
 /* Name of the only entry of the image of a single file. */
 #define SR_PACK_FILE_NAME "file"

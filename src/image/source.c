@@ -1,6 +1,6 @@
-#include "source.h"
+#include "image/source.h"
 
-#include "buf.h"
+#include "common/buf.h"
 
 #include <errno.h>
 #include <fcntl.h>

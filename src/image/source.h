@@ -7,8 +7,8 @@
 #ifndef SR_IMAGE_SOURCE_H
 #define SR_IMAGE_SOURCE_H
 
-#include "archive_lib.h"
-#include "sha256.h"
+#include "common/sha256.h"
+#include "image/archive_lib.h"
 
 #include <stdbool.h>
 #include <stdint.h>

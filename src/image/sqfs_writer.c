@@ -5,9 +5,9 @@
  * Inode numbers are given in one pass from the root (a directory's children are consecutive, so that its listing is dense), the
  * tables are written in a second one, children before their directory, which points to them.
  */
-#include "sqfs_writer.h"
+#include "image/sqfs_writer.h"
 
-#include "fs.h"
+#include "common/fs.h"
 
 #include <errno.h>
 #include <sqfs/block_processor.h>

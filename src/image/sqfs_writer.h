@@ -14,8 +14,8 @@
 #ifndef SR_IMAGE_SQFS_WRITER_H
 #define SR_IMAGE_SQFS_WRITER_H
 
+#include "image/tree.h"
 #include "saferun/error.h"
-#include "tree.h"
 
 /* Compressors that the guest's kernel reads. lz4 packs at the speed of the disk; zstd packs smaller. */
 enum sr_sqfs_compressor { SR_SQFS_ZSTD, SR_SQFS_LZ4 };

@@ -6,14 +6,14 @@
  *   4. renamed to its place, durable: done.
  * Readers take no lock: a description is there whole, and the image it names was there before it.
  */
-#include "store.h"
+#include "image/store.h"
 
-#include "config.h"
-#include "failpoint.h"
-#include "fs.h"
-#include "jcs.h"
-#include "owner.h"
-#include "timestamp.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
+#include "common/jcs.h"
+#include "common/owner.h"
+#include "common/timestamp.h"
+#include "image/config.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -2,9 +2,9 @@
 #ifndef SR_IMAGE_STORE_H
 #define SR_IMAGE_STORE_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
+#include "common/sha256.h"
 #include "saferun/image.h"
-#include "sha256.h"
 
 #include <jansson.h>
 

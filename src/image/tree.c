@@ -1,4 +1,4 @@
-#include "tree.h"
+#include "image/tree.h"
 
 #include <errno.h>
 #include <string.h>

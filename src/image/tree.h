@@ -11,7 +11,7 @@
 #ifndef SR_IMAGE_TREE_H
 #define SR_IMAGE_TREE_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -8,8 +8,8 @@
  *     descriptor it has, which makes CAP_KILL one for its own children.
  * Sanitized builds keep files and system calls: the sanitizers and the failpoints' log need more.
  */
-#include "jail.h"
-#include "landlock.h"
+#include "jail/jail.h"
+#include "jail/landlock.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,11 +4,11 @@
  * and those that were looked for and were not there. It holds while every one of them is as it was. What is remembered is only
  * names: whoever could write them could write the caller's other files too (the cache belongs to the caller).
  */
-#include "jail.h"
+#include "jail/jail.h"
 
-#include "buf.h"
-#include "fs.h"
-#include "memo.h"
+#include "common/buf.h"
+#include "common/fs.h"
+#include "common/memo.h"
 
 #include <elf.h>
 #include <errno.h>

@@ -16,10 +16,10 @@
  *   9. seccomp: a list of system calls.
  * Then the caller executes the program. A step that fails ends the start: nothing runs in half a jail.
  */
-#include "jail.h"
-#include "failpoint.h"
-#include "landlock.h"
-#include "root.h"
+#include "jail/jail.h"
+#include "common/failpoint.h"
+#include "jail/landlock.h"
+#include "jail/root.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -9,7 +9,7 @@
 #ifndef SR_JAIL_JAIL_H
 #define SR_JAIL_JAIL_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 #include "saferun/error.h"
 
 #include <stdbool.h>

@@ -1,4 +1,4 @@
-#include "landlock.h"
+#include "jail/landlock.h"
 
 #include <errno.h>
 #include <linux/landlock.h>

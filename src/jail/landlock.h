@@ -4,7 +4,7 @@
 #ifndef SR_JAIL_LANDLOCK_H
 #define SR_JAIL_LANDLOCK_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 
 #include <stdbool.h>
 #include <stddef.h>

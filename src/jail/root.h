@@ -12,7 +12,7 @@
 #ifndef SR_JAIL_ROOT_H
 #define SR_JAIL_ROOT_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 
 #include <linux/mount.h>
 #include <stdint.h>

@@ -5,7 +5,7 @@
  * connects to nothing. The net cell, with which nft runs; pasta, which isolates itself once it has joined the run's namespace, with
  * a shorter list then; the UDP relay; the resolver; workers: less than any of them.
  */
-#include "jail.h"
+#include "jail/jail.h"
 
 #include <asm/sockios.h>
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* Ids of runs of root's: a lock on a byte of a file for each, which ends with its descriptor. */
-#include "jail.h"
+#include "jail/jail.h"
 
-#include "failpoint.h"
-#include "fs.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -18,14 +18,14 @@
  *
  * The socket keeps the bounds of messages (SOCK_SEQPACKET), so that nothing has to be parsed: a header, then its bytes.
  */
-#include "worker.h"
+#include "jail/worker.h"
 
-#include "clock.h"
-#include "failpoint.h"
-#include "jail.h"
-#include "landlock.h"
-#include "printable.h"
-#include "process.h"
+#include "common/clock.h"
+#include "common/failpoint.h"
+#include "common/printable.h"
+#include "common/process.h"
+#include "jail/jail.h"
+#include "jail/landlock.h"
 
 #include <errno.h>
 #include <fcntl.h>

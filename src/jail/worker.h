@@ -13,7 +13,7 @@
 #ifndef SR_JAIL_WORKER_H
 #define SR_JAIL_WORKER_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 #include "saferun/error.h"
 
 #include <stdbool.h>

@@ -19,16 +19,16 @@
  *   7. only now the uplink, with its default route;
  *   8. CAP_NET_ADMIN is all the cell keeps, of files its root, of system calls a list; it answers requests.
  */
-#include "cell.h"
+#include "net/cell.h"
 
-#include "clock.h"
-#include "failpoint.h"
-#include "fs.h"
-#include "local.h"
-#include "pass.h"
-#include "room.h"
-#include "rtnl.h"
-#include "uplink.h"
+#include "common/clock.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
+#include "net/local.h"
+#include "net/pass.h"
+#include "net/room.h"
+#include "net/rtnl.h"
+#include "net/uplink.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -5,10 +5,10 @@
 #ifndef SR_NET_CELL_H
 #define SR_NET_CELL_H
 
-#include "counters.h"
-#include "jail.h"
-#include "names.h"
-#include "net.h"
+#include "jail/jail.h"
+#include "net/counters.h"
+#include "net/names.h"
+#include "net/net.h"
 
 #include <sys/types.h>
 

@@ -1,8 +1,8 @@
-#include "counters.h"
+#include "net/counters.h"
 
-#include "attributes.h"
-#include "rtnl.h"
-#include "ruleset.h"
+#include "net/attributes.h"
+#include "net/rtnl.h"
+#include "net/ruleset.h"
 
 #include <arpa/inet.h>
 #include <endian.h>

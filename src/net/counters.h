@@ -5,8 +5,8 @@
 #ifndef SR_NET_COUNTERS_H
 #define SR_NET_COUNTERS_H
 
-#include "cleanup.h"
-#include "local.h"
+#include "common/cleanup.h"
+#include "net/local.h"
 
 #include <stddef.h>
 #include <stdint.h>

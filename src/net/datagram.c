@@ -1,4 +1,4 @@
-#include "datagram.h"
+#include "net/datagram.h"
 
 #include <netinet/in.h>
 #include <string.h>

@@ -1,6 +1,6 @@
-#include "flows.h"
+#include "net/flows.h"
 
-#include "clock.h"
+#include "common/clock.h"
 
 #include <stdlib.h>
 

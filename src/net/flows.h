@@ -5,7 +5,7 @@
 #ifndef SR_NET_FLOWS_H
 #define SR_NET_FLOWS_H
 
-#include "datagram.h"
+#include "net/datagram.h"
 
 #include <stdint.h>
 

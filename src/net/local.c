@@ -9,12 +9,12 @@
  * The socket is opened by a task without effective capabilities, which the kernel remembers: whoever
  * has the socket can read the host's routes and change none.
  */
-#include "local.h"
+#include "net/local.h"
 
-#include "clock.h"
-#include "fs.h"
-#include "ipv4.h"
-#include "ruleset.h"
+#include "common/clock.h"
+#include "common/fs.h"
+#include "common/ipv4.h"
+#include "net/ruleset.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -28,7 +28,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "attributes.h"
+#include "net/attributes.h"
 
 /* Messages taken before others get their turn. */
 #define TURN 256

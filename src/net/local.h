@@ -5,8 +5,8 @@
 #ifndef SR_NET_LOCAL_H
 #define SR_NET_LOCAL_H
 
-#include "buf.h"
-#include "cleanup.h"
+#include "common/buf.h"
+#include "common/cleanup.h"
 
 #include <stdbool.h>
 #include <stddef.h>

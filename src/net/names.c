@@ -1,8 +1,8 @@
-#include "names.h"
+#include "net/names.h"
 
-#include "clock.h"
-#include "ipv4.h"
-#include "talk.h"
+#include "common/clock.h"
+#include "common/ipv4.h"
+#include "net/talk.h"
 
 #include <errno.h>
 #include <netinet/in.h>

@@ -5,7 +5,7 @@
 #ifndef SR_NET_NAMES_H
 #define SR_NET_NAMES_H
 
-#include "net.h"
+#include "net/net.h"
 
 /* Resolves every name, with one deadline, and fills net->targets (policy order, prefixes too), counters and hosts. SR-RUN-201
  * at launch.network.dns, naming host and rule, or at launch.network.apply. */

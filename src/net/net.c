@@ -1,13 +1,13 @@
-#include "net.h"
+#include "net/net.h"
 
-#include "cell.h"
-#include "clock.h"
-#include "failpoint.h"
-#include "fs.h"
-#include "names.h"
-#include "process.h"
-#include "talk.h"
-#include "uplink.h"
+#include "common/clock.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
+#include "common/process.h"
+#include "net/cell.h"
+#include "net/names.h"
+#include "net/talk.h"
+#include "net/uplink.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

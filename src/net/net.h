@@ -14,13 +14,13 @@
 #ifndef SR_NET_NET_H
 #define SR_NET_NET_H
 
-#include "cleanup.h"
-#include "counters.h"
-#include "resolve.h"
-#include "ruleset.h"
+#include "common/cleanup.h"
+#include "common/sha256.h"
+#include "net/counters.h"
+#include "net/resolve.h"
+#include "net/ruleset.h"
 #include "saferun/error.h"
 #include "saferun/policy.h"
-#include "sha256.h"
 
 /* The run's addresses: of 198.18.0.0/15 (RFC 2544, benchmarks), which no host on any network has. */
 #define SR_NET_GATEWAY UINT32_C(0xC6120001) /* 198.18.0.1, the TAP's */

@@ -1,4 +1,4 @@
-#include "pass.h"
+#include "net/pass.h"
 
 #include <string.h>
 #include <sys/socket.h>

@@ -31,15 +31,15 @@
  * Not carried: fragments (the guest's MTU is larger than nearly every datagram), IP options, the guest's TTL and DSCP. Of ICMP
  * errors, those that the kernel reports for a connected socket reach the guest as "port unreachable".
  */
-#include "relay.h"
+#include "net/relay.h"
 
-#include "clock.h"
-#include "failpoint.h"
-#include "flows.h"
-#include "fs.h"
-#include "pass.h"
-#include "room.h"
-#include "rtnl.h"
+#include "common/clock.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
+#include "net/flows.h"
+#include "net/pass.h"
+#include "net/room.h"
+#include "net/rtnl.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -9,7 +9,7 @@
 #ifndef SR_NET_RELAY_H
 #define SR_NET_RELAY_H
 
-#include "cell.h"
+#include "net/cell.h"
 
 #include <stdatomic.h>
 

@@ -1,9 +1,9 @@
-#include "resolve.h"
+#include "net/resolve.h"
 
-#include "clock.h"
-#include "jail.h"
-#include "landlock.h"
-#include "process.h"
+#include "common/clock.h"
+#include "common/process.h"
+#include "jail/jail.h"
+#include "jail/landlock.h"
 
 #include <ares.h>
 #include <arpa/inet.h>

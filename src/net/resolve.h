@@ -8,7 +8,7 @@
 #ifndef SR_NET_RESOLVE_H
 #define SR_NET_RESOLVE_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 #include "saferun/error.h"
 
 #include <stdbool.h>

@@ -17,12 +17,12 @@
  *
  * Sanitized builds leave out Landlock, system calls and the limit of memory, and see the failpoints' log.
  */
-#include "room.h"
+#include "net/room.h"
 
-#include "failpoint.h"
-#include "jail.h"
-#include "landlock.h"
-#include "root.h"
+#include "common/failpoint.h"
+#include "jail/jail.h"
+#include "jail/landlock.h"
+#include "jail/root.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -11,7 +11,7 @@
 #ifndef SR_NET_ROOM_H
 #define SR_NET_ROOM_H
 
-#include "cell.h"
+#include "net/cell.h"
 
 /* Where pasta finds the run's network namespace, in a directory of its own, which it covers when it isolates itself. */
 #define ROOM_NETNS "/tmp/netns"

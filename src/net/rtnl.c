@@ -1,6 +1,6 @@
-#include "rtnl.h"
+#include "net/rtnl.h"
 
-#include "attributes.h"
+#include "net/attributes.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -4,7 +4,7 @@
 #ifndef SR_NET_RTNL_H
 #define SR_NET_RTNL_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 #include "saferun/error.h"
 
 #include <libmnl/libmnl.h>

@@ -1,6 +1,6 @@
-#include "ruleset.h"
+#include "net/ruleset.h"
 
-#include "ipv4.h"
+#include "common/ipv4.h"
 
 #include <netinet/in.h>
 #include <stdio.h>

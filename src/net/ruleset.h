@@ -9,9 +9,9 @@
 #ifndef SR_NET_RULESET_H
 #define SR_NET_RULESET_H
 
-#include "buf.h"
-#include "cleanup.h"
-#include "local.h"
+#include "common/buf.h"
+#include "common/cleanup.h"
+#include "net/local.h"
 #include "saferun/policy.h"
 
 #define SR_NET_TABLE "safe_run"

@@ -7,10 +7,10 @@
  *
  * The release is answered twice: with the last counters, and when everything is down.
  */
-#include "talk.h"
+#include "net/talk.h"
 
-#include "clock.h"
-#include "pass.h"
+#include "common/clock.h"
+#include "net/pass.h"
 
 #include <errno.h>
 #include <poll.h>

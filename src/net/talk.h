@@ -5,7 +5,7 @@
 #ifndef SR_NET_TALK_H
 #define SR_NET_TALK_H
 
-#include "cell.h"
+#include "net/cell.h"
 
 /* Waits for the cell's next message up to a deadline; with fd also for a descriptor. 0, or a negative errno: -EINTR: net->stop_fd
  * says to give up; -EPIPE: the cell has ended. While the network is applied only. */

@@ -6,8 +6,8 @@
 #ifndef SR_NET_UPLINK_H
 #define SR_NET_UPLINK_H
 
-#include "cell.h"
-#include "relay.h"
+#include "net/cell.h"
+#include "net/relay.h"
 
 #include <limits.h>
 

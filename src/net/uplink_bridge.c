@@ -4,10 +4,10 @@
  * remember the last one. A bridge may take the lowest address of its ports for its own: the port's begins with fe, so that it is not
  * that one while the bridge has any other port. The port's alias names the run, so that gc knows whose it was.
  */
-#include "uplink.h"
+#include "net/uplink.h"
 
-#include "ipv4.h"
-#include "rtnl.h"
+#include "common/ipv4.h"
+#include "net/rtnl.h"
 
 #include <errno.h>
 #include <net/if.h>

@@ -3,11 +3,11 @@
  * in place, and then executes pasta, which joins the run's namespace and makes the interface there. pasta carries TCP; for UDP
  * there is a relay of ours (relay.c says why).
  */
-#include "uplink.h"
+#include "net/uplink.h"
 
-#include "clock.h"
-#include "room.h"
-#include "rtnl.h"
+#include "common/clock.h"
+#include "net/room.h"
+#include "net/rtnl.h"
 
 #include <errno.h>
 #include <fcntl.h>

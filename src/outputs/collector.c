@@ -2,10 +2,10 @@
  * Two sockets join supervisor and worker: the worker's own (src/jail/worker.h), which says if it cannot be confined, and one for
  * the archives and results, which keeps the bounds of messages. To the worker goes a byte that says what follows, then the bytes.
  */
-#include "collector.h"
+#include "outputs/collector.h"
 
-#include "archive_lib.h"
-#include "unpack.h"
+#include "image/archive_lib.h"
+#include "outputs/unpack.h"
 
 #include <errno.h>
 #include <stdio.h>

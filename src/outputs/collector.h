@@ -13,9 +13,9 @@
 #ifndef SR_OUTPUTS_COLLECTOR_H
 #define SR_OUTPUTS_COLLECTOR_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
+#include "jail/worker.h"
 #include "saferun/error.h"
-#include "worker.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
-#include "unpack.h"
+#include "outputs/unpack.h"
 
-#include "archive_lib.h"
-#include "fs.h"
+#include "common/fs.h"
+#include "image/archive_lib.h"
 
 #include <errno.h>
 #include <fcntl.h>

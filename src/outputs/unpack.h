@@ -8,8 +8,8 @@
 #ifndef SR_OUTPUTS_UNPACK_H
 #define SR_OUTPUTS_UNPACK_H
 
-#include "cleanup.h"
-#include "output_digest.h"
+#include "common/cleanup.h"
+#include "evidence/output_digest.h"
 #include "saferun/error.h"
 
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* What a policy asks for, held against what the host allows. */
 #include "saferun/ceilings.h"
-#include "check.h"
+#include "policy/check.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
 #ifndef SR_POLICY_CHECK_H
 #define SR_POLICY_CHECK_H
 
-#include "document.h"
+#include "policy/document.h"
 #include "saferun/ceilings.h"
 #include "saferun/policy.h"
 

@@ -1,6 +1,6 @@
-#include "document.h"
+#include "policy/document.h"
 
-#include "json_unit.h"
+#include "common/json_unit.h"
 
 #include <stdarg.h>
 #include <stdio.h>

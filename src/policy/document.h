@@ -13,7 +13,7 @@
 #ifndef SR_POLICY_DOCUMENT_H
 #define SR_POLICY_DOCUMENT_H
 
-#include "cleanup.h"
+#include "common/cleanup.h"
 #include "saferun/error.h"
 
 #include <stdbool.h>

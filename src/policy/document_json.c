@@ -1,8 +1,8 @@
 /* JSON into the tree: the strict scanner of src/common judges the text; the walk over what it found
  * good only has to follow it and to count lines. */
-#include "document.h"
-#include "json_text.h"
-#include "json_unit.h"
+#include "common/json_text.h"
+#include "common/json_unit.h"
+#include "policy/document.h"
 
 #include <string.h>
 

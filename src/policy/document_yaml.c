@@ -1,5 +1,5 @@
 /* YAML into the tree, from libyaml's events. */
-#include "document.h"
+#include "policy/document.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  * only the source is looked at here. Whether the caller grants a variable ceilings.c says, because a document is good or bad without
  * that; which files a policy may name the mount allowlist says (mounts.c).
  */
-#include "check.h"
+#include "policy/check.h"
 
 #include <string.h>
 #include <sys/stat.h>

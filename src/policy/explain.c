@@ -1,9 +1,9 @@
 /* A policy in plain sentences. */
 #include "saferun/explain.h"
 
-#include "buf.h"
-#include "ipv4.h"
-#include "printable.h"
+#include "common/buf.h"
+#include "common/ipv4.h"
+#include "common/printable.h"
 
 #include <stdio.h>
 #include <string.h>

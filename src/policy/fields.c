@@ -1,6 +1,6 @@
-#include "check.h"
-#include "nearest.h"
-#include "printable.h"
+#include "common/nearest.h"
+#include "common/printable.h"
+#include "policy/check.h"
 
 #include <ctype.h>
 #include <stdarg.h>

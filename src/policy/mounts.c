@@ -9,10 +9,10 @@
  * outright: it has no honest use here. Kernel file systems are recognised by their type too,
  * because a bind mount may show them anywhere.
  */
-#include "check.h"
-#include "fs.h"
-#include "jcs.h"
-#include "nearest.h"
+#include "common/fs.h"
+#include "common/jcs.h"
+#include "common/nearest.h"
+#include "policy/check.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
-#include "check.h"
-#include "ipv4.h"
+#include "common/ipv4.h"
+#include "policy/check.h"
 
 #include <ctype.h>
 #include <stdio.h>

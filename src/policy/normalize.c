@@ -1,8 +1,8 @@
 /* The normalized policy as canonical JSON (RFC 8785): canonical names only, every default explicit.
  * Members are written in the order in which they sort, so this file is in alphabetical order at
  * each level. */
-#include "check.h"
-#include "jcs.h"
+#include "common/jcs.h"
+#include "policy/check.h"
 
 #include <stdio.h>
 #include <string.h>

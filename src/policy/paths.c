@@ -1,5 +1,5 @@
-#include "check.h"
-#include "fs.h"
+#include "common/fs.h"
+#include "policy/check.h"
 
 #include <limits.h>
 #include <string.h>

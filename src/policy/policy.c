@@ -1,6 +1,6 @@
-#include "check.h"
+#include "policy/check.h"
 
-#include "owner.h"
+#include "common/owner.h"
 
 #include <errno.h>
 #include <fcntl.h>

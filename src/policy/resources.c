@@ -1,6 +1,6 @@
 /* resources: CPU time, memory, processes and scratch space. Each is a map with one field, max; a plain value stands for
  * that map. */
-#include "check.h"
+#include "policy/check.h"
 
 #include <stdio.h>
 #include <string.h>

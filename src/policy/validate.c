@@ -1,6 +1,6 @@
-#include "check.h"
-#include "fs.h"
-#include "sha256.h"
+#include "common/fs.h"
+#include "common/sha256.h"
+#include "policy/check.h"
 
 #include <string.h>
 

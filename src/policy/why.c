@@ -1,8 +1,8 @@
 /* One destination, judged by the rules of a policy. */
 #include "saferun/explain.h"
 
-#include "check.h"
-#include "ipv4.h"
+#include "common/ipv4.h"
+#include "policy/check.h"
 
 #include <ctype.h>
 #include <stdio.h>

@@ -7,10 +7,10 @@
  * have had a CPU. A run that fails otherwise under KVM (no memory, a VMM that somebody killed, a busy host) says nothing about KVM: it
  * gets its second chance under TCG, and the next run tries again.
  */
-#include "host.h"
+#include "runner/host.h"
 
-#include "clock.h"
-#include "fs.h"
+#include "common/clock.h"
+#include "common/fs.h"
 
 #include <fcntl.h>
 #include <inttypes.h>

@@ -1,5 +1,5 @@
 /* Where safe-run keeps what lasts, and where the archive is: for the command line, which knows nothing of the host's configuration. */
-#include "host.h"
+#include "runner/host.h"
 
 #include <stdio.h>
 #include <stdlib.h>

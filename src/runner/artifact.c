@@ -1,10 +1,10 @@
-#include "host.h"
+#include "runner/host.h"
 
-#include "copy.h"
-#include "fs.h"
-#include "kept.h"
-#include "memo.h"
-#include "owner.h"
+#include "common/fs.h"
+#include "common/memo.h"
+#include "common/owner.h"
+#include "runner/copy.h"
+#include "runner/kept.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /* The images that come with safe-run: <images of the host configuration>/<name>.img. */
-#include "host.h"
+#include "common/sha256.h"
+#include "common/timestamp.h"
+#include "runner/host.h"
 #include "saferun/image.h"
-#include "sha256.h"
-#include "timestamp.h"
 
 #include <dirent.h>
 #include <errno.h>

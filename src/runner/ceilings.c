@@ -1,8 +1,8 @@
 /* The ceilings of this host: what its configuration says, else what the machine can spare. */
-#include "host.h"
+#include "runner/host.h"
 
-#include "fs.h"
-#include "output_digest.h"
+#include "common/fs.h"
+#include "evidence/output_digest.h"
 #include "saferun/runs.h"
 
 #include <inttypes.h>

@@ -2,12 +2,12 @@
  * An end for a run whose supervisor died: what its events and documents tell goes into a report like any other, with the cause
  * "interrupted". Nothing in it is guessed: what is not known says so.
  */
-#include "runs.h"
+#include "runner/runs.h"
 
-#include "attest.h"
-#include "fs.h"
-#include "host.h"
-#include "output_digest.h"
+#include "common/fs.h"
+#include "evidence/attest.h"
+#include "evidence/output_digest.h"
+#include "runner/host.h"
 #include "saferun/policy.h"
 #include "saferun/run.h"
 

@@ -1,9 +1,9 @@
-#include "host.h"
+#include "runner/host.h"
 
-#include "document.h"
-#include "ipv4.h"
+#include "common/ipv4.h"
+#include "common/timestamp.h"
+#include "policy/document.h"
 #include "saferun/policy.h"
-#include "timestamp.h"
 
 #include <stddef.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
-#include "copy.h"
+#include "runner/copy.h"
 
-#include "failpoint.h"
-#include "fs.h"
-#include "kept.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
+#include "runner/kept.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,8 +2,8 @@
 #ifndef SR_RUNNER_COPY_H
 #define SR_RUNNER_COPY_H
 
-#include "cleanup.h"
-#include "host.h"
+#include "common/cleanup.h"
+#include "runner/host.h"
 
 /* The directory of kept copies, made if need be; a descriptor, or -1: there is none. */
 int sr_copies_open(const struct sr_host_config *config);

@@ -3,9 +3,9 @@
  * end before what the guest says does. What goes wrong after the end of the command explains a run
  * only when nothing before it does.
  */
-#include "decide.h"
+#include "runner/decide.h"
 
-#include "protocol.h"
+#include "channel/protocol.h"
 
 #include <signal.h>
 

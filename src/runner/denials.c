@@ -1,7 +1,7 @@
-#include "denials.h"
+#include "runner/denials.h"
 
-#include "event.h"
-#include "ipv4.h"
+#include "common/ipv4.h"
+#include "evidence/event.h"
 
 #include <netinet/in.h>
 #include <stdio.h>

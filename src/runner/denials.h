@@ -9,7 +9,7 @@
 #ifndef SR_RUNNER_DENIALS_H
 #define SR_RUNNER_DENIALS_H
 
-#include "counters.h"
+#include "net/counters.h"
 #include "saferun/error.h"
 
 #include <jansson.h>

@@ -1,9 +1,9 @@
 /* What this host can do: said by runs, so that there is one way in which anything is found out. */
 #include "saferun/doctor.h"
 
-#include "clock.h"
-#include "fs.h"
-#include "host.h"
+#include "common/clock.h"
+#include "common/fs.h"
+#include "runner/host.h"
 #include "saferun/runs.h"
 
 #include <errno.h>

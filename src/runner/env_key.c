@@ -3,11 +3,11 @@
  * host's runs, so it lies outside of every run directory and no guest gets it (mounts.c). It comes into being whole: written to a file
  * without a name, durable, then linked, so that of several first runs one makes it and the others find it.
  */
-#include "host.h"
+#include "runner/host.h"
 
-#include "owner.h"
+#include "common/owner.h"
 
-#include "fs.h"
+#include "common/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -8,9 +8,9 @@
  * What is said once is always recorded: the plan, each rule's address, and all that ends a run. Room is kept for the end, and a
  * network that does not leave it is refused when it is set up.
  */
-#include "run_state.h"
+#include "runner/run_state.h"
 
-#include "clock.h"
+#include "common/clock.h"
 
 #include <stdio.h>
 

@@ -1,10 +1,10 @@
 /* Runs of every state, and finding one by what people call it. Of a finished run only the end of its report is read, where what it
  * came to is. */
-#include "runs.h"
+#include "runner/runs.h"
 
-#include "fs.h"
-#include "json_text.h"
-#include "walk.h"
+#include "common/fs.h"
+#include "common/json_text.h"
+#include "common/walk.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -6,14 +6,14 @@
 #ifndef SR_RUNNER_HOST_H
 #define SR_RUNNER_HOST_H
 
-#include "cleanup.h"
-#include "net.h"
+#include "common/cleanup.h"
+#include "common/sha256.h"
+#include "net/net.h"
 #include "saferun/archive.h"
 #include "saferun/ceilings.h"
 #include "saferun/error.h"
 #include "saferun/run.h"
-#include "sha256.h"
-#include "vmm.h"
+#include "vmm/vmm.h"
 
 #include <limits.h>
 #include <stdbool.h>

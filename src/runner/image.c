@@ -3,7 +3,7 @@
  * the images that come with safe-run. From the store come a digest, which has to be the file's, and defaults for what the policy
  * leaves open.
  */
-#include "run_state.h"
+#include "runner/run_state.h"
 
 #include <errno.h>
 #include <stdio.h>

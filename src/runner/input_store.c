@@ -1,8 +1,8 @@
 /* Packed inputs that are kept (kept.h): under the hash of what the kernel tells of the source (sr_pack_fingerprint()) and of the owner
  * its entries have. The note says the image's own hash and what is in it. */
-#include "input_store.h"
+#include "runner/input_store.h"
 
-#include "kept.h"
+#include "runner/kept.h"
 
 #include <inttypes.h>
 #include <stdio.h>

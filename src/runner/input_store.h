@@ -2,7 +2,7 @@
 #ifndef SR_RUNNER_INPUT_STORE_H
 #define SR_RUNNER_INPUT_STORE_H
 
-#include "inputs.h"
+#include "runner/inputs.h"
 
 /* 64 hexadecimal digits and two ids. */
 #define INPUT_STORE_NAME 96

@@ -12,11 +12,11 @@
  * A microvm has places for a few disks only. The largest images get one each, by their own descriptor; what is over is copied
  * behind each other into one file.
  */
-#include "inputs.h"
+#include "runner/inputs.h"
 
-#include "failpoint.h"
-#include "input_store.h"
-#include "pack_tree.h"
+#include "common/failpoint.h"
+#include "image/pack_tree.h"
+#include "runner/input_store.h"
 
 #include <errno.h>
 #include <fcntl.h>

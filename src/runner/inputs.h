@@ -4,13 +4,13 @@
 #ifndef SR_RUNNER_INPUTS_H
 #define SR_RUNNER_INPUTS_H
 
-#include "cleanup.h"
-#include "host.h"
-#include "protocol.h"
+#include "channel/protocol.h"
+#include "common/cleanup.h"
+#include "common/sha256.h"
+#include "runner/host.h"
 #include "saferun/policy.h"
 #include "saferun/run.h"
-#include "sha256.h"
-#include "vmm.h"
+#include "vmm/vmm.h"
 
 /* A source, packed. */
 struct sr_input {

@@ -9,11 +9,11 @@
  * Who uses an image holds a shared lock (flock) on the descriptor, and so does the VMM that inherits it; a trim removes only what it
  * can lock alone.
  */
-#include "kept.h"
+#include "runner/kept.h"
 
-#include "failpoint.h"
-#include "fs.h"
-#include "owner.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
+#include "common/owner.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -9,8 +9,8 @@
 #ifndef SR_RUNNER_KEPT_H
 #define SR_RUNNER_KEPT_H
 
-#include "cleanup.h"
-#include "host.h"
+#include "common/cleanup.h"
+#include "runner/host.h"
 
 #include <stdbool.h>
 #include <stdint.h>

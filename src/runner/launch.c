@@ -1,8 +1,8 @@
-#include "run_state.h"
+#include "runner/run_state.h"
 
-#include "clock.h"
-#include "failpoint.h"
-#include "fs.h"
+#include "common/clock.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* What bounds a run on the host, and what is said of it: the cgroup where there is one, the VM where not. */
-#include "run_state.h"
+#include "runner/run_state.h"
 
-#include "scope.h"
+#include "cgroup/scope.h"
 
 #include <stdio.h>
 #include <string.h>

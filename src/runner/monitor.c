@@ -19,10 +19,10 @@
  *   - The network goes down when the command has ended, or its time is over: before outputs are collected. Samples go on until the
  *     VM is gone.
  */
-#include "run_state.h"
+#include "runner/run_state.h"
 
-#include "clock.h"
-#include "fs.h"
+#include "common/clock.h"
+#include "common/fs.h"
 
 #include <errno.h>
 #include <stdio.h>

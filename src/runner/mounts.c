@@ -5,11 +5,11 @@
  * others are looked at, but not packed any more. mount.applied is written when all of them are there. What was made hangs off
  * descriptors and is undone by closing them, the last first; images that are kept for other runs stay.
  */
-#include "run_state.h"
+#include "runner/run_state.h"
 
-#include "failpoint.h"
-#include "fs.h"
-#include "inputs.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
+#include "runner/inputs.h"
 #include "saferun/runs.h"
 
 #include <errno.h>

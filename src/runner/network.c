@@ -1,9 +1,9 @@
 /* The run's network and what is recorded of it: plan, rules, counters, release. The work is done by src/net. */
-#include "run_state.h"
+#include "runner/run_state.h"
 
-#include "clock.h"
-#include "denials.h"
-#include "ipv4.h"
+#include "common/clock.h"
+#include "common/ipv4.h"
+#include "runner/denials.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -2,14 +2,14 @@
  * The end of a run: gathers the facts that decide.c judges, says in words what the verdict rests on,
  * and writes the closing events and the report.
  */
-#include "run_state.h"
+#include "runner/run_state.h"
 
-#include "attest.h"
-#include "clock.h"
-#include "contradiction.h"
-#include "failpoint.h"
-#include "jcs.h"
-#include "runs.h"
+#include "common/clock.h"
+#include "common/failpoint.h"
+#include "common/jcs.h"
+#include "evidence/attest.h"
+#include "evidence/contradiction.h"
+#include "runner/runs.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
-#include "output_files.h"
+#include "runner/output_files.h"
 
-#include "fs.h"
-#include "jcs.h"
+#include "common/fs.h"
+#include "common/jcs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -9,7 +9,7 @@
 #ifndef SR_RUNNER_OUTPUT_FILES_H
 #define SR_RUNNER_OUTPUT_FILES_H
 
-#include "output_digest.h"
+#include "evidence/output_digest.h"
 #include "saferun/policy.h"
 
 #include <jansson.h>

@@ -12,14 +12,14 @@
  * The name of an output is the last component of its path; if two outputs share one, all are called <index>-<component>. Nothing is
  * ever written over: a name that is taken is an error before anything runs.
  */
-#include "run_state.h"
+#include "runner/run_state.h"
 
-#include "clock.h"
-#include "collector.h"
-#include "failpoint.h"
-#include "fs.h"
-#include "output_files.h"
-#include "runs.h"
+#include "common/clock.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
+#include "outputs/collector.h"
+#include "runner/output_files.h"
+#include "runner/runs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,10 +1,10 @@
-#include "run_state.h"
+#include "runner/run_state.h"
 
-#include "failpoint.h"
-#include "fs.h"
-#include "jcs.h"
-#include "report.h"
-#include "runs.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
+#include "common/jcs.h"
+#include "evidence/report.h"
+#include "runner/runs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,11 +6,11 @@
  * no evidence. A report repeats the events, so the file grows with them, a step ahead. A file system
  * without fallocate(2) holds nothing; one that compresses or copies on write may hold less.
  */
-#include "run_state.h"
+#include "runner/run_state.h"
 
-#include "denials.h"
-#include "failpoint.h"
-#include "runs.h"
+#include "common/failpoint.h"
+#include "runner/denials.h"
+#include "runner/runs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -18,11 +18,11 @@
  * What a crash of the supervisor leaves: no process (the VMM dies by its parent-death signal), a
  * run directory whose lock is free and whose events end before run.cleaned or run.failed.
  */
-#include "run_state.h"
+#include "runner/run_state.h"
 
-#include "clock.h"
-#include "denials.h"
-#include "failpoint.h"
+#include "common/clock.h"
+#include "common/failpoint.h"
+#include "runner/denials.h"
 
 #include <stdarg.h>
 #include <stdio.h>

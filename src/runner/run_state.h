@@ -19,21 +19,21 @@
 #ifndef SR_RUNNER_RUN_STATE_H
 #define SR_RUNNER_RUN_STATE_H
 
-#include "cgroup.h"
-#include "channel.h"
-#include "decide.h"
-#include "event.h"
-#include "host.h"
-#include "inputs.h"
-#include "jail.h"
-#include "key.h"
-#include "net.h"
+#include "cgroup/cgroup.h"
+#include "channel/channel.h"
+#include "evidence/event.h"
+#include "evidence/key.h"
+#include "jail/jail.h"
+#include "net/net.h"
+#include "runner/decide.h"
+#include "runner/host.h"
+#include "runner/inputs.h"
+#include "runner/sink.h"
 #include "saferun/bundle.h"
 #include "saferun/explain.h"
 #include "saferun/image.h"
 #include "saferun/run.h"
-#include "sink.h"
-#include "vmm.h"
+#include "vmm/vmm.h"
 
 #include <jansson.h>
 #include <signal.h>

@@ -1,15 +1,15 @@
-#include "runs.h"
+#include "runner/runs.h"
 
-#include "cgroup.h"
-#include "clock.h"
-#include "copy.h"
-#include "failpoint.h"
-#include "fs.h"
-#include "inputs.h"
-#include "kept.h"
-#include "memo.h"
-#include "net.h"
-#include "owner.h"
+#include "cgroup/cgroup.h"
+#include "common/clock.h"
+#include "common/failpoint.h"
+#include "common/fs.h"
+#include "common/memo.h"
+#include "common/owner.h"
+#include "net/net.h"
+#include "runner/copy.h"
+#include "runner/inputs.h"
+#include "runner/kept.h"
 
 #include <dirent.h>
 #include <errno.h>

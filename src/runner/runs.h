@@ -4,8 +4,8 @@
 #ifndef SR_RUNNER_RUNS_H
 #define SR_RUNNER_RUNS_H
 
-#include "cleanup.h"
-#include "report.h"
+#include "common/cleanup.h"
+#include "evidence/report.h"
 #include "saferun/runs.h"
 
 #define SR_OPEN_DIR ".open"

@@ -9,9 +9,9 @@
  *
  * A file is read through the descriptor that validation judged. Messages name variables and paths, never a value.
  */
-#include "run_state.h"
+#include "runner/run_state.h"
 
-#include "fs.h"
+#include "common/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
-#include "sink.h"
+#include "runner/sink.h"
 
-#include "fs.h"
+#include "common/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -10,8 +10,8 @@
 #ifndef SR_RUNNER_SINK_H
 #define SR_RUNNER_SINK_H
 
-#include "cleanup.h"
-#include "protocol.h"
+#include "channel/protocol.h"
+#include "common/cleanup.h"
 #include "saferun/error.h"
 
 #include <stdbool.h>

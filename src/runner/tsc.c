@@ -1,6 +1,6 @@
-#include "host.h"
+#include "runner/host.h"
 
-#include "clock.h"
+#include "common/clock.h"
 
 #include <cpuid.h>
 #include <x86intrin.h>

@@ -2,10 +2,10 @@
  * What the guest says of a failure. It is hostile: evidence keeps its words in an object named "guest", and says in a sentence of
  * the host's own that it said something. Somebody at a terminal wants the words themselves.
  */
-#include "run_state.h"
+#include "runner/run_state.h"
 
-#include "observer.h"
-#include "printable.h"
+#include "common/printable.h"
+#include "evidence/observer.h"
 
 #include <stdio.h>
 #include <string.h>

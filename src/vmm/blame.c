@@ -2,7 +2,7 @@
  * QEMU's words about KVM, as versions 7.2 to 10.0 write them: some with the program's name in front, some without. Only a whole line of
  * a known form counts; the reason in it is that of strerror(3).
  */
-#include "vmm.h"
+#include "vmm/vmm.h"
 
 #include <string.h>
 

@@ -13,11 +13,11 @@
  * the guest's TSC is the host's, so calibrating it against an emulated timer only costs time and
  * precision: the frequency is measured on the host and handed over.
  */
-#include "vmm.h"
+#include "vmm/vmm.h"
 
-#include "clock.h"
-#include "fs.h"
-#include "process.h"
+#include "common/clock.h"
+#include "common/fs.h"
+#include "common/process.h"
 
 #include <errno.h>
 #include <fcntl.h>

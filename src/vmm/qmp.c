@@ -1,7 +1,7 @@
-#include "qmp.h"
+#include "vmm/qmp.h"
 
-#include "cleanup.h"
-#include "printable.h"
+#include "common/cleanup.h"
+#include "common/printable.h"
 
 #include <errno.h>
 #include <jansson.h>

@@ -9,7 +9,7 @@
 #ifndef SR_VMM_QMP_H
 #define SR_VMM_QMP_H
 
-#include "buf.h"
+#include "common/buf.h"
 
 #include <stdbool.h>
 

@@ -13,11 +13,11 @@
 #ifndef SR_VMM_VMM_H
 #define SR_VMM_VMM_H
 
-#include "cgroup.h"
-#include "cleanup.h"
-#include "jail.h"
-#include "qmp.h"
+#include "cgroup/cgroup.h"
+#include "common/cleanup.h"
+#include "jail/jail.h"
 #include "saferun/error.h"
+#include "vmm/qmp.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* A mount allowlist file. The reader takes a path, so the input goes through an unnamed file. */
-#include "check.h"
+#include "policy/check.h"
 
 #include <stdio.h>
 #include <sys/mman.h>

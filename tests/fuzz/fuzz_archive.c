@@ -2,10 +2,10 @@
  * What an archive reads of others: notes and checkpoints, proofs, entries of the log, manifests and tar
  * headers. What is taken must come out again as it went in: there is one spelling of each.
  */
-#include "bundle.h"
-#include "log.h"
-#include "note.h"
-#include "tar.h"
+#include "archive/bundle.h"
+#include "archive/log.h"
+#include "archive/note.h"
+#include "archive/tar.h"
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* The host's decoder of the guest channel: the input is what a guest sends, in pieces of varying
  * size, while the host starts the command and gives credit as it would. */
-#include "channel.h"
+#include "channel/channel.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  * Any bytes as a packet of the guest for the UDP relay: what is carried lies inside of them, and what is made of it can be read
  * again.
  */
-#include "datagram.h"
+#include "net/datagram.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* A document, JSON or YAML: a tree within its bounds with a place on every node, or an error with its place. */
-#include "document.h"
+#include "policy/document.h"
 
 #include <string.h>
 

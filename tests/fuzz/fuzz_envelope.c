@@ -3,7 +3,7 @@
  * spelling. The same bytes as a statement that the right key has signed: an answer. The same as a
  * key in PEM.
  */
-#include "envelope.h"
+#include "evidence/envelope.h"
 #include "saferun/report.h"
 
 #include <stdint.h>

@@ -5,9 +5,9 @@
  *   l         an image whose digests are right whatever is in it: its configuration, then its layers, each a tar, with 0xFF 0xFE
  *             between them
  */
-#include "build.h"
+#include "image/build.h"
 
-#include "sha256.h"
+#include "common/sha256.h"
 
 #include <stdint.h>
 #include <stdio.h>

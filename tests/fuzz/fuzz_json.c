@@ -3,8 +3,8 @@
  * jansson takes, apart from what it is known not to hold (NUL in keys, integers beyond 64 bits).
  * Any prefix is scanned too, so that a window's end is never overrun.
  */
-#include "jcs.h"
-#include "json_text.h"
+#include "common/jcs.h"
+#include "common/json_text.h"
 
 #include <stdint.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* A line of QMP, or of the log, from a QEMU that its guest has taken over. */
-#include "vmm.h"
+#include "vmm/vmm.h"
 
 #include <stdint.h>
 #include <string.h>

@@ -2,10 +2,10 @@
  * The reader of reports on any bytes: whatever it makes of them, what it writes is text that neither a
  * terminal nor a browser obeys, and a bounded amount of it.
  */
-#include "ocsf.h"
-#include "reading.h"
+#include "evidence/ocsf.h"
+#include "evidence/reading.h"
 
-#include "json_unit.h"
+#include "common/json_unit.h"
 
 #include <stdio.h>
 #include <stdlib.h>

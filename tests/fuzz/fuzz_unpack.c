@@ -1,6 +1,6 @@
 /* Unpacking an output: the input is the archive, in pieces; nothing may appear but the output itself. */
-#include "fs.h"
-#include "unpack.h"
+#include "common/fs.h"
+#include "outputs/unpack.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -2,8 +2,8 @@
  * src/cgroup with real controllers of version 2, as init of a guest with the project's kernel: this machine may have none.
  * Prints "ok <what>" or "FAILED <what>" and ends the machine.
  */
-#include "cgroup.h"
-#include "process.h"
+#include "cgroup/cgroup.h"
+#include "common/process.h"
 
 #include <errno.h>
 #include <fcntl.h>

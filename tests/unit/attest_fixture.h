@@ -2,7 +2,7 @@
 #ifndef SR_TEST_ATTEST_FIXTURE_H
 #define SR_TEST_ATTEST_FIXTURE_H
 
-#include "attest.h"
+#include "evidence/attest.h"
 #include "evidence_fixture.h"
 
 /* A run directory with a report, two keys, and the report's attestation by the first. */

@@ -2,7 +2,7 @@
 #ifndef SR_TEST_EVIDENCE_FIXTURE_H
 #define SR_TEST_EVIDENCE_FIXTURE_H
 
-#include "report.h"
+#include "evidence/report.h"
 #include "saferun/report.h"
 
 #define FIXTURE_RUN_ID "sr-20260102T030405-abc234"

@@ -1,8 +1,8 @@
 /* What an archive reads back of its own: one spelling each. And the index against going through all runs. */
-#include "bundle.h"
-#include "index.h"
-#include "log.h"
-#include "tar.h"
+#include "archive/bundle.h"
+#include "archive/index.h"
+#include "archive/log.h"
+#include "archive/tar.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,9 +1,9 @@
 /* Kernel, initrd and image between the moment they are found and the moment they run: what runs is what was hashed, and what is kept
  * of it is bounded. */
-#include "copy.h"
-#include "fs.h"
-#include "kept.h"
-#include "memo.h"
+#include "common/fs.h"
+#include "common/memo.h"
+#include "runner/copy.h"
+#include "runner/kept.h"
 
 #include <dirent.h>
 #include <errno.h>

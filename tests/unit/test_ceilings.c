@@ -1,5 +1,5 @@
 /* The ceilings of a host: how its configuration says them, and what of a policy is above them. */
-#include "host.h"
+#include "runner/host.h"
 #include "saferun/ceilings.h"
 
 #include <setjmp.h>

@@ -1,4 +1,4 @@
-#include "channel.h"
+#include "channel/channel.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* What the supervisor can still do once it has given up what it does not need, as root and as an ordinary user. */
-#include "jail.h"
+#include "jail/jail.h"
 
 #include <arpa/inet.h>
 #include <asm/sockios.h>

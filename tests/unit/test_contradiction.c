@@ -1,4 +1,4 @@
-#include "contradiction.h"
+#include "evidence/contradiction.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

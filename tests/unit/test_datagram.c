@@ -1,5 +1,5 @@
 /* UDP datagrams of a guest: what is carried, what is not, and what goes back. */
-#include "datagram.h"
+#include "net/datagram.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

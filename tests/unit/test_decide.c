@@ -3,8 +3,8 @@
  * what went wrong after that. In each the first row that fits counts, each combination has one, and
  * each row is the first for some combination.
  */
-#include "decide.h"
-#include "protocol.h"
+#include "channel/protocol.h"
+#include "runner/decide.h"
 
 #include <assert.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* When something was stopped, from samples of counters that say only how much was. */
-#include "denials.h"
+#include "runner/denials.h"
 
-#include "timestamp.h"
+#include "common/timestamp.h"
 
 #include <netinet/in.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* Every way in which an envelope, a signature or a statement can be wrong. */
 #include "attest_fixture.h"
-#include "base64.h"
+#include "common/base64.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

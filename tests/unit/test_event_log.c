@@ -1,6 +1,6 @@
-#include "event.h"
+#include "common/json_reader.h"
+#include "evidence/event.h"
 #include "evidence_fixture.h"
-#include "json_reader.h"
 
 #include <errno.h>
 #include <fcntl.h>

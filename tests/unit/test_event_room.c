@@ -1,6 +1,6 @@
 /* What a run records again and again stays below limits.events, and leaves room for its end. */
-#include "fs.h"
-#include "run_state.h"
+#include "common/fs.h"
+#include "runner/run_state.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* The flows of the UDP relay: who is found, how many there may be, and when they end. */
-#include "flows.h"
+#include "net/flows.h"
 
-#include "clock.h"
+#include "common/clock.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-#include "jcs.h"
+#include "common/jcs.h"
 
 #include "rfc8785.h"
 

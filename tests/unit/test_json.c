@@ -1,6 +1,6 @@
-#include "jcs.h"
-#include "json_reader.h"
-#include "json_text.h"
+#include "common/jcs.h"
+#include "common/json_reader.h"
+#include "common/json_text.h"
 #include "rfc8785.h"
 
 #include <setjmp.h>

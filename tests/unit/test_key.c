@@ -1,4 +1,4 @@
-#include "key.h"
+#include "evidence/key.h"
 
 #include "evidence_fixture.h"
 

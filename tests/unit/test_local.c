@@ -1,5 +1,5 @@
 /* The host's own addresses: ranges that overlap become one, and how many there may be. */
-#include "local.h"
+#include "net/local.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

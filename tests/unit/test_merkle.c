@@ -1,5 +1,5 @@
 /* Merkle trees: the vectors of RFC 6962 implementations, and the definition itself as second opinion. */
-#include "merkle.h"
+#include "archive/merkle.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

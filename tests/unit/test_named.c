@@ -1,5 +1,5 @@
 /* Names of rules: who is found by a hit, once each, and what bounds there are. */
-#include "named.h"
+#include "archive/named.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* Signed notes, checkpoints and proofs: what other tools write is read, what was changed is found. */
-#include "note.h"
+#include "archive/note.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

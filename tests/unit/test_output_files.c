@@ -1,8 +1,8 @@
 /* Each file of a run's outputs has its own hash: in the events, in a manifest when there are many, in the statement that is signed. */
-#include "output_files.h"
+#include "runner/output_files.h"
 
-#include "attest.h"
-#include "envelope.h"
+#include "evidence/attest.h"
+#include "evidence/envelope.h"
 #include "evidence_fixture.h"
 
 #include <fcntl.h>

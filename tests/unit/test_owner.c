@@ -1,5 +1,5 @@
 /* Whose a file or a directory must be. Much of it takes root, which can give things to somebody else. */
-#include "owner.h"
+#include "common/owner.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* Packing a directory or a file: what is in the image, and that it depends on nothing else. */
-#include "pack_tree.h"
+#include "image/pack_tree.h"
 
-#include "fs.h"
+#include "common/fs.h"
 
 #include <fcntl.h>
 #include <stdio.h>

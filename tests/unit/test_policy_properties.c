@@ -2,8 +2,8 @@
  * Properties over generated policies: whatever is valid compiles; its spelling, YAML or JSON, in any order and with
  * comments, does not matter; normalising twice changes nothing. The generator is seeded, so a failure repeats.
  */
-#include "buf.h"
-#include "jcs.h"
+#include "common/buf.h"
+#include "common/jcs.h"
 #include "saferun/bundle.h"
 
 #include <setjmp.h>

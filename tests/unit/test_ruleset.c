@@ -1,8 +1,8 @@
 /* The rules of a run: whose a packet is, and the text that nft gets. */
-#include "net.h"
-#include "ruleset.h"
+#include "net/net.h"
+#include "net/ruleset.h"
 
-#include "ipv4.h"
+#include "common/ipv4.h"
 
 #include <netinet/in.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* Values of the environment that no document has: how policies name them, who lets them, and what evidence keeps. */
-#include "buf.h"
-#include "host.h"
+#include "common/buf.h"
+#include "runner/host.h"
 #include "saferun/bundle.h"
 #include "saferun/ceilings.h"
 #include "saferun/explain.h"

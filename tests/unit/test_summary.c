@@ -1,4 +1,4 @@
-#include "reading.h"
+#include "evidence/reading.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* The talk with the net cell: a release that waits for another request's answer is sent or has failed, whatever becomes of that. */
-#include "talk.h"
+#include "net/talk.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

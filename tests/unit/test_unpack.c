@@ -1,8 +1,8 @@
 /* What the collector's worker does with archives, good and hostile. */
-#include "buf.h"
-#include "fs.h"
-#include "output_digest.h"
-#include "unpack.h"
+#include "common/buf.h"
+#include "common/fs.h"
+#include "evidence/output_digest.h"
+#include "outputs/unpack.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

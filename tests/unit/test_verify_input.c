@@ -1,5 +1,5 @@
 /* The verifier and its input: fields, hostile text, pipes, files beside the report. */
-#include "jcs.h"
+#include "common/jcs.h"
 #include "verify_fixture.h"
 
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "vmm.h"
+#include "vmm/vmm.h"
 
 #include <setjmp.h>
 #include <signal.h>

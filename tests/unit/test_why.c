@@ -1,5 +1,5 @@
 /* `policy why`, `explain` and `diff`: what is said of a policy is what its rules mean. */
-#include "buf.h"
+#include "common/buf.h"
 #include "saferun/explain.h"
 
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* What a confined worker can do, and what its end comes back as. */
-#include "worker.h"
+#include "jail/worker.h"
 
-#include "fs.h"
+#include "common/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>

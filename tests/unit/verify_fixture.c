@@ -1,6 +1,6 @@
 #include "verify_fixture.h"
 
-#include "jcs.h"
+#include "common/jcs.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
