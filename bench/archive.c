@@ -36,7 +36,8 @@ static const char *digits(unsigned run, unsigned what, unsigned shared)
     return text;
 }
 
-/* A run like others: one of 200 policies and 50 commands, 90 % end with 0, each goes to 3 of 1,000 places. */
+/* A run like others: one of 200 policies and 50 commands, 90 % end with 0, each goes to 3 of 1,000
+ * places. */
 static void add_run(struct sr_index *index, unsigned run)
 {
     char id[40], bundle[SR_ARCHIVE_ID], policy[32], command[32], line[64], started[40], text[64];

@@ -9,7 +9,8 @@
  *
  *   bench-evidence SAFE-RUN [EVENTS [RUNS]]
  *
- * The goals: under 5 us, at most 5 times, at most 32 MiB, under 20 ms (docs/OPERATIONS.md, "Figures").
+ * The goals: under 5 us, at most 5 times, at most 32 MiB, under 20 ms (docs/OPERATIONS.md,
+ * "Figures").
  */
 #include "bench.h"
 #include "evidence/key.h"

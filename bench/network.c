@@ -1,7 +1,7 @@
 /*
- * What a network costs: apply, sample and release with 1, 100 and 10,000 rules; and, where an address is given that answers UDP on
- * port 7, datagrams there and back, by frames of the program's own on the TAP. To be run in a network namespace with a default
- * route (bench/network makes one).
+ * What a network costs: apply, sample and release with 1, 100 and 10,000 rules; and, where an
+ * address is given that answers UDP on port 7, datagrams there and back, by frames of the program's
+ * own on the TAP. To be run in a network namespace with a default route (bench/network makes one).
  *
  * Usage: bench-network [ADDRESS]
  */
@@ -172,7 +172,8 @@ static void take_frame(struct guest *guest, bool arp)
     exit(1);
 }
 
-/* Writes a datagram of size bytes from this port into frame; gateway is the TAP's address. Checksums: IP's only. */
+/* Writes a datagram of size bytes from this port into frame; gateway is the TAP's address.
+ * Checksums: IP's only. */
 static size_t make_datagram(const struct guest *guest, const uint8_t gateway[MAC], uint16_t port,
                             size_t size, uint8_t *frame)
 {

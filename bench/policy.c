@@ -1,6 +1,7 @@
 /*
- * What policies cost: validating and compiling one with 5,000 egress rules, against a bare loop over libyaml's events of
- * the same text in this same process; its peak memory; and the whole process of `safe-run validate` for a small one.
+ * What policies cost: validating and compiling one with 5,000 egress rules, against a bare loop
+ * over libyaml's events of the same text in this same process; its peak memory; and the whole
+ * process of `safe-run validate` for a small one.
  *
  * Usage: bench-policy SAFE_RUN
  */

@@ -31,9 +31,10 @@ static void close_above_stderr(void)
     syscall(SYS_close_range, 3U, ~0U, close_range_cloexec);
 }
 
-/* A child born in the cgroup, on a stack of its own and, until it execs or exits, in our memory, while we wait: moving it into the
- * cgroup afterwards would cost a grace period of RCU, some 20 ms, and copying our page tables some 5 ms under emulation. The C
- * library has no call for both. child does not return. */
+/* A child born in the cgroup, on a stack of its own and, until it execs or exits, in our memory,
+ * while we wait: moving it into the cgroup afterwards would cost a grace period of RCU, some 20 ms,
+ * and copying our page tables some 5 ms under emulation. The C library has no call for both. child
+ * does not return. */
 static pid_t start_in_cgroup(void (*child)(struct start *), struct start *start)
 {
     static _Alignas(16) char stack[64 * 1024]; /* execvp() puts a path together on it */

@@ -84,7 +84,8 @@ struct refusal {
 bool refuse(struct refusal *refusal, uint32_t status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Makes what every run has: /proc, /sys, /dev, the cgroup whose pids.max bounds the command, and the root image, mounted. */
+/* Makes what every run has: /proc, /sys, /dev, the cgroup whose pids.max bounds the command, and
+ * the root image, mounted. */
 bool root_prepare(struct refusal *refusal);
 /* Puts the overlay and the inputs on the root image, and makes that the root. */
 bool root_enter(const struct spec *spec, struct refusal *refusal);
@@ -94,7 +95,8 @@ bool inputs_enter(const struct spec *spec, struct refusal *refusal);
 /* Makes the places that inputs are put at, where the root has not got them. */
 bool inputs_make_targets(const struct spec *spec, const char *root, struct refusal *refusal);
 
-/* Makes a directory of the command's user for each output that is not there and that the command could not make itself. */
+/* Makes a directory of the command's user for each output that is not there and that the command
+ * could not make itself. */
 void outputs_prepare(const struct spec *spec);
 /* Sends the archive of each output and what became of it. */
 void outputs_send(const struct spec *spec, struct channel *channel);

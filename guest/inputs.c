@@ -1,10 +1,11 @@
 /*
- * The host's files: read-only file systems on disks behind the root image's, one for each input, or several behind each other
- * on one disk. A part of a disk becomes a device of its own by BLKPG, so no partition table is parsed.
+ * The host's files: read-only file systems on disks behind the root image's, one for each input, or
+ * several behind each other on one disk. A part of a disk becomes a device of its own by BLKPG, so
+ * no partition table is parsed.
  *
- * Their places are looked up as the command will see them, by openat2() with RESOLVE_IN_ROOT: the image's symbolic links lead
- * nowhere else. Mounted nosuid and nodev, as nothing of the host's may become a privilege; not noexec, because scripts and
- * programs are what people mount.
+ * Their places are looked up as the command will see them, by openat2() with RESOLVE_IN_ROOT: the
+ * image's symbolic links lead nowhere else. Mounted nosuid and nodev, as nothing of the host's may
+ * become a privilege; not noexec, because scripts and programs are what people mount.
  */
 #include "guest.h"
 

@@ -134,8 +134,8 @@ static bool has_carrier(void)
     return carrier == '1';
 }
 
-/* The kernel has configured eth0 while it booted, but learns of the carrier in a work queue: a command that came
- * first would find the network down. (IFF_RUNNING says so a second late.) */
+/* The kernel has configured eth0 while it booted, but learns of the carrier in a work queue: a
+ * command that came first would find the network down. (IFF_RUNNING says so a second late.) */
 static void wait_for_carrier(void)
 {
     const struct sockaddr_nl links = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
@@ -376,8 +376,8 @@ static void run_to_end(int signals)
     }
 }
 
-/* The host ends the VM when it has our last frame; what is still in the device when the machine resets would be lost. Its
- * credits may still come. */
+/* The host ends the VM when it has our last frame; what is still in the device when the machine
+ * resets would be lost. Its credits may still come. */
 static _Noreturn void wait_for_the_end(void)
 {
     struct sr_frame_header header;

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes an initramfs (cpio, "newc") that holds one file, /init. The same input gives the same bytes.
+"""Writes an initramfs (cpio, "newc") that holds one file, /init. The same input gives the same
+bytes.
 
 Usage: mkinitrd.py INIT OUT
 

@@ -1,8 +1,9 @@
 /*
  * What the command left, for the host: each output as a cpio archive (newc) over the channel.
  *
- * Nothing else runs any more when an archive is made, so nothing changes while it is read. Links are not followed, other file
- * systems not entered. What the host makes of names, types and sizes is its own affair: it believes none of them.
+ * Nothing else runs any more when an archive is made, so nothing changes while it is read. Links
+ * are not followed, other file systems not entered. What the host makes of names, types and sizes
+ * is its own affair: it believes none of them.
  */
 #include "guest.h"
 

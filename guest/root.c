@@ -10,9 +10,9 @@
  *   2. root_enter(): when the policy grants scratch space, an overlay on a tmpfs of exactly that
  *      size goes on top of the image, so that every byte the command writes to a file system counts
  *      against disk.max (/dev/shm is memory, 16 MiB with the rest of /dev). What the image lacks of
- *      /proc, /sys and /dev is made in an overlay, with or without scratch space. The inputs are mounted
- *      (inputs.c), the views moved in. Then that tree becomes the root, and nothing of the initramfs
- *      stays reachable.
+ *      /proc, /sys and /dev is made in an overlay, with or without scratch space. The inputs are
+ *      mounted (inputs.c), the views moved in. Then that tree becomes the root, and nothing of the
+ *      initramfs stays reachable.
  */
 #include "guest.h"
 
@@ -52,7 +52,8 @@ static bool mount_overlay(uint64_t bytes, struct refusal *refusal)
     return true;
 }
 
-/* Where the views go. An image made from nothing may not have them; what else it may have there, the views' mounts say. */
+/* Where the views go. An image made from nothing may not have them; what else it may have there,
+ * the views' mounts say. */
 static bool has_places(void)
 {
     return access("/image/proc", F_OK) == 0 && access("/image/sys", F_OK) == 0 &&
@@ -66,8 +67,9 @@ static void make_places(void)
     mkdir("/root/dev", 0755);
 }
 
-/* A read-only root that has the views' and the inputs' places all the same: they are made in an overlay, whose upper layer then
- * becomes a lower one, so that nothing is left that could be written to. */
+/* A read-only root that has the views' and the inputs' places all the same: they are made in an
+ * overlay, whose upper layer then becomes a lower one, so that nothing is left that could be
+ * written to. */
 static bool mount_with_places(const struct spec *spec, struct refusal *refusal)
 {
     if (!mount_overlay(PLACES_BYTES, refusal))
@@ -183,7 +185,8 @@ void root_add_hosts(const void *text, size_t len)
     hosts_fd = -1;
 }
 
-/* /etc/hosts is a file of init's own, bound over the image's, so that a read-only root has it too. */
+/* /etc/hosts is a file of init's own, bound over the image's, so that a read-only root has it
+ * too. */
 static bool enter_hosts(const struct spec *spec, struct refusal *refusal)
 {
     int there;

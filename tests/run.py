@@ -6,8 +6,9 @@ Usage: run.py BUILD... [-k WORD]
 What a test prints on lines that begin with "| " is a table to be seen when it passes, too.
 
 Unit tests (cmocka programs known to meson) run in every build directory given, integration tests
-(tests/integration/test_*.py, with the built program and real guests) in every one too. Each integration test is a
-process of its own; as many run at once as there are cores. With SR_MUST_WORK=1 a skipped test fails the run.
+(tests/integration/test_*.py, with the built program and real guests) in every one too. Each
+integration test is a process of its own; as many run at once as there are cores. With
+SR_MUST_WORK=1 a skipped test fails the run.
 """
 import argparse
 import concurrent.futures
@@ -24,7 +25,8 @@ INTEGRATION = os.path.join(TESTS, "integration")
 
 def unit_tests(build, word):
     """Yields (name, argv) of meson's tests in a build directory."""
-    text = subprocess.run(["meson", "introspect", "--tests", build], check=True, capture_output=True, text=True).stdout
+    text = subprocess.run(["meson", "introspect", "--tests", build], check=True,
+                          capture_output=True, text=True).stdout
     for test in json.loads(text):
         if word in test["name"]:
             yield f"{os.path.basename(build)}: {test['name']}", test["cmd"], test["env"], test["timeout"]
@@ -34,8 +36,10 @@ def run_unit(job):
     name, argv, env, limit = job
     started = time.monotonic()
     try:
-        done = subprocess.run(argv, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, errors="replace", timeout=limit or None)
+        done = subprocess.run(argv, env={**os.environ, **env}, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace", timeout=limit
+                              or None)
         output, code = done.stdout, done.returncode
     except subprocess.TimeoutExpired as expired:
         output, code = f"{expired.stdout}\ntimed out after {limit} s", 1
@@ -61,23 +65,29 @@ for suite in unittest.TestLoader().discover(".", pattern="test_*.py"):
 
 
 def integration_tests(build, word):
-    """A process for each build lists its tests: which there are depends on the build (failpoints need a sanitized one)."""
-    done = subprocess.run([sys.executable, "-c", LIST], cwd=INTEGRATION, capture_output=True, text=True,
-                          env={**os.environ, "SR_BUILD": os.path.abspath(build), "PYTHONDONTWRITEBYTECODE": "1"})
+    """A process for each build lists its tests: which there are depends on the build (failpoints
+    need a sanitized one)."""
+    done = subprocess.run([sys.executable, "-c", LIST], cwd=INTEGRATION, capture_output=True,
+                          text=True,
+                          env={**os.environ, "SR_BUILD": os.path.abspath(build),
+                               "PYTHONDONTWRITEBYTECODE": "1"})
     if done.returncode != 0:
         raise SystemExit(done.stderr)
     for line in done.stdout.splitlines():
         test, alone = line.split()
         if word in test:
-            yield (f"{os.path.basename(build)}: {test}", test, os.path.abspath(build)), alone == "True"
+            yield (f"{os.path.basename(build)}: {test}", test,
+                   os.path.abspath(build)), alone == "True"
 
 
 def run_integration(job):
     name, test, build = job
     started = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "unittest", "-q", test], cwd=INTEGRATION, stdin=subprocess.DEVNULL,
+    done = subprocess.run([sys.executable, "-m", "unittest", "-q", test], cwd=INTEGRATION,
+                          stdin=subprocess.DEVNULL,
                           env={**os.environ, "SR_BUILD": build, "PYTHONDONTWRITEBYTECODE": "1"},
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=600)
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          errors="replace", timeout=600)
     skipped = 1 if re.search(r"^OK \(skipped=1\)", done.stdout, re.M) else 0
     failed = 1 if done.returncode != 0 else 0
     return name, 1 - failed - skipped, failed, skipped, done.stdout, time.monotonic() - started
@@ -87,9 +97,11 @@ def show(name, _passed, failed, skipped, output, seconds):
     verdict = "FAILED" if failed else "skipped" if skipped else "ok"
     print(f"{verdict:7} {seconds:6.1f} s  {name}", flush=True)
     if failed == skipped == 0:
-        print("".join(f"        {line}\n" for line in output.splitlines() if line.startswith("| ")), end="", flush=True)
+        print("".join(f"        {line}\n" for line in output.splitlines() if line.startswith("| ")),
+              end="", flush=True)
     else:
-        print("\n".join(f"        | {line}" for line in output.strip().splitlines()[-60:]), flush=True)
+        print("\n".join(f"        | {line}" for line in output.strip().splitlines()[-60:]),
+              flush=True)
 
 
 def main():
@@ -104,9 +116,11 @@ def main():
         for job, alone in integration_tests(build, options.word):
             (last if alone else jobs).append((run_integration, job))
     totals = [0, 0, 0]
-    for some, workers in ((jobs, options.jobs), (last, 1)):  # those that measure get the machine to themselves
+    for some, workers in ((jobs, options.jobs),
+                          (last, 1)):  # those that measure get the machine to themselves
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-            for future in concurrent.futures.as_completed([pool.submit(run, job) for run, job in some]):
+            for future in concurrent.futures.as_completed([pool.submit(run, job) for run,
+                                                           job in some]):
                 result = future.result()
                 totals = [total + more for total, more in zip(totals, result[1:4])]
                 show(*result)

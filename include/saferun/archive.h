@@ -10,8 +10,8 @@
  *     sr_archive_prune()   bundles whose retention is over
  *   sr_archive_close()
  *
- * docs/EVIDENCE.md says how it is laid out and what a checkpoint proves. Errors are SR-OPS-301 with a
- * path that begins with "archive."; after one nothing is half-written.
+ * docs/EVIDENCE.md says how it is laid out and what a checkpoint proves. Errors are SR-OPS-301 with
+ * a path that begins with "archive."; after one nothing is half-written.
  */
 #ifndef SAFERUN_ARCHIVE_H
 #define SAFERUN_ARCHIVE_H
@@ -29,20 +29,22 @@ struct sr_archive_place {
     char key
         [PATH_MAX]; /* Ed25519, PEM; its public half in .pub beside it. Empty: root/archive.key */
     char retention[16]; /* "180d", "12h", ... or "forever" */
-    /* Of this host's runs (PEM, private, or its public half in .pub beside it): runs that it has signed are known by it. Empty: none. */
+    /* Of this host's runs (PEM, private, or its public half in .pub beside it): runs that it has
+     * signed are known by it. Empty: none. */
     char sign_key[PATH_MAX];
 };
 
-/* root (may be NULL), else the host configuration's archive.root, else the default for this user. */
+/* root (may be NULL), else the host configuration's archive.root, else the default for this
+ * user. */
 int sr_archive_place(const char *root, struct sr_archive_place *place, struct sr_error *err)
     __attribute__((warn_unused_result));
 
 struct sr_archive;
 
 /*
- * Opens the archive. To write: makes what is not there (directory, key, empty log; in a directory that
- * holds other things nothing is made), waits for other writers to finish, and completes or removes what
- * one that died has left.
+ * Opens the archive. To write: makes what is not there (directory, key, empty log; in a directory
+ * that holds other things nothing is made), waits for other writers to finish, and completes or
+ * removes what one that died has left.
  */
 int sr_archive_open(const struct sr_archive_place *place, bool write, struct sr_archive **archive,
                     struct sr_error *err) __attribute__((warn_unused_result));
@@ -58,7 +60,8 @@ const char *sr_archive_root(const struct sr_archive *archive);
 
 /* ---- storing ---- */
 
-/* Where a run came from and who vouches for it, as the log says; what an entry does not have is NULL (in sr_archive_run) or empty. */
+/* Where a run came from and who vouches for it, as the log says; what an entry does not have is
+ * NULL (in sr_archive_run) or empty. */
 struct sr_archive_provenance {
     char origin[16];     /* "stored" or "imported"; empty: the entry is older than this */
     char from[64];       /* imported: the archive whose proof held */
@@ -78,8 +81,8 @@ struct sr_archive_added {
     struct sr_archive_provenance provenance;
 };
 
-/* From now on a run is stored or imported only when the holder of this public key (PEM) has signed it: else SR-EVD-304 at
- * archive.signature, and nothing of it is stored. SR-EVD-003 at key. */
+/* From now on a run is stored or imported only when the holder of this public key (PEM) has signed
+ * it: else SR-EVD-304 at archive.signature, and nothing of it is stored. SR-EVD-003 at key. */
 int sr_archive_require_key(struct sr_archive *archive, const char *public_key, struct sr_error *err)
     __attribute__((warn_unused_result));
 
@@ -119,9 +122,9 @@ struct sr_archive_run {
 /* Told of each run, newest first; texts live until it returns. */
 typedef void sr_archive_on_run(void *context, const struct sr_archive_run *run);
 
-/* *more is set when the limit left some out. An index that is missing, behind or damaged is made anew
- * first; what there is to say about that, and about runs that cannot be found by all that they did, goes to
- * note (may be empty). */
+/* *more is set when the limit left some out. An index that is missing, behind or damaged is made
+ * anew first; what there is to say about that, and about runs that cannot be found by all that they
+ * did, goes to note (may be empty). */
 int sr_archive_search(struct sr_archive *archive, const struct sr_archive_query *query,
                       sr_archive_on_run *on_run, void *context, bool *more, char note[256],
                       struct sr_error *err) __attribute__((warn_unused_result));
@@ -143,8 +146,8 @@ int sr_archive_files(struct sr_archive *archive, const char *bundle, sr_archive_
 int sr_archive_reindex(struct sr_archive *archive, uint64_t *runs, struct sr_error *err)
     __attribute__((warn_unused_result));
 
-/* The bundle that a name means: a run id, the end of one (3 characters at least), a bundle id, or the beginning of one (6 digits at
- * least). Several are an error that lists them. */
+/* The bundle that a name means: a run id, the end of one (3 characters at least), a bundle id, or
+ * the beginning of one (6 digits at least). Several are an error that lists them. */
 int sr_archive_resolve(struct sr_archive *archive, const char *name, char bundle[SR_ARCHIVE_ID],
                        struct sr_error *err) __attribute__((warn_unused_result));
 
@@ -212,9 +215,9 @@ struct sr_archive_prune_options {
     bool trust_clock; /* although the log gives reason to doubt it */
 };
 
-/* Removes the bundles whose retention is over and logs that. Where the log has times that are to come, or
- * a bundle's retention is over only by a gap of more than a month in it, which a wrong clock may have made:
- * SR-OPS-301 at archive.prune, and nothing is removed or told. */
+/* Removes the bundles whose retention is over and logs that. Where the log has times that are to
+ * come, or a bundle's retention is over only by a gap of more than a month in it, which a wrong
+ * clock may have made: SR-OPS-301 at archive.prune, and nothing is removed or told. */
 int sr_archive_prune(struct sr_archive *archive, const struct sr_archive_prune_options *options,
                      sr_archive_on_prune *on_prune, void *context, struct sr_error *err)
     __attribute__((warn_unused_result));
@@ -225,8 +228,9 @@ int sr_archive_export(struct sr_archive *archive, const char *const *bundles, si
 
 typedef void sr_archive_on_import(void *context, const struct sr_archive_added *added);
 
-/* Takes the bundles of such an archive from fd, each verified anew. What came before a fault stays. from is the public key (PEM) of
- * the archive that wrote it: each bundle's proof must hold by it; NULL: where they come from is not known. */
+/* Takes the bundles of such an archive from fd, each verified anew. What came before a fault stays.
+ * from is the public key (PEM) of the archive that wrote it: each bundle's proof must hold by it;
+ * NULL: where they come from is not known. */
 int sr_archive_import(struct sr_archive *archive, int fd, const char *retention, const char *from,
                       sr_archive_on_import *on_import, void *context, struct sr_error *err)
     __attribute__((warn_unused_result));

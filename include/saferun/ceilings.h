@@ -1,11 +1,13 @@
 /*
- * What a host lets a policy ask for. A policy is hostile input: what it may take of this machine the machine's owner says, in
- * `limits` of the host configuration, or the machine itself, by the defaults.
+ * What a host lets a policy ask for. A policy is hostile input: what it may take of this machine
+ * the machine's owner says, in `limits` of the host configuration, or the machine itself, by the
+ * defaults.
  *
  *   sr_host_ceilings()    those of this host
  *   sr_policy_hold()      adds to what a check found each field that asks for more
  *
- * Runs are held to them always, documents only when somebody asks: a bundle is the same on every machine.
+ * Runs are held to them always, documents only when somebody asks: a bundle is the same on every
+ * machine.
  */
 #ifndef SAFERUN_CEILINGS_H
 #define SAFERUN_CEILINGS_H
@@ -25,7 +27,8 @@ struct sr_ceilings {
     uint64_t event_bytes;    /* of events.jsonl */
     uint64_t rules;          /* network.egress */
     uint64_t processes;      /* resources.pids.max */
-    /* The caller's variables that any policy's guest may have: "TOKEN CI_KEY ". A caller may grant others (policy->allowed_env). */
+    /* The caller's variables that any policy's guest may have: "TOKEN CI_KEY ". A caller may grant
+     * others (policy->allowed_env). */
     char env_allow[SR_ENV_ALLOW_MAX];
 };
 
@@ -35,17 +38,20 @@ void sr_ceilings_check(const struct sr_policy *policy, const struct sr_ceilings 
                        sr_breach_fn *tell, void *context);
 
 /*
- * Adds to check an SR-POL-003 for each of them, at the field's path and place, in document order with what is there;
- * check->policy is NULL then. Returns 0 when that was done, -1 with err filled when memory ran out.
+ * Adds to check an SR-POL-003 for each of them, at the field's path and place, in document order
+ * with what is there; check->policy is NULL then. Returns 0 when that was done, -1 with err filled
+ * when memory ran out.
  */
 int sr_policy_hold(struct sr_check *check, const struct sr_ceilings *ceilings, struct sr_error *err)
     __attribute__((warn_unused_result));
 
-/* The ceilings of this host, from its configuration. Errors: SR-RUN-001 at prepare.config[.field]. */
+/* The ceilings of this host, from its configuration. Errors: SR-RUN-001 at
+ * prepare.config[.field]. */
 int sr_host_ceilings(struct sr_ceilings *ceilings, struct sr_error *err)
     __attribute__((warn_unused_result));
 
-/* A size as policies spell it, in the largest unit that is exact ("20993Mi"); bytes below a KiB are cut. */
+/* A size as policies spell it, in the largest unit that is exact ("20993Mi"); bytes below a KiB are
+ * cut. */
 #define SR_SIZE_TEXT 32
 char *sr_size_text(uint64_t bytes, char text[SR_SIZE_TEXT]);
 /* Thousandths of a CPU as a number of CPUs ("1.5"). */

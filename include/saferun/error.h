@@ -4,7 +4,8 @@
  * An error is filled where the fault is known, says which code, which field or step (path) and a
  * sentence for the user, and is handed up unchanged. It lives on the caller's stack with fixed-size
  * text, so it cannot leak, can be filled when memory is out, and crosses a pipe from a child whole.
- * Texts that do not fit are cut; path and message are UTF-8 without control characters, whatever they quote.
+ * Texts that do not fit are cut; path and message are UTF-8 without control characters, whatever
+ * they quote.
  */
 #ifndef SAFERUN_ERROR_H
 #define SAFERUN_ERROR_H
@@ -38,7 +39,8 @@ enum sr_code {
     SR_EVD_302, /* verification: hashes */
     SR_EVD_303, /* verification: event chain */
     SR_EVD_304, /* verification: signature and attestation */
-    SR_OPS_101, /* images: the source cannot be read, is cut off, or is not of the kind it was called */
+    SR_OPS_101, /* images: the source cannot be read, is cut off, or is not of the kind it was
+                   called */
     SR_OPS_102, /* images: content that does not have its digest */
     SR_OPS_103, /* images: a name or link that leads out of the image or through a link */
     SR_OPS_104, /* images: a device */
@@ -76,8 +78,8 @@ int sr_fail(struct sr_error *err, enum sr_code code, const char *path, const cha
 int sr_vfail(struct sr_error *err, enum sr_code code, const char *path, const char *fmt, va_list ap)
     __attribute__((format(printf, 4, 0)));
 
-/* The same from what another process, which may have been taken over, sent as its error: texts end and
- * are printable, an unknown code becomes code, the fault is the host's. */
+/* The same from what another process, which may have been taken over, sent as its error: texts end
+ * and are printable, an unknown code becomes code, the fault is the host's. */
 int sr_fail_as_said(struct sr_error *err, enum sr_code code, const struct sr_error *said);
 
 /* The same for what the VM is at fault for. */

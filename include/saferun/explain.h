@@ -11,8 +11,8 @@
 #include "saferun/image.h"
 #include "saferun/policy.h"
 
-/* Takes one sentence about a topic ("May reach"); sentences of a topic come one after the other. Both texts are UTF-8
- * without control characters and live until it returns. */
+/* Takes one sentence about a topic ("May reach"); sentences of a topic come one after the other.
+ * Both texts are UTF-8 without control characters and live until it returns. */
 typedef void sr_say_fn(void *context, const char *topic, const char *sentence);
 
 /* What a run takes where the policy leaves it open and the image has a wish. */
@@ -29,8 +29,8 @@ void sr_policy_effective(const struct sr_policy *policy, const struct sr_image_c
 /* False when the policy sets the variable of an image's "KEY=VALUE" itself. */
 bool sr_policy_lets_env(const struct sr_policy *policy, const char *pair);
 
-/* Says what the command may reach, read, write and use, what is denied, and what is recorded. image: what
- * runtime.image is in the store, or NULL. SR-POL-001 when memory is out. */
+/* Says what the command may reach, read, write and use, what is denied, and what is recorded.
+ * image: what runtime.image is in the store, or NULL. SR-POL-001 when memory is out. */
 int sr_policy_explain(const struct sr_policy *policy, const struct sr_image *image, sr_say_fn *say,
                       void *context, struct sr_error *err) __attribute__((warn_unused_result));
 
@@ -42,7 +42,8 @@ struct sr_destination {
     uint16_t port;
 };
 
-/* Reads "tcp:198.51.100.7:443" or "udp:ntp.example.com:123". SR-POL-002 at "destination" with what is wrong. */
+/* Reads "tcp:198.51.100.7:443" or "udp:ntp.example.com:123". SR-POL-002 at "destination" with what
+ * is wrong. */
 int sr_destination_parse(const char *text, struct sr_destination *destination, struct sr_error *err)
     __attribute__((warn_unused_result));
 
@@ -56,15 +57,16 @@ struct sr_verdict {
     char remedy[384]; /* when denied: the line of the policy that would allow it; "": none would */
 };
 
-/* Judges a destination as the run will: the first rule in policy order that matches. Names are not looked up, nor are
- * this host's addresses: where they matter the reason says so. A name without a rule is allowed when every address is
- * open, for the guest needs no name. */
+/* Judges a destination as the run will: the first rule in policy order that matches. Names are not
+ * looked up, nor are this host's addresses: where they matter the reason says so. A name without a
+ * rule is allowed when every address is open, for the guest needs no name. */
 void sr_policy_why(const struct sr_policy *policy, const struct sr_destination *destination,
                    struct sr_verdict *verdict);
 
 /*
- * Says what the policy of b may do that a's may not ("B may, A may not"), the other way round, what else changed, and
- * where the compiled plans differ. *changes is the number of sentences. SR-CMP-002 when memory is out.
+ * Says what the policy of b may do that a's may not ("B may, A may not"), the other way round, what
+ * else changed, and where the compiled plans differ. *changes is the number of sentences.
+ * SR-CMP-002 when memory is out.
  */
 int sr_bundle_diff(const struct sr_bundle *a, const struct sr_bundle *b, sr_say_fn *say,
                    void *context, size_t *changes, struct sr_error *err)

@@ -8,8 +8,8 @@
  *      taken over.
  *   3. sr_check_free() frees all of it, the descriptors of the mount sources included.
  *
- * Apart from opening mount sources and other files that the policy names (openat2) nothing is read but what the caller hands in:
- * no value of a secret is here.
+ * Apart from opening mount sources and other files that the policy names (openat2) nothing is read
+ * but what the caller hands in: no value of a secret is here.
  */
 #ifndef SAFERUN_POLICY_H
 #define SAFERUN_POLICY_H
@@ -55,7 +55,8 @@ static inline const char *sr_secret_from_name(enum sr_secret_from from)
     return from == SR_SECRET_FILE ? "file" : "env";
 }
 
-/* A variable whose value comes from outside of the policy, and goes to the guest alone: no document and no evidence has it. */
+/* A variable whose value comes from outside of the policy, and goes to the guest alone: no document
+ * and no evidence has it. */
 struct sr_secret {
     const char *name;
     enum sr_secret_from from; /* the caller's variable of that name, or a file */
@@ -98,7 +99,8 @@ struct sr_policy {
     const char *const *args;
     size_t arg_count;
     const char *image;
-    int image_fd; /* O_PATH descriptor of the file that was judged; -1: image is a name. Owned by the check */
+    int image_fd; /* O_PATH descriptor of the file that was judged; -1: image is a name. Owned by
+                     the check */
     const struct sr_pair *env; /* sorted by key */
     size_t env_count;
     const struct sr_secret *secrets; /* sorted by name; no name is in env, too */
@@ -143,8 +145,8 @@ struct sr_policy {
     size_t json_len;
 };
 
-/* True for a finding in the mount allowlist, "mountAllowlist.<field>": its line and column are of that file. The code
- * is asked too, because a policy may have such a (wrong) field. */
+/* True for a finding in the mount allowlist, "mountAllowlist.<field>": its line and column are of
+ * that file. The code is asked too, because a policy may have such a (wrong) field. */
 bool sr_error_is_allowlists(const struct sr_error *finding);
 
 /* What one check found. Zero-initialise before use. */
@@ -183,8 +185,8 @@ int sr_policy_check(const char *text, size_t len, const struct sr_policy_sources
 int sr_policy_read(const char *path, char **text, size_t *len, struct sr_error *err)
     __attribute__((warn_unused_result));
 
-/* Reads a file that decides what policies may ask for. Also SR-POL-001: it or its place belongs to somebody other than the caller
- * and root, or others can write to it. */
+/* Reads a file that decides what policies may ask for. Also SR-POL-001: it or its place belongs to
+ * somebody other than the caller and root, or others can write to it. */
 int sr_policy_read_owned(const char *path, char **text, size_t *len, struct sr_error *err)
     __attribute__((warn_unused_result));
 

@@ -17,7 +17,8 @@
  *   aggregates      SR-EVD-303  mountAudit, networkAudit and resourceUsage follow from the events
  *   events_file     SR-EVD-303  events.jsonl holds the same events
  *   artifact_files  SR-EVD-302  files have the hashes that the report names
- *   signature       SR-EVD-304  an attestation of exactly this report, signed by every key that was given
+ *   signature       SR-EVD-304  an attestation of exactly this report, signed by every key that was
+ *                   given
  * An unreadable file is SR-EVD-002 at `report`, `events`, `artifacts` or `attestation`, an unusable
  * key SR-EVD-003 at `key`.
  */

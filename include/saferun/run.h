@@ -60,7 +60,8 @@ struct sr_run_options {
     void (*progress)(void *context, const char *text);
     /* Told what the user should know although it is no error; may be NULL. */
     void (*warn)(void *context, const char *text);
-    /* Told how far something that takes its time is, several times a second; done == total: it is over. May be NULL. */
+    /* Told how far something that takes its time is, several times a second; done == total: it is
+     * over. May be NULL. */
     void (*meter)(void *context, const char *what, uint64_t done, uint64_t total);
     void *progress_context;
 };

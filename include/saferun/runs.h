@@ -1,8 +1,10 @@
 /*
- * The runs of a base directory: which live, how to stop one, and what to do about the remains of those whose supervisor died.
+ * The runs of a base directory: which live, how to stop one, and what to do about the remains of
+ * those whose supervisor died.
  *
- * A run that lives holds a lock on its directory's "lock". Until its report is written there is a file of its name in
- * "<base>/.open", so that finding unfinished runs costs nothing when there are none, however many have finished.
+ * A run that lives holds a lock on its directory's "lock". Until its report is written there is a
+ * file of its name in "<base>/.open", so that finding unfinished runs costs nothing when there are
+ * none, however many have finished.
  */
 #ifndef SAFERUN_RUNS_H
 #define SAFERUN_RUNS_H
@@ -15,7 +17,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Where run directories are: base, else $SAFE_RUN_WORKDIR_BASE, else the default for this user. SR-RUN-001 at prepare.workdir. */
+/* Where run directories are: base, else $SAFE_RUN_WORKDIR_BASE, else the default for this user.
+ * SR-RUN-001 at prepare.workdir. */
 int sr_runs_base(const char *base, char path[PATH_MAX], struct sr_error *err)
     __attribute__((warn_unused_result));
 
@@ -28,7 +31,8 @@ struct sr_live_run {
     char command[64]; /* the beginning of its command */
 };
 
-/* Lists them, oldest first; free() *runs. A base that is not there has none. SR-RUN-001 at prepare.workdir. */
+/* Lists them, oldest first; free() *runs. A base that is not there has none. SR-RUN-001 at
+ * prepare.workdir. */
 int sr_runs_list(const char *base, struct sr_live_run **runs, size_t *count, struct sr_error *err)
     __attribute__((warn_unused_result));
 
@@ -53,14 +57,16 @@ struct sr_any_run {
     pid_t pid; /* of its supervisor; 0 unless it lives */
 };
 
-/* Lists all runs of base, the newest first; free() *runs. Of each a bounded part of a few files is read. Fails as sr_runs_list(). */
+/* Lists all runs of base, the newest first; free() *runs. Of each a bounded part of a few files is
+ * read. Fails as sr_runs_list(). */
 int sr_runs_list_all(const char *base, struct sr_any_run **runs, size_t *count,
                      struct sr_error *err) __attribute__((warn_unused_result));
 
 /*
- * Finds the run that a name means: a run id, the end of one that no other run of base has (3 characters at least), or "last", the
- * run whose report was written last. Puts its directory into path. Returns 1, or 0 for what can be no such name or means no run, or
- * -1 with err (SR-RUN-001 at run): several runs are meant, the run that is has no report, or base cannot be read.
+ * Finds the run that a name means: a run id, the end of one that no other run of base has (3
+ * characters at least), or "last", the run whose report was written last. Puts its directory into
+ * path. Returns 1, or 0 for what can be no such name or means no run, or -1 with err (SR-RUN-001 at
+ * run): several runs are meant, the run that is has no report, or base cannot be read.
  */
 int sr_runs_find(const char *base, const char *name, char path[PATH_MAX], struct sr_error *err)
     __attribute__((warn_unused_result));
@@ -68,7 +74,8 @@ int sr_runs_find(const char *base, const char *name, char path[PATH_MAX], struct
 /* The end of a run id that people write: what comes behind its last dash. */
 const char *sr_run_suffix(const char *id);
 
-/* Ends a run: SIGTERM to its supervisor, or SIGKILL, and waits up to timeout_sec for it to be gone. SR-RUN-001 at stop. */
+/* Ends a run: SIGTERM to its supervisor, or SIGKILL, and waits up to timeout_sec for it to be gone.
+ * SR-RUN-001 at stop. */
 int sr_run_stop(const struct sr_live_run *run, const char *base, bool kill, uint32_t timeout_sec,
                 struct sr_error *err) __attribute__((warn_unused_result));
 
@@ -80,16 +87,16 @@ enum sr_gc_action {
 };
 
 struct sr_gc_options {
-    int64_t
-        older_than_sec; /* finished runs older than this are removed, unless kept; negative: none are */
-    bool dry_run;       /* only tell */
+    int64_t older_than_sec; /* finished runs older than this are removed, unless kept; negative:
+                               none are */
+    bool dry_run;           /* only tell */
     void (*tell)(void *context, const char *id, enum sr_gc_action action,
                  const struct sr_error *error); /* may be NULL */
     void *context;
 };
 
-/* Closes dead runs and removes old ones; live ones are not touched. Returns how many could not be handled, or -1 with err
- * (SR-RUN-001 at prepare.workdir). */
+/* Closes dead runs and removes old ones; live ones are not touched. Returns how many could not be
+ * handled, or -1 with err (SR-RUN-001 at prepare.workdir). */
 int sr_runs_gc(const char *base, const struct sr_gc_options *options, struct sr_error *err)
     __attribute__((warn_unused_result));
 

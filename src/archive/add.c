@@ -108,7 +108,8 @@ void archive_provenance(const struct sr_log_entry *entry, struct sr_archive_prov
     memcpy(provenance->checked_by, entry->checked_by, sizeof provenance->checked_by);
 }
 
-/* Of a run that is in the archive already it is asked, too: the bundle that was handed over may be all that anybody looks at. */
+/* Of a run that is in the archive already it is asked, too: the bundle that was handed over may be
+ * all that anybody looks at. */
 static int check_required(const struct sr_archive *archive, const struct sr_staging *staging,
                           struct sr_error *err)
 {

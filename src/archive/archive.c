@@ -81,7 +81,8 @@ int archive_load_public(const struct sr_archive_place *place, struct sr_key **ke
     return archive_fail(err, "key", 0, "%s", first.message);
 }
 
-/* A key that lies where an archive is to be made may be anybody's, who would sign for it from then on. */
+/* A key that lies where an archive is to be made may be anybody's, who would sign for it from then
+ * on. */
 static int set_found_key_aside(int root, struct sr_error *err)
 {
     static const char *const names[][2] = {{KEY_FILE, KEY_FILE FOUND},
@@ -107,7 +108,8 @@ static int load_private(const struct sr_archive *archive, const struct sr_archiv
     return 0;
 }
 
-/* This host's key, to know its runs by. Who cannot read it cannot tell them, which the log says of each. */
+/* This host's key, to know its runs by. Who cannot read it cannot tell them, which the log says of
+ * each. */
 static void load_host_key(const struct sr_archive_place *place, struct sr_key **key)
 {
     char public_path[PATH_MAX + 4];
@@ -128,8 +130,8 @@ int sr_archive_require_key(struct sr_archive *archive, const char *public_key, s
 
 /*
  * Lines behind the checkpoint promise what nobody has signed. They are cut off, and never signed
- * afterwards: whoever can write here might have put them there. The bundle that goes with one is not
- * destroyed, because somebody may also have put back an older checkpoint: it is set aside.
+ * afterwards: whoever can write here might have put them there. The bundle that goes with one is
+ * not destroyed, because somebody may also have put back an older checkpoint: it is set aside.
  */
 struct tail {
     struct sr_archive *archive;
@@ -143,7 +145,8 @@ static int judge_line(void *context, const char *line, size_t len, uint64_t end,
     struct tail *tail = context;
     struct sr_log_entry entry;
     (void)end;
-    /* A writer that dies leaves one bundle behind the checkpoint; more are somebody else's doing. */
+    /* A writer that dies leaves one bundle behind the checkpoint; more are somebody else's
+     * doing. */
     if (!sr_log_entry_parse(line, len, &entry) || (!entry.pruned && ++tail->stored > 1))
         return archive_fail(err, "checkpoint", 0,
                             "it is older than the log; 'safe-run archive verify' says more");
@@ -268,7 +271,8 @@ static int open_root(struct sr_archive *archive, const char *path, struct sr_err
     return 0;
 }
 
-/* Is it what the creation of an archive leaves when it is interrupted, or a file system of its own has? */
+/* Is it what the creation of an archive leaves when it is interrupted, or a file system of its own
+ * has? */
 static bool may_be_there(const char *name)
 {
     static const char *const names[] = {".",

@@ -1,12 +1,13 @@
 /*
  * A bundle: everything a run left, in one directory that says itself what it holds.
  *
- *   manifest.json     names, sizes and SHA-256 of what is in files/; canonical JSON without a newline
+ *   manifest.json     names, sizes and SHA-256 of what is in files/; canonical JSON without a
+ *                     newline
  *   files/            the run's own files, byte for byte: run_report.json, events.jsonl, ...
  *   run_report.json   the report again, with `archive` and `verification`, sealed anew (seal.h)
  *
- * The bundle's id is the SHA-256 of manifest.json, so the same run has the same id in every archive,
- * and an attestation of the run's own report verifies against files/run_report.json.
+ * The bundle's id is the SHA-256 of manifest.json, so the same run has the same id in every
+ * archive, and an attestation of the run's own report verifies against files/run_report.json.
  *
  * A bundle is made in a temporary directory of the archive's root and is durable before anything
  * refers to it. Errors are SR-OPS-301.
@@ -33,7 +34,8 @@
 #define SR_BUNDLE_NAME 65
 /* Of a manifest: 64 files of 200 bytes. */
 #define SR_BUNDLE_MAX_MANIFEST ((size_t)16 * 1024)
-/* Of outputs.json: 100,000 files with paths of 200 bytes. What a run has beyond is not listed, and that said. */
+/* Of outputs.json: 100,000 files with paths of 200 bytes. What a run has beyond is not listed, and
+ * that said. */
 #define SR_BUNDLE_MAX_OUTPUTS ((size_t)32 * 1024 * 1024)
 #define SR_BUNDLE_TEMPORARY "tmp-" /* beginning of a temporary directory's name */
 
@@ -65,8 +67,8 @@ bool sr_manifest_parse(const char *text, size_t len, struct sr_hasher *hasher,
 #define SR_BUNDLE_REPORT_PATH (SR_BUNDLE_PATH + sizeof "/" SR_BUNDLE_REPORT)
 void sr_bundle_path(const char *id, char path[SR_BUNDLE_PATH]);
 
-/* Reads the manifest of the bundle in dir; false when that is not the bundle of this id. Its bytes are
- * appended to text unless that is NULL. */
+/* Reads the manifest of the bundle in dir; false when that is not the bundle of this id. Its bytes
+ * are appended to text unless that is NULL. */
 bool sr_bundle_read(int dir, const char *id, struct sr_hasher *hasher, struct sr_manifest *manifest,
                     struct sr_buf *text);
 

@@ -9,8 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Facts of one kind that a run has: all destinations that the kernel notes of a guest (4,096 flows and 256
- * of other protocols, four facts each), and not what a run has that tries to make an index large. */
+/* Facts of one kind that a run has: all destinations that the kernel notes of a guest (4,096 flows
+ * and 256 of other protocols, four facts each), and not what a run has that tries to make an index
+ * large. */
 enum { MAX_FACTS = 20000, MAX_COMMAND = 400 };
 
 struct facts {
@@ -298,7 +299,8 @@ static int add_documents(struct facts *facts, int files, struct sr_archive_run *
     return 0;
 }
 
-/* Only the report: what it has in sum, and where its events say traffic went. 1: it is no report. */
+/* Only the report: what it has in sum, and where its events say traffic went. 1: it is no
+ * report. */
 static int add_report(struct facts *facts, int dir, struct sr_archive_run *run)
 {
     sr_cleanup_report_walk struct sr_report_walk walk;
@@ -333,7 +335,8 @@ static int add_bundle(struct facts *facts, int dir, struct sr_archive_run *run,
     sr_cleanup_fd int files =
         dir < 0 ? -1
                 : openat(dir, SR_BUNDLE_FILES_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    /* What names the run comes first, so that no number of other hashes keeps it from being found. */
+    /* What names the run comes first, so that no number of other hashes keeps it from being
+     * found. */
     if (add_text(facts, SR_FACT_RUN_ID, entry->run_id) < 0 ||
         add_run_end(facts, entry->run_id) < 0 ||
         add_text(facts, SR_FACT_BUNDLE, entry->bundle + prefix) < 0 ||

@@ -469,8 +469,8 @@ static bool is_run(sqlite3_stmt *row)
     return bundle != NULL && sr_hash_well_formed((struct sr_json_slice){bundle, strlen(bundle)});
 }
 
-/* Rows as they were found. Nothing is handed over before the last one turned out to be a run, too: of an
- * index that is to be made anew the caller has heard nothing. */
+/* Rows as they were found. Nothing is handed over before the last one turned out to be a run, too:
+ * of an index that is to be made anew the caller has heard nothing. */
 struct rows {
     struct sr_buf rows, texts;
 };

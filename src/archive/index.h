@@ -1,5 +1,6 @@
 /*
- * The index of an archive: a SQLite database made from the bundles, so that a run is found among many.
+ * The index of an archive: a SQLite database made from the bundles, so that a run is found among
+ * many.
  *
  * It is never the truth. Everything in it can be made anew at any time, it says up to which byte of
  * the log it was made, and a database that is damaged or of another version is thrown away.
@@ -19,7 +20,8 @@
 
 #define SR_INDEX_FILE "index.sqlite"
 
-/* What runs are searched by. The numbers are in databases: never change one, count up SR_INDEX_VERSION. */
+/* What runs are searched by. The numbers are in databases: never change one, count up
+ * SR_INDEX_VERSION. */
 enum sr_fact {
     SR_FACT_RUN_ID = 1,
     SR_FACT_BUNDLE = 2, /* hexadecimal digits; searched by their beginning */
@@ -37,8 +39,8 @@ enum sr_fact {
 
 struct sr_index;
 
-/* Opens the index of the archive at root (a path without links); with write an empty one is made when
- * there is none. -1 when it is damaged or of another version. */
+/* Opens the index of the archive at root (a path without links); with write an empty one is made
+ * when there is none. -1 when it is damaged or of another version. */
 int sr_index_open(const char *root, bool write, struct sr_index **index,
                   struct sr_error *err) SR_MUST_CHECK;
 /* An empty one that is nowhere but in memory. */

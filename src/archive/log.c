@@ -72,7 +72,8 @@ static bool is_one_of(const char *word, const char *const *words)
     return *words != NULL;
 }
 
-/* Do the words about where it came from and who signed it go together? Entries from before there were any have none. */
+/* Do the words about where it came from and who signed it go together? Entries from before there
+ * were any have none. */
 static bool is_provenance(const struct sr_log_entry *entry)
 {
     static const char *const origins[] = {SR_LOG_STORED, SR_LOG_IMPORTED, NULL};

@@ -10,8 +10,8 @@
  *
  * Theory of operation. An entry counts once a checkpoint covers it. Whatever an entry promises is
  * done between sr_log_append(), which makes the line durable, and sr_log_commit(), which signs: a
- * crash leaves lines behind the checkpoint, and whoever opens the log to write next undoes what they
- * promise and cuts them off.
+ * crash leaves lines behind the checkpoint, and whoever opens the log to write next undoes what
+ * they promise and cuts them off.
  */
 #ifndef SR_ARCHIVE_LOG_H
 #define SR_ARCHIVE_LOG_H
@@ -79,9 +79,9 @@ struct sr_log {
 };
 
 /*
- * Opens the log of root at its checkpoint. With create an archive that has no log gets an empty one,
- * signed; key is private then. -1 with err when there is none, the checkpoint is not signed by key,
- * or is not of this log: SR-OPS-301 at archive.log or archive.checkpoint.
+ * Opens the log of root at its checkpoint. With create an archive that has no log gets an empty
+ * one, signed; key is private then. -1 with err when there is none, the checkpoint is not signed by
+ * key, or is not of this log: SR-OPS-301 at archive.log or archive.checkpoint.
  */
 int sr_log_open(struct sr_log *log, int root, const struct sr_key *key, struct sr_hasher *hasher,
                 bool create, struct sr_error *err) SR_MUST_CHECK;
@@ -102,8 +102,8 @@ void sr_log_rewind(struct sr_log *log, const struct sr_log *before);
  * directory could not be made durable: then log->checkpoint is the new one. */
 int sr_log_commit(struct sr_log *log, struct sr_error *err) SR_MUST_CHECK;
 
-/* Reads the checkpoint's text as it is now, of size bytes at most with its NUL; its length or a negative
- * errno. */
+/* Reads the checkpoint's text as it is now, of size bytes at most with its NUL; its length or a
+ * negative errno. */
 ssize_t sr_log_read_checkpoint(const struct sr_log *log, char *note, size_t size,
                                struct sr_checkpoint *checkpoint) SR_MUST_CHECK;
 

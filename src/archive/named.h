@@ -1,6 +1,7 @@
 /*
- * Names of the destinations that a run's rules opened: a hit tells of a destination, and belongs to each rule that was applied
- * there by then, whatever its name. Bounded, in memory and in work: the report is foreign.
+ * Names of the destinations that a run's rules opened: a hit tells of a destination, and belongs to
+ * each rule that was applied there by then, whatever its name. Bounded, in memory and in work: the
+ * report is foreign.
  */
 #ifndef SR_ARCHIVE_NAMED_H
 #define SR_ARCHIVE_NAMED_H
@@ -9,7 +10,8 @@
 #include "common/cleanup.h"
 #include "common/json_text.h"
 
-/* Rules of names that are kept, and comparisons that are made: 5,000 rules at one address, hit each second of an hour. */
+/* Rules of names that are kept, and comparisons that are made: 5,000 rules at one address, hit each
+ * second of an hour. */
 enum { SR_NAMED_MAX = 20000, SR_NAMED_WORK = 20 * 1000 * 1000, SR_NAMED_SLOTS = 4096 };
 
 struct sr_named_rule {
@@ -41,8 +43,8 @@ enum sr_named_kind {
     SR_NAMED_DENIED, /* the rules at its target: what was stopped there was for no port of theirs */
 };
 
-/* Gives each rule of a name that the payload of a network.rule.hit belongs to, once in all. Returns what on_name does as soon as
- * that is not 0. */
+/* Gives each rule of a name that the payload of a network.rule.hit belongs to, once in all. Returns
+ * what on_name does as soon as that is not 0. */
 typedef int sr_named_on_name(void *context, const char *name, int64_t port);
 int sr_named_each(struct sr_named *named, struct sr_json_slice payload, enum sr_named_kind kind,
                   sr_named_on_name *on_name, void *context) SR_MUST_CHECK;

@@ -2,13 +2,13 @@
  * Signed notes (C2SP signed-note), the checkpoints that are written in them (C2SP tlog-checkpoint),
  * and proofs of inclusion (C2SP tlog-proof). Texts that other tools of transparency logs read.
  *
- *   note        text, an empty line, and lines "\u2014 <name> <base64>" of 4 bytes that name the key
- *               and its signature (Ed25519) over the text
+ *   note        text, an empty line, and lines "\u2014 <name> <base64>" of 4 bytes that name the
+ *               key and its signature (Ed25519) over the text
  *   checkpoint  a note whose text is origin, size and root hash of a log, a line each
  *   proof       index and path of a leaf, and a checkpoint; with us `extra` is the leaf itself
  *
- * A checkpoint's origin is the name of the key that signs it, and that follows from the key: whoever
- * has the public key knows what to expect. Nothing here does I/O. Errors are SR-EVD-303.
+ * A checkpoint's origin is the name of the key that signs it, and that follows from the key:
+ * whoever has the public key knows what to expect. Nothing here does I/O. Errors are SR-EVD-303.
  */
 #ifndef SR_ARCHIVE_NOTE_H
 #define SR_ARCHIVE_NOTE_H
@@ -43,7 +43,8 @@ struct sr_checkpoint {
     struct sr_merkle_hash root;
 };
 
-/* The origin of a log that this key signs: "archive.safe-run.dev/" and 16 digits of the key's id. */
+/* The origin of a log that this key signs: "archive.safe-run.dev/" and 16 digits of the key's
+ * id. */
 void sr_checkpoint_origin(const struct sr_key *key, char origin[SR_NOTE_NAME]);
 
 int sr_checkpoint_sign(const struct sr_key *key, const struct sr_checkpoint *checkpoint,

@@ -106,7 +106,8 @@ static void skip(struct sr_walk *walk, const char *why)
         .name = (shown), .entries_max = SR_OUTPUT_ENTRIES_MAX,                                     \
     }
 
-/* Each output by itself: it may be as large, and its paths as long, as the collector lets one be. */
+/* Each output by itself: it may be as large, and its paths as long, as the collector lets one
+ * be. */
 static int list_output(struct sr_walk *walk, void *parent, int directory_fd, const char *name,
                        const struct statx *st, int open_fd, void **own, struct sr_error *err)
 {

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Between two entries no more time than this is taken for granted: a clock that is wrong may have made the rest. */
+/* Between two entries no more time than this is taken for granted: a clock that is wrong may have
+ * made the rest. */
 #define QUIET_NSEC (INT64_C(31) * 24 * 3600 * 1000000000)
 
 /* Bundles to be removed: expired ones, and such as an earlier prune had not come to. */
@@ -126,8 +127,8 @@ static int take_entry(void *context, const char *line, size_t len, uint64_t end,
     return 0;
 }
 
-/* Is the bundle that is there the one that this entry stored? After it was pruned the same run may have
- * been stored again, with another report. */
+/* Is the bundle that is there the one that this entry stored? After it was pruned the same run may
+ * have been stored again, with another report. */
 static bool is_there(const struct pruning *pruning, const struct expired *expired)
 {
     char path[SR_BUNDLE_REPORT_PATH];

@@ -1,10 +1,11 @@
 /*
  * The report of a bundle: the run's own report with what the archive found out, sealed anew.
  *
- * A report's digest covers all of it, so adding `archive` and `verification` needs a new digest; the
- * run's own bytes stay in files/ and archive.originalHash is their SHA-256. The copy is canonical
- * JSON (RFC 8785) and a newline, whatever the original's spelling; of what the run wrote nothing is
- * changed but integrity.digest, and earlier `archive` and `verification` members, which are replaced.
+ * A report's digest covers all of it, so adding `archive` and `verification` needs a new digest;
+ * the run's own bytes stay in files/ and archive.originalHash is their SHA-256. The copy is
+ * canonical JSON (RFC 8785) and a newline, whatever the original's spelling; of what the run wrote
+ * nothing is changed but integrity.digest, and earlier `archive` and `verification` members, which
+ * are replaced.
  */
 #ifndef SR_ARCHIVE_SEAL_H
 #define SR_ARCHIVE_SEAL_H

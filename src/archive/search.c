@@ -64,8 +64,8 @@ static void close_index(struct sr_archive *archive)
     archive->index = NULL;
 }
 
-/* Whoever changes the file holds the archive's lock: 1 it is ours, 0 somebody is at it, -1 nobody may
- * be. */
+/* Whoever changes the file holds the archive's lock: 1 it is ours, 0 somebody is at it, -1 nobody
+ * may be. */
 static int own_index(struct sr_archive *archive)
 {
     if (archive->lock < 0)

@@ -1,7 +1,8 @@
 /*
- * The directory of a run while it is stored. What is stored is what was there at one time: its lock keeps gc out, and what the kernel
- * tells of its files must be the same before and after, or nothing is stored. Somebody who removes a file meanwhile would else have an
- * honest run stored, and signed, as one whose evidence is missing.
+ * The directory of a run while it is stored. What is stored is what was there at one time: its lock
+ * keeps gc out, and what the kernel tells of its files must be the same before and after, or
+ * nothing is stored. Somebody who removes a file meanwhile would else have an honest run stored,
+ * and signed, as one whose evidence is missing.
  */
 #include "archive/store.h"
 

@@ -12,14 +12,16 @@
  *
  * Theory of operation. A run is stored in this order, each step durable before the next:
  *
- *   1  the bundle is made in root/tmp-*       a crash leaves a directory that the next writer removes
- *   2  its entry is appended to the log       a line behind the checkpoint, without a bundle: cut off
+ *   1  the bundle is made in root/tmp-*       a crash leaves a directory that the next writer
+ *      removes
+ *   2  its entry is appended to the log       a line behind the checkpoint, without a bundle: cut
+ *      off
  *   3  the bundle is moved to its place       the same with a bundle, which is set aside
  *   4  a checkpoint signs the log             from here on it is stored
  *   5  the index is brought up to date        whoever searches next does it
  *
- * Pruning goes the other way round: entries, checkpoint, and only then the bundles; one that is still
- * there although its entry says it was pruned is removed by the next prune.
+ * Pruning goes the other way round: entries, checkpoint, and only then the bundles; one that is
+ * still there although its entry says it was pruned is removed by the next prune.
  */
 #ifndef SR_ARCHIVE_STORE_H
 #define SR_ARCHIVE_STORE_H
@@ -57,11 +59,13 @@ enum archive_state { ARCHIVE_UNKNOWN, ARCHIVE_STORED, ARCHIVE_PRUNED };
 int archive_look_up(struct sr_archive *archive, const char *bundle, enum archive_state *state,
                     struct sr_log_entry *entry, struct sr_error *err) SR_MUST_CHECK;
 
-/* Opens the directory of the run whose report is at path, and keeps gc from it: shares the run's lock (*lock; -1: there is none), for
- * which the caller's own runs are waited for. A descriptor, or -1. */
+/* Opens the directory of the run whose report is at path, and keeps gc from it: shares the run's
+ * lock (*lock; -1: there is none), for which the caller's own runs are waited for. A descriptor, or
+ * -1. */
 int archive_open_source(const char *path, int *lock, struct sr_error *err) SR_MUST_CHECK;
 
-/* What of a run is there: a digest of what the kernel tells of the files that these names mean, and of all below outputs/. */
+/* What of a run is there: a digest of what the kernel tells of the files that these names mean, and
+ * of all below outputs/. */
 int archive_see_source(int dir, const char *const *names, size_t count, struct sr_hasher *hasher,
                        char seen[SR_SHA256_TEXT], struct sr_error *err) SR_MUST_CHECK;
 
@@ -69,7 +73,8 @@ int archive_see_source(int dir, const char *const *names, size_t count, struct s
 int archive_set_aside(struct sr_archive *archive, const char *bundle, const char *time,
                       struct sr_error *err) SR_MUST_CHECK;
 
-/* Verifies, seals and stores what was staged and closed; from is what its entry says of where it came from. */
+/* Verifies, seals and stores what was staged and closed; from is what its entry says of where it
+ * came from. */
 int archive_store(struct sr_archive *archive, struct sr_staging *staging, const char *retention,
                   const struct sr_log_entry *from, struct sr_archive_added *added,
                   struct sr_error *err) SR_MUST_CHECK;

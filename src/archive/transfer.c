@@ -1,14 +1,14 @@
 /*
- * Bundles on their way from one archive to another, in a tar archive (tar.h). For each bundle, below
- * a directory that is called by its id's digits and in this order:
+ * Bundles on their way from one archive to another, in a tar archive (tar.h). For each bundle,
+ * below a directory that is called by its id's digits and in this order:
  *
  *   manifest.json, run_report.json, files/<each in the manifest's order>, proof
  *
  * Nothing of that is believed. A bundle is taken when its files have the hashes of its manifest and
  * the manifest that of the directory's name; it is then verified and sealed like any other, and its
- * entry says that it was imported. The exporting archive's report is for people and other tools, and
- * skipped; so is its proof, unless the caller has that archive's public key: then it must hold, and
- * the entry says which archive that was.
+ * entry says that it was imported. The exporting archive's report is for people and other tools,
+ * and skipped; so is its proof, unless the caller has that archive's public key: then it must hold,
+ * and the entry says which archive that was.
  */
 #include "archive/store.h"
 
@@ -302,7 +302,8 @@ static int skip_file(struct importing *in, const char *id, const char *name, uin
     return get_padding(in, size);
 }
 
-/* The proof, when there is a key for it: that archive has signed that it stored this very bundle. */
+/* The proof, when there is a key for it: that archive has signed that it stored this very
+ * bundle. */
 static int get_proof(struct importing *in)
 {
     char text[SR_PROOF_MAX];

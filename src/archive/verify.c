@@ -1,11 +1,13 @@
 /*
- * Everything in an archive against the checkpoint that signs it. Nothing is changed: an archive on a
- * read-only disk can be verified.
+ * Everything in an archive against the checkpoint that signs it. Nothing is changed: an archive on
+ * a read-only disk can be verified.
  *
  *   checkpoint        SR-EVD-303  is signed by the archive's key
- *   log               SR-EVD-303  its entries are those that were signed; what was pruned was old enough
+ *   log               SR-EVD-303  its entries are those that were signed; what was pruned was old
+ *                     enough
  *   older_checkpoint  SR-EVD-303  the log goes on from one that was kept elsewhere
- *   bundles           SR-EVD-302  each that was stored and not pruned is there, with the same bytes, and
+ *   bundles           SR-EVD-302  each that was stored and not pruned is there, with the same
+ *                     bytes, and
  *                                 its report says of the run what verification finds now
  *   unlogged          SR-EVD-303  there are no others
  *   signatures        SR-EVD-304  with a key that is required: its holder has signed each run
@@ -338,7 +340,8 @@ static void check_strangers(const struct bundle_check *check, int dir, const cha
     closedir(listing);
 }
 
-/* Of outputs only the report knows any more: they were there when the run was stored, and are not here. */
+/* Of outputs only the report knows any more: they were there when the run was stored, and are not
+ * here. */
 static void check_result(struct bundle_check *check, struct sr_json_slice said, bool valid)
 {
     struct sr_json_slice element, checks = sr_json_get(said, "checks");
@@ -436,7 +439,8 @@ static const struct stored *find(const struct verifier *v, const char *id)
     return v->count == 0 ? NULL : bsearch(&wanted, v->entries, v->count, sizeof *v->entries, by_id);
 }
 
-/* Bundles that a writer found behind the checkpoint are not the archive's any more, but somebody's. */
+/* Bundles that a writer found behind the checkpoint are not the archive's any more, but
+ * somebody's. */
 static void note_aside(struct verifier *v)
 {
     unsigned count = 0;

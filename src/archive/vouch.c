@@ -51,7 +51,8 @@ static void set(char word[SR_LOG_WORD], const char *text)
     snprintf(word, SR_LOG_WORD, "%s", text);
 }
 
-/* Of an attestation that no key has verified: whom it claims, and whether one of these was asked in vain. */
+/* Of an attestation that no key has verified: whom it claims, and whether one of these was asked in
+ * vain. */
 static void judge_claim(const struct sr_envelope *envelope, const struct sr_key *const keys[2],
                         struct sr_log_entry *entry)
 {

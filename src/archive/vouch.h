@@ -1,6 +1,7 @@
 /*
- * Who vouches for a run: what its attestation, which lies in a bundle's files/, is worth to the keys that can be asked. Everything
- * there is foreign: a key id that an attestation names is a claim until a key with this id has verified it.
+ * Who vouches for a run: what its attestation, which lies in a bundle's files/, is worth to the
+ * keys that can be asked. Everything there is foreign: a key id that an attestation names is a
+ * claim until a key with this id has verified it.
  */
 #ifndef SR_ARCHIVE_VOUCH_H
 #define SR_ARCHIVE_VOUCH_H
@@ -8,11 +9,13 @@
 #include "archive/bundle.h"
 #include "archive/log.h"
 
-/* Whether key has signed the report in files/ (a directory's descriptor), by the attestation there. 1, 0, or -1 when memory is out. */
+/* Whether key has signed the report in files/ (a directory's descriptor), by the attestation there.
+ * 1, 0, or -1 when memory is out. */
 int vouch_is_signed_by(int files, const struct sr_manifest *manifest, const struct sr_key *key,
                        struct sr_error *err) SR_MUST_CHECK;
 
-/* Fills in signature, signer and checked_by of an entry. host: this host's own key, required: the caller's; each may be NULL. */
+/* Fills in signature, signer and checked_by of an entry. host: this host's own key, required: the
+ * caller's; each may be NULL. */
 int vouch_judge(int files, const struct sr_manifest *manifest, const struct sr_key *host,
                 const struct sr_key *required, struct sr_log_entry *entry,
                 struct sr_error *err) SR_MUST_CHECK;

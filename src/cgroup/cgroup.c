@@ -1,21 +1,27 @@
 /*
  * Theory of operation
  *
- * In a hierarchy of version 2 the run's directory goes below the nearest of the caller's own cgroup and its ancestors that the caller
- * may write to and that hands its controllers down (cgroup.subtree_control, switched on where that is allowed: a cgroup with processes
- * in it cannot). In version 1 it goes below the caller's own cgroup. Nothing that exists is changed but subtree_control.
+ * In a hierarchy of version 2 the run's directory goes below the nearest of the caller's own cgroup
+ * and its ancestors that the caller may write to and that hands its controllers down
+ * (cgroup.subtree_control, switched on where that is allowed: a cgroup with processes in it
+ * cannot). In version 1 it goes below the caller's own cgroup. Nothing that exists is changed but
+ * subtree_control.
  *
  *     safe-run-<run id>    cpu.max, for all of the run; no process of its own
- *       vmm                memory.max, pids.max: the VMM and nobody else, so nobody else is killed for its memory
- *       helpers            safe-run itself, net cell, uplink, resolver, workers: what a guest can make them do counts as the run's
+ *       vmm                memory.max, pids.max: the VMM and nobody else, so nobody else is killed
+ *                          for its memory
+ *       helpers            safe-run itself, net cell, uplink, resolver, workers: what a guest can
+ *                          make them do counts as the run's
  *
- * In version 1 the two are only made where CPU time is counted (cpuacct); a hierarchy with nothing but cpu has all of the run in
- * one directory, one with nothing but memory or pids the VMM.
+ * In version 1 the two are only made where CPU time is counted (cpuacct); a hierarchy with nothing
+ * but cpu has all of the run in one directory, one with nothing but memory or pids the VMM.
  *
- * The caller joins the helpers, so that a guest cannot have it work for more than cpu.max, and leaves them to remove it all, by files
- * that were opened before it gave up its rights. In version 1 a thread moves itself by "tasks" at no cost. In version 2 a process can
- * only be moved by cgroup.procs, which waits for a grace period of RCU (12 ms) and has every fork and exit of the machine wait too; so
- * there the caller's children are born in place, and the caller itself moves when nobody waits.
+ * The caller joins the helpers, so that a guest cannot have it work for more than cpu.max, and
+ * leaves them to remove it all, by files that were opened before it gave up its rights. In version
+ * 1 a thread moves itself by "tasks" at no cost. In version 2 a process can only be moved by
+ * cgroup.procs, which waits for a grace period of RCU (12 ms) and has every fork and exit of the
+ * machine wait too; so there the caller's children are born in place, and the caller itself moves
+ * when nobody waits.
  */
 #include "cgroup/cgroup.h"
 
@@ -39,7 +45,8 @@ static const char *procs_of(int version)
     return version == 2 ? "cgroup.procs" : "tasks";
 }
 
-/* Makes a directory, or finds the one that was made for another controller of the hierarchy, and opens it. */
+/* Makes a directory, or finds the one that was made for another controller of the hierarchy, and
+ * opens it. */
 static int make_directory(int dirfd, const char *name)
 {
     if (mkdirat(dirfd, name, 0755) < 0 && errno != EEXIST)
@@ -141,7 +148,8 @@ static int directory_of(const struct sr_cgroup *cgroup, enum sr_controller contr
     return controller == SR_CONTROLLER_CPU ? tree->fd : tree->vmm_fd;
 }
 
-/* The nearest cgroup, from the caller's own upwards, that hands down all controllers that any of them does. */
+/* The nearest cgroup, from the caller's own upwards, that hands down all controllers that any of
+ * them does. */
 static bool find_parent(const struct hierarchy *h, char best[PATH_MAX])
 {
     char at[PATH_MAX];

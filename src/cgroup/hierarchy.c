@@ -1,5 +1,6 @@
 /*
- * /proc/self/mountinfo says where hierarchies are mounted, /proc/self/cgroup where in each of them the caller is.
+ * /proc/self/mountinfo says where hierarchies are mounted, /proc/self/cgroup where in each of them
+ * the caller is.
  */
 #include "cgroup/hierarchy.h"
 
@@ -56,7 +57,8 @@ static bool find_own(const char *text, const char *controller, char *path, size_
     return false;
 }
 
-/* root: what of the hierarchy is mounted (a container sees a part); own: the caller's path in the whole of it. */
+/* root: what of the hierarchy is mounted (a container sees a part); own: the caller's path in the
+ * whole of it. */
 static bool place_in_mount(struct hierarchy *h, const char *mount_point, const char *root,
                            const char *own)
 {

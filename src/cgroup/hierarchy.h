@@ -1,6 +1,6 @@
 /*
- * Where hierarchies of cgroups are mounted, where in them the caller is, and what one of version 2 hands down. Files of this module
- * only.
+ * Where hierarchies of cgroups are mounted, where in them the caller is, and what one of version 2
+ * hands down. Files of this module only.
  */
 #ifndef SR_CGROUP_HIERARCHY_H
 #define SR_CGROUP_HIERARCHY_H
@@ -40,7 +40,8 @@ int cgroup_write(int dirfd, const char *name, const char *text) SR_MUST_CHECK;
 /* Which controllers a cgroup of version 2 hands down, after asking for those it has. */
 void cgroup_hand_down(int dirfd, bool handed[SR_CONTROLLER_COUNT]);
 
-/* Removes a run's directory and what is in it, by its path: 0 or a negative errno; what is gone already is no error. */
+/* Removes a run's directory and what is in it, by its path: 0 or a negative errno; what is gone
+ * already is no error. */
 int cgroup_remove_tree(const char *path) SR_MUST_CHECK;
 
 #endif

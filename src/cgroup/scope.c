@@ -1,13 +1,16 @@
 /*
  * Theory of operation
  *
- * The conversation is a child's: it ends when it is over or its time is, whatever the bus does, and libsystemd with all that it
- * brings along never gets into the process that runs VMs. The library is loaded when it is needed, so that other runs do not pay
- * for it and hosts without systemd do without.
+ * The conversation is a child's: it ends when it is over or its time is, whatever the bus does, and
+ * libsystemd with all that it brings along never gets into the process that runs VMs. The library
+ * is loaded when it is needed, so that other runs do not pay for it and hosts without systemd do
+ * without.
  *
- *   1. The child asks for the scope, with its parent's pid, and waits for systemd to say that the job is done.
+ *   1. The child asks for the scope, with its parent's pid, and waits for systemd to say that the
+ *      job is done.
  *   2. It tells its parent "moved" or what went wrong (a struct sr_error), by a pipe.
- *   3. The parent moves on into a cgroup "supervisor" within: one with processes in it cannot hand controllers down.
+ *   3. The parent moves on into a cgroup "supervisor" within: one with processes in it cannot hand
+ *      controllers down.
  */
 #include "cgroup/scope.h"
 

@@ -1,4 +1,5 @@
-/* What dead runs have left: found by its recorded path, and removed with what still runs in it; or by name, when it is empty. */
+/* What dead runs have left: found by its recorded path, and removed with what still runs in it; or
+ * by name, when it is empty. */
 #include "cgroup/cgroup.h"
 
 #include "cgroup/hierarchy.h"
@@ -16,7 +17,8 @@
 #include <sys/vfs.h>
 #include <time.h>
 
-/* Ends what a dead supervisor's run may still have in a cgroup; its parent-death signal should have. dir may be a negative number. */
+/* Ends what a dead supervisor's run may still have in a cgroup; its parent-death signal should
+ * have. dir may be a negative number. */
 static void kill_members(int dir)
 {
     if (dir < 0 || cgroup_write(dir, "cgroup.kill", "1") == 0) /* all at once, forks included */
@@ -110,7 +112,8 @@ int sr_cgroup_sweep(const char *run_id, char *paths)
     return failed < 0 ? failed : found;
 }
 
-/* Other runs make and remove theirs meanwhile: what has gone is passed over, which fts(3) does and nftw(3) does not. */
+/* Other runs make and remove theirs meanwhile: what has gone is passed over, which fts(3) does and
+ * nftw(3) does not. */
 int sr_cgroup_sweep_empty(int64_t min_age_sec)
 {
     struct hierarchies all;

@@ -54,8 +54,8 @@ enum sr_channel_event_type {
 struct sr_channel_event {
     enum sr_channel_event_type type;
     enum sr_stream stream; /* OUTPUT, ARCHIVE */
-    const uint8_t *
-        data; /* OUTPUT, ARCHIVE, REFUSED, COLLECTED (sentences, any bytes); valid until the next call */
+    const uint8_t *data; /* OUTPUT, ARCHIVE, REFUSED, COLLECTED (sentences, any bytes); valid until
+                            the next call */
     size_t len;
     uint32_t output;             /* ARCHIVE, COLLECTED: its index */
     uint32_t status;             /* REFUSED: enum sr_refused; COLLECTED: enum sr_collected */
@@ -85,7 +85,8 @@ static inline const char *sr_channel_pending(const struct sr_channel *channel, s
 }
 void sr_channel_sent(struct sr_channel *channel, size_t n);
 
-/* Queue frames. The specification is spec_len bytes of fields, at most SR_SPEC_MAX, with this many outputs. */
+/* Queue frames. The specification is spec_len bytes of fields, at most SR_SPEC_MAX, with this many
+ * outputs. */
 void sr_channel_send_start(struct sr_channel *channel, const void *spec, size_t spec_len,
                            uint32_t outputs);
 /* How many bytes of stdin may be queued now. */
@@ -94,7 +95,8 @@ void sr_channel_send_stdin(struct sr_channel *channel, const void *data, size_t 
 void sr_channel_send_stdin_eof(struct sr_channel *channel);
 /* A signal that the guest has not taken yet is not queued a second time while the queue is long. */
 void sr_channel_send_signal(struct sr_channel *channel, uint32_t number);
-/* More of /etc/hosts for the guest; left out when the guest does not take what it was sent before. */
+/* More of /etc/hosts for the guest; left out when the guest does not take what it was sent
+ * before. */
 void sr_channel_send_hosts(struct sr_channel *channel, const char *text, size_t len);
 void sr_channel_send_close(struct sr_channel *channel, enum sr_stream stream);
 void sr_channel_send_enough(struct sr_channel *channel, uint32_t output);

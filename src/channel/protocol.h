@@ -16,14 +16,16 @@
  *     EXIT{status,rusage}            ->                     both streams are complete
  *   and for each output of the specification, in its order:
  *     ARCHIVE{bytes}*                ->  <-  CREDIT{archive,n} ENOUGH{index}
- *     COLLECTED{result,sentence}     ->                     its archive is complete, or why there is none
+ *     COLLECTED{result,sentence}     ->                     its archive is complete, or why there
+ *     is none
  *   and in the end, whatever it was: the host, which has it all, ends the VM.
  *
- * The guest does not end by itself, because a frame that it has written may still be on its way, and is lost when the machine resets.
+ * The guest does not end by itself, because a frame that it has written may still be on its way,
+ * and is lost when the machine resets.
  *
- * An archive is a cpio of the "newc" format. Its names are "o", which is the output itself, and what begins with "o/"; each
- * directory comes before what is in it, each file by itself, however many names it has. After ENOUGH the guest sends no more of
- * that output than its COLLECTED.
+ * An archive is a cpio of the "newc" format. Its names are "o", which is the output itself, and
+ * what begins with "o/"; each directory comes before what is in it, each file by itself, however
+ * many names it has. After ENOUGH the guest sends no more of that output than its COLLECTED.
  *
  * Flow control. Data of a stream is sent only against credit, in bytes. Each side starts with
  * SR_CHANNEL_WINDOW for each stream it sends, and gets back what the receiver has passed on. So

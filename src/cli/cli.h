@@ -47,14 +47,16 @@ struct sr_subcommand {
 int sr_dispatch(const char *command, const struct sr_subcommand *subcommands, const char *example,
                 int argc, char **argv);
 
-/* A usage error about a name that none of the known ones is: the nearest, or else what lists them. */
+/* A usage error about a name that none of the known ones is: the nearest, or else what lists
+ * them. */
 int sr_unknown(const char *usage, const char *what, const char *given,
                const struct sr_subcommand *known, const char *lister);
 
 /* Prints "safe-run: <text>" and the usage line on stderr; returns SR_EXIT_USAGE. */
 int sr_usage_error(const char *usage, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* A usage error when several operands are "-", of which each would read standard input to its end; else SR_EXIT_OK. */
+/* A usage error when several operands are "-", of which each would read standard input to its end;
+ * else SR_EXIT_OK. */
 int sr_one_stdin(const char *usage, int count, char **operands);
 
 /* True when what goes to fd may be coloured: a terminal, and no NO_COLOR. */
@@ -69,7 +71,8 @@ void sr_error_items(struct sr_buf *out, const struct sr_error *errors, size_t co
 bool sr_emit(const struct sr_buf *out);
 bool sr_emit_text(const char *text, size_t len);
 
-/* A progress line on stderr, which is a terminal. Zero-initialise the meter; done == total ends the line. */
+/* A progress line on stderr, which is a terminal. Zero-initialise the meter; done == total ends the
+ * line. */
 struct sr_meter {
     uint64_t started_nsec;
     bool shown;

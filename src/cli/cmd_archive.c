@@ -1,5 +1,5 @@
-/* archive and `report archive`: what the archive of runs can do. Options are in archive_options.c, texts for
- * people in archive_help.h, how answers look in archive_text.c. */
+/* archive and `report archive`: what the archive of runs can do. Options are in archive_options.c,
+ * texts for people in archive_help.h, how answers look in archive_text.c. */
 #include "cli/archive_options.h"
 
 #include "cli/archive_help.h"

@@ -27,7 +27,8 @@ static const struct sr_option diff_options[] = {
     {"exit-code", 0, offsetof(struct request, exit_code), NULL, NULL},
     {0}};
 
-/* Options of a subcommand up to its operands, which begin at optind. Returns -1 to go on, else the exit status. */
+/* Options of a subcommand up to its operands, which begin at optind. Returns -1 to go on, else the
+ * exit status. */
 static int take_options(int argc, char **argv, const char *usage, const char *help,
                         bool with_exit_code, struct request *request)
 {

@@ -46,7 +46,8 @@ static inline void report_close(struct report_opened *opened)
 }
 #define cleanup_report __attribute__((cleanup(report_close)))
 
-/* Opens a report by its name (run_name.h), or says why not. Returns SR_EXIT_OK or the exit status. */
+/* Opens a report by its name (run_name.h), or says why not. Returns SR_EXIT_OK or the exit
+ * status. */
 int report_open(const char *name, const struct report_request *request,
                 struct report_opened *opened);
 

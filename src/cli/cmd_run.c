@@ -145,7 +145,8 @@ static json_t *error_item(const struct sr_error *error)
     return item;
 }
 
-/* {"runId","state","exitCode","report","artifacts"}, and the error when there is one; file's errors when it has some. */
+/* {"runId","state","exitCode","report","artifacts"}, and the error when there is one; file's errors
+ * when it has some. */
 static int print_json(const struct sr_run_result *result, const struct sr_policy_file *file)
 {
     const char *dir = result->run_dir;

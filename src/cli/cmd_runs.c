@@ -114,7 +114,8 @@ static const struct sr_option gc_options[] = {
         .timeout_sec = STOP_TIMEOUT_SEC, .older_than_sec = -1                                      \
     }
 
-/* No runs there is an answer where the default may not have been made yet, and a mistake where a place was named. */
+/* No runs there is an answer where the default may not have been made yet, and a mistake where a
+ * place was named. */
 static bool is_base_there(const struct runs_arguments *arguments)
 {
     const char *base = arguments->base;

@@ -70,8 +70,9 @@ static bool fill_standard_descriptors(void)
 }
 
 /*
- * The least stack that everything of ours and of the libraries gets by with, and what is asked for: what distributions give. The
- * kernel looks at the limit whenever the stack grows, so that raising it helps this process too, and its children start with it.
+ * The least stack that everything of ours and of the libraries gets by with, and what is asked for:
+ * what distributions give. The kernel looks at the limit whenever the stack grows, so that raising
+ * it helps this process too, and its children start with it.
  */
 #define STACK_MIN (UINT64_C(1) << 20)
 #define STACK_WANTED (UINT64_C(8) << 20)
@@ -135,7 +136,8 @@ static bool reader_gone(void)
 
 int main(int argc, char **argv)
 {
-    /* A caller may have it ignored: then no child could be waited for, and how it ended not be known. */
+    /* A caller may have it ignored: then no child could be waited for, and how it ended not be
+     * known. */
     signal(SIGCHLD, SIG_DFL);
     /* What `run` cannot even begin is no exit status of a command. */
     if (!fill_standard_descriptors() || !raise_stack_limit())

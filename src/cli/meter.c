@@ -1,4 +1,5 @@
-/* A line on a terminal that says how far something is, once it has taken half a second; gone when it is over. */
+/* A line on a terminal that says how far something is, once it has taken half a second; gone when
+ * it is over. */
 #include "cli/cli.h"
 
 #include "common/clock.h"

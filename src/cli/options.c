@@ -50,8 +50,8 @@ static int show_help(const char *usage, const char *help)
     return SR_EXIT_OK;
 }
 
-/* What getopt_long() refused: a letter, a value that a long option does not have, or a long name that it does not know or cannot
- * tell from another's beginning. */
+/* What getopt_long() refused: a letter, a value that a long option does not have, or a long name
+ * that it does not know or cannot tell from another's beginning. */
 static int refuse(const char *given, const struct option *known, const char *usage)
 {
     if (optopt >= FIRST)

@@ -1,4 +1,5 @@
-/* Options of a command, as a table: what they are called, what they take, where it goes. GNU's rules (getopt_long(3)). */
+/* Options of a command, as a table: what they are called, what they take, where it goes. GNU's
+ * rules (getopt_long(3)). */
 #ifndef SR_CLI_OPTIONS_H
 #define SR_CLI_OPTIONS_H
 
@@ -10,29 +11,34 @@ struct sr_option {
     const char *name; /* without "--"; NULL ends a table */
     char letter;      /* of its short form, or 0 */
     size_t at;        /* offset of its field in the command's arguments */
-    /* Puts a value into the field; false when it is none. NULL: the option has no value and sets a bool. */
+    /* Puts a value into the field; false when it is none. NULL: the option has no value and sets a
+     * bool. */
     bool (*take)(const char *value, void *field);
     const char *takes; /* "--NAME takes <this>"; NULL when every text will do */
 };
 
 bool sr_option_text(const char *value, void *field); /* const char *, not copied */
-/* struct sr_option_texts: one more of an option that may be given several times, not copied; false when there are too many. */
+/* struct sr_option_texts: one more of an option that may be given several times, not copied; false
+ * when there are too many. */
 bool sr_option_texts(const char *value, void *field);
 #define SR_OPTION_TEXTS_MAX 64
 struct sr_option_texts {
     const char *items[SR_OPTION_TEXTS_MAX];
     size_t count;
 };
-/* A whole number in decimal digits, min to max; false when value is none, and number is as it was. */
+/* A whole number in decimal digits, min to max; false when value is none, and number is as it
+ * was. */
 bool sr_option_number(const char *value, uint64_t min, uint64_t max, uint64_t *number);
 bool sr_option_format(const char *value, void *field); /* bool: text, or else json */
 #define SR_TAKES_FORMAT "text or json"
 
-/* Takes the options, --help among them, up to the operands, which begin at optind. Returns -1 to go on, else the exit status. */
+/* Takes the options, --help among them, up to the operands, which begin at optind. Returns -1 to go
+ * on, else the exit status. */
 int sr_options(int argc, char **argv, const struct sr_option *options, const char *usage,
                const char *help, void *arguments);
 
-/* The same for a command whose operands are another's command line: options end at the first of them. */
+/* The same for a command whose operands are another's command line: options end at the first of
+ * them. */
 int sr_options_first(int argc, char **argv, const struct sr_option *options, const char *usage,
                      const char *help, void *arguments);
 

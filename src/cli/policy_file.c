@@ -68,8 +68,8 @@ static size_t characters(const char *text, size_t len, size_t count)
     return at;
 }
 
-/* Code points that take two columns of a terminal, and none: the wide blocks of East Asian Width (UAX #11) and emoji, and
- * what is set on the character before. */
+/* Code points that take two columns of a terminal, and none: the wide blocks of East Asian Width
+ * (UAX #11) and emoji, and what is set on the character before. */
 static const struct {
     uint32_t first, last;
     unsigned columns;
@@ -102,8 +102,8 @@ static unsigned columns(const char *text, size_t bytes)
     return sum;
 }
 
-/* The line of the file and a caret under the column (which counts characters). Of a long line only what is around
- * the column is shown; nothing harmful is passed on to the terminal. */
+/* The line of the file and a caret under the column (which counts characters). Of a long line only
+ * what is around the column is shown; nothing harmful is passed on to the terminal. */
 static void quote_line(struct sr_buf *out, const struct sr_policy_file *file,
                        const struct sr_error *err, const char *mark)
 {

@@ -1,6 +1,6 @@
 /*
- * A policy as the commands take it: read, checked, and what is wrong with it shown to a person, with the line that it
- * is about.
+ * A policy as the commands take it: read, checked, and what is wrong with it shown to a person,
+ * with the line that it is about.
  */
 #ifndef SR_CLI_POLICY_FILE_H
 #define SR_CLI_POLICY_FILE_H
@@ -25,8 +25,8 @@ struct sr_policy_file {
 
 /* What of the host the caller lets a policy name: options of each command that reads policies. */
 struct sr_policy_grants {
-    const char *
-        allowlist; /* NULL: SAFE_RUN_MOUNT_ALLOWLIST, or the built-in one when that is unset or empty */
+    const char *allowlist; /* NULL: SAFE_RUN_MOUNT_ALLOWLIST, or the built-in one when that is unset
+                              or empty */
     struct sr_option_texts allow_mount, allow_env;
 };
 /* Three entries of a table of options; the arguments have them as grants. */
@@ -45,22 +45,22 @@ struct sr_policy_grants {
     "the\n"                                                                                        \
     "                        policy asks for it; may be given several times\n"
 
-/* Reads and checks; name, grants and ceilings (NULL: none) stay the caller's. -1 only when memory is out; the file may be freed
- * then too. */
+/* Reads and checks; name, grants and ceilings (NULL: none) stay the caller's. -1 only when memory
+ * is out; the file may be freed then too. */
 int sr_policy_file_check(const char *name, const struct sr_policy_grants *grants,
                          const struct sr_ceilings *ceilings, struct sr_policy_file *file,
                          struct sr_error *err) SR_MUST_CHECK;
 void sr_policy_file_free(struct sr_policy_file *file);
 #define sr_cleanup_policy_file __attribute__((cleanup(sr_policy_file_free)))
 
-/* Likewise, for a command that needs a valid policy: what is wrong goes to stderr, and is in file->errors. Returns
- * SR_EXIT_OK, _INVALID or _IO. */
+/* Likewise, for a command that needs a valid policy: what is wrong goes to stderr, and is in
+ * file->errors. Returns SR_EXIT_OK, _INVALID or _IO. */
 int sr_policy_file_require(const char *name, const struct sr_policy_grants *grants,
                            const struct sr_ceilings *ceilings,
                            struct sr_policy_file *file) SR_MUST_CHECK;
 
-/* One finding: "file:line:column: kind: path: message [code]", the line with a caret below it, the hint. colour is the
- * terminal's sequence for its kind, or "". */
+/* One finding: "file:line:column: kind: path: message [code]", the line with a caret below it, the
+ * hint. colour is the terminal's sequence for its kind, or "". */
 void sr_policy_file_finding(struct sr_buf *out, const struct sr_policy_file *file,
                             const struct sr_error *err, const char *kind, const char *colour);
 /* All errors. */

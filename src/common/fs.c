@@ -80,7 +80,8 @@ static bool is_zero(const char *data, size_t len)
     return data[0] == '\0' && memcmp(data, data + 1, len - 1) == 0;
 }
 
-/* How far what is at offset goes on in the same way, block by block of the file: as zeros, or as data. */
+/* How far what is at offset goes on in the same way, block by block of the file: as zeros, or as
+ * data. */
 static size_t stretch(const char *data, size_t len, uint64_t offset, bool *zero)
 {
     enum { BLOCK = 4096 }; /* which a file system keeps or leaves out as a whole */
@@ -234,8 +235,8 @@ int sr_file_identity(int fd, char text[SR_IDENTITY_TEXT])
 
 int sr_file_has_writer(int fd)
 {
-    /* A read lease is given only where nobody writes. It is given back at once; whoever opens the file in between would signal the
-     * caller, by a signal that nobody minds. */
+    /* A read lease is given only where nobody writes. It is given back at once; whoever opens the
+     * file in between would signal the caller, by a signal that nobody minds. */
     if (fcntl(fd, F_SETSIG, SIGURG) < 0)
         return -errno;
     if (fcntl(fd, F_SETLEASE, F_RDLCK) < 0)

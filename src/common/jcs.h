@@ -32,8 +32,8 @@ int sr_jcs_compare(const char *a, const char *b);
  * is bounded by what the parser let in. */
 void sr_jcs_value(struct sr_buf *buf, const json_t *value);
 
-/* Appends JSON text with the characters of printable.h, which can only be inside its strings, as \u escapes: another spelling of the same
- * value. C0 is escaped in any JSON. */
+/* Appends JSON text with the characters of printable.h, which can only be inside its strings, as \u
+ * escapes: another spelling of the same value. C0 is escaped in any JSON. */
 void sr_json_printable(const char *json, size_t len, struct sr_buf *out);
 
 #endif

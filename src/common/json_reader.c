@@ -93,7 +93,8 @@ static int fill(struct sr_json_reader *reader)
     }
     char *to = reader->window + reader->len;
     size_t room = reader->cap - reader->len;
-    /* All there is room for: a pipe gives little at a time, and whoever wants more bytes scans from the beginning of the value. */
+    /* All there is room for: a pipe gives little at a time, and whoever wants more bytes scans from
+     * the beginning of the value. */
     ssize_t got = sr_read_full(reader->fd, to, room,
                                reader->stream ? -1 : (int64_t)(reader->offset + reader->len));
     if (got < 0)

@@ -26,8 +26,9 @@
 #define SR_JSON_MAX_INTEGER INT64_C(9007199254740991)
 /* A double written in full has 309 digits before the point; evidence holds integers. */
 #define SR_JSON_MAX_NUMBER 400
-/* Members of the outermost object that a scan keeps: an event has 7, and one with more than this is refused.
- * Of objects that may have any number, such as payloads, members are taken by sr_json_get(). */
+/* Members of the outermost object that a scan keeps: an event has 7, and one with more than this is
+ * refused. Of objects that may have any number, such as payloads, members are taken by
+ * sr_json_get(). */
 #define SR_JSON_MAX_MEMBERS 24
 
 struct sr_json_slice {
@@ -61,8 +62,8 @@ struct sr_json_scan {
 };
 
 enum {
-    SR_JSON_LAST =
-        1, /* nothing follows the text in the input; else a number that reaches its end is incomplete */
+    SR_JSON_LAST = 1, /* nothing follows the text in the input; else a number that reaches its end
+                         is incomplete */
     SR_JSON_REPEATS = 2, /* keys may repeat: the caller finds them */
 };
 
@@ -74,12 +75,13 @@ enum {
 enum sr_json_result sr_json_scan(const char *text, size_t len, unsigned how,
                                  struct sr_json_scan *scan);
 
-/* The member with this name (plain ASCII) of the object that was scanned, or NULL; only for who has refused an object with more
- * members than a scan keeps. Exact for text in canonical form; a key spelled with escapes is not found. */
+/* The member with this name (plain ASCII) of the object that was scanned, or NULL; only for who has
+ * refused an object with more members than a scan keeps. Exact for text in canonical form; a key
+ * spelled with escapes is not found. */
 const struct sr_json_member *sr_json_find(const struct sr_json_scan *scan, const char *name);
 
-/* The value of that member, however many there are; an empty slice when object is no object or has none. object is a value that
- * a scan found OK; exact for one in canonical form. */
+/* The value of that member, however many there are; an empty slice when object is no object or has
+ * none. object is a value that a scan found OK; exact for one in canonical form. */
 struct sr_json_slice sr_json_get(struct sr_json_slice object, const char *name);
 
 /*

@@ -21,7 +21,8 @@ void sr_memo_name(const char *kind, dev_t device, ino_t inode, char name[SR_MEMO
     snprintf(name, SR_MEMO_NAME, "%.16s-%03x", kind, (unsigned)(mixed % SR_MEMOS_MAX));
 }
 
-/* Whether an entry is what is left of a memo that was being written, or has a name that memos had once. */
+/* Whether an entry is what is left of a memo that was being written, or has a name that memos had
+ * once. */
 static bool is_leftover(const char *entry, const char *kind)
 {
     size_t len = strlen(kind);

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Deeper than any path goes; ends a walk that does not come to "/" (a descriptor from outside of a chroot). */
+/* Deeper than any path goes; ends a walk that does not come to "/" (a descriptor from outside of a
+ * chroot). */
 #define DEPTH_MAX (PATH_MAX / 2)
 #define OTHERS (S_IWGRP | S_IWOTH)
 
@@ -36,7 +37,8 @@ int sr_judge_owner(int fd, char why[SR_OWNER_TEXT])
     return fstat(fd, &st) < 0 ? refuse(errno, why) : judge(&st, why);
 }
 
-/* Entries of a sticky directory are renamed and removed by their owners, by its owner, and by nobody else. */
+/* Entries of a sticky directory are renamed and removed by their owners, by its owner, and by
+ * nobody else. */
 static int judge_above(int fd, const struct stat *st, uid_t top, char why[SR_OWNER_TEXT])
 {
     bool foreign = st->st_uid != geteuid() && st->st_uid != 0 && st->st_uid != top;

@@ -46,7 +46,8 @@ int sr_sha256_fd(struct sr_hasher *hasher, int fd, char text[SR_SHA256_TEXT])
 #define SR_HMAC_PREFIX "hmac-sha256:"
 #define SR_HMAC_TEXT (sizeof SR_HMAC_PREFIX + SR_SHA256_HEX)
 
-/* HMAC-SHA-256 (RFC 2104) of pieces, one behind the other, as a text like a hash's. -1 when memory is out, with text untouched. */
+/* HMAC-SHA-256 (RFC 2104) of pieces, one behind the other, as a text like a hash's. -1 when memory
+ * is out, with text untouched. */
 int sr_hmac_sha256(const void *key, size_t key_len, const struct iovec *pieces, size_t count,
                    char text[SR_HMAC_TEXT]) __attribute__((warn_unused_result));
 /* True for one that is written so. */

@@ -1,6 +1,6 @@
 /*
- * Goes through a directory tree in the order of the names' bytes, by descriptors, without following a link or leaving the file
- * system. What is there is the visitor's; what is left out is told.
+ * Goes through a directory tree in the order of the names' bytes, by descriptors, without following
+ * a link or leaving the file system. What is there is the visitor's; what is left out is told.
  */
 #ifndef SR_COMMON_WALK_H
 #define SR_COMMON_WALK_H
@@ -17,8 +17,9 @@
 #define SR_WALK_DEPTH_MAX 512
 
 struct sr_walk {
-    /* An entry: directory, regular file or symbolic link. parent is what entry() gave for its directory. For directories *own is
-     * what their entries get as parent. open_fd is the directory's own descriptor, or -1. */
+    /* An entry: directory, regular file or symbolic link. parent is what entry() gave for its
+     * directory. For directories *own is what their entries get as parent. open_fd is the
+     * directory's own descriptor, or -1. */
     int (*entry)(struct sr_walk *walk, void *parent, int directory_fd, const char *name,
                  const struct statx *st, int open_fd, void **own, struct sr_error *err);
     void (*skip)(struct sr_walk *walk, const char *why);

@@ -1,6 +1,7 @@
 /*
- * Two policies compared for a reviewer: first the rights, each as the validator and the run understand it (a narrower
- * rule inside a wider one is no new right), then what else changed, then where the compiled plans differ.
+ * Two policies compared for a reviewer: first the rights, each as the validator and the run
+ * understand it (a narrower rule inside a wider one is no new right), then what else changed, then
+ * where the compiled plans differ.
  */
 #include "saferun/explain.h"
 
@@ -38,7 +39,8 @@ __attribute__((format(printf, 3, 4))) static void say(struct differ *differ, con
     differ->say(differ->context, topic, differ->text.data);
 }
 
-/* -- Rules ---------------------------------------------------------------------------------------- */
+/* -- Rules
+ * ---------------------------------------------------------------------------------------- */
 
 static uint32_t first_of(const struct sr_egress *rule)
 {
@@ -122,7 +124,8 @@ static bool filled_by_parts(const struct rules *rules, const struct sr_egress *r
 
 enum cover { COVER_NONE, COVER_BUT_OWN, COVER_ALL };
 
-/* How far rules open what a rule opens. The host's own addresses are opened by a rule for just one, as reserved ones are. */
+/* How far rules open what a rule opens. The host's own addresses are opened by a rule for just one,
+ * as reserved ones are. */
 static enum cover cover(const struct rules *rules, const struct sr_egress *rule)
 {
     if (has_rule(rules, rule))
@@ -143,7 +146,8 @@ static enum cover cover(const struct rules *rules, const struct sr_egress *rule)
     return !single && filled_by_parts(rules, rule) ? COVER_ALL : COVER_NONE;
 }
 
-/* -- Rights ---------------------------------------------------------------------------------------- */
+/* -- Rights
+ * ---------------------------------------------------------------------------------------- */
 
 static void more_destinations(struct differ *differ, const char *topic,
                               const struct sr_policy *than, const struct sr_policy *policy)
@@ -261,7 +265,8 @@ static void more(struct differ *differ, const char *topic, const struct sr_polic
     more_resources(differ, topic, than, policy);
 }
 
-/* -- Plans ------------------------------------------------------------------------------------------ */
+/* -- Plans
+ * ------------------------------------------------------------------------------------------ */
 
 static int compare_texts(const void *a, const void *b)
 {
@@ -339,7 +344,8 @@ static void compare_plans(struct differ *differ, const char *path, // NOLINT(mis
     }
     const char *key;
     json_t *value;
-    /* Plans have the same members, whatever the policy, but for lists that one without items leaves out. */
+    /* Plans have the same members, whatever the policy, but for lists that one without items leaves
+     * out. */
     char below[256];
     json_object_foreach(b, key, value)
     {
@@ -354,7 +360,8 @@ static void compare_plans(struct differ *differ, const char *path, // NOLINT(mis
     }
 }
 
-/* -- The rest ---------------------------------------------------------------------------------------- */
+/* -- The rest
+ * ---------------------------------------------------------------------------------------- */
 
 static void changed_pairs(struct differ *differ, const char *field, const struct sr_pair *a,
                           size_t a_count, const struct sr_pair *b, size_t b_count)

@@ -8,8 +8,9 @@
  * rejected. networkAudit   mode, rulesTotal: of the last network.plan.generated; without one,
  * rulesTotal is the number of network.rule.applied; without those, both are the policy's.
  *                  allowedHits, blockedHits: summed over network.rule.hit. Zeros for mode none.
- *                  denied: packets, summed over network.flow.denied. dropped: of the frames that an event tells of when the
- *                  network was taken down, those that went nowhere for another reason; not there without such an event.
+ *                  denied: packets, summed over network.flow.denied. dropped: of the frames that an
+ *                  event tells of when the network was taken down, those that went nowhere for
+ *                  another reason; not there without such an event.
  *   resourceUsage  of the last resource.sampled; zeros without one.
  *
  * Sums stop at 2^53 - 1.
@@ -23,11 +24,12 @@
 
 /* Why a frame of the guest went nowhere, beside that no rule allows its destination. */
 enum sr_drop {
-    SR_DROP_INVALID,    /* it belongs to no connection, or has options */
-    SR_DROP_NOT_IPV4,   /* nor ARP: IPv6, say */
-    SR_DROP_SPOOFED,    /* its source address is not the guest's */
-    SR_DROP_TO_GATEWAY, /* it was for the gateway itself */
-    SR_DROP_UNACCOUNTED, /* the kernel's own checks, or a fragment of a packet that is counted once */
+    SR_DROP_INVALID,     /* it belongs to no connection, or has options */
+    SR_DROP_NOT_IPV4,    /* nor ARP: IPv6, say */
+    SR_DROP_SPOOFED,     /* its source address is not the guest's */
+    SR_DROP_TO_GATEWAY,  /* it was for the gateway itself */
+    SR_DROP_UNACCOUNTED, /* the kernel's own checks, or a fragment of a packet that is counted once
+                          */
     SR_DROP_COUNT
 };
 

@@ -1,6 +1,6 @@
 /*
- * The hash chain of events (docs/CONTRACT.md, "Events"): one rule, used by the writer, the report and
- * the verifier.
+ * The hash chain of events (docs/CONTRACT.md, "Events"): one rule, used by the writer, the report
+ * and the verifier.
  *
  *   hashSelf = "sha256:" + hex SHA-256 of hashPrev|timestamp|runId|stage|type|<canonical payload>
  *
@@ -69,8 +69,8 @@ struct sr_event_fault {
 int sr_event_parse(const struct sr_json_scan *scan, const char *text, struct sr_event *event,
                    struct sr_event_fault *fault) SR_MUST_CHECK;
 
-/* Its time in nanoseconds since 1970, of our timestamps and of older writers' unix:<sec>.<nsec>; 0 for
- * any other. */
+/* Its time in nanoseconds since 1970, of our timestamps and of older writers' unix:<sec>.<nsec>; 0
+ * for any other. */
 int64_t sr_event_nsec(const struct sr_event *event);
 
 /* hashSelf as it must be. 0, or -1 as sr_chain_hash(). */

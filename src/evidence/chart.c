@@ -25,7 +25,8 @@ static uint64_t round_up(uint64_t value, bool bytes)
     if (bytes) {
         for (power = 1024; power < value && power < UINT64_C(1) << 60;)
             power *= 2;
-        /* Three quarters of a power of two are round enough: 256 MiB under a curve of 130 is mostly air. */
+        /* Three quarters of a power of two are round enough: 256 MiB under a curve of 130 is mostly
+         * air. */
         return power / 4 * 3 >= value ? power / 4 * 3 : power;
     }
     for (; power < UINT64_MAX / 10; power *= 10)

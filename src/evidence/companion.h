@@ -1,7 +1,7 @@
 /*
- * What lies beside a report in its run directory and helps to read it: policy.json, command.json, the
- * ends of stdout.log and stderr.log. Each is shown only when its bytes have the hash that the report
- * names, so that a page never mixes one run's report with another run's files.
+ * What lies beside a report in its run directory and helps to read it: policy.json, command.json,
+ * the ends of stdout.log and stderr.log. Each is shown only when its bytes have the hash that the
+ * report names, so that a page never mixes one run's report with another run's files.
  */
 #ifndef SR_EVIDENCE_COMPANION_H
 #define SR_EVIDENCE_COMPANION_H
@@ -43,8 +43,8 @@ struct sr_companions {
     struct sr_companion_output out, err;
 };
 
-/* Reads what is in the directory. What cannot be read is not known, and companions says nothing of it; only
- * memory can run out (-1). */
+/* Reads what is in the directory. What cannot be read is not known, and companions says nothing of
+ * it; only memory can run out (-1). */
 int sr_companions_read(struct sr_companions *companions, int dirfd,
                        const struct sr_summary *summary) SR_MUST_CHECK;
 void sr_companions_free(struct sr_companions *companions);

@@ -3,8 +3,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* Clocks of guest and host are read at different moments, and a guest counts CPU time in ticks: 10 ms
- * for each of a few readings. What is within this is no lie that would serve anybody. */
+/* Clocks of guest and host are read at different moments, and a guest counts CPU time in ticks: 10
+ * ms for each of a few readings. What is within this is no lie that would serve anybody. */
 #define CPU_TOLERANCE_USEC 200000
 
 struct list {

@@ -1,27 +1,30 @@
 /*
- * Where the guest's word and what the host saw cannot both be true, and where a run took more time than its limits allow.
+ * Where the guest's word and what the host saw cannot both be true, and where a run took more time
+ * than its limits allow.
  *
- * The guest is hostile: what it says of itself (exit status, rusage) is recorded as its word, beside
- * what the host saw. Whoever lies about one may be caught by the other. Pure functions; the writer
- * uses them for vm.exited, a reader again, so that a list that was left out is found. A reader also
- * compares the sentences: those of reports that are written stay as they are.
+ * The guest is hostile: what it says of itself (exit status, rusage) is recorded as its word,
+ * beside what the host saw. Whoever lies about one may be caught by the other. Pure functions; the
+ * writer uses them for vm.exited, a reader again, so that a list that was left out is found. A
+ * reader also compares the sentences: those of reports that are written stay as they are.
  *
- *   cpu     more CPU time than the VM's processors could give while it lived. Not "more than the VMM
- *           used": while the host lets a VM wait (a quota, other load), its guest's clock runs on and
- *           an honest guest counts that time too.
+ *   cpu     more CPU time than the VM's processors could give while it lived. Not "more than the
+ *           VMM used": while the host lets a VM wait (a quota, other load), its guest's clock runs
+ *           on and an honest guest counts that time too.
  *   memory  a process larger than the guest's whole memory.
  *   exit    an ordinary end of the command, from a VM that died otherwise.
  *   oom     an ordinary end of the command, in a VM whose VMM the host killed for its memory.
  *   command, collect, end
- *           a phase that took longer than it may, by more than the time that a busy machine may keep safe-run from acting. All
- *           are of CLOCK_MONOTONIC: neither a suspend nor a changed clock makes one longer. They are never held against timestamps.
+ *           a phase that took longer than it may, by more than the time that a busy machine may
+ *           keep safe-run from acting. All are of CLOCK_MONOTONIC: neither a suspend nor a changed
+ *           clock makes one longer. They are never held against timestamps.
  */
 #ifndef SR_EVIDENCE_CONTRADICTION_H
 #define SR_EVIDENCE_CONTRADICTION_H
 
 #include "common/json_text.h"
 
-/* What is known of an end; a member that is not known is 0 or false, and nothing is held against it. */
+/* What is known of an end; a member that is not known is 0 or false, and nothing is held against
+ * it. */
 struct sr_exit_facts {
     /* The host's. */
     uint64_t wall_usec; /* from the VM's start to its end */

@@ -59,7 +59,8 @@ int sr_event_log_reopen(int run_dirfd, const char *run_id, uint32_t types,
 /*
  * Appends an event; takes payload (an object whose numbers are integers within +-(2^53 - 1); NULL
  * is an error, so that json_pack() can be called in place). A payload without observedBy gets the
- * host as the one who saw it. A type that is not in `types` is not written. SR-EVD-001 at `events`; the log is as before then.
+ * host as the one who saw it. A type that is not in `types` is not written. SR-EVD-001 at `events`;
+ * the log is as before then.
  */
 int sr_event_append(struct sr_event_log *log, enum sr_stage stage, enum sr_event_type type,
                     json_t *payload, struct sr_error *err) SR_MUST_CHECK;

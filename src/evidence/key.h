@@ -39,7 +39,8 @@ struct sr_key;
  */
 int sr_key_generate(const char *path, struct sr_key **key, struct sr_error *err) SR_MUST_CHECK;
 
-/* Loads a key from a regular file. A private one must be closed to group and others. To be freed. */
+/* Loads a key from a regular file. A private one must be closed to group and others. To be
+ * freed. */
 int sr_key_load_private(const char *path, struct sr_key **key, struct sr_error *err) SR_MUST_CHECK;
 int sr_key_load_public(const char *path, struct sr_key **key, struct sr_error *err) SR_MUST_CHECK;
 

@@ -1,6 +1,6 @@
 /*
- * Events as records of the Open Cybersecurity Schema Framework (OCSF) 1.3, for log systems: one JSON
- * object a line, in the order of the events.
+ * Events as records of the Open Cybersecurity Schema Framework (OCSF) 1.3, for log systems: one
+ * JSON object a line, in the order of the events.
  *
  * Pure translation, in bounded memory: the mapping is the table in ocsf.c (and docs/EVIDENCE.md);
  * what OCSF has no attribute for is under "unmapped", the payload whole, so that nothing is lost.

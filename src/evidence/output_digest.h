@@ -1,13 +1,15 @@
 /*
- * The hash over an output's content, which anybody can compute again from the files (docs/EVIDENCE.md): SHA-256 over one record for
- * each entry, a directory before what is in it, names in the order of their bytes:
+ * The hash over an output's content, which anybody can compute again from the files
+ * (docs/EVIDENCE.md): SHA-256 over one record for each entry, a directory before what is in it,
+ * names in the order of their bytes:
  *
  *     d <path> NUL                          a directory
  *     f <path> NUL <size> NUL <content>     a file; x when its owner may execute it
  *     l <path> NUL <target> NUL             a symbolic link
  *
- * without the spaces; paths are relative to the output, which itself has no record; of a file that is an output the path is empty.
- * Times, owners and other permissions do not count: they do not survive a copy.
+ * without the spaces; paths are relative to the output, which itself has no record; of a file that
+ * is an output the path is empty. Times, owners and other permissions do not count: they do not
+ * survive a copy.
  */
 #ifndef SR_EVIDENCE_OUTPUT_DIGEST_H
 #define SR_EVIDENCE_OUTPUT_DIGEST_H
@@ -19,15 +21,18 @@
 
 #include <stdint.h>
 
-/* Entries of one output: a directory of a million files is no result, and would cost its reader more than its writer. */
+/* Entries of one output: a directory of a million files is no result, and would cost its reader
+ * more than its writer. */
 #define SR_OUTPUT_ENTRIES_MAX 100000u
 
-/* Files that a run's events list one by one, and the bytes of their entries as canonical JSON: an event has 1 MiB at most, and all of
- * a run's files may be in one output. A run with more has SR_OUTPUT_MANIFEST. */
+/* Files that a run's events list one by one, and the bytes of their entries as canonical JSON: an
+ * event has 1 MiB at most, and all of a run's files may be in one output. A run with more has
+ * SR_OUTPUT_MANIFEST. */
 #define SR_OUTPUT_LISTED_MAX 1000u
 #define SR_OUTPUT_LISTED_TEXT ((size_t)512 * 1024)
 
-/* The files of all outputs of a run, in the run directory: what `sha256sum -c` takes in the directory of the outputs. */
+/* The files of all outputs of a run, in the run directory: what `sha256sum -c` takes in the
+ * directory of the outputs. */
 #define SR_OUTPUT_MANIFEST "outputs.manifest"
 
 struct sr_output_file {
@@ -40,8 +45,9 @@ struct sr_output_file {
 typedef int sr_on_output_file(void *context, const struct sr_output_file *file,
                               struct sr_error *err);
 
-/* Appends the file's line of SR_OUTPUT_MANIFEST: 64 hexadecimal digits, two spaces, <output>/<path>, newline. A name with a newline
- * or a backslash has these as \n and \\, and its line begins with a backslash. */
+/* Appends the file's line of SR_OUTPUT_MANIFEST: 64 hexadecimal digits, two spaces,
+ * <output>/<path>, newline. A name with a newline or a backslash has these as \n and \\, and its
+ * line begins with a backslash. */
 void sr_output_manifest_line(struct sr_buf *out, const char *output,
                              const struct sr_output_file *file);
 
@@ -51,14 +57,16 @@ struct sr_output_digest {
     uint64_t bytes;                     /* of the contents */
 };
 
-/* Who is told of the files, which are hashed one by one in the same reading then; on_file may be NULL. */
+/* Who is told of the files, which are hashed one by one in the same reading then; on_file may be
+ * NULL. */
 struct sr_output_listener {
     sr_on_output_file *on_file;
     void *context;
 };
 
-/* Hashes directory/name, following no link; listener may be NULL. -1 with err (SR-RUN-001 at path): it cannot be read, something is
- * there that is none of the three, its contents are more than bytes_max, or the listener wants no more. */
+/* Hashes directory/name, following no link; listener may be NULL. -1 with err (SR-RUN-001 at path):
+ * it cannot be read, something is there that is none of the three, its contents are more than
+ * bytes_max, or the listener wants no more. */
 int sr_output_digest(int directory, const char *name, const char *path, uint64_t bytes_max,
                      struct sr_hasher *hasher, const struct sr_output_listener *listener,
                      struct sr_output_digest *digest, struct sr_error *err) SR_MUST_CHECK;

@@ -65,7 +65,8 @@ static bool is_file_in(int dirfd, const char *name)
     return fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
 }
 
-/* Who is said to have signed; what cannot be read says nothing, and a verification with a key says why. */
+/* Who is said to have signed; what cannot be read says nothing, and a verification with a key says
+ * why. */
 static void read_signers(struct sr_reading *reading, int dirfd, const char *key)
 {
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;

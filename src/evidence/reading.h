@@ -29,7 +29,8 @@ struct sr_reading {
     bool with_envelope; /* there is a signature beside it; it takes a key to check */
     bool with_key;      /* it was checked */
     char key_id[65];    /* of the key that it was checked with */
-    /* The ids of keys that it names: claims, of which the one that was checked may be among them. */
+    /* The ids of keys that it names: claims, of which the one that was checked may be among
+     * them. */
     char signers[SR_READING_SIGNERS][65];
     size_t signer_count;
 };
@@ -41,9 +42,9 @@ struct sr_reading {
     }
 
 /*
- * Reads the report in path ("-": standard input) with the files of artifacts (NULL: those beside the
- * report, as far as they are there), and with the signature there if key names a public key's file
- * (NULL: it is not checked). 0, whatever the verification says; -1 with SR-EVD-002 or
+ * Reads the report in path ("-": standard input) with the files of artifacts (NULL: those beside
+ * the report, as far as they are there), and with the signature there if key names a public key's
+ * file (NULL: it is not checked). 0, whatever the verification says; -1 with SR-EVD-002 or
  * SR-EVD-301 when it is no report that can be read to its end. To be closed either way.
  */
 int sr_reading_open(const char *path, const char *artifacts, const char *key,
@@ -59,13 +60,14 @@ struct sr_show_options {
 void sr_show(const struct sr_reading *reading, const struct sr_show_options *options,
              struct sr_buf *out);
 
-/* One self-contained page: no script, nothing loaded from anywhere. version is safe-run's. -1: memory is out. */
+/* One self-contained page: no script, nothing loaded from anywhere. version is safe-run's. -1:
+ * memory is out. */
 int sr_html(const struct sr_reading *reading, const char *version,
             struct sr_buf *out) SR_MUST_CHECK;
 
 /*
- * Says in sentences what differs between two runs, under topics in a fixed order. Run ids, times and
- * what was used always differ; *differs is set when anything else does.
+ * Says in sentences what differs between two runs, under topics in a fixed order. Run ids, times
+ * and what was used always differ; *differs is set when anything else does.
  */
 typedef void sr_diff_say(void *context, const char *topic, const char *sentence);
 void sr_diff(const struct sr_reading *a, const struct sr_reading *b, sr_diff_say *say,
@@ -79,8 +81,8 @@ struct sr_limit_row {
 enum { SR_LIMIT_ROWS = 5 };
 void sr_limit_rows(const struct sr_reading *reading, struct sr_limit_row rows[SR_LIMIT_ROWS]);
 
-/* What the command ran as, by the run's events, and what the policy has where that differs:
- * "33:33 (by the image; the default of the policy is 1000:1000)". Of reports whose events do not tell,
+/* What the command ran as, by the run's events, and what the policy has where that differs: "33:33
+ * (by the image; the default of the policy is 1000:1000)". Of reports whose events do not tell,
  * what the policy has. "" when neither is known. */
 enum { SR_RAN = 320 };
 const char *sr_ran_user(const struct sr_reading *reading, char text[SR_RAN]);

@@ -76,7 +76,8 @@ static void asked(struct speaker *speaker, const struct sr_reading *a, const str
         hashes(speaker, "command", a->summary->command_hash, b->summary->command_hash);
 }
 
-/* What the command ran as: by the events where they tell, else by the policy. What is not known of both is not compared. */
+/* What the command ran as: by the events where they tell, else by the policy. What is not known of
+ * both is not compared. */
 static void ran_as(const struct speaker *speaker, const char *what, const char *ran_a,
                    const char *asked_a, const char *ran_b, const char *asked_b)
 {

@@ -10,11 +10,12 @@
 
 #define STATEMENT_TYPE "https://in-toto.io/Statement/v1"
 #define PREDICATE_TYPE "https://safe-run.dev/attestation/run/v1"
-/* An output may be a directory: its hash is over a record of all that is in it (docs/EVIDENCE.md). A file of it, or an output that
- * is one, has its own. */
+/* An output may be a directory: its hash is over a record of all that is in it (docs/EVIDENCE.md).
+ * A file of it, or an output that is one, has its own. */
 #define OUTPUT_DIGEST "safeRunOutputV1"
 #define OUTPUT_PREFIX "outputs/"
-/* Of what is kept of them: 64 outputs and 1,000 files. A report with more is no run's, and what is beyond is no subject. */
+/* Of what is kept of them: 64 outputs and 1,000 files. A report with more is no run's, and what is
+ * beyond is no subject. */
 #define OUTPUTS_MAX ((size_t)2 * 1024 * 1024)
 
 /* The predicate, in canonical order: where each member comes from in the report. */
@@ -239,7 +240,8 @@ static void hash_material(struct verify *v, struct sr_json_slice name, char hash
         hash[0] = '\0';
 }
 
-/* What a subject's hash ("sha256:<hex>") must be; false when nothing tells. text has room for it. */
+/* What a subject's hash ("sha256:<hex>") must be; false when nothing tells. text has room for
+ * it. */
 static bool expected_hash(struct verify *v, struct sr_json_slice name, char text[SR_SHA256_TEXT])
 {
     struct sr_json_slice files = verify_field(v, "artifacts", "files");
@@ -261,8 +263,8 @@ static bool expected_hash(struct verify *v, struct sr_json_slice name, char text
     return text[0] != '\0';
 }
 
-/* What the events tell of this output or file of one: its digests, an object; empty when they do not. Sought from where the last
- * one was found: a statement has them in the same order. */
+/* What the events tell of this output or file of one: its digests, an object; empty when they do
+ * not. Sought from where the last one was found: a statement has them in the same order. */
 static struct sr_json_slice output_digests(struct verify *v, struct sr_json_slice name)
 {
     struct sr_json_slice element, found, list = {v->outputs.data, v->outputs.len};

@@ -2,10 +2,10 @@
  * A report in sum, for those who show it to a person: show, html, diff.
  *
  * Reads a report once, in memory that does not grow with it, and keeps what a page has room for:
- * lists are capped, with a count of what was left out, and samples are merged. Everything that comes
- * from the report is hostile; the texts kept here are printable UTF-8 (printable.h), cut where they
- * are long, and numbers are within 2^53 - 1. Whether any of it is true is not decided here: that is
- * the verifier's.
+ * lists are capped, with a count of what was left out, and samples are merged. Everything that
+ * comes from the report is hostile; the texts kept here are printable UTF-8 (printable.h), cut
+ * where they are long, and numbers are within 2^53 - 1. Whether any of it is true is not decided
+ * here: that is the verifier's.
  *
  *   sr_summary_new()  sr_summary_read()  sr_summary_free()
  */
@@ -108,8 +108,8 @@ struct sr_summary {
     char policy_name[128];
     char bundle_id[128]; /* of the archive */
 
-    /* Of run.prepared: what the command ran as and whose word that was ("policy", "image" or "default"), and the variables that
-     * the image sets. */
+    /* Of run.prepared: what the command ran as and whose word that was ("policy", "image" or
+     * "default"), and the variables that the image sets. */
     char ran_user[32], ran_user_from[16], ran_workdir[128], ran_workdir_from[16],
         ran_image_env[512];
     struct sr_summary_secret secrets[SR_SECRETS_MAX];
@@ -160,16 +160,16 @@ struct sr_summary {
 struct sr_summary *sr_summary_new(void);
 void sr_summary_free(struct sr_summary *summary);
 
-/* Reads the report behind fd (from its start; regular file). Fails as sr_report_walk() does, and with
- * SR-EVD-301 at `schemaVersion` when it is some other document: then summary is of no use. */
+/* Reads the report behind fd (from its start; regular file). Fails as sr_report_walk() does, and
+ * with SR-EVD-301 at `schemaVersion` when it is some other document: then summary is of no use. */
 int sr_summary_read(struct sr_summary *summary, int fd, struct sr_error *err) SR_MUST_CHECK;
 
-/* Packets that the network stopped, by all that tells of it: denied ones whether their destinations are known or not, and what
- * went nowhere for another reason. */
+/* Packets that the network stopped, by all that tells of it: denied ones whether their destinations
+ * are known or not, and what went nowhere for another reason. */
 uint64_t sr_summary_denied(const struct sr_summary *summary);
 uint64_t sr_summary_dropped(const struct sr_summary *summary);
-/* Whether the network's counters were not read in the end: its safe-run died. What was let out and stopped by then is known only as
- * far as events tell. */
+/* Whether the network's counters were not read in the end: its safe-run died. What was let out and
+ * stopped by then is known only as far as events tell. */
 bool sr_summary_uncounted(const struct sr_summary *summary);
 /* Why a frame was dropped, to go behind a number of them. */
 const char *sr_drop_sentence(enum sr_drop drop);

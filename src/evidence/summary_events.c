@@ -54,7 +54,8 @@ static void add_rule(struct sr_summary *s, struct sr_json_slice payload)
         s->more_targets++;
 }
 
-/* A hit belongs to every rule at its destination. The sums are networkAudit's, which counts it once. */
+/* A hit belongs to every rule at its destination. The sums are networkAudit's, which counts it
+ * once. */
 static void add_hit(struct sr_summary *s, struct sr_json_slice payload)
 {
     const struct sr_summary_target hit = target_of(payload);

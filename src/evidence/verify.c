@@ -91,8 +91,9 @@ static void take_run_id(struct verify *v)
         v->out->run_id[i] = sr_ascii(run_id.text[i + 1]);
 }
 
-/* Did our own writer, which promises exact bytes, write this? It says so, and no other wrote these members: who takes out the
- * promise alone has not taken the report back to a generation of which less is known. */
+/* Did our own writer, which promises exact bytes, write this? It says so, and no other wrote these
+ * members: who takes out the promise alone has not taken the report back to a generation of which
+ * less is known. */
 static bool is_sealed(const struct verify *v)
 {
     static const char *const ours[][2] = {

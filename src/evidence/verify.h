@@ -36,7 +36,8 @@ enum check {
     CHECK_COUNT
 };
 
-/* Payloads that the rest of a report is held against; of several events of a kind the last one's. */
+/* Payloads that the rest of a report is held against; of several events of a kind the last
+ * one's. */
 enum told_kind { TOLD_COMPILE, TOLD_STARTED, TOLD_EXITED, TOLD_FAILED, TOLD_COUNT };
 
 struct verify_told {
@@ -47,8 +48,8 @@ struct verify_told {
     uint64_t observed;          /* events that say who saw them */
     uint64_t silent, silent_at; /* events that do not, the first of them */
     bool ended;                 /* run.cleaned or run.failed was there */
-    /* Fields that no report has whose fields do not say who saw them, and fields that do not keep to what they say: how many, the
-     * first one's event, and its name. */
+    /* Fields that no report has whose fields do not say who saw them, and fields that do not keep
+     * to what they say: how many, the first one's event, and its name. */
     struct told_fields {
         uint64_t count, at;
         const char *field; /* static */
@@ -75,8 +76,8 @@ struct verify {
     char last[SR_SHA256_TEXT]; /* hashSelf of the last event */
     bool last_known;
     char first_time[SR_TIMESTAMP_TEXT], last_time[SR_TIMESTAMP_TEXT];
-    bool
-        time_known; /* some event before had one of our timestamps; those are the first and the last */
+    bool time_known; /* some event before had one of our timestamps; those are the first and the
+                        last */
     uint64_t odd_times, odd_time_at; /* events with another time, the first of them */
     bool out_of_order;
     uint64_t out_of_order_at; /* the first event whose time is before the one before it */
@@ -131,7 +132,8 @@ void verify_events_end(struct verify *v); /* after the walk */
 void verify_fields(struct verify *v);
 void verify_aggregates(struct verify *v);
 
-/* verify_outcome.c: takes an event as it is read; what a sealed report says against those, after the walk. */
+/* verify_outcome.c: takes an event as it is read; what a sealed report says against those, after
+ * the walk. */
 void verify_told_take(struct verify *v, uint64_t index);
 void verify_outcome(struct verify *v);
 void verify_told_free(struct verify_told *told);
@@ -142,7 +144,8 @@ void verify_differs(struct verify *v, const char *path, const char *expected,
                     struct sr_json_slice found);
 void verify_missing(struct verify *v, const char *path, const char *why);
 
-/* verify_observers.c: the same two steps for who saw what. closed: a later safe-run wrote the report. */
+/* verify_observers.c: the same two steps for who saw what. closed: a later safe-run wrote the
+ * report. */
 void verify_observers_take(struct verify *v, uint64_t index);
 void verify_observers(struct verify *v, bool closed);
 /* Whether the report says it field by field. */
@@ -151,8 +154,9 @@ bool verify_is_fielded(const struct verify *v);
 /* verify_files.c */
 void verify_files(struct verify *v);
 
-/* verify_outputs.c: takes an event as it is read; after the walk, holds the manifest that events name against the report, and looks
- * for what the events told below dir. The latter returns how many outputs were checked. */
+/* verify_outputs.c: takes an event as it is read; after the walk, holds the manifest that events
+ * name against the report, and looks for what the events told below dir. The latter returns how
+ * many outputs were checked. */
 void verify_outputs_take(struct verify *v, uint64_t index);
 void verify_outputs_manifest(struct verify *v);
 unsigned verify_outputs(struct verify *v, int dir);

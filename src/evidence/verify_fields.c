@@ -245,7 +245,8 @@ static void check_mounts(struct verify *v)
     check_sum(v, "mountAudit", "reasons", slice_of(&mounts));
 }
 
-/* What was stopped, in a report that has it: by the events that name destinations, and by the counters behind those. */
+/* What was stopped, in a report that has it: by the events that name destinations, and by the
+ * counters behind those. */
 static void check_denied(struct verify *v, struct sr_json_slice computed)
 {
     static const char *const names[] = {"denied", "dropped"};

@@ -57,7 +57,8 @@ static void compare_file(struct files *files, const char *path, const char *name
         compare(files, path, name, expected, hash);
 }
 
-/* A run that ended before it knew a hash has zeros in its place: then nothing is promised of the file. */
+/* A run that ended before it knew a hash has zeros in its place: then nothing is promised of the
+ * file. */
 static bool is_unknown(struct files *files, const char *field, const char *name)
 {
     if (!sr_json_is(verify_field(files->v, "artifacts", field), SR_HASH_ZERO))

@@ -1,9 +1,10 @@
 /*
- * Who saw what, field by field (observer.h), in a report that promises it: by its compile event for the events, by integrity for
- * the rest. A run that a later safe-run closed may have a report that promises it of events that do not.
+ * Who saw what, field by field (observer.h), in a report that promises it: by its compile event for
+ * the events, by integrity for the rest. A run that a later safe-run closed may have a report that
+ * promises it of events that do not.
  *
- * Whoever takes a promise out has to take out everything that only such reports have, and what is left is a report of the
- * generation before.
+ * Whoever takes a promise out has to take out everything that only such reports have, and what is
+ * left is a report of the generation before.
  */
 #include "evidence/verify.h"
 
@@ -28,7 +29,8 @@ static bool is_joined(struct sr_json_slice string, const char *opening, struct s
            memcmp(string.text + 1 + len, end.text + 1, end.len - 1) == 0;
 }
 
-/* What the host says of an output is its own sentence; of what the guest said of it, the one for that. */
+/* What the host says of an output is its own sentence; of what the guest said of it, the one for
+ * that. */
 static const char *output_fault(struct sr_json_slice payload)
 {
     struct sr_json_slice guest = sr_json_get(payload, "guest"),

@@ -1,11 +1,14 @@
 /*
- * What a sealed report says of its run beside the sums, against its events: how the run ended and who saw it, when it was, of which
- * policy and artefacts. src/runner/outcome.c and close.c write it; what follows from their rules is recomputed here.
+ * What a sealed report says of its run beside the sums, against its events: how the run ended and
+ * who saw it, when it was, of which policy and artefacts. src/runner/outcome.c and close.c write
+ * it; what follows from their rules is recomputed here.
  *
  * Three ends of a chain are told apart:
- *   run.cleaned  the command's end was the run's: cause workload, guest-oom, or interrupted by a signal that was passed on to it
+ *   run.cleaned  the command's end was the run's: cause workload, guest-oom, or interrupted by a
+ *                signal that was passed on to it
  *   run.failed   its reason is the cause
- *   run.failed at monitor.supervisor  safe-run died and a later one closed the run: what the events before tell of an end is not
+ *   run.failed at monitor.supervisor  safe-run died and a later one closed the run: what the events
+ *   before tell of an end is not
  *                in the report
  *
  * The first sealed reports do not say who saw what; what they do not tell is not asked for.
@@ -212,7 +215,8 @@ static void check_order(struct verify *v)
                      "expected compile, as there is vm.started");
 }
 
-/* startedAt is not after the first event, finishedAt not before the last. Times of sealed events are known to be ours and to rise. */
+/* startedAt is not after the first event, finishedAt not before the last. Times of sealed events
+ * are known to be ours and to rise. */
 static void check_times(struct verify *v)
 {
     struct sr_json_slice started = verify_field(v, "", "startedAt"),
@@ -287,7 +291,8 @@ static bool is_cause(const struct outcome *o, const char *cause)
     return sr_json_is(o->cause, cause);
 }
 
-/* What the events tell of the command's end. Before the guest's word was kept apart, it was in exit alone. */
+/* What the events tell of the command's end. Before the guest's word was kept apart, it was in exit
+ * alone. */
 static void take_status(const struct verify *v, struct outcome *o)
 {
     o->known = o->observed || o->closed || o->exited.len == 0;
@@ -412,14 +417,16 @@ static bool failure_is_guests(const struct outcome *o, const char *field)
     return sr_json_is(sr_json_get(o->failure, field), SR_OBSERVED_GUEST);
 }
 
-/* Who saw how the run ended; a set-up may have failed on either side, and run.failed says on which. */
+/* Who saw how the run ended; a set-up may have failed on either side, and run.failed says on
+ * which. */
 static const char *observer(const struct outcome *o)
 {
     const char *field = o->fielded && !o->closed ? SR_REASON_OBSERVED_BY : SR_OBSERVED_BY;
     return named(is_cause(o, "setup") ? failure_is_guests(o, field) : o->of_command);
 }
 
-/* Whose word the exit status is. When the command's own was 0, it was an output that could not be had. */
+/* Whose word the exit status is. When the command's own was 0, it was an output that could not be
+ * had. */
 static const char *status_observer(const struct outcome *o)
 {
     if (o->of_command && o->failed && o->signal <= 0 && o->code == 0)
@@ -461,7 +468,8 @@ static void check_exit(struct verify *v, const struct outcome *o)
                      "cannot be %s by the events: %s", verify_show(o->cause, shown), fault);
         return;
     }
-    /* What ended a run whose network could not be released then, or that was closed, is only in vm.exited. */
+    /* What ended a run whose network could not be released then, or that was closed, is only in
+     * vm.exited. */
     bool carried = o->exited.len > 0 && !o->closed && !is_cause(o, "cleanup");
     bool guests_word = !o->observed || strcmp(observer(o), SR_OBSERVED_GUEST) == 0;
     int64_t low, high;
@@ -526,8 +534,8 @@ static bool owns_up(struct sr_json_slice element, const struct sr_contradiction 
            sr_json_is(sr_json_get(element, "message"), to->message);
 }
 
-/* The list must own up to every contradiction that follows from the event's numbers, in the words of contradiction.c. What else is
- * in it may be of a later writer, who finds more. */
+/* The list must own up to every contradiction that follows from the event's numbers, in the words
+ * of contradiction.c. What else is in it may be of a later writer, who finds more. */
 static void check_contradictions(struct verify *v)
 {
     struct sr_exit_facts facts = {0};

@@ -1,12 +1,13 @@
 /*
- * Outputs against output.collected. What an event lists of their files must follow from itself, and a manifest that events name
- * be one that the report vouches for. On disk, outputs/<name> in the directory of the files is hashed again as the supervisor did
- * (output_digest.h), each file by itself in the same reading. A run with --output-dir has no outputs/; then it is said that nothing
- * was looked at, unless the caller knows where they are. In outputs/ what was collected has to be and nothing else; a directory
- * that the caller named may hold other things.
+ * Outputs against output.collected. What an event lists of their files must follow from itself, and
+ * a manifest that events name be one that the report vouches for. On disk, outputs/<name> in the
+ * directory of the files is hashed again as the supervisor did (output_digest.h), each file by
+ * itself in the same reading. A run with --output-dir has no outputs/; then it is said that nothing
+ * was looked at, unless the caller knows where they are. In outputs/ what was collected has to be
+ * and nothing else; a directory that the caller named may hold other things.
  *
- * Names and trees are foreign: a name is one component, nothing is read through a link or beyond a mount point, and of a tree no more
- * than the event says that there is.
+ * Names and trees are foreign: a name is one component, nothing is read through a link or beyond a
+ * mount point, and of a tree no more than the event says that there is.
  */
 #include "evidence/verify.h"
 
@@ -24,7 +25,8 @@
 
 #define DIRECTORY "outputs"
 
-/* Entries that are kept, as text: twice what a writer lists. What a report has beyond is refused. */
+/* Entries that are kept, as text: twice what a writer lists. What a report has beyond is
+ * refused. */
 #define ENTRIES_TEXT_MAX (2 * SR_OUTPUT_LISTED_TEXT)
 
 struct told {

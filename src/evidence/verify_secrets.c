@@ -1,6 +1,7 @@
 /*
- * What run.prepared says of values from outside of the policy: names and sources in the form that the writer gives them, and an HMAC
- * of each as soon as a VM was started. Whether an HMAC is that of a value only the host's key can tell, which no report has.
+ * What run.prepared says of values from outside of the policy: names and sources in the form that
+ * the writer gives them, and an HMAC of each as soon as a VM was started. Whether an HMAC is that
+ * of a value only the host's key can tell, which no report has.
  */
 #include "evidence/verify.h"
 
@@ -18,7 +19,8 @@ static const char *place(char path[FIELD_SIZE], uint64_t index, const char *fiel
     return path;
 }
 
-/* A string of plain ASCII without escapes, as every text here has to be; false: it is none, or too long. */
+/* A string of plain ASCII without escapes, as every text here has to be; false: it is none, or too
+ * long. */
 static bool take(struct sr_json_slice value, char *text, size_t size)
 {
     if (!sr_json_is_string(value) || value.len - 2 >= size ||

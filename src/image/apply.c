@@ -1,7 +1,8 @@
 /*
- * A name is followed from the root, component by component, in the tree that is being made; there is no other place in which it
- * could be looked up. So a traversal cannot reach anything; it is refused all the same, because an archive that has one is not
- * what its maker says, or not by somebody to be trusted. For the same reason names do not go through symbolic links: what they
+ * A name is followed from the root, component by component, in the tree that is being made; there
+ * is no other place in which it could be looked up. So a traversal cannot reach anything; it is
+ * refused all the same, because an archive that has one is not what its maker says, or not by
+ * somebody to be trusted. For the same reason names do not go through symbolic links: what they
  * would mean depends on the layers below.
  */
 #include "image/apply.h"
@@ -88,14 +89,16 @@ static int step_into(struct sr_apply *apply, struct target *target, const char *
         return refuse(apply, SR_OPS_103, name, "goes through a symbolic link", err);
     if (!S_ISDIR(node->inode->mode))
         return refuse(apply, SR_OPS_103, name, "goes through something that is no directory", err);
-    if (make_directories) /* what this layer has something in is not gone with what lower ones have there */
+    if (make_directories) /* what this layer has something in is not gone with what lower ones have
+                             there */
         node->layer = apply->number;
     target->directory = node;
     target->floor = floor;
     return 0;
 }
 
-/* Follows name. 0; 1: it leads through a directory that is not there (only without make_directories); -1: err. */
+/* Follows name. 0; 1: it leads through a directory that is not there (only without
+ * make_directories); -1: err. */
 static int locate(struct sr_apply *apply, const char *name, bool make_directories,
                   struct target *target, struct sr_error *err)
 {
@@ -208,7 +211,8 @@ static void capture(char *kept, size_t size, int64_t offset, const void *data, s
         memcpy(kept + offset, data, len);
 }
 
-/* The content of the entry whose header was read last. Pieces come in order; between them are holes. */
+/* The content of the entry whose header was read last. Pieces come in order; between them are
+ * holes. */
 static int copy_content(struct sr_apply *apply, struct sr_inode *inode, uint64_t size, char *kept,
                         const char *name, struct sr_error *err)
 {
@@ -319,7 +323,8 @@ static int put_link(struct sr_apply *apply, const char *name, const char *to,
                : out_of_memory(apply, name, err);
 }
 
-/* The guest has its own /dev, so an image needs none there; elsewhere a device is nothing a command's image has. */
+/* The guest has its own /dev, so an image needs none there; elsewhere a device is nothing a
+ * command's image has. */
 static int put_device(struct sr_apply *apply, const char *name, const struct target *target,
                       struct sr_error *err)
 {
@@ -344,7 +349,8 @@ static int put_fifo(struct sr_apply *apply, struct archive_entry *entry, const c
     return copy_xattrs(apply, entry, node->inode, err);
 }
 
-/* A name that removes what lower layers have: the one behind it, or all that is in its directory. Returns 1 when it was one. */
+/* A name that removes what lower layers have: the one behind it, or all that is in its directory.
+ * Returns 1 when it was one. */
 static int whiteout(struct sr_apply *apply, const char *name, const struct target *target,
                     struct sr_error *err)
 {

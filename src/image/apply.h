@@ -1,9 +1,10 @@
 /*
- * Entries of layers onto a tree: names judged, whiteouts obeyed, links kept inside. Nothing is unpacked; contents go to the image
- * writer, those of the last layer as they come, those of lower ones when it is known what is left of them.
+ * Entries of layers onto a tree: names judged, whiteouts obeyed, links kept inside. Nothing is
+ * unpacked; contents go to the image writer, those of the last layer as they come, those of lower
+ * ones when it is known what is left of them.
  *
- * What is refused, and what is not, is listed in docs/OPERATIONS.md (images). Errors: SR-OPS-103 to 106 at "image.source", with the
- * layer and the entry.
+ * What is refused, and what is not, is listed in docs/OPERATIONS.md (images). Errors: SR-OPS-103 to
+ * 106 at "image.source", with the layer and the entry.
  */
 #ifndef SR_IMAGE_APPLY_H
 #define SR_IMAGE_APPLY_H

@@ -30,7 +30,8 @@ const struct sr_archive_lib *sr_archive_load(struct sr_error *err)
         }
     }
     memcpy(&lib, functions, sizeof lib);
-    /* Names in archives are bytes. In this locale they stay as they are, and no conversion table has to be opened. */
+    /* Names in archives are bytes. In this locale they stay as they are, and no conversion table
+     * has to be opened. */
     setlocale(LC_CTYPE, "C.UTF-8");
     loaded = true;
     return &lib;

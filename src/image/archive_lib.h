@@ -1,6 +1,7 @@
 /*
- * libarchive, loaded when the first archive is to be read and not before: its own libraries (XML, Unicode tables, a C++ runtime)
- * would cost every start of the program 1.5 ms. A process that is about to be confined loads it first.
+ * libarchive, loaded when the first archive is to be read and not before: its own libraries (XML,
+ * Unicode tables, a C++ runtime) would cost every start of the program 1.5 ms. A process that is
+ * about to be confined loads it first.
  */
 #ifndef SR_IMAGE_ARCHIVE_LIB_H
 #define SR_IMAGE_ARCHIVE_LIB_H

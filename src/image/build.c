@@ -1,7 +1,8 @@
 /*
- * In the worker: descriptions, then each layer from the lowest up onto the tree (apply.c). The contents of the last layer, which
- * nothing can hide any more, are written as they pass; of lower layers it is known only then which of their files are left, so
- * those layers are read a second time, digests checked again, and these files' contents written. An image of one layer is read
+ * In the worker: descriptions, then each layer from the lowest up onto the tree (apply.c). The
+ * contents of the last layer, which nothing can hide any more, are written as they pass; of lower
+ * layers it is known only then which of their files are left, so those layers are read a second
+ * time, digests checked again, and these files' contents written. An image of one layer is read
  * once, and nothing is ever unpacked to a disk.
  */
 #include "image/build.h"

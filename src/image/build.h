@@ -17,13 +17,14 @@ struct sr_built {
         [SR_IMAGE_DIGEST_TEXT]; /* of the manifest, the configuration, or the archive */
 };
 
-/* Reads source (a file, or for SR_BUILD_OCI a directory) and writes image. *config is a new reference to the configuration in the
- * store's form. */
+/* Reads source (a file, or for SR_BUILD_OCI a directory) and writes image. *config is a new
+ * reference to the configuration in the store's form. */
 int sr_build_archive(const struct sr_image_build *build, enum sr_build_kind kind, int source,
                      const char *tag, int image, struct sr_built *built, json_t **config,
                      struct sr_error *err) SR_MUST_CHECK;
 
-/* The work itself, in the caller's process: for tests, with archives that they made. Warnings go nowhere. */
+/* The work itself, in the caller's process: for tests, with archives that they made. Warnings go
+ * nowhere. */
 int sr_build_unconfined(const struct sr_image_build *build, enum sr_build_kind kind, int source,
                         const char *tag, int image, struct sr_built *built, json_t **config,
                         struct sr_error *err) SR_MUST_CHECK;

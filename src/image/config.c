@@ -63,7 +63,8 @@ static bool field(const char *line, unsigned index, const char **text, size_t *l
     return true;
 }
 
-/* The line of passwd or group whose field at (0: the name, 2: the number) is this; NULL: there is none. */
+/* The line of passwd or group whose field at (0: the name, 2: the number) is this; NULL: there is
+ * none. */
 static const char *find_line(const char *file, unsigned at, const char *wanted, size_t wanted_len)
 {
     const char *text;
@@ -84,8 +85,9 @@ static bool line_id(const char *line, unsigned at, uint32_t *id)
     return line != NULL && field(line, at, &text, &len) && parse_id(text, len, id);
 }
 
-/* "user[:group]", each a name or a number. Without a group it is the user's own, or for a number that passwd does not know, 0 as
- * in every container engine: then the uid, because nobody asked for root's group. */
+/* "user[:group]", each a name or a number. Without a group it is the user's own, or for a number
+ * that passwd does not know, 0 as in every container engine: then the uid, because nobody asked for
+ * root's group. */
 static bool resolve(const char *user, const char *passwd, const char *group, uint32_t *uid,
                     uint32_t *gid)
 {

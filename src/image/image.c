@@ -66,7 +66,8 @@ static int check_name(const char *name, struct sr_error *err)
                          name, SR_IMAGE_NAME_MAX);
 }
 
-/* Opens what from names. A ':' that is not in the path separates the name of one of several images. */
+/* Opens what from names. A ':' that is not in the path separates the name of one of several
+ * images. */
 static int open_source(const struct kind *kind, const char *rest, char path[PATH_MAX],
                        const char **tag, struct sr_error *err)
 {

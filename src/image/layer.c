@@ -1,7 +1,7 @@
 /*
- * Three stages: the blob's bytes (hashed: digest), libarchive as a decompressor (its format "raw"; hashed again: diff id, and
- * counted), libarchive as a reader of tar. An error below comes out of the stage above as one of its own, which says less; so
- * it is kept and said instead.
+ * Three stages: the blob's bytes (hashed: digest), libarchive as a decompressor (its format "raw";
+ * hashed again: diff id, and counted), libarchive as a reader of tar. An error below comes out of
+ * the stage above as one of its own, which says less; so it is kept and said instead.
  */
 #include "image/layer.h"
 

@@ -1,6 +1,7 @@
 /*
- * A layer as a stream of entries: a tar, perhaps compressed (gzip, zstd, xz), whose bytes are checked against its digests when it
- * has come to its end. A layer must be read to the end before anything of it is believed.
+ * A layer as a stream of entries: a tar, perhaps compressed (gzip, zstd, xz), whose bytes are
+ * checked against its digests when it has come to its end. A layer must be read to the end before
+ * anything of it is believed.
  */
 #ifndef SR_IMAGE_LAYER_H
 #define SR_IMAGE_LAYER_H
@@ -44,11 +45,13 @@ int sr_layer_open(const struct sr_source *source, const struct sr_layer_descript
                   unsigned number, struct sr_layer_budget *budget, struct sr_layer *layer,
                   struct sr_error *err) SR_MUST_CHECK;
 
-/* The next entry: 1 and *entry, which lives until the next call; 0 at the end, when every digest was right; -1 with err. */
+/* The next entry: 1 and *entry, which lives until the next call; 0 at the end, when every digest
+ * was right; -1 with err. */
 int sr_layer_next(struct sr_layer *layer, struct archive_entry **entry,
                   struct sr_error *err) SR_MUST_CHECK;
 
-/* The next piece of the entry's content: 1 with data, its length and its offset; 0 at the end; -1 with err. */
+/* The next piece of the entry's content: 1 with data, its length and its offset; 0 at the end; -1
+ * with err. */
 int sr_layer_data(struct sr_layer *layer, const void **data, size_t *len, int64_t *offset,
                   struct sr_error *err) SR_MUST_CHECK;
 

@@ -1,6 +1,7 @@
 /*
- * The packer walks the source in the worker, with names in order; each file's content goes into the image as it is met, and the
- * tables follow at the end. The image's hash is taken outside, of what was written: the worker's word for it is not needed.
+ * The packer walks the source in the worker, with names in order; each file's content goes into the
+ * image as it is met, and the tables follow at the end. The image's hash is taken outside, of what
+ * was written: the worker's word for it is not needed.
  */
 #include "image/pack_tree.h"
 
@@ -22,8 +23,8 @@
 
 enum note_kind { NOTE_SKIP = 1 };
 
-/* Files with several names, by device (a subvolume, a layer of an overlay) and inode number: open addressing, a power of two of
- * places. */
+/* Files with several names, by device (a subvolume, a layer of an overlay) and inode number: open
+ * addressing, a power of two of places. */
 struct links {
     struct link {
         uint64_t device, number;
@@ -63,7 +64,8 @@ static struct link *link_place(struct links *links, uint64_t device, uint64_t nu
     return &links->table[at];
 }
 
-/* The inode of a file that was seen under another name, or the place for it; NULL: out of memory. */
+/* The inode of a file that was seen under another name, or the place for it; NULL: out of
+ * memory. */
 static struct link *find_link(struct links *links, uint64_t device, uint64_t number)
 {
     if (links->taken * 2 >= links->places) {
@@ -317,7 +319,8 @@ static struct sr_walk make_walk(const struct sr_pack_options *options, const cha
     };
 }
 
-/* The image writer's errors have a code and a path of their own, which only those know who build an image for the store. */
+/* The image writer's errors have a code and a path of their own, which only those know who build an
+ * image for the store. */
 static int rename_error(const struct sr_pack_options *options, struct sr_error *err)
 {
     if (err != NULL && err->code != options->code && options->code != SR_OPS_101) {

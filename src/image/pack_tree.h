@@ -1,9 +1,11 @@
 /*
- * Packs a directory, or a single file, into a read-only image: inputs of runs, and images made of a directory.
+ * Packs a directory, or a single file, into a read-only image: inputs of runs, and images made of a
+ * directory.
  *
- * The source is a descriptor that has been judged; nothing is looked up by its path again. What is packed is what is below it on
- * its own file system (a mount point becomes an empty directory), no symbolic link is followed, and a file that changes while it
- * is read is an error. It happens in a confined worker (src/jail/worker.h) that can read below the source and nothing else.
+ * The source is a descriptor that has been judged; nothing is looked up by its path again. What is
+ * packed is what is below it on its own file system (a mount point becomes an empty directory), no
+ * symbolic link is followed, and a file that changes while it is read is an error. It happens in a
+ * confined worker (src/jail/worker.h) that can read below the source and nothing else.
  */
 #ifndef SR_IMAGE_PACK_TREE_H
 #define SR_IMAGE_PACK_TREE_H
@@ -14,7 +16,8 @@
 /* Name of the only entry of the image of a single file. */
 #define SR_PACK_FILE_NAME "file"
 
-/* A file system of a million entries takes half a GiB to pack; what has more is not one command's input. */
+/* A file system of a million entries takes half a GiB to pack; what has more is not one command's
+ * input. */
 #define SR_PACK_ENTRIES_MAX 1000000u
 #define SR_PACK_BYTES_MAX (UINT64_C(64) << 30)
 /* CPU time: 64 GiB at the rate of slow machines. */
@@ -33,7 +36,8 @@ struct sr_pack_options {
     const char *path;
     /* Contents read so far; also called every 100 ms. False ends it, as an error. */
     bool (*progress)(void *context, uint64_t bytes);
-    /* Told of each entry that is left out (at most SR_PACK_SKIPS_TOLD), relative to the source, and why. */
+    /* Told of each entry that is left out (at most SR_PACK_SKIPS_TOLD), relative to the source, and
+     * why. */
     void (*skipped)(void *context, const char *entry, const char *why);
     void *context;
     const int *cgroup_fd; /* as sr_worker_plan's */
@@ -48,19 +52,21 @@ struct sr_pack_result {
 };
 
 /*
- * Packs source (of a directory or regular file; O_PATH will do) into image, an empty file to read and write (a memfd, say). name
- * is the source's, for sentences. Errors: options->code at options->path; with SR_OPS_101 those of writing the image keep
- * theirs (SR-OPS-105, -108 at "image"). image's content is then undefined.
+ * Packs source (of a directory or regular file; O_PATH will do) into image, an empty file to read
+ * and write (a memfd, say). name is the source's, for sentences. Errors: options->code at
+ * options->path; with SR_OPS_101 those of writing the image keep theirs (SR-OPS-105, -108 at
+ * "image"). image's content is then undefined.
  */
 int sr_pack(int source, const char *name, int image, const struct sr_pack_options *options,
             struct sr_hasher *hasher, struct sr_pack_result *result,
             struct sr_error *err) SR_MUST_CHECK;
 
 /*
- * Hashes what the kernel tells of source and everything below it (names, types, owners, modes, sizes, inodes, times to the
- * nanosecond), without reading a content: while this does not change, neither does what sr_pack() would make of it. *settled is
- * false when something changed within the last two seconds, so that a further change could go unseen. bytes and entries are
- * what it found. In the caller's own process; errors as sr_pack().
+ * Hashes what the kernel tells of source and everything below it (names, types, owners, modes,
+ * sizes, inodes, times to the nanosecond), without reading a content: while this does not change,
+ * neither does what sr_pack() would make of it. *settled is false when something changed within the
+ * last two seconds, so that a further change could go unseen. bytes and entries are what it found.
+ * In the caller's own process; errors as sr_pack().
  */
 struct sr_fingerprint {
     char hash[SR_SHA256_TEXT];

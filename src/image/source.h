@@ -1,8 +1,10 @@
 /*
- * Where an image comes from, and its pieces: an OCI layout in a directory or in a tar, what `docker save` writes, or a tar that
- * is the file system itself. A piece (blob) is read from beginning to end, as often as it is opened.
+ * Where an image comes from, and its pieces: an OCI layout in a directory or in a tar, what `docker
+ * save` writes, or a tar that is the file system itself. A piece (blob) is read from beginning to
+ * end, as often as it is opened.
  *
- * In the worker. Errors are SR-OPS-101 (cannot be read), SR-OPS-102 (digest), SR-OPS-105 (limit) at "image.source".
+ * In the worker. Errors are SR-OPS-101 (cannot be read), SR-OPS-102 (digest), SR-OPS-105 (limit) at
+ * "image.source".
  */
 #ifndef SR_IMAGE_SOURCE_H
 #define SR_IMAGE_SOURCE_H
@@ -36,8 +38,8 @@ struct sr_blob {
     char text[SR_BLOB_BUFFER]; /* of the outer archive's content */
 };
 
-/* Opens the member of that name, or the whole source when it is NULL. 0; 1: there is none; -1: err. blob is large: not for stacks.
- * It must be closed whatever is returned. */
+/* Opens the member of that name, or the whole source when it is NULL. 0; 1: there is none; -1: err.
+ * blob is large: not for stacks. It must be closed whatever is returned. */
 int sr_blob_open(const struct sr_source *source, const char *member, struct sr_blob *blob,
                  struct sr_error *err) SR_MUST_CHECK;
 
@@ -50,8 +52,8 @@ int sr_blob_finish(struct sr_blob *blob, char digest[SR_SHA256_TEXT],
 
 void sr_blob_close(struct sr_blob *blob);
 
-/* A whole member of at most max bytes, with a NUL behind it, to be freed; checked against digest when that is not NULL. 0; 1: there
- * is none; -1: err. */
+/* A whole member of at most max bytes, with a NUL behind it, to be freed; checked against digest
+ * when that is not NULL. 0; 1: there is none; -1: err. */
 int sr_source_read(const struct sr_source *source, const char *member, const char *digest,
                    size_t max, char **text, size_t *len, struct sr_error *err) SR_MUST_CHECK;
 

@@ -1,9 +1,11 @@
 /*
- * Order of an image: superblock, the compressor's options, data, fragments, inode table, directory table, fragment table, ids,
- * extended attributes, padding to a page (a virtio disk has whole sectors).
+ * Order of an image: superblock, the compressor's options, data, fragments, inode table, directory
+ * table, fragment table, ids, extended attributes, padding to a page (a virtio disk has whole
+ * sectors).
  *
- * Inode numbers are given in one pass from the root (a directory's children are consecutive, so that its listing is dense), the
- * tables are written in a second one, children before their directory, which points to them.
+ * Inode numbers are given in one pass from the root (a directory's children are consecutive, so
+ * that its listing is dense), the tables are written in a second one, children before their
+ * directory, which points to them.
  */
 #include "image/sqfs_writer.h"
 
@@ -28,7 +30,8 @@
 #include <sys/sysmacros.h>
 
 #define PATH "image"
-/* zstd's own default; 15, which mksquashfs takes, packs a tenth smaller and five times as slowly. */
+/* zstd's own default; 15, which mksquashfs takes, packs a tenth smaller and five times as
+ * slowly. */
 #define ZSTD_LEVEL 3
 /* Blocks in flight for each thread. */
 #define BACKLOG 10
@@ -174,7 +177,8 @@ static int start_writers(struct sr_sqfs *sqfs, unsigned threads)
         .cmp = sqfs->compressor,
         .wr = sqfs->blocks,
         .tbl = sqfs->fragments,
-        /* To look at a file's end again before taking it for another's: their checksums have 32 bits. */
+        /* To look at a file's end again before taking it for another's: their checksums have 32
+         * bits. */
         .file = &sqfs->file.base,
         .uncmp = sqfs->decompressor,
     };
@@ -248,7 +252,8 @@ void sr_sqfs_forget(struct sr_tree *tree)
 int sr_sqfs_file_begin(struct sr_sqfs *sqfs, struct sr_inode *inode, struct sr_error *err)
 {
     sqfs->file_size = 0;
-    /* void * and a pointer to a structure have one representation here; the processor keeps the address. */
+    /* void * and a pointer to a structure have one representation here; the processor keeps the
+     * address. */
     int result = sqfs_block_processor_begin_file(
         sqfs->processor, (sqfs_inode_generic_t **)&inode->file.blocks, NULL, 0);
     if (result == 0)
@@ -367,7 +372,8 @@ static sqfs_inode_generic_t *make_special(const struct sr_inode *inode)
     return made;
 }
 
-/* The file's inode as the block processor made it, which is libsquashfs's to allocate and ours to free. */
+/* The file's inode as the block processor made it, which is libsquashfs's to allocate and ours to
+ * free. */
 static int take_file(const struct sr_inode *inode, sqfs_inode_generic_t **made)
 {
     *made = inode->file.blocks;

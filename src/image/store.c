@@ -1,7 +1,8 @@
 /*
  * Order of an addition, and what a crash leaves after each step:
  *   1. the image in a file without a name, complete and durable: nothing (the kernel frees it);
- *   2. the lock; the file gets its name in blobs/, durable: an image that no name stands for, which prune removes;
+ *   2. the lock; the file gets its name in blobs/, durable: an image that no name stands for, which
+ *      prune removes;
  *   3. the description under a temporary name, durable: the same, and a file that prune removes;
  *   4. renamed to its place, durable: done.
  * Readers take no lock: a description is there whole, and the image it names was there before it.
@@ -54,7 +55,8 @@ static int own_path(char path[PATH_MAX])
     return len < PATH_MAX ? 0 : -1;
 }
 
-/* A directory that others can write could tell us anything. A descriptor, or a negative errno and why. */
+/* A directory that others can write could tell us anything. A descriptor, or a negative errno and
+ * why. */
 static int open_trusted(int parent, const char *name, char why[SR_OWNER_TEXT])
 {
     sr_cleanup_fd int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -19,8 +19,9 @@ struct sr_store {
     int lock;         /* of what is changed; taken by sr_store_lock() */
 };
 
-/* Opens it; own with create makes it. 0; 1: there is none (or the user's own is the system's, asked for that), or none that the
- * caller may look into, which err says then; -1: err. To be closed when 0 was returned. */
+/* Opens it; own with create makes it. 0; 1: there is none (or the user's own is the system's, asked
+ * for that), or none that the caller may look into, which err says then; -1: err. To be closed when
+ * 0 was returned. */
 int sr_store_open(enum sr_store_which which, bool create, struct sr_store *store,
                   struct sr_error *err) SR_MUST_CHECK;
 void sr_store_close(struct sr_store *store);
@@ -31,8 +32,9 @@ int sr_store_lock(struct sr_store *store, struct sr_error *err) SR_MUST_CHECK;
 /* A file without a name for an image that is being made; -1 with err. */
 int sr_store_temporary(const struct sr_store *store, struct sr_error *err) SR_MUST_CHECK;
 
-/* Gives an image file of that digest its place, and the name its description (facts: digest and what the image's maker knows; it is
- * completed with name, time and identity; it stays the caller's). Durable when it returns. */
+/* Gives an image file of that digest its place, and the name its description (facts: digest and
+ * what the image's maker knows; it is completed with name, time and identity; it stays the
+ * caller's). Durable when it returns. */
 int sr_store_add(struct sr_store *store, int image, const char *name, const char *digest,
                  json_t *facts, struct sr_hasher *hasher, struct sr_error *err) SR_MUST_CHECK;
 

@@ -1,12 +1,14 @@
 /*
- * The tree of a file system that is being made: names and inodes in memory, file contents elsewhere. It is built entry by entry,
- * in layers if there are any, and never searched but from the root, so that nothing in it can lead out of it.
+ * The tree of a file system that is being made: names and inodes in memory, file contents
+ * elsewhere. It is built entry by entry, in layers if there are any, and never searched but from
+ * the root, so that nothing in it can lead out of it.
  *
- * Layers. Each entry belongs to the layer (a number that only grows) that named it last. Hiding what is below a directory costs
- * nothing: sr_tree_hide_below() notes the layer in the directory, and what belongs to an earlier one is not there any more for
- * whoever comes down from the root.
+ * Layers. Each entry belongs to the layer (a number that only grows) that named it last. Hiding
+ * what is below a directory costs nothing: sr_tree_hide_below() notes the layer in the directory,
+ * and what belongs to an earlier one is not there any more for whoever comes down from the root.
  *
- * Nothing is freed before the tree is; what is removed stays allocated, so a tree is bounded by the entries that were ever added.
+ * Nothing is freed before the tree is; what is removed stays allocated, so a tree is bounded by the
+ * entries that were ever added.
  */
 #ifndef SR_IMAGE_TREE_H
 #define SR_IMAGE_TREE_H
@@ -19,7 +21,8 @@
 
 /* NAME_MAX; squashfs has no longer ones either. */
 #define SR_TREE_NAME_MAX 255
-/* Below the depth that a path of PATH_MAX could reach; functions that follow the tree call themselves. */
+/* Below the depth that a path of PATH_MAX could reach; functions that follow the tree call
+ * themselves. */
 #define SR_TREE_DEPTH_MAX 512
 #define SR_TREE_NO_XATTRS UINT32_MAX
 
@@ -58,19 +61,20 @@ struct sr_node {
 
 struct sr_tree;
 
-/* A tree with a root directory (0755, 0:0) of layer 0, which holds at most entries_max entries. NULL: out of memory. */
+/* A tree with a root directory (0755, 0:0) of layer 0, which holds at most entries_max entries.
+ * NULL: out of memory. */
 struct sr_tree *sr_tree_new(uint32_t entries_max);
 void sr_tree_free(struct sr_tree *tree);
 
 struct sr_node *sr_tree_root(struct sr_tree *tree);
 
-/* The child of that name, or NULL. floor is the layer below which entries are hidden where the parent is; NULL: no layers. On
- * return it is the floor below the child. */
+/* The child of that name, or NULL. floor is the layer below which entries are hidden where the
+ * parent is; NULL: no layers. On return it is the floor below the child. */
 struct sr_node *sr_tree_find(struct sr_tree *tree, struct sr_node *parent, const char *name,
                              size_t len, uint32_t *floor);
 
-/* Adds a name, which must not be there, with a new inode (mode says of what type) or a given one. NULL: out of memory, or the
- * tree is full (errno ENOMEM, EOVERFLOW). */
+/* Adds a name, which must not be there, with a new inode (mode says of what type) or a given one.
+ * NULL: out of memory, or the tree is full (errno ENOMEM, EOVERFLOW). */
 struct sr_node *sr_tree_add(struct sr_tree *tree, struct sr_node *parent, const char *name,
                             size_t len, uint32_t layer, uint32_t mode);
 struct sr_node *sr_tree_link(struct sr_tree *tree, struct sr_node *parent, const char *name,
@@ -85,8 +89,8 @@ void sr_tree_hide_below(struct sr_node *directory, uint32_t layer);
 /* A copy of a text that lives as long as the tree, or NULL. */
 char *sr_tree_text(struct sr_tree *tree, const char *text, size_t len);
 
-/* The children of a directory that are there, sorted by the bytes of their names, in an array to be freed. floor as in
- * sr_tree_find(), not changed. -1: out of memory. */
+/* The children of a directory that are there, sorted by the bytes of their names, in an array to be
+ * freed. floor as in sr_tree_find(), not changed. -1: out of memory. */
 int sr_tree_children(const struct sr_node *directory, uint32_t floor, struct sr_node ***children,
                      size_t *count) SR_MUST_CHECK;
 

@@ -1,11 +1,14 @@
 /*
  * What the supervisor gives up once the VM runs, before it reads the guest's first byte:
- *   - capabilities: root keeps CAP_KILL, for children with ids of their own, and CAP_DAC_OVERRIDE for the removal of the run's cgroup;
+ *   - capabilities: root keeps CAP_KILL, for children with ids of their own, and CAP_DAC_OVERRIDE
+ *     for the removal of the run's cgroup;
  *   - gaining any: no_new_privs, empty bounding set;
- *   - files: those of its own run directory (which is verified before it is signed) and that of the outputs, the counters of its
- *     cgroup; all else is as if it were not there, for root too (Landlock);
- *   - system calls: a list. Nothing is executed any more, nothing started and no socket made; signals go to processes whose
- *     descriptor it has, which makes CAP_KILL one for its own children.
+ *   - files: those of its own run directory (which is verified before it is signed) and that of the
+ *     outputs, the counters of its cgroup; all else is as if it were not there, for root too
+ *     (Landlock);
+ *   - system calls: a list. Nothing is executed any more, nothing started and no socket made;
+ *     signals go to processes whose descriptor it has, which makes CAP_KILL one for its own
+ *     children.
  * Sanitized builds keep files and system calls: the sanitizers and the failpoints' log need more.
  */
 #include "jail/jail.h"

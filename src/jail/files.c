@@ -1,8 +1,10 @@
 /*
- * Which files a program opens to start. The dynamic loader itself says which libraries it would load ("--list": the program
- * is not executed). The answer is remembered, a line for each file that it depends on: those of the list, the loader's own cache,
- * and those that were looked for and were not there. It holds while every one of them is as it was. What is remembered is only
- * names: whoever could write them could write the caller's other files too (the cache belongs to the caller).
+ * Which files a program opens to start. The dynamic loader itself says which libraries it would
+ * load ("--list": the program is not executed). The answer is remembered, a line for each file that
+ * it depends on: those of the list, the loader's own cache, and those that were looked for and were
+ * not there. It holds while every one of them is as it was. What is remembered is only names:
+ * whoever could write them could write the caller's other files too (the cache belongs to the
+ * caller).
  */
 #include "jail/jail.h"
 
@@ -67,7 +69,8 @@ void sr_jail_files_free(struct sr_jail_files *files)
     *files = (struct sr_jail_files){0};
 }
 
-/* The loader a program asks for (ELF, PT_INTERP). 1: there is one; 0: a program without; -1: not a program we know. */
+/* The loader a program asks for (ELF, PT_INTERP). 1: there is one; 0: a program without; -1: not a
+ * program we know. */
 static int find_loader(const char *program, char *loader, size_t size)
 {
     sr_cleanup_fd int fd = open(program, O_RDONLY | O_CLOEXEC);
@@ -210,7 +213,8 @@ static int find(const char *program, bool vmm, struct sr_jail_files *files,
     return 0;
 }
 
-/* A file's identity, or that it is not there: 1 when a later change could not go unseen, 0 when it could. */
+/* A file's identity, or that it is not there: 1 when a later change could not go unseen, 0 when it
+ * could. */
 static int identify(const char *path, char text[SR_IDENTITY_TEXT])
 {
     sr_cleanup_fd int fd = open(path, O_PATH | O_CLOEXEC);

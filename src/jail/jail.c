@@ -2,19 +2,24 @@
  * Theory of operation
  *
  * Steps, and what is true after each:
- *   1. clone: new pid, mount, network, ipc and uts namespaces (and a user namespace, when the caller is not root), born in the
- *      run's cgroup: no process, socket or interface of the host can be named any more; the network has only a loopback
- *      device that is down.
- *   2. An ordinary user's id is mapped to itself, and only it. The OOM killer takes this process before others.
- *   3. A tmpfs with a bind mount for each file of the plan (root.c), all of it read-only, nosuid, nodev, but for the one device of
- *      the plan.
- *   4. pivot_root, and the old root detached: no path leads to a file of the host but to those. There is no /proc and no /dev.
+ *   1. clone: new pid, mount, network, ipc and uts namespaces (and a user namespace, when the
+ *      caller is not root), born in the run's cgroup: no process, socket or interface of the host
+ *      can be named any more; the network has only a loopback device that is down.
+ *   2. An ordinary user's id is mapped to itself, and only it. The OOM killer takes this process
+ *      before others.
+ *   3. A tmpfs with a bind mount for each file of the plan (root.c), all of it read-only, nosuid,
+ *      nodev, but for the one device of the plan.
+ *   4. pivot_root, and the old root detached: no path leads to a file of the host but to those.
+ *      There is no /proc and no /dev.
  *   5. Resource limits: no core dump, no file may grow, no locked memory, few descriptors.
  *   6. A uid and gid of its own, no groups; no capability in any set, none to be gained by execve.
- *   7. Death with the parent, which is looked after in case it has died before. After 6, which would undo it.
- *   8. Landlock: only reading and executing below the root, whatever mounts there might be; no TCP, where the kernel has it.
+ *   7. Death with the parent, which is looked after in case it has died before. After 6, which
+ *      would undo it.
+ *   8. Landlock: only reading and executing below the root, whatever mounts there might be; no TCP,
+ *      where the kernel has it.
  *   9. seccomp: a list of system calls.
- * Then the caller executes the program. A step that fails ends the start: nothing runs in half a jail.
+ * Then the caller executes the program. A step that fails ends the start: nothing runs in half a
+ * jail.
  */
 #include "jail/jail.h"
 #include "common/failpoint.h"
@@ -114,8 +119,8 @@ static int open_same(const struct sr_jail_bind *bind)
     return sr_take_fd(&file);
 }
 
-/* The device, as a mount to put into the sealed root: an ordinary user's right to it is the host's to say; the uid of a run of root's
- * gets a node of its own. -1 with errno. */
+/* The device, as a mount to put into the sealed root: an ordinary user's right to it is the host's
+ * to say; the uid of a run of root's gets a node of its own. -1 with errno. */
 static int open_device(const struct sr_jail_plan *plan, int root)
 {
     static const char node[] = "device";
@@ -181,7 +186,8 @@ static int set_limits(const struct sr_jail_plan *plan)
         {RLIMIT_MEMLOCK, 0},
         {RLIMIT_MSGQUEUE, 0},
         {RLIMIT_NOFILE, FILES_MAX},
-        {RLIMIT_NPROC, FILES_MAX}, /* threads; an ordinary user's are counted over all its processes */
+        {RLIMIT_NPROC, FILES_MAX}, /* threads; an ordinary user's are counted over all its processes
+                                    */
     };
     return sr_jail_limit(limits, sizeof limits / sizeof limits[0] - plan->new_user);
 }
@@ -206,7 +212,8 @@ int sr_jail_die_with_parent(int socket)
     struct pollfd end = {.fd = socket};
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
         return -1;
-    /* A process that dies closes its descriptors before it signals its children, so what came too late is seen here. */
+    /* A process that dies closes its descriptors before it signals its children, so what came too
+     * late is seen here. */
     if (poll(&end, 1, 0) != 0) {
         errno = ESRCH;
         return -1;

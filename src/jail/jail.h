@@ -1,6 +1,7 @@
 /*
- * The jail: namespaces, an empty root with only the files that are named, no capabilities, a system call filter. For a
- * program that handles what the guest says; jail.c has the theory of operation. Its parts are for others that are confined, too.
+ * The jail: namespaces, an empty root with only the files that are named, no capabilities, a system
+ * call filter. For a program that handles what the guest says; jail.c has the theory of operation.
+ * Its parts are for others that are confined, too.
  *
  *   1. sr_jail_files_find(), once for a program: what its loader and it will open.
  *   2. sr_jail_clone() instead of fork().
@@ -24,15 +25,17 @@ struct sr_jail_files {
 };
 
 /*
- * Adds what a program opens to start: itself, its loader, its shared libraries (as the loader finds them), and of a VMM (QEMU) its TCG
- * module and firmware where they are beside them. cache: a directory to remember it in, or -1. Errors: SR-RUN-002 at launch.jail;
- * files is then as it was, or holds some of them.
+ * Adds what a program opens to start: itself, its loader, its shared libraries (as the loader finds
+ * them), and of a VMM (QEMU) its TCG module and firmware where they are beside them. cache: a
+ * directory to remember it in, or -1. Errors: SR-RUN-002 at launch.jail; files is then as it was,
+ * or holds some of them.
  */
 int sr_jail_files_find(const char *program, bool vmm, int cache, struct sr_jail_files *files,
                        struct sr_error *err) SR_MUST_CHECK;
 void sr_jail_files_free(struct sr_jail_files *files);
 
-/* A file that has been looked at already, by fd: path must still lead to it. name is one component, of the jail's root. */
+/* A file that has been looked at already, by fd: path must still lead to it. name is one component,
+ * of the jail's root. */
 struct sr_jail_bind {
     int fd;
     const char *path, *name;
@@ -51,18 +54,20 @@ struct sr_jail_plan {
     int cgroup_fd; /* of the cgroup to be born in; -1: the caller's */
 };
 
-/* Forks into the jail's namespaces. Returns 0 in the child, its pid and *pidfd in the caller, -1 with errno. */
+/* Forks into the jail's namespaces. Returns 0 in the child, its pid and *pidfd in the caller, -1
+ * with errno. */
 pid_t sr_jail_clone(const struct sr_jail_plan *plan, int *pidfd) SR_MUST_CHECK;
 
-/* What it means to the user that a clone into new namespaces, a user namespace among them or not, ended with an error; static,
- * or strerror()'s. */
+/* What it means to the user that a clone into new namespaces, a user namespace among them or not,
+ * ended with an error; static, or strerror()'s. */
 const char *sr_jail_clone_fault(int error, bool new_user);
 
-/* Completes the jail, in the child; nothing of the host is left but open descriptors. Returns 0, or -1 with what failed in
- * step and errno. */
+/* Completes the jail, in the child; nothing of the host is left but open descriptors. Returns 0, or
+ * -1 with what failed in step and errno. */
 int sr_jail_enter(const struct sr_jail_plan *plan, const char **step) SR_MUST_CHECK;
 
-/* Asks to be killed when the parent dies, and fails with ESRCH when it is dead already. socket as sr_jail_plan.parent. */
+/* Asks to be killed when the parent dies, and fails with ESRCH when it is dead already. socket as
+ * sr_jail_plan.parent. */
 int sr_jail_die_with_parent(int socket) SR_MUST_CHECK;
 
 /* The OOM killer takes the calling process before others. 0, or -1 with errno. */
@@ -73,7 +78,8 @@ struct sr_jail_limit {
     uint64_t value;
 };
 
-/* Lowers resource limits, hard and soft, to these values, where they are not lower already. 0, or -1 with errno. */
+/* Lowers resource limits, hard and soft, to these values, where they are not lower already. 0, or
+ * -1 with errno. */
 int sr_jail_limit(const struct sr_jail_limit *limits, size_t count) SR_MUST_CHECK;
 
 /* Who is left with which system calls: seccomp.c. */
@@ -89,8 +95,8 @@ enum sr_jail_role {
     SR_JAIL_RESOLVER,
 };
 
-/* Loads the role's filter for the rest of the process's life and of those that it starts; everything that it does not list fails with
- * EPERM. 0 or a negative errno. Needs no_new_privs. */
+/* Loads the role's filter for the rest of the process's life and of those that it starts;
+ * everything that it does not list fails with EPERM. 0 or a negative errno. Needs no_new_privs. */
 int sr_jail_filter(enum sr_jail_role role) SR_MUST_CHECK;
 
 /* What the supervisor keeps; directories by descriptor. */
@@ -105,20 +111,23 @@ struct sr_jail_self {
     int tree; /* to make, rename and remove anything in; -1: none */
 };
 
-/* Confines the calling process for the rest of its life (confine.c). 0, or -1 with what failed in step and errno. */
+/* Confines the calling process for the rest of its life (confine.c). 0, or -1 with what failed in
+ * step and errno. */
 int sr_jail_confine_self(const struct sr_jail_self *self, const char **step) SR_MUST_CHECK;
 
-/* True when the caller can become these ids: it is root, and not in a user namespace that does not have them. */
+/* True when the caller can become these ids: it is root, and not in a user namespace that does not
+ * have them. */
 bool sr_jail_has_uids(uint32_t first, uint32_t last);
 
 /* Gives up the supplementary groups and takes these ids for good. 0, or -1 with errno. */
 int sr_jail_become(uid_t uid, gid_t gid) SR_MUST_CHECK;
 
-/* Root becomes nobody (65534), where the user namespace has that id; an ordinary user stays who he is. 0, or -1 with errno. */
+/* Root becomes nobody (65534), where the user namespace has that id; an ordinary user stays who he
+ * is. 0, or -1 with errno. */
 int sr_jail_become_nobody(void) SR_MUST_CHECK;
 
-/* A uid that no other run has as long as the descriptor that is returned is open, of first..last; -1 with err (SR-RUN-002 at
- * launch.jail). For root. */
+/* A uid that no other run has as long as the descriptor that is returned is open, of first..last;
+ * -1 with err (SR-RUN-002 at launch.jail). For root. */
 int sr_jail_take_uid(uint32_t first, uint32_t last, uid_t *uid, struct sr_error *err) SR_MUST_CHECK;
 
 #endif

@@ -1,9 +1,11 @@
 /*
- * System calls. QEMU in its jail: it brings a filter of its own (-sandbox), which forbids what is known to be harmful; this one
- * allows what is known to be needed, from before its first instruction, and answers EPERM to everything else. The supervisor
- * once the VM runs: the same and what writing evidence and ending the run take; it executes nothing any more, and starts and
- * connects to nothing. The net cell, with which nft runs; pasta, which isolates itself once it has joined the run's namespace, with
- * a shorter list then; the UDP relay; the resolver; workers: less than any of them.
+ * System calls. QEMU in its jail: it brings a filter of its own (-sandbox), which forbids what is
+ * known to be harmful; this one allows what is known to be needed, from before its first
+ * instruction, and answers EPERM to everything else. The supervisor once the VM runs: the same and
+ * what writing evidence and ending the run take; it executes nothing any more, and starts and
+ * connects to nothing. The net cell, with which nft runs; pasta, which isolates itself once it has
+ * joined the run's namespace, with a shorter list then; the UDP relay; the resolver; workers: less
+ * than any of them.
  */
 #include "jail/jail.h"
 
@@ -157,7 +159,8 @@ static const int for_net_cell[] = {
     SCMP_SYS(execve), SCMP_SYS(wait4), SCMP_SYS(kill), SCMP_SYS(tgkill), SCMP_SYS(bind),
 };
 
-/* Connections of the host's; before that, what pasta gives up its rights with and joins the run's namespace by. */
+/* Connections of the host's; before that, what pasta gives up its rights with and joins the run's
+ * namespace by. */
 static const int for_uplink[] = {
     SCMP_SYS(execve),    SCMP_SYS(waitid),   SCMP_SYS(bind),          SCMP_SYS(connect),
     SCMP_SYS(listen),    SCMP_SYS(accept4),  SCMP_SYS(splice),        SCMP_SYS(tee),
@@ -270,7 +273,8 @@ static const int prctl_allowed[] = {PR_SET_NAME,         PR_GET_NAME,    PR_SET_
                                     PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_CAPBSET_READ,
                                     PR_SET_VMA};
 
-/* New namespaces for nobody. glibc takes clone when clone3, whose flags no filter can see, is not there. */
+/* New namespaces for nobody. glibc takes clone when clone3, whose flags no filter can see, is not
+ * there. */
 static int add_clone(scmp_filter_ctx filter, scmp_datum_t needed)
 {
     const scmp_datum_t namespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
@@ -290,9 +294,10 @@ static int add_list(scmp_filter_ctx filter, const int *calls, size_t count)
 }
 
 /*
- * Nothing typed into a terminal, and no signal by way of a descriptor: its owner, whom the kernel signals when something happens to it,
- * may be any process, and the signal any. A filter of its own: a list of what is allowed cannot say "all but these" of the 32 bits
- * that the kernel looks at, and a comparison of all 64 lets the same request pass with a bit set above them.
+ * Nothing typed into a terminal, and no signal by way of a descriptor: its owner, whom the kernel
+ * signals when something happens to it, may be any process, and the signal any. A filter of its
+ * own: a list of what is allowed cannot say "all but these" of the 32 bits that the kernel looks
+ * at, and a comparison of all 64 lets the same request pass with a bit set above them.
  */
 static int forbid_requests(bool shared_memory)
 {
@@ -342,7 +347,8 @@ static int add_for_vmm(scmp_filter_ctx filter)
     if (result == 0)
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1,
                                   SCMP_A2(SCMP_CMP_EQ, 0, 0));
-    /* And that of its memory lowered: the caller does that last (qemu.c), and what may not be raised hurts nobody else. */
+    /* And that of its memory lowered: the caller does that last (qemu.c), and what may not be
+     * raised hurts nobody else. */
     if (result == 0)
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2,
                                   SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, 0),
@@ -358,8 +364,8 @@ static int add_for_supervisor(scmp_filter_ctx filter)
     return result < 0 ? result : allow_first(filter, SCMP_SYS(prlimit64), 0);
 }
 
-/* Netlink of routes and of nftables; AF_UNIX is what if_nametoindex(3) asks by, and in this network namespace there is none to
- * connect to. */
+/* Netlink of routes and of nftables; AF_UNIX is what if_nametoindex(3) asks by, and in this network
+ * namespace there is none to connect to. */
 static int add_for_net_cell(scmp_filter_ctx filter)
 {
     const int netlinks[] = {NETLINK_ROUTE, NETLINK_NETFILTER};
@@ -376,7 +382,8 @@ static int add_for_net_cell(scmp_filter_ctx filter)
     return result;
 }
 
-/* Namespaces but of users. No AF_UNIX socket: it is in the host's network namespace, where abstract ones of services are. */
+/* Namespaces but of users. No AF_UNIX socket: it is in the host's network namespace, where abstract
+ * ones of services are. */
 static int add_for_uplink(scmp_filter_ctx filter)
 {
     int result = add_clone(filter, 0);

@@ -3,20 +3,26 @@
  *
  * The child, in this order, and what is true after each step:
  *   1. Death with the caller, which is looked after in case it has died before.
- *   2. Standard descriptors are /dev/null; every other descriptor but the plan's and the socket to the caller is closed.
+ *   2. Standard descriptors are /dev/null; every other descriptor but the plan's and the socket to
+ *      the caller is closed.
  *   3. Resource limits: memory, size of files, CPU time, no core dump.
- *   4. Identity. Root's worker becomes nobody (65534) where that id exists. Two workers need more of the caller's rights:
- *      - one that walks a directory of the caller's (read_any) keeps CAP_DAC_READ_SEARCH, because the files there are anybody's;
- *        it can read only what step 6 leaves;
- *      - one that writes a directory of the caller's (write_dir) keeps the caller's uid, because that owns it; without
- *        capabilities, and step 6 leaves nothing but this directory.
- *   5. No capability but that one in any set, no_new_privs, not dumpable: no process of the same id can trace it.
+ *   4. Identity. Root's worker becomes nobody (65534) where that id exists. Two workers need more
+ *      of the caller's rights:
+ *      - one that walks a directory of the caller's (read_any) keeps CAP_DAC_READ_SEARCH, because
+ *        the files there are anybody's; it can read only what step 6 leaves;
+ *      - one that writes a directory of the caller's (write_dir) keeps the caller's uid, because
+ *        that owns it; without capabilities, and step 6 leaves nothing but this directory.
+ *   5. No capability but that one in any set, no_new_privs, not dumpable: no process of the same id
+ *      can trace it.
  *   6. Landlock: nothing, or reading below read_dir, or making and writing below write_dir.
- *   7. seccomp: a list; files can be opened only by those two kinds; no socket, no exec, no process, only threads.
+ *   7. seccomp: a list; files can be opened only by those two kinds; no socket, no exec, no
+ *      process, only threads.
  *
- * Sanitized builds leave out the limit of memory, whose shadow is larger, and keep standard error, for what they find.
+ * Sanitized builds leave out the limit of memory, whose shadow is larger, and keep standard error,
+ * for what they find.
  *
- * The socket keeps the bounds of messages (SOCK_SEQPACKET), so that nothing has to be parsed: a header, then its bytes.
+ * The socket keeps the bounds of messages (SOCK_SEQPACKET), so that nothing has to be parsed: a
+ * header, then its bytes.
  */
 #include "jail/worker.h"
 

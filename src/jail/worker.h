@@ -1,14 +1,18 @@
 /*
- * A confined worker: a child that does one piece of work on foreign bytes (an archive, a directory of somebody's, what a guest
- * sent) and has nothing it could harm anybody with. worker.c has the theory of operation.
+ * A confined worker: a child that does one piece of work on foreign bytes (an archive, a directory
+ * of somebody's, what a guest sent) and has nothing it could harm anybody with. worker.c has the
+ * theory of operation.
  *
- *   1. The caller opens everything: what is read, what is written. Libraries that are loaded late are loaded now.
+ *   1. The caller opens everything: what is read, what is written. Libraries that are loaded late
+ *      are loaded now.
  *   2. sr_worker_run() forks, confines the child, runs the function in it, and waits.
- *   3. In the child the function works on its descriptors and may tell of its progress and send notes.
- *   4. Back comes a result of fixed size, or an error: the function's own, or that the child died, and of what.
+ *   3. In the child the function works on its descriptors and may tell of its progress and send
+ *      notes.
+ *   4. Back comes a result of fixed size, or an error: the function's own, or that the child died,
+ *      and of what.
  *
- * Whatever the child says may be a lie, for it may have been taken over: sizes and texts are checked here, what numbers and
- * notes mean is the caller's to doubt.
+ * Whatever the child says may be a lie, for it may have been taken over: sizes and texts are
+ * checked here, what numbers and notes mean is the caller's to doubt.
  */
 #ifndef SR_JAIL_WORKER_H
 #define SR_JAIL_WORKER_H
@@ -24,7 +28,8 @@
 /* Bounds of what a child sends: a note fits into a packet; a result onto anybody's stack. */
 #define SR_WORKER_NOTE_MAX 65536
 #define SR_WORKER_RESULT_MAX 8192
-/* Notes of one worker, together: an image's configuration is a few KiB, a list of skipped files has its own bound. */
+/* Notes of one worker, together: an image's configuration is a few KiB, a list of skipped files has
+ * its own bound. */
 #define SR_WORKER_NOTES_MAX (4u << 20)
 
 struct sr_worker_plan {
@@ -33,16 +38,17 @@ struct sr_worker_plan {
     const char *path;
     const int *fds; /* descriptors that the child keeps, with their numbers; none below 3 */
     size_t fd_count;
-    int read_dir; /* the child may read what is below this directory; -1: no file can be opened */
-    int write_dir; /* the child may make, write and remove what is below this directory; -1: nowhere */
-    bool read_any;        /* root's right to read whoever's files stays (for read_dir) */
+    int read_dir;  /* the child may read what is below this directory; -1: no file can be opened */
+    int write_dir; /* the child may make, write and remove what is below this directory; -1: nowhere
+                    */
+    bool read_any; /* root's right to read whoever's files stays (for read_dir) */
     uint64_t memory_max;  /* bytes of private memory */
     uint64_t file_max;    /* bytes that a file it writes may have */
     unsigned cpu_sec;     /* CPU time */
     const int *cgroup_fd; /* of version 2, that the child is born in; NULL: the caller's */
 
-    /* Called in the caller's process, all may be NULL. progress also when nothing is reported, every 100 ms; false ends the
-     * worker (as an error that says so). */
+    /* Called in the caller's process, all may be NULL. progress also when nothing is reported,
+     * every 100 ms; false ends the worker (as an error that says so). */
     bool (*progress)(void *context, uint64_t done, uint64_t total);
     void (*note)(void *context, unsigned kind, const void *data, size_t len);
     void *context;
@@ -57,19 +63,21 @@ void sr_worker_progress(struct sr_worker *worker, uint64_t done, uint64_t total)
 /* Sends a note of at most SR_WORKER_NOTE_MAX bytes. */
 void sr_worker_note(struct sr_worker *worker, unsigned kind, const void *data, size_t len);
 
-/* The work, in the child: fills result and returns 0, or -1 with err. It may leave memory and descriptors behind. */
+/* The work, in the child: fills result and returns 0, or -1 with err. It may leave memory and
+ * descriptors behind. */
 typedef int sr_worker_fn(void *context, struct sr_worker *worker, void *result,
                          struct sr_error *err);
 
 /*
- * Runs work in a confined child. 0 with result (result_size bytes) filled, or -1 with err and result untouched. The child is gone
- * when it returns. The caller must have one thread.
+ * Runs work in a confined child. 0 with result (result_size bytes) filled, or -1 with err and
+ * result untouched. The child is gone when it returns. The caller must have one thread.
  */
 int sr_worker_run(const struct sr_worker_plan *plan, sr_worker_fn *work, void *context,
                   void *result, size_t result_size, struct sr_error *err) SR_MUST_CHECK;
 
-/* The two halves of sr_worker_run(), for a caller that has something else to do meanwhile. What it talks with the child about goes
- * over a descriptor of the plan's; wait takes process, and so does kill, which is for one that is not wanted any more. */
+/* The two halves of sr_worker_run(), for a caller that has something else to do meanwhile. What it
+ * talks with the child about goes over a descriptor of the plan's; wait takes process, and so does
+ * kill, which is for one that is not wanted any more. */
 struct sr_worker_process {
     pid_t pid; /* -1: none */
     int pidfd; /* what it is killed by: a confined caller has no other way */

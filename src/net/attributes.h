@@ -1,6 +1,6 @@
 /*
- * Headers of netlink requests, and walks over attributes. libmnl has macros for these, whose implicit conversions our warnings do not
- * let pass.
+ * Headers of netlink requests, and walks over attributes. libmnl has macros for these, whose
+ * implicit conversions our warnings do not let pass.
  */
 #ifndef SR_NET_ATTRIBUTES_H
 #define SR_NET_ATTRIBUTES_H

@@ -1,23 +1,26 @@
 /*
  * Theory of operation
  *
- * The cell is PID 1 of a pid namespace: when it ends, however it ends, the kernel kills what it started (pasta, nft).
- * It asks to be killed when the supervisor dies, and sees the end of its socket if that happened before it could ask.
- * The network namespace lives by the cell, by pasta, which has joined it, and by the TAP's descriptor in the VMM and
- * the supervisor; when they are gone, so are TAP, addresses, routes and rules. Nothing is made outside of it, other than
- * the host's end of the bridge uplink, which goes with its peer.
+ * The cell is PID 1 of a pid namespace: when it ends, however it ends, the kernel kills what it
+ * started (pasta, nft). It asks to be killed when the supervisor dies, and sees the end of its
+ * socket if that happened before it could ask. The network namespace lives by the cell, by pasta,
+ * which has joined it, and by the TAP's descriptor in the VMM and the supervisor; when they are
+ * gone, so are TAP, addresses, routes and rules. Nothing is made outside of it, other than the
+ * host's end of the bridge uplink, which goes with its peer.
  *
  * Stages, in this order, each true before the next begins:
- *   1. own pid and mount namespace (and user namespace, when the caller is not root): nothing the cell mounts or
- *      starts is seen by the host;
- *   2. what is needed of the host's network namespace is in hand: by the uplink (a child, a socket),
- *      and a socket that tells of the host's addresses and can change nothing (local.c);
+ *   1. own pid and mount namespace (and user namespace, when the caller is not root): nothing the
+ *      cell mounts or starts is seen by the host;
+ *   2. what is needed of the host's network namespace is in hand: by the uplink (a child, a
+ *      socket), and a socket that tells of the host's addresses and can change nothing (local.c);
  *   3. own network namespace;
  *   4. lo, TAP with its address, forwarding, no IPv6;
  *   5. the room (room.c): no file of the host is seen any more but those of nft and pasta;
- *   6. the rules, in one transaction: from here on the TAP lets through what the rules allow and nothing else;
+ *   6. the rules, in one transaction: from here on the TAP lets through what the rules allow and
+ *      nothing else;
  *   7. only now the uplink, with its default route;
- *   8. CAP_NET_ADMIN is all the cell keeps, of files its root, of system calls a list; it answers requests.
+ *   8. CAP_NET_ADMIN is all the cell keeps, of files its root, of system calls a list; it answers
+ *      requests.
  */
 #include "net/cell.h"
 
@@ -102,8 +105,9 @@ static int become_mapped(struct sr_error *err)
     return 0;
 }
 
-/* Without IFF_VNET_HDR, so without offloads: by that header a guest could have the kernel write a checksum, which it can choose,
- * over the destination port of a packet that the rules have passed. The large MTU does what segmentation offload would. */
+/* Without IFF_VNET_HDR, so without offloads: by that header a guest could have the kernel write a
+ * checksum, which it can choose, over the destination port of a packet that the rules have passed.
+ * The large MTU does what segmentation offload would. */
 int cell_open_tun(const char *name, short kind, struct sr_error *err)
 {
     struct ifreq request = {.ifr_flags = (short)(kind | IFF_NO_PI)};
@@ -131,12 +135,14 @@ static int set_up_links(struct cell *cell, struct sr_error *err)
         result = write_file("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
     if (result == -ENOENT)
         result = 0;
-    /* The rules judge addresses; the kernel's check of the way back does not know that of UDP. Interfaces to come copy the second. */
+    /* The rules judge addresses; the kernel's check of the way back does not know that of UDP.
+     * Interfaces to come copy the second. */
     if (result == 0)
         result = write_file("/proc/sys/net/ipv4/conf/all/rp_filter", "0");
     if (result == 0)
         result = write_file("/proc/sys/net/ipv4/conf/default/rp_filter", "0");
-    /* An interface answers for its own address only: the guest is not told the uplink's, nor a neighbour on a bridge the TAP's. */
+    /* An interface answers for its own address only: the guest is not told the uplink's, nor a
+     * neighbour on a bridge the TAP's. */
     if (result == 0)
         result = write_file("/proc/sys/net/ipv4/conf/all/arp_ignore", "1");
     if (result == 0)
@@ -229,7 +235,8 @@ static int close_host(const struct cell *cell, const char *text, size_t len, str
     return run_nft(cell, whole.data, whole.len, err);
 }
 
-/* The host's routes have changed. False, and then nothing is open any more, when its addresses cannot be closed. */
+/* The host's routes have changed. False, and then nothing is open any more, when its addresses
+ * cannot be closed. */
 static bool follow_host(struct cell *cell, struct sr_error *err)
 {
     struct sr_error error = {0};
@@ -282,9 +289,10 @@ static int apply(struct cell *cell, struct sr_error *err)
     return room_confine_cell(err);
 }
 
-/* Takes the rules down although the namespace's end would: what was removed is evidence too. The uplink is told to die.
- * For its end and the TAP's nobody waits here: the kernel takes some 40 ms (grace periods of RCU) to unregister a device,
- * and the cell is not gone before they are, so that the supervisor, which waits for it last, can write its report meanwhile. */
+/* Takes the rules down although the namespace's end would: what was removed is evidence too. The
+ * uplink is told to die. For its end and the TAP's nobody waits here: the kernel takes some 40 ms
+ * (grace periods of RCU) to unregister a device, and the cell is not gone before they are, so that
+ * the supervisor, which waits for it last, can write its report meanwhile. */
 static int take_down(struct cell *cell, struct sr_error *err)
 {
     int disconnected = cell->kind->disconnect(&cell->uplink, err);
@@ -430,7 +438,8 @@ _Noreturn static void live(const struct cell_plan *plan)
     const struct rlimit no_core = {0, 0};
     setrlimit(RLIMIT_CORE, &no_core);
     cell.signals = cell.uplink.signals = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
-    /* Of the supervisor's descriptors only these stay: its lock and its evidence must end with it. */
+    /* Of the supervisor's descriptors only these stay: its lock and its evidence must end with
+     * it. */
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     bool good = cell.signals >= 0 && null >= 0 && dup2(null, STDIN_FILENO) >= 0 &&
                 dup2(plan->log_fd, STDOUT_FILENO) >= 0 && dup2(plan->log_fd, STDERR_FILENO) >= 0 &&

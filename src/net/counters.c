@@ -152,7 +152,8 @@ static int read_all(struct mnl_socket *socket, struct sr_net_sample *sample)
     return reader.full ? -E2BIG : 0;
 }
 
-/* Puts one message of a transaction at buffer; the whole transaction is sent and acknowledged at once. */
+/* Puts one message of a transaction at buffer; the whole transaction is sent and acknowledged at
+ * once. */
 static struct nlmsghdr *batch_message(char *buffer, uint16_t type, uint16_t flags, uint8_t family,
                                       uint16_t resource)
 {

@@ -65,12 +65,13 @@ struct sr_net_sample {
     struct sr_net_count counts[];
 };
 
-/* Fills sample->totals and counts (elements whose counters are not zero). 0 or negative errno; -E2BIG when there are
- * more than cap. */
+/* Fills sample->totals and counts (elements whose counters are not zero). 0 or negative errno;
+ * -E2BIG when there are more than cap. */
 int sr_net_counters_read(struct sr_net_sample *sample) SR_MUST_CHECK;
 
-/* Deletes the run's tables, rules, sets and all, in one transaction, and looks whether they are gone. 0 or negative errno. Its socket stays open until the
- * process ends: closing it waits for the kernel to have freed every element. */
+/* Deletes the run's tables, rules, sets and all, in one transaction, and looks whether they are
+ * gone. 0 or negative errno. Its socket stays open until the process ends: closing it waits for the
+ * kernel to have freed every element. */
 int sr_net_tables_delete(void) SR_MUST_CHECK;
 
 #endif

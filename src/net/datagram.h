@@ -1,5 +1,6 @@
 /*
- * UDP datagrams of a guest as IPv4 packets (RFC 791, RFC 768), and what is sent back to it. Pure; packets are hostile input.
+ * UDP datagrams of a guest as IPv4 packets (RFC 791, RFC 768), and what is sent back to it. Pure;
+ * packets are hostile input.
  */
 #ifndef SR_NET_DATAGRAM_H
 #define SR_NET_DATAGRAM_H
@@ -26,14 +27,16 @@ struct sr_datagram {
 };
 
 /*
- * Reads a packet of the guest. False for what is not carried: anything but UDP by IPv4, IP options, fragments, lengths that
- * contradict each other, port 0, and peers that are no host elsewhere (0.0.0.0/8, loopback, multicast, reserved). Checksums are
- * the kernel's to check; the datagram that leaves gets new ones.
+ * Reads a packet of the guest. False for what is not carried: anything but UDP by IPv4, IP options,
+ * fragments, lengths that contradict each other, port 0, and peers that are no host elsewhere
+ * (0.0.0.0/8, loopback, multicast, reserved). Checksums are the kernel's to check; the datagram
+ * that leaves gets new ones.
  */
 bool sr_datagram_parse(const uint8_t *packet, size_t len, struct sr_datagram *datagram);
 
-/* Writes the headers of a datagram from the peer to the guest in front of its payload, which lies at packet + SR_DATAGRAM_HEAD. len is
- * the payload's, at most SR_DATAGRAM_PAYLOAD_MAX. Returns the packet's length. */
+/* Writes the headers of a datagram from the peer to the guest in front of its payload, which lies
+ * at packet + SR_DATAGRAM_HEAD. len is the payload's, at most SR_DATAGRAM_PAYLOAD_MAX. Returns the
+ * packet's length. */
 size_t sr_datagram_answer(uint8_t *packet, const struct sr_datagram_ends *ends, uint16_t id,
                           size_t len);
 

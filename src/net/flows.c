@@ -40,8 +40,8 @@ void sr_flows_free(struct sr_flows *flows)
     *flows = (struct sr_flows){0};
 }
 
-/* The finalizer of MurmurHash3, twice: who does not know the seed cannot choose a bucket, and a bucket has no more flows than
- * there are in all. */
+/* The finalizer of MurmurHash3, twice: who does not know the seed cannot choose a bucket, and a
+ * bucket has no more flows than there are in all. */
 static uint64_t mix(uint64_t value)
 {
     value = (value ^ value >> 33) * UINT64_C(0xFF51AFD7ED558CCD);

@@ -1,6 +1,7 @@
 /*
- * The flows of the UDP relay: which socket carries what the guest sends from one port to one port of one peer. Pure, of a size that
- * is fixed when it is made; finding, adding, using and removing a flow take the same time however many there are.
+ * The flows of the UDP relay: which socket carries what the guest sends from one port to one port
+ * of one peer. Pure, of a size that is fixed when it is made; finding, adding, using and removing a
+ * flow take the same time however many there are.
  */
 #ifndef SR_NET_FLOWS_H
 #define SR_NET_FLOWS_H
@@ -39,7 +40,8 @@ struct sr_flows {
     } queues[SR_FLOW_STATES];
 };
 
-/* Makes room for cap flows. seed is a random number, which the guest must not know. False when memory is out. */
+/* Makes room for cap flows. seed is a random number, which the guest must not know. False when
+ * memory is out. */
 bool sr_flows_make(struct sr_flows *flows, uint32_t cap, uint64_t seed);
 void sr_flows_free(struct sr_flows *flows);
 
@@ -57,8 +59,8 @@ void sr_flows_received(struct sr_flows *flows, uint32_t index, uint64_t now);
 /* Forgets a flow, whose socket the caller has closed. */
 void sr_flows_remove(struct sr_flows *flows, uint32_t index);
 
-/* A flow that nobody has used for as long as its state allows, or SR_FLOW_NONE; then *wait is the time until there is one
- * (UINT64_MAX: never). */
+/* A flow that nobody has used for as long as its state allows, or SR_FLOW_NONE; then *wait is the
+ * time until there is one (UINT64_MAX: never). */
 uint32_t sr_flows_expired(const struct sr_flows *flows, uint64_t now, uint64_t *wait);
 
 #endif

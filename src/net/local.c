@@ -2,12 +2,12 @@
  * Theory of operation
  *
  * The kernel keeps a namespace's own addresses as routes of the type "local" and tells of each that
- * is added. They are asked for once, after the socket has begun to listen, and again whenever notices
- * were lost: what came between is in one or the other. A route that goes is not heeded: connections to
- * the address may be under way, and it may come again.
+ * is added. They are asked for once, after the socket has begun to listen, and again whenever
+ * notices were lost: what came between is in one or the other. A route that goes is not heeded:
+ * connections to the address may be under way, and it may come again.
  *
- * The socket is opened by a task without effective capabilities, which the kernel remembers: whoever
- * has the socket can read the host's routes and change none.
+ * The socket is opened by a task without effective capabilities, which the kernel remembers:
+ * whoever has the socket can read the host's routes and change none.
  */
 #include "net/local.h"
 
@@ -108,8 +108,8 @@ static int ask(struct sr_local *local)
 }
 
 /* In other tables than "local" only what the kernel has put there for an interface is the host's
- * address: a route that somebody has made there holds for packets of some rule of theirs (a transparent
- * proxy's has all addresses). */
+ * address: a route that somebody has made there holds for packets of some rule of theirs (a
+ * transparent proxy's has all addresses). */
 static int take_route(struct sr_local *local, const struct nlmsghdr *message)
 {
     const struct rtmsg *route = mnl_nlmsg_get_payload(message);
@@ -209,8 +209,8 @@ static int open_powerless(void)
     return sr_take_fd(&fd);
 }
 
-/* The kernel tells of routes of every kind. Of most this socket is not to hear: a host that takes part
- * in routing has very many. */
+/* The kernel tells of routes of every kind. Of most this socket is not to hear: a host that takes
+ * part in routing has very many. */
 static int hear_local_routes_only(int fd)
 {
 #define TYPE_AT (NLMSG_HDRLEN + offsetof(struct rtmsg, rtm_type))

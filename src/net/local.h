@@ -1,6 +1,7 @@
 /*
- * The host's own addresses, followed while a run goes on: those of its interfaces, and whole prefixes
- * that somebody has routed to the host itself (AnyIP). What was the host's once stays on the list.
+ * The host's own addresses, followed while a run goes on: those of its interfaces, and whole
+ * prefixes that somebody has routed to the host itself (AnyIP). What was the host's once stays on
+ * the list.
  */
 #ifndef SR_NET_LOCAL_H
 #define SR_NET_LOCAL_H
@@ -31,8 +32,9 @@ struct sr_local {
     struct sr_local_list own;
 };
 
-/* Opens the socket in the caller's network namespace and takes what is there, into an empty list. The
- * caller closes local->fd, also after a failure. 0 or negative errno: -E2BIG when they are too many. */
+/* Opens the socket in the caller's network namespace and takes what is there, into an empty list.
+ * The caller closes local->fd, also after a failure. 0 or negative errno: -E2BIG when they are too
+ * many. */
 int sr_local_open(struct sr_local *local) SR_MUST_CHECK;
 
 /* Takes notices that have come, without waiting. 1: there are more addresses than before; 0: not;

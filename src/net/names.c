@@ -19,7 +19,8 @@ static int no_memory(struct sr_error *err)
     return sr_fail(err, SR_RUN_201, "launch.network.apply", "out of memory");
 }
 
-/* An address that the names may not lead to unless a cidr rule opens it: rebinding. NULL: they may. */
+/* An address that the names may not lead to unless a cidr rule opens it: rebinding. NULL: they
+ * may. */
 static const char *describe_closed(const struct sr_net *net, uint32_t address, bool *narrow)
 {
     const struct sr_ipv4_range *reserved = sr_ipv4_find_reserved(address);
@@ -289,7 +290,8 @@ static int compare_new(const void *a, const void *b)
     return order != 0 ? order : x->target < y->target ? -1 : x->target > y->target;
 }
 
-/* Adds what a set does not cover yet of more elements, to its elements and to the text. more are sorted here. */
+/* Adds what a set does not cover yet of more elements, to its elements and to the text. more are
+ * sorted here. */
 static bool add_elements(struct sr_net_elements *set, const char *name, struct sr_net_elements more,
                          struct sr_buf *text)
 {
@@ -318,7 +320,8 @@ static bool add_elements(struct sr_net_elements *set, const char *name, struct s
     return good;
 }
 
-/* Keeps of the answers what is new, what may be, and what there is room for. Both lists are sorted. */
+/* Keeps of the answers what is new, what may be, and what there is room for. Both lists are
+ * sorted. */
 static void keep_new(struct sr_net *net, struct sr_answers *answers)
 {
     size_t kept = 0, at = 0;

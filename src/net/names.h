@@ -1,20 +1,21 @@
 /*
- * The rules that name hosts: from names to targets, when the network is applied and again when an answer has outlived
- * its TTL. Files of this module only.
+ * The rules that name hosts: from names to targets, when the network is applied and again when an
+ * answer has outlived its TTL. Files of this module only.
  */
 #ifndef SR_NET_NAMES_H
 #define SR_NET_NAMES_H
 
 #include "net/net.h"
 
-/* Resolves every name, with one deadline, and fills net->targets (policy order, prefixes too), counters and hosts. SR-RUN-201
- * at launch.network.dns, naming host and rule, or at launch.network.apply. */
+/* Resolves every name, with one deadline, and fills net->targets (policy order, prefixes too),
+ * counters and hosts. SR-RUN-201 at launch.network.dns, naming host and rule, or at
+ * launch.network.apply. */
 int sr_net_names_resolve(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 
 void sr_net_names_free(struct sr_net *net);
 
-/* Of the text that opens more targets: there is room for two elements of each, " 255.255.255.255 . tcp . 65535," and
- * " 255.255.255.255,". */
+/* Of the text that opens more targets: there is room for two elements of each, " 255.255.255.255 .
+ * tcp . 65535," and " 255.255.255.255,". */
 #define SR_NET_ADD_MAX (SR_NET_MORE_TARGETS * 48 + 256)
 
 #endif

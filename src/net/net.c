@@ -62,8 +62,8 @@ static int own_addresses(struct sr_net *net, const struct sr_net_pool *pool, str
     return 0;
 }
 
-/* Whether root's cell and pasta can do without root: not with a bridge, whose port takes it, nor where the TAP's device node is
- * root's only, which pasta opens too. */
+/* Whether root's cell and pasta can do without root: not with a bridge, whose port takes it, nor
+ * where the TAP's device node is root's only, which pasta opens too. */
 static bool can_have_own_id(const struct sr_net_config *config)
 {
     struct stat st;

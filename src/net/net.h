@@ -1,15 +1,17 @@
 /*
- * The network of a run with network.mode allowlist: names resolved, a namespace with a TAP whose rules let through what the
- * policy names, an uplink, counters.
+ * The network of a run with network.mode allowlist: names resolved, a namespace with a TAP whose
+ * rules let through what the policy names, an uplink, counters.
  *
  *   1. sr_net_apply() before the VM starts. When it fails, nothing is left.
  *   2. net->tap_fd goes to the VMM.
- *   3. Requests (sr_net_ask_counters(), a refresh of names, sr_net_ask_release()) are sent and not waited for. Whenever net->fd is
- *      readable or sr_net_deadline() is over, sr_net_hear() says what has come. net->lost: the uplink has ended.
- *   4. The release, as soon as the last command has ended; sr_net_end(), then sr_net_free(). A supervisor that dies before leaves
- *      nothing either (cell.c says why).
+ *   3. Requests (sr_net_ask_counters(), a refresh of names, sr_net_ask_release()) are sent and not
+ *      waited for. Whenever net->fd is readable or sr_net_deadline() is over, sr_net_hear() says
+ *      what has come. net->lost: the uplink has ended.
+ *   4. The release, as soon as the last command has ended; sr_net_end(), then sr_net_free(). A
+ *      supervisor that dies before leaves nothing either (cell.c says why).
  *
- * Hosts see none of it: no link, address, rule or sysctl outside the run's namespace, but for the bridge uplink's veth.
+ * Hosts see none of it: no link, address, rule or sysctl outside the run's namespace, but for the
+ * bridge uplink's veth.
  */
 #ifndef SR_NET_NET_H
 #define SR_NET_NET_H
@@ -22,7 +24,8 @@
 #include "saferun/error.h"
 #include "saferun/policy.h"
 
-/* The run's addresses: of 198.18.0.0/15 (RFC 2544, benchmarks), which no host on any network has. */
+/* The run's addresses: of 198.18.0.0/15 (RFC 2544, benchmarks), which no host on any network
+ * has. */
 #define SR_NET_GATEWAY UINT32_C(0xC6120001) /* 198.18.0.1, the TAP's */
 #define SR_NET_GUEST UINT32_C(0xC6120002)   /* 198.18.0.2 */
 #define SR_NET_UPLINK_GATEWAY UINT32_C(0xC6120005)
@@ -31,13 +34,15 @@
 #define SR_NET_UPLINK_TEXT "198.18.0.6"
 #define SR_NET_UPLINK "sr-uplink"
 #define SR_NET_RELAY "sr-udp" /* the interface of the UDP relay */
-/* The TAP's, at most, and that of pasta's interface: it handles a packet at a time, so large ones are what makes it fast. */
+/* The TAP's, at most, and that of pasta's interface: it handles a packet at a time, so large ones
+ * are what makes it fast. */
 #define SR_NET_MTU_MAX 65520
-/* Boot argument (Documentation/admin-guide/nfs/nfsroot.rst): client, gateway, mask, device; no autoconfiguration. */
+/* Boot argument (Documentation/admin-guide/nfs/nfsroot.rst): client, gateway, mask, device; no
+ * autoconfiguration. */
 #define SR_NET_BOOT_ARGUMENT "ip=198.18.0.2::198.18.0.1:255.255.255.252::eth0:off"
 
-/* Addresses of a bridge's network that are there for runs, and its way out. The veth of a run is named by its address there, so
- * that the kernel sees to it that no two have the same. */
+/* Addresses of a bridge's network that are there for runs, and its way out. The veth of a run is
+ * named by its address there, so that the kernel sees to it that no two have the same. */
 #define SR_NET_POOL_MAX 4096
 struct sr_net_pool {
     uint32_t first, last, gateway;
@@ -115,32 +120,38 @@ struct sr_net {
 };
 
 /*
- * Applies the policy's network. run_id names the TAP; ruleset.nft and net.log are written to dirfd. On failure nothing is
- * left and *net is untouched. Errors: SR-RUN-201 at launch.network.apply or launch.network.dns.
+ * Applies the policy's network. run_id names the TAP; ruleset.nft and net.log are written to dirfd.
+ * On failure nothing is left and *net is untouched. Errors: SR-RUN-201 at launch.network.apply or
+ * launch.network.dns.
  */
 int sr_net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
                  const struct sr_net_config *config, struct sr_hasher *hasher, struct sr_net **net,
                  struct sr_error *err) SR_MUST_CHECK;
 
-/* Asks for every counter; nothing while another request is on its way. SR-RUN-001 at monitor.network when the cell has ended. */
+/* Asks for every counter; nothing while another request is on its way. SR-RUN-001 at
+ * monitor.network when the cell has ended. */
 int sr_net_ask_counters(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 
-/* Asks once for the end of the network: the TAP is shut, the counters are read a last time (SR_NET_COUNTED), uplink and rules are
- * taken down, and it is made sure that they are gone (SR_NET_RELEASED); the namespace and its TAP end with the cell. SR-RUN-202 at
+/* Asks once for the end of the network: the TAP is shut, the counters are read a last time
+ * (SR_NET_COUNTED), uplink and rules are taken down, and it is made sure that they are gone
+ * (SR_NET_RELEASED); the namespace and its TAP end with the cell. SR-RUN-202 at
  * cleanup.network.release. */
 int sr_net_ask_release(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 
 enum sr_net_news {
     SR_NET_NOTHING,
-    SR_NET_MORE,    /* nothing to act upon, but there may be something behind it */
-    SR_NET_COUNTED, /* net->sample is filled, allowed and blocked by target */
-    SR_NET_ADDED, /* talk.added targets more, at the end of net->targets, open, and in net->new_hosts */
+    SR_NET_MORE,     /* nothing to act upon, but there may be something behind it */
+    SR_NET_COUNTED,  /* net->sample is filled, allowed and blocked by target */
+    SR_NET_ADDED,    /* talk.added targets more, at the end of net->targets, open, and in
+                        net->new_hosts */
     SR_NET_RELEASED, /* everything is down; the cell ends by itself */
 };
 
-/* Takes what the cell has said, without waiting; again until it is SR_NET_NOTHING. A cell that has not answered by the deadline is
- * killed. Errors: SR-RUN-202 at cleanup.network.release when a release failed, SR-RUN-201 or SR-RUN-001 at monitor.network else,
- * also when the last counters cannot be read: the release goes on then, and more is to be heard while sr_net_deadline() is one. */
+/* Takes what the cell has said, without waiting; again until it is SR_NET_NOTHING. A cell that has
+ * not answered by the deadline is killed. Errors: SR-RUN-202 at cleanup.network.release when a
+ * release failed, SR-RUN-201 or SR-RUN-001 at monitor.network else, also when the last counters
+ * cannot be read: the release goes on then, and more is to be heard while sr_net_deadline() is
+ * one. */
 int sr_net_hear(struct sr_net *net, enum sr_net_news *news, struct sr_error *err) SR_MUST_CHECK;
 
 /* Until when the cell must have answered, monotonic; UINT64_MAX: nothing was asked. */
@@ -150,9 +161,10 @@ uint64_t sr_net_deadline(const struct sr_net *net);
 void sr_net_hang_up(struct sr_net *net);
 
 /*
- * Names again, when net->refresh_nsec has come: start, then collect whenever net->resolver.fd is readable or its deadline is
- * over. Collect returns 1 when it is done, 0 when more is to come; new targets are open when sr_net_hear() says so. -1 when they
- * cannot be opened. A name that is not answered keeps what it had.
+ * Names again, when net->refresh_nsec has come: start, then collect whenever net->resolver.fd is
+ * readable or its deadline is over. Collect returns 1 when it is done, 0 when more is to come; new
+ * targets are open when sr_net_hear() says so. -1 when they cannot be opened. A name that is not
+ * answered keeps what it had.
  */
 int sr_net_refresh_start(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 int sr_net_refresh_collect(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
@@ -160,16 +172,16 @@ int sr_net_refresh_collect(struct sr_net *net, struct sr_error *err) SR_MUST_CHE
 /* Says why the uplink is lost: always -1, SR-RUN-001 at monitor.network. */
 int sr_net_lost(struct sr_net *net, struct sr_error *err);
 
-/* Waits for the cell's end, and with it that of every process in its pid namespace, and ends the resolver; what does not end by itself
- * is killed.
- * SR-RUN-202 at cleanup.network.release when it is there even so. */
+/* Waits for the cell's end, and with it that of every process in its pid namespace, and ends the
+ * resolver; what does not end by itself is killed. SR-RUN-202 at cleanup.network.release when it is
+ * there even so. */
 int sr_net_end(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 
 /* Releases everything; net may be NULL. */
 void sr_net_free(struct sr_net *net);
 
-/* Removes what a dead run has left in the caller's network namespace: ports of a bridge, when a stranger's process keeps the
- * namespace of the other end alive. 0 or negative errno. */
+/* Removes what a dead run has left in the caller's network namespace: ports of a bridge, when a
+ * stranger's process keeps the namespace of the other end alive. 0 or negative errno. */
 int sr_net_sweep(const char *run_id) SR_MUST_CHECK;
 
 #endif

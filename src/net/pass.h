@@ -8,8 +8,8 @@
 /* Sends data and fd, which stays the caller's; -1: none. As sendmsg(2), without SIGPIPE. */
 ssize_t pass_send(int socket, const void *data, size_t len, int fd);
 
-/* Receives at most len bytes, and the caller's descriptor into *fd, which stays as it is when none came.
- * NULL: the kernel closes what comes. flags and the result are those of recvmsg(2). */
+/* Receives at most len bytes, and the caller's descriptor into *fd, which stays as it is when none
+ * came. NULL: the kernel closes what comes. flags and the result are those of recvmsg(2). */
 ssize_t pass_receive(int socket, void *data, size_t len, int flags, int *fd);
 
 #endif

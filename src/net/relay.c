@@ -1,35 +1,42 @@
 /*
  * Theory of operation
  *
- * pasta binds a guest's source port in the host's network namespace, so that a guest could take what is meant for a service there, or
- * every port there is. So pasta gets no UDP. A routing rule of the run's namespace sends the guest's UDP, which the nftables rules
- * have let through, into a TUN interface without address, whose other end is this process:
+ * pasta binds a guest's source port in the host's network namespace, so that a guest could take
+ * what is meant for a service there, or every port there is. So pasta gets no UDP. A routing rule
+ * of the run's namespace sends the guest's UDP, which the nftables rules have let through, into a
+ * TUN interface without address, whose other end is this process:
  *
- *   guest - TAP - rules (forward) - UDP only: sr-udp - relay - connected socket in the host's namespace - peer
+ *   guest - TAP - rules (forward) - UDP only: sr-udp - relay - connected socket in the host's
+ *   namespace - peer
  *
- * A second rule of nftables drops UDP that is about to leave by pasta's interface. When the relay dies its interface goes, and the
- * run ends.
+ * A second rule of nftables drops UDP that is about to leave by pasta's interface. When the relay
+ * dies its interface goes, and the run ends.
  *
  * Stages, each true before the next begins:
- *   1. The child is forked in the host's network namespace, which its sockets will be of; of descriptors it keeps a socket to the
- *      cell and net.log. The counters that the supervisor reads are unmapped; its own are a page of their own.
- *   2. Empty root directory, ipc and uts namespaces of its own, nobody's id (an ordinary user's where the cell has that), no capability,
- *      limits (descriptors: the flows and a few), not dumpable, Landlock with nothing allowed, death with the cell.
+ *   1. The child is forked in the host's network namespace, which its sockets will be of; of
+ *      descriptors it keeps a socket to the cell and net.log. The counters that the supervisor
+ *      reads are unmapped; its own are a page of their own.
+ *   2. Empty root directory, ipc and uts namespaces of its own, nobody's id (an ordinary user's
+ *      where the cell has that), no capability, limits (descriptors: the flows and a few), not
+ *      dumpable, Landlock with nothing allowed, death with the cell.
  *   3. The TUN's descriptor arrives; all memory is allocated.
- *   4. System calls by a list: the only socket it can make is one for UDP by IPv4; it cannot bind one, set an option, or send to an
- *      address other than the one that a socket is connected to.
+ *   4. System calls by a list: the only socket it can make is one for UDP by IPv4; it cannot bind
+ *      one, set an option, or send to an address other than the one that a socket is connected to.
  *   5. It says that it is ready, closes the socket to the cell, and serves.
  *
- * A flow is a guest's port and a peer's address and port. It has a socket which is connected before its first datagram, on a port that
- * the kernel chooses, so that the kernel passes on nothing that comes from another peer. What might have come between the
- * kernel's choice of a port and the end of connect(2) is found by its source address and dropped.
+ * A flow is a guest's port and a peer's address and port. It has a socket which is connected before
+ * its first datagram, on a port that the kernel chooses, so that the kernel passes on nothing that
+ * comes from another peer. What might have come between the kernel's choice of a port and the end
+ * of connect(2) is found by its source address and dropped.
  *
- * Flows are capped (network.flowsMax): datagrams of new flows beyond that are dropped and counted; flows that nobody uses end
- * (flows.h says when). Nothing grows: a datagram is in one buffer from read to write, and what a socket cannot take is lost, as UDP
- * may be. A datagram of a guest causes one of the same size; an answer comes only from whom the guest has asked.
+ * Flows are capped (network.flowsMax): datagrams of new flows beyond that are dropped and counted;
+ * flows that nobody uses end (flows.h says when). Nothing grows: a datagram is in one buffer from
+ * read to write, and what a socket cannot take is lost, as UDP may be. A datagram of a guest causes
+ * one of the same size; an answer comes only from whom the guest has asked.
  *
- * Not carried: fragments (the guest's MTU is larger than nearly every datagram), IP options, the guest's TTL and DSCP. Of ICMP
- * errors, those that the kernel reports for a connected socket reach the guest as "port unreachable".
+ * Not carried: fragments (the guest's MTU is larger than nearly every datagram), IP options, the
+ * guest's TTL and DSCP. Of ICMP errors, those that the kernel reports for a connected socket reach
+ * the guest as "port unreachable".
  */
 #include "net/relay.h"
 
@@ -60,7 +67,8 @@
 /* Datagrams taken from one descriptor before others get their turn. */
 #define TURN 64
 #define TUN_EVENT UINT32_MAX
-/* Descriptors: the socket to the cell, and what there is beside the flows: that, the standard three, TUN, epoll. */
+/* Descriptors: the socket to the cell, and what there is beside the flows: that, the standard
+ * three, TUN, epoll. */
 #define CELL 3
 #define MORE_FILES 8
 
@@ -85,7 +93,8 @@ static void end_flow(struct server *server, uint32_t index)
     sr_flows_remove(&server->flows, index);
 }
 
-/* A socket that receives from the peer only, in the epoll set as the flow that is about to be added; -1 with errno. */
+/* A socket that receives from the peer only, in the epoll set as the flow that is about to be
+ * added; -1 with errno. */
 static int open_socket(const struct sr_datagram_ends *ends)
 {
     const struct sockaddr_in peer = {
@@ -99,7 +108,8 @@ static int open_socket(const struct sr_datagram_ends *ends)
     return sr_take_fd(&fd);
 }
 
-/* The flow of a datagram, a new one if need be; SR_FLOW_NONE when it cannot be had, which is counted. */
+/* The flow of a datagram, a new one if need be; SR_FLOW_NONE when it cannot be had, which is
+ * counted. */
 static uint32_t find_flow(struct server *server, const struct sr_datagram_ends *ends, uint64_t now)
 {
     struct sr_flows *flows = &server->flows;
@@ -147,8 +157,9 @@ static bool is_icmp_error(int error)
            error == ENOPROTOOPT || error == EPROTO || error == EHOSTDOWN;
 }
 
-/* Sends one datagram of the guest. An error of before takes the flow; the datagram goes on a new one. A path that has become narrower
- * is an error of before, too, but the kernel knows of it now and cuts what is too large. */
+/* Sends one datagram of the guest. An error of before takes the flow; the datagram goes on a new
+ * one. A path that has become narrower is an error of before, too, but the kernel knows of it now
+ * and cuts what is too large. */
 static void send_out(struct server *server, const struct sr_datagram *datagram, uint64_t now)
 {
     for (int tries = 0; tries < 2; tries++) {

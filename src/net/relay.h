@@ -1,9 +1,10 @@
 /*
- * The UDP relay of a run whose uplink is pasta: datagrams that the rules have let through, out by connected sockets of the host's.
- * relay.c has the theory of operation. For the net cell only.
+ * The UDP relay of a run whose uplink is pasta: datagrams that the rules have let through, out by
+ * connected sockets of the host's. relay.c has the theory of operation. For the net cell only.
  *
  *   1. relay_start(), while the cell is in the host's network namespace: the child keeps that.
- *   2. relay_connect(), in the run's network namespace once the rules are in place: the interface, its route, and the child serves.
+ *   2. relay_connect(), in the run's network namespace once the rules are in place: the interface,
+ *      its route, and the child serves.
  *   3. The child ends with the cell, or when it is killed. Its end is the uplink's.
  */
 #ifndef SR_NET_RELAY_H
@@ -13,7 +14,8 @@
 
 #include <stdatomic.h>
 
-/* What the relay counts, in memory that it shares with the cell; numbers of datagrams but for the first two. */
+/* What the relay counts, in memory that it shares with the cell; numbers of datagrams but for the
+ * first two. */
 struct relay_counts {
     _Atomic uint64_t opened, peak; /* flows: all, and at one time */
     _Atomic uint64_t refused;      /* of new flows when the cap was reached */

@@ -146,7 +146,8 @@ static bool open_channel(const char *server, struct sockets *sockets, ares_chann
            (server == NULL || ares_set_servers_ports_csv(*channel, server) == ARES_SUCCESS);
 }
 
-/* Once /etc/resolv.conf is read: no file, no process, and of system calls what asking takes. Sanitized builds need more. */
+/* Once /etc/resolv.conf is read: no file, no process, and of system calls what asking takes.
+ * Sanitized builds need more. */
 static int confine(void)
 {
     const struct sr_jail_limit limits[] = {
@@ -169,7 +170,8 @@ static int confine(void)
 #endif
 }
 
-/* A child that keeps its socket and those it opens. Signals of the terminal stay blocked: a run may go on after the first. */
+/* A child that keeps its socket and those it opens. Signals of the terminal stay blocked: a run may
+ * go on after the first. */
 _Noreturn static void live(const char *const *names, size_t count, const char *server, int socket,
                            pid_t parent)
 {

@@ -1,9 +1,11 @@
 /*
- * Names to IPv4 addresses (A records), by c-ares in a child of its own that holds nothing: what a name server answers
- * is hostile input. All names at once, one deadline.
+ * Names to IPv4 addresses (A records), by c-ares in a child of its own that holds nothing: what a
+ * name server answers is hostile input. All names at once, one deadline.
  *
- *   1. sr_resolver_open() starts the child, while the caller may still start processes. It lives until sr_resolver_close().
- *   2. sr_resolver_ask() asks for all the names, sr_resolver_collect() takes the answers; any number of times.
+ *   1. sr_resolver_open() starts the child, while the caller may still start processes. It lives
+ *      until sr_resolver_close().
+ *   2. sr_resolver_ask() asks for all the names, sr_resolver_collect() takes the answers; any
+ *      number of times.
  */
 #ifndef SR_NET_RESOLVE_H
 #define SR_NET_RESOLVE_H
@@ -50,18 +52,21 @@ struct sr_resolver {
 };
 
 /*
- * Starts the child, for these names. server is the address of a name server ("192.0.2.53" or "192.0.2.53:5353"), or NULL: the ones
- * of /etc/resolv.conf as it is now. cgroup_fd is of one of version 2 for it, or -1. SR-RUN-201 at launch.network.dns; *resolver is untouched then.
+ * Starts the child, for these names. server is the address of a name server ("192.0.2.53" or
+ * "192.0.2.53:5353"), or NULL: the ones of /etc/resolv.conf as it is now. cgroup_fd is of one of
+ * version 2 for it, or -1. SR-RUN-201 at launch.network.dns; *resolver is untouched then.
  */
 int sr_resolver_open(const char *const *names, size_t count, const char *server, int cgroup_fd,
                      struct sr_resolver *resolver, struct sr_error *err) SR_MUST_CHECK;
 
-/* Asks for every name again; answers of before are forgotten. lenient: see above. SR-RUN-201 when the child has died. */
+/* Asks for every name again; answers of before are forgotten. lenient: see above. SR-RUN-201 when
+ * the child has died. */
 int sr_resolver_ask(struct sr_resolver *resolver, bool lenient, struct sr_error *err) SR_MUST_CHECK;
 
 /*
- * Collects what has come, without waiting. 1: all names are answered (or left out), resolver->answers is complete and sorted;
- * 0: not yet; -1 with *failed, the index of the name, and err.
+ * Collects what has come, without waiting. 1: all names are answered (or left out),
+ * resolver->answers is complete and sorted; 0: not yet; -1 with *failed, the index of the name, and
+ * err.
  */
 int sr_resolver_collect(struct sr_resolver *resolver, size_t *failed,
                         struct sr_error *err) SR_MUST_CHECK;

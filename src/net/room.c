@@ -1,21 +1,25 @@
 /*
  * Theory of operation
  *
- * The cell holds CAP_NET_ADMIN in the run's network namespace and reads what the supervisor and netlink say; pasta reads packets. In
- * their order:
+ * The cell holds CAP_NET_ADMIN in the run's network namespace and reads what the supervisor and
+ * netlink say; pasta reads packets. In their order:
  *
- *   1. room_enter(): a root directory with the files that nft and pasta open (found by the supervisor, as for QEMU), /dev/net/tun
- *      and the namespace for pasta to join. No /proc: pasta asks it only for its own name, which a link tells.
- *   2. pasta, in mount, ipc and uts namespaces of its own: no capability but the five that it starts with, none to be gained; limits;
- *      system calls by a list. What it still has it gives up by itself (passt's isolation.c), before its first packet: its root is
- *      an empty directory then, and of capabilities it keeps CAP_NET_BIND_SERVICE and CAP_SYS_ADMIN. It has no Landlock, because
- *      that forbids the mounts it isolates itself by.
- *   3. The UDP relay (relay.c says what it does): an empty root directory, no capability, Landlock with nothing allowed, limits, and the
- *      shortest list of system calls.
- *   4. The cell, once everything is in place: of capabilities CAP_NET_ADMIN, for itself and for nft; limits; not dumpable; Landlock
- *      leaves reading and executing below its root; system calls by a list, which nft inherits.
+ *   1. room_enter(): a root directory with the files that nft and pasta open (found by the
+ *      supervisor, as for QEMU), /dev/net/tun and the namespace for pasta to join. No /proc: pasta
+ *      asks it only for its own name, which a link tells.
+ *   2. pasta, in mount, ipc and uts namespaces of its own: no capability but the five that it
+ *      starts with, none to be gained; limits; system calls by a list. What it still has it gives
+ *      up by itself (passt's isolation.c), before its first packet: its root is an empty directory
+ *      then, and of capabilities it keeps CAP_NET_BIND_SERVICE and CAP_SYS_ADMIN. It has no
+ *      Landlock, because that forbids the mounts it isolates itself by.
+ *   3. The UDP relay (relay.c says what it does): an empty root directory, no capability, Landlock
+ *      with nothing allowed, limits, and the shortest list of system calls.
+ *   4. The cell, once everything is in place: of capabilities CAP_NET_ADMIN, for itself and for
+ *      nft; limits; not dumpable; Landlock leaves reading and executing below its root; system
+ *      calls by a list, which nft inherits.
  *
- * Sanitized builds leave out Landlock, system calls and the limit of memory, and see the failpoints' log.
+ * Sanitized builds leave out Landlock, system calls and the limit of memory, and see the
+ * failpoints' log.
  */
 #include "net/room.h"
 
@@ -175,7 +179,8 @@ static int enter_empty_root(void)
     return root < 0 || sr_jail_root_seal(root) < 0 ? -1 : sr_jail_root_enter(root);
 }
 
-/* In a user namespace it is that one's root, who has nothing there; else nobody, if there is one. */
+/* In a user namespace it is that one's root, who has nothing there; else nobody, if there is
+ * one. */
 static int give_up_root(const struct cell_plan *plan, bool has_nobody)
 {
     if (bound_capabilities(0) < 0)

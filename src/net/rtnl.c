@@ -11,7 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Number of a routing table, and the priority of its rule: between those of the tables local and main. */
+/* Number of a routing table, and the priority of its rule: between those of the tables local and
+ * main. */
 #define UDP_TABLE 100
 
 static void close_socket(struct mnl_socket **socket)

@@ -14,8 +14,8 @@
 
 /* Every function: 0, or a negative errno. */
 
-/* Sends one request of any netlink family and runs cb (may be NULL) over what comes back, up to the acknowledgement or the end
- * of the dump. */
+/* Sends one request of any netlink family and runs cb (may be NULL) over what comes back, up to the
+ * acknowledgement or the end of the dump. */
 int sr_netlink_ask(struct mnl_socket *socket, struct nlmsghdr *request, mnl_cb_t cb,
                    void *data) SR_MUST_CHECK;
 
@@ -34,15 +34,16 @@ int sr_rtnl_stats(const char *name, struct rtnl_link_stats64 *stats) SR_MUST_CHE
 /* Adds the default route, by this gateway. */
 int sr_rtnl_default_route_add(const char *name, uint32_t gateway) SR_MUST_CHECK;
 
-/* Routes all UDP that comes in by one interface into another, but for what the namespace's own addresses are meant by. */
+/* Routes all UDP that comes in by one interface into another, but for what the namespace's own
+ * addresses are meant by. */
 int sr_rtnl_divert_udp(const char *from, const char *to) SR_MUST_CHECK;
 
 /* Deletes an interface; one that is not there is no error. */
 int sr_rtnl_link_delete(const char *name) SR_MUST_CHECK;
 
-/* A veth pair: in the network namespace of host (a socket of sr_rtnl_open()) one end, up, a port of the interface that is named
- * bridge there; in that of the caller the other, the peer. Each has its MAC address. alias is a word about the first, of any length
- * below 256. */
+/* A veth pair: in the network namespace of host (a socket of sr_rtnl_open()) one end, up, a port of
+ * the interface that is named bridge there; in that of the caller the other, the peer. Each has its
+ * MAC address. alias is a word about the first, of any length below 256. */
 struct sr_rtnl_veth {
     const char *name, *bridge, *peer, *alias;
     uint8_t mac[6], peer_mac[6];
@@ -55,7 +56,8 @@ int sr_rtnl_delete_by_alias(const char *alias) SR_MUST_CHECK;
 /* A socket to ask by, for mnl_socket_close(); NULL with errno. */
 struct mnl_socket *sr_rtnl_open(void);
 
-/* A socket that becomes readable when something of the groups (RTMGRP_*) changes; -errno on failure. */
+/* A socket that becomes readable when something of the groups (RTMGRP_*) changes; -errno on
+ * failure. */
 int sr_rtnl_watch(uint32_t groups) SR_MUST_CHECK;
 
 /* 1 when there is a default route, 0 when not, negative errno. */

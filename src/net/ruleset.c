@@ -252,7 +252,8 @@ static void elements_text(struct sr_buf *out, const struct sr_net_elements *elem
     sr_buf_puts(out, before[0] == ',' ? "\n    }\n  }\n" : "\n  }\n");
 }
 
-/* A set of single addresses. With its size given the kernel makes the table once instead of growing it. */
+/* A set of single addresses. With its size given the kernel makes the table once instead of growing
+ * it. */
 static void address_set_text(struct sr_buf *out, const char *name, const char *type,
                              const struct sr_net_elements *elements)
 {
@@ -302,8 +303,9 @@ void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
                 "    flags dynamic\n    counter\n  }\n"
                 "  set odd_flows {\n    type ipv4_addr . inet_proto\n    size 256\n"
                 "    flags dynamic\n    counter\n  }\n");
-    /* Before the kernel looks at a packet at all: it would answer one that it cannot route with an ICMP error to its source,
-     * wherever that is, and follow its options. Priority -500 is before fragments are put together. */
+    /* Before the kernel looks at a packet at all: it would answer one that it cannot route with an
+     * ICMP error to its source, wherever that is, and follow its options. Priority -500 is before
+     * fragments are put together. */
     sr_buf_printf(out,
                   "  chain prerouting {\n"
                   "    type filter hook prerouting priority -500; policy accept;\n"
@@ -317,8 +319,8 @@ void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
         snprintf(ways, sizeof ways, "{ \"%s\", \"%s\" }", input->uplink, input->relay);
     else
         snprintf(ways, sizeof ways, "\"%s\"", input->uplink);
-    /* An address that has become the host's is open to rules for it alone, whatever was under way to it
-     * before. What is too short to have a port is not open, either. */
+    /* An address that has become the host's is open to rules for it alone, whatever was under way
+     * to it before. What is too short to have a port is not open, either. */
     sr_buf_printf(
         out,
         "  chain deny {\n"

@@ -1,10 +1,11 @@
 /*
  * The rules of a run as text for a single `nft -f -`: a pure function of typed, validated values.
  *
- * nft's interval sets refuse elements that overlap, so the targets are split into disjoint ranges first, each of which
- * belongs to the first target in policy order that has it: that is how every counted packet belongs to one rule. Single
- * addresses go into hash sets, which load and look up faster, wider ranges into interval sets. The arrays that come out
- * say which target each element of the kernel's sets belongs to.
+ * nft's interval sets refuse elements that overlap, so the targets are split into disjoint ranges
+ * first, each of which belongs to the first target in policy order that has it: that is how every
+ * counted packet belongs to one rule. Single addresses go into hash sets, which load and look up
+ * faster, wider ranges into interval sets. The arrays that come out say which target each element
+ * of the kernel's sets belongs to.
  */
 #ifndef SR_NET_RULESET_H
 #define SR_NET_RULESET_H
@@ -15,7 +16,8 @@
 #include "saferun/policy.h"
 
 #define SR_NET_TABLE "safe_run"
-/* Of the host's own addresses, empty in the text: the net cell fills it and keeps it true (local.h). */
+/* Of the host's own addresses, empty in the text: the net cell fills it and keeps it true
+ * (local.h). */
 #define SR_NET_HOST_SET "host"
 /* Addresses that names may bring while the run goes on: the hash sets have room for them. */
 #define SR_NET_MORE_TARGETS 2048
@@ -30,7 +32,8 @@ struct sr_net_target {
     bool by_name; /* the address came from a name: it is open as long as it is not the host's own */
 };
 
-/* A range of addresses in a set, and the target its packets count for. Of the block sets protocol and port are 0. */
+/* A range of addresses in a set, and the target its packets count for. Of the block sets protocol
+ * and port are 0. */
 struct sr_net_element {
     uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP */
     uint16_t port;

@@ -1,9 +1,10 @@
 /*
  * Theory of operation
  *
- * One request is on its way at most: the counters are in memory that both sides share, and a cell that fills it again while it is
- * read would make them nonsense. What is asked meanwhile waits (elements, the release) or is left out (counters: there will be
- * others). A cell that does not answer in time is killed, and takes the uplink along: a network that nobody controls is none.
+ * One request is on its way at most: the counters are in memory that both sides share, and a cell
+ * that fills it again while it is read would make them nonsense. What is asked meanwhile waits
+ * (elements, the release) or is left out (counters: there will be others). A cell that does not
+ * answer in time is killed, and takes the uplink along: a network that nobody controls is none.
  *
  * The release is answered twice: with the last counters, and when everything is down.
  */
@@ -20,7 +21,8 @@
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 
-/* A cell that works answers within milliseconds; on a machine that stands still it may take a second or two. */
+/* A cell that works answers within milliseconds; on a machine that stands still it may take a
+ * second or two. */
 #define ANSWER_NSEC (5 * SR_NSEC_PER_SEC)
 /* The cell gives nft 8 s. */
 #define ADD_NSEC (10 * SR_NSEC_PER_SEC)
@@ -65,7 +67,8 @@ static void hang_up(struct sr_net *net)
     net->talk.busy = net->talk.release_waits = false;
 }
 
-/* With a request that is not answered goes the release that waits for its turn: it is never sent, and has failed. */
+/* With a request that is not answered goes the release that waits for its turn: it is never sent,
+ * and has failed. */
 static int fail_request(struct sr_net *net, const char *why, struct sr_error *err)
 {
     bool release = net->talk.releasing || net->talk.release_waits;

@@ -1,19 +1,22 @@
 /*
- * The supervisor's side of its talk with the net cell: requests that are sent without waiting, answers that are taken when they
- * are there, and a deadline for each. Files of this module only; net.h has what the supervisor calls.
+ * The supervisor's side of its talk with the net cell: requests that are sent without waiting,
+ * answers that are taken when they are there, and a deadline for each. Files of this module only;
+ * net.h has what the supervisor calls.
  */
 #ifndef SR_NET_TALK_H
 #define SR_NET_TALK_H
 
 #include "net/cell.h"
 
-/* Waits for the cell's next message up to a deadline; with fd also for a descriptor. 0, or a negative errno: -EINTR: net->stop_fd
- * says to give up; -EPIPE: the cell has ended. While the network is applied only. */
+/* Waits for the cell's next message up to a deadline; with fd also for a descriptor. 0, or a
+ * negative errno: -EINTR: net->stop_fd says to give up; -EPIPE: the cell has ended. While the
+ * network is applied only. */
 int talk_wait(struct sr_net *net, uint64_t deadline, struct cell_message *message,
               int *fd) SR_MUST_CHECK;
 
-/* Has the kernel take more elements, in one transaction of at most SR_NET_ADD_MAX bytes of text, which it takes over; count targets
- * behind net->target_count are open once sr_net_hear() says SR_NET_ADDED. */
+/* Has the kernel take more elements, in one transaction of at most SR_NET_ADD_MAX bytes of text,
+ * which it takes over; count targets behind net->target_count are open once sr_net_hear() says
+ * SR_NET_ADDED. */
 int talk_add(struct sr_net *net, char *text, size_t len, size_t count,
              struct sr_error *err) SR_MUST_CHECK;
 

@@ -1,7 +1,8 @@
 /*
- * Uplinks: the way of packets that the rules let through out of the run's network namespace, by an interface of it that
- * is named SR_NET_UPLINK. Used by the net cell only, in this order: prepare in the host's network namespace, connect in the
- * run's own once the rules are in place, disconnect in the end. A cell that dies takes its uplink along.
+ * Uplinks: the way of packets that the rules let through out of the run's network namespace, by an
+ * interface of it that is named SR_NET_UPLINK. Used by the net cell only, in this order: prepare in
+ * the host's network namespace, connect in the run's own once the rules are in place, disconnect in
+ * the end. A cell that dies takes its uplink along.
  */
 #ifndef SR_NET_UPLINK_H
 #define SR_NET_UPLINK_H
@@ -24,18 +25,21 @@ struct uplink {
     uint32_t address;        /* of the pool, once connected */
 };
 
-/* Functions return 0, or -1 with err (SR-RUN-201 at launch.network.apply; disconnect SR-RUN-202). */
+/* Functions return 0, or -1 with err (SR-RUN-201 at launch.network.apply; disconnect
+ * SR-RUN-202). */
 struct uplink_kind {
     int (*prepare)(struct uplink *uplink, struct sr_error *err);
     int (*connect)(struct uplink *uplink, struct sr_error *err);
     int (*disconnect)(struct uplink *uplink, struct sr_error *err);
 };
 
-/* pasta(1): connections of the host's, made on behalf of the guest, and the UDP relay. No privilege needed. */
+/* pasta(1): connections of the host's, made on behalf of the guest, and the UDP relay. No privilege
+ * needed. */
 extern const struct uplink_kind uplink_pasta;
 
-/* The program that a pasta executes in the end: links followed, and its build for processors with AVX2 where there is one, which it would
- * choose by itself, by means of a /proc. 0 or negative errno. */
+/* The program that a pasta executes in the end: links followed, and its build for processors with
+ * AVX2 where there is one, which it would choose by itself, by means of a /proc. 0 or negative
+ * errno. */
 int uplink_pasta_find(const char *pasta, char program[PATH_MAX]) SR_MUST_CHECK;
 
 /* veth(4) into a bridge of the host, with an address of plan->pool. Needs root. */

@@ -1,8 +1,9 @@
 /*
- * The uplink by a bridge: one end of a veth pair in the run's namespace, the other a port of the bridge that the host's
- * owner made. Its MAC address is made of its IPv4 address, so that whoever has that next is found by the neighbours that
- * remember the last one. A bridge may take the lowest address of its ports for its own: the port's begins with fe, so that it is not
- * that one while the bridge has any other port. The port's alias names the run, so that gc knows whose it was.
+ * The uplink by a bridge: one end of a veth pair in the run's namespace, the other a port of the
+ * bridge that the host's owner made. Its MAC address is made of its IPv4 address, so that whoever
+ * has that next is found by the neighbours that remember the last one. A bridge may take the lowest
+ * address of its ports for its own: the port's begins with fe, so that it is not that one while the
+ * bridge has any other port. The port's alias names the run, so that gc knows whose it was.
  */
 #include "net/uplink.h"
 
@@ -38,7 +39,8 @@ int sr_net_sweep(const char *run_id)
     return sr_rtnl_delete_by_alias(alias_of(run_id, alias));
 }
 
-/* Makes the pair, with the first address of the pool that no run has: sr-up-<8 hex of the address>. */
+/* Makes the pair, with the first address of the pool that no run has: sr-up-<8 hex of the
+ * address>. */
 static int add_veth(struct uplink *uplink)
 {
     const struct sr_net_pool *pool = &uplink->plan->pool;

@@ -1,7 +1,8 @@
 /*
- * The uplink by pasta: a child that stays in the host's network namespace, whose sockets it uses, waits until the rules are
- * in place, and then executes pasta, which joins the run's namespace and makes the interface there. pasta carries TCP; for UDP
- * there is a relay of ours (relay.c says why).
+ * The uplink by pasta: a child that stays in the host's network namespace, whose sockets it uses,
+ * waits until the rules are in place, and then executes pasta, which joins the run's namespace and
+ * makes the interface there. pasta carries TCP; for UDP there is a relay of ours (relay.c says
+ * why).
  */
 #include "net/uplink.h"
 

@@ -1,6 +1,7 @@
 /*
- * Two sockets join supervisor and worker: the worker's own (src/jail/worker.h), which says if it cannot be confined, and one for
- * the archives and results, which keeps the bounds of messages. To the worker goes a byte that says what follows, then the bytes.
+ * Two sockets join supervisor and worker: the worker's own (src/jail/worker.h), which says if it
+ * cannot be confined, and one for the archives and results, which keeps the bounds of messages. To
+ * the worker goes a byte that says what follows, then the bytes.
  */
 #include "outputs/collector.h"
 
@@ -178,7 +179,8 @@ static void make_room(struct sr_collector *collector)
     collector->held_end -= start;
 }
 
-/* Holds a message, or more of the newest one. False: what is held was never credited, so the channel has let too much through. */
+/* Holds a message, or more of the newest one. False: what is held was never credited, so the
+ * channel has let too much through. */
 static bool hold(struct sr_collector *collector, enum message kind, const uint8_t *data, size_t len)
 {
     uint32_t before = 0;

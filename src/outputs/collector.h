@@ -1,14 +1,16 @@
 /*
  * The collector: the worker that unpacks a run's outputs, and the supervisor's talk with it.
  *
- *   1. sr_collector_start() while the supervisor may still start processes that confine themselves, before the VM starts.
+ *   1. sr_collector_start() while the supervisor may still start processes that confine themselves,
+ *      before the VM starts.
  *   2. For each output in turn its archive by sr_collector_feed(), then sr_collector_end().
  *   3. sr_collector_receive() when fd is readable: what became of each.
  *   4. sr_collector_stop().
  *
- * Nothing blocks. What the worker does not take at once is held here, and is not credited to the guest; so a window of it at most.
- * The worker may be taken over by what it reads: what it says about an output is a reason for refusing it at best, and what is
- * there in the end the supervisor looks at itself.
+ * Nothing blocks. What the worker does not take at once is held here, and is not credited to the
+ * guest; so a window of it at most. The worker may be taken over by what it reads: what it says
+ * about an output is a reason for refusing it at best, and what is there in the end the supervisor
+ * looks at itself.
  */
 #ifndef SR_OUTPUTS_COLLECTOR_H
 #define SR_OUTPUTS_COLLECTOR_H
@@ -21,7 +23,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A window of the channel, and the heads of the messages it makes: there is at least a piece in every two of them, or an end. */
+/* A window of the channel, and the heads of the messages it makes: there is at least a piece in
+ * every two of them, or an end. */
 #define SR_COLLECTOR_HELD_MAX (256u * 1024u + 4096u)
 
 /* What is to be collected. */
@@ -47,14 +50,15 @@ struct sr_collector {
     uint8_t held[SR_COLLECTOR_HELD_MAX];
 };
 
-/* Starts it for count outputs below directory, whose descriptor and outputs stay the caller's, with at most so many entries in all, in a
- * cgroup of version 2 (-1: the caller's). Takes collector uninitialised.
- * Errors: SR-RUN-001 at prepare.outputs. */
+/* Starts it for count outputs below directory, whose descriptor and outputs stay the caller's, with
+ * at most so many entries in all, in a cgroup of version 2 (-1: the caller's). Takes collector
+ * uninitialised. Errors: SR-RUN-001 at prepare.outputs. */
 int sr_collector_start(struct sr_collector *collector, int directory,
                        const struct sr_collector_output *outputs, uint32_t count,
                        uint64_t entries_max, int cgroup_fd, struct sr_error *err) SR_MUST_CHECK;
 
-/* A piece of the archive of the output that is on; *passed is how many bytes the worker took (of this and earlier ones). */
+/* A piece of the archive of the output that is on; *passed is how many bytes the worker took (of
+ * this and earlier ones). */
 int sr_collector_feed(struct sr_collector *collector, const void *data, size_t len, size_t *passed,
                       struct sr_error *err) SR_MUST_CHECK;
 /* The end of that output's archive; whole: it is all there. */
@@ -68,7 +72,8 @@ static inline bool sr_collector_holds(const struct sr_collector *collector)
     return collector->fd >= 0 && collector->held_end > collector->held_start;
 }
 
-/* When fd is readable. 1: result is filled; 0: nothing is there yet; -1: the worker died (SR-RUN-001 at monitor.outputs). */
+/* When fd is readable. 1: result is filled; 0: nothing is there yet; -1: the worker died
+ * (SR-RUN-001 at monitor.outputs). */
 int sr_collector_receive(struct sr_collector *collector, struct sr_collector_result *result,
                          struct sr_error *err) SR_MUST_CHECK;
 

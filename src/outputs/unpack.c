@@ -70,9 +70,10 @@ static const char *relative_name(const char *name)
 }
 
 /*
- * A link may lead to what lies in the output. Its target is relative, and ".." stands only at its beginning and no more often than
- * the link lies deep. Then it leads from a real directory of the output up to another one, and from there only down: through other
- * links too, of which the same is true.
+ * A link may lead to what lies in the output. Its target is relative, and ".." stands only at its
+ * beginning and no more often than the link lies deep. Then it leads from a real directory of the
+ * output up to another one, and from there only down: through other links too, of which the same is
+ * true.
  */
 static bool stays_inside(const char *target, const char *at)
 {

@@ -149,7 +149,8 @@ void sr_ceilings_check(const struct sr_policy *policy, const struct sr_ceilings 
     hold_env(&telling, policy, ceilings->env_allow);
 }
 
-/* The node of a path like "outputs[2].max", or the last one on the way to it that is there: what is not has its default. */
+/* The node of a path like "outputs[2].max", or the last one on the way to it that is there: what is
+ * not has its default. */
 static const struct sr_node *find_place(const struct sr_node *node, const char *path)
 {
     while (*path != '\0') {

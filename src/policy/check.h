@@ -10,7 +10,8 @@
 #include "saferun/ceilings.h"
 #include "saferun/policy.h"
 
-/* Findings kept of each kind; a document of a megabyte could otherwise make hundreds of thousands. */
+/* Findings kept of each kind; a document of a megabyte could otherwise make hundreds of
+ * thousands. */
 #define SR_FINDINGS_MAX 1000
 
 struct sr_findings {
@@ -87,12 +88,13 @@ bool sr_field_bool(struct sr_checker *checker, const struct sr_node *node,
 int sr_field_choice(struct sr_checker *checker, const struct sr_node *node,
                     const struct sr_path *path, const char *const *names, enum sr_code code,
                     bool required, const struct sr_node *place);
-/* "<integer>Ki|Mi|Gi" in bytes, or K, M, G for the same; zero_ok allows "0" and 0. NULL when absent or wrong
- * (reported), else the text with Ki, Mi or Gi. */
+/* "<integer>Ki|Mi|Gi" in bytes, or K, M, G for the same; zero_ok allows "0" and 0. NULL when absent
+ * or wrong (reported), else the text with Ki, Mi or Gi. */
 const char *sr_field_size(struct sr_checker *checker, const struct sr_node *node,
                           const struct sr_path *path, bool required, bool zero_ok,
                           const struct sr_node *place, uint64_t *bytes);
-/* An entry of such a map, if it is good: no key is empty or has one of the forbidden characters. False when its value is no text. */
+/* An entry of such a map, if it is good: no key is empty or has one of the forbidden characters.
+ * False when its value is no text. */
 bool sr_field_pair(struct sr_checker *checker, const struct sr_node *key,
                    const struct sr_node *value, const struct sr_path *path, const char *forbidden,
                    struct sr_pair *pair);
@@ -112,8 +114,8 @@ char *sr_path_normalize(struct sr_arena *arena, const char *path);
 /* True for "/" and for the places the guest's system lives in, with all below. */
 bool sr_path_protected(const char *path);
 
-/* A DNS name: LDH labels of 1..63 octets, 253 octets in all, and a last label that is not a number (RFC 1123, 2.1: then
- * it would be an address). NULL when it is good, else what is wrong. */
+/* A DNS name: LDH labels of 1..63 octets, 253 octets in all, and a last label that is not a number
+ * (RFC 1123, 2.1: then it would be an address). NULL when it is good, else what is wrong. */
 const char *sr_host_fault(const char *name);
 
 /* network.c, mounts.c, resources.c: their sections of the policy. */
@@ -124,7 +126,8 @@ void sr_check_network(struct sr_checker *checker, const struct sr_node *node,
 void sr_check_mounts(struct sr_checker *checker, const struct sr_node *node,
                      const struct sr_path *root, const struct sr_mount_allowlist *allowlist);
 
-/* Judges a file of the host like a mount's source; found->fd and changed_nsec are its own then, and the caller's. */
+/* Judges a file of the host like a mount's source; found->fd and changed_nsec are its own then, and
+ * the caller's. */
 void sr_check_host_file(struct sr_checker *checker, const struct sr_node *node,
                         const struct sr_path *path, const char *file,
                         const struct sr_mount_allowlist *allowlist, struct sr_mount *found);
@@ -144,7 +147,8 @@ struct sr_mount_allowlist {
     bool usable;   /* false: it was malformed, and that is reported already */
     bool built_in; /* host is looked up when there is something to mount */
 };
-/* Reads the allowlist of checker->sources, and looks up what the caller granted besides (policy.granted). */
+/* Reads the allowlist of checker->sources, and looks up what the caller granted besides
+ * (policy.granted). */
 void sr_allowlist_load(struct sr_checker *checker, struct sr_mount_allowlist *allowlist);
 
 /* validate.c: the whole document. */

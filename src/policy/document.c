@@ -99,8 +99,8 @@ static int compare_keys(const void *a, const void *b)
     return order != 0 ? order : x->column < y->column ? -1 : x->column > y->column;
 }
 
-/* Marks the keys that repeat an earlier one. Few are compared with each other; of many a copy is sorted, because a hostile
- * document can hold a hundred thousand. False when memory is out. */
+/* Marks the keys that repeat an earlier one. Few are compared with each other; of many a copy is
+ * sorted, because a hostile document can hold a hundred thousand. False when memory is out. */
 static bool mark_repeated(struct sr_node *const *items, size_t item_count)
 {
     size_t count = item_count / 2;
@@ -188,9 +188,10 @@ void sr_document_place(const char *text, size_t offset, unsigned *line, unsigned
     }
 }
 
-/* Characters that make YAML say one thing to libyaml and another to its reader: line ends to YAML 1.1 and letters to YAML
- * 1.2, JSON and editors (U+0085, U+2028, U+2029), and those that change the direction of writing (U+202A to U+202E, U+2066
- * to U+2069: UAX #9), with which a comment can be shown as a field. */
+/* Characters that make YAML say one thing to libyaml and another to its reader: line ends to YAML
+ * 1.1 and letters to YAML 1.2, JSON and editors (U+0085, U+2028, U+2029), and those that change the
+ * direction of writing (U+202A to U+202E, U+2066 to U+2069: UAX #9), with which a comment can be
+ * shown as a field. */
 static const char *deceit(const char *text, int n)
 {
     const unsigned char *u = (const unsigned char *)text;
@@ -206,8 +207,8 @@ static const char *deceit(const char *text, int n)
     return NULL;
 }
 
-/* What is wrong with the character of n bytes (-1 or 0: it is none) at text, or NULL. JSON is left as RFC 8259 has it:
- * DEL may stand in its strings, and canonical JSON has it there. */
+/* What is wrong with the character of n bytes (-1 or 0: it is none) at text, or NULL. JSON is left
+ * as RFC 8259 has it: DEL may stand in its strings, and canonical JSON has it there. */
 static const char *character_fault(const char *text, size_t len, int n, bool yaml)
 {
     unsigned char c = (unsigned char)text[0];
@@ -257,7 +258,8 @@ static size_t skip_space(const char *text, size_t len, size_t at)
     return at;
 }
 
-/* In JSON a text or the end follows the first brace. With anything else there it is one of YAML's flow mappings. */
+/* In JSON a text or the end follows the first brace. With anything else there it is one of YAML's
+ * flow mappings. */
 static bool is_json(const char *text, size_t len, size_t start)
 {
     if (text[start] != '{')

@@ -31,7 +31,8 @@ struct sr_arena {
     size_t used, size; /* of the newest chunk */
 };
 
-/* Memory aligned for pointers and 64-bit numbers, freed by sr_arena_free(); NULL when there is none. */
+/* Memory aligned for pointers and 64-bit numbers, freed by sr_arena_free(); NULL when there is
+ * none. */
 void *sr_arena_alloc(struct sr_arena *arena, size_t size);
 /* A NUL-terminated copy of len bytes. */
 char *sr_arena_text(struct sr_arena *arena, const char *text, size_t len);
@@ -91,13 +92,15 @@ static inline const struct sr_node *sr_node_get(const struct sr_node *map, const
     return sr_node_find(map, key, strlen(key)); /* inline: the length of a literal is known */
 }
 
-/* True when the scalar's whole text is this; a text may hold NUL, which strcmp() takes for its end. */
+/* True when the scalar's whole text is this; a text may hold NUL, which strcmp() takes for its
+ * end. */
 static inline bool sr_node_is(const struct sr_node *scalar, const char *text)
 {
     return scalar->len == strlen(text) && memcmp(scalar->text, text, scalar->len) == 0;
 }
 
-/* The next key of a map that repeats an earlier one, NULL when there is none; start with *state = 0. */
+/* The next key of a map that repeats an earlier one, NULL when there is none; start with *state =
+ * 0. */
 const struct sr_node *sr_node_repeated_key(const struct sr_node *map, size_t *state);
 
 /* The children of collections that are still being read. Zero-initialise; items is the owner's to

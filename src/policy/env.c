@@ -1,7 +1,8 @@
 /*
- * The command's environment: values that the policy has, and such as come from the caller's environment or from a file. Of the latter
- * only the source is looked at here. Whether the caller grants a variable ceilings.c says, because a document is good or bad without
- * that; which files a policy may name the mount allowlist says (mounts.c).
+ * The command's environment: values that the policy has, and such as come from the caller's
+ * environment or from a file. Of the latter only the source is looked at here. Whether the caller
+ * grants a variable ceilings.c says, because a document is good or bad without that; which files a
+ * policy may name the mount allowlist says (mounts.c).
  */
 #include "policy/check.h"
 

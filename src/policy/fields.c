@@ -297,7 +297,8 @@ int sr_field_choice(struct sr_checker *checker, const struct sr_node *node,
     return -1;
 }
 
-/* Each unit in its canonical spelling, and as container engines write it; both are powers of 1024. */
+/* Each unit in its canonical spelling, and as container engines write it; both are powers of
+ * 1024. */
 static const struct {
     char written[3], canonical[3];
     unsigned shift;

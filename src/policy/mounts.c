@@ -1,13 +1,14 @@
 /*
  * Theory of operation: mount sources, and images and secrets that are named by a path
  *
- * All of them show a file of the host to the guest, so one allowlist judges them all. A source is opened once, by the kernel (openat2, no magic links), and judged by what was opened,
- * never by the text in the policy: its real path is read back from the descriptor and compared with
- * the allowlist's prefixes, which were resolved the same way, component by component. Symbolic
- * links may be followed as long as they end inside the allowlist. The descriptor is kept and is
- * what a later step reads, so nothing can be swapped in between. `..` in the text is refused
- * outright: it has no honest use here. Kernel file systems are recognised by their type too,
- * because a bind mount may show them anywhere.
+ * All of them show a file of the host to the guest, so one allowlist judges them all. A source is
+ * opened once, by the kernel (openat2, no magic links), and judged by what was opened, never by the
+ * text in the policy: its real path is read back from the descriptor and compared with the
+ * allowlist's prefixes, which were resolved the same way, component by component. Symbolic links
+ * may be followed as long as they end inside the allowlist. The descriptor is kept and is what a
+ * later step reads, so nothing can be swapped in between. `..` in the text is refused outright: it
+ * has no honest use here. Kernel file systems are recognised by their type too, because a bind
+ * mount may show them anywhere.
  */
 #include "common/fs.h"
 #include "common/jcs.h"
@@ -63,7 +64,8 @@ static const char *real_path_copy(struct sr_checker *checker, int fd)
     return copy;
 }
 
-/* A prefix of the allowlist, which may be a link, as the kernel finds it; NULL when there is nothing: that allows nothing. */
+/* A prefix of the allowlist, which may be a link, as the kernel finds it; NULL when there is
+ * nothing: that allows nothing. */
 static const char *resolve_prefix(struct sr_checker *checker, const char *prefix)
 {
     sr_cleanup_fd int fd = open_path(AT_FDCWD, prefix);
@@ -114,7 +116,8 @@ static bool in_system_place(const char *path)
     return false;
 }
 
-/* The directory of the built-in allowlist is also where safe-run keeps its own: other runs and the archive with its key. */
+/* The directory of the built-in allowlist is also where safe-run keeps its own: other runs and the
+ * archive with its key. */
 static bool is_ours(const char *path, const char *home)
 {
     static const char *const places[] = {"/archive", "/env.key", "/images", "/runs"};
@@ -235,7 +238,8 @@ static void check_target(struct sr_checker *checker, const struct sr_node *node,
                        target);
 }
 
-/* Mounts are made in order: a later one on the target of an earlier one, or above it, leaves nothing of that to see. */
+/* Mounts are made in order: a later one on the target of an earlier one, or above it, leaves
+ * nothing of that to see. */
 static void compare_targets(struct sr_checker *checker, const struct sr_node *node,
                             const struct sr_path *path, const struct sr_mount *mounts, size_t index)
 {
@@ -289,7 +293,8 @@ static void check_mount(struct sr_checker *checker, const struct sr_node *node,
                        "must be true: a writable mount of the host is never granted");
 }
 
-/* The built-in prefix is looked up only when there is something to judge: else no file is touched. prefix is what it needs. */
+/* The built-in prefix is looked up only when there is something to judge: else no file is touched.
+ * prefix is what it needs. */
 static struct sr_mount_allowlist
 resolve(struct sr_checker *checker, const struct sr_mount_allowlist *allowlist, const char **prefix)
 {
@@ -443,7 +448,8 @@ static void read_allowlist(struct sr_checker *checker, const char *path,
     allowlist->usable = good;
 }
 
-/* What the caller granted by name has to be there: a word misspelt is not to allow nothing in silence. */
+/* What the caller granted by name has to be there: a word misspelt is not to allow nothing in
+ * silence. */
 static void load_grants(struct sr_checker *checker)
 {
     const struct sr_policy_sources *sources = checker->sources;

@@ -1,5 +1,5 @@
-/* resources: CPU time, memory, processes and scratch space. Each is a map with one field, max; a plain value stands for
- * that map. */
+/* resources: CPU time, memory, processes and scratch space. Each is a map with one field, max; a
+ * plain value stands for that map. */
 #include "policy/check.h"
 
 #include <stdio.h>
@@ -19,7 +19,8 @@ enum {
 #define MIB (UINT64_C(1) << 20)
 #define MEMORY_MAX (UINT64_C(1) << 40) /* 1 TiB */
 
-/* The value of a resource's max, and its path in max; NULL when there is none (reported when required). */
+/* The value of a resource's max, and its path in max; NULL when there is none (reported when
+ * required). */
 static const struct sr_node *find_max(struct sr_checker *checker, const struct sr_node *resources,
                                       const struct sr_path *resource, struct sr_path *max,
                                       bool required)
@@ -53,7 +54,8 @@ static bool parse_quota(const char *text, uint64_t *quota, uint64_t *period)
     return (is_max || *quota >= QUOTA_MIN) && *period >= PERIOD_MIN && *period <= PERIOD_MAX;
 }
 
-/* A number of CPUs, "2" or "1.5", with at most the five decimals that microseconds of the period have. */
+/* A number of CPUs, "2" or "1.5", with at most the five decimals that microseconds of the period
+ * have. */
 static bool parse_cpus(const char *text, uint64_t *quota)
 {
     size_t whole = strspn(text, "0123456789");

@@ -164,8 +164,8 @@ static void check_runtime(struct sr_checker *checker, const struct sr_node *node
         policy->timeout_sec = (uint32_t)seconds;
 }
 
-/* Where an output may lie: nowhere that is the guest system's own state, not in what is mounted read-only, and not in
- * another output. */
+/* Where an output may lie: nowhere that is the guest system's own state, not in what is mounted
+ * read-only, and not in another output. */
 static void check_output_path(struct sr_checker *checker, const struct sr_node *node,
                               const struct sr_path *path, struct sr_output *outputs, size_t index)
 {

@@ -69,9 +69,8 @@ struct found {
     size_t exact;    /* likewise, and if it were this host's own address */
     size_t too_wide; /* would, but for the reserved range it lies in */
     size_t other;    /* names the host with another protocol or port */
-    size_t
-        indirect; /* allows the service for a name, which might have this address, or for addresses, which the name
-                        might have */
+    size_t indirect; /* allows the service for a name, which might have this address, or for
+                        addresses, which the name might have */
 };
 
 static size_t *kind_of(const struct sr_egress *rule, const struct sr_destination *to,

@@ -1,4 +1,5 @@
-/* Where safe-run keeps what lasts, and where the archive is: for the command line, which knows nothing of the host's configuration. */
+/* Where safe-run keeps what lasts, and where the archive is: for the command line, which knows
+ * nothing of the host's configuration. */
 #include "runner/host.h"
 
 #include <stdio.h>

@@ -55,7 +55,8 @@ static bool recall(int cache, const char *name, const char *who, char hash[SR_SH
     return true;
 }
 
-/* File systems whose files nobody changes but by this kernel, so that owner and mode tell who may. */
+/* File systems whose files nobody changes but by this kernel, so that owner and mode tell who
+ * may. */
 static bool is_local(int fd)
 {
     static const uint32_t kinds[] = {
@@ -83,8 +84,9 @@ static bool is_local(int fd)
 }
 
 /*
- * Whether what is behind fd stays what it is while the VM runs. Directories on the way to it do not matter: it is open. One who may
- * not open it for writing can still hold a mapping from when he could, whose stores no time tells of: hence the last question.
+ * Whether what is behind fd stays what it is while the VM runs. Directories on the way to it do not
+ * matter: it is open. One who may not open it for writing can still hold a mapping from when he
+ * could, whose stores no time tells of: hence the last question.
  */
 static bool stays_as_it_is(int fd, const struct stat *st, bool is_stored)
 {

@@ -14,7 +14,8 @@
 #define KIB (UINT64_C(1) << 10)
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
-/* What a policy may say at most on any host (validate.c, SR_OUTPUTS_MAX, the 1 MiB that a policy has). */
+/* What a policy may say at most on any host (validate.c, SR_OUTPUTS_MAX, the 1 MiB that a policy
+ * has). */
 #define MEMORY_MAX (1024 * GIB)
 #define MILLI_CPUS_MAX 8000u
 #define TIME_MAX 604800u

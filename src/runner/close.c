@@ -1,6 +1,7 @@
 /*
- * An end for a run whose supervisor died: what its events and documents tell goes into a report like any other, with the cause
- * "interrupted". Nothing in it is guessed: what is not known says so.
+ * An end for a run whose supervisor died: what its events and documents tell goes into a report
+ * like any other, with the cause "interrupted". Nothing in it is guessed: what is not known says
+ * so.
  */
 #include "runner/runs.h"
 

@@ -137,7 +137,8 @@ static int read_uplink(const char *text, void *to)
     return strchr(name, '/') == NULL && snprintf(to, 16, "%s", name) < 16 ? 0 : -1;
 }
 
-/* "a.b.c.d/n", one address, or "a.b.c.d-a.b.c.e/n", as many as runs may be on the bridge at once. */
+/* "a.b.c.d/n", one address, or "a.b.c.d-a.b.c.e/n", as many as runs may be on the bridge at
+ * once. */
 static int read_addresses(const char *text, void *to)
 {
     struct sr_net_pool *pool = to;
@@ -411,7 +412,8 @@ int sr_host_config_load(struct sr_host_config *config, struct sr_error *err)
                        fault.message);
     if (sr_document_parse(&arena, text, len, &root, &fault) < 0) {
         sr_arena_free(&arena);
-        /* Empty: every field has its default. (Memory that is out has the same code, and no line.) */
+        /* Empty: every field has its default. (Memory that is out has the same code, and no
+         * line.) */
         return fault.code == SR_POL_001 && fault.line > 0
                    ? 0
                    : sr_fail(err, SR_RUN_001, "prepare.config", "%s:%u: %s", path, fault.line,

@@ -157,7 +157,8 @@ int copy_file(int source, int directory, const struct sr_artifact_context *conte
         result = -errno;
     if (result < 0)
         return result;
-    /* Others may read it once they get at it, as the jail's uid does: the directory is the caller's alone. */
+    /* Others may read it once they get at it, as the jail's uid does: the directory is the caller's
+     * alone. */
     if (fchmod(made, 0444) < 0)
         return -errno;
     snprintf(self, sizeof self, "/proc/self/fd/%d", made);

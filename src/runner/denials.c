@@ -41,7 +41,8 @@ void denials_free(struct denials *denials)
     free(denials);
 }
 
-/* The denial of a destination, new if need be; NULL when there is no more room, as there is for what the sets hold. */
+/* The denial of a destination, new if need be; NULL when there is no more room, as there is for
+ * what the sets hold. */
 static struct denial *find(struct denials *denials, uint8_t protocol, uint32_t address,
                            uint16_t port)
 {

@@ -1,7 +1,8 @@
 /*
- * The key of the HMACs of secrets: 32 random bytes in a file of their own. Whoever has it can try values against the evidence of this
- * host's runs, so it lies outside of every run directory and no guest gets it (mounts.c). It comes into being whole: written to a file
- * without a name, durable, then linked, so that of several first runs one makes it and the others find it.
+ * The key of the HMACs of secrets: 32 random bytes in a file of their own. Whoever has it can try
+ * values against the evidence of this host's runs, so it lies outside of every run directory and no
+ * guest gets it (mounts.c). It comes into being whole: written to a file without a name, durable,
+ * then linked, so that of several first runs one makes it and the others find it.
  */
 #include "runner/host.h"
 

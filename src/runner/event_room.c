@@ -1,12 +1,13 @@
 /*
  * How many bytes of events a run may make: the host's ceiling, limits.events.
  *
- * What a guest can make happen again and again is recorded as long as there is room: samples, and the hits of rules at audit level
- * full. A sample that is left out is counted (vm.exited's eventsOmitted). A hit that is left out is not lost: its packets are in a
- * later event of its rule, in the closing one at the latest, because only what has been recorded is taken off the counters.
+ * What a guest can make happen again and again is recorded as long as there is room: samples, and
+ * the hits of rules at audit level full. A sample that is left out is counted (vm.exited's
+ * eventsOmitted). A hit that is left out is not lost: its packets are in a later event of its rule,
+ * in the closing one at the latest, because only what has been recorded is taken off the counters.
  *
- * What is said once is always recorded: the plan, each rule's address, and all that ends a run. Room is kept for the end, and a
- * network that does not leave it is refused when it is set up.
+ * What is said once is always recorded: the plan, each rule's address, and all that ends a run.
+ * Room is kept for the end, and a network that does not leave it is refused when it is set up.
  */
 #include "runner/run_state.h"
 
@@ -14,11 +15,13 @@
 
 #include <stdio.h>
 
-/* Outputs, vm.exited, run.cleaned, run.failed, and what was denied: 4,096 destinations of 512 bytes; and 512 KiB of entries of outputs. */
+/* Outputs, vm.exited, run.cleaned, run.failed, and what was denied: 4,096 destinations of 512
+ * bytes; and 512 KiB of entries of outputs. */
 #define CLOSING_BYTES (UINT64_C(3) << 20)
 /* The last hit of an address. Its rule.applied is as long. */
 #define TARGET_BYTES UINT64_C(512)
-/* Hits of rules take a hundredth of a second each before the next are looked for: 50 KB of events in a second. */
+/* Hits of rules take a hundredth of a second each before the next are looked for: 50 KB of events
+ * in a second. */
 #define HIT_NSEC (10 * SR_NSEC_PER_MSEC)
 
 static uint64_t closing_bytes(const struct run *run)

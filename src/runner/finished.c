@@ -1,5 +1,5 @@
-/* Runs of every state, and finding one by what people call it. Of a finished run only the end of its report is read, where what it
- * came to is. */
+/* Runs of every state, and finding one by what people call it. Of a finished run only the end of
+ * its report is read, where what it came to is. */
 #include "runner/runs.h"
 
 #include "common/fs.h"
@@ -13,7 +13,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Behind its events a report has some 2 KiB, and sentences about the first 64 mounts that were rejected. */
+/* Behind its events a report has some 2 KiB, and sentences about the first 64 mounts that were
+ * rejected. */
 enum { TAIL = 64 * 1024 };
 /* Files that are looked at below a directory of a run, to add their sizes up. */
 enum { SIZED_MAX = 1000 };
@@ -58,8 +59,8 @@ static bool is_end_of_events(const char *at, size_t len)
     return false;
 }
 
-/* The members behind the events, as an object. What looks like their beginning inside of an event does not end where the report does,
- * and comes before; of few such places one is it. */
+/* The members behind the events, as an object. What looks like their beginning inside of an event
+ * does not end where the report does, and comes before; of few such places one is it. */
 static bool find_rest(char *text, size_t len, struct sr_json_slice *rest)
 {
     struct sr_json_scan scan;

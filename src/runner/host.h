@@ -58,15 +58,15 @@ int sr_host_config_load(struct sr_host_config *config, struct sr_error *err) SR_
 
 /* ceilings.c: what the machine can spare. */
 void sr_ceilings_default(struct sr_ceilings *ceilings);
-/* Reads the ceiling of that name ("memory"). 1: done; 0: there is none of that name; -1: the text is none of its values, and why
- * says which are. */
+/* Reads the ceiling of that name ("memory"). 1: done; 0: there is none of that name; -1: the text
+ * is none of its values, and why says which are. */
 #define SR_CEILING_WHY 96
 int sr_ceilings_read(struct sr_ceilings *ceilings, const char *name, const char *text,
                      char why[SR_CEILING_WHY]) SR_MUST_CHECK;
 
 /*
- * An artefact: kernel, initrd or root image, by the descriptor that the VMM gets. Nobody but root, or who runs safe-run, can change what
- * is behind it, so what was hashed is what runs.
+ * An artefact: kernel, initrd or root image, by the descriptor that the VMM gets. Nobody but root,
+ * or who runs safe-run, can change what is behind it, so what was hashed is what runs.
  */
 struct sr_artifact {
     int fd;
@@ -102,36 +102,40 @@ struct sr_artifact_context {
 };
 
 /*
- * Opens an artefact and learns its hash. One that only root can write is taken as it is, and an image of a store if it
- * is read-only and the caller's; any other is copied (copy.h), and the copy is what is opened. The hash is known, or remembered
- * from an earlier run when device, inode, size, mtime and ctime are unchanged, or computed. artifact->fd must be -1.
- * Errors: SR-RUN-002 at launch.preflight.<what>.
+ * Opens an artefact and learns its hash. One that only root can write is taken as it is, and an
+ * image of a store if it is read-only and the caller's; any other is copied (copy.h), and the copy
+ * is what is opened. The hash is known, or remembered from an earlier run when device, inode, size,
+ * mtime and ctime are unchanged, or computed. artifact->fd must be -1. Errors: SR-RUN-002 at
+ * launch.preflight.<what>.
  */
 int sr_artifact_open(struct sr_artifact *artifact, const struct sr_artifact_plan *plan,
                      const struct sr_artifact_context *context, struct sr_error *err) SR_MUST_CHECK;
 
 /* Opens the directory of remembered facts (hashes, what KVM is worth here), creating it;
- * $SAFE_RUN_CACHE_DIR, else /var/cache/safe-run for root, else $XDG_CACHE_HOME/safe-run. A descriptor to close, or -1: then
- * nothing is remembered. */
+ * $SAFE_RUN_CACHE_DIR, else /var/cache/safe-run for root, else $XDG_CACHE_HOME/safe-run. A
+ * descriptor to close, or -1: then nothing is remembered. */
 int sr_cache_open(void);
 
-/* A file or directory of this name in the directory where safe-run keeps what lasts: /var/lib/safe-run for root, else
- * $XDG_STATE_HOME/safe-run. False: there is no place for it. */
+/* A file or directory of this name in the directory where safe-run keeps what lasts:
+ * /var/lib/safe-run for root, else $XDG_STATE_HOME/safe-run. False: there is no place for it. */
 bool sr_host_state_path(const char *name, char path[PATH_MAX]);
 
 /* env_key.c: the key of the HMACs that evidence has of secrets, which stays on this host. */
 #define SR_ENV_KEY_SIZE 32
-/* Where it is: as configured, or the usual place for this user. False: there is no place for one. */
+/* Where it is: as configured, or the usual place for this user. False: there is no place for
+ * one. */
 bool sr_host_env_key_path(const struct sr_host_config *config, char path[PATH_MAX]);
-/* Reads it, made if there is none yet. It belongs to the caller or to root and nobody else may read it. The caller wipes key.
- * Errors: SR-EVD-003 at env.key. */
+/* Reads it, made if there is none yet. It belongs to the caller or to root and nobody else may read
+ * it. The caller wipes key. Errors: SR-EVD-003 at env.key. */
 int sr_host_env_key(const struct sr_host_config *config, unsigned char key[SR_ENV_KEY_SIZE],
                     struct sr_error *err) SR_MUST_CHECK;
 
-/* Where the archive is: as configured, or the default for this user. False: there is no place for one. */
+/* Where the archive is: as configured, or the default for this user. False: there is no place for
+ * one. */
 bool sr_host_archive_root(const struct sr_host_config *config, char root[PATH_MAX]);
 
-/* How long the CPUs of this host have had nothing to do since it came up, and at what time that was. */
+/* How long the CPUs of this host have had nothing to do since it came up, and at what time that
+ * was. */
 struct sr_cpu_times {
     bool known;
     uint64_t idle_usec,
@@ -139,8 +143,8 @@ struct sr_cpu_times {
     uint64_t nsec; /* monotonic */
 };
 struct sr_cpu_times sr_cpu_times(void);
-/* Whether a process that used so much CPU time between the two could have had more: a CPU was free for it, and it was not the disk that
- * it waited for. False when that is not known. */
+/* Whether a process that used so much CPU time between the two could have had more: a CPU was free
+ * for it, and it was not the disk that it waited for. False when that is not known. */
 bool sr_cpu_was_free(const struct sr_cpu_times *from, const struct sr_cpu_times *to,
                      uint64_t used_usec);
 

@@ -1,7 +1,7 @@
 /*
- * The image that a policy names, and what it brings along. A name is looked for in the user's store, in the system's, and among
- * the images that come with safe-run. From the store come a digest, which has to be the file's, and defaults for what the policy
- * leaves open.
+ * The image that a policy names, and what it brings along. A name is looked for in the user's
+ * store, in the system's, and among the images that come with safe-run. From the store come a
+ * digest, which has to be the file's, and defaults for what the policy leaves open.
  */
 #include "runner/run_state.h"
 
@@ -43,7 +43,8 @@ int run_choose_image(struct run *run, struct sr_error *err)
                : sr_fail(err, SR_RUN_002, PREFLIGHT, "the path of image %s is too long", name);
 }
 
-/* The file systems that init knows, by their magic numbers. Here their file has a name to tell; in the guest it is a disk. */
+/* The file systems that init knows, by their magic numbers. Here their file has a name to tell; in
+ * the guest it is a disk. */
 static bool is_file_system(int fd)
 {
     static const struct {

@@ -1,16 +1,18 @@
 /*
  * Theory of operation: an input from its source to a disk
  *
- *   1. The descriptor is the one that validation judged; the source is never looked up by its path again. It must still have a
- *      name, and nothing about it may have changed since.
- *   2. Its fingerprint is what the kernel tells of it and all below it. An image that was packed from a source of the same
- *      fingerprint, for the same owner, is taken again.
- *   3. Otherwise it is packed by a confined worker into a file without a name. A file that changes while it is read is an error
- *      there; that nothing else has changed meanwhile the fingerprint says, taken again.
- *   4. The image gets a name in the store, if its source has been still for long enough that a change would show.
+ *   1. The descriptor is the one that validation judged; the source is never looked up by its path
+ *      again. It must still have a name, and nothing about it may have changed since.
+ *   2. Its fingerprint is what the kernel tells of it and all below it. An image that was packed
+ *      from a source of the same fingerprint, for the same owner, is taken again.
+ *   3. Otherwise it is packed by a confined worker into a file without a name. A file that changes
+ *      while it is read is an error there; that nothing else has changed meanwhile the fingerprint
+ *      says, taken again.
+ *   4. The image gets a name in the store, if its source has been still for long enough that a
+ *      change would show.
  *
- * A microvm has places for a few disks only. The largest images get one each, by their own descriptor; what is over is copied
- * behind each other into one file.
+ * A microvm has places for a few disks only. The largest images get one each, by their own
+ * descriptor; what is over is copied behind each other into one file.
  */
 #include "runner/inputs.h"
 
@@ -145,7 +147,8 @@ int sr_input_open(const struct sr_mount *mount, const struct sr_input_context *c
     return 0;
 }
 
-/* -- Disks ---------------------------------------------------------------------------------------- */
+/* -- Disks
+ * ---------------------------------------------------------------------------------------- */
 
 static int larger_first(const void *a, const void *b)
 {

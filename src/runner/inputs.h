@@ -1,5 +1,6 @@
 /*
- * The host's files for a guest: each source packed into a read-only image, kept for the next run, and all of them as disks.
+ * The host's files for a guest: each source packed into a read-only image, kept for the next run,
+ * and all of them as disks.
  */
 #ifndef SR_RUNNER_INPUTS_H
 #define SR_RUNNER_INPUTS_H
@@ -37,8 +38,9 @@ struct sr_input_context {
 };
 
 /*
- * Packs the source of a mount, by the descriptor that was judged, or finds it again. A source that changed after it was judged, was
- * removed, or changes while it is packed is an error, as is one that cannot be read: SR-RUN-101 at mount.apply.
+ * Packs the source of a mount, by the descriptor that was judged, or finds it again. A source that
+ * changed after it was judged, was removed, or changes while it is packed is an error, as is one
+ * that cannot be read: SR-RUN-101 at mount.apply.
  */
 int sr_input_open(const struct sr_mount *mount, const struct sr_input_context *context,
                   struct sr_input *input, struct sr_error *err) SR_MUST_CHECK;
@@ -46,8 +48,8 @@ int sr_input_open(const struct sr_mount *mount, const struct sr_input_context *c
 /* Whether it could be: the same checks without packing. */
 int sr_input_check(const struct sr_mount *mount, struct sr_error *err) SR_MUST_CHECK;
 
-/* Distributes images over at most SR_VMM_INPUTS_MAX disks and fills their where; *joined is a new file with several behind each
- * other in it, or -1. Errors: SR-RUN-101 at mount.apply. */
+/* Distributes images over at most SR_VMM_INPUTS_MAX disks and fills their where; *joined is a new
+ * file with several behind each other in it, or -1. Errors: SR-RUN-101 at mount.apply. */
 int sr_inputs_arrange(struct sr_input *inputs, size_t count, int scratch_fd,
                       int disks[SR_VMM_INPUTS_MAX], size_t *disk_count, int *joined,
                       struct sr_error *err) SR_MUST_CHECK;
@@ -55,8 +57,8 @@ int sr_inputs_arrange(struct sr_input *inputs, size_t count, int scratch_fd,
 /* The directory of kept images, made if need be; a descriptor, or -1: nothing is kept. */
 int sr_input_store_open(const struct sr_host_config *config);
 
-/* Removes what was used last longer than older_than_sec ago (negative: nothing for that), then the longest unused until max bytes
- * are left, and what belongs to nothing. */
+/* Removes what was used last longer than older_than_sec ago (negative: nothing for that), then the
+ * longest unused until max bytes are left, and what belongs to nothing. */
 void sr_input_store_trim(int store, uint64_t max, int64_t older_than_sec);
 
 #endif

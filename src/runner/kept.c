@@ -1,13 +1,13 @@
 /*
- * An image lies as NAME.img beside NAME.note, which says the image's identity (fs.h) and whose time of change is the image's last
- * use.
+ * An image lies as NAME.img beside NAME.note, which says the image's identity (fs.h) and whose time
+ * of change is the image's last use.
  *
- * The image is made durable, then linked, and the note comes into being by a rename, so a crash leaves at worst an image without a
- * note, which counts for nothing and goes with a later trim. An image is never written to once it has its name: its identity speaks
- * for its content.
+ * The image is made durable, then linked, and the note comes into being by a rename, so a crash
+ * leaves at worst an image without a note, which counts for nothing and goes with a later trim. An
+ * image is never written to once it has its name: its identity speaks for its content.
  *
- * Who uses an image holds a shared lock (flock) on the descriptor, and so does the VMM that inherits it; a trim removes only what it
- * can lock alone.
+ * Who uses an image holds a shared lock (flock) on the descriptor, and so does the VMM that
+ * inherits it; a trim removes only what it can lock alone.
  */
 #include "runner/kept.h"
 
@@ -153,7 +153,8 @@ static bool remove_unused(int directory, const char *name)
     return true;
 }
 
-/* Describes the image that an entry is; false: it is none that counts (and it is gone if it is old). */
+/* Describes the image that an entry is; false: it is none that counts (and it is gone if it is
+ * old). */
 static bool examine(int directory, const char *entry, struct kept *kept)
 {
     struct stat st, note;

@@ -10,8 +10,8 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 
-/* How long an accelerator that nobody has seen work may keep a guest silent, when TCG is tried after
- * it. A guest under working KVM says hello within 0.2 s. */
+/* How long an accelerator that nobody has seen work may keep a guest silent, when TCG is tried
+ * after it. A guest under working KVM says hello within 0.2 s. */
 #define PROBE_NSEC (1500 * SR_NSEC_PER_MSEC)
 
 int run_choose_accel(struct run *run, enum sr_accel *accel, const char **reason, bool *fallback,

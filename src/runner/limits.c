@@ -1,4 +1,5 @@
-/* What bounds a run on the host, and what is said of it: the cgroup where there is one, the VM where not. */
+/* What bounds a run on the host, and what is said of it: the cgroup where there is one, the VM
+ * where not. */
 #include "runner/run_state.h"
 
 #include "cgroup/scope.h"
@@ -7,11 +8,14 @@
 #include <string.h>
 
 #define MIB (UINT64_C(1) << 20)
-/* What QEMU needs beside the guest's memory: its own 40 MiB, TCG's 128 MiB of translated code, page tables, page cache. */
+/* What QEMU needs beside the guest's memory: its own 40 MiB, TCG's 128 MiB of translated code, page
+ * tables, page cache. */
 #define VMM_MEMORY (256 * MIB)
-/* And for each vCPU: a stack, an arena, and TCG's table of the pages that it uses, which grows with them. */
+/* And for each vCPU: a stack, an arena, and TCG's table of the pages that it uses, which grows with
+ * them. */
 #define VCPU_MEMORY (64 * MIB)
-/* What of it is no memory of the process's own, which is what RLIMIT_DATA counts: its files, page tables, the kernel's. */
+/* What of it is no memory of the process's own, which is what RLIMIT_DATA counts: its files, page
+ * tables, the kernel's. */
 #define VMM_SHARED (32 * MIB)
 /* QEMU's threads: one for each vCPU, the main loop, RCU, and a pool for block I/O. */
 #define VMM_THREADS 128

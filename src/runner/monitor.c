@@ -14,10 +14,10 @@
  *   - After sr_vmm_kill() the loop goes on until the VMM is gone and the channel is read to its
  *     end: what the guest said last is not lost.
  *   - Deadlines: boot (a guest that never speaks), timeout (the policy's), kill (grace after a
- *     polite request), sample, those of outputs once the command has ended, the net cell's for an answer, and end (a VMM that was
- *     killed). So no process that stops holds the run.
- *   - The network goes down when the command has ended, or its time is over: before outputs are collected. Samples go on until the
- *     VM is gone.
+ *     polite request), sample, those of outputs once the command has ended, the net cell's for an
+ *     answer, and end (a VMM that was killed). So no process that stops holds the run.
+ *   - The network goes down when the command has ended, or its time is over: before outputs are
+ *     collected. Samples go on until the VM is gone.
  */
 #include "runner/run_state.h"
 
@@ -281,8 +281,8 @@ static int arm_timer(struct run *run, struct sr_error *err)
     return 0;
 }
 
-/* The command has ended, or never began, and the guest has said its last frame: its output is still owed to the caller, but
- * nothing more comes from the VM. */
+/* The command has ended, or never began, and the guest has said its last frame: its output is still
+ * owed to the caller, but nothing more comes from the VM. */
 static int begin_ending(struct run *run, struct sr_error *err)
 {
     run->phase = PHASE_ENDING;
@@ -291,7 +291,8 @@ static int begin_ending(struct run *run, struct sr_error *err)
     return run_network_close(run, err);
 }
 
-/* The command has ended; what it left is still to come, in a time of its own and without a network. */
+/* The command has ended; what it left is still to come, in a time of its own and without a
+ * network. */
 static int begin_collecting(struct run *run, struct sr_error *err)
 {
     run->phase = PHASE_COLLECTING;
@@ -477,7 +478,8 @@ static int dispatch(struct run *run, const struct epoll_event *event, struct sr_
         return epoll_ctl(run->epoll_fd, EPOLL_CTL_DEL, run->vmm.pidfd, NULL);
     case SOURCE_QMP:
         sr_qmp_read(&run->vmm.qmp);
-        /* The VMM has its threads, and the guest's kernel starts: nobody waits for us, or makes processes. */
+        /* The VMM has its threads, and the guest's kernel starts: nobody waits for us, or makes
+         * processes. */
         return sr_cgroup_join(&run->cgroup, 2, err);
     case SOURCE_CHANNEL:
         if ((event->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && run->channel_fd >= 0)

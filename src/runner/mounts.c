@@ -1,9 +1,10 @@
 /*
  * The run's mounts: packed, recorded, attached.
  *
- * Each mount is either validated or rejected, so that the two together are what was asked for: after the first that is rejected the
- * others are looked at, but not packed any more. mount.applied is written when all of them are there. What was made hangs off
- * descriptors and is undone by closing them, the last first; images that are kept for other runs stay.
+ * Each mount is either validated or rejected, so that the two together are what was asked for:
+ * after the first that is rejected the others are looked at, but not packed any more. mount.applied
+ * is written when all of them are there. What was made hangs off descriptors and is undone by
+ * closing them, the last first; images that are kept for other runs stay.
  */
 #include "runner/run_state.h"
 
@@ -75,7 +76,8 @@ static void warn_of_skipped(const struct run *run, const struct sr_mount *mount,
     run->options->warn(run->options->progress_context, text);
 }
 
-/* Where safe-run keeps what is other runs' or the host's owner's, as the kernel names it. What is not there holds nothing. */
+/* Where safe-run keeps what is other runs' or the host's owner's, as the kernel names it. What is
+ * not there holds nothing. */
 struct run_places {
     char items[11][PATH_MAX];
     size_t count;
@@ -124,7 +126,8 @@ static const struct run_places *places_of(struct run *run)
     return run->places;
 }
 
-/* An allowlist may be wider than its author thought, and a packer of root's reads past permissions. */
+/* An allowlist may be wider than its author thought, and a packer of root's reads past
+ * permissions. */
 int run_refuse_ours(struct run *run, int fd, const char *name, struct sr_error *err)
 {
     char path[40], source[PATH_MAX];

@@ -1,4 +1,5 @@
-/* The run's network and what is recorded of it: plan, rules, counters, release. The work is done by src/net. */
+/* The run's network and what is recorded of it: plan, rules, counters, release. The work is done by
+ * src/net. */
 #include "runner/run_state.h"
 
 #include "common/clock.h"
@@ -13,11 +14,13 @@
 
 #define HURRY_NSEC SR_NSEC_PER_SEC
 
-/* Denials that are told as they happen, at audit level full; what is beyond is told in the end, as at basic. A line has about 500
- * bytes: a guest that knocks everywhere gets 4 MB written while it does so. */
+/* Denials that are told as they happen, at audit level full; what is beyond is told in the end, as
+ * at basic. A line has about 500 bytes: a guest that knocks everywhere gets 4 MB written while it
+ * does so. */
 enum { DENIALS_AT_ONCE = 64, DENIALS_MEANWHILE = 8192 };
 
-/* The target of a rule, as in every event: tap, table, chain, protocol, target, port; and which rule it comes from. */
+/* The target of a rule, as in every event: tap, table, chain, protocol, target, port; and which
+ * rule it comes from. */
 static json_t *target_facts(const struct run *run, size_t index)
 {
     const struct sr_net_target *target = &run->net->targets[index];
@@ -181,7 +184,8 @@ static int tell_denial(void *context, json_t *payload, struct sr_error *err)
     return run_event(context, SR_STAGE_MONITOR, SR_EVENT_NETWORK_FLOW_DENIED, payload, err);
 }
 
-/* What was stopped and where it was going, as far as the kernel could note it. last: all of it that is not told yet. */
+/* What was stopped and where it was going, as far as the kernel could note it. last: all of it that
+ * is not told yet. */
 static int record_denials(struct run *run, bool last, struct sr_error *err)
 {
     unsigned left = DENIALS_MEANWHILE - run->denials_told, limit = last ? UINT_MAX
@@ -195,8 +199,9 @@ static int record_denials(struct run *run, bool last, struct sr_error *err)
     return 0;
 }
 
-/* Every frame that the guest sent, and what became of it. What none of the counters has seen the kernel's own checks
- * stopped (bad checksums, martian addresses), or it was a fragment, counted once when whole. */
+/* Every frame that the guest sent, and what became of it. What none of the counters has seen the
+ * kernel's own checks stopped (bad checksums, martian addresses), or it was a fragment, counted
+ * once when whole. */
 static json_t *frame_facts(const struct sr_net_sample *sample, uint64_t allowed)
 {
     const uint64_t *totals = sample->totals;
@@ -225,8 +230,8 @@ static json_t *udp_facts(const struct sr_net *net)
                      (json_int_t)udp->unreachable);
 }
 
-/* Counters that have come. Below audit level full they are looked at, so that it is known when something was stopped, and told
- * in the end. last: the network is being taken down. */
+/* Counters that have come. Below audit level full they are looked at, so that it is known when
+ * something was stopped, and told in the end. last: the network is being taken down. */
 static int take_counters(struct run *run, bool last, struct sr_error *err)
 {
     if (run->hits == NULL || run->denials == NULL) /* memory was out when it was set up */
@@ -238,7 +243,8 @@ static int take_counters(struct run *run, bool last, struct sr_error *err)
     return record_hits(run, last, err) < 0 ? -1 : record_denials(run, last, err);
 }
 
-/* Before a request for counters is sent. While another is on its way, that one's time is the earlier and counts. */
+/* Before a request for counters is sent. While another is on its way, that one's time is the
+ * earlier and counts. */
 static void note_request(struct run *run)
 {
     if (!run->net->talk.busy)
@@ -253,7 +259,8 @@ int run_network_sample(struct run *run, struct sr_error *err)
     return sr_net_ask_counters(run->net, err);
 }
 
-/* Each thing that is gone, and how that is known: the cell has looked (take_down() in src/net/cell.c). */
+/* Each thing that is gone, and how that is known: the cell has looked (take_down() in
+ * src/net/cell.c). */
 static json_t *removed_facts(const struct run *run)
 {
     char uplink[SR_UPLINK_TEXT_MAX];
@@ -291,7 +298,8 @@ static int record_release(struct run *run, struct sr_error *err)
     return run_event(run, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_RELEASED, facts, err);
 }
 
-/* While the network closes nothing that goes wrong with it ends the run at once: its guest may still have outputs to send. */
+/* While the network closes nothing that goes wrong with it ends the run at once: its guest may
+ * still have outputs to send. */
 static int take_failure(struct run *run, const struct sr_error *failure, struct sr_error *err)
 {
     if (run->net_state != RUN_NET_CLOSING) {

@@ -1,6 +1,6 @@
 /*
- * The end of a run: gathers the facts that decide.c judges, says in words what the verdict rests on,
- * and writes the closing events and the report.
+ * The end of a run: gathers the facts that decide.c judges, says in words what the verdict rests
+ * on, and writes the closing events and the report.
  */
 #include "runner/run_state.h"
 
@@ -268,7 +268,8 @@ static int end_network(struct run *run, struct sr_error *err)
     return 0;
 }
 
-/* Who saw the failure, whose word the reason is, and the host's own sentence, beside the guest's words if there are any. */
+/* Who saw the failure, whose word the reason is, and the host's own sentence, beside the guest's
+ * words if there are any. */
 static json_t *failure_facts(const struct run *run)
 {
     const struct sr_error *failure = &run->error;

@@ -1,10 +1,10 @@
 /*
- * What files the outputs of a run have, each with its own SHA-256: in the events of the outputs while they are few, else in
- * SR_OUTPUT_MANIFEST in the run directory (output_digest.h). A path that is no UTF-8 cannot be in an event either.
+ * What files the outputs of a run have, each with its own SHA-256: in the events of the outputs
+ * while they are few, else in SR_OUTPUT_MANIFEST in the run directory (output_digest.h). A path
+ * that is no UTF-8 cannot be in an event either.
  *
- *   for each output: output_files_begin(), listen to sr_output_digest(), output_files_drop() if it is not kept after all
- *   output_files_end()
- *   output_files_entries() or output_files_manifest()
+ *   for each output: output_files_begin(), listen to sr_output_digest(), output_files_drop() if it
+ *   is not kept after all output_files_end() output_files_entries() or output_files_manifest()
  */
 #ifndef SR_RUNNER_OUTPUT_FILES_H
 #define SR_RUNNER_OUTPUT_FILES_H

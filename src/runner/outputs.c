@@ -1,16 +1,18 @@
 /*
  * Theory of operation: outputs
  *
- *   1. Before the supervisor gives up its rights, the directory is opened, every output's name in it found free, and the collector
- *      started (src/outputs/collector.h), which can write below it and nothing else.
- *   2. When the command has ended, the guest sends an archive of each output in turn. The collector unpacks it under a name that
- *      says it is not finished ("." and the run's id). A guest that breaks a rule is told that it is enough; the next output has
- *      its own chance.
- *   3. Once the VM is gone, what is there is hashed here, not by the collector, and only then gets its name, in one step. What was
- *      refused is removed, to the last file.
+ *   1. Before the supervisor gives up its rights, the directory is opened, every output's name in
+ *      it found free, and the collector started (src/outputs/collector.h), which can write below it
+ *      and nothing else.
+ *   2. When the command has ended, the guest sends an archive of each output in turn. The collector
+ *      unpacks it under a name that says it is not finished ("." and the run's id). A guest that
+ *      breaks a rule is told that it is enough; the next output has its own chance.
+ *   3. Once the VM is gone, what is there is hashed here, not by the collector, and only then gets
+ *      its name, in one step. What was refused is removed, to the last file.
  *
- * The name of an output is the last component of its path; if two outputs share one, all are called <index>-<component>. Nothing is
- * ever written over: a name that is taken is an error before anything runs.
+ * The name of an output is the last component of its path; if two outputs share one, all are called
+ * <index>-<component>. Nothing is ever written over: a name that is taken is an error before
+ * anything runs.
  */
 #include "runner/run_state.h"
 
@@ -51,7 +53,8 @@ struct run_outputs {
     struct sr_collector collector;
     uint32_t turn; /* the output that the guest sends */
     bool cut;      /* whose time was over: the guest was told */
-    /* Of all of them, of this one, and for the guest's next word; UINT64_MAX: the command still runs. */
+    /* Of all of them, of this one, and for the guest's next word; UINT64_MAX: the command still
+     * runs. */
     uint64_t deadline, turn_deadline, idle_deadline;
     uint64_t entries;                  /* of those that are there */
     struct sr_collector_output *parts; /* names and sizes of what is not finished */
@@ -64,7 +67,8 @@ static const char *last_component(const char *path)
     return strrchr(path, '/') + 1;
 }
 
-/* <index>-<component>, as much of it as a name has room for, in whole characters: events are UTF-8. */
+/* <index>-<component>, as much of it as a name has room for, in whole characters: events are
+ * UTF-8. */
 static void name_by_index(struct output *output, uint32_t i, const char *component)
 {
     int head = snprintf(output->name, sizeof output->name, "%u-", i);
@@ -118,7 +122,8 @@ static int open_directory(struct run *run, struct run_outputs *outputs, struct s
                                  path != NULL ? path : "outputs/", strerror(-result));
 }
 
-/* Whether the collector will be able to write there, who has none of root's privileges; better to know before the command has run. */
+/* Whether the collector will be able to write there, who has none of root's privileges; better to
+ * know before the command has run. */
 static int try_directory(const struct run *run, const struct run_outputs *outputs,
                          struct sr_error *err)
 {
@@ -447,7 +452,8 @@ static void hold_entries(const struct run *run, struct output *output)
         run->outputs->entries += entries;
 }
 
-/* The guest chose how many files there are and how they are called, and all that must fit on the disk with their names. */
+/* The guest chose how many files there are and how they are called, and all that must fit on the
+ * disk with their names. */
 static void hold_room(struct run *run, struct output *output)
 {
     struct sr_error why = {0};
@@ -502,7 +508,8 @@ const struct sr_error *run_outputs_failure(const struct run *run, struct run_wor
     return NULL;
 }
 
-/* What a collected output has, and its files one by one: here, or in the manifest, whose hash stands for them. */
+/* What a collected output has, and its files one by one: here, or in the manifest, whose hash
+ * stands for them. */
 static json_t *describe(const struct run_outputs *outputs, uint32_t i)
 {
     const struct output *output = &outputs->items[i];

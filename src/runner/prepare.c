@@ -33,8 +33,9 @@ static int make_run_id(char id[32])
     return 0;
 }
 
-/* Before there is anything else of the run: whoever starts next finds what is not finished. The entry is locked as long as the run
- * lives: unlike its directory it lies where nobody has anything to move or remove. */
+/* Before there is anything else of the run: whoever starts next finds what is not finished. The
+ * entry is locked as long as the run lives: unlike its directory it lies where nobody has anything
+ * to move or remove. */
 static int enter_register(struct run *run, const char *id)
 {
     sr_close_fd(&run->entry_fd);
@@ -101,8 +102,8 @@ static int make_run_dir(struct run *run, struct sr_error *err)
     return 0;
 }
 
-/* Held as long as the run lives: how ps and gc tell a live run from a dead one's remains. They take it for a moment to see, so
- * it is waited for. Its text says who holds it. */
+/* Held as long as the run lives: how ps and gc tell a live run from a dead one's remains. They take
+ * it for a moment to see, so it is waited for. Its text says who holds it. */
 static int take_lock(struct run *run, struct sr_error *err)
 {
     run->lock_fd = SR_FAILPOINT("prepare.lock")

@@ -1,10 +1,11 @@
 /*
  * Room on the disk for the end of a run's evidence: its closing events and its report.
  *
- * A file in the run's directory holds that much from the beginning. It is removed when they are about
- * to be written: by the run, or by gc when the run has died. So a disk that fills up in between costs
- * no evidence. A report repeats the events, so the file grows with them, a step ahead. A file system
- * without fallocate(2) holds nothing; one that compresses or copies on write may hold less.
+ * A file in the run's directory holds that much from the beginning. It is removed when they are
+ * about to be written: by the run, or by gc when the run has died. So a disk that fills up in
+ * between costs no evidence. A report repeats the events, so the file grows with them, a step
+ * ahead. A file system without fallocate(2) holds nothing; one that compresses or copies on write
+ * may hold less.
  */
 #include "runner/run_state.h"
 
@@ -16,7 +17,8 @@
 #include <fcntl.h>
 #include <string.h>
 
-/* Closing events and a report without any: network counters, streams, limits, checks, the attestation. */
+/* Closing events and a report without any: network counters, streams, limits, checks, the
+ * attestation. */
 #define BASE_BYTES (UINT64_C(128) << 10)
 /* What closing tells of an address of a rule; of a rule, while it is not known how many it has. */
 #define TARGET_BYTES (UINT64_C(1) << 10)
@@ -28,7 +30,8 @@
 /* Held ahead of the events there are, so that not every event asks for more. */
 #define STEP_BYTES (UINT64_C(64) << 10)
 
-/* Closing events are written twice: into the log and into the report. Entries of outputs are in an attestation, too, in base64. */
+/* Closing events are written twice: into the log and into the report. Entries of outputs are in an
+ * attestation, too, in base64. */
 static uint64_t needed(const struct run *run)
 {
     const struct sr_policy *policy = run->options->policy;

@@ -1,16 +1,17 @@
 /*
  * Theory of operation: the life of a run
  *
- *   prepare   Run directory, lock, evidence log, policy.json and bundle.json on disk; artefacts open
- *             and hashed.
- *   mounts    Sources packed, or found packed (mounts.c, inputs.c); the collector of outputs is started (outputs.c).
+ *   prepare   Run directory, lock, evidence log, policy.json and bundle.json on disk; artefacts
+ *             open and hashed.
+ *   mounts    Sources packed, or found packed (mounts.c, inputs.c); the collector of outputs is
+ *             started (outputs.c).
  *   network   Names resolved, the namespace with its TAP, rules and uplink (network.c, src/net).
  *   launch    "vm.accel.selected" and all before it durable, then the VM starts; "vm.started"
  *             durable.
  *   hello     The guest's init answers. Only now does it get the command: at that moment the
- *             evidence on disk already says what runs, under which policy, in which VM. A guest that
- *             stays silent under an accelerator nobody has seen work gets a second chance under TCG,
- *             with an event that says so.
+ *             evidence on disk already says what runs, under which policy, in which VM. A guest
+ *             that stays silent under an accelerator nobody has seen work gets a second chance
+ *             under TCG, with an event that says so.
  *   monitor   The event loop (monitor.c), until the VM is gone.
  *   conclude  Whatever happened: the VM is reaped, the closing events and the report are written
  *             (outcome.c).
@@ -117,7 +118,8 @@ static int boot(struct run *run, struct sr_error *err)
     return boot_once(run, SR_ACCEL_TCG, why, true, &retry, err);
 }
 
-/* All that comes before the VM. A signal meanwhile ends the run, and is the reason for whatever was given up (outcome.c). */
+/* All that comes before the VM. A signal meanwhile ends the run, and is the reason for whatever was
+ * given up (outcome.c). */
 static int prepare(struct run *run, struct sr_error *err)
 {
     if (run->hasher == NULL)
@@ -187,8 +189,8 @@ static bool is_ignored(int number)
     return sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
 }
 
-/* Blocks the signals that the run reads, and SIGCHLD. Hangup and interrupt the caller may ignore (nohup, a shell's background),
- * and they stay so; SIGTERM is how `safe-run stop` asks. */
+/* Blocks the signals that the run reads, and SIGCHLD. Hangup and interrupt the caller may ignore
+ * (nohup, a shell's background), and they stay so; SIGTERM is how `safe-run stop` asks. */
 static sigset_t hold_signals(sigset_t *before)
 {
     sigset_t ours, held;
@@ -204,7 +206,8 @@ static sigset_t hold_signals(sigset_t *before)
     return ours;
 }
 
-/* Those that came when the run was over are forgotten: they would end the caller, who has yet to tell how the run ended. */
+/* Those that came when the run was over are forgotten: they would end the caller, who has yet to
+ * tell how the run ended. */
 static void release_signals(const sigset_t *ours, const sigset_t *before)
 {
     const struct timespec at_once = {0};

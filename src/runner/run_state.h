@@ -75,11 +75,11 @@ struct run_tail {
 
 /* What the guest said of a failure, apart from the host's own sentence in struct sr_error. */
 struct run_word {
-    bool decides; /* the failure rests on it */
-    const char *
-        outcome; /* "refused", "missing", "unreadable": what it said, in our words; NULL: none of these */
-    uint32_t status; /* the exit status that it gave for a refusal; else 0 */
-    char text[400];  /* its own words, printable; empty: none */
+    bool decides;        /* the failure rests on it */
+    const char *outcome; /* "refused", "missing", "unreadable": what it said, in our words; NULL:
+                            none of these */
+    uint32_t status;     /* the exit status that it gave for a refusal; else 0 */
+    char text[400];      /* its own words, printable; empty: none */
 };
 
 /* What events have told of a target so far. */
@@ -104,7 +104,8 @@ struct run_secret {
     char hmac[SR_HMAC_TEXT]; /* empty: the value could not be had */
 };
 
-/* When the phases of the VM began, of CLOCK_MONOTONIC, which a suspend does not advance; 0: not yet. */
+/* When the phases of the VM began, of CLOCK_MONOTONIC, which a suspend does not advance; 0: not
+ * yet. */
 struct run_times {
     uint64_t launched;  /* the first VM, if a second was started */
     uint64_t started;   /* the command */
@@ -226,7 +227,8 @@ int run_open_artifact(struct run *run, const struct sr_artifact_plan *plan,
                       struct sr_artifact *artifact, struct sr_error *err) SR_MUST_CHECK;
 int run_prepare(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 
-/* reserve.c: takes the room, once there is a log; lets it grow with the log; gives it back, for what it was taken. */
+/* reserve.c: takes the room, once there is a log; lets it grow with the log; gives it back, for
+ * what it was taken. */
 int run_reserve_take(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 int run_reserve_follow(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 void run_reserve_give_back(struct run *run);
@@ -238,8 +240,8 @@ int run_open_image(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 json_t *run_image_facts(const struct run *run);
 json_t *run_runtime_facts(const struct run *run);
 
-/* secrets.c: fetches the policy's secrets; says in run.prepared's runtime what evidence has of them; hands them to the guest;
- * overwrites them. Nothing without secrets. */
+/* secrets.c: fetches the policy's secrets; says in run.prepared's runtime what evidence has of
+ * them; hands them to the guest; overwrites them. Nothing without secrets. */
 int run_secrets_take(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 int run_secrets_record(const struct run *run, json_t *runtime) SR_MUST_CHECK;
 void run_secrets_specify(const struct run *run, struct sr_buf *spec);
@@ -248,9 +250,11 @@ void run_secrets_drop(struct run *run);
 /* Tells the user how far a copy is; false when a signal ends the run. context: the run. */
 bool run_tell_progress(void *context, const char *what, uint64_t done, uint64_t total);
 
-/* mounts.c: packs what the policy mounts; what the VM and its guest need to know of it; closes it all. Nothing without mounts. */
+/* mounts.c: packs what the policy mounts; what the VM and its guest need to know of it; closes it
+ * all. Nothing without mounts. */
 int run_mounts_apply(struct run *run, struct sr_error *err) SR_MUST_CHECK;
-/* Refuses what is in or above a place where safe-run keeps what no guest may see. name says what fd is. */
+/* Refuses what is in or above a place where safe-run keeps what no guest may see. name says what fd
+ * is. */
 int run_refuse_ours(struct run *run, int fd, const char *name, struct sr_error *err) SR_MUST_CHECK;
 void run_mounts_specify(const struct run *run, struct sr_buf *spec);
 void run_mounts_release(struct run *run);
@@ -268,7 +272,8 @@ bool run_outputs_pending(const struct run *run);
 void run_outputs_begin(struct run *run);
 /* The most they have in all; 0: there are none. */
 uint64_t run_outputs_limit_nsec(const struct run *run);
-/* When run_outputs_late() is to be called; UINT64_MAX: not at all. Whether nothing more is to be waited for. */
+/* When run_outputs_late() is to be called; UINT64_MAX: not at all. Whether nothing more is to be
+ * waited for. */
 uint64_t run_outputs_deadline(const struct run *run);
 bool run_outputs_late(struct run *run);
 /* Once the VM is gone: hashes what is there, gives it its name or removes it. */
@@ -282,25 +287,27 @@ uint64_t run_outputs_entry_bytes(const struct run *run);
 int run_outputs_directory(const struct run *run);
 void run_outputs_release(struct run *run);
 
-/* network.c: each does nothing in mode none. Apply before the VM starts; sample at any time; close when the last command has ended,
- * settle when the VM is gone, end in the end. */
+/* network.c: each does nothing in mode none. Apply before the VM starts; sample at any time; close
+ * when the last command has ended, settle when the VM is gone, end in the end. */
 int run_network_apply(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* Writes "none", "pasta" or "bridge:<name>" into text and returns it. */
 #define SR_UPLINK_TEXT_MAX 32
 const char *run_uplink(const struct run *run, char text[SR_UPLINK_TEXT_MAX]);
 int run_network_sample(struct run *run, struct sr_error *err) SR_MUST_CHECK;
-/* Starts asking for names again, or goes on with it: when net->refresh_nsec has come, the resolver has something, or its
- * deadline is over. */
+/* Starts asking for names again, or goes on with it: when net->refresh_nsec has come, the resolver
+ * has something, or its deadline is over. */
 int run_network_refresh(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* When the net cell has something, or run_network_deadline() is over: records what came. */
 int run_network_hear(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 uint64_t run_network_deadline(const struct run *run);
-/* Begins to take the network down, once. What goes wrong from here on is in net_failure, and in evidence; -1: that failed. */
+/* Begins to take the network down, once. What goes wrong from here on is in net_failure, and in
+ * evidence; -1: that failed. */
 int run_network_close(struct run *run, struct sr_error *err) SR_MUST_CHECK;
-/* Waits until the network is closed, and closes it if nobody has: for the net cell's deadline at most, for less if a signal is to end
- * the run. */
+/* Waits until the network is closed, and closes it if nobody has: for the net cell's deadline at
+ * most, for less if a signal is to end the run. */
 int run_network_settle(struct run *run, struct sr_error *err) SR_MUST_CHECK;
-/* After the release: waits until every process of the network has ended; for a second or two at most. */
+/* After the release: waits until every process of the network has ended; for a second or two at
+ * most. */
 int run_network_end(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 
 /* limits.c: the run's cgroup, as far as this host has one for it. */
@@ -316,12 +323,14 @@ void run_limits_text(const struct run *run, struct run_limits_text *text);
 int run_usage(struct run *run, struct sr_cgroup_usage *usage, const char **source) SR_MUST_CHECK;
 /* Once the VMM is reaped: the last counters, in run->last_usage. */
 void run_note_usage(struct run *run);
-/* Once the network's processes are reaped too, and the collector. Says what became of the cgroup; again the same. */
+/* Once the network's processes are reaped too, and the collector. Says what became of the cgroup;
+ * again the same. */
 const char *run_release_limits(struct run *run);
 
 /* launch.c: finds what the VMM's jail needs. */
 int run_prepare_jail(struct run *run, struct sr_error *err) SR_MUST_CHECK;
-/* Starts the VM under accelerator and leaves run in PHASE_BOOT. last: no other VM will be started. */
+/* Starts the VM under accelerator and leaves run in PHASE_BOOT. last: no other VM will be
+ * started. */
 int run_launch(struct run *run, enum sr_accel accel, const char *reason, bool last,
                struct sr_error *err) SR_MUST_CHECK;
 /* Which accelerator to begin with, and whether TCG is to be tried when its guest does not come up.
@@ -332,9 +341,11 @@ int run_choose_accel(struct run *run, enum sr_accel *accel, const char **reason,
 int run_confine(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* The specification as the guest's init wants it. */
 int run_send_spec(struct run *run, struct sr_error *err) SR_MUST_CHECK;
-/* When the guest has said nothing until its deadline, and before its VM is ended: whether it could have. */
+/* When the guest has said nothing until its deadline, and before its VM is ended: whether it could
+ * have. */
 void run_note_silence(struct run *run);
-/* Whether it is KVM's fault, as far as can be told, that no guest came up under it. The VM has ended and is not dropped yet. */
+/* Whether it is KVM's fault, as far as can be told, that no guest came up under it. The VM has
+ * ended and is not dropped yet. */
 bool run_blames_kvm(const struct run *run);
 /* Kills what is left of the VM and forgets it. */
 void run_drop_vm(struct run *run);
@@ -351,7 +362,8 @@ int run_monitor(struct run *run, bool to_the_end, struct sr_error *err) SR_MUST_
 /* Notes that the VM is gone, if the loop was left before. */
 void run_monitor_end(struct run *run);
 void run_monitor_close(struct run *run);
-/* What a command gets when its time is over: between SIGTERM and the end of its VM; with outputs the same again between SIGKILL and that. */
+/* What a command gets when its time is over: between SIGTERM and the end of its VM; with outputs
+ * the same again between SIGKILL and that. */
 #define RUN_GRACE_NSEC (2 * SR_NSEC_PER_SEC)
 /* What a VMM that was killed has to be gone. */
 #define RUN_END_NSEC (10 * SR_NSEC_PER_SEC)
@@ -360,11 +372,12 @@ void run_monitor_close(struct run *run);
 void run_word_take(struct run_word *word, const void *text, size_t len);
 /* The guest's word as an object of an event, or NULL when it said nothing. */
 json_t *run_word_facts(const struct run_word *word);
-/* The failure as the caller is told of it: the guest's words instead of the host's sentence about them, or behind it. That nothing
- * was left the caller is told without them. */
+/* The failure as the caller is told of it: the guest's words instead of the host's sentence about
+ * them, or behind it. That nothing was left the caller is told without them. */
 struct sr_error run_word_error(const struct run_word *word, const struct sr_error *error);
 
-/* outcome.c: after the VM is gone. Fills the result and writes the closing events and the report. */
+/* outcome.c: after the VM is gone. Fills the result and writes the closing events and the
+ * report. */
 void run_conclude(struct run *run);
 
 #endif

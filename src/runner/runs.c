@@ -25,9 +25,11 @@
 #include <time.h>
 
 #define PATH "prepare.workdir"
-/* A run makes its directory, then its lock, then its events. One without events that is younger may be about to. */
+/* A run makes its directory, then its lock, then its events. One without events that is younger may
+ * be about to. */
 #define NEWBORN_SEC 60
-/* Of an entry in the register: as many paths as a run records, twice over (a scope of systemd's). */
+/* Of an entry in the register: as many paths as a run records, twice over (a scope of
+ * systemd's). */
 #define RECORD_MAX (2 * SR_CGROUP_TREES * (PATH_MAX + 1) + 1)
 /* A run on its way out: no run any more, whatever of it is still there. */
 #define REMOVED ".removed-"
@@ -120,8 +122,9 @@ static int take_dead_lock(int dirfd)
     return sr_take_fd(&fd);
 }
 
-/* Opens a run's directory and takes its lock, each as far as it is there. 1: the run is dead. 0: it lives, or is somebody else's.
- * A negative errno: neither can be told, and nothing may be done about it. */
+/* Opens a run's directory and takes its lock, each as far as it is there. 1: the run is dead. 0: it
+ * lives, or is somebody else's. A negative errno: neither can be told, and nothing may be done
+ * about it. */
 static int open_dead(int base_fd, const char *id, int *dirfd, int *lock)
 {
     *dirfd = runs_open_own(base_fd, id);
@@ -137,8 +140,9 @@ static int open_dead(int base_fd, const char *id, int *dirfd, int *lock)
     return *lock >= 0 || *lock == -ENOENT ? 1 : *lock;
 }
 
-/* The lock of a run's entry in the register, which its supervisor holds as long as it lives, whatever becomes of the run's directory:
- * taken; -EWOULDBLOCK: it lives; or another negative errno. */
+/* The lock of a run's entry in the register, which its supervisor holds as long as it lives,
+ * whatever becomes of the run's directory: taken; -EWOULDBLOCK: it lives; or another negative
+ * errno. */
 static int take_entry_lock(int register_fd, const char *id)
 {
     sr_cleanup_fd int fd = openat(register_fd, id, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -147,7 +151,8 @@ static int take_entry_lock(int register_fd, const char *id)
     return sr_take_fd(&fd);
 }
 
-/* Out of the way in one step, so that nobody takes what is left of it for the run; then file by file. 0 or a negative errno. */
+/* Out of the way in one step, so that nobody takes what is left of it for the run; then file by
+ * file. 0 or a negative errno. */
 static int remove_run(int base_fd, const char *id)
 {
     char name[sizeof REMOVED + NAME_MAX];
@@ -160,7 +165,8 @@ static int remove_run(int base_fd, const char *id)
     return result < 0 ? result : sr_remove_tree(base_fd, name);
 }
 
-/* 1: it is there; 0: it is not; a negative errno: that cannot be told, and nothing may be done for want of it. */
+/* 1: it is there; 0: it is not; a negative errno: that cannot be told, and nothing may be done for
+ * want of it. */
 static int look_for(int dirfd, const char *name)
 {
     if (faccessat(dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
@@ -364,8 +370,8 @@ int runs_open_base(const char *base, int *fd, struct sr_error *err)
     return own < 0 && own != -ENOENT ? refuse_register(path, own, err) : 0;
 }
 
-/* What is kept in the cache is no run's, but of the same age. A configuration that cannot be read is for the next run to complain
- * of. */
+/* What is kept in the cache is no run's, but of the same age. A configuration that cannot be read
+ * is for the next run to complain of. */
 static void trim_cache(const struct sr_gc_options *options)
 {
     struct sr_host_config config;

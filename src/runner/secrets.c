@@ -1,13 +1,15 @@
 /*
  * Theory of operation: values that go to the guest and nowhere else
  *
- *   take     Before run.prepared is written and before anything of the run is forked. Each value lies in pages of its own, which no
- *            core dump and no forked child has; the caller's variable is overwritten where this process gives up what it does not
- *            need (confine), so that children and /proc/PID/environ do not have it either. Evidence gets the HMAC.
+ *   take     Before run.prepared is written and before anything of the run is forked. Each value
+ *            lies in pages of its own, which no core dump and no forked child has; the caller's
+ *            variable is overwritten where this process gives up what it does not need (confine),
+ *            so that children and /proc/PID/environ do not have it either. Evidence gets the HMAC.
  *   specify  Into the guest's specification, which goes over the channel: a socket, and no file.
  *   drop     When that was sent, and in any case in the end: overwritten and unmapped.
  *
- * A file is read through the descriptor that validation judged. Messages name variables and paths, never a value.
+ * A file is read through the descriptor that validation judged. Messages name variables and paths,
+ * never a value.
  */
 #include "runner/run_state.h"
 
@@ -44,7 +46,8 @@ static bool make_room(struct run_secret *value, size_t size)
     return madvise(pages, size, MADV_WIPEONFORK) == 0 && madvise(pages, size, MADV_DONTDUMP) == 0;
 }
 
-/* Those that safe-run and its libraries read themselves: places and a bus, which others of the caller's processes have too. */
+/* Those that safe-run and its libraries read themselves: places and a bus, which others of the
+ * caller's processes have too. */
 static bool is_read_later(const char *name)
 {
     static const char *const names[] = {"HOME", "PATH", "TMPDIR", "DBUS_SESSION_BUS_ADDRESS"};

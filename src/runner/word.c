@@ -1,6 +1,7 @@
 /*
- * What the guest says of a failure. It is hostile: evidence keeps its words in an object named "guest", and says in a sentence of
- * the host's own that it said something. Somebody at a terminal wants the words themselves.
+ * What the guest says of a failure. It is hostile: evidence keeps its words in an object named
+ * "guest", and says in a sentence of the host's own that it said something. Somebody at a terminal
+ * wants the words themselves.
  */
 #include "runner/run_state.h"
 

@@ -1,6 +1,7 @@
 /*
- * QEMU's words about KVM, as versions 7.2 to 10.0 write them: some with the program's name in front, some without. Only a whole line of
- * a known form counts; the reason in it is that of strerror(3).
+ * QEMU's words about KVM, as versions 7.2 to 10.0 write them: some with the program's name in
+ * front, some without. Only a whole line of a known form counts; the reason in it is that of
+ * strerror(3).
  */
 #include "vmm/vmm.h"
 
@@ -59,7 +60,8 @@ static bool is_form(const char *line, size_t len)
     return false;
 }
 
-/* Whether a line says that KVM does not work: as it is, behind the program's name, and behind the option that it is about. */
+/* Whether a line says that KVM does not work: as it is, behind the program's name, and behind the
+ * option that it is about. */
 static bool is_blame(const char *line, size_t len)
 {
     static const char option[] = "-accel kvm: ";

@@ -3,15 +3,15 @@
  *
  * QEMU is given everything by descriptor, at numbers fixed below, so its command line is the same
  * for every run of a policy and names no path of the run. Between clone and exec the child, in this
- * order: leaves the terminal's session; moves the descriptors to their numbers and closes all others;
- * enters the jail (src/jail/jail.c), where kernel and initrd, whose descriptors they come from, are
- * files; executes. QEMU's own seccomp filter denies it to start processes, change its identity or its
- * scheduling.
+ * order: leaves the terminal's session; moves the descriptors to their numbers and closes all
+ * others; enters the jail (src/jail/jail.c), where kernel and initrd, whose descriptors they come
+ * from, are files; executes. QEMU's own seccomp filter denies it to start processes, change its
+ * identity or its scheduling.
  *
- * The machine and the boot arguments are what starts a guest soonest (docs/OPERATIONS.md, "Figures").
- * With rtc=off the guest's kernel waits 2 s for a clock; with pit=off and pic=off it hangs. Under TCG
- * the guest's TSC is the host's, so calibrating it against an emulated timer only costs time and
- * precision: the frequency is measured on the host and handed over.
+ * The machine and the boot arguments are what starts a guest soonest (docs/OPERATIONS.md,
+ * "Figures"). With rtc=off the guest's kernel waits 2 s for a clock; with pit=off and pic=off it
+ * hangs. Under TCG the guest's TSC is the host's, so calibrating it against an emulated timer only
+ * costs time and precision: the frequency is measured on the host and handed over.
  */
 #include "vmm/vmm.h"
 
@@ -112,7 +112,8 @@ void sr_qemu_arguments(const struct sr_vmm_spec *spec, struct sr_qemu_args *args
         args->smp,
         "-m",
         args->memory,
-        /* Threads of block I/O: reads of what the host has in memory need few, and each has a stack. */
+        /* Threads of block I/O: reads of what the host has in memory need few, and each has a
+         * stack. */
         "-object",
         "main-loop,id=main,thread-pool-max=8",
         "-sandbox",

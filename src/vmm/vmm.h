@@ -5,8 +5,8 @@
  *   1. Fill struct sr_vmm_spec; every descriptor stays the caller's. sr_qemu_arguments() makes
  *      the command line of it.
  *   2. sr_vmm_start() forks, into the jail if there is one, and executes the VMM. It inherits those
- *      descriptors and nothing else, dies with its parent (parent-death signal), and leads a session
- *      of its own, so that a terminal's Ctrl-C does not reach it.
+ *      descriptors and nothing else, dies with its parent (parent-death signal), and leads a
+ *      session of its own, so that a terminal's Ctrl-C does not reach it.
  *   3. Watch vmm.pidfd for its end and vmm.qmp.fd for what it says (sr_qmp_read()).
  *   4. sr_vmm_kill() at any time, then sr_vmm_reap(). The cleanup attribute does both.
  */
@@ -28,7 +28,8 @@ enum sr_accel { SR_ACCEL_TCG, SR_ACCEL_KVM };
 /* "tcg", "kvm"; static. */
 const char *sr_accel_name(enum sr_accel accel);
 
-/* A microvm without ACPI has places for eight devices; root image, channel and network take three. */
+/* A microvm without ACPI has places for eight devices; root image, channel and network take
+ * three. */
 #define SR_VMM_INPUTS_MAX 5
 
 struct sr_vmm_spec {
@@ -100,7 +101,8 @@ bool sr_vmm_is_stopped(const struct sr_vmm *vmm);
  * there the next time (memory, descriptors, the device itself). */
 bool sr_vmm_blames_kvm(const char *log, size_t len);
 
-/* Waits for its end, 10 s at the most (kill first, or know from pidfd that it has ended), and releases everything. */
+/* Waits for its end, 10 s at the most (kill first, or know from pidfd that it has ended), and
+ * releases everything. */
 void sr_vmm_reap(struct sr_vmm *vmm, struct sr_vmm_exit *how);
 
 /* CPU time and resident memory of the running VMM, from the kernel's accounting of the process. */

@@ -1,6 +1,6 @@
 /*
- * What an archive reads of others: notes and checkpoints, proofs, entries of the log, manifests and tar
- * headers. What is taken must come out again as it went in: there is one spelling of each.
+ * What an archive reads of others: notes and checkpoints, proofs, entries of the log, manifests and
+ * tar headers. What is taken must come out again as it went in: there is one spelling of each.
  */
 #include "archive/bundle.h"
 #include "archive/log.h"

@@ -1,5 +1,5 @@
-/* What is made of a valid policy: its plans, its explanation, and how it differs from another, whose document follows
- * behind a line "%%%". */
+/* What is made of a valid policy: its plans, its explanation, and how it differs from another,
+ * whose document follows behind a line "%%%". */
 #include "saferun/explain.h"
 
 #include <stdlib.h>

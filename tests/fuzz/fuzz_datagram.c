@@ -1,6 +1,6 @@
 /*
- * Any bytes as a packet of the guest for the UDP relay: what is carried lies inside of them, and what is made of it can be read
- * again.
+ * Any bytes as a packet of the guest for the UDP relay: what is carried lies inside of them, and
+ * what is made of it can be read again.
  */
 #include "net/datagram.h"
 

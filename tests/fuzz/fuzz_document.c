@@ -1,4 +1,5 @@
-/* A document, JSON or YAML: a tree within its bounds with a place on every node, or an error with its place. */
+/* A document, JSON or YAML: a tree within its bounds with a place on every node, or an error with
+ * its place. */
 #include "policy/document.h"
 
 #include <string.h>

@@ -1,9 +1,9 @@
 /*
- * The image builder on any bytes: an error with a code of ours, or an image whose counts hold together. The first byte says what the
- * rest is:
+ * The image builder on any bytes: an error with a code of ours, or an image whose counts hold
+ * together. The first byte says what the rest is:
  *   o, d, t   an OCI archive, a docker archive, a tar, as they stand
- *   l         an image whose digests are right whatever is in it: its configuration, then its layers, each a tar, with 0xFF 0xFE
- *             between them
+ *   l         an image whose digests are right whatever is in it: its configuration, then its
+ *             layers, each a tar, with 0xFF 0xFE between them
  */
 #include "image/build.h"
 

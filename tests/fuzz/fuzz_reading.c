@@ -1,6 +1,6 @@
 /*
- * The reader of reports on any bytes: whatever it makes of them, what it writes is text that neither a
- * terminal nor a browser obeys, and a bounded amount of it.
+ * The reader of reports on any bytes: whatever it makes of them, what it writes is text that
+ * neither a terminal nor a browser obeys, and a bounded amount of it.
  */
 #include "evidence/ocsf.h"
 #include "evidence/reading.h"

@@ -1,4 +1,5 @@
-/* Unpacking an output: the input is the archive, in pieces; nothing may appear but the output itself. */
+/* Unpacking an output: the input is the archive, in pieces; nothing may appear but the output
+ * itself. */
 #include "common/fs.h"
 #include "outputs/unpack.h"
 
@@ -10,8 +11,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* A header may say that its name is gigabytes long, and libarchive asks for them at once. In the worker the limit of memory
- * makes that fail (collector.c); here the sanitizer does. */
+/* A header may say that its name is gigabytes long, and libarchive asks for them at once. In the
+ * worker the limit of memory makes that fail (collector.c); here the sanitizer does. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {

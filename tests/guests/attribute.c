@@ -1,4 +1,5 @@
-/* attribute FILE NAME: prints the value of an extended attribute. Static, so that any image runs it. */
+/* attribute FILE NAME: prints the value of an extended attribute. Static, so that any image runs
+ * it. */
 #include <stdio.h>
 #include <sys/xattr.h>
 

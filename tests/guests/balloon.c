@@ -1,4 +1,5 @@
-/* In QEMU's place: takes memory until somebody stops it: as much as RLIMIT_DATA allows, then page tables, which it does not count. */
+/* In QEMU's place: takes memory until somebody stops it: as much as RLIMIT_DATA allows, then page
+ * tables, which it does not count. */
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>

@@ -1,6 +1,6 @@
 /*
- * src/cgroup with real controllers of version 2, as init of a guest with the project's kernel: this machine may have none.
- * Prints "ok <what>" or "FAILED <what>" and ends the machine.
+ * src/cgroup with real controllers of version 2, as init of a guest with the project's kernel: this
+ * machine may have none. Prints "ok <what>" or "FAILED <what>" and ends the machine.
  */
 #include "cgroup/cgroup.h"
 #include "common/process.h"
@@ -210,7 +210,8 @@ static void delegation(void)
         int status;
         check("a child in it", child > 0 && waitpid(child, &status, 0) == child && status == 0);
         check("remove as a user", sr_cgroup_remove(&cgroup) == 0);
-        /* As in a scope that systemd gave: the process is in it, and nothing above is handed down. */
+        /* As in a scope that systemd gave: the process is in it, and nothing above is handed
+         * down. */
         check("make room", sr_cgroup_make_room("session") == 0);
         check("in one that is not there", sr_cgroup_make_room("session") == -ENOENT);
         cgroup = create("scoped", "create where there is room");
@@ -234,7 +235,8 @@ static void delegation(void)
     waitpid(pid, NULL, 0);
 }
 
-/* The console is a virtio port, whose driver may still be busy with it when init starts: what was printed before would be lost. */
+/* The console is a virtio port, whose driver may still be busy with it when init starts: what was
+ * printed before would be lost. */
 static void open_console(void)
 {
     const struct timespec pause = {.tv_nsec = 10000000};

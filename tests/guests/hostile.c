@@ -160,12 +160,14 @@ static inline void draws(void)
     silent();
 }
 
-/* -- Outputs -------------------------------------------------------------------------------------- */
+/* -- Outputs
+ * -------------------------------------------------------------------------------------- */
 
 static size_t window = SR_CHANNEL_WINDOW;
 static bool enough;
 
-/* Takes what the host says until there is room for len bytes of archives, or it has had enough of this one. */
+/* Takes what the host says until there is room for len bytes of archives, or it has had enough of
+ * this one. */
 static inline bool may_send(size_t len, uint32_t index)
 {
     struct sr_frame_header header;
@@ -235,7 +237,8 @@ static inline void end(void)
     channel_send(&channel, SR_FRAME_EXIT, sizeof(struct sr_frame_exit));
 }
 
-/* Has outputs that want to be elsewhere, and one that is good. test_outputs.py knows their order. */
+/* Has outputs that want to be elsewhere, and one that is good. test_outputs.py knows their
+ * order. */
 static inline void smuggles(void)
 {
     static const uint8_t noise[4096] = {0xa5, 0x07};
@@ -283,7 +286,8 @@ static inline void wait_msec(unsigned msec)
     nanosleep(&time, NULL);
 }
 
-/* Goes on when it has ended: a byte of an archive now and then, for ever, and all the CPU time it gets. */
+/* Goes on when it has ended: a byte of an archive now and then, for ever, and all the CPU time it
+ * gets. */
 static inline void trickles(void)
 {
     end();

@@ -1,6 +1,7 @@
 /*
- * A program to run in QEMU's place: tries what a VMM that was taken over would try, and says on stderr, a line each, what came
- * of it: "<attempt>: denied (<errno>)", "<attempt>: ALLOWED", or a fact.
+ * A program to run in QEMU's place: tries what a VMM that was taken over would try, and says on
+ * stderr, a line each, what came of it: "<attempt>: denied (<errno>)", "<attempt>: ALLOWED", or a
+ * fact.
  */
 #include <dirent.h>
 #include <errno.h>

@@ -1,20 +1,23 @@
 /*
- * Tries to reach things from inside a guest, and says what answered: one line a probe, "<probe> open|closed".
+ * Tries to reach things from inside a guest, and says what answered: one line a probe, "<probe>
+ * open|closed".
  *
- *   tcp:ADDRESS:PORT     connects and has a line echoed        udp:ADDRESS:PORT[:COUNT]  sends; waits for an echo of the last
- *   mute:ADDRESS:PORT:N  sends N datagrams, waits for nothing  icmp:ADDRESS              an echo request
- *   fragments:ADDRESS:PORT  a datagram whose first fragment hides the port
- *   spoof:SOURCE:ADDRESS:PORT  a datagram with another source address
- *   arp:ADDRESS          asks who has it
- *   ether:TYPE           three raw frames of an Ethernet type (hexadecimal), 86dd is IPv6
- *   frame:HEX[:MAC]      one raw frame to the gateway's address, or to MAC (hexadecimal), HEX from its Ethernet type on
- *   steer:HEX:OFFSET     the same to the gateway's, with an order to the kernel below to write the packet's checksum, of the bytes from 34
- *                        on, at OFFSET from there (virtio-net's header, Virtual I/O Device 1.2, 5.1.6)
- *   scan:ADDRESS:PORT:COUNT  a datagram to each of COUNT ports
- *   hold:ADDRESS:PORT:FROM[:COUNT]  a datagram from each of COUNT ports; then nothing but "bye" may come to the first
+ *   tcp:ADDRESS:PORT     connects and has a line echoed        udp:ADDRESS:PORT[:COUNT]  sends;
+ *   waits for an echo of the last mute:ADDRESS:PORT:N  sends N datagrams, waits for nothing
+ *   icmp:ADDRESS              an echo request fragments:ADDRESS:PORT  a datagram whose first
+ *   fragment hides the port spoof:SOURCE:ADDRESS:PORT  a datagram with another source address
+ *   arp:ADDRESS          asks who has it ether:TYPE           three raw frames of an Ethernet type
+ *   (hexadecimal), 86dd is IPv6 frame:HEX[:MAC]      one raw frame to the gateway's address, or to
+ *   MAC (hexadecimal), HEX from its Ethernet type on steer:HEX:OFFSET     the same to the
+ *   gateway's, with an order to the kernel below to write the packet's checksum, of the bytes from
+ *   34
+ *                        on, at OFFSET from there (virtio-net's header, Virtual I/O Device 1.2,
+ *                        5.1.6)
+ *   scan:ADDRESS:PORT:COUNT  a datagram to each of COUNT ports hold:ADDRESS:PORT:FROM[:COUNT]  a
+ *   datagram from each of COUNT ports; then nothing but "bye" may come to the first
  *   refused:ADDRESS:PORT  a datagram that is answered by "port unreachable"
- *   flood:ADDRESS:PORT:MEGABYTES  sends that much over TCP
- *   broadcast:PORT, multicast:ADDRESS:PORT  a datagram
+ *   flood:ADDRESS:PORT:MEGABYTES  sends that much over TCP broadcast:PORT, multicast:ADDRESS:PORT
+ *   a datagram
  *
  * Runs as root of the guest, which may do all of this. Static, so that any image runs it.
  */

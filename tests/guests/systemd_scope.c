@@ -1,7 +1,8 @@
 /*
- * What systemd does when it is asked for a scope, on a bus of the test's: StartTransientUnit and its JobRemoved, as the user's
- * service manager has them. Usage: systemd-scope DIRECTORY UID RESULT. The process goes into a cgroup of the unit's name in
- * DIRECTORY (of version 2), which is UID's then; RESULT is that of the job, "never" for none. Prints what it was asked.
+ * What systemd does when it is asked for a scope, on a bus of the test's: StartTransientUnit and
+ * its JobRemoved, as the user's service manager has them. Usage: systemd-scope DIRECTORY UID
+ * RESULT. The process goes into a cgroup of the unit's name in DIRECTORY (of version 2), which is
+ * UID's then; RESULT is that of the job, "never" for none. Prints what it was asked.
  */
 #include <errno.h>
 #include <fcntl.h>

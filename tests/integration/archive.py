@@ -19,7 +19,8 @@ class ArchiveTest(SafeRunTest):
     def record(self, **facts):
         """A recorded run's report; each one is another run."""
         self.made += 1
-        facts.setdefault("run_id", f"sr-20260102T030405-aaaaa{'abcdefghijklmnopqrstuvwxyz'[self.made % 26]}")
+        facts.setdefault("run_id",
+                         f"sr-20260102T030405-aaaaa{'abcdefghijklmnopqrstuvwxyz'[self.made % 26]}")
         return recorded.record(self.path(f"run-{self.made}"), **facts)
 
     def archive(self, *arguments, **options):
@@ -28,7 +29,8 @@ class ArchiveTest(SafeRunTest):
         return done
 
     def store(self, report, *options, status=0, **more):
-        done = self.call("report", "archive", report, "--root", self.root, "--json", *options, **more)
+        done = self.call("report", "archive", report, "--root", self.root, "--json", *options,
+                         **more)
         self.assertEqual(done.returncode, status, done.stderr)
         return json.loads(done.stdout) if done.stdout else None
 
@@ -52,8 +54,10 @@ class ArchiveTest(SafeRunTest):
         return [json.loads(line) for line in self.read("log.jsonl").splitlines()]
 
     def resign(self, *entries):
-        """Makes these the whole log, signed by the archive's own key: of an older safe-run, or under another clock."""
-        lines = [json.dumps(entry, sort_keys=True, separators=(",", ":")).encode() for entry in entries]
+        """Makes these the whole log, signed by the archive's own key: of an older safe-run, or
+        under another clock."""
+        lines = [json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
+                 for entry in entries]
 
         def tree(lines):  # RFC 6962
             if len(lines) == 1:
@@ -65,7 +69,8 @@ class ArchiveTest(SafeRunTest):
         text = f"{origin}\n{len(lines)}\n{base64.b64encode(tree(lines)).decode()}\n"
         key, message = os.path.join(self.root, "archive.key"), os.path.join(self.dir, "message")
         self.put(text.encode(), message)
-        made = subprocess.run(["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", key, "-in", message], check=True, capture_output=True)
+        made = subprocess.run(["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", key, "-in",
+                               message], check=True, capture_output=True)
         head, _, old = signature.rpartition(" ")
         again = base64.b64encode(base64.b64decode(old)[:4] + made.stdout).decode()
         self.put(b"".join(line + b"\n" for line in lines), "log.jsonl")
@@ -100,15 +105,17 @@ class ArchiveTest(SafeRunTest):
         answer = self.verify(*options)
         failed = [one["name"] for one in answer["checks"] if not one["ok"]]
         self.assertIn(check, failed, answer)
-        self.assertTrue(any(text in error["message"] for error in answer["errors"]), answer["errors"])
+        self.assertTrue(any(text in error["message"] for error in answer["errors"]),
+                        answer["errors"])
 
     def assert_no_temporaries(self):
-        """What a writer that died left is gone after the next one, whatever that one does; the index's own journal after
-        the next that writes to the index."""
+        """What a writer that died left is gone after the next one, whatever that one does; the
+        index's own journal after the next that writes to the index."""
         self.archive("prune")
         self.archive("reindex")
         names = os.listdir(self.root) if os.path.isdir(self.root) else []
-        self.assertEqual([name for name in names if name.startswith(("tmp-", ".")) or name.endswith("-journal")], [])
+        self.assertEqual([name for name in names if name.startswith(("tmp-", "."))
+                          or name.endswith("-journal")], [])
 
     def copy_archive(self):
         shutil.copytree(self.root, self.path("copy"))
@@ -118,5 +125,6 @@ class ArchiveTest(SafeRunTest):
         shutil.copytree(self.path("copy"), self.root)
 
     def spawn(self, *arguments, **popen):
-        return subprocess.Popen([SAFE_RUN, *arguments], env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        return subprocess.Popen([SAFE_RUN, *arguments], env=self.env, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, **popen)

@@ -1,4 +1,5 @@
-"""A headless Chromium that loads one page and tells everything that happened, by the DevTools protocol over two pipes."""
+"""A headless Chromium that loads one page and tells everything that happened, by the DevTools
+protocol over two pipes."""
 import base64
 import json
 import os
@@ -8,26 +9,33 @@ import signal
 import tempfile
 import time
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-default-browser-check",
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-dev-shm-usage",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         "--no-default-browser-check",
          "--disable-extensions", "--mute-audio", "--remote-debugging-pipe"]
 
 
 class Browser:
-    """One page of one browser process; everything it leaves is in a directory that is removed at the end."""
+    """One page of one browser process; everything it leaves is in a directory that is removed at
+    the end."""
 
     def __init__(self, width=1100, height=900):
         self.home = tempfile.mkdtemp(prefix="sr-test-browser-")
         theirs_in, self.to = os.pipe()
         self.of, theirs_out = os.pipe()
         # The protocol's descriptors are 3 and 4, whatever ours are: out of their way first.
-        spare = [os.dup2(theirs_in, 103, inheritable=False), os.dup2(theirs_out, 104, inheritable=False)]
+        spare = [os.dup2(theirs_in, 103, inheritable=False), os.dup2(theirs_out, 104,
+                                                                     inheritable=False)]
         program = shutil.which("chromium")
         null = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in range(3)]
         self.pid = os.posix_spawn(
-            program, [program, *FLAGS, f"--user-data-dir={self.home}/profile", f"--window-size={width},{height}", "about:blank"],
-            {"PATH": os.environ["PATH"], "HOME": self.home, "XDG_CONFIG_HOME": self.home, "XDG_CACHE_HOME": self.home},
-            file_actions=[*null, (os.POSIX_SPAWN_DUP2, 103, 3), (os.POSIX_SPAWN_DUP2, 104, 4)], setsid=True)
+            program, [program, *FLAGS, f"--user-data-dir={self.home}/profile",
+                      f"--window-size={width},{height}", "about:blank"],
+            {"PATH": os.environ["PATH"], "HOME": self.home, "XDG_CONFIG_HOME": self.home,
+             "XDG_CACHE_HOME": self.home},
+            file_actions=[*null, (os.POSIX_SPAWN_DUP2, 103, 3), (os.POSIX_SPAWN_DUP2, 104, 4)],
+                                  setsid=True)
         for fd in [theirs_in, theirs_out, *spare]:
             os.close(fd)
         self.pending, self.number, self.events = b"", 0, []
@@ -38,8 +46,10 @@ class Browser:
             raise
 
     def attach(self):
-        target = next(one for one in self.call("Target.getTargets")["targetInfos"] if one["type"] == "page")
-        self.session = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
+        target = next(one for one in self.call("Target.getTargets")["targetInfos"] if one["type"]
+                      == "page")
+        self.session = self.call("Target.attachToTarget", targetId=target["targetId"],
+                                 flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.ask(domain + ".enable")
 
@@ -50,7 +60,8 @@ class Browser:
         os.killpg(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         deadline = time.monotonic() + 10
-        while os.path.exists(self.home) and time.monotonic() < deadline:  # the last of them may still be writing
+        # the last of them may still be writing
+        while os.path.exists(self.home) and time.monotonic() < deadline:
             shutil.rmtree(self.home, ignore_errors=True)
 
     def read(self, deadline):
@@ -93,7 +104,8 @@ class Browser:
         return self.events
 
     def value(self, expression):
-        result = self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        result = self.ask("Runtime.evaluate", expression=expression, returnByValue=True,
+                          awaitPromise=True)
         if "exceptionDetails" in result:
             raise AssertionError(f"{expression}: {result['exceptionDetails']}")
         return result["result"].get("value")

@@ -1,14 +1,17 @@
 #!/usr/bin/python3
-"""Hosts for tests, in a network namespace of theirs: echoes TCP and UDP, answers DNS, listens at a cable.
+"""Hosts for tests, in a network namespace of theirs: echoes TCP and UDP, answers DNS, listens at a
+cable.
 
 Usage: echo_server.py SPEC...
 
   tcp:ADDRESS:PORT, udp:ADDRESS:PORT  echo           mute:ADDRESS:PORT      UDP without an answer
-  dns:ADDRESS:PORT:FILE               a name server  sniff:INTERFACE:MAC    frames from a MAC that begins so (hexadecimal)
+  dns:ADDRESS:PORT:FILE               a name server  sniff:INTERFACE:MAC    frames from a MAC that
+                                      begins so (hexadecimal)
 
-Prints "ready", then one line for each datagram, connection or question: "tcp ADDRESS PORT PEER"; for each frame "sniff arp" or
-"sniff PROTOCOL DESTINATION PORT". FILE is JSON, read anew for each question: {"name": {"ttl": 30, "addresses": [...]}}, where a name
-may also have "cname" (a chain of aliases before the addresses), "truncate" (the whole answer comes by TCP only) and "rotate" (each
+Prints "ready", then one line for each datagram, connection or question: "tcp ADDRESS PORT PEER";
+for each frame "sniff arp" or "sniff PROTOCOL DESTINATION PORT". FILE is JSON, read anew for each
+question: {"name": {"ttl": 30, "addresses": [...]}}, where a name may also have "cname" (a chain of
+aliases before the addresses), "truncate" (the whole answer comes by TCP only) and "rotate" (each
 answer has one of the addresses, in turn).
 """
 import itertools
@@ -46,12 +49,14 @@ def answer(question, table, by_tcp=False):
         addresses = entry["addresses"]
         if entry.get("rotate"):
             addresses = [addresses[next(turns) % len(addresses)]]
-        records += [record(owner, 1, entry["ttl"], socket.inet_aton(address)) for address in addresses]
+        records += [record(owner, 1, entry["ttl"], socket.inet_aton(address))
+                    for address in addresses]
     cut = cut or (not by_tcp and sum(map(len, records)) + end > 512)  # nobody here speaks EDNS
     if cut:
         records = []
     flags = (0x8180 if entry else 0x8183) | (0x0200 if cut else 0)
-    return question[:2] + struct.pack("!HHHHH", flags, 1, len(records), 0, 0) + question[12:end] + b"".join(records)
+    return question[:2] + struct.pack("!HHHHH", flags, 1, len(records), 0,
+                                      0) + question[12:end] + b"".join(records)
 
 
 def describe(frame):
@@ -91,7 +96,8 @@ class Servers:
             self.watch(stream, self.on_connection, kind, address, port, *rest)
         if kind != "tcp":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 21)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a name server takes an echo's place
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR,
+                            1)  # a name server takes an echo's place
             sock.bind((address, int(port)))
             self.watch(sock, self.on_datagram, kind, address, port, *rest)
 

@@ -1,4 +1,5 @@
-"""What tests of inputs and outputs share: a directory of the host that may be mounted, and the two kinds of user."""
+"""What tests of inputs and outputs share: a directory of the host that may be mounted, and the two
+kinds of user."""
 import hashlib
 import os
 import subprocess
@@ -17,7 +18,8 @@ def output_hash(path):
     def add_file(at, name):
         with open(at, "rb") as file:
             content = file.read()
-        digest.update((b"x" if os.stat(at).st_mode & 0o100 else b"f") + name + b"\0%d\0" % len(content) + content)
+        digest.update((b"x" if os.stat(at).st_mode & 0o100 else b"f") + name + b"\0%d\0"
+                      % len(content) + content)
 
     def add(at, name):
         for entry in sorted(os.listdir(at)):
@@ -43,7 +45,8 @@ def output_entries(path):
     for name in sorted(os.listdir(path), key=os.fsencode):
         at = os.path.join(path, name)
         if os.path.isdir(at) and not os.path.islink(at):
-            found += [{**entry, "path": os.path.join(name, entry["path"])} for entry in output_entries(at)]
+            found += [{**entry, "path": os.path.join(name, entry["path"])}
+                      for entry in output_entries(at)]
         elif not os.path.islink(at):
             found.append(file_entry(at, name))
     return found
@@ -51,7 +54,8 @@ def output_entries(path):
 
 def file_entry(at, name):
     with open(at, "rb") as file:
-        return {"path": name, "sha256": "sha256:" + hashlib.sha256(file.read()).hexdigest(), "size": os.stat(at).st_size}
+        return {"path": name, "sha256": "sha256:" + hashlib.sha256(file.read()).hexdigest(),
+                "size": os.stat(at).st_size}
 
 
 class IoTest(SafeRunTest):
@@ -60,7 +64,8 @@ class IoTest(SafeRunTest):
     def setUp(self):
         super().setUp()
         self.source = self.path("source")
-        for directory in (self.source,) if self.user else (self.source, self.base, self.path("home")):
+        for directory in (self.source,) if self.user else (self.source, self.base,
+                                                           self.path("home")):
             os.mkdir(directory)
             os.chown(directory, self.user, self.user)
         os.chmod(self.dir, 0o755)

@@ -14,7 +14,8 @@ def on_a_terminal(*args, width=100, **env):
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
     process = subprocess.Popen([SAFE_RUN, *args], stdout=theirs, stderr=theirs,
-                               env={**{k: v for k, v in os.environ.items() if k != "NO_COLOR"}, **env})
+                               env={**{k: v for k, v in os.environ.items() if k != "NO_COLOR"},
+                                    **env})
     os.close(theirs)
     text = b""
     try:

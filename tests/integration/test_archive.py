@@ -1,4 +1,5 @@
-"""Storing runs, finding them, taking them along: `report archive` and `archive` as people and scripts meet them."""
+"""Storing runs, finding them, taking them along: `report archive` and `archive` as people and
+scripts meet them."""
 import base64
 import hashlib
 import json
@@ -19,17 +20,21 @@ class Store(ArchiveTest):
         report = self.record()
         answer = self.store(report, "--retention", "12h")
         bundle = self.bundle(answer["bundleId"])
-        self.assertEqual((answer["result"], answer["already"], answer["path"]), ("pass", False, bundle))
+        self.assertEqual((answer["result"], answer["already"], answer["path"]),
+                         ("pass", False, bundle))
         self.assertEqual(sorted(os.listdir(bundle)), ["files", "manifest.json", "run_report.json"])
         run = os.path.dirname(report)
         self.assertEqual(sorted(os.listdir(os.path.join(bundle, "files"))), sorted(os.listdir(run)))
         for name in os.listdir(run):
-            self.assertEqual(self.read(os.path.join(bundle, "files", name)), self.read(os.path.join(run, name)), name)
+            self.assertEqual(self.read(os.path.join(bundle, "files", name)),
+                             self.read(os.path.join(run, name)), name)
         manifest = self.read(bundle, "manifest.json")
         self.assertEqual("sha256:" + hashlib.sha256(manifest).hexdigest(), answer["bundleId"])
         self.assertEqual(manifest.decode(), recorded.canonical(json.loads(manifest)))
-        self.assertEqual({file["name"]: (file["size"], file["sha256"]) for file in json.loads(manifest)["files"]},
-                         {name: (os.path.getsize(os.path.join(run, name)), recorded.sha(self.read(os.path.join(run, name))))
+        self.assertEqual({file["name"]: (file["size"], file["sha256"])
+                          for file in json.loads(manifest)["files"]},
+                         {name: (os.path.getsize(os.path.join(run, name)),
+                                 recorded.sha(self.read(os.path.join(run, name))))
                           for name in os.listdir(run)})
 
     def test_the_archived_report_says_so_and_verifies(self):
@@ -39,28 +44,35 @@ class Store(ArchiveTest):
             text = file.read()
         archived, original = json.loads(text), json.loads(self.read(report))
         self.assertEqual(text, recorded.canonical(archived) + "\n")
-        self.assertEqual(archived.pop("archive").keys(), {"bundleId", "storedAt", "retention", "originalHash"})
+        self.assertEqual(archived.pop("archive").keys(), {"bundleId", "storedAt", "retention",
+                                                          "originalHash"})
         verification = archived.pop("verification")
         self.assertEqual((verification["algorithm"], verification["result"]), ("sha256", "pass"))
         self.assertEqual([check["name"] for check in verification["checks"]],
-                         ["schema", "artifact_hash", "event_chain", "canonical_form", "terminal_event", "aggregates",
+                         ["schema", "artifact_hash", "event_chain", "canonical_form",
+                          "terminal_event", "aggregates",
                           "events_file", "artifact_files"])
         archived["integrity"]["digest"] = original["integrity"]["digest"]
         self.assertEqual(archived, original)
-        for path in (os.path.join(bundle, "run_report.json"), os.path.join(bundle, "files", "run_report.json")):
+        for path in (os.path.join(bundle, "run_report.json"),
+                     os.path.join(bundle, "files", "run_report.json")):
             files = os.path.join(bundle, "files")
-            done = self.call("report", "verify", path, "--events", f"{files}/events.jsonl", "--artifacts", files)
+            done = self.call("report", "verify", path, "--events", f"{files}/events.jsonl",
+                             "--artifacts", files)
             self.assertEqual(done.returncode, 0, done.stdout)
 
     def test_reports_of_every_generation(self):
-        golden = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden", "report")
+        golden = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden",
+                              "report")
         for name in sorted(os.listdir(golden)):
             if name.endswith(".json"):
                 os.mkdir(self.path(name))
-                report = shutil.copy(os.path.join(golden, name), self.path(f"{name}/run_report.json"))
+                report = shutil.copy(os.path.join(golden, name),
+                                     self.path(f"{name}/run_report.json"))
                 answer = self.store(report)
                 self.assertEqual(answer["result"], "pass", name)
-                done = self.call("report", "verify", self.bundle(answer["bundleId"], "run_report.json"))
+                done = self.call("report", "verify", self.bundle(answer["bundleId"],
+                                                                 "run_report.json"))
                 self.assertEqual(done.returncode, 0, (name, done.stdout))
         self.assert_valid()
 
@@ -88,13 +100,16 @@ class Store(ArchiveTest):
         self.assertEqual(self.store(report, status=2)["result"], "fail")
 
     def test_outputs_are_listed_and_not_copied(self):
-        report = self.record(outputs={"outputs/a": "A", "outputs/b/ö": "B", "outputs/b/\U0001f600": "C"})
+        report = self.record(outputs={"outputs/a": "A", "outputs/b/ö": "B",
+                                      "outputs/b/\U0001f600": "C"})
         answer = self.store(report)
         self.assertEqual(answer["result"], "pass")
-        listed = json.loads(self.read(self.bundle(answer["bundleId"], "files", "outputs.json")))["files"]
+        listed = json.loads(self.read(self.bundle(answer["bundleId"], "files",
+                                                  "outputs.json")))["files"]
         self.assertEqual(sorted((file["name"], file["sha256"], file["size"]) for file in listed),
                          sorted((name, recorded.sha(text), 1) for name, text in
-                                {"outputs/a": "A", "outputs/b/ö": "B", "outputs/b/\U0001f600": "C"}.items()))
+                                {"outputs/a": "A", "outputs/b/ö": "B",
+                                 "outputs/b/\U0001f600": "C"}.items()))
         self.assertEqual(self.search("--hash", recorded.sha("B")), [answer["bundleId"]])
         unnamed = self.record()
         os.mkdir(os.path.join(os.path.dirname(unnamed), "outputs"))
@@ -102,7 +117,8 @@ class Store(ArchiveTest):
         os.symlink("/etc/passwd", os.path.join(os.path.dirname(unnamed), "outputs", "link"))
         os.mkfifo(os.path.join(os.path.dirname(unnamed), "outputs", "fifo"))
         self.assertEqual(self.search("--hash", recorded.sha("D")), [])
-        self.assertEqual([self.store(unnamed)["bundleId"]], self.search("--hash", recorded.sha("D")))
+        self.assertEqual([self.store(unnamed)["bundleId"]],
+                         self.search("--hash", recorded.sha("D")))
         for change in ("changed", None):
             report = self.record(outputs={"outputs/a": "A", "outputs/b": "B"})
             path = os.path.join(os.path.dirname(report), "outputs/b")
@@ -114,9 +130,11 @@ class Store(ArchiveTest):
         self.assert_valid()
 
     def test_outputs_are_what_the_events_tell_of(self):
-        """Outputs are looked at where they are, when the run is stored; afterwards the archived report knows."""
+        """Outputs are looked at where they are, when the run is stored; afterwards the archived
+        report knows."""
         def checks(bundle):
-            verification = json.loads(self.read(self.bundle(bundle, "run_report.json")))["verification"]
+            verification = json.loads(self.read(self.bundle(bundle,
+                                                            "run_report.json")))["verification"]
             return {check["name"]: check["ok"] for check in verification["checks"]}
 
         def change(run):
@@ -142,7 +160,8 @@ class Store(ArchiveTest):
                     for name in ("policy.json", "command.json"):
                         os.unlink(os.path.join(run, name))
                 bad = self.store(report, status=2)
-                self.assertEqual((bad["result"], checks(bad["bundleId"])["outputs"]), ("fail", False), (tamper, alone))
+                self.assertEqual((bad["result"], checks(bad["bundleId"])["outputs"]),
+                                 ("fail", False), (tamper, alone))
                 self.assertIn("outputs/", bad["note"])
                 self.assertEqual(self.store(report, status=2)["result"], "fail")
         bare = self.record()
@@ -160,7 +179,8 @@ class Store(ArchiveTest):
         self.assert_valid()
 
     def test_outputs_as_large_as_a_run_collects_them(self):
-        """More files, deeper, with longer paths and stranger names than anybody has use for: no run is refused for these."""
+        """More files, deeper, with longer paths and stranger names than anybody has use for: no run
+        is refused for these."""
         report = self.record()
         run = os.path.dirname(report)
         for name in ("many", "deep"):
@@ -176,7 +196,8 @@ class Store(ArchiveTest):
             below = os.open("d" * 60, os.O_RDONLY, dir_fd=at)
             os.close(at)
             at = below
-        with open("leaf", "wb", opener=lambda name, flags: os.open(name, flags, 0o600, dir_fd=at)) as file:
+        with open("leaf", "wb", opener=lambda name, flags: os.open(name, flags, 0o600,
+                                                                   dir_fd=at)) as file:
             file.write(b"deep")
         os.close(at)
         bundle = self.store(report)["bundleId"]
@@ -199,7 +220,8 @@ class Store(ArchiveTest):
         listed = json.loads(text)
         self.assertTrue(listed["truncated"])
         self.assertLess(len(text), 32 << 20)
-        self.assertEqual([file["name"][-4:] for file in listed["files"]], [f"{i:04}" for i in range(len(listed["files"]))])
+        self.assertEqual([file["name"][-4:] for file in listed["files"]],
+                         [f"{i:04}" for i in range(len(listed["files"]))])
         self.assertTrue(self.ls()[0]["truncated"])
         self.assertTrue(self.store(report)["already"])
         self.assert_valid()
@@ -248,13 +270,15 @@ class Store(ArchiveTest):
 
     def test_hostile_names_in_a_report(self):
         secret = self.write("secret", "x")
-        for name in ("../secret", secret, "..", ".", "", "a/b", "\u0000", "x" * 300, "-rf", ".hidden"):
+        for name in ("../secret", secret, "..", ".", "", "a/b", "\u0000", "x" * 300, "-rf",
+                     ".hidden"):
             report = self.record()
             document = json.loads(self.read(report))
             document["artifacts"]["files"][name] = recorded.sha("x")
             self.put(recorded.seal(document).encode(), report)
             bundle = self.store(report, status=2)["bundleId"]
-            self.assertEqual(sorted(os.listdir(self.bundle(bundle, "files"))), sorted(os.listdir(os.path.dirname(report))), name)
+            self.assertEqual(sorted(os.listdir(self.bundle(bundle, "files"))),
+                             sorted(os.listdir(os.path.dirname(report))), name)
         self.assert_valid()
 
     def test_an_unwritable_root(self):
@@ -265,26 +289,31 @@ class Store(ArchiveTest):
             self.assertIn(b"SR-OPS-301 archive.root", done.stderr)
 
     def test_a_directory_of_somebody_elses(self):
-        """No archive is begun there, nothing is made and nothing removed, whatever its names look like."""
+        """No archive is begun there, nothing is made and nothing removed, whatever its names look
+        like."""
         home, run = self.path("home"), self.record()
         for name in (".ssh/id", "tmp-work/file", "tmp-" + "a" * 16 + "/file"):
             os.makedirs(os.path.dirname(f"{home}/{name}"))
             self.write(f"home/{name}", "x")
         before = sorted(os.walk(home))
-        for arguments in (["report", "archive", run], ["archive", "import", "/dev/null"], ["archive", "reindex"],
-                          ["archive", "prune"], ["archive", "prune", "--dry-run"], ["archive", "ls"], ["archive", "verify"]):
+        for arguments in (["report", "archive", run], ["archive", "import", "/dev/null"],
+                          ["archive", "reindex"],
+                          ["archive", "prune"], ["archive", "prune", "--dry-run"],
+                          ["archive", "ls"], ["archive", "verify"]):
             done = self.call(*arguments, "--root", home)
             self.assertEqual(done.returncode, 1)
             self.assertIn(b"SR-OPS-301 archive.root: ", done.stderr)
             self.assertEqual(sorted(os.walk(home)), before, arguments)
 
     def test_what_an_archive_may_begin_beside(self):
-        """What an interrupted creation left, the root of a file system, a key: whoever laid it there would sign, so another is made."""
+        """What an interrupted creation left, the root of a file system, a key: whoever laid it
+        there would sign, so another is made."""
         os.mkdir(self.root)
         for name in ("lock", "log.jsonl", ".checkpoint.4711"):
             self.put(b"", name)
         os.mkdir(os.path.join(self.root, "lost+found"))
-        self.assertEqual(self.call("key", "generate", "--out", os.path.join(self.root, "archive.key")).returncode, 0)
+        self.assertEqual(self.call("key", "generate", "--out",
+                                   os.path.join(self.root, "archive.key")).returncode, 0)
         self.add()
         self.assertNotEqual(self.read("archive.key"), self.read("archive.key.found"))
         self.assertNotEqual(self.read("archive.key.pub"), self.read("archive.key.pub.found"))
@@ -295,7 +324,8 @@ class Store(ArchiveTest):
     def test_only_temporaries_are_removed(self):
         self.add()
         ours = ("tmp-0123456789abcdef", "tmp-" + "0" * 64, ".checkpoint.1", ".edge.22")
-        others = (".ssh", "tmp-0123456789abcde", "tmp-" + "x" * 16, "tmp-work", ".checkpoint.", ".checkpoint.1x", ".other.1")
+        others = (".ssh", "tmp-0123456789abcde", "tmp-" + "x" * 16, "tmp-work", ".checkpoint.",
+                  ".checkpoint.1x", ".other.1")
         for name in ours + others:
             os.makedirs(os.path.join(self.root, name, "below"))
         self.archive("prune", "--dry-run")
@@ -309,11 +339,13 @@ class Store(ArchiveTest):
             os.unlink(os.path.join(self.root, name))
         done = self.call("report", "archive", self.record(), "--root", self.root)
         self.assertIn(b"SR-OPS-301 archive.key", done.stderr)
-        self.assertFalse(os.path.exists(os.path.join(self.root, "archive.key")), "another would not help")
+        self.assertFalse(os.path.exists(os.path.join(self.root, "archive.key")),
+                         "another would not help")
 
     def test_retention_must_be_one(self):
         for text in ("", "d", "180", "-1d", "1y", "9999999d", "Forever"):
-            done = self.call("report", "archive", self.record(), "--root", self.root, "--retention", text)
+            done = self.call("report", "archive", self.record(), "--root", self.root, "--retention",
+                             text)
             self.assertEqual(done.returncode, 1, text)
             self.assertIn(b"SR-OPS-301 archive.retention", done.stderr)
         self.assertEqual(self.ls(), [])
@@ -330,7 +362,8 @@ class Store(ArchiveTest):
         self.assertFalse(os.path.exists(self.path("there/archive.key")))
         proof = self.call("archive", "prove", bundle, "-o", self.path("proof"))
         self.assertEqual(proof.returncode, 0, proof.stderr)
-        self.assertEqual(self.call("archive", "verify", "--proof", self.path("proof"), "--key", key + ".pub").returncode, 0)
+        self.assertEqual(self.call("archive", "verify", "--proof", self.path("proof"), "--key",
+                                   key + ".pub").returncode, 0)
         self.configure(archive={"retention": "soon"})
         self.assertIn(b"archive.retention", self.call("archive", "ls").stderr)
 
@@ -353,38 +386,61 @@ NAMES = [("198.51.100.7/32", 443, "api.example.com"), ("198.51.100.7/32", 443, "
 class Find(ArchiveTest):
     def setUp(self):
         super().setUp()
-        self.a = self.add(run_id="sr-20260101T000000-aaaaaa", day="2026-01-01", policy="alpha", labels={"team": "x", "tier": "1"},
-                          command="/usr/bin/wget", args=["-q", "https://a"], hits=[("198.51.100.7/32", 443, 3, 0)], rules=NAMES)
-        self.b = self.add(run_id="sr-20260201T000000-bbbbbb", day="2026-02-01", policy="beta", labels={"team": "x"},
-                          exit_code=7, hits=[("198.51.100.7/32", 443, 0, 2)], denied=[("203.0.113.9", 25)], rules=NAMES)
-        self.c = self.add(run_id="sr-20260301T000000-cccccc", day="2026-03-01", policy="alpha", cause="timeout", exit_code=124)
+        self.a = self.add(run_id="sr-20260101T000000-aaaaaa", day="2026-01-01", policy="alpha",
+                          labels={"team": "x", "tier": "1"},
+                          command="/usr/bin/wget", args=["-q", "https://a"],
+                          hits=[("198.51.100.7/32", 443, 3, 0)], rules=NAMES)
+        self.b = self.add(run_id="sr-20260201T000000-bbbbbb", day="2026-02-01", policy="beta",
+                          labels={"team": "x"},
+                          exit_code=7, hits=[("198.51.100.7/32", 443, 0, 2)],
+                          denied=[("203.0.113.9", 25)], rules=NAMES)
+        self.c = self.add(run_id="sr-20260301T000000-cccccc", day="2026-03-01", policy="alpha",
+                          cause="timeout", exit_code=124)
 
     def test_each_criterion(self):
         a, b, c = self.a, self.b, self.c
         for criteria, found in (
-                ([], [c, b, a]), (["--run", "sr-20260101T000000-aaaaaa"], [a]), (["--bundle", b], [b]),
-                (["--bundle", b[7:20]], [b]), (["--policy", "alpha"], [c, a]), (["--policy", "alph"], []),
-                (["--label", "team=x"], [b, a]), (["--label", "tier"], [a]), (["--label", "team=x", "--label", "tier=1"], [a]),
-                (["--label", "team=y"], []), (["--command", "/usr/bin/wget"], [a]), (["--command", "wget"], [a]),
-                (["--command", "wget -q"], []), (["--command", "/usr/bin/wget -q https://a"], [a]), (["--command", "echo"], [c, b]),
-                (["--exit-code", "7"], [b]), (["--exit-code", "0"], [a]), (["--cause", "timeout"], [c]),
-                (["--result", "pass"], [c, b, a]), (["--since", "2026-02-01"], [c, b]), (["--until", "2026-02-01"], [b, a]),
-                (["--since", "2026-02-01", "--until", "2026-02"], [b]), (["--since", "2026-01-01T03:04:06"], [c, b]),
-                (["--reached", "198.51.100.7"], [a]), (["--reached", "198.51.100.7:443"], [a]), (["--reached", "198.51.100.7:80"], []),
-                (["--reached", "api.example.com"], [a]), (["--reached", "cdn.example.net"], [a]), (["--reached", "cdn.example.net:443"], [a]),
-                (["--reached", "www.example.org"], []), (["--reached", "else.example.org"], []), (["--denied", "cdn.example.net"], [b]),
-                (["--denied", "www.example.org"], [b]), (["--denied", "else.example.org"], []), (["--denied", "198.51.100.7"], [b]), (["--denied", "203.0.113.9:25"], [b]),
-                (["--hash", recorded.sha("kernel")], [c, b, a]), (["--hash", recorded.sha("kernel")[7:], "--policy", "beta"], [b]),
-                (["--hash", c], [c]), (["--policy", "alpha", "--exit-code", "0", "--label", "team=x", "--since", "2026"], [a]),
-                (["--policy", "' OR 1=1 --"], []), (["--label", "x" * 600], []), (["--limit", "2"], [c, b]),
+                ([], [c, b, a]), (["--run", "sr-20260101T000000-aaaaaa"], [a]),
+                                (["--bundle", b], [b]),
+                (["--bundle", b[7:20]], [b]), (["--policy", "alpha"], [c, a]),
+                                (["--policy", "alph"], []),
+                (["--label", "team=x"], [b, a]), (["--label", "tier"], [a]),
+                                (["--label", "team=x", "--label", "tier=1"], [a]),
+                (["--label", "team=y"], []), (["--command", "/usr/bin/wget"], [a]),
+                                (["--command", "wget"], [a]),
+                (["--command", "wget -q"], []), (["--command", "/usr/bin/wget -q https://a"], [a]),
+                                (["--command", "echo"], [c, b]),
+                (["--exit-code", "7"], [b]), (["--exit-code", "0"], [a]),
+                                (["--cause", "timeout"], [c]),
+                (["--result", "pass"], [c, b, a]), (["--since", "2026-02-01"], [c, b]),
+                                (["--until", "2026-02-01"], [b, a]),
+                (["--since", "2026-02-01", "--until", "2026-02"], [b]),
+                                (["--since", "2026-01-01T03:04:06"], [c, b]),
+                (["--reached", "198.51.100.7"], [a]), (["--reached", "198.51.100.7:443"], [a]),
+                                (["--reached", "198.51.100.7:80"], []),
+                (["--reached", "api.example.com"], [a]), (["--reached", "cdn.example.net"], [a]),
+                                (["--reached", "cdn.example.net:443"], [a]),
+                (["--reached", "www.example.org"], []), (["--reached", "else.example.org"], []),
+                                (["--denied", "cdn.example.net"], [b]),
+                (["--denied", "www.example.org"], [b]), (["--denied", "else.example.org"], []),
+                                (["--denied", "198.51.100.7"], [b]),
+                                (["--denied", "203.0.113.9:25"], [b]),
+                (["--hash", recorded.sha("kernel")], [c, b, a]),
+                                (["--hash", recorded.sha("kernel")[7:], "--policy", "beta"], [b]),
+                (["--hash", c], [c]), (["--policy", "alpha", "--exit-code", "0", "--label",
+                                        "team=x", "--since", "2026"], [a]),
+                (["--policy", "' OR 1=1 --"], []), (["--label", "x" * 600], []),
+                                (["--limit", "2"], [c, b]),
                 (["--policy", "alpha", "--limit", "1"], [c])):
             self.assertEqual(self.search(*criteria), found, criteria)
 
     def test_what_a_row_says(self):
         self.assertEqual([run["bundleId"] for run in self.ls()], [self.c, self.b, self.a])
         row = self.ls()[1]
-        self.assertEqual({key: row[key] for key in ("runId", "policy", "command", "exitCode", "cause", "result", "leaf", "retention")},
-                         {"runId": "sr-20260201T000000-bbbbbb", "policy": "beta", "command": "/bin/echo hello", "exitCode": 7,
+        self.assertEqual({key: row[key] for key in ("runId", "policy", "command", "exitCode",
+                                                    "cause", "result", "leaf", "retention")},
+                         {"runId": "sr-20260201T000000-bbbbbb", "policy": "beta",
+                          "command": "/bin/echo hello", "exitCode": 7,
                           "cause": "workload", "result": "pass", "leaf": 1, "retention": "180d"})
         text = self.archive("ls", "--limit", "1")
         self.assertIn(b"sr-20260301T000000-cccccc", text.stdout)
@@ -406,8 +462,10 @@ class Find(ArchiveTest):
         before = self.ls()
         index = os.path.join(self.root, "index.sqlite")
         whole = self.read("index.sqlite")
-        halves = [b"", b"SQLite format 3\0", b"garbage" * 1000, whole[:len(whole) // 2], whole[:5000] + os.urandom(4096) + whole[9096:],
-                  whole.replace(b"CREATE TABLE run", b"CREATE TABLE rum"), whole[:60] + b"\0\0\0\x63" + whole[64:]]
+        halves = [b"", b"SQLite format 3\0", b"garbage" * 1000, whole[:len(whole) // 2],
+                  whole[:5000] + os.urandom(4096) + whole[9096:],
+                  whole.replace(b"CREATE TABLE run", b"CREATE TABLE rum"), whole[:60]
+                  + b"\0\0\0\x63" + whole[64:]]
         for content in halves:
             self.put(content, "index.sqlite")
             done = self.archive("ls", "--json")
@@ -431,14 +489,21 @@ class Find(ArchiveTest):
         database.close()
 
     def test_a_row_that_is_no_run(self):
-        """Whoever can write the index can write rows: a new one is made, and nothing of the old is printed."""
+        """Whoever can write the index can write rows: a new one is made, and nothing of the old is
+        printed."""
         before = self.ls()
-        columns = ("leaf INTEGER PRIMARY KEY, bundle, run_id, policy, command, cause, result, started, finished, stored, retention,"
-                   " pruned, origin, origin_from, signature, signer, checked_by, exit_code, truncated")
-        loose = (f"CREATE TABLE loose({columns})", "INSERT INTO loose SELECT * FROM run", "DROP TABLE run", "ALTER TABLE loose RENAME TO run")
-        for statements in (["UPDATE run SET bundle=''"], ["UPDATE run SET bundle='sha256:../../../../../../../x' WHERE leaf=1"],
-                           ["UPDATE run SET run_id=NULL WHERE leaf=0"], ["UPDATE run SET leaf=-5 WHERE leaf=0"],
-                           [*loose, "UPDATE run SET bundle=NULL"], [*loose, "UPDATE run SET policy=x'1b5b', started=5"]):
+        columns = ("leaf INTEGER PRIMARY KEY, bundle, run_id, policy, command, cause, result, "
+                   "started, finished, stored, retention,"
+                   " pruned, origin, origin_from, signature, signer, checked_by, exit_code, "
+                   "truncated")
+        loose = (f"CREATE TABLE loose({columns})", "INSERT INTO loose SELECT * FROM run",
+                 "DROP TABLE run", "ALTER TABLE loose RENAME TO run")
+        for statements in (["UPDATE run SET bundle=''"],
+                           ["UPDATE run SET bundle='sha256:../../../../../../../x' WHERE leaf=1"],
+                           ["UPDATE run SET run_id=NULL WHERE leaf=0"],
+                           ["UPDATE run SET leaf=-5 WHERE leaf=0"],
+                           [*loose, "UPDATE run SET bundle=NULL"],
+                           [*loose, "UPDATE run SET policy=x'1b5b', started=5"]):
             for arguments in (["ls", "--json"], ["show", "--json", before[0]["runId"]], ["ls"]):
                 self.change_index(*statements)
                 done = self.archive(*arguments)
@@ -449,16 +514,19 @@ class Find(ArchiveTest):
                 self.assertEqual(self.ls(), before)
 
     def test_an_index_that_lies(self):
-        """It may say anything of a run, printably; what is shown, proved or exported goes by the log."""
+        """It may say anything of a run, printably; what is shown, proved or exported goes by the
+        log."""
         one, other = self.ls()[:2]
-        self.change_index("UPDATE run SET run_id=char(27)||']0;x'||char(7), result=char(27)||'[2J', started=char(155)")
+        self.change_index("UPDATE run SET run_id=char(27)||']0;x'||char(7), "
+                          "result=char(27)||'[2J', started=char(155)")
         self.assertNotRegex(self.archive("ls").stdout.decode(), "[\x00-\x09\x0b-\x1f\x7f-\x9f]")
         self.archive("reindex")
         self.change_index(f"UPDATE run SET bundle='{other['bundleId']}' WHERE leaf={one['leaf']}")
         for verb in ("show", "prove", "verify"):
             done = self.archive(verb, one["runId"])
             self.assertEqual(done.returncode, 1)
-            self.assertIn(b"SR-OPS-301 archive.index: it does not say what the log says", done.stderr)
+            self.assertIn(b"SR-OPS-301 archive.index: it does not say what the log says",
+                          done.stderr)
         self.archive("reindex")
         whole = self.archive("export", "--all").stdout
         self.change_index("DELETE FROM run", "DELETE FROM fact")
@@ -466,10 +534,12 @@ class Find(ArchiveTest):
         self.assertEqual(self.archive("export", "--all").stdout, whole)
 
     def test_two_bundles_of_one_run(self):
-        first, second = (self.add(run_id="sr-20260401T000000-eeeeee", exit_code=code) for code in (0, 1))
+        first, second = (self.add(run_id="sr-20260401T000000-eeeeee", exit_code=code)
+                         for code in (0, 1))
         done = self.archive("show", "sr-20260401T000000-eeeeee")
         self.assertEqual(done.returncode, 1)
-        self.assertIn(f"several bundles are 'sr-20260401T000000-eeeeee': name one of {second[7:19]}, {first[7:19]}\n".encode(), done.stderr)
+        self.assertIn(f"several bundles are 'sr-20260401T000000-eeeeee': name one of "
+                      f"{second[7:19]}, {first[7:19]}\n".encode(), done.stderr)
         self.assertEqual(self.archive("show", first[7:19]).returncode, 0)
 
     def test_an_index_that_is_behind_catches_up(self):
@@ -479,24 +549,33 @@ class Find(ArchiveTest):
         self.assertEqual(self.search("--policy", "alpha"), [d, self.c, self.a])
 
     def test_no_number_of_destinations_hides_a_run(self):
-        """What a guest does ten thousand times: it is found by all that names it, and by what it did first."""
-        many = self.add(run_id="sr-20260401T000000-dddddd", policy="evil", command="/bin/scan", cause="timeout", exit_code=124,
-                        labels={"team": "z"}, denied=[(f"10.{i >> 8}.{i & 255}.1", 80) for i in range(10100)])
-        for criteria in (["--run", "sr-20260401T000000-dddddd"], ["--bundle", many], ["--policy", "evil"], ["--command", "scan"],
-                         ["--label", "team=z"], ["--hash", many], ["--hash", recorded.sha("some output\n"), "--policy", "evil"],
+        """What a guest does ten thousand times: it is found by all that names it, and by what it
+        did first."""
+        many = self.add(run_id="sr-20260401T000000-dddddd", policy="evil", command="/bin/scan",
+                        cause="timeout", exit_code=124,
+                        labels={"team": "z"}, denied=[(f"10.{i >> 8}.{i & 255}.1", 80)
+                                                      for i in range(10100)])
+        for criteria in (["--run", "sr-20260401T000000-dddddd"], ["--bundle", many],
+                         ["--policy", "evil"], ["--command", "scan"],
+                         ["--label", "team=z"], ["--hash", many],
+                         ["--hash", recorded.sha("some output\n"), "--policy", "evil"],
                          ["--cause", "timeout", "--policy", "evil"], ["--denied", "10.0.5.1:80"]):
             self.assertEqual(self.search(*criteria), [many], criteria)
         self.assertTrue(self.ls()[0]["truncated"])
         self.assertNotIn("truncated", self.ls()[1])
-        self.assertIn(b"1 runs did more than the index holds", self.archive("search", "--denied", "10.39.100.1").stderr)
+        self.assertIn(b"1 runs did more than the index holds",
+                      self.archive("search", "--denied", "10.39.100.1").stderr)
         self.assertEqual(self.archive("search", "--policy", "evil").stderr, b"")
         self.assertEqual(self.archive("show", "sr-20260401T000000-dddddd").returncode, 0)
 
     def test_hostile_texts_reach_no_terminal(self):
-        self.add(policy="\x1b]0;x\x07\u202e", command="/bin/\x1b[31m", args=["\x9b31m\n"], labels={"\x1b": "\x1b"})
-        for arguments in (["ls"], ["search", "--label", "\x1b"], ["show", self.ls()[0]["bundleId"]]):
+        self.add(policy="\x1b]0;x\x07\u202e", command="/bin/\x1b[31m", args=["\x9b31m\n"],
+                 labels={"\x1b": "\x1b"})
+        for arguments in (["ls"], ["search", "--label", "\x1b"],
+                          ["show", self.ls()[0]["bundleId"]]):
             out = self.archive(*arguments).stdout.decode()
-            self.assertFalse([c for c in out if (ord(c) < 32 and c != "\n") or ord(c) in range(0x7f, 0xa0)], out)
+            self.assertFalse([c for c in out if (ord(c) < 32 and c != "\n")
+                              or ord(c) in range(0x7f, 0xa0)], out)
 
 
 class Prove(ArchiveTest):
@@ -506,7 +585,8 @@ class Prove(ArchiveTest):
         self.key = os.path.join(self.root, "archive.key.pub")
 
     def check(self, proof, *options, key=None):
-        return self.call("archive", "verify", "--proof", self.write("proof", proof), "--key", key or self.key, "--json", *options)
+        return self.call("archive", "verify", "--proof", self.write("proof", proof), "--key", key
+                         or self.key, "--json", *options)
 
     def test_every_bundle_is_proved_to_others(self):
         """By Python and OpenSSL, which know nothing of us but the formats."""
@@ -532,23 +612,31 @@ class Prove(ArchiveTest):
             self.assertEqual((int(size), base64.b64decode(root)), (len(self.bundles), node))
             _, name, encoded = signature.strip().split(" ")
             blob = base64.b64decode(encoded)
-            der = subprocess.run(["openssl", "pkey", "-pubin", "-in", self.key, "-outform", "DER"], capture_output=True,
+            der = subprocess.run(["openssl", "pkey", "-pubin", "-in", self.key, "-outform", "DER"],
+                                 capture_output=True,
                                  check=True).stdout
-            self.assertEqual(blob[:4], hashlib.sha256(name.encode() + b"\n\x01" + der[-32:]).digest()[:4])
-            self.assertEqual((name, origin), (origin, "archive.safe-run.dev/" + hashlib.sha256(der).hexdigest()[:16]))
-            done = subprocess.run(["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", self.key, "-rawin", "-in",
-                                   self.write("text", text + "\n"), "-sigfile", self.write("sig", blob[4:])], capture_output=True)
+            self.assertEqual(blob[:4], hashlib.sha256(name.encode() + b"\n\x01"
+                                                      + der[-32:]).digest()[:4])
+            self.assertEqual((name, origin), (origin, "archive.safe-run.dev/"
+                                              + hashlib.sha256(der).hexdigest()[:16]))
+            done = subprocess.run(["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", self.key,
+                                   "-rawin", "-in",
+                                   self.write("text", text + "\n"), "-sigfile",
+                                   self.write("sig", blob[4:])], capture_output=True)
             self.assertEqual(done.returncode, 0, done.stdout)
 
     def test_a_proof_is_checked_without_the_archive(self):
         proof = self.archive("prove", self.bundles[2]).stdout
         key = shutil.copy(self.key, self.path("pub"))
-        report = shutil.copy(self.bundle(self.bundles[2], "files", "run_report.json"), self.path("original"))
-        archived = shutil.copy(self.bundle(self.bundles[2], "run_report.json"), self.path("archived"))
+        report = shutil.copy(self.bundle(self.bundles[2], "files", "run_report.json"),
+                             self.path("original"))
+        archived = shutil.copy(self.bundle(self.bundles[2], "run_report.json"),
+                               self.path("archived"))
         shutil.rmtree(self.root)
         done = self.check(proof, key=key)
         answer = json.loads(done.stdout)
-        self.assertEqual((done.returncode, answer["valid"], answer["bundleId"], answer["leafIndex"], answer["treeSize"]),
+        self.assertEqual((done.returncode, answer["valid"], answer["bundleId"], answer["leafIndex"],
+                          answer["treeSize"]),
                          (0, True, self.bundles[2], 2, 5))
         for path, status in ((report, 0), (archived, 0), (key, 2)):
             self.assertEqual(self.check(proof, "--report", path, key=key).returncode, status)
@@ -557,7 +645,8 @@ class Prove(ArchiveTest):
         proof = self.archive("prove", self.bundles[2]).stdout
         self.assertEqual(self.check(proof).returncode, 0)
         self.assertEqual(self.call("key", "generate", "--out", self.path("other")).returncode, 0)
-        for wrong, key in ((proof, self.path("other.pub")), (proof.replace(b"index 2", b"index 3"), None), (proof[:-1], None), (b"", None),
+        for wrong, key in ((proof, self.path("other.pub")), (proof.replace(b"index 2", b"index 3"),
+                                                             None), (proof[:-1], None), (b"", None),
                            (proof + b"x", None), (proof, self.path("no-key"))):
             done = self.check(wrong, key=key)
             self.assertEqual(done.returncode, 2)
@@ -571,8 +660,10 @@ class Prove(ArchiveTest):
         answer = json.loads(self.archive("prove", "--json", self.bundles[0]).stdout)
         self.assertEqual((answer["proof"].encode(), answer["leafIndex"]), (text, 0))
         name, key_hash, key = answer["verifierKey"].split("+", 2)
-        self.assertEqual((name, base64.b64decode(key)[:1], len(base64.b64decode(key))), (answer["origin"], b"\x01", 33))
-        self.assertEqual(key_hash, hashlib.sha256(name.encode() + b"\n" + base64.b64decode(key)).hexdigest()[:8])
+        self.assertEqual((name, base64.b64decode(key)[:1], len(base64.b64decode(key))),
+                         (answer["origin"], b"\x01", 33))
+        self.assertEqual(key_hash, hashlib.sha256(name.encode() + b"\n"
+                                                  + base64.b64decode(key)).hexdigest()[:8])
 
 
 class Transfer(ArchiveTest):
@@ -589,10 +680,12 @@ class Transfer(ArchiveTest):
     def test_there_and_back(self):
         done = self.archive("import", "--json", self.tar, root=self.other)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual(sorted(run["bundleId"] for run in json.loads(done.stdout)), sorted(self.bundles))
+        self.assertEqual(sorted(run["bundleId"] for run in json.loads(done.stdout)),
+                         sorted(self.bundles))
         self.assert_valid(root=self.other)
         for bundle in self.bundles:
-            ours, theirs = self.bundle(bundle, "files"), self.bundle(bundle, "files", root=self.other)
+            ours, theirs = self.bundle(bundle, "files"), self.bundle(bundle, "files",
+                                                                     root=self.other)
             self.assertEqual({name: self.read(ours, name) for name in os.listdir(ours)},
                              {name: self.read(theirs, name) for name in os.listdir(theirs)})
         again = self.archive("import", "--json", self.tar, root=self.other)
@@ -601,7 +694,8 @@ class Transfer(ArchiveTest):
     def test_twice_is_once(self):
         first = json.loads(self.archive("import", self.tar, "--json", root=self.other).stdout)
         done = self.archive("import", self.tar, "--json", root=self.other)
-        self.assertEqual((done.returncode, json.loads(done.stdout)), (0, [{**run, "already": True} for run in first]))
+        self.assertEqual((done.returncode, json.loads(done.stdout)),
+                         (0, [{**run, "already": True} for run in first]))
 
     def test_the_same_bytes_each_time_and_any_tar_reads_them(self):
         for arguments in (["--all"], self.bundles, self.bundles[::-1], self.bundles + self.bundles):
@@ -611,7 +705,8 @@ class Transfer(ArchiveTest):
             for bundle in self.bundles:
                 self.assertIn(f"{bundle[7:]}/files/run_report.json", names)
                 proof = tar.extractfile(f"{bundle[7:]}/proof").read()
-                done = self.call("archive", "verify", "--proof", self.write("proof", proof), "--key",
+                done = self.call("archive", "verify", "--proof", self.write("proof", proof),
+                                 "--key",
                                  os.path.join(self.root, "archive.key.pub"))
                 self.assertEqual(done.returncode, 0)
 
@@ -641,9 +736,11 @@ class Transfer(ArchiveTest):
 
     def test_every_way_to_be_cut_off(self):
         data = self.read(self.tar)
-        for length in (0, 1, 511, 512, 513, 1024, 1600, len(data) // 2, len(data) - 1024, len(data) - 512, len(data) - 1):
+        for length in (0, 1, 511, 512, 513, 1024, 1600, len(data) // 2, len(data) - 1024, len(data)
+                       - 512, len(data) - 1):
             self.assertEqual(self.take(data[:length]).returncode, 1, length)
-        stored = {name for _, names, _ in os.walk(os.path.join(self.other, "bundles")) for name in names if len(name) == 64}
+        stored = {name for _, names, _ in os.walk(os.path.join(self.other, "bundles"))
+                  for name in names if len(name) == 64}
         self.assertEqual(stored, {one["bundleId"][7:] for one in self.ls(root=self.other)})
         self.assertLessEqual(stored, {bundle[7:] for bundle in self.bundles})
         self.assert_valid(root=self.other)
@@ -652,7 +749,8 @@ class Transfer(ArchiveTest):
         def forge(change):
             """The archive with another name for one entry, its checksum right."""
             path = self.path("forged.tar")
-            with tarfile.open(self.tar) as source, tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as out:
+            with tarfile.open(self.tar) as source, tarfile.open(path, "w",
+                                                                format=tarfile.USTAR_FORMAT) as out:
                 for member in source.getmembers():
                     content = source.extractfile(member)
                     change(member)
@@ -660,16 +758,21 @@ class Transfer(ArchiveTest):
             return self.read(path)
 
         def name(text):
-            return lambda member: setattr(member, "name", text) if member.name.endswith("stdout.log") else None
+            return lambda member: setattr(member, "name",
+                                          text) if member.name.endswith("stdout.log") else None
 
         def kind(letter):
-            return lambda member: setattr(member, "type", letter) if member.name.endswith("stdout.log") else None
+            return lambda member: setattr(member, "type",
+                                          letter) if member.name.endswith("stdout.log") else None
 
-        for change in (name("../../../evil"), name("/tmp/evil"), name(self.bundles[0][7:] + "/files/../evil"), kind(tarfile.SYMTYPE),
-                       kind(tarfile.LNKTYPE), kind(tarfile.FIFOTYPE), kind(tarfile.DIRTYPE), lambda member: setattr(member, "mode", 0o644),
+        for change in (name("../../../evil"), name("/tmp/evil"),
+                       name(self.bundles[0][7:] + "/files/../evil"), kind(tarfile.SYMTYPE),
+                       kind(tarfile.LNKTYPE), kind(tarfile.FIFOTYPE), kind(tarfile.DIRTYPE),
+                       lambda member: setattr(member, "mode", 0o644),
                        lambda member: setattr(member, "mtime", 1)):
             self.assertEqual(self.take(forge(change)).returncode, 1)
-        self.assertFalse([name for _, _, names in os.walk(self.dir) for name in names if name == "evil"])
+        self.assertFalse([name for _, _, names in os.walk(self.dir) for name in names if name
+                          == "evil"])
 
     def test_a_report_that_lies_about_itself_is_judged_anew(self):
         """The archived report and the proof of the sender are not believed."""
@@ -696,20 +799,25 @@ class EndToEnd(ArchiveTest):
     def test_a_signed_run_from_start_to_proof(self):
         key = self.path("signer")
         self.assertEqual(self.call("key", "generate", "--out", key).returncode, 0)
-        run = self.run_policy(shell("echo out; echo err >&2; exit 3", metadata={"name": "end", "labels": {"ci": "7"}}))
+        run = self.run_policy(shell("echo out; echo err >&2; exit 3",
+                                    metadata={"name": "end", "labels": {"ci": "7"}}))
         self.assertEqual(self.call("report", "attest", "--key", key, run.report_path).returncode, 0)
         stored = self.store(run.report_path)
         bundle = stored["bundleId"]
         self.assertEqual((stored["result"], stored["runId"]), ("pass", run.report["runId"]))
-        for criteria in (["--label", "ci=7"], ["--policy", "end"], ["--exit-code", "3"], ["--run", run.report["runId"]],
-                         ["--hash", recorded.sha("out\n")], ["--hash", run.report["artifacts"]["kernelHash"]]):
+        for criteria in (["--label", "ci=7"], ["--policy", "end"], ["--exit-code", "3"],
+                         ["--run", run.report["runId"]],
+                         ["--hash", recorded.sha("out\n")],
+                         ["--hash", run.report["artifacts"]["kernelHash"]]):
             self.assertEqual(self.search(*criteria), [bundle], criteria)
         original = self.bundle(bundle, "files", "run_report.json")
-        done = self.call("report", "verify", "--key", key + ".pub", "--artifacts", os.path.dirname(original), original)
+        done = self.call("report", "verify", "--key", key + ".pub", "--artifacts",
+                         os.path.dirname(original), original)
         self.assertEqual(done.returncode, 0, done.stdout)
         proof = self.path("run.tlog-proof")
         self.assertEqual(self.archive("prove", "-o", proof, run.report["runId"]).returncode, 0)
-        done = self.call("archive", "verify", "--proof", proof, "--key", os.path.join(self.root, "archive.key.pub"), "--report",
+        done = self.call("archive", "verify", "--proof", proof, "--key",
+                         os.path.join(self.root, "archive.key.pub"), "--report",
                          run.report_path)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assert_valid()
@@ -725,14 +833,18 @@ class Usage(ArchiveTest):
                 self.assertEqual((done.returncode, done.stderr), (0, b""))
                 self.assertIn(f"usage: safe-run archive {verb}".encode(), done.stdout)
                 self.assertIn(b"Example:\n  safe-run archive", done.stdout)
-        self.assertIn(b"Example:\n  safe-run report archive", self.call("report", "archive", "--help").stdout)
+        self.assertIn(b"Example:\n  safe-run report archive",
+                      self.call("report", "archive", "--help").stdout)
         listed = self.call("archive", "--help").stdout.decode()
         self.assertEqual([verb for verb in self.VERBS if f"\n  {verb} " not in listed], [])
 
     def test_usage_errors(self):
-        for arguments in (["ls", "x"], ["search", "x"], ["search", "--exit-code", "x"], ["search", "--limit", "-1"], ["ls", "--limit"],
-                          ["show"], ["show", "a", "b"], ["verify", "--proof", "x"], ["verify", "--report", "x"], ["prove"], ["prune", "x"],
-                          ["export"], ["export", "--all", "x"], ["import"], ["reindex", "x"], ["ls", "--what"], ["ls", "-o", "x"], ["nonsense"], []):
+        for arguments in (["ls", "x"], ["search", "x"], ["search", "--exit-code", "x"],
+                          ["search", "--limit", "-1"], ["ls", "--limit"],
+                          ["show"], ["show", "a", "b"], ["verify", "--proof", "x"],
+                          ["verify", "--report", "x"], ["prove"], ["prune", "x"],
+                          ["export"], ["export", "--all", "x"], ["import"], ["reindex", "x"],
+                          ["ls", "--what"], ["ls", "-o", "x"], ["nonsense"], []):
             done = self.call("archive", *arguments)
             self.assertEqual((done.returncode, done.stdout), (64, b""), arguments)
             self.assertIn(b"usage: safe-run archive", done.stderr)

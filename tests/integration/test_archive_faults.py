@@ -1,5 +1,5 @@
-"""The archive when somebody changes it, when the disk is full, when writers die or race: nothing is half-written, and
-whatever was changed is found."""
+"""The archive when somebody changes it, when the disk is full, when writers die or race: nothing is
+half-written, and whatever was changed is found."""
 import datetime
 import fcntl
 import json
@@ -23,7 +23,8 @@ class Tampering(ArchiveTest):
 
     def test_an_untouched_archive(self):
         answer = self.assert_valid()
-        self.assertEqual([check["name"] for check in answer["checks"]], ["checkpoint", "log", "bundles", "unlogged"])
+        self.assertEqual([check["name"] for check in answer["checks"]],
+                         ["checkpoint", "log", "bundles", "unlogged"])
         self.assertEqual((answer["entries"], answer["bundles"], answer["pruned"]), (3, 3, 0))
         self.assertIn(b"valid 3 bundles verified", self.archive("verify").stdout)
         self.assertEqual(self.verify(self.bundles[1])["bundles"], 1)
@@ -36,9 +37,11 @@ class Tampering(ArchiveTest):
 
     def test_any_change_of_a_bundle(self):
         bundle = self.bundle(self.bundles[0])
-        for name in ("manifest.json", "run_report.json", *(f"files/{name}" for name in os.listdir(f"{bundle}/files"))):
+        for name in ("manifest.json", "run_report.json", *(f"files/{name}"
+                                                           for name in os.listdir(f"{bundle}/files"))):
             content = self.read(bundle, name)
-            for change in (content + b"x", content[:-1] if content else b"x", bytes([*content[:5], 1, *content[6:]]) if content else b"y"):
+            for change in (content + b"x", content[:-1] if content else b"x",
+                           bytes([*content[:5], 1, *content[6:]]) if content else b"y"):
                 self.put(change, bundle, name)
                 self.assert_finds("bundles", "was changed")
             os.unlink(os.path.join(bundle, name))
@@ -50,7 +53,8 @@ class Tampering(ArchiveTest):
         self.assert_valid()
 
     def test_a_file_too_many(self):
-        for below in (("files", "extra"), ("files", ".extra"), ("extra",), (".extra",), ("outputs.json",)):
+        for below in (("files", "extra"), ("files", ".extra"), ("extra",), (".extra",),
+                      ("outputs.json",)):
             self.put(b"x", self.bundle(self.bundles[0], *below))
             self.assert_finds("bundles", "is not in the manifest")
             os.unlink(self.bundle(self.bundles[0], *below))
@@ -64,13 +68,16 @@ class Tampering(ArchiveTest):
         bundle = self.store(report)
         for damage in (lambda: shutil.rmtree(self.bundle(bundle["bundleId"])),
                        lambda: shutil.rmtree(self.bundle(bundle["bundleId"], "files")),
-                       lambda: self.put(b"x", self.bundle(bundle["bundleId"], "files", "stdout.log")),
+                       lambda: self.put(b"x", self.bundle(bundle["bundleId"], "files",
+                                                          "stdout.log")),
                        lambda: self.put(b"x", self.bundle(bundle["bundleId"], "manifest.json")),
                        lambda: self.put(b"x", self.bundle(bundle["bundleId"], "run_report.json")),
-                       lambda: (shutil.rmtree(self.bundle(bundle["bundleId"])), os.mkdir(self.bundle(bundle["bundleId"])))):
+                       lambda: (shutil.rmtree(self.bundle(bundle["bundleId"])),
+                                os.mkdir(self.bundle(bundle["bundleId"])))):
             damage()
             self.assertFalse(self.verify()["valid"])
-            self.assertEqual(self.store(report, "--retention", "1s"), {**bundle, "already": True, "repaired": True})
+            self.assertEqual(self.store(report, "--retention", "1s"),
+                             {**bundle, "already": True, "repaired": True})
             self.assertEqual(self.assert_valid()["entries"], 4)
             self.assertEqual(self.store(report), {**bundle, "already": True})
 
@@ -81,7 +88,8 @@ class Tampering(ArchiveTest):
             self.restore_archive()
             os.makedirs(self.bundle(bundle, *below))
             stored = self.store(report)
-            self.assertEqual((stored["bundleId"], stored["already"], stored["result"]), (bundle, False, "pass"))
+            self.assertEqual((stored["bundleId"], stored["already"], stored["result"]),
+                             (bundle, False, "pass"))
             self.assert_valid()
 
     def test_a_replaced_bundle(self):
@@ -105,10 +113,14 @@ class Tampering(ArchiveTest):
         self.assert_finds("unlogged", "is not in the log")
 
     def test_nothing_else_lies_in_bundles(self):
-        bundles, digits = os.path.join(self.root, "bundles"), self.bundles[0].removeprefix("sha256:")
+        bundles, digits = os.path.join(self.root,
+                                       "bundles"), self.bundles[0].removeprefix("sha256:")
         wrong = "zz" if digits[:2] == "00" else "00"
-        for name, text in ((f"{wrong}/{digits}/x", "is not in the log"), (f"zz/{digits}/x", "is not in the log"), (".x/y/z", "is not in the log"),
-                           (f"{digits[:2]}/.y/z", "is not in the log"), (f"{digits[:2]}/y", "is not in the log"), (".x", "does not belong there"),
+        for name, text in ((f"{wrong}/{digits}/x", "is not in the log"),
+                           (f"zz/{digits}/x", "is not in the log"), (".x/y/z", "is not in the log"),
+                           (f"{digits[:2]}/.y/z", "is not in the log"),
+                           (f"{digits[:2]}/y", "is not in the log"),
+                           (".x", "does not belong there"),
                            ("stray", "does not belong there"), ("00000/x", "is not in the log")):
             os.makedirs(os.path.dirname(os.path.join(bundles, name)), exist_ok=True)
             self.put(b"x", bundles, name)
@@ -174,7 +186,8 @@ class Tampering(ArchiveTest):
         self.assertIn(b"SR-OPS-301 archive.checkpoint", done.stderr)
 
     def test_a_checkpoint_that_was_put_back_by_one(self):
-        """Whoever kept the newer one finds that, and the bundle that it takes out of the archive is not destroyed."""
+        """Whoever kept the newer one finds that, and the bundle that it takes out of the archive is
+        not destroyed."""
         shutil.copy(os.path.join(self.root, "checkpoint"), self.path("kept"))
         last = self.add()
         newer = self.write("newer", self.read("checkpoint"))
@@ -228,7 +241,8 @@ class Tampering(ArchiveTest):
         self.assertEqual([entry["kind"] for entry in self.entries()], ["stored"] * 4)
 
     def test_a_forged_entry(self):
-        """Nor is a bundle that somebody without a key has entered ever signed, and none is removed for it that is stored."""
+        """Nor is a bundle that somebody without a key has entered ever signed, and none is removed
+        for it that is stored."""
         forged = {**self.entries()[0], "storedAt": "2036-01-01T00:00:00.000000000Z"}
         stranger = {**forged, "bundleId": recorded.sha("x")}
         for entry in (forged, stranger):
@@ -296,7 +310,8 @@ class Prune(ArchiveTest):
 
 
 class WrongClock(ArchiveTest):
-    """Retention is over by the clock alone; where the log gives reason to doubt that, nobody is taken at one word."""
+    """Retention is over by the clock alone; where the log gives reason to doubt that, nobody is
+    taken at one word."""
 
     def stored_at(self, *days):
         """An archive whose bundles were stored so many days from now; their ids."""
@@ -481,7 +496,8 @@ class Races(ArchiveTest):
         self.assert_no_temporaries()
 
     def test_killed_writers(self):
-        """SIGKILL at some moment, again and again: the next writer finds an archive that is whole."""
+        """SIGKILL at some moment, again and again: the next writer finds an archive that is
+        whole."""
         reports = [self.record() for _ in range(8)]
         self.add()  # before its first checkpoint an archive cannot be told from one that was emptied
         for round_, report in enumerate(reports * 2):

@@ -1,4 +1,5 @@
-"""Where an archived run came from, and who vouches for it: nothing that nobody vouches for reads like a run of this host."""
+"""Where an archived run came from, and who vouches for it: nothing that nobody vouches for reads
+like a run of this host."""
 import contextlib
 import json
 import os
@@ -51,31 +52,40 @@ class Provenance(ArchiveTest):
         host = self.key_id(self.host)
         other = self.key_id(self.other)
         for report, verdict, provenance in (
-                (self.record(), "pass, unsigned", {"signature": "none", "signer": None, "checkedBy": None}),
-                (self.signed(self.host), "pass, signed here", {"signature": "good", "signer": host, "checkedBy": "sign-key"}),
-                (self.signed(self.other), "pass, signature unchecked", {"signature": "unchecked", "signer": other, "checkedBy": None})):
+                (self.record(), "pass, unsigned", {"signature": "none", "signer": None,
+                                                   "checkedBy": None}),
+                (self.signed(self.host), "pass, signed here", {"signature": "good", "signer": host,
+                                                               "checkedBy": "sign-key"}),
+                (self.signed(self.other), "pass, signature unchecked",
+                 {"signature": "unchecked", "signer": other, "checkedBy": None})):
             expected = {"origin": "stored", **provenance}
             added = self.store(report)
             self.assertEqual(added["provenance"], expected)
             self.assertEqual(self.verdicts()[0], verdict)
             self.assertEqual(self.ls()[0]["provenance"], expected)
             entry = self.entries()[-1]
-            self.assertEqual([entry.get(name) for name in ("origin", "signature", "signer", "checkedBy")], list(expected.values()))
+            self.assertEqual([entry.get(name) for name in ("origin", "signature", "signer",
+                                                           "checkedBy")], list(expected.values()))
             for verb in ("show", "prove"):
                 shown = json.loads(self.archive(verb, "--json", added["bundleId"]).stdout)
                 self.assertEqual(shown["provenance"], expected)
-            self.assertIn(b"signature  " + verdict.removeprefix("pass, ").encode(), self.archive("show", added["bundleId"]).stdout)
+            self.assertIn(b"signature  " + verdict.removeprefix("pass, ").encode(),
+                          self.archive("show", added["bundleId"]).stdout)
         self.assert_valid()
 
     def test_an_index_cannot_vouch_for_a_run(self):
         bundle = self.store(self.record())["bundleId"]
-        with contextlib.closing(sqlite3.connect(os.path.join(self.root, "index.sqlite"))) as database, database:
-            database.execute("UPDATE run SET origin='stored', signature='good', checked_by='sign-key'")
+        with contextlib.closing(sqlite3.connect(os.path.join(self.root,
+                                                             "index.sqlite"))) as database, database:
+            database.execute("UPDATE run SET origin='stored', signature='good', "
+                             "checked_by='sign-key'")
         self.assertIn(b"signature  unsigned\n", self.archive("show", bundle).stdout)
-        self.assertEqual(json.loads(self.archive("show", "--json", bundle).stdout)["provenance"]["signature"], "none")
+        self.assertEqual(json.loads(self.archive("show", "--json",
+                                                 bundle).stdout)["provenance"]["signature"], "none")
 
     def test_an_entry_from_before_there_were_any_says_so(self):
-        """A log of an older safe-run verifies, and nothing of it reads as if somebody had vouched for it."""
+        """A log of an older safe-run verifies, and nothing of it reads as if somebody had vouched
+        for it."""
         bundle = self.store(self.record())["bundleId"]
         old = dict(self.entries()[0])
         for name in ("origin", "signature"):
@@ -100,18 +110,22 @@ class Provenance(ArchiveTest):
 
     def test_an_imported_forgery_does_not_read_like_a_run_of_this_host(self):
         theirs = self.path("theirs")
-        done = self.call("report", "archive", self.record(), "--root", theirs)  # whoever made it says that it is a pass
+        done = self.call("report", "archive", self.record(), "--root",
+                         theirs)  # whoever made it says that it is a pass
         self.assertEqual(done.returncode, 0)
         added, _ = self.imported(self.exported(theirs))
-        self.assertEqual(added[0]["provenance"], {"origin": "imported", "from": "unknown", "signature": "none", "signer": None,
+        self.assertEqual(added[0]["provenance"], {"origin": "imported", "from": "unknown",
+                                                  "signature": "none", "signer": None,
                                                  "checkedBy": None})
         self.assertEqual(self.verdicts(), ["pass, unsigned, imported"])
         bundle = added[0]["bundleId"]
         proof = self.path("proof")
         self.assertEqual(self.archive("prove", "-o", proof, bundle).returncode, 0)
-        done = self.call("archive", "verify", "--proof", proof, "--key", os.path.join(self.root, "archive.key.pub"))
+        done = self.call("archive", "verify", "--proof", proof, "--key",
+                         os.path.join(self.root, "archive.key.pub"))
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn(b"origin     imported from an unknown archive\nsignature  unsigned\n", done.stdout)
+        self.assertIn(b"origin     imported from an unknown archive\nsignature  unsigned\n",
+                      done.stdout)
         self.assertIn(b"imported from an unknown archive", self.archive("show", bundle).stdout)
 
     def test_an_archive_that_is_known_is_named(self):
@@ -123,7 +137,8 @@ class Provenance(ArchiveTest):
         self.assertEqual(self.verdicts(), [])
         added, _ = self.imported(export, "--from", public, "--require-key", self.other + ".pub")
         self.assertRegex(added[0]["provenance"]["from"], r"^archive\.safe-run\.dev/[0-9a-f]{16}$")
-        self.assertEqual((added[0]["provenance"]["signature"], added[0]["provenance"]["checkedBy"]), ("good", "require-key"))
+        self.assertEqual((added[0]["provenance"]["signature"], added[0]["provenance"]["checkedBy"]),
+                         ("good", "require-key"))
         table = self.archive("ls").stdout.decode()
         self.assertIn(f"  pass, signed by {self.key_id(self.other)[:16]}, imported  ", table)
         self.assert_valid()
@@ -131,11 +146,13 @@ class Provenance(ArchiveTest):
     def test_what_a_required_key_has_not_signed_is_refused(self):
         theirs = self.path("theirs")
         for report in (self.record(), self.signed(self.other)):
-            done = self.call("report", "archive", report, "--root", self.root, "--require-key", self.host + ".pub")
+            done = self.call("report", "archive", report, "--root", self.root, "--require-key",
+                             self.host + ".pub")
             self.assertEqual(done.returncode, 1)
             self.assertIn(b"SR-EVD-304 archive.signature: ", done.stderr)
             self.assertEqual(self.call("report", "archive", report, "--root", theirs).returncode, 0)
-        _, text = self.imported(self.exported(theirs), "--require-key", self.host + ".pub", status=1)
+        _, text = self.imported(self.exported(theirs), "--require-key", self.host + ".pub",
+                                status=1)
         self.assertIn("SR-EVD-304 archive.signature: ", text)
         self.assertEqual(self.verdicts(), [])
         self.store(self.signed(self.host), "--require-key", self.host + ".pub")
@@ -145,10 +162,12 @@ class Provenance(ArchiveTest):
         self.assert_valid()
         self.assert_finds("signatures", "is not signed by key", "--require-key", self.host + ".pub")
         # A run that is there already is no way around it either.
-        done = self.call("report", "archive", report, "--root", self.root, "--require-key", self.host + ".pub")
+        done = self.call("report", "archive", report, "--root", self.root, "--require-key",
+                         self.host + ".pub")
         self.assertEqual(done.returncode, 1)
         self.assertEqual([entry["bundleId"] for entry in self.entries()][-1], bundle)
-        done = self.call("report", "archive", report, "--root", self.root, "--require-key", self.path("none"))
+        done = self.call("report", "archive", report, "--root", self.root, "--require-key",
+                         self.path("none"))
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"SR-EVD-003", done.stderr)
 

@@ -1,4 +1,5 @@
-"""Attestations as others see them: signed by this program, checked by tools that share nothing with it; and the command line."""
+"""Attestations as others see them: signed by this program, checked by tools that share nothing with
+it; and the command line."""
 import base64
 import hashlib
 import json
@@ -12,7 +13,8 @@ import unittest
 from securesystemslib.signer import Signature, SSlibKey
 
 SAFE_RUN = os.path.join(os.environ["SR_BUILD"], "safe-run")
-GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden", "attestation")
+GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden",
+                      "attestation")
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 
@@ -23,7 +25,8 @@ def canonical(value):
 def encode(payload_type, payload):
     """DSSE's pre-authentication encoding, from its specification."""
     kind = payload_type.encode()
-    return b" ".join([b"DSSEv1", str(len(kind)).encode(), kind, str(len(payload)).encode(), payload])
+    return b" ".join([b"DSSEv1", str(len(kind)).encode(), kind, str(len(payload)).encode(),
+                      payload])
 
 
 class AttestationTest(unittest.TestCase):
@@ -47,7 +50,8 @@ class AttestationTest(unittest.TestCase):
             file.write(data if isinstance(data, bytes) else data.encode())
 
     def call(self, *arguments, **options):
-        return subprocess.run([SAFE_RUN, *arguments], capture_output=True, timeout=60, cwd=self.dir, **options)
+        return subprocess.run([SAFE_RUN, *arguments], capture_output=True, timeout=60, cwd=self.dir,
+                              **options)
 
     def good(self, *arguments):
         done = self.call(*arguments)
@@ -63,14 +67,16 @@ class AttestationTest(unittest.TestCase):
         return json.loads(done.stdout)
 
     def errors(self, *arguments):
-        return [(error["code"], error["path"]) for error in self.verify(*arguments, status=2)["errors"]]
+        return [(error["code"], error["path"])
+                for error in self.verify(*arguments, status=2)["errors"]]
 
 
 class OtherTools(AttestationTest):
     def setUp(self):
         super().setUp()
         self.key_id = self.make_key("k")
-        self.assertEqual(self.good("report", "attest", "--key", "k", self.report), self.key_id + "\n")
+        self.assertEqual(self.good("report", "attest", "--key", "k", self.report), self.key_id
+                         + "\n")
         with open(self.envelope, encoding="utf-8") as file:
             self.parts = json.load(file)
         self.payload = base64.b64decode(self.parts["payload"], validate=True)
@@ -79,8 +85,10 @@ class OtherTools(AttestationTest):
     def openssl(self, key, message, signature):
         self.write("message", message)
         self.write("signature", signature)
-        return subprocess.run(["openssl", "pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", key, "-in", "message",
-                               "-sigfile", "signature"], cwd=self.dir, capture_output=True, timeout=60).returncode == 0
+        return subprocess.run(["openssl", "pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", key,
+                               "-in", "message",
+                               "-sigfile", "signature"], cwd=self.dir, capture_output=True,
+                              timeout=60).returncode == 0
 
     def test_openssl(self):
         message = encode(self.parts["payloadType"], self.payload)
@@ -91,34 +99,43 @@ class OtherTools(AttestationTest):
         self.assertFalse(self.openssl("other.pub", message, self.signature))
 
     def test_openssl_reads_the_key_and_its_id(self):
-        der = subprocess.run(["openssl", "pkey", "-in", "k", "-pubout", "-outform", "DER"], cwd=self.dir, check=True,
+        der = subprocess.run(["openssl", "pkey", "-in", "k", "-pubout", "-outform", "DER"],
+                             cwd=self.dir, check=True,
                              capture_output=True, timeout=60).stdout
         self.assertEqual(hashlib.sha256(der).hexdigest(), self.key_id)
-        again = subprocess.run(["openssl", "pkey", "-pubin", "-in", "k.pub", "-outform", "DER"], cwd=self.dir, check=True,
+        again = subprocess.run(["openssl", "pkey", "-pubin", "-in", "k.pub", "-outform", "DER"],
+                               cwd=self.dir, check=True,
                                capture_output=True, timeout=60).stdout
         self.assertEqual(der, again)
 
     def test_a_key_that_openssl_made(self):
-        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", "theirs"], cwd=self.dir, check=True, timeout=60)
-        subprocess.run(["openssl", "pkey", "-in", "theirs", "-pubout", "-out", "theirs.pub"], cwd=self.dir, check=True, timeout=60)
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", "theirs"],
+                       cwd=self.dir, check=True, timeout=60)
+        subprocess.run(["openssl", "pkey", "-in", "theirs", "-pubout", "-out", "theirs.pub"],
+                       cwd=self.dir, check=True, timeout=60)
         os.unlink(self.envelope)
         self.good("report", "attest", "--key", "theirs", self.report)
         self.verify("--key", "theirs.pub", self.report, status=0)
 
     def test_what_openssl_signed(self):
         """An envelope that was put together without us."""
-        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", "theirs"], cwd=self.dir, check=True, timeout=60)
-        subprocess.run(["openssl", "pkey", "-in", "theirs", "-pubout", "-out", "theirs.pub"], cwd=self.dir, check=True, timeout=60)
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", "theirs"],
+                       cwd=self.dir, check=True, timeout=60)
+        subprocess.run(["openssl", "pkey", "-in", "theirs", "-pubout", "-out", "theirs.pub"],
+                       cwd=self.dir, check=True, timeout=60)
         self.write("message", encode(PAYLOAD_TYPE, self.payload))
-        subprocess.run(["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", "theirs", "-in", "message", "-out", "signature"],
+        subprocess.run(["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", "theirs", "-in",
+                        "message", "-out", "signature"],
                        cwd=self.dir, check=True, timeout=60)
         self.parts["signatures"].append({"sig": base64.b64encode(self.read("signature")).decode()})
         self.write("run_report.dsse.json", canonical(self.parts))
         self.verify("--key", "theirs.pub", "--key", "k.pub", self.report, status=0)
 
     def test_securesystemslib(self):
-        """0.26, which Debian has, knows no envelopes yet: its keys and signatures, over the encoding made here."""
-        pem = subprocess.run(["openssl", "pkey", "-pubin", "-in", "k.pub", "-outform", "DER"], cwd=self.dir, check=True,
+        """0.26, which Debian has, knows no envelopes yet: its keys and signatures, over the
+        encoding made here."""
+        pem = subprocess.run(["openssl", "pkey", "-pubin", "-in", "k.pub", "-outform", "DER"],
+                             cwd=self.dir, check=True,
                              capture_output=True, timeout=60).stdout
         key = SSlibKey(self.key_id, "ed25519", "ed25519", {"public": pem[-32:].hex()})
         signature = Signature(self.parts["signatures"][0]["keyid"], self.signature.hex())
@@ -133,7 +150,8 @@ class OtherTools(AttestationTest):
         self.assertEqual(statement["_type"], "https://in-toto.io/Statement/v1")
         self.assertEqual(statement["predicateType"], "https://safe-run.dev/attestation/run/v1")
         *files, output = statement["subject"]
-        self.assertEqual(output, {"name": "outputs/out", "digest": {"safeRunOutputV1": hashlib.sha256(b"tree").hexdigest()}})
+        self.assertEqual(output, {"name": "outputs/out",
+                                  "digest": {"safeRunOutputV1": hashlib.sha256(b"tree").hexdigest()}})
         subjects = {subject["name"]: subject["digest"]["sha256"] for subject in files}
         for name in ("run_report.json", "events.jsonl", "policy.json", "stdout.log"):
             self.assertEqual(subjects.pop(name), hashlib.sha256(self.read(name)).hexdigest())
@@ -164,7 +182,8 @@ class Command(AttestationTest):
         answer = self.verify("--json", "run_report.json", status=0)
         self.assertIn("--key", answer["note"])
         self.assertNotIn("signature", [check["name"] for check in answer["checks"]])
-        self.assertIn("note: run_report.dsse.json lies beside", self.good("report", "verify", "--text", self.report))
+        self.assertIn("note: run_report.dsse.json lies beside",
+                      self.good("report", "verify", "--text", self.report))
         self.write("run_report.dsse.json", "garbage")  # not looked at, so no failure
         self.verify(self.report, status=0)
 
@@ -172,27 +191,34 @@ class Command(AttestationTest):
         self.make_key("k")
         self.good("report", "attest", "--key", "k", "run_report.json")
         for report in ("run_report.json", self.report, "./run_report.json"):
-            answer = self.verify("--key", "k.pub", "--events", "events.jsonl", "--artifacts", ".", report, status=2)
-            self.assertEqual([e["path"] for e in answer["errors"]], ['artifacts.files["outputs/gr????e \\"1\\""]'])
+            answer = self.verify("--key", "k.pub", "--events", "events.jsonl", "--artifacts", ".",
+                                 report, status=2)
+            self.assertEqual([e["path"] for e in answer["errors"]],
+                             ['artifacts.files["outputs/gr????e \\"1\\""]'])
             answer = self.verify("--key", "k.pub", "--events", "events.jsonl", report, status=0)
             self.assertEqual(answer["checks"][-1], {"name": "signature", "ok": True})
         with open(self.report, "rb") as report:
-            done = self.call("report", "verify", "--key", "k.pub", "--attestation", self.envelope, "-", stdin=report)
+            done = self.call("report", "verify", "--key", "k.pub", "--attestation", self.envelope,
+                             "-", stdin=report)
             self.assertEqual(done.returncode, 0, done.stdout)
-        done = self.call("report", "verify", "--key", "k.pub", "--attestation", self.envelope, "-", input=self.read("run_report.json"))
+        done = self.call("report", "verify", "--key", "k.pub", "--attestation", self.envelope, "-",
+                         input=self.read("run_report.json"))
         self.assertEqual(done.returncode, 0, done.stdout)
         os.rename(self.envelope, self.path("elsewhere"))
         self.verify("--key", "k.pub", "--attestation", "elsewhere", self.report, status=0)
-        self.assertEqual(self.errors("--key", "k.pub", self.report), [("SR-EVD-002", "attestation")])
+        self.assertEqual(self.errors("--key", "k.pub", self.report),
+                         [("SR-EVD-002", "attestation")])
 
     def test_wrong_keys(self):
         for name in ("k", "other"):
             self.make_key(name)
         self.good("report", "attest", "--key", "k", self.report)
-        self.assertEqual(self.errors("--key", "other.pub", self.report), [("SR-EVD-304", "attestation.signatures")])
+        self.assertEqual(self.errors("--key", "other.pub", self.report),
+                         [("SR-EVD-304", "attestation.signatures")])
         self.assertEqual(self.errors("--key", "k", self.report), [("SR-EVD-003", "key")])
         self.assertEqual(self.errors("--key", "none", self.report), [("SR-EVD-003", "key")])
-        self.assertEqual(self.errors("--key", "k.pub", "--key", "none", self.report), [("SR-EVD-003", "key[1]")])
+        self.assertEqual(self.errors("--key", "k.pub", "--key", "none", self.report),
+                         [("SR-EVD-003", "key[1]")])
         self.assertEqual(self.errors("--key", "k.pub", "--key", "other.pub", self.report),
                          [("SR-EVD-304", "attestation.signatures")])
         self.good("report", "attest", "--key", "other", self.report)
@@ -217,30 +243,38 @@ class Command(AttestationTest):
         self.assertFalse(os.path.exists(self.envelope))
 
     def test_an_attestation_that_cannot_be_written(self):
-        """A file-size limit below the envelope's size: nothing of it is left, and an older one is as it was."""
+        """A file-size limit below the envelope's size: nothing of it is left, and an older one is
+        as it was."""
         self.make_key("k")
         limited = ["bash", "-c", "ulimit -f 1; exec \"$@\"", "-", SAFE_RUN]
-        done = subprocess.run([*limited, "report", "attest", "--key", "k", self.report], cwd=self.dir, capture_output=True, timeout=60)
+        done = subprocess.run([*limited, "report", "attest", "--key", "k", self.report],
+                              cwd=self.dir, capture_output=True, timeout=60)
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertIn(b"SR-EVD-002 attestation", done.stderr)
         self.assertEqual([name for name in os.listdir(self.dir) if "dsse" in name], [])
         self.good("report", "attest", "--key", "k", self.report)
         before = self.read("run_report.dsse.json")
         self.make_key("other")
-        done = subprocess.run([*limited, "report", "attest", "--key", "other", self.report], cwd=self.dir, capture_output=True, timeout=60)
+        done = subprocess.run([*limited, "report", "attest", "--key", "other", self.report],
+                              cwd=self.dir, capture_output=True, timeout=60)
         self.assertEqual((done.returncode, self.read("run_report.dsse.json")), (1, before))
 
     def test_usage(self):
-        for arguments in (["key"], ["key", "generate"], ["key", "generate", "--out"], ["key", "generate", "--out", ""],
-                          ["key", "generate", "--out", "k", "x"], ["key", "make"], ["report", "attest", self.report],
-                          ["report", "attest", "--key", "k"], ["report", "attest", "--key", "k", "a", "b"],
-                          ["report", "attest", "--no"], ["report", "verify", "--attestation", "a", self.report],
+        for arguments in (["key"], ["key", "generate"], ["key", "generate", "--out"],
+                          ["key", "generate", "--out", ""],
+                          ["key", "generate", "--out", "k", "x"], ["key", "make"],
+                          ["report", "attest", self.report],
+                          ["report", "attest", "--key", "k"], ["report", "attest", "--key", "k",
+                                                               "a", "b"],
+                          ["report", "attest", "--no"], ["report", "verify", "--attestation", "a",
+                                                         self.report],
                           ["report", "verify", "--key", "k", "-"],
                           ["report", "verify", *["--key", "k"] * 17, self.report]):
             done = self.call(*arguments)
             self.assertEqual((done.returncode, done.stdout), (64, b""), arguments)
             self.assertIn(b"usage: safe-run ", done.stderr)
-        for arguments in (["key", "--help"], ["key", "generate", "--help"], ["report", "attest", "-h"]):
+        for arguments in (["key", "--help"], ["key", "generate", "--help"],
+                          ["report", "attest", "-h"]):
             self.assertIn("Example:\n  safe-run", self.good(*arguments))
 
 

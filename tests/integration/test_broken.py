@@ -1,5 +1,5 @@
-"""What goes wrong: missing parts, hostile guests, dying VMMs, full disks. Always the right code and path, a report
-where one can be written, and nothing left running."""
+"""What goes wrong: missing parts, hostile guests, dying VMMs, full disks. Always the right code and
+path, a report where one can be written, and nothing left running."""
 import os
 import signal
 import subprocess
@@ -19,7 +19,8 @@ class Parts(SafeRunTest):
         run = self.run_policy(policy("/bin/true"))
         self.assertEqual((run.status, run.stdout), (125, b""))
         self.assertIn(f"{code} {path}:".encode(), run.stderr)
-        self.assertEqual((run.failure[0], run.cause), (code, "setup" if "preflight" in path else "vmm"))
+        self.assertEqual((run.failure[0], run.cause), (code, "setup" if "preflight" in path
+                                                       else "vmm"))
         self.assertEqual(run.report["exitCode"], 125)
         return run
 
@@ -45,10 +46,12 @@ class Parts(SafeRunTest):
         self.refused("SR-RUN-002", "launch.preflight.image", images=self.dir)
 
     def test_an_image_that_is_no_file_system(self):
-        """Found before anything boots, with the name that the policy or the configuration gave it."""
+        """Found before anything boots, with the name that the policy or the configuration gave
+        it."""
         path = self.write("base.img", b"no file system " * 10000)
         run = self.refused("SR-RUN-002", "launch.preflight.image", images=self.dir)
-        self.assertIn(f"{path} is no squashfs, erofs or ext4 image; 'safe-run image build' makes an image".encode(), run.stderr)
+        self.assertIn(f"{path} is no squashfs, erofs or ext4 image; 'safe-run image build' makes "
+                      f"an image".encode(), run.stderr)
         self.assertEqual(run.events("vm.started"), [])
         self.write("base.img", "short")
         self.refused("SR-RUN-002", "launch.preflight.image", images=self.dir)
@@ -63,15 +66,18 @@ class Parts(SafeRunTest):
     def test_an_image_of_another_file_system(self):
         for name in ("proc", "sys", "dev"):
             os.makedirs(self.path(f"root/{name}"))
-        subprocess.run(["/sbin/mkfs.ext4", "-q", "-d", self.path("root"), self.path("base.img"), "4M"], check=True)
+        subprocess.run(["/sbin/mkfs.ext4", "-q", "-d", self.path("root"), self.path("base.img"),
+                        "4M"], check=True)
         self.configure(images=self.dir)
-        self.assertEqual(self.run_policy(policy("/bin/true")).status, 127)  # it booted, and there is nothing in it
+        self.assertEqual(self.run_policy(policy("/bin/true")).status,
+                         127)  # it booted, and there is nothing in it
 
     def test_a_kernel_that_is_no_kernel(self):
         self.refused("SR-RUN-002", "launch.vm", kernel=self.write("kernel", b"no kernel " * 1000))
 
     def test_a_kernel_that_never_answers(self):
-        self.refused("SR-RUN-002", "launch.vm", kernel=os.path.join(GUESTS, "spin.kernel"), bootTimeoutSec=1)
+        self.refused("SR-RUN-002", "launch.vm", kernel=os.path.join(GUESTS, "spin.kernel"),
+                     bootTimeoutSec=1)
 
     def test_a_bad_configuration_names_its_field(self):
         self.configure(kernle="/x")
@@ -81,7 +87,8 @@ class Parts(SafeRunTest):
         self.assertIn(b"SR-RUN-001 prepare.config.kernle", run.stderr)
 
     def test_a_resolver_that_is_no_address_of_a_server(self):
-        for value in ("", "localhost", "192.0.2", "192.0.2.2:", "192.0.2.2:0", "192.0.2.2:65536", "192.0.2.2:99999999999999999999",
+        for value in ("", "localhost", "192.0.2", "192.0.2.2:", "192.0.2.2:0", "192.0.2.2:65536",
+                      "192.0.2.2:99999999999999999999",
                       "192.0.2.2:53x", "192.0.2.2:+53", "192.0.2.2,192.0.2.3", "192.0.2.2 53"):
             self.configure(network={"resolver": value})
             run = self.run_policy(shell("true"))
@@ -99,7 +106,8 @@ class Parts(SafeRunTest):
 
     def test_a_configuration_that_cannot_be_read_is_named_once(self):
         self.env["SAFE_RUN_CONFIG"] = "/no/such.yaml"
-        self.assertEqual(self.run_policy(policy("/bin/true")).stderr, b"safe-run: SR-RUN-001 prepare.config: the host "
+        self.assertEqual(self.run_policy(policy("/bin/true")).stderr,
+                         b"safe-run: SR-RUN-001 prepare.config: the host "
                          b"configuration: /no/such.yaml cannot be read: No such file or directory\n")
 
 
@@ -107,19 +115,24 @@ class HostileGuests(SafeRunTest):
     """A guest whose init is not ours."""
 
     def test_a_bridge_that_is_not_described(self):
-        good = {"uplink": "bridge:br0", "addresses": "192.0.2.10-192.0.2.20/24", "gateway": "192.0.2.1"}
+        good = {"uplink": "bridge:br0", "addresses": "192.0.2.10-192.0.2.20/24",
+                "gateway": "192.0.2.1"}
         for field, values in {
             "uplink": ["bridge:", "bridge:a/b", "bridge:" + "x" * 16, "none", ""],
-            "addresses": ["192.0.2.10", "192.0.2.0/24", "192.0.2.255/24", "192.0.2.20-192.0.2.10/24", "192.0.2.10/31",
-                          "192.0.2.10-192.0.3.10/24", "10.0.0.1-10.0.255.1/16", "192.0.2.10/024", None],
+            "addresses": ["192.0.2.10", "192.0.2.0/24", "192.0.2.255/24",
+                          "192.0.2.20-192.0.2.10/24", "192.0.2.10/31",
+                          "192.0.2.10-192.0.3.10/24", "10.0.0.1-10.0.255.1/16", "192.0.2.10/024",
+                          None],
             "gateway": ["192.0.2.15", "192.0.3.1", "192.0.2.1/24", "", None],
         }.items():
             for value in values:
-                changed = {key: text for key, text in {**good, field: value}.items() if text is not None}
+                changed = {key: text for key, text in {**good, field: value}.items()
+                           if text is not None}
                 self.configure(network=changed)
                 run = self.run_policy(shell("true"))
                 self.assertEqual(run.status, 125, changed)
-                self.assertIn(f"SR-RUN-001 prepare.config.network.{field}", run.stderr.decode(), changed)
+                self.assertIn(f"SR-RUN-001 prepare.config.network.{field}", run.stderr.decode(),
+                              changed)
         self.configure(network=good)
         self.assertEqual(self.run_policy(shell("true")).status, 0)
 
@@ -133,7 +146,8 @@ class HostileGuests(SafeRunTest):
         self.assertEqual((run.failure[0], run.cause), (code, "vmm"))
 
     def test_one_that_never_says_hello(self):
-        self.failed(self.run_guest("silent", bootTimeoutSec=3 if not SANITIZED else 10), "SR-RUN-002", "launch.vm")
+        self.failed(self.run_guest("silent", bootTimeoutSec=3 if not SANITIZED else 10),
+                    "SR-RUN-002", "launch.vm")
 
     def test_one_whose_kernel_panics(self):
         run = self.run_guest("panics")
@@ -155,7 +169,9 @@ class HostileGuests(SafeRunTest):
     def test_one_of_another_version(self):
         run = self.run_guest("futuristic")
         self.failed(run, "SR-RUN-002", "launch.vm")
-        self.assertRegex(run.stderr, rb"speaks channel version \d+, this safe-run speaks \d+; install the initrd")
+        self.assertRegex(run.stderr,
+                         rb"speaks channel version \d+, this safe-run speaks \d+; install the "
+                         rb"initrd")
 
     def test_one_that_talks_after_its_end(self):
         self.failed(self.run_guest("lingers"), "SR-RUN-001", "monitor.channel")
@@ -188,7 +204,8 @@ class HostileGuests(SafeRunTest):
 class Accelerators(SafeRunTest):
     def setUp(self):
         super().setUp()
-        self.env["SAFE_RUN_CACHE_DIR"] = self.path("cache")  # what is known of KVM is this test's own
+        # what is known of KVM is this test's own
+        self.env["SAFE_RUN_CACHE_DIR"] = self.path("cache")
 
     def test_auto_comes_out_right_and_fast(self):
         self.configure(accel="auto")
@@ -204,7 +221,8 @@ class Accelerators(SafeRunTest):
         self.assertIn(run.report["assurance"]["accel"], ("kvm", "tcg"))
 
     def test_a_vmm_that_fails_under_kvm_gets_a_second_chance_under_tcg(self):
-        # A wrapper that injects the failure: QEMU really starts, with KVM it is told to use no device there is.
+        # A wrapper that injects the failure: QEMU really starts, with KVM it is told to use no
+        # device there is.
         wrapper = self.write("qemu", "#!/bin/sh\ncase \"$*\" in *'-accel kvm'*) exit 1;; esac\n"
                              "exec /usr/bin/qemu-system-x86_64 \"$@\"\n")
         os.chmod(wrapper, 0o755)
@@ -218,20 +236,28 @@ class Accelerators(SafeRunTest):
         else:
             self.assertEqual([event["accel"] for event in chosen], ["tcg"])
             self.assertIn("/dev/kvm cannot be opened", chosen[0]["reason"])
-        self.assertFalse(os.path.exists(self.path("cache/kvm")))  # which it did not say was KVM's fault
+        # which it did not say was KVM's fault
+        self.assertFalse(os.path.exists(self.path("cache/kvm")))
 
     def run_where_kvm_opens(self, fails, command="true", runs=2):
-        """The accelerators of runs on a host whose /dev/kvm can be opened, with a QEMU that under KVM does this instead."""
-        wrapper = self.write("qemu", f"#!/bin/sh\ncase \"$*\" in *'-accel kvm'*) {fails};; esac\nexec /usr/bin/qemu-system-x86_64 \"$@\"\n")
+        """The accelerators of runs on a host whose /dev/kvm can be opened, with a QEMU that under
+        KVM does this instead."""
+        wrapper = self.write("qemu",
+                             f"#!/bin/sh\ncase \"$*\" in *'-accel kvm'*) {fails};; esac\nexec "
+                             f"/usr/bin/qemu-system-x86_64 \"$@\"\n")
         os.chmod(wrapper, 0o755)
         self.configure(accel="auto", qemu=wrapper, jail={"mode": "none"})
-        script = ('mkdir -p "$DEV" && mount -t tmpfs none "$DEV" && for name in null zero full random urandom; do : > "$DEV/$name" && '
-                  'mount --bind "/dev/$name" "$DEV/$name" || exit 9; done; : > "$DEV/kvm" && mount --rbind "$DEV" /dev && '
+        script = ('mkdir -p "$DEV" && mount -t tmpfs none "$DEV" && for name in null zero full '
+                  'random urandom; do : > "$DEV/$name" && '
+                  'mount --bind "/dev/$name" "$DEV/$name" || exit 9; done; : > "$DEV/kvm" && '
+                  'mount --rbind "$DEV" /dev && '
                   '"$SAFE_RUN" run --policy "$POLICY"')
-        self.env.update(DEV=self.path("dev"), SAFE_RUN=SAFE_RUN, POLICY=self.write_policy(shell(command)))
+        self.env.update(DEV=self.path("dev"), SAFE_RUN=SAFE_RUN,
+                        POLICY=self.write_policy(shell(command)))
         accels = []
         for _ in range(runs):
-            process = subprocess.Popen(["unshare", "--mount", "sh", "-c", script], env=self.env, stdin=subprocess.DEVNULL,
+            process = subprocess.Popen(["unshare", "--mount", "sh", "-c", script], env=self.env,
+                                       stdin=subprocess.DEVNULL,
                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             run = self.finish(process)
             self.assertEqual(run.status, 0, run.stderr)
@@ -240,25 +266,30 @@ class Accelerators(SafeRunTest):
 
     def test_only_a_vmm_that_says_why_marks_kvm_as_broken(self):
         said = "qemu-system-x86_64: -accel kvm: failed to initialize kvm: Operation not permitted"
-        self.assertEqual(self.run_where_kvm_opens(f"echo '{said}' >&2; exit 1"), [["kvm", "tcg"], ["tcg"]])
+        self.assertEqual(self.run_where_kvm_opens(f"echo '{said}' >&2; exit 1"),
+                         [["kvm", "tcg"], ["tcg"]])
 
     def test_a_policy_that_asks_for_too_much_memory_does_not(self):
         said = "qemu-system-x86_64: cannot set up guest memory 'microvm.ram': Cannot allocate memory"
-        self.assertEqual(self.run_where_kvm_opens(f"echo '{said}' >&2; exit 1"), [["kvm", "tcg"]] * 2)
+        self.assertEqual(self.run_where_kvm_opens(f"echo '{said}' >&2; exit 1"), [["kvm", "tcg"]]
+                         * 2)
 
     def test_nor_does_a_vmm_that_was_killed(self):
         said = "qemu-system-x86_64: -accel kvm: failed to initialize kvm: Operation not permitted"
-        self.assertEqual(self.run_where_kvm_opens(f"echo '{said}' >&2; kill -9 $$"), [["kvm", "tcg"]] * 2)
+        self.assertEqual(self.run_where_kvm_opens(f"echo '{said}' >&2; kill -9 $$"),
+                         [["kvm", "tcg"]] * 2)
 
     def test_nor_one_that_is_stopped(self):
         self.assertEqual(self.run_where_kvm_opens("kill -STOP $$"), [["kvm", "tcg"]] * 2)
 
     def test_the_second_vm_has_the_time_of_a_first(self):
         """The first one's end had a deadline of 10 s."""
-        self.assertEqual(self.run_where_kvm_opens("exec sleep 100", "sleep 10.5", 1), [["kvm", "tcg"]])
+        self.assertEqual(self.run_where_kvm_opens("exec sleep 100", "sleep 10.5", 1),
+                         [["kvm", "tcg"]])
 
     def test_a_guest_that_hangs_under_kvm_costs_less_than_two_seconds(self):
-        wrapper = self.write("qemu", "#!/bin/sh\ncase \"$*\" in *'-accel kvm'*) exec sleep 100;; esac\n"
+        wrapper = self.write("qemu",
+                             "#!/bin/sh\ncase \"$*\" in *'-accel kvm'*) exec sleep 100;; esac\n"
                              "exec /usr/bin/qemu-system-x86_64 \"$@\"\n")
         os.chmod(wrapper, 0o755)
         self.configure(accel="auto", qemu=wrapper, jail={"mode": "none"})
@@ -297,14 +328,18 @@ class RunDirectory(SafeRunTest):
         self.assertIn(b"SR-RUN-001 prepare.workdir", run.stderr)
 
     def mounted(self, options, document=None):
-        """Runs safe-run in a mount namespace of its own, with a tmpfs as its base; and gc and report verify after it."""
+        """Runs safe-run in a mount namespace of its own, with a tmpfs as its base; and gc and
+        report verify after it."""
         os.mkdir(self.base)
         script = (f'mount -t tmpfs -o {options[0]} none "$BASE" && {{ {options[1]}; }} && '
-                  f'{options[2] if len(options) > 2 else RUN}; echo "status $?"; "$SAFE_RUN" gc --workdir-base "$BASE"; echo "gc $?"; '
-                  '"$SAFE_RUN" report verify "$BASE"/sr-*/run_report.json --events "$BASE"/sr-*/events.jsonl; echo "verify $?"')
+                  f'{options[2] if len(options) > 2 else RUN}; echo "status $?"; "$SAFE_RUN" gc '
+                  f'--workdir-base "$BASE"; echo "gc $?"; '
+                  '"$SAFE_RUN" report verify "$BASE"/sr-*/run_report.json --events '
+                  '"$BASE"/sr-*/events.jsonl; echo "verify $?"')
         self.env.update(BASE=self.base, SAFE_RUN=SAFE_RUN, POLICY=self.write_policy(
             document or shell("dd if=/dev/zero bs=64k count=48")))
-        return subprocess.run(["unshare", "--map-root-user", "--mount", "sh", "-c", script], env=self.env,
+        return subprocess.run(["unshare", "--map-root-user", "--mount", "sh", "-c", script],
+                              env=self.env,
                               capture_output=True, timeout=60, check=False)
 
     def test_a_read_only_base(self):
@@ -320,23 +355,28 @@ class RunDirectory(SafeRunTest):
     def test_a_disk_that_fills_up_while_the_command_runs(self):
         done = self.mounted(("size=1m,mode=700", "true"))
         self.assertIn(b"status 125", done.stdout)
-        self.assertIn(b"SR-RUN-001 monitor.stdout: the run directory's copy cannot be written: No space left", done.stderr)
+        self.assertIn(b"SR-RUN-001 monitor.stdout: the run directory's copy cannot be written: No "
+                      b"space left", done.stderr)
         self.assertIn(b"gc 0", done.stdout, done.stderr)
         self.assertIn(b"verify 0", done.stdout, done.stderr)
 
     def test_a_run_that_dies_on_a_full_disk_is_sealed(self):
         done = self.mounted(("size=1m,mode=700", "true", RUN + """ > "$BASE"/said & run=$!
             until [ -s "$BASE"/said ]; do kill -0 $run || exit 1; sleep 0.1; done
-            head -c 2m /dev/zero > "$BASE"/fill; df "$BASE"; kill -9 $run; wait $run"""), shell("echo up; sleep 100"))
+            head -c 2m /dev/zero > "$BASE"/fill; df "$BASE"; kill -9 $run; wait $run"""),
+                            shell("echo up; sleep 100"))
         self.assertRegex(done.stdout, b" 100% ")
         self.assertIn(b"status 137", done.stdout, done.stderr)
         self.assertIn(b"gc 0", done.stdout, done.stderr)
         self.assertIn(b"verify 0", done.stdout, done.stderr)
 
     def test_outputs_that_leave_no_room_for_their_names(self):
-        """Empty files take nothing of this disk, and their names 300 KiB in each of two files; without them there is room for one."""
-        document = shell('mkdir /tmp/o; x=$(printf %0236d 0); i=0; while [ $i -lt 900 ]; do : > /tmp/o/$x$i; i=$((i+1)); done; '
-                         'head -c 580k /dev/zero > /tmp/o/zeros; echo "made"', outputs=[{"path": "/tmp/o", "max": "16Mi"}])
+        """Empty files take nothing of this disk, and their names 300 KiB in each of two files;
+        without them there is room for one."""
+        document = shell('mkdir /tmp/o; x=$(printf %0236d 0); i=0; while [ $i -lt 900 ]; do : > '
+                         '/tmp/o/$x$i; i=$((i+1)); done; '
+                         'head -c 580k /dev/zero > /tmp/o/zeros; echo "made"',
+                         outputs=[{"path": "/tmp/o", "max": "16Mi"}])
         done = self.mounted(("size=1m,mode=700", "true"), document)
         self.assertIn(b"made\nstatus 125", done.stdout)
         self.assertIn(b"SR-RUN-001 outputs[0].path: not kept: the disk of ", done.stderr)
@@ -381,13 +421,16 @@ class AnotherUser(SafeRunTest):
     def test_a_host_without_user_namespaces_says_so(self):
         none = ('echo 0 > /proc/sys/user/max_user_namespaces && '
                 'exec setpriv --inh-caps=-all --ambient-caps=-all "$@"')
-        os.chown(self.env["SAFE_RUN_CONFIG"], self.user, self.user)  # root's would be nobody's in there
+        os.chown(self.env["SAFE_RUN_CONFIG"], self.user,
+                 self.user)  # root's would be nobody's in there
         done = subprocess.run(
-            [*self.become(), "unshare", "--user", f"--map-user={self.user}", "--keep-caps", "sh", "-c", none, "sh",
+            [*self.become(), "unshare", "--user", f"--map-user={self.user}", "--keep-caps", "sh",
+             "-c", none, "sh",
              SAFE_RUN, "run", "--policy", self.write_policy(shell("true"))],
             env=self.env, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
         self.assertEqual(done.returncode, 125)
-        self.assertIn(b"launch.vm: the VMM cannot be started: this host lets its users make no more user namespaces "
+        self.assertIn(b"launch.vm: the VMM cannot be started: this host lets its users make no "
+                      b"more user namespaces "
                       b"(sysctl user.max_user_namespaces)", done.stderr)
 
     def test_an_ordinary_user_runs_the_same_policy(self):

@@ -1,5 +1,5 @@
-"""What the shells complete: read from the help, which must be of the form for that. What there is to offer is what the option
-tables of the sources have, and the program takes."""
+"""What the shells complete: read from the help, which must be of the form for that. What there is
+to offer is what the option tables of the sources have, and the program takes."""
 import glob
 import os
 import re
@@ -13,7 +13,8 @@ CLI = os.path.join(SOURCE, "src", "cli")
 
 def help_of(*command):
     args = [*command, "--help"] if command else ["help"]
-    return subprocess.run([SAFE_RUN, *args], check=True, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run([SAFE_RUN, *args], check=True, capture_output=True, text=True,
+                          timeout=60).stdout
 
 
 def names_in(text):
@@ -22,11 +23,13 @@ def names_in(text):
 
 def options_in(text):
     usage = text.splitlines()[0]
-    return set(re.findall(r"^  (?:-[a-z], )?(--[a-z-]+)(?: [^ ]+)*  +\S", text, re.M)) | set(re.findall(r"\[(--[a-z-]+)", usage))
+    return set(re.findall(r"^  (?:-[a-z], )?(--[a-z-]+)(?: [^ ]+)*  +\S", text,
+                          re.M)) | set(re.findall(r"\[(--[a-z-]+)", usage))
 
 
 def commands(*command):
-    """Every command without subcommands, with its help: of safe-run, then of each that a help lists."""
+    """Every command without subcommands, with its help: of safe-run, then of each that a help
+    lists."""
     text = help_of(*command)
     below = names_in(text)
     if not below:
@@ -49,7 +52,8 @@ def names_of_table(path):
 
 
 def options_of_source(*command):
-    """Every name in the option tables of the files that a command is in: cmd_report*.c and report_*.c, say."""
+    """Every name in the option tables of the files that a command is in: cmd_report*.c and
+    report_*.c, say."""
     entries = [f"int sr_cmd_{'_'.join(command[:words])}(" for words in (1, 2)]
     found = set()
     for path in glob.glob(os.path.join(CLI, "*.c")):
@@ -58,26 +62,32 @@ def options_of_source(*command):
         if not any(entry in text for entry in entries):
             continue
         stem = os.path.basename(path).removeprefix("cmd_").removesuffix(".c")
-        for part in {path, *glob.glob(os.path.join(CLI, f"cmd_{stem}*.c")), *glob.glob(os.path.join(CLI, f"{stem}_*.c"))}:
+        for part in {path, *glob.glob(os.path.join(CLI, f"cmd_{stem}*.c")),
+                     *glob.glob(os.path.join(CLI, f"{stem}_*.c"))}:
             found |= names_of_table(part)
     return sorted(found)
 
 
 def options_taken(*command):
-    """The options that a command takes: those that it does not call unknown. Another one behind them keeps it from doing anything."""
+    """The options that a command takes: those that it does not call unknown. Another one behind
+    them keeps it from doing anything."""
     taken = set()
     for name in options_of_source(*command):
-        done = subprocess.run([SAFE_RUN, *command, f"--{name}=x", "--no-such-option"], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([SAFE_RUN, *command, f"--{name}=x", "--no-such-option"],
+                              capture_output=True, text=True, timeout=60)
         assert done.returncode == 64, done
         if f"'--{name}=x'" not in done.stderr.splitlines()[0] or done.stderr.startswith(f"safe-run: --{name} takes "):
             taken.add(f"--{name}")
-    return {one for one in taken if not any(other != one and other.startswith(one) for other in taken)}  # without abbreviations
+    return {one for one in taken if not any(other != one and other.startswith(one)
+                                            for other in taken)}  # without abbreviations
 
 
 def bash(*words):
     """What bash offers for the last word."""
-    script = ('. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _safe_run; printf "%s\\n" "${COMPREPLY[@]}"')
-    done = subprocess.run(["bash", "-c", script, "bash", os.path.join(SOURCE, "completions", "safe-run.bash"), SAFE_RUN,
+    script = ('. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _safe_run; printf '
+              '"%s\\n" "${COMPREPLY[@]}"')
+    done = subprocess.run(["bash", "-c", script, "bash",
+                           os.path.join(SOURCE, "completions", "safe-run.bash"), SAFE_RUN,
                            *words], check=True, capture_output=True, text=True, timeout=60)
     return done.stdout.split()
 
@@ -101,7 +111,8 @@ class Completions(unittest.TestCase):
     def test_bash_offers_what_help_explains(self):
         self.assertEqual(bash("help", ""), names_in(help_of()) + ["--help"])
         self.assertEqual(bash("help", "report", "v"), ["verify"])
-        self.assertEqual(set(bash("archive", "prune", "--")), {"--help", "--dry-run", "--trust-clock", "--root", "--json"})
+        self.assertEqual(set(bash("archive", "prune", "--")), {"--help", "--dry-run",
+                                                               "--trust-clock", "--root", "--json"})
 
 
 if __name__ == "__main__":

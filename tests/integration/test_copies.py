@@ -1,4 +1,5 @@
-"""An artefact that others can write runs from a copy: what is in the evidence is what runs, whatever becomes of the source."""
+"""An artefact that others can write runs from a copy: what is in the evidence is what runs,
+whatever becomes of the source."""
 import hashlib
 import mmap
 import os
@@ -31,7 +32,8 @@ class CopyTest(SafeRunTest):
             os.chown(self.path("cache"), self.user, self.user)
 
     def mapped(self):
-        """The image in a shared mapping that is dirty: stores to it move no time of the file any more."""
+        """The image in a shared mapping that is dirty: stores to it move no time of the file any
+        more."""
         with open(self.image, "r+b") as file:
             memory = mmap.mmap(file.fileno(), 0)
         self.addCleanup(memory.close)
@@ -39,7 +41,8 @@ class CopyTest(SafeRunTest):
         return memory
 
     def copies(self):
-        return sorted(name for name in os.listdir(self.path("cache/copies")) if name.endswith(".img"))
+        return sorted(name for name in os.listdir(self.path("cache/copies"))
+                      if name.endswith(".img"))
 
 
 class FullDisk(CopyTest):
@@ -47,12 +50,16 @@ class FullDisk(CopyTest):
         os.chmod(self.image, 0o666)
         os.makedirs(self.path("full"))
         self.configure(copies={"directory": self.path("full")})
-        script = ('mount -t tmpfs -o size=64k,mode=700 none "$FULL" && "$SAFE_RUN" run --policy "$POLICY"; echo "status $?"')
-        self.env.update(FULL=self.path("full"), SAFE_RUN=SAFE_RUN, POLICY=self.write_policy(policy("/bin/true", image=self.image)))
-        done = subprocess.run(["unshare", "--mount", "sh", "-c", script], env=self.env, capture_output=True, timeout=60, check=False)
+        script = ('mount -t tmpfs -o size=64k,mode=700 none "$FULL" && "$SAFE_RUN" run --policy '
+                  '"$POLICY"; echo "status $?"')
+        self.env.update(FULL=self.path("full"), SAFE_RUN=SAFE_RUN,
+                        POLICY=self.write_policy(policy("/bin/true", image=self.image)))
+        done = subprocess.run(["unshare", "--mount", "sh", "-c", script], env=self.env,
+                              capture_output=True, timeout=60, check=False)
         self.assertEqual(done.stdout, b"status 125\n", done.stderr)
         self.assertIn(b"SR-RUN-002 launch.preflight.image", done.stderr)
-        self.assertIn(b"cannot be copied to " + self.path("full").encode() + b" (copies.directory", done.stderr)
+        self.assertIn(b"cannot be copied to " + self.path("full").encode() + b" (copies.directory",
+                      done.stderr)
         self.assertIn(b"No space left on device", done.stderr)
 
 
@@ -63,7 +70,8 @@ class Copies(CopyTest):
         self.wait_for_output(process, b"up\n")
         memory[0:4] = b"evil"
         vmm = self.vmm_pids()[0]
-        disks = [fd for fd in os.listdir(f"/proc/{vmm}/fd") if os.readlink(f"/proc/{vmm}/fd/{fd}").startswith(self.path("cache/copies"))]
+        disks = [fd for fd in os.listdir(f"/proc/{vmm}/fd")
+                 if os.readlink(f"/proc/{vmm}/fd/{fd}").startswith(self.path("cache/copies"))]
         self.assertEqual({digest(f"/proc/{vmm}/fd/{fd}") for fd in disks}, {was})
         self.assertNotEqual(digest(self.image), was)
         process.terminate()
@@ -77,17 +85,20 @@ class Copies(CopyTest):
         memory[-1] ^= 1
         run = self.run_policy(pinned)
         self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-002"), run.stderr)
-        self.assertIn(f"the policy pins {self.image}@{was}, and the image is {digest(self.image)}", run.failure[1])
+        self.assertIn(f"the policy pins {self.image}@{was}, and the image is {digest(self.image)}",
+                      run.failure[1])
 
     def test_kernel_and_initrd_that_others_can_write_boot_from_copies(self):
         paths = {name: self.path(name) for name in ("vmlinux", "initrd.img")}
         for name, path in paths.items():
             shutil.copyfile(os.path.join(ARTIFACTS, name), path)
             os.chmod(path, 0o666)
-        self.configure(kernel=paths["vmlinux"], initrd=paths["initrd.img"], copies={"keepMax": "0Mi"})
+        self.configure(kernel=paths["vmlinux"], initrd=paths["initrd.img"],
+                       copies={"keepMax": "0Mi"})
         run = self.run_policy(policy("/bin/true"))
         self.assertEqual(run.status, 0, run.stderr)
-        self.assertLessEqual({digest(path)[7:] + ".img" for path in paths.values()}, set(self.copies()))
+        self.assertLessEqual({digest(path)[7:] + ".img" for path in paths.values()},
+                             set(self.copies()))
         self.assertEqual(self.call("gc").returncode, 0)
         self.assertEqual(self.copies(), [])
 

@@ -18,7 +18,8 @@ class Doctor(SafeRunTest):
 
     def test_a_host_on_which_runs_run(self):
         found = self.examine()
-        self.assertEqual(list(found), ["config", "ceilings", "runs", "tcg", "jail", "landlock", "limits", "kvm", "network"])
+        self.assertEqual(list(found), ["config", "ceilings", "runs", "tcg", "jail", "landlock",
+                                       "limits", "kvm", "network"])
         for name in ("config", "runs", "tcg", "jail"):
             self.assertEqual(found[name][0], "ok", found[name])
         self.assertIn("qemu 7.2", found["tcg"][1])
@@ -37,11 +38,14 @@ class Doctor(SafeRunTest):
         if result == "ok":
             self.assertNotIn("refused", text)
         else:
-            self.assertRegex(text, "require.limits: enforced is refused here: no cgroup of this host holds: ")
+            self.assertRegex(text,
+                             "require.limits: enforced is refused here: no cgroup of this host "
+                             "holds: ")
 
     def test_a_reader_that_has_seen_enough_ends_it_in_silence(self):
         with open(self.path("said"), "w+b") as said:
-            process = subprocess.Popen([*self.become(), SAFE_RUN, "doctor"], env=self.env, stdout=subprocess.PIPE, stderr=said)
+            process = subprocess.Popen([*self.become(), SAFE_RUN, "doctor"], env=self.env,
+                                       stdout=subprocess.PIPE, stderr=said)
             self.assertRegex(process.stdout.readline(), b"^ok       config")
             process.stdout.close()
             self.assertEqual(process.wait(timeout=120), -signal.SIGPIPE)
@@ -87,15 +91,22 @@ class DoctorAsUser(Doctor):
 class CommandLine(SafeRunTest):
     def test_what_was_meant(self):
         for arguments, answer in ((("docter",), "unknown command 'docter'; did you mean 'doctor'?"),
-                                  (("xyzzy",), "unknown command 'xyzzy'; 'safe-run help' lists them"),
-                                  (("policy", "whyy"), "unknown subcommand 'whyy'; did you mean 'why'?"),
-                                  (("run", "--polcy", "x"), "unknown option '--polcy'; did you mean '--policy'?"),
+                                  (("xyzzy",),
+                                   "unknown command 'xyzzy'; 'safe-run help' lists them"),
+                                  (("policy", "whyy"),
+                                   "unknown subcommand 'whyy'; did you mean 'why'?"),
+                                  (("run", "--polcy", "x"),
+                                   "unknown option '--polcy'; did you mean '--policy'?"),
                                   (("run", "-x"), "unknown option '-x'"),
                                   (("run", "--policy"), "--policy needs a value"),
-                                  (("run", "--accel", "fast"), "--accel takes auto, kvm or tcg, not 'fast'"),
-                                  (("archive", "ls", "--limit", "-1"), "--limit takes a number, not '-1'"),
-                                  (("report", "show", "--format", "x", "y"), "unknown option '--format'"),
-                                  (("validate", "--format", "xml", "y"), "--format takes text or json, not 'xml'")):
+                                  (("run", "--accel", "fast"),
+                                   "--accel takes auto, kvm or tcg, not 'fast'"),
+                                  (("archive", "ls", "--limit", "-1"),
+                                   "--limit takes a number, not '-1'"),
+                                  (("report", "show", "--format", "x", "y"),
+                                   "unknown option '--format'"),
+                                  (("validate", "--format", "xml", "y"),
+                                   "--format takes text or json, not 'xml'")):
             done = self.call(*arguments)
             self.assertEqual((done.returncode, done.stdout), (64, b""))
             self.assertEqual(done.stderr.decode().splitlines()[0], "safe-run: " + answer)
@@ -107,14 +118,16 @@ class CommandLine(SafeRunTest):
         self.assertEqual(self.call("help", "runn").returncode, 64)
 
     def test_an_answer_that_cannot_be_written_is_an_error(self):
-        for arguments in (("help",), ("version",), ("run", "--help"), ("ps",), ("policy", "schema"), ("image", "ls")):
+        for arguments in (("help",), ("version",), ("run", "--help"), ("ps",), ("policy", "schema"),
+                          ("image", "ls")):
             with open("/dev/full", "wb") as full:
                 done = self.call_to(full, *arguments)
             self.assertEqual(done.returncode, 1, arguments)
             self.assertIn(b"cannot be written", done.stderr)
 
     def call_to(self, out, *arguments):
-        return subprocess.run([SAFE_RUN, *arguments], env=self.env, stdout=out, stderr=subprocess.PIPE, timeout=60, check=False)
+        return subprocess.run([SAFE_RUN, *arguments], env=self.env, stdout=out,
+                              stderr=subprocess.PIPE, timeout=60, check=False)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""Values of the environment that come from outside of the policy: who lets them, that the guest gets them, and that nothing else
-has them."""
+"""Values of the environment that come from outside of the policy: who lets them, that the guest
+gets them, and that nothing else has them."""
 import hashlib
 import json
 import os
@@ -16,8 +16,10 @@ SECRET, OTHER, FILED = "tOk3n-of-the-caller-4711", "tOk3n-of-the-host-0815", "tO
 def documented_check(key, salt, name, value):
     """The HMAC of a value by the computation that docs/EVIDENCE.md has for it."""
     with open(os.path.join(SOURCE, "docs", "EVIDENCE.md"), encoding="utf-8") as file:
-        line = re.search(r"^    (python3 -c 'import hmac.*) KEYFILE SALT NAME$", file.read(), re.M)[1]
-    done = subprocess.run(["/bin/sh", "-c", shlex.join([*shlex.split(line), key, salt, name])], check=True,
+        line = re.search(r"^    (python3 -c 'import hmac.*) KEYFILE SALT NAME$", file.read(),
+                         re.M)[1]
+    done = subprocess.run(["/bin/sh", "-c", shlex.join([*shlex.split(line), key, salt, name])],
+                          check=True,
                           input=value.encode(), capture_output=True, timeout=60)
     return done.stdout.decode().strip()
 
@@ -75,7 +77,8 @@ class Secrets(SafeRunTest):
                 self.assertFalse(b"tOk3n-of" in file.read(), name)
         if not memory:
             return
-        with open(f"/proc/{pid}/maps", encoding="utf-8") as maps, open(f"/proc/{pid}/mem", "rb", 0) as file:
+        with open(f"/proc/{pid}/maps",
+                  encoding="utf-8") as maps, open(f"/proc/{pid}/mem", "rb", 0) as file:
             for line in maps:
                 start, end = (int(part, 16) for part in line.split()[0].split("-"))
                 if line.split()[1][:2] == "rw" and end - start < 1 << 30:
@@ -87,17 +90,20 @@ class Secrets(SafeRunTest):
 
     def test_the_guest_gets_the_values_and_nothing_else_has_them(self):
         self.configure(env={"key": self.key, "allow": ["OTHER"]})
-        script = ('for v in "$TOKEN" "$OTHER" "$FILED" "$PLAIN"; do printf %s "$v" | sha256sum; done; '
+        script = ('for v in "$TOKEN" "$OTHER" "$FILED" "$PLAIN"; do printf %s "$v" | sha256sum; '
+                  'done; '
                   'echo "${UNASKED-none}"; read line')
         document = self.document(script, TOKEN={"from": "env"}, OTHER={"from": "env"}, PLAIN="open",
                                  FILED={"from": "file", "path": "secrets/filed"})
-        document["outputs"] = [{"path": "/data/out", "max": "1Mi"}]  # and with it a collector, which is a fork
+        document["outputs"] = [{"path": "/data/out",
+                                "max": "1Mi"}]  # and with it a collector, which is a fork
         granted = ["--allow-env", "TOKEN", "--allow-mount", self.path("secrets")]
         process = self.start(document, "-v", "--stdin", *granted, stdin=subprocess.PIPE)
         self.addCleanup(process.kill)
         out = self.wait_for_output(process, b"none\n").decode().split()
         self.assertEqual([word for word in out if len(word) == 64],
-                         [hashlib.sha256(value.encode()).hexdigest() for value in (SECRET, OTHER, FILED, "open")])
+                         [hashlib.sha256(value.encode()).hexdigest()
+                          for value in (SECRET, OTHER, FILED, "open")])
         # A sanitizer's runtime keeps a copy of the environment that nobody can overwrite.
         children = self.children(process.pid)
         self.assertEqual(len(children), 2)
@@ -112,18 +118,23 @@ class Secrets(SafeRunTest):
         self.assertEqual(prepared["allowEnv"], ["TOKEN"])
         runtime = prepared["runtime"]
         values = {"FILED": FILED, "OTHER": OTHER, "TOKEN": SECRET}
-        self.assertEqual([(one["name"], one["from"], one.get("path")) for one in runtime["envFrom"]],
-                         [("FILED", "file", "secrets/filed"), ("OTHER", "env", None), ("TOKEN", "env", None)])
+        self.assertEqual([(one["name"], one["from"], one.get("path"))
+                          for one in runtime["envFrom"]],
+                         [("FILED", "file", "secrets/filed"), ("OTHER", "env", None),
+                          ("TOKEN", "env", None)])
         for one in runtime["envFrom"]:
-            self.assertEqual(one["hmac"], "hmac-sha256:" + documented_check(self.key, runtime["envSalt"], one["name"],
+            self.assertEqual(one["hmac"], "hmac-sha256:"
+                             + documented_check(self.key, runtime["envSalt"], one["name"],
                                                                             values[one["name"]]))
         self.assertEqual(os.stat(self.key).st_mode & 0o7777, 0o600)
         for what in ("show", "html"):
             said = re.sub(r"\s+", " ", self.call("report", what, run.dir).stdout.decode())
-            self.assertIn(f"TOKEN from env, HMAC {runtime['envFrom'][2]['hmac'].partition(':')[2]}", said)
+            self.assertIn(f"TOKEN from env, HMAC {runtime['envFrom'][2]['hmac'].partition(':')[2]}",
+                          said)
             self.assertIn("FILED from file secrets/filed, HMAC ", said)
             self.assertIn("PLAIN=open", said)
-        bundle = json.loads(self.call("compile", "--dry-run", "--policy", self.write_policy(document), "--allow-mount",
+        bundle = json.loads(self.call("compile", "--dry-run", "--policy",
+                                      self.write_policy(document), "--allow-mount",
                                       self.path("secrets")).stdout)
         with open(os.path.join(run.dir, "bundle.json"), encoding="utf-8") as file:
             self.assertEqual(json.load(file), bundle)
@@ -131,11 +142,15 @@ class Secrets(SafeRunTest):
     def test_a_variable_is_refused_that_is_not_granted_or_not_there(self):
         env = {"TOKEN": {"from": "env"}}
         self.assert_refused("SR-POL-003", "runtime.env.TOKEN", "--allow-env TOKEN", env=env)
-        self.assert_refused("SR-POL-003", "runtime.env.TOKEN", env=env, options=["--allow-env", "OTHER"])
-        self.assert_refused("SR-POL-101", "allowEnv[0]", env=env, options=["--allow-env", "TOKEN=tOk3n"])
+        self.assert_refused("SR-POL-003", "runtime.env.TOKEN", env=env,
+                            options=["--allow-env", "OTHER"])
+        self.assert_refused("SR-POL-101", "allowEnv[0]", env=env,
+                            options=["--allow-env", "TOKEN=tOk3n"])
         del self.env["TOKEN"]
-        run = self.assert_refused("SR-RUN-001", "runtime.env.TOKEN", "export", env={**env, "OTHER": {"from": "env"}},
-                                  options=["--allow-env", "TOKEN", "--allow-env", "OTHER"], started=True)
+        run = self.assert_refused("SR-RUN-001", "runtime.env.TOKEN", "export",
+                                  env={**env, "OTHER": {"from": "env"}},
+                                  options=["--allow-env", "TOKEN", "--allow-env", "OTHER"],
+                                  started=True)
         runtime = run.events("run.prepared")[0]["runtime"]
         self.assertEqual(["hmac" in one for one in runtime["envFrom"]], [True, False])
 
@@ -145,22 +160,27 @@ class Secrets(SafeRunTest):
         for command in (["validate"], ["compile", "--dry-run", "--policy"]):
             self.assertEqual(self.call(*command, path).returncode, 0)
             self.assertEqual(self.call(command[0], "--host", *command[1:], path).returncode, 2)
-            self.assertEqual(self.call(command[0], "--host", "--allow-env", "TOKEN", *command[1:], path).returncode, 0)
+            self.assertEqual(self.call(command[0], "--host", "--allow-env", "TOKEN", *command[1:],
+                                       path).returncode, 0)
 
     def test_a_file_is_refused_that_no_guest_may_have(self):
         self.write("outside", FILED)
         os.symlink("../outside", self.path("secrets/link"))
         grant = ["--allow-mount", self.path("secrets")]
         for path in ("outside", "secrets/link", "secrets/../outside"):
-            self.assert_refused("SR-POL-101", "runtime.env.F.path", env={"F": {"from": "file", "path": path}}, options=grant)
-        self.assert_refused("SR-POL-101", "--allow-mount", env={"F": {"from": "file", "path": "secrets/filed"}})
+            self.assert_refused("SR-POL-101", "runtime.env.F.path",
+                                env={"F": {"from": "file", "path": path}}, options=grant)
+        self.assert_refused("SR-POL-101", "--allow-mount",
+                            env={"F": {"from": "file", "path": "secrets/filed"}})
 
         everything = ["--allow-mount", self.dir]
         self.assertEqual(self.call("key", "generate", "--out", self.path("sign")).returncode, 0)
         self.configure(env={"key": self.key}, signKey=self.path("sign"))
         for ours in ("sign", "env.key"):
-            self.assert_refused("SR-RUN-001", "runtime.env.F.path", "keeps for itself", started=True, options=everything,
-                                env={"F": {"from": "file", "path": ours}, "G": {"from": "file", "path": "secrets/filed"}})
+            self.assert_refused("SR-RUN-001", "runtime.env.F.path", "keeps for itself",
+                                started=True, options=everything,
+                                env={"F": {"from": "file", "path": ours},
+                                     "G": {"from": "file", "path": "secrets/filed"}})
             mount = {"source": ours, "target": "/data/key"}
             run = self.run_policy(policy("/bin/true", mounts=[mount]), *everything)
             self.assertEqual(run.failure[0], "SR-RUN-101")
@@ -180,16 +200,19 @@ class SecretsOfAUser(SafeRunTest):
 
     def test_the_key_of_a_user_lies_beside_his_runs(self):
         self.configure()
-        done = self.run_policy(shell("true", env={"TOKEN": {"from": "env"}}), "--allow-env", "TOKEN")
+        done = self.run_policy(shell("true", env={"TOKEN": {"from": "env"}}), "--allow-env",
+                               "TOKEN")
         self.assertEqual(done.status, 125)
         found = os.stat(self.path("home/.local/state/safe-run/env.key"))
-        self.assertEqual((found.st_mode & 0o7777, found.st_uid, found.st_size), (0o600, self.user, 32))
+        self.assertEqual((found.st_mode & 0o7777, found.st_uid, found.st_size),
+                         (0o600, self.user, 32))
 
     def test_what_safe_run_reads_itself_stays_its_own(self):
         cache = self.path("home/of-mine")
         self.env.pop("SAFE_RUN_CACHE_DIR", None)
         self.env["XDG_CACHE_HOME"] = cache
-        run = self.run_policy(shell('echo "$XDG_CACHE_HOME"', env={"XDG_CACHE_HOME": {"from": "env"}}),
+        run = self.run_policy(shell('echo "$XDG_CACHE_HOME"',
+                                    env={"XDG_CACHE_HOME": {"from": "env"}}),
                               "--allow-env", "XDG_CACHE_HOME")
         self.assertEqual((run.status, run.stdout), (0, cache.encode() + b"\n"), run.stderr)
         self.assertTrue(os.listdir(cache))

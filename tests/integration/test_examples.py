@@ -16,9 +16,11 @@ valley,28,5.46,0.1,10.0
 
 class Files(SafeRunTest):
     def example(self, name):
-        cache = subprocess.run([os.path.join(SOURCE, "scripts", "cache-dir")], capture_output=True, text=True, check=True)
+        cache = subprocess.run([os.path.join(SOURCE, "scripts", "cache-dir")], capture_output=True,
+                               text=True, check=True)
         self.env["SAFE_RUN_IMAGE_STORE"] = os.path.join(cache.stdout.strip(), "examples")
-        done = subprocess.run([os.path.join(EXAMPLES, "run-example"), name, os.path.join(BUILD, "safe-run"), self.path("out")],
+        done = subprocess.run([os.path.join(EXAMPLES, "run-example"), name,
+                               os.path.join(BUILD, "safe-run"), self.path("out")],
                               env=self.env, capture_output=True, text=True, timeout=500)
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
@@ -35,7 +37,8 @@ class Files(SafeRunTest):
     def test_a_strangers_makefile(self):
         self.example("build-untrusted")
         built = os.path.join(self.path("out"), "output", "bin", "wordcount")
-        counted = subprocess.run([built], input=b"one two\nthree\n", capture_output=True, check=True)
+        counted = subprocess.run([built], input=b"one two\nthree\n", capture_output=True,
+                                 check=True)
         self.assertEqual(counted.stdout, b"2 3\n")
 
 
@@ -45,8 +48,10 @@ class Allowlist(NetworkTest):
         with open(os.path.join(self.path("www"), "index.html"), "w", encoding="ascii") as file:
             file.write("what it may read\n")
         self.dns({"example.com": [60, "198.51.100.9"]})
-        server = subprocess.Popen(["nsenter", "-t", str(self.rest), "-n", "python3", "-m", "http.server", "80", "--bind", "198.51.100.9",
-                                   "--directory", self.path("www")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        server = subprocess.Popen(["nsenter", "-t", str(self.rest), "-n", "python3", "-m",
+                                   "http.server", "80", "--bind", "198.51.100.9",
+                                   "--directory", self.path("www")], stdout=subprocess.PIPE,
+                                  stderr=subprocess.DEVNULL,
                                   env={**os.environ, "PYTHONUNBUFFERED": "1"})
         self.addCleanup(lambda: (server.kill(), server.wait(), server.stdout.close()))
         server.stdout.readline()

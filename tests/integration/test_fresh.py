@@ -16,7 +16,8 @@ class Fresh(SafeRunTest):
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
-                with open(f"/proc/{pid}/environ", "rb") as file, open(f"/proc/{pid}/comm", encoding="utf-8") as comm:
+                with open(f"/proc/{pid}/environ",
+                          "rb") as file, open(f"/proc/{pid}/comm", encoding="utf-8") as comm:
                     if f"SAFE_RUN_CACHE_DIR={self.path('cache')}".encode() in file.read().split(b"\0"):
                         found.append(comm.read().strip())
             except OSError:
@@ -24,8 +25,10 @@ class Fresh(SafeRunTest):
         return found
 
     def end(self, number):
-        process = subprocess.Popen([FRESH, "trixie", "demo"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                   env={**os.environ, "SAFE_RUN_CACHE_DIR": self.path("cache")}, start_new_session=True)
+        process = subprocess.Popen([FRESH, "trixie", "demo"], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   env={**os.environ, "SAFE_RUN_CACHE_DIR": self.path("cache")},
+                                   start_new_session=True)
         self.wait_for(lambda: "mmdebstrap" in self.processes())
         if number == signal.SIGKILL:
             process.kill()

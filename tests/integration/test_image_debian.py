@@ -1,4 +1,5 @@
-"""A Debian root as Debian's own tools make an image of it (mmdebstrap, umoci, skopeo), seen from inside the guest."""
+"""A Debian root as Debian's own tools make an image of it (mmdebstrap, umoci, skopeo), seen from
+inside the guest."""
 import fcntl
 import hashlib
 import json
@@ -38,13 +39,15 @@ class Debian(SafeRunTest):
         """Three layers: a root, one that adds, removes, links and replaces, and one over that."""
         self.run_tool("umoci", "init", "--layout", "oci")
         self.run_tool("umoci", "new", "--image", "oci:root")
-        for change in (lambda rootfs: self.run_tool("tar", "xpf", root, "--numeric-owner", "--exclude=./dev/*", "-C", rootfs),
+        for change in (lambda rootfs: self.run_tool("tar", "xpf", root, "--numeric-owner",
+                                                    "--exclude=./dev/*", "-C", rootfs),
                        self.change_much, self.change_again):
             self.run_tool("umoci", "unpack", "--image", "oci:root", "bundle")
             change(self.path("bundle/rootfs"))
             self.run_tool("umoci", "repack", "--image", "oci:root", "bundle")
             self.run_tool("rm", "-rf", "bundle")
-        self.run_tool("skopeo", "--insecure-policy", "copy", "-q", "oci:oci:root", "oci-archive:root.tar:root")
+        self.run_tool("skopeo", "--insecure-policy", "copy", "-q", "oci:oci:root",
+                      "oci-archive:root.tar:root")
         shutil.rmtree(self.path("oci"))
 
     def change_much(self, rootfs):
@@ -64,16 +67,20 @@ class Debian(SafeRunTest):
         os.chmod(f"{rootfs}/etc", 0o711)
 
     def normal(self, listing):
-        """What ls says of files. Of directories the size is the file system's own matter, and so is the sum of blocks."""
+        """What ls says of files. Of directories the size is the file system's own matter, and so is
+        the sum of blocks."""
         lines = []
         for line in listing.splitlines():
             if not line.startswith("total "):
-                lines.append(re.sub(r"^(d\S+ +\d+ \S+ +\S+ +)\d+ ", r"\1- ", re.sub(r" +", " ", line)))
+                lines.append(re.sub(r"^(d\S+ +\d+ \S+ +\S+ +)\d+ ", r"\1- ",
+                                    re.sub(r" +", " ", line)))
         return lines
 
-    @unittest.skipIf(os.geteuid() != 0, "only root can unpack files of other owners, to compare with")
+    @unittest.skipIf(os.geteuid() != 0,
+                     "only root can unpack files of other owners, to compare with")
     def test_the_guest_sees_what_umoci_unpacks(self):
-        made = subprocess.run([os.path.join(SOURCE, "scripts", "debian-root")], capture_output=True, text=True, timeout=550)
+        made = subprocess.run([os.path.join(SOURCE, "scripts", "debian-root")], capture_output=True,
+                              text=True, timeout=550)
         if made.returncode != 0 and not os.environ.get("SR_MUST_WORK"):
             self.skipTest("no Debian root could be made: " + made.stderr[-300:])
         self.assertEqual(made.returncode, 0, made.stderr)
@@ -81,14 +88,18 @@ class Debian(SafeRunTest):
         done = self.call("image", "build", "debian", "--from", "oci-archive:" + archive, "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertGreater(json.loads(done.stdout)["files"], 2000)
-        self.run_tool("skopeo", "--insecure-policy", "copy", "-q", "oci-archive:" + archive, "oci:oci:root")
+        self.run_tool("skopeo", "--insecure-policy", "copy", "-q", "oci-archive:" + archive,
+                      "oci:oci:root")
         self.run_tool("umoci", "unpack", "--image", "oci:root", "bundle")
         tops = sorted(set(os.listdir(self.path("bundle/rootfs"))) - set(OURS))
-        # disk 0: the image itself, not an overlay, which has link counts of its own. Owners as numbers: ls asks passwd otherwise.
+        # disk 0: the image itself, not an overlay, which has link counts of its own. Owners as
+        # numbers: ls asks passwd otherwise.
         command = ["-lnR", "--time-style=+%s", *tops]
-        run = self.run_policy(policy("/bin/ls", *command, image="debian", user="0:0", workdir="/", disk=0, memory="256Mi"))
+        run = self.run_policy(policy("/bin/ls", *command, image="debian", user="0:0", workdir="/",
+                                     disk=0, memory="256Mi"))
         self.assertEqual(run.status, 0, run.stderr)
-        done = subprocess.run(["ls", *command], cwd=self.path("bundle/rootfs"), capture_output=True, text=True, check=True,
+        done = subprocess.run(["ls", *command], cwd=self.path("bundle/rootfs"), capture_output=True,
+                              text=True, check=True,
                               env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"})
         here, there = self.normal(done.stdout), self.normal(run.stdout.decode())
         self.assertGreater(len(here), 3000)

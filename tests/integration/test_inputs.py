@@ -1,4 +1,5 @@
-"""Mounts: what the guest sees of the host's files, that it cannot change it, and that it is what was checked."""
+"""Mounts: what the guest sees of the host's files, that it cannot change it, and that it is what
+was checked."""
 import contextlib
 import hashlib
 import os
@@ -18,29 +19,39 @@ class Inputs(IoTest):
         self.put(b"new\nline \xff", b"odd\n")
         os.symlink("d/e/f", os.path.join(self.source, "link"))
         one = self.put("one", b"single\n")
-        run = self.run_policy(shell("cd /data/in && find . | LC_ALL=C sort | md5sum; ls -ln a | cut -c 1-10; cat a link d/e/f; cat /data/file",
+        run = self.run_policy(shell("cd /data/in && find . | LC_ALL=C sort | md5sum; ls -ln a | "
+                                    "cut -c 1-10; cat a link d/e/f; cat /data/file",
                                     mounts=[mount(self.source), mount(one, "/data/file")]))
         self.assertEqual((run.status, run.stderr), (0, b""))
-        names = b"".join(name + b"\n" for name in sorted([b".", b"./a", b"./d", b"./d/e", b"./d/e/f", b"./link", b"./one", b"./new\nline \xff"]))
+        names = b"".join(name + b"\n" for name in sorted([b".", b"./a", b"./d", b"./d/e",
+                                                          b"./d/e/f", b"./link", b"./one",
+                                                          b"./new\nline \xff"]))
         lines = sorted(names.split(b"\n")[:-1])  # a name with a newline is two lines for sort
         expected = hashlib.md5(b"".join(line + b"\n" for line in lines)).hexdigest()
-        self.assertEqual(run.stdout.decode().split("\n"), [f"{expected}  -", "-rwxr-xr-x", "first", "deep", "deep", "single", ""])
+        self.assertEqual(run.stdout.decode().split("\n"), [f"{expected}  -", "-rwxr-xr-x", "first",
+                                                           "deep", "deep", "single", ""])
 
     def test_files_of_several_names_are_told_apart_by_their_device_too(self):
-        """A tree may have inodes of one number on several devices: subvolumes, the layers of an overlay."""
+        """A tree may have inodes of one number on several devices: subvolumes, the layers of an
+        overlay."""
         at = {name: self.path(name) for name in ("one", "two", "both")}
         for name, directory in at.items():
             os.mkdir(directory)
-            kind = ["-o", f"lowerdir={at['one']}:{at['two']},xino=off"] if name == "both" else ["-o", "mode=755"]
-            subprocess.run(["mount", "-t", "overlay" if name == "both" else "tmpfs", *kind, name, directory], check=True)
+            kind = ["-o",
+                    f"lowerdir={at['one']}:{at['two']},xino=off"] if name == "both" else ["-o", "mode=755"]
+            subprocess.run(["mount", "-t", "overlay" if name == "both" else "tmpfs", *kind, name,
+                            directory], check=True)
             self.addCleanup(subprocess.run, ["umount", directory], check=True)
             if name != "both":
                 with open(os.path.join(directory, name), "w", encoding="ascii") as file:
                     file.write(name)
                 os.link(file.name, file.name + "-again")
-        self.assertEqual(len({os.stat(os.path.join(at["both"], name)).st_ino for name in ("one", "two")}), 1)
-        run = self.run_policy(shell("cd /data/in; for name in *; do echo $name $(cat $name); done", mounts=[mount(at["both"])]))
-        self.assertEqual(run.stdout.decode().splitlines(), ["one one", "one-again one", "two two", "two-again two"], run.stderr)
+        self.assertEqual(len({os.stat(os.path.join(at["both"], name)).st_ino
+                              for name in ("one", "two")}), 1)
+        run = self.run_policy(shell("cd /data/in; for name in *; do echo $name $(cat $name); done",
+                                    mounts=[mount(at["both"])]))
+        self.assertEqual(run.stdout.decode().splitlines(), ["one one", "one-again one", "two two",
+                                                            "two-again two"], run.stderr)
 
     def test_what_safe_run_keeps_is_never_mounted(self):
         """Not even where the allowlist is wide: other runs, packed inputs, the archive, keys."""
@@ -48,16 +59,22 @@ class Inputs(IoTest):
         os.mkdir(keys)
         os.chown(keys, self.user, self.user)
         self.put("a")
-        self.assertEqual(self.call("key", "generate", "--out", os.path.join(keys, "key")).returncode, 0)
-        self.configure(signKey=os.path.join(keys, "key"), archive={"root": self.path("home/archive")})
-        run = self.run_policy(shell("cat /data/in/a", mounts=[mount(self.source)]))  # which makes the store of inputs
+        self.assertEqual(self.call("key", "generate", "--out",
+                                   os.path.join(keys, "key")).returncode, 0)
+        self.configure(signKey=os.path.join(keys, "key"),
+                       archive={"root": self.path("home/archive")})
+        run = self.run_policy(shell("cat /data/in/a",
+                                    mounts=[mount(self.source)]))  # which makes the store of inputs
         self.assertEqual(run.status, 0, run.stderr)
         self.assertEqual(self.call("report", "archive", run.report_path).returncode, 0)
-        for source in (self.dir, self.base, run.dir, os.path.join(run.dir, "run_report.json"), self.path("home/inputs"), keys,
-                       os.path.join(keys, "key"), self.path("home/archive"), self.path("home/archive/bundles")):
+        for source in (self.dir, self.base, run.dir, os.path.join(run.dir, "run_report.json"),
+                       self.path("home/inputs"), keys,
+                       os.path.join(keys, "key"), self.path("home/archive"),
+                       self.path("home/archive/bundles")):
             with self.subTest(source=source):
                 refused = self.run_policy(shell("find /data", mounts=[mount(source)]))
-                self.assertEqual((refused.status, refused.stdout, refused.failure[0]), (125, b"", "SR-RUN-101"), refused.stderr)
+                self.assertEqual((refused.status, refused.stdout, refused.failure[0]),
+                                 (125, b"", "SR-RUN-101"), refused.stderr)
                 self.assertIn("which safe-run keeps for itself", refused.failure[1])
                 self.assertEqual(len(refused.events("mount.rejected")), 1)
 
@@ -68,9 +85,11 @@ class Inputs(IoTest):
         asked = {"source": self.source, "target": "/data/in", "read_only": True}
         self.assertEqual(run.events("mount.validated"), [{**asked, "observedBy": "host"}])
         applied = run.events("mount.applied")[0]
-        self.assertEqual({key: applied[key] for key in (*asked, "bytes", "files", "skipped")}, {**asked, "bytes": 8, "files": 2, "skipped": 0})
+        self.assertEqual({key: applied[key] for key in (*asked, "bytes", "files", "skipped")},
+                         {**asked, "bytes": 8, "files": 2, "skipped": 0})
         self.assertRegex(applied["imageHash"], "^sha256:[0-9a-f]{64}$")
-        self.assertEqual(run.report["mountAudit"], {"requested": 1, "accepted": 1, "rejected": 0, "reasons": []})
+        self.assertEqual(run.report["mountAudit"], {"requested": 1, "accepted": 1, "rejected": 0,
+                                                    "reasons": []})
         kinds = [event["type"] for event in run.report["events"]]
         self.assertLess(kinds.index("mount.applied"), kinds.index("vm.started"))
 
@@ -90,7 +109,8 @@ class Inputs(IoTest):
     def test_the_command_may_read_and_execute_what_it_was_given(self):
         self.put("secret", b"mine\n", 0o600)
         self.put("script", b"#!/bin/sh\necho ran as $(id -u)\n", 0o700)
-        run = self.run_policy(shell("cat /data/in/secret; /data/in/script", mounts=[mount(self.source)]))
+        run = self.run_policy(shell("cat /data/in/secret; /data/in/script",
+                                    mounts=[mount(self.source)]))
         self.assertEqual(run.stdout, b"mine\nran as 1000\n", run.stderr)
 
     def test_set_user_id_bits_of_an_input_count_for_nothing(self):
@@ -106,8 +126,10 @@ class Inputs(IoTest):
         vmm = self.vmm_pids()[0]
         names = [os.readlink(f"/proc/{vmm}/fd/{fd}") for fd in os.listdir(f"/proc/{vmm}/fd")]
         self.assertEqual([name for name in names if name.startswith(self.source)], [])
-        images = [fd for fd in os.listdir(f"/proc/{vmm}/fd") if "inputs" in os.readlink(f"/proc/{vmm}/fd/{fd}")]
-        self.assertEqual(len({os.readlink(f"/proc/{vmm}/fd/{image}") for image in images}), 1, names)
+        images = [fd for fd in os.listdir(f"/proc/{vmm}/fd")
+                  if "inputs" in os.readlink(f"/proc/{vmm}/fd/{fd}")]
+        self.assertEqual(len({os.readlink(f"/proc/{vmm}/fd/{image}") for image in images}), 1,
+                         names)
         for image in images:
             with open(f"/proc/{vmm}/fdinfo/{image}", encoding="ascii") as file:
                 flags = next(int(line.split()[1], 8) for line in file if line.startswith("flags:"))
@@ -125,7 +147,8 @@ class Inputs(IoTest):
             self.put(f"{i}/name", b"%d\n" % i * (1 if i % 3 else 5000))
             mounts.append(mount(os.path.join(self.source, str(i)), f"/data/{i}"))
         mounts.append(mount(self.put("file", b"file\n"), "/data/f/g"))
-        run = self.run_policy(shell("for i in $(seq 0 15); do head -n 1 /data/$i/name; done; cat /data/f/g", mounts=mounts))
+        run = self.run_policy(shell("for i in $(seq 0 15); do head -n 1 /data/$i/name; done; cat "
+                                    "/data/f/g", mounts=mounts))
         self.assertEqual(run.stdout.decode().split(), [*map(str, range(16)), "file"], run.stderr)
         self.assertEqual(len(run.events("mount.applied")), 17)
 
@@ -133,19 +156,26 @@ class Inputs(IoTest):
         self.put("inner/x", b"x\n")
         self.put("outer/place/hidden")
         outer, inner = os.path.join(self.source, "outer"), os.path.join(self.source, "inner")
-        run = self.run_policy(shell("ls /data/o/place", mounts=[mount(outer, "/data/o"), mount(inner, "/data/o/place")]))
+        run = self.run_policy(shell("ls /data/o/place", mounts=[mount(outer, "/data/o"),
+                                                                mount(inner, "/data/o/place")]))
         self.assertEqual(run.stdout, b"x\n", run.stderr)
-        run = self.run_policy(shell("ls /data/o/none", mounts=[mount(outer, "/data/o"), mount(inner, "/data/o/none")]))
+        run = self.run_policy(shell("ls /data/o/none", mounts=[mount(outer, "/data/o"),
+                                                               mount(inner, "/data/o/none")]))
         self.assertEqual(run.status, 125)
-        self.assertIn(b"SR-RUN-101 mount.apply: mounts[1]: /data/o/none is inside another mount", run.stderr)
+        self.assertIn(b"SR-RUN-101 mount.apply: mounts[1]: /data/o/none is inside another mount",
+                      run.stderr)
 
     def test_a_read_only_root_gets_the_places_and_stays_read_only(self):
         self.put("a")
-        document = shell("cat /data/in/a /home/deep/er/a; ls -ld / /data /home | cut -c 1-10; touch /data/x /x 2> /dev/null; "
-                         "mount -o remount,rw / && touch /x; ls /x /data/x 2> /dev/null; grep -c upperdir= /proc/mounts",
-                         mounts=[mount(self.source), mount(self.source, "/home/deep/er")], disk=0, user="0:0")
+        document = shell("cat /data/in/a /home/deep/er/a; ls -ld / /data /home | cut -c 1-10; "
+                         "touch /data/x /x 2> /dev/null; "
+                         "mount -o remount,rw / && touch /x; ls /x /data/x 2> /dev/null; grep -c "
+                         "upperdir= /proc/mounts",
+                         mounts=[mount(self.source), mount(self.source, "/home/deep/er")], disk=0,
+                         user="0:0")
         run = self.run_policy(document)
-        self.assertEqual(run.stdout, b"content\ncontent\ndrwxr-xr-x\ndrwxr-xr-x\ndrwxr-xr-x\n0\n", run.stderr)
+        self.assertEqual(run.stdout, b"content\ncontent\ndrwxr-xr-x\ndrwxr-xr-x\ndrwxr-xr-x\n0\n",
+                         run.stderr)
 
     def test_special_files_are_left_out_with_a_warning(self):
         self.put("a")
@@ -155,12 +185,14 @@ class Inputs(IoTest):
             document = shell("ls /data/in", mounts=[mount(self.source)])
             run = self.run_policy(document)
         self.assertEqual((run.stdout, run.status), (b"a\n", 0))
-        self.assertIn(b"warning: %s: 2 special files are left out: pipe (a pipe) and others\n" % self.source.encode(), run.stderr)
+        self.assertIn(b"warning: %s: 2 special files are left out: pipe (a pipe) and others\n"
+                      % self.source.encode(), run.stderr)
         self.assertEqual(run.events("mount.applied")[0]["skipped"], 2)
 
     def test_stdin_may_be_a_file_of_a_mount(self):
         self.put("in.csv", b"a,b\n")
-        run = self.run_policy(policy("/bin/cat", stdin="/data/in/in.csv", mounts=[mount(self.source)]))
+        run = self.run_policy(policy("/bin/cat", stdin="/data/in/in.csv",
+                                     mounts=[mount(self.source)]))
         self.assertEqual(run.stdout, b"a,b\n", run.stderr)
 
     def test_where_nothing_can_be_kept_it_works_too(self):
@@ -168,7 +200,8 @@ class Inputs(IoTest):
         self.configure(inputs={"keepMax": "0Mi"})
         run = self.run_policy(policy("/bin/cat", "/data/in/a", mounts=[mount(self.source)]))
         self.assertEqual(run.stdout, b"content\n", run.stderr)
-        self.assertEqual([name for name in os.listdir(run.dir) if name.startswith(".") or "img" in name], [])
+        self.assertEqual([name for name in os.listdir(run.dir) if name.startswith(".")
+                          or "img" in name], [])
 
 
 class InputsAsUser(Inputs):
@@ -191,7 +224,8 @@ class Changes(IoTest):
 
     @contextlib.contextmanager
     def changing(self, path):
-        """Appends to a file all the time, which is long enough for this to be noticed however busy the machine is."""
+        """Appends to a file all the time, which is long enough for this to be noticed however busy
+        the machine is."""
         os.truncate(path, 1 << 30)
         size = os.path.getsize(path)
         with subprocess.Popen(["/bin/sh", "-c", f"while :; do echo x >> {path}; done"]) as writer:
@@ -206,7 +240,8 @@ class Changes(IoTest):
         with self.changing(path):
             run = self.run_policy(policy("/bin/true", mounts=[mount(self.source)]))
         self.assertEqual(run.status, 125, run.stderr)
-        self.assertRegex(run.failure[1], "changed (while it was (read|packed)|after it was checked)")
+        self.assertRegex(run.failure[1],
+                         "changed (while it was (read|packed)|after it was checked)")
         self.assertEqual(run.failure[0], "SR-RUN-101")
         self.assertEqual(run.report["mountAudit"]["rejected"], 1)
 
@@ -215,14 +250,17 @@ class Changes(IoTest):
         path = self.put("bad/a")
         places = [os.path.join(self.source, name) for name in ("good", "bad", "good")]
         with self.changing(path):
-            run = self.run_policy(policy("/bin/true", mounts=[mount(place, f"/data/{i}") for i, place in enumerate(places)]))
+            run = self.run_policy(policy("/bin/true", mounts=[mount(place, f"/data/{i}") for i,
+                                                              place in enumerate(places)]))
         audit = run.report["mountAudit"]
-        self.assertEqual((run.status, audit["requested"], audit["accepted"], audit["rejected"]), (125, 3, 2, 1))
+        self.assertEqual((run.status, audit["requested"], audit["accepted"], audit["rejected"]),
+                         (125, 3, 2, 1))
         self.assertIn("mounts[1]", run.failure[1])
         self.assertEqual(run.events("mount.applied"), [])
 
     def test_a_source_that_is_swapped_again_and_again_is_never_followed_elsewhere(self):
-        """A link to what may not be mounted takes the source's place and leaves it, all the time."""
+        """A link to what may not be mounted takes the source's place and leaves it, all the
+        time."""
         self.put("real/a", b"allowed\n")
         self.write("secret", "secret\n")
         outside = self.path("outside")
@@ -237,7 +275,8 @@ class Changes(IoTest):
             mv {place} {place}.away; ln -s {outside} {place}; rm {place}; mv {place}.away {place}; done"""
         writer = subprocess.Popen(["/bin/sh", "-c", script], stderr=subprocess.DEVNULL)
         for _ in range(8):
-            run = self.run_policy(policy("/bin/cat", "/data/in/a", mounts=[mount(place)]), "--mount-allowlist", allow)
+            run = self.run_policy(policy("/bin/cat", "/data/in/a", mounts=[mount(place)]),
+                                  "--mount-allowlist", allow)
             self.assertIn(run.stdout, (b"allowed\n", b""))
             self.assertEqual(run.status, 0 if run.stdout else 125)
         self.write("stop", "")
@@ -280,7 +319,8 @@ class Kept(IoTest):
         self.put("a", b"one\n")
         self.age()
         self.run_once()
-        image = os.path.join(self.dir, "home", "inputs", next(name for name in self.kept() if name.endswith(".img")))
+        image = os.path.join(self.dir, "home", "inputs", next(name for name in self.kept()
+                                                              if name.endswith(".img")))
         with open(image, "r+b") as file:
             file.seek(200)
             file.write(b"evil")
@@ -297,7 +337,8 @@ class Kept(IoTest):
     def test_users_of_the_guest_have_images_of_their_own(self):
         self.put("a", b"one\n", 0o600)
         self.age()
-        self.assertEqual([self.run_once(user=user)[1]["reused"] for user in ("1000:1000", "2000:2000", "2000:2000")],
+        self.assertEqual([self.run_once(user=user)[1]["reused"]
+                          for user in ("1000:1000", "2000:2000", "2000:2000")],
                          [False, False, True])
 
     def test_the_longest_unused_go_first(self):
@@ -325,7 +366,8 @@ class Kept(IoTest):
         for name in self.kept():
             os.utime(os.path.join(store, name), (0, 0))
         self.assertEqual(self.call("gc", "--older-than", "1d").returncode, 0)
-        self.assertEqual([name for name in self.kept() if name.endswith(".note") and not name.startswith(".")], [])
+        self.assertEqual([name for name in self.kept() if name.endswith(".note")
+                          and not name.startswith(".")], [])
 
     def test_nobody_else_can_read_what_is_kept(self):
         self.put("a", b"one\n")
@@ -349,7 +391,8 @@ class Progress(IoTest):
         with open(os.path.join(self.source, "big"), "wb") as file:
             file.truncate((1 if SANITIZED else 3) << 30)  # zeros, seconds of work
         path = self.write_policy(policy("/bin/true", mounts=[mount(self.source)]))
-        done = subprocess.run(["script", "-qec", f"{SAFE_RUN} run --policy {path}", "/dev/null"], env=self.env, capture_output=True,
+        done = subprocess.run(["script", "-qec", f"{SAFE_RUN} run --policy {path}", "/dev/null"],
+                              env=self.env, capture_output=True,
                               stdin=subprocess.DEVNULL, timeout=300, check=False)
         self.assertIn(b"\rpacking ", done.stdout)
         self.assertTrue(done.stdout.endswith(b"\r\x1b[K"), done.stdout[-100:])
@@ -365,8 +408,10 @@ class Progress(IoTest):
         process.communicate()
         self.wait_for(lambda: not os.path.exists(f"/proc/{worker}"))
         self.assertEqual(self.call("gc").returncode, 0)
-        run, = (os.path.join(self.base, name) for name in os.listdir(self.base) if name.startswith("sr-"))
-        done = self.call("report", "verify", "--artifacts", run, "--events", os.path.join(run, "events.jsonl"), os.path.join(run, "run_report.json"))
+        run, = (os.path.join(self.base, name) for name in os.listdir(self.base)
+                if name.startswith("sr-"))
+        done = self.call("report", "verify", "--artifacts", run, "--events",
+                         os.path.join(run, "events.jsonl"), os.path.join(run, "run_report.json"))
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertIn(b"policy.json is not vouched for", done.stdout)
         self.assertEqual(os.listdir(os.path.join(self.dir, "home", "inputs")), [])

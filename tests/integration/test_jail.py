@@ -1,4 +1,5 @@
-"""The VMM's jail: a program in QEMU's place tries to get out, and QEMU itself is looked at from outside."""
+"""The VMM's jail: a program in QEMU's place tries to get out, and QEMU itself is looked at from
+outside."""
 import os
 import re
 import signal
@@ -41,19 +42,25 @@ class Jail(JailTest):
             self.wait_for_output(process, b"up\n")
         uids = set()
         for pid in self.vmm_pids():
-            status = dict(line.split(":\t", 1) for line in self.read(f"/proc/{pid}/status").splitlines() if ":\t" in line)
+            status = dict(line.split(":\t", 1)
+                          for line in self.read(f"/proc/{pid}/status").splitlines()
+                          if ":\t" in line)
             uids.add(status["Uid"].split()[0])
             for sort in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
                 self.assertEqual(int(status[sort], 16), 0, sort)
-            self.assertEqual((status["NoNewPrivs"], status["Seccomp"], status["Groups"].strip()), ("1", "2", ""))
+            self.assertEqual((status["NoNewPrivs"], status["Seccomp"], status["Groups"].strip()),
+                             ("1", "2", ""))
             self.assertEqual(self.read(f"/proc/{pid}/oom_score_adj").strip(), "500")
             for space in ("mnt", "pid", "net", "ipc", "uts", *(["user"] if self.user else [])):
-                self.assertNotEqual(os.readlink(f"/proc/{pid}/ns/{space}"), os.readlink(f"/proc/self/ns/{space}"), space)
+                self.assertNotEqual(os.readlink(f"/proc/{pid}/ns/{space}"),
+                                    os.readlink(f"/proc/self/ns/{space}"), space)
             for mount in self.read(f"/proc/{pid}/mountinfo").splitlines():
                 options = mount.split()[5].split(",")
                 self.assertTrue({"ro", "nosuid", "nodev"} <= set(options), mount)
-            places = sorted(line.split()[4] for line in self.read(f"/proc/{pid}/mountinfo").splitlines())
-            self.assertEqual([place for place in places if not place.startswith(("/usr/", "/lib"))], ["/", "/initrd", "/kernel"])
+            places = sorted(line.split()[4]
+                            for line in self.read(f"/proc/{pid}/mountinfo").splitlines())
+            self.assertEqual([place for place in places if not place.startswith(("/usr/", "/lib"))],
+                             ["/", "/initrd", "/kernel"])
         self.assertEqual(uids & {"0"}, set())
         self.assertEqual(uids, {str(self.user)} if self.user else uids)
         self.assertEqual(len(uids), 1 if self.user else 2)
@@ -62,12 +69,15 @@ class Jail(JailTest):
         for process in processes:
             process.communicate()
             self.assertEqual(process.returncode, 143)
-        self.assertIn("namespaces", self.run_policy(policy("/bin/true")).report["assurance"]["jail"])
+        self.assertIn("namespaces",
+                      self.run_policy(policy("/bin/true")).report["assurance"]["jail"])
 
     def test_the_supervisor_has_given_up_its_privileges(self):
         process = self.start(shell("echo up; sleep 60"))
         self.wait_for_output(process, b"up\n")
-        status = dict(line.split(":\t", 1) for line in self.read(f"/proc/{process.pid}/status").splitlines() if ":\t" in line)
+        status = dict(line.split(":\t", 1)
+                      for line in self.read(f"/proc/{process.pid}/status").splitlines()
+                      if ":\t" in line)
         allowed = 0 if self.user else 1 << 5 | 1 << 1  # CAP_KILL, CAP_DAC_OVERRIDE
         self.assertEqual(int(status["CapEff"], 16) & ~allowed, 0)
         self.assertEqual(int(status["CapPrm"], 16) & ~allowed, 0)
@@ -123,9 +133,11 @@ class Host(JailTest):
         self.assertEqual((run.status, run.report["assurance"]["jail"]), (0, "none"))
 
     def test_a_library_that_comes_to_need_another(self):
-        """What is remembered of a program holds only while its libraries, too, are what they were."""
+        """What is remembered of a program holds only while its libraries, too, are what they
+        were."""
         def compile(name, source, *options):
-            subprocess.run(["cc", "-o", self.path(name), self.write("source.c", source), *options], check=True)
+            subprocess.run(["cc", "-o", self.path(name), self.write("source.c", source), *options],
+                           check=True)
 
         def old_enough():  # to be remembered
             return time.time() - os.stat(self.path("liba.so")).st_ctime > 3
@@ -134,16 +146,20 @@ class Host(JailTest):
         os.chmod(self.dir, 0o755)
         self.env["SAFE_RUN_CACHE_DIR"] = self.path("cache")
         compile("liba.so", "int a(void) { return 0; }", *shared)
-        compile("vmm", "#include <stdio.h>\nint a(void);\nint main(void) { fputs(\"started\\n\", stderr); return a(); }", *beside, "-la")
+        compile("vmm",
+                "#include <stdio.h>\nint a(void);\nint main(void) { fputs(\"started\\n\", "
+                "stderr); return a(); }", *beside, "-la")
         self.configure(qemu=self.path("vmm"))
         self.wait_for(old_enough)
         for rebuild in (False, True):
             if rebuild:
                 compile("libb.so", "int b(void) { return 0; }", *shared)
-                compile("liba.so", "int b(void);\nint a(void) { return b(); }", *shared, *beside, "-lb")
+                compile("liba.so", "int b(void);\nint a(void) { return b(); }", *shared, *beside,
+                        "-lb")
             run = self.run_policy(policy("/bin/true"))
             self.assertEqual(self.read(os.path.join(run.dir, "vmm.log")), "started\n")
-            remembered = [self.read(self.path("cache/" + name)) for name in os.listdir(self.path("cache")) if name.startswith("files-")]
+            remembered = [self.read(self.path("cache/" + name))
+                          for name in os.listdir(self.path("cache")) if name.startswith("files-")]
             self.assertIn("liba.so", "".join(remembered))
 
     def test_ids_that_are_all_taken(self):

@@ -28,10 +28,13 @@ class Limits(SafeRunTest):
         if not self.held:
             self.skipTest("no cgroup controller for CPU here")
         with open(os.path.join(run.dir, "events.jsonl"), encoding="utf-8") as file:
-            samples = [event for event in map(__import__("json").loads, file) if event["type"] == "resource.sampled"]
+            samples = [event for event in map(__import__("json").loads, file) if event["type"]
+                       == "resource.sampled"]
         first, last = samples[0], samples[-1]
-        when = [datetime.datetime.fromisoformat(sample["timestamp"][:26]) for sample in (first, last)]
-        share = (last["payload"]["cpuUsageUsec"] - first["payload"]["cpuUsageUsec"]) / 1e6 / (when[1] - when[0]).total_seconds()
+        when = [datetime.datetime.fromisoformat(sample["timestamp"][:26])
+                for sample in (first, last)]
+        share = (last["payload"]["cpuUsageUsec"]
+                 - first["payload"]["cpuUsageUsec"]) / 1e6 / (when[1] - when[0]).total_seconds()
         self.assertGreater((when[1] - when[0]).total_seconds(), 9)
         self.assertGreater(share, 0.3)  # other programs may have taken what it was allowed
         self.assertLess(share, 0.55)
@@ -41,12 +44,15 @@ class Limits(SafeRunTest):
         if not self.held:
             self.skipTest("no cgroup controller for CPU here")
         self.configure(initrd=os.path.join(GUESTS, "crumbles.initrd"))
-        run = self.run_policy(policy("/bin/true", cpu="10000 100000", timeout=12), stdout=subprocess.DEVNULL)
+        run = self.run_policy(policy("/bin/true", cpu="10000 100000", timeout=12),
+                              stdout=subprocess.DEVNULL)
         self.assertEqual(run.cause, "timeout")
         samples = [event for event in run.report["events"] if event["type"] == "resource.sampled"]
         first, last = samples[0], samples[-1]
-        when = [datetime.datetime.fromisoformat(sample["timestamp"][:26]) for sample in (first, last)]
-        used, by_helpers = ([last["payload"][name] - first["payload"][name] for name in ("cpuUsageUsec", "helperCpuUsec")])
+        when = [datetime.datetime.fromisoformat(sample["timestamp"][:26])
+                for sample in (first, last)]
+        used, by_helpers = ([last["payload"][name] - first["payload"][name]
+                             for name in ("cpuUsageUsec", "helperCpuUsec")])
         seconds = (when[1] - when[0]).total_seconds()
         self.assertGreater(seconds, 5)
         self.assertGreater(by_helpers, 0)
@@ -79,7 +85,8 @@ class Limits(SafeRunTest):
     def read_places(self, pid):
         """Where a process is, by controller; version 2 has no name."""
         with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
-            return {name: line.rstrip("\n").split(":", 2)[2] for line in file for name in line.split(":")[1].split(",")}
+            return {name: line.rstrip("\n").split(":", 2)[2] for line in file
+                    for name in line.split(":")[1].split(",")}
 
     def test_gc_removes_the_cgroups_of_a_run_that_was_killed(self):
         process = self.start(shell("echo up; sleep 60"))
@@ -87,7 +94,8 @@ class Limits(SafeRunTest):
         process.kill()
         process.communicate()
         self.assertEqual(self.call("gc").returncode, 0)
-        self.assertEqual([left for name in os.listdir(self.base) if name != ".open" for left in cgroups(name)], [])
+        self.assertEqual([left for name in os.listdir(self.base) if name != ".open"
+                          for left in cgroups(name)], [])
 
     def test_a_vmm_that_takes_too_much_memory(self):
         self.configure(qemu=os.path.join(GUESTS, "balloon"))
@@ -99,12 +107,15 @@ class Limits(SafeRunTest):
         self.assertEqual(cgroups(os.path.basename(run.dir)), [])
 
     def test_what_qemu_may_have_of_its_own_grows_with_the_vcpus(self):
-        """By RLIMIT_DATA, also where no cgroup holds it; and the guest is offered nothing to run guests with."""
+        """By RLIMIT_DATA, also where no cgroup holds it; and the guest is offered nothing to run
+        guests with."""
         self.configure(limits={"cpus": 8})
         for cpus, own in ((1, 288), (3, 416)):
-            process = self.start(shell("grep -wEo 'svm|vmx' /proc/cpuinfo; echo up; sleep 60", cpu=f"{cpus}00000 100000"))
+            process = self.start(shell("grep -wEo 'svm|vmx' /proc/cpuinfo; echo up; sleep 60",
+                                       cpu=f"{cpus}00000 100000"))
             said = self.wait_for_output(process, b"up\n")
-            with open(f"/proc/{max(self.vmms(), key=lambda vmm: vmm[1])[0]}/limits", encoding="ascii") as file:
+            with open(f"/proc/{max(self.vmms(), key=lambda vmm: vmm[1])[0]}/limits",
+                      encoding="ascii") as file:
                 limits = {line[:26].strip(): line[26:].split()[0] for line in file}
             process.terminate()
             run = self.finish(process)
@@ -115,12 +126,14 @@ class Limits(SafeRunTest):
 
     def test_nothing_is_left(self):
         run = self.run_policy(policy("/bin/true"))
-        self.assertEqual([one["cgroup"] for one in run.events("run.cleaned")], ["removed" if self.held else "none"])
+        self.assertEqual([one["cgroup"] for one in run.events("run.cleaned")],
+                         ["removed" if self.held else "none"])
         self.assertEqual(cgroups(os.path.basename(run.dir)), [])
 
     def test_nothing_is_left_of_a_cgroup_that_cannot_be_opened(self):
         for limit in range(10, 28):
-            command = ["prlimit", f"--nofile={limit}", SAFE_RUN, "run", "--policy", self.write_policy(policy("/bin/true"))]
+            command = ["prlimit", f"--nofile={limit}", SAFE_RUN, "run", "--policy",
+                       self.write_policy(policy("/bin/true"))]
             done = subprocess.run(command, env=self.env, capture_output=True, timeout=60)
             if done.returncode == 0:
                 break
@@ -134,16 +147,21 @@ class Limits(SafeRunTest):
         self.assertEqual(run.status, 0, run.stderr)
 
     def test_what_the_host_allows_is_recorded_and_held(self):
-        limits = {"memory": "256Mi", "cpus": 1.5, "disk": "64Mi", "time": 300, "outputs": "8Mi", "entries": 4, "events": "4Mi",
+        limits = {"memory": "256Mi", "cpus": 1.5, "disk": "64Mi", "time": 300, "outputs": "8Mi",
+                  "entries": 4, "events": "4Mi",
                   "rules": 3, "processes": 300}
         self.configure(limits=limits)
         outputs = [{"path": f"/tmp/{name}", "max": "4Mi"} for name in "ab"]
-        run = self.run_policy(shell("mkdir /tmp/a /tmp/b; touch /tmp/a/x /tmp/b/x /tmp/b/y", outputs=outputs))
+        run = self.run_policy(shell("mkdir /tmp/a /tmp/b; touch /tmp/a/x /tmp/b/x /tmp/b/y",
+                                    outputs=outputs))
         self.assertEqual(run.events("run.prepared")[0]["ceilings"], {
-            "memoryBytes": 256 << 20, "milliCpus": 1500, "diskBytes": 64 << 20, "timeSec": 300, "outputBytes": 8 << 20,
+            "memoryBytes": 256 << 20, "milliCpus": 1500, "diskBytes": 64 << 20, "timeSec": 300,
+                                                                     "outputBytes": 8 << 20,
             "outputEntries": 4, "eventBytes": 4 << 20, "rules": 3, "processes": 300})
-        self.assertEqual([fact["collected"] for fact in run.events("output.collected")], [True, False])
-        self.assertIn("more files and directories than the 2 that this host allows it (limits.entries)", run.failure[1])
+        self.assertEqual([fact["collected"] for fact in run.events("output.collected")],
+                         [True, False])
+        self.assertIn("more files and directories than the 2 that this host allows it "
+                      "(limits.entries)", run.failure[1])
         self.assertEqual(run.events("vm.exited")[0]["eventsOmitted"], 0)
 
     def test_what_the_host_does_not_allow_does_not_run(self):
@@ -152,8 +170,10 @@ class Limits(SafeRunTest):
         before = os.listdir(self.base)
         run = self.run_policy(document)
         self.assertEqual((run.status, os.listdir(self.base)), (125, before))
-        self.assertIn("runtime.timeoutSec: 11 seconds is more than the 10 that this host allows (limits.time) [SR-POL-003]", run.stderr.decode())
-        self.assertIn("resources.memory.max: is more than the 64Mi that this host allows (limits.memory) [SR-POL-003]", run.stderr.decode())
+        self.assertIn("runtime.timeoutSec: 11 seconds is more than the 10 that this host allows "
+                      "(limits.time) [SR-POL-003]", run.stderr.decode())
+        self.assertIn("resources.memory.max: is more than the 64Mi that this host allows "
+                      "(limits.memory) [SR-POL-003]", run.stderr.decode())
         path = self.write_policy(document)
         for command in (["validate", path], ["compile", "--dry-run", "--policy", path]):
             plain, held = (self.call(*command, *host) for host in ([], ["--host"]))
@@ -171,7 +191,8 @@ class Limits(SafeRunTest):
             self.assertEqual((run.status, run.failure[0]), (125, "SR-RUN-002"))
 
     def test_the_guests_own_numbers_are_sampled_too(self):
-        run = self.run_policy(shell("x=$(head -c 20000000 /dev/zero | tr '\\0' x); i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; sleep 2"))
+        run = self.run_policy(shell("x=$(head -c 20000000 /dev/zero | tr '\\0' x); i=0; while [ "
+                                    "$i -lt 30000 ]; do i=$((i+1)); done; sleep 2"))
         self.assertEqual(run.status, 0, run.stderr)
         said = [sample["guest"] for sample in run.events("resource.sampled") if "guest" in sample]
         self.assertGreaterEqual(len(said), 2)
@@ -180,10 +201,14 @@ class Limits(SafeRunTest):
         self.assertGreater(said[-1]["cpuUsageUsec"], 10000)
 
     def test_a_gigabyte_of_output_does_not_fill_the_disk(self):
-        run = self.run_policy(shell("dd if=/dev/zero bs=65536 count=16384 2>/dev/null", timeout=200), stdout=subprocess.DEVNULL)
+        run = self.run_policy(shell("dd if=/dev/zero bs=65536 count=16384 2>/dev/null",
+                                    timeout=200), stdout=subprocess.DEVNULL)
         self.assertEqual(run.status, 0, run.stderr)
-        self.assertEqual(run.events("vm.exited")[0]["stdout"], {"bytes": 1 << 30, "logged": 64 << 20, "truncated": True})
-        size = sum(os.path.getsize(os.path.join(run.dir, name)) for name in os.listdir(run.dir) if name != "outputs")
+        self.assertEqual(run.events("vm.exited")[0]["stdout"], {"bytes": 1 << 30,
+                                                                "logged": 64 << 20,
+                                                                "truncated": True})
+        size = sum(os.path.getsize(os.path.join(run.dir, name)) for name in os.listdir(run.dir)
+                   if name != "outputs")
         self.assertLess(size, 65 << 20)
 
     def test_a_fork_bomb_can_be_stopped(self):
@@ -208,18 +233,25 @@ class LimitsAsUser(Jail):
         self.assertIn(b"SR-RUN-002 require.limits", run.stderr)
         self.assertIn("cpu, memory, pids", run.failure[1])
         run = self.run_policy(policy("/bin/true"))
-        self.assertEqual((run.status, run.report["assurance"]["limits"]["cpu"]), (0, "vm (1 vCPU; quota not enforced)"))
+        self.assertEqual((run.status, run.report["assurance"]["limits"]["cpu"]),
+                         (0, "vm (1 vCPU; quota not enforced)"))
 
 
 class Version2(unittest.TestCase):
     def test_in_a_machine_of_its_own(self):
-        """src/cgroup as the init of a VM with our kernel, which has every controller of version 2."""
+        """src/cgroup as the init of a VM with our kernel, which has every controller of version
+        2."""
         done = subprocess.run(
-            ["/usr/bin/qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-M",
-             "microvm,acpi=off,rtc=on,isa-serial=off", "-accel", "tcg", "-cpu", "max", "-m", "256M", "-kernel",
-             os.path.join(BUILD, "artifacts", "vmlinux"), "-initrd", os.path.join(GUESTS, "cgroup-v2.initrd"), "-append",
-             "console=hvc0 reboot=t panic=-1 quiet no_timer_check nolapic_timer tsc=reliable", "-device",
-             "virtio-serial-device", "-chardev", "stdio,id=console", "-device", "virtconsole,chardev=console"],
+            ["/usr/bin/qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot",
+             "-display", "none", "-M",
+             "microvm,acpi=off,rtc=on,isa-serial=off", "-accel", "tcg", "-cpu", "max", "-m", "256M",
+             "-kernel",
+             os.path.join(BUILD, "artifacts", "vmlinux"), "-initrd",
+             os.path.join(GUESTS, "cgroup-v2.initrd"), "-append",
+             "console=hvc0 reboot=t panic=-1 quiet no_timer_check nolapic_timer tsc=reliable",
+             "-device",
+             "virtio-serial-device", "-chardev", "stdio,id=console", "-device",
+             "virtconsole,chardev=console"],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
         lines = done.stdout.split("\n")
         lines = [line.strip() for line in lines]

@@ -1,4 +1,5 @@
-"""Networks that die at any moment, and many at once. SR_STRESS=1 makes twenty kills at each step (some 20 minutes)."""
+"""Networks that die at any moment, and many at once. SR_STRESS=1 makes twenty kills at each step
+(some 20 minutes)."""
 import os
 import signal
 import time
@@ -8,10 +9,13 @@ from harness import SANITIZED, shell
 from network import PROBE, NetworkTest, allow, probing
 
 ROUNDS = 20 if os.environ.get("SR_STRESS") else 1
-SPREAD_SEC = 0.05  # over which the rounds' kills lie after a step: most take about as long on a quiet machine,
+# over which the rounds' kills lie after a step: most take about as long on a quiet machine,
+SPREAD_SEC = 0.05
 COMMAND_SEC = 0.5  # and the command, with the guest's end, this
-# The steps of a run, by what shows from outside that they begin: an event, the command's output, that the VMM is gone. The
-# closing events are written at once: after the first of these steps the network is released, after the last comes the report.
+# The steps of a run, by what shows from outside that they begin: an event, the command's output,
+# that the VMM is gone. The
+# closing events are written at once: after the first of these steps the network is released, after
+# the last comes the report.
 PREPARED, APPLIED, LAUNCHED, RUNNING, GONE, CLEANED = STEPS = (
     "run.prepared", "network.rule.applied", "vm.started", "stdout", "VMM gone", "run.cleaned")
 VMM = "qemu-system-x86"
@@ -20,10 +24,12 @@ VMM = "qemu-system-x86"
 class Killed(NetworkTest):
     """Each step of a run, and one of its processes killed there."""
 
-    # stdin stays open until the answer is there: pasta of Debian 12 repeats what comes after the guest has closed its half
+    # stdin stays open until the answer is there: pasta of Debian 12 repeats what comes after the
+    # guest has closed its half
     # (docs/OPERATIONS.md)
     document = shell("mkfifo /tmp/in; timeout 10 nc api.example.com 443 < /tmp/in | "
-                     "{ exec 3> /tmp/in; echo hello >&3; read line; echo $line; }", network=allow(("tcp", "api.example.com", 443)))
+                     "{ exec 3> /tmp/in; echo hello >&3; read line; echo $line; }",
+                     network=allow(("tcp", "api.example.com", 443)))
 
     def setUp(self):
         super().setUp()
@@ -58,10 +64,12 @@ class Killed(NetworkTest):
         pids, begun, kill_time = {}, False, 0
         while process.poll() is None:
             now = {called.split(".")[0]: pid for pid, called in self.processes(process.pid)}
-            begun = begun or (VMM in pids and VMM not in now if step == GONE else self.has_begun(step, known))
+            begun = begun or (VMM in pids and VMM not in now if step == GONE
+                              else self.has_begun(step, known))
             kill_time = kill_time or (begun and time.monotonic() + delay)
             pids.update(now)
-            if begun and name in pids and time.monotonic() >= kill_time:  # it may not have been started yet
+            # it may not have been started yet
+            if begun and name in pids and time.monotonic() >= kill_time:
                 break
         victim = pids.get(name) if begun else None
         try:
@@ -81,8 +89,10 @@ class Killed(NetworkTest):
         for step in steps:
             with self.subTest(step=step):
                 spread = COMMAND_SEC if step == RUNNING else SPREAD_SEC if step != CLEANED else 0
-                sure = step in STEPS[:4]  # the last ones are soon over; on a busy machine the others too, now and then
-                killed = sum(any(self.kill_at(step, name, spread * number / ROUNDS) for _ in range(3 if sure else 1))
+                # the last ones are soon over; on a busy machine the others too, now and then
+                sure = step in STEPS[:4]
+                killed = sum(any(self.kill_at(step, name, spread * number / ROUNDS)
+                                 for _ in range(3 if sure else 1))
                              for number in range(ROUNDS))
                 self.assertGreater(killed, ROUNDS // 4 if sure else -1)
                 run = self.run_here(self.document)
@@ -122,7 +132,8 @@ class Crowd(NetworkTest):
                 runs.append(self.start_here(document, "--stdin", stdin=file))
         for run in runs:
             out, err = run.communicate(timeout=180)
-            self.assertEqual([line.rsplit(b" ", 1)[1] for line in out.splitlines()], [b"open", b"closed", b"closed"], err)
+            self.assertEqual([line.rsplit(b" ", 1)[1] for line in out.splitlines()],
+                             [b"open", b"closed", b"closed"], err)
         self.assert_no_residue()
 
 

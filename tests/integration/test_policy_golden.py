@@ -1,5 +1,5 @@
-"""What `validate` says of every kind of good and bad policy (tests/golden/policy/README), the JSON Schema's opinion of
-the same documents, and the bundles of some (tests/golden/compile)."""
+"""What `validate` says of every kind of good and bad policy (tests/golden/policy/README), the JSON
+Schema's opinion of the same documents, and the bundles of some (tests/golden/compile)."""
 import functools
 import glob
 import json
@@ -31,20 +31,24 @@ class Loader(yaml.SafeLoader):
 
 Loader.yaml_implicit_resolvers = {}
 for tag, pattern, first in (("bool", "true|false", "tf"), ("int", "[-+]?[0-9]+", "-+0123456789"),
-                            ("float", r"[-+]?[0-9]+\.[0-9]+", "-+0123456789"), ("null", "~|null|", ["~", "n", ""])):
-    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), list(first))
+                            ("float", r"[-+]?[0-9]+\.[0-9]+", "-+0123456789"),
+                            ("null", "~|null|", ["~", "n", ""])):
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"),
+                                 list(first))
 
 
 @functools.cache
 def schema():
-    text = subprocess.run([SAFE_RUN, "policy", "schema"], check=True, capture_output=True, timeout=60).stdout
+    text = subprocess.run([SAFE_RUN, "policy", "schema"], check=True, capture_output=True,
+                          timeout=60).stdout
     return jsonschema.Draft202012Validator(json.loads(text))
 
 
 def parse(document):
     """A document as another program reads it."""
     text = document.decode("utf-8-sig")
-    return json.loads(text) if re.match(r'\s*\{\s*["}]', text) else yaml.load(text, Loader)  # nosec: a SafeLoader
+    return json.loads(text) if re.match(r'\s*\{\s*["}]',
+                                        text) else yaml.load(text, Loader)  # nosec: a SafeLoader
 
 
 def corpus(*targets):
@@ -82,7 +86,8 @@ class Case:
 
 
 def cases(name):
-    return [Case("=== " + text) for text in re.split(r"^=== ", read(os.path.join(POLICIES, name)), flags=re.M)[1:]]
+    return [Case("=== " + text) for text in re.split(r"^=== ", read(os.path.join(POLICIES, name)),
+                                                     flags=re.M)[1:]]
 
 
 class Golden(unittest.TestCase):
@@ -96,7 +101,8 @@ class Golden(unittest.TestCase):
                 allowlist = "allowlist.yaml"
                 with open(os.path.join(directory, allowlist), "w", encoding="utf-8") as file:
                     file.write(case.body)
-            done = subprocess.run([SAFE_RUN, "validate", "--mount-allowlist", allowlist, "--format", form,
+            done = subprocess.run([SAFE_RUN, "validate", "--mount-allowlist", allowlist, "--format",
+                                   form,
                                    "policy.yaml"], cwd=directory, capture_output=True, timeout=60)
         self.assertEqual(done.stderr, b"", case.title)
         return done
@@ -119,7 +125,8 @@ class Golden(unittest.TestCase):
                          for item in answer["errors"] + answer["warnings"]]
                 shown = [(path, code, int(line) if line else None, int(column) if column else None)
                          for line, column, path, code in
-                         re.findall(r"^[a-z]+\.yaml(?::(\d+):(\d+))?: (?:error|warning): (.*?): .* \[(SR-.*)\]$", text, re.M)]
+                         re.findall(r"^[a-z]+\.yaml(?::(\d+):(\d+))?: (?:error|warning): (.*?): "
+                                    r".* \[(SR-.*)\]$", text, re.M)]
                 self.assertEqual(items, shown)
         if REGENERATE:
             with open(os.path.join(POLICIES, name), "w", encoding="utf-8") as file:
@@ -130,8 +137,10 @@ class Golden(unittest.TestCase):
         self.assertGreater(len(names), 2)
         for name in names:
             path = os.path.join(BUNDLES, name)
-            done = subprocess.run([SAFE_RUN, "compile", "--dry-run", "--policy", path + ".yaml", "--mount-allowlist",
-                                   os.path.join(POLICIES, "allowlist.yaml")], capture_output=True, timeout=60)
+            done = subprocess.run([SAFE_RUN, "compile", "--dry-run", "--policy", path + ".yaml",
+                                   "--mount-allowlist",
+                                   os.path.join(POLICIES, "allowlist.yaml")], capture_output=True,
+                                  timeout=60)
             self.assertEqual((done.returncode, done.stderr), (0, b""), name)
             text = json.dumps(json.loads(done.stdout), indent=1, ensure_ascii=False) + "\n"
             if REGENERATE:
@@ -145,10 +154,13 @@ class Golden(unittest.TestCase):
         for name in os.listdir(BUNDLES):
             if name.endswith(".yaml"):
                 with self.subTest(name):
-                    published.validate(json.loads(read(os.path.join(BUNDLES, name[:-5] + ".json")))["firecrackerConfig"])
+                    published.validate(json.loads(read(os.path.join(BUNDLES, name[:-5]
+                                                                    + ".json")))["firecrackerConfig"])
         for case in cases("accepted.cases") + cases("warnings.cases"):
-            done = subprocess.run([SAFE_RUN, "compile", "--dry-run", "--policy", "-", "--mount-allowlist",
-                                   os.path.join(POLICIES, "allowlist.yaml")], input=case.document(), capture_output=True,
+            done = subprocess.run([SAFE_RUN, "compile", "--dry-run", "--policy", "-",
+                                   "--mount-allowlist",
+                                   os.path.join(POLICIES, "allowlist.yaml")], input=case.document(),
+                                  capture_output=True,
                                   timeout=60)
             with self.subTest(case.title):
                 self.assertEqual((done.returncode, done.stderr), (0, b""))
@@ -158,28 +170,36 @@ class Golden(unittest.TestCase):
         for change in ({"drives": []}, {"rootfs": {}}, {"machine-config": {"vcpu_count": 1}},
                        {"machine-config": {"vcpu_count": 33, "mem_size_mib": 64}},
                        {"machine-config": {"vcpu_count": 1, "mem_size_mib": "64"}},
-                       {"boot-source": {"kernel_image_path": 1}}, {"boot-source": {"boot_args": "quiet"}},
+                       {"boot-source": {"kernel_image_path": 1}},
+                       {"boot-source": {"boot_args": "quiet"}},
                        {"boot-source": {"kernel_image_path": "a", "initrd": "b"}},
                        {"drives": [{**drive, "is_root_device": False}]}, {"drives": [drive, drive]},
                        {"drives": [{**drive, "read_only": True}]}):
             self.assertFalse(published.is_valid({**document, **change}), change)
 
     def test_the_same_bytes_every_time(self):
-        """Over runs, time zones, locales, directories, environments and ways to hand the policy over."""
+        """Over runs, time zones, locales, directories, environments and ways to hand the policy
+        over."""
         policy = os.path.join(BUNDLES, "every-field.yaml")
         allowlist = os.path.join(POLICIES, "allowlist.yaml")
         runs = 1000 if "asan" not in os.environ["SR_BUILD"] else 100
-        zones, locales = ["UTC", "Asia/Kathmandu", "America/St_Johns", ":bad"], ["C", "C.UTF-8", "tr_TR.UTF-8", "xx"]
+        zones, locales = ["UTC", "Asia/Kathmandu", "America/St_Johns",
+                          ":bad"], ["C", "C.UTF-8", "tr_TR.UTF-8", "xx"]
         seen = set()
         for i in range(runs):
-            env = {"TZ": zones[i % 4], "LC_ALL": locales[i // 4 % 4], "LANG": "de_DE", f"X{i}": "y" * (i % 97)}
+            env = {"TZ": zones[i % 4], "LC_ALL": locales[i // 4 % 4], "LANG": "de_DE", f"X{i}": "y"
+                   * (i % 97)}
             with open(policy, "rb") as file:
-                done = subprocess.run([SAFE_RUN, "compile", "--dry-run", "--policy", "-" if i % 3 == 0 else policy,
-                                       "--mount-allowlist", allowlist], stdin=file, capture_output=True, env=env,
-                                      cwd=["/", "/tmp", "/usr/share", "/proc"][i // 16 % 4], timeout=60)
+                done = subprocess.run([SAFE_RUN, "compile", "--dry-run", "--policy", "-" if i % 3
+                                       == 0 else policy,
+                                       "--mount-allowlist", allowlist], stdin=file,
+                                      capture_output=True, env=env,
+                                      cwd=["/", "/tmp", "/usr/share", "/proc"][i // 16 % 4],
+                                      timeout=60)
             seen.add((done.returncode, done.stdout, done.stderr))
         self.assertEqual(len(seen), 1)
-        self.assertEqual(json.loads(seen.pop()[1]), json.loads(read(os.path.join(BUNDLES, "every-field.json"))))
+        self.assertEqual(json.loads(seen.pop()[1]),
+                         json.loads(read(os.path.join(BUNDLES, "every-field.json"))))
 
     def test_the_schema_agrees_with_the_validator(self):
         jsonschema.Draft202012Validator.check_schema(schema().schema)
@@ -206,14 +226,20 @@ class Golden(unittest.TestCase):
         self.assertGreater(min(seen.values()), 20)
 
     def test_the_schema_accepts_every_valid_policy(self):
-        """Those of the bundles, of the fuzz targets, and the examples; with the starter, and in their normal form."""
+        """Those of the bundles, of the fuzz targets, and the examples; with the starter, and in
+        their normal form."""
         documents = [document for _, document in corpus("policy", "compile", "document")]
-        documents += [read(os.path.join(BUNDLES, name)).encode() for name in sorted(os.listdir(BUNDLES))]
-        documents += [read(path).encode() for path in sorted(glob.glob(os.path.join(SOURCE, "examples", "**", "*.yaml"), recursive=True))]
-        documents.append(subprocess.run([SAFE_RUN, "policy", "init"], check=True, capture_output=True, timeout=60).stdout)
+        documents += [read(os.path.join(BUNDLES, name)).encode()
+                      for name in sorted(os.listdir(BUNDLES))]
+        documents += [read(path).encode()
+                      for path in sorted(glob.glob(os.path.join(SOURCE, "examples", "**", "*.yaml"),
+                                                   recursive=True))]
+        documents.append(subprocess.run([SAFE_RUN, "policy", "init"], check=True,
+                                        capture_output=True, timeout=60).stdout)
         accepted = 0
         for document in documents:
-            done = subprocess.run([SAFE_RUN, "validate", "--mount-allowlist", os.path.join(POLICIES, "allowlist.yaml"), "-"],
+            done = subprocess.run([SAFE_RUN, "validate", "--mount-allowlist",
+                                   os.path.join(POLICIES, "allowlist.yaml"), "-"],
                                   input=document, capture_output=True, timeout=60)
             answer = json.loads(done.stdout)
             if answer["valid"]:
@@ -225,12 +251,15 @@ class Golden(unittest.TestCase):
     def test_text_and_json_say_the_same_of_hostile_documents(self):
         for path, _ in corpus("policy", "compile", "document", "allowlist", "json"):
             for args in (["-", path], [path, "-"]):  # as the policy, and as the allowlist
-                done = [subprocess.run([SAFE_RUN, "validate", "--format", form, "--mount-allowlist", args[0], args[1]],
-                                       input=b"{}", capture_output=True, timeout=60) for form in ("json", "text")]
+                done = [subprocess.run([SAFE_RUN, "validate", "--format", form, "--mount-allowlist",
+                                        args[0], args[1]],
+                                       input=b"{}", capture_output=True, timeout=60)
+                        for form in ("json", "text")]
                 with self.subTest(path):
                     self.assertEqual([one.stderr for one in done], [b"", b""])
                     answer = json.loads(done[0].stdout)
-                    self.assertEqual([one.returncode for one in done], [0 if answer["valid"] else 2] * 2)
+                    self.assertEqual([one.returncode for one in done], [0 if answer["valid"] else 2]
+                                     * 2)
                     found = re.findall(r"^\S.*: (?:error|warning): ", done[1].stdout.decode(), re.M)
                     self.assertEqual(len(found), len(answer["errors"]) + len(answer["warnings"]))
 

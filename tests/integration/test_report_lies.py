@@ -1,5 +1,5 @@
-"""Reports of which one thing is untrue and every hash is right, as somebody writes them who can write the files: `report verify`
-finds what the events of the report itself contradict."""
+"""Reports of which one thing is untrue and every hash is right, as somebody writes them who can
+write the files: `report verify` finds what the events of the report itself contradict."""
 import copy
 import json
 import os
@@ -9,7 +9,8 @@ import unittest
 from reports import make
 
 SAFE_RUN = os.path.join(os.environ["SR_BUILD"], "safe-run")
-GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden", "report")
+GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden",
+                      "report")
 
 
 def golden(name):
@@ -23,7 +24,8 @@ def reseal(report):
     for event in report["events"]:
         event["hashPrev"] = previous
         event["hashSelf"] = previous = make.sha("|".join(
-            [previous, event["timestamp"], event["runId"], event["stage"], event["type"], make.canonical(event["payload"])]))
+            [previous, event["timestamp"], event["runId"], event["stage"], event["type"],
+             make.canonical(event["payload"])]))
     report["integrity"]["digest"] = ""
     report["integrity"]["digest"] = make.sha(make.canonical(report))
     return make.canonical(report) + "\n"
@@ -40,7 +42,8 @@ def pad(value):
 
 class Lies:
     def verify(self, report):
-        done = subprocess.run([SAFE_RUN, "report", "verify", "-"], input=reseal(report).encode(), stdout=subprocess.PIPE, timeout=60)
+        done = subprocess.run([SAFE_RUN, "report", "verify", "-"], input=reseal(report).encode(),
+                              stdout=subprocess.PIPE, timeout=60)
         return json.loads(done.stdout)
 
     def lie(self, change, *places, name="observed.json"):
@@ -49,7 +52,8 @@ class Lies:
         change(report)
         answer = self.verify(report)
         self.assertFalse(answer["valid"])
-        self.assertEqual(sorted(error["path"] for error in answer["errors"]), sorted(places), answer["errors"])
+        self.assertEqual(sorted(error["path"] for error in answer["errors"]), sorted(places),
+                         answer["errors"])
 
 
 class Padded(Lies, unittest.TestCase):
@@ -141,7 +145,8 @@ def fail(reason, path="launch.vm", observer="host"):
     """The run.failed that goes with a cause, and the report that goes with it."""
     def change(report):
         event = copy.deepcopy(report["events"][-1])
-        event.update(type="run.failed", payload={"reason": reason, "errorCode": "SR-RUN-001", "path": path, "message": "m",
+        event.update(type="run.failed", payload={"reason": reason, "errorCode": "SR-RUN-001",
+                                                 "path": path, "message": "m",
                                                  "observedBy": observer})
         report["events"].append(event)
         report["exit"].update(cause=reason, observedBy=observer)
@@ -159,10 +164,12 @@ def both(*changes):
 
 AT = "events[11].payload."
 # A run that took the time its limits allow, and what is untrue of it.
-TOOK = {"bootUsec": 400_000, "commandUsec": 2_000_000, "collectUsec": 3_000_000, "endUsec": 100_000, "wallUsec": 5_500_002}
+TOOK = {"bootUsec": 400_000, "commandUsec": 2_000_000, "collectUsec": 3_000_000, "endUsec": 100_000,
+        "wallUsec": 5_500_002}
 MAY = {"timeoutSec": 2, "graceUsec": 4_000_000, "collectUsec": 5_000_000, "endUsec": 10_000_000}
 LONG = {"about": "collect", "used": 75_000_000, "limit": 5_000_000,
-        "message": "the collection of outputs took 75000000 us; its limits allow 5000000 us, and 5 s are forgiven"}
+        "message": "the collection of outputs took 75000000 us; its limits allow 5000000 us, and "
+                   "5 s are forgiven"}
 
 
 class Times(Lies, unittest.TestCase):
@@ -199,7 +206,8 @@ class Times(Lies, unittest.TestCase):
         at = "events[11].payload."
         self.lie(self.timed(drop_from="limits"), *[at + "limits." + name for name in MAY])
         self.lie(self.timed(drop_from="durations"), *[at + "durations." + name for name in TOOK])
-        self.lie(self.timed(drop_from="durations", member="collectUsec"), at + "durations.collectUsec")
+        self.lie(self.timed(drop_from="durations", member="collectUsec"),
+                 at + "durations.collectUsec")
         self.lie(self.timed({"endUsec": -1}), at + "durations.endUsec")
 
 
@@ -211,55 +219,80 @@ LIES = {
     "signal": (lambda r: r["exit"].update(signal=9), ["exit.signal"]),
     "no exit status of the command": (lambda r: r["exit"].update(code=None), ["exit.code"]),
     "exit status in the event": (lambda r: exited(r).update(exitCode=3), [AT + "exitCode"]),
-    "the guest's exit status": (lambda r: exited(r)["guest"].update(exitCode=3), ["exitCode", AT + "exitCode", "exit.code"]),
+    "the guest's exit status": (lambda r: exited(r)["guest"].update(exitCode=3),
+                                ["exitCode", AT + "exitCode", "exit.code"]),
     "timeout": (lambda r: r["exit"].update(cause="timeout"), ["exit.cause"]),
-    "interrupted, but by nobody": (lambda r: r["exit"].update(cause="interrupted", observedBy="host"), ["exit.observedBy"]),
+    "interrupted, but by nobody": (lambda r: r["exit"].update(cause="interrupted",
+                                                              observedBy="host"),
+                                   ["exit.observedBy"]),
     "timed out, but the command's end": (lambda r: exited(r).update(timedOut=True), ["exit.cause"]),
     "guest's memory": (lambda r: r["exit"].update(cause="guest-oom"), ["exit.cause"]),
     "killed for memory, but an ordinary end": (lambda r: exited(r)["guest"].update(signal=9, oomKills=1), ["exit.cause"]),
     "the host saw it": (lambda r: r["exit"].update(observedBy="host"), ["exit.observedBy"]),
-    "the host saw it, in the event": (lambda r: exited(r).update(exitObservedBy="host"), [AT + "exitObservedBy"]),
-    "failed, but not by its cause": (both(fail("vmm"), lambda r: r["exit"].update(cause="setup")), ["exit.cause"]),
-    "failed, but a command's status": (both(fail("vmm"), lambda r: r.update(exitCode=0)), ["exitCode"]),
-    "failed by the guest's word": (both(fail("vmm", observer="guest"), lambda r: r["exit"].update(code=0)),
-                                   ["exit.observedBy", "events[13].payload.observedBy", AT + "exitObservedBy"]),
+    "the host saw it, in the event": (lambda r: exited(r).update(exitObservedBy="host"),
+                                      [AT + "exitObservedBy"]),
+    "failed, but not by its cause": (both(fail("vmm"), lambda r: r["exit"].update(cause="setup")),
+                                     ["exit.cause"]),
+    "failed, but a command's status": (both(fail("vmm"), lambda r: r.update(exitCode=0)),
+                                       ["exitCode"]),
+    "failed by the guest's word": (both(fail("vmm", observer="guest"),
+                                        lambda r: r["exit"].update(code=0)),
+                                   ["exit.observedBy", "events[13].payload.observedBy",
+                                    AT + "exitObservedBy"]),
     "host's memory, but nobody killed": (fail("host-oom"), ["exit.cause"]),
     "no network": (lambda r: r["policySummary"].update(network="none"), ["policySummary.network"]),
     "no mounts": (lambda r: r["policySummary"].update(mounts=0), ["policySummary.mounts"]),
     "more mounts": (lambda r: r["policySummary"].update(mounts=3), ["policySummary.mounts"]),
     "policy": (lambda r: r["artifacts"].update(policyHash=make.sha("x")), ["artifacts.policyHash"]),
-    "kernel": (lambda r: payloads(r, "vm.started")[0].update(kernelHash=make.sha("x")), ["artifacts.kernelHash"]),
+    "kernel": (lambda r: payloads(r, "vm.started")[0].update(kernelHash=make.sha("x")),
+               ["artifacts.kernelHash"]),
     "samples": (lambda r: drop(r["events"], 7), ["events[10].payload.sampleCount"]),
-    "started later": (lambda r: r.update(startedAt="2026-01-02T03:04:06.000000000Z"), ["startedAt"]),
-    "finished earlier": (lambda r: r.update(finishedAt="2019-01-01T00:00:00.000000000Z"), ["finishedAt"]),
-    "impossible start": (lambda r: r.update(startedAt="2026-01-00T03:04:05.000000000Z"), ["startedAt"]),
-    "impossible finish": (lambda r: r.update(finishedAt="2026-02-30T03:04:06.000000000Z"), ["finishedAt"]),
+    "started later": (lambda r: r.update(startedAt="2026-01-02T03:04:06.000000000Z"),
+                      ["startedAt"]),
+    "finished earlier": (lambda r: r.update(finishedAt="2019-01-01T00:00:00.000000000Z"),
+                         ["finishedAt"]),
+    "impossible start": (lambda r: r.update(startedAt="2026-01-00T03:04:05.000000000Z"),
+                         ["startedAt"]),
+    "impossible finish": (lambda r: r.update(finishedAt="2026-02-30T03:04:06.000000000Z"),
+                          ["finishedAt"]),
     "impossible times": (impossible_times, ["events[0].timestamp"]),
     "no contradictions": (lambda r: exited(r).update(contradictions=[]), EVENTS_LOST),
-    "no list of contradictions": (lambda r: drop(exited(r), "contradictions"), [*EVENTS_LOST, AT + "contradictions"]),
-    "no contradictions, by nobody": (lambda r: (exited(r).update(contradictions=[]), drop(exited(r), "observedBy")),
+    "no list of contradictions": (lambda r: drop(exited(r), "contradictions"),
+                                  [*EVENTS_LOST, AT + "contradictions"]),
+    "no contradictions, by nobody": (lambda r: (exited(r).update(contradictions=[]),
+                                                drop(exited(r), "observedBy")),
                                      [*EVENTS_LOST, AT + "observedBy"]),
-    "no contradictions, all by nobody": (lambda r: (exited(r).update(contradictions=[]), unobserve(r)),
-                                         [*EVENTS_LOST, "observedBy", "exit.observedBy", "events[0].payload.observedBy"]),
+    "no contradictions, all by nobody": (lambda r: (exited(r).update(contradictions=[]),
+                                                    unobserve(r)),
+                                         [*EVENTS_LOST, "observedBy", "exit.observedBy",
+                                          "events[0].payload.observedBy"]),
     "hollow contradictions": (lambda r: exited(r).update(contradictions=[
-        {"about": about, "message": "all good"} for about in ("cpu", "memory", "exit")]), EVENTS_LOST),
+        {"about": about, "message": "all good"} for about in ("cpu", "memory", "exit")]),
+                              EVENTS_LOST),
     "a contradiction with another number": (lambda r: exited(r)["contradictions"][0].update(guest=1), EVENTS_LOST[:1]),
     "numbers that contradict are gone": (
-        lambda r: (exited(r).update(contradictions=[]), drop(exited(r), "wallUsec", "guestRamBytes", "vmm")),
-        [AT + name for name in ("wallUsec", "guestRamBytes", "vmm.endedBy", "vmm.signal", "vmm.status")]),
+        lambda r: (exited(r).update(contradictions=[]), drop(exited(r), "wallUsec", "guestRamBytes",
+                                                             "vmm")),
+        [AT + name for name in ("wallUsec", "guestRamBytes", "vmm.endedBy", "vmm.signal",
+                                "vmm.status")]),
     "no vm.exited": (lambda r: drop(r["events"], 11), ["exit.cause"]),
-    "two vm.exited": (lambda r: r["events"].insert(11, copy.deepcopy(r["events"][11])), ["events[12].type"]),
+    "two vm.exited": (lambda r: r["events"].insert(11, copy.deepcopy(r["events"][11])),
+                      ["events[12].type"]),
     "no vm.started": (lambda r: drop(r["events"], 6), ["events"]),
     "no compile": (lambda r: drop(r["events"], 0), ["events"]),
-    "cleaned in the middle": (lambda r: (r["events"].insert(3, copy.deepcopy(r["events"][-1])), move(r, "compile", 0)),
+    "cleaned in the middle": (lambda r: (r["events"].insert(3, copy.deepcopy(r["events"][-1])),
+                                         move(r, "compile", 0)),
                               ["events[4].type"]),
-    "a cut chain that was never sealed": (both(lambda r: cut(r, 11), undersign), ["events[10].type"]),
+    "a cut chain that was never sealed": (both(lambda r: cut(r, 11), undersign),
+                                          ["events[10].type"]),
     "no events": (both(lambda r: cut(r, 0), undersign, lambda r: r.update(
         mountAudit={"requested": 0, "accepted": 0, "rejected": 0, "reasons": []},
         networkAudit={"mode": "allowlist", "rulesTotal": 0, "allowedHits": 0, "blockedHits": 0},
         resourceUsage={"cpu": "cpuUsageUsec=0", "memory": "memoryCurrentBytes=0"},
         policySummary={"network": "allowlist", "mounts": 0})), ["events"]),
-    "another promise": (both(lambda r: cut(r, 11), lambda r: r["integrity"].update(canonicalization="none")), ["events[10].type"]),
+    "another promise": (both(lambda r: cut(r, 11),
+                             lambda r: r["integrity"].update(canonicalization="none")),
+                        ["events[10].type"]),
     "no exit": (lambda r: drop(r, "exit"), ["exit"]),
     "no assurance": (lambda r: drop(r, "assurance"), ["assurance"]),
 }
@@ -283,16 +316,19 @@ def failed(report):
 
 def guests_failure(report):
     """The output that failed the run is the one that is missing by the guest's word."""
-    failed(report).update(observedBy="guest", path="outputs[1].path", message=guest_output(report)["message"],
+    failed(report).update(observedBy="guest", path="outputs[1].path",
+                          message=guest_output(report)["message"],
                           guest=copy.deepcopy(guest_output(report)["guest"]))
     report["exitCodeObservedBy"] = exited(report)["exitObservedBy"] = "guest"
 
 
 def refuse(report):
     """The guest did not start the command."""
-    failed(report).update(reason="setup", reasonObservedBy="guest", observedBy="guest", path="runtime.command",
+    failed(report).update(reason="setup", reasonObservedBy="guest", observedBy="guest",
+                          path="runtime.command",
                           message="the guest says that it could not start the command",
-                          guest={"observedBy": "guest", "outcome": "refused", "status": 127, "message": "/nope: not found"})
+                          guest={"observedBy": "guest", "outcome": "refused", "status": 127,
+                                 "message": "/nope: not found"})
     drop(exited(report), "guest")
     drop(report["exit"], "guest", "codeObservedBy", "signalObservedBy")
     report["exit"].update(cause="setup", code=None)
@@ -302,7 +338,8 @@ def refuse(report):
 
 def timeout(report):
     """The host saw it, and the guest what became of the command."""
-    failed(report).update(reason="timeout", reasonObservedBy="host", path="monitor.timeout", message="timed out after 1 s")
+    failed(report).update(reason="timeout", reasonObservedBy="host", path="monitor.timeout",
+                          message="timed out after 1 s")
     exited(report).update(timedOut=True, exitCode=124)
     exited(report)["guest"].update(signal=15)
     report["exit"].update(cause="timeout", observedBy="host", code=None, signal=15)
@@ -316,55 +353,99 @@ FIELD_LIES = {
     "the host said the guest's sentence": (lambda r: guest_output(r).update(message="No such file or directory"),
                                            ["events[15].payload.message"]),
     "the guest's sentence about another output": (lambda r: guest_output(r).update(path="/data/other"), ["events[15].payload.message"]),
-    "the guest's sentence by the host": (lambda r: drop(guest_output(r), "guest"), ["events[15].payload.guest"]),
+    "the guest's sentence by the host": (lambda r: drop(guest_output(r), "guest"),
+                                         ["events[15].payload.guest"]),
     "the guest's words by the host": (lambda r: guest_output(r)["guest"].update(observedBy="host"),
                                       ["events[15].payload.guest.observedBy"]),
-    "the guest's words by nobody": (lambda r: drop(guest_output(r)["guest"], "observedBy"), ["events[15].payload.guest.observedBy"]),
-    "what the guest never says": (lambda r: guest_output(r)["guest"].update(outcome="fine"), ["events[15].payload.guest.outcome"]),
-    "missing, but collected": (lambda r: guest_output(r).update(collected=True), ["events[15].payload.collected"]),
-    "a refusal by the host as the guest's": (lambda r: host_output(r).update(observedBy="guest"), ["events[14].payload.observedBy"]),
-    "the console by the host": (lambda r: drop(event(r, 6)["guest"], "observedBy"), ["events[6].payload.guest.observedBy"]),
-    "a sample by the guest": (lambda r: event(r, 8).update(observedBy="guest"), ["events[8].payload.observedBy"]),
-    "an object by the guest": (lambda r: event(r, 8).update(more=[{"observedBy": "guest"}]), ["events[8].payload.observedBy"]),
+    "the guest's words by nobody": (lambda r: drop(guest_output(r)["guest"], "observedBy"),
+                                    ["events[15].payload.guest.observedBy"]),
+    "what the guest never says": (lambda r: guest_output(r)["guest"].update(outcome="fine"),
+                                  ["events[15].payload.guest.outcome"]),
+    "missing, but collected": (lambda r: guest_output(r).update(collected=True),
+                               ["events[15].payload.collected"]),
+    "a refusal by the host as the guest's": (lambda r: host_output(r).update(observedBy="guest"),
+                                             ["events[14].payload.observedBy"]),
+    "the console by the host": (lambda r: drop(event(r, 6)["guest"], "observedBy"),
+                                ["events[6].payload.guest.observedBy"]),
+    "a sample by the guest": (lambda r: event(r, 8).update(observedBy="guest"),
+                              ["events[8].payload.observedBy"]),
+    "an object by the guest": (lambda r: event(r, 8).update(more=[{"observedBy": "guest"}]),
+                               ["events[8].payload.observedBy"]),
     "the host's word among the guest's": (lambda r: exited(r)["guest"].update(rusage={"observedBy": "host"}), [E + "observedBy"]),
-    "a failure by the guest, who said nothing": (lambda r: (failed(r).update(observedBy="guest"), r.update(exitCodeObservedBy="guest"),
+    "a failure by the guest, who said nothing": (lambda r: (failed(r).update(observedBy="guest"),
+                                                            r.update(exitCodeObservedBy="guest"),
                                                             exited(r).update(exitObservedBy="guest")), [FAILED + "guest"]),
-    "a failure by nobody": (lambda r: drop(failed(r), "reasonObservedBy"), [FAILED + "reasonObservedBy"] * 2),
-    "a reason by the host": (lambda r: failed(r).update(reasonObservedBy="host"), [FAILED + "reasonObservedBy"]),
-    "a sentence by the guest": (lambda r: failed(r).update(messageObservedBy="guest"), [FAILED + "messageObservedBy"]),
-    "exit status by the guest": (lambda r: r.update(exitCodeObservedBy="guest"), ["exitCodeObservedBy"]),
+    "a failure by nobody": (lambda r: drop(failed(r), "reasonObservedBy"),
+                            [FAILED + "reasonObservedBy"] * 2),
+    "a reason by the host": (lambda r: failed(r).update(reasonObservedBy="host"),
+                             [FAILED + "reasonObservedBy"]),
+    "a sentence by the guest": (lambda r: failed(r).update(messageObservedBy="guest"),
+                                [FAILED + "messageObservedBy"]),
+    "exit status by the guest": (lambda r: r.update(exitCodeObservedBy="guest"),
+                                 ["exitCodeObservedBy"]),
     "exit status by nobody": (lambda r: drop(r, "exitCodeObservedBy"), ["exitCodeObservedBy"]),
-    "exit status by the guest, in the event": (lambda r: exited(r).update(exitObservedBy="guest"), [E + "exitObservedBy"]),
+    "exit status by the guest, in the event": (lambda r: exited(r).update(exitObservedBy="guest"),
+                                               [E + "exitObservedBy"]),
     "the cause by the host": (lambda r: r["exit"].update(observedBy="host"), ["exit.observedBy"]),
-    "the command's status by the host": (lambda r: r["exit"].update(codeObservedBy="host"), ["exit.codeObservedBy"]),
-    "the command's signal by nobody": (lambda r: drop(r["exit"], "signalObservedBy"), ["exit.signalObservedBy"]),
+    "the command's status by the host": (lambda r: r["exit"].update(codeObservedBy="host"),
+                                         ["exit.codeObservedBy"]),
+    "the command's signal by nobody": (lambda r: drop(r["exit"], "signalObservedBy"),
+                                       ["exit.signalObservedBy"]),
     "no word of the guest": (lambda r: drop(r["exit"], "guest"), ["exit.guest"]),
     "another word of the guest": (lambda r: r["exit"]["guest"].update(code=3), ["exit.guest.code"]),
-    "the guest's word by nobody": (lambda r: drop(r["exit"]["guest"], "observedBy"), ["exit.guest.observedBy"]),
-    "no promise": (lambda r: drop(r["integrity"], "observers"), [E + "exitObservedBy", FAILED + "observedBy", "integrity.observers"]),
-    "another promise": (lambda r: r["integrity"].update(observers="object"), ["integrity.observers"]),
-    "no promise of the events": (lambda r: drop(event(r, 0), "observers"), ["events[0].payload.observers"]),
-    "no promise at all": (lambda r: (drop(r["integrity"], "observers"), drop(event(r, 0), "observers")),
-                          ["events[0].payload.observers", E + "exitObservedBy", FAILED + "observedBy", "integrity.observers"]),
-    "a missing output is the host's word": (both(guests_failure, lambda r: failed(r).update(observedBy="host")),
-                                            [FAILED + "observedBy", "exitCodeObservedBy", E + "exitObservedBy"]),
-    "a missing output's sentence is another": (both(guests_failure, lambda r: failed(r).update(message="gone")), [FAILED + "message"]),
-    "a refusal is the host's word": (both(refuse, lambda r: failed(r).update(observedBy="host")), [FAILED + "observedBy"]),
-    "a refusal's reason is the host's word": (both(refuse, lambda r: failed(r).update(reasonObservedBy="host")),
-                                              ["exit.observedBy", "exitCode", "exitCodeObservedBy", E + "exitCode", E + "exitObservedBy"]),
-    "a refusal in the guest's words": (both(refuse, lambda r: failed(r).update(message="/nope: not found")), [FAILED + "message"]),
-    "a timeout's signal by the host": (both(timeout, lambda r: r["exit"].update(signalObservedBy="host")), ["exit.signalObservedBy"]),
-    "nothing was denied": (lambda r: (drop(r["events"], slice(12, 14)), r["networkAudit"].update(denied=0)), ["events"]),
-    "less was denied": (lambda r: (event(r, 12).update(packets=1), r["networkAudit"].update(denied=3)), ["events"]),
-    "less was denied, in sum": (lambda r: r["networkAudit"].update(denied=0), ["networkAudit.denied"]),
+    "the guest's word by nobody": (lambda r: drop(r["exit"]["guest"], "observedBy"),
+                                   ["exit.guest.observedBy"]),
+    "no promise": (lambda r: drop(r["integrity"], "observers"), [E + "exitObservedBy", FAILED
+                                                                 + "observedBy",
+                                                                 "integrity.observers"]),
+    "another promise": (lambda r: r["integrity"].update(observers="object"),
+                        ["integrity.observers"]),
+    "no promise of the events": (lambda r: drop(event(r, 0), "observers"),
+                                 ["events[0].payload.observers"]),
+    "no promise at all": (lambda r: (drop(r["integrity"], "observers"),
+                                     drop(event(r, 0), "observers")),
+                          ["events[0].payload.observers", E + "exitObservedBy", FAILED
+                           + "observedBy", "integrity.observers"]),
+    "a missing output is the host's word": (both(guests_failure,
+                                                 lambda r: failed(r).update(observedBy="host")),
+                                            [FAILED + "observedBy", "exitCodeObservedBy",
+                                             E + "exitObservedBy"]),
+    "a missing output's sentence is another": (both(guests_failure,
+                                                    lambda r: failed(r).update(message="gone")),
+                                               [FAILED + "message"]),
+    "a refusal is the host's word": (both(refuse, lambda r: failed(r).update(observedBy="host")),
+                                     [FAILED + "observedBy"]),
+    "a refusal's reason is the host's word": (both(refuse,
+                                                   lambda r: failed(r).update(reasonObservedBy="host")),
+                                              ["exit.observedBy", "exitCode", "exitCodeObservedBy",
+                                               E + "exitCode", E + "exitObservedBy"]),
+    "a refusal in the guest's words": (both(refuse,
+                                            lambda r: failed(r).update(message="/nope: not found")),
+                                       [FAILED + "message"]),
+    "a timeout's signal by the host": (both(timeout,
+                                            lambda r: r["exit"].update(signalObservedBy="host")),
+                                       ["exit.signalObservedBy"]),
+    "nothing was denied": (lambda r: (drop(r["events"], slice(12, 14)),
+                                      r["networkAudit"].update(denied=0)), ["events"]),
+    "less was denied": (lambda r: (event(r, 12).update(packets=1),
+                                   r["networkAudit"].update(denied=3)), ["events"]),
+    "less was denied, in sum": (lambda r: r["networkAudit"].update(denied=0),
+                                ["networkAudit.denied"]),
     "denied is gone": (lambda r: drop(r["networkAudit"], "denied"), ["networkAudit.denied"]),
-    "nothing was dropped": (lambda r: r["networkAudit"]["dropped"].update(spoofed=0), ["networkAudit.dropped"]),
+    "nothing was dropped": (lambda r: r["networkAudit"]["dropped"].update(spoofed=0),
+                            ["networkAudit.dropped"]),
     "dropped is gone": (lambda r: drop(r["networkAudit"], "dropped"), ["networkAudit.dropped"]),
-    "frames are gone": (lambda r: drop(payloads(r, "network.rule.released")[0], "frames"), ["networkAudit.dropped"]),
-    "denied before the run": (lambda r: event(r, 12).update(firstAt="2025-01-02T03:04:05.000000000Z"), ["events[12].payload.firstAt"]),
-    "denied after it was told": (lambda r: event(r, 12).update(lastAt="2027-01-02T03:04:05.000000000Z"), ["events[12].payload.lastAt"]),
-    "denied first after last": (lambda r: event(r, 12).update(firstAt="2026-01-02T03:04:05.000009001Z"), ["events[12].payload.lastAt"]),
-    "denied at no time": (lambda r: event(r, 12).update(firstAt="then"), ["events[12].payload.firstAt"]),
+    "frames are gone": (lambda r: drop(payloads(r, "network.rule.released")[0], "frames"),
+                        ["networkAudit.dropped"]),
+    "denied before the run": (lambda r: event(r,
+                                              12).update(firstAt="2025-01-02T03:04:05.000000000Z"),
+                              ["events[12].payload.firstAt"]),
+    "denied after it was told": (lambda r: event(r,
+                                                 12).update(lastAt="2027-01-02T03:04:05.000000000Z"), ["events[12].payload.lastAt"]),
+    "denied first after last": (lambda r: event(r,
+                                                12).update(firstAt="2026-01-02T03:04:05.000009001Z"), ["events[12].payload.lastAt"]),
+    "denied at no time": (lambda r: event(r, 12).update(firstAt="then"),
+                          ["events[12].payload.firstAt"]),
 }
 
 
@@ -386,7 +467,8 @@ class Untrue(Lies, unittest.TestCase):
             self.assertEqual(self.verify(report)["errors"], [])
 
     def test_a_run_that_another_generation_closed(self):
-        """The later safe-run says of its own words who saw it, and of the events nothing that they do not say."""
+        """The later safe-run says of its own words who saw it, and of the events nothing that they
+        do not say."""
         report = golden("observed.json")
         fail("interrupted", "monitor.supervisor")(report)
         report["exit"].update(code=None)
@@ -401,19 +483,26 @@ class Untrue(Lies, unittest.TestCase):
                               (lambda r: exited(r).update(exitCode=3), AT + "exitCode"),
                               (lambda r: r["exit"].update(cause="timeout"), "exit.cause"),
                               (lambda r: exited(r).update(timedOut=True), "exit.cause"),
-                              (lambda r: r["policySummary"].update(mounts=0), "policySummary.mounts"),
+                              (lambda r: r["policySummary"].update(mounts=0),
+                               "policySummary.mounts"),
                               (lambda r: r.update(startedAt="never"), "startedAt"),
                               (both(lambda r: cut(r, 11), undersign), "events[10].type")):
             self.lie(change, place, name="sealed.json")
 
     def test_ends_that_are_true(self):
         for reason, change in (
-                ("vmm", lambda r: None), ("cleanup", lambda r: exited(r).update(exitCode=0, exitObservedBy="guest")),
-                ("host-oom", lambda r: (exited(r).update(hostOomKills=1), exited(r)["contradictions"].append(
+                ("vmm", lambda r: None),
+                               ("cleanup",
+                                lambda r: exited(r).update(exitCode=0, exitObservedBy="guest")),
+                ("host-oom", lambda r: (exited(r).update(hostOomKills=1),
+                                        exited(r)["contradictions"].append(
                     {"about": "oom", "guest": 0, "host": 1, "message":
-                     "the guest reports the command's end; the host killed 1 process of its VM for memory"}))),
-                ("timeout", lambda r: (r.update(exitCode=124), exited(r).update(exitCode=124, timedOut=True))),
-                ("interrupted", lambda r: (r.update(exitCode=143), exited(r).update(exitCode=143)))):
+                     "the guest reports the command's end; the host killed 1 process of its VM "
+                     "for memory"}))),
+                ("timeout", lambda r: (r.update(exitCode=124),
+                                       exited(r).update(exitCode=124, timedOut=True))),
+                ("interrupted", lambda r: (r.update(exitCode=143),
+                                           exited(r).update(exitCode=143)))):
             report = golden("observed.json")
             fail(reason)(report)
             change(report)
@@ -422,7 +511,8 @@ class Untrue(Lies, unittest.TestCase):
     def test_the_guests_word_of_the_generation_before(self):
         """It was kept apart before anybody said whose word is whose."""
         report = golden("sealed.json")
-        exited(report)["guest"] = {"exitCode": 0, "signal": 0, "userUsec": 1, "systemUsec": 1, "maxRssKib": 900, "oomKills": 0}
+        exited(report)["guest"] = {"exitCode": 0, "signal": 0, "userUsec": 1, "systemUsec": 1,
+                                   "maxRssKib": 900, "oomKills": 0}
         self.assertEqual(self.verify(report)["errors"], [])
         exited(report)["guest"]["observedBy"] = "guest"  # now somebody has taken out the others
         self.assertFalse(self.verify(report)["valid"])
@@ -436,7 +526,8 @@ class Untrue(Lies, unittest.TestCase):
         report["exit"].update(code=None)
         self.assertEqual(self.verify(report)["errors"], [])
         exited(report)["vmmCpuUsec"] = 1
-        self.assertEqual([error["path"] for error in self.verify(report)["errors"]], [AT + "vmm.signal", AT + "vmm.status"])
+        self.assertEqual([error["path"] for error in self.verify(report)["errors"]],
+                         [AT + "vmm.signal", AT + "vmm.status"])
 
     def test_a_run_of_the_generation_before_that_this_one_closed(self):
         report = golden("sealed.json")

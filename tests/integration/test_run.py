@@ -12,15 +12,18 @@ from harness import SANITIZED, SAFE_RUN, SOURCE, SafeRunTest, policy, shell
 class Hello(SafeRunTest):
     def test_prints_the_guests_line_and_leaves_a_report_that_verifies(self):
         run = self.run_policy(os.path.join(SOURCE, "examples", "hello.yaml"))
-        self.assertEqual((run.stdout, run.stderr, run.status), (b"hello from the microVM\n", b"", 0))
+        self.assertEqual((run.stdout, run.stderr, run.status), (b"hello from the microVM\n", b"",
+                                                                0))
         self.assertEqual(run.report["exitCode"], 0)
         self.assertEqual(run.cause, "workload")
         self.assertIsNone(run.failure)
 
     def test_events_come_in_the_order_of_the_contract(self):
         run = self.run_policy(policy("/bin/true"))
-        kinds = [event["type"] for event in run.report["events"] if event["type"] != "resource.sampled"]
-        self.assertEqual(kinds, ["compile", "run.prepared", "vm.accel.selected", "vm.started", "vm.exited", "run.cleaned"])
+        kinds = [event["type"] for event in run.report["events"] if event["type"]
+                 != "resource.sampled"]
+        self.assertEqual(kinds, ["compile", "run.prepared", "vm.accel.selected", "vm.started",
+                                 "vm.exited", "run.cleaned"])
         self.assertGreaterEqual(len(run.events("resource.sampled")), 1)
         self.assertGreater(run.events("resource.sampled")[-1]["cpuUsageUsec"], 0)
 
@@ -28,7 +31,8 @@ class Hello(SafeRunTest):
         run = self.run_policy(policy("/bin/true"))
         self.assertEqual(os.stat(run.dir).st_mode & 0o777, 0o700)
         self.assertEqual(sorted(os.listdir(run.dir)),
-                         ["bundle.json", "command.json", "console.log", "events.jsonl", "lock", "policy.json", "run_report.json",
+                         ["bundle.json", "command.json", "console.log", "events.jsonl", "lock",
+                          "policy.json", "run_report.json",
                           "stderr.log", "stdout.log", "vmm.log"])
 
     def test_a_changed_byte_in_the_report_is_found(self):
@@ -36,9 +40,11 @@ class Hello(SafeRunTest):
         with open(run.report_path, "rb") as file:
             report = file.read()
         for at in range(0, len(report), len(report) // 40):
-            changed = self.write("changed.json", report[:at] + bytes([report[at] ^ 1]) + report[at + 1:])
+            changed = self.write("changed.json", report[:at] + bytes([report[at] ^ 1])
+                                 + report[at + 1:])
             done = self.call("report", "verify", changed)
-            self.assertEqual(done.returncode, 2, f"byte {at} ({report[at:at + 1]!r}) changed, and still: {done.stdout}")
+            self.assertEqual(done.returncode, 2,
+                             f"byte {at} ({report[at:at + 1]!r}) changed, and still: {done.stdout}")
 
     def test_two_runs_agree_in_every_hash_and_differ_in_id(self):
         first, second = (self.run_policy(policy("/bin/echo", "x")) for _ in range(2))
@@ -74,7 +80,8 @@ class Output(SafeRunTest):
     def test_stdin_may_be_a_regular_file(self):
         with open(self.write("in", b"a\0b\n" * 100000), "rb") as file:
             run = self.run_policy(policy("/bin/md5sum"), "--stdin", stdin=file)
-        self.assertEqual(run.stdout.split()[0].decode(), hashlib.md5(b"a\0b\n" * 100000).hexdigest())
+        self.assertEqual(run.stdout.split()[0].decode(), hashlib.md5(b"a\0b\n"
+                                                                     * 100000).hexdigest())
 
     def test_stdin_may_be_dev_null(self):
         run = self.run_policy(policy("/bin/cat"), "--stdin")
@@ -82,14 +89,17 @@ class Output(SafeRunTest):
 
     def test_closed_standard_descriptors_are_as_good_as_dev_null(self):
         path = self.write_policy(shell("cat; echo out; echo err >&2; exit 4"))
-        done = subprocess.run(["/bin/sh", "-c", f'"{SAFE_RUN}" run --policy "{path}" --stdin <&- >&- 2>&-'], env=self.env,
+        done = subprocess.run(["/bin/sh", "-c",
+                               f'"{SAFE_RUN}" run --policy "{path}" --stdin <&- >&- 2>&-'],
+                              env=self.env,
                               timeout=60, check=False)
         self.assertEqual(done.returncode, 4)
 
     def test_output_that_is_read_long_after_the_end_is_complete(self):
         process = self.start(shell("dd if=/dev/zero bs=1k count=200 2>/dev/null"))
         self.wait_for(lambda: os.path.isdir(self.base) and self.vmm_pids())
-        self.wait_for(lambda: self.state(self.vmm_pids()[0]) == "Z")  # ended, and waited for only at the very end
+        self.wait_for(lambda: self.state(self.vmm_pids()[0])
+                      == "Z")  # ended, and waited for only at the very end
         time.sleep(1.5)  # longer than the guest is given to power off
         run = self.finish(process)
         self.assertEqual((len(run.stdout), run.status), (200 * 1024, 0))
@@ -101,7 +111,8 @@ class Output(SafeRunTest):
     def test_stdin_of_the_policy_is_opened_with_the_commands_rights(self):
         run = self.run_policy(policy("/bin/cat", stdin="/proc/1/environ"))
         self.assertEqual((run.stdout, run.status), (b"", 125))
-        self.assertIn(b"SR-RUN-001 prepare.guest: runtime.stdin: /proc/1/environ cannot be opened", run.stderr)
+        self.assertIn(b"SR-RUN-001 prepare.guest: runtime.stdin: /proc/1/environ cannot be opened",
+                      run.stderr)
 
     def test_stdin_comes_from_the_policy_or_from_the_caller(self):
         run = self.run_policy(policy("/bin/cat", stdin="/etc/passwd"), "--stdin", feed=b"mine")
@@ -117,7 +128,8 @@ class Output(SafeRunTest):
         self.assertEqual(run.status, 0)
 
     def test_output_is_streamed_as_it_is_produced(self):
-        process = self.start(shell("echo first; read line; echo got $line"), "--stdin", stdin=subprocess.PIPE)
+        process = self.start(shell("echo first; read line; echo got $line"), "--stdin",
+                             stdin=subprocess.PIPE)
         self.wait_for_output(process, b"first\n")
         process.stdin.write(b"second\n")
         process.stdin.flush()
@@ -155,20 +167,23 @@ class Output(SafeRunTest):
         run = self.run_policy(shell("head -c 3000000 /dev/zero"))
         self.assertEqual(len(run.stdout), 3000000)
         self.assertEqual(os.path.getsize(os.path.join(run.dir, "stdout.log")), 1 << 20)
-        self.assertEqual(run.events("vm.exited")[0]["stdout"], {"bytes": 3000000, "logged": 1 << 20, "truncated": True})
+        self.assertEqual(run.events("vm.exited")[0]["stdout"], {"bytes": 3000000, "logged": 1 << 20,
+                                                                "truncated": True})
         self.assertFalse(run.events("vm.exited")[0]["stderr"]["truncated"])
 
     def test_relative_sources_and_granted_directories_are_recorded(self):
         os.mkdir(self.path("beside"))
         self.write("beside/file", "beside the policy\n")
-        document = shell("cat /data/file", mounts=[{"source": "beside/file", "target": "/data/file"}])
+        document = shell("cat /data/file", mounts=[{"source": "beside/file",
+                                                    "target": "/data/file"}])
         refused = self.run_policy(document)
         self.assertEqual((refused.status, refused.dir), (125, None))
         self.assertIn(b"outside the host allowlist", refused.stderr)
         run = self.run_policy(document, "--allow-mount", self.path("beside"))
         self.assertEqual((run.status, run.stdout), (0, b"beside the policy\n"), run.stderr)
         prepared, = run.events("run.prepared")
-        self.assertEqual((prepared["policyDir"], prepared["allowMounts"]), (self.dir, [self.path("beside")]))
+        self.assertEqual((prepared["policyDir"], prepared["allowMounts"]),
+                         (self.dir, [self.path("beside")]))
         self.assertEqual(run.events("mount.applied")[0]["source"], "beside/file")
 
     def test_json_has_every_error_of_a_policy(self):
@@ -186,10 +201,12 @@ class Output(SafeRunTest):
     def test_json_prints_one_object_and_leaves_the_output_in_the_run_directory(self):
         run = self.run_policy(shell("echo out; echo err >&2; exit 3"), "--json")
         said = json.loads(run.stdout)
-        self.assertEqual((run.status, run.stderr, said["exitCode"], said["state"]), (3, b"", 3, "finished"))
+        self.assertEqual((run.status, run.stderr, said["exitCode"], said["state"]),
+                         (3, b"", 3, "finished"))
         self.assertEqual(said["report"], run.report_path)
         self.assertEqual(said["runId"], run.report["runId"])
-        with open(said["artifacts"]["stdout"], "rb") as out, open(said["artifacts"]["stderr"], "rb") as err:
+        with open(said["artifacts"]["stdout"], "rb") as out, open(said["artifacts"]["stderr"],
+                                                                  "rb") as err:
             self.assertEqual((out.read(), err.read()), (b"out\n", b"err\n"))
 
 
@@ -198,7 +215,8 @@ class ExitStatus(SafeRunTest):
         for code in (0, 1, 42, 255):
             with self.subTest(code=code):
                 run = self.run_policy(shell(f"exit {code}"))
-                self.assertEqual((run.status, run.report["exitCode"], run.cause), (code, code, "workload"))
+                self.assertEqual((run.status, run.report["exitCode"], run.cause),
+                                 (code, code, "workload"))
 
     def test_signals_come_through(self):
         for number in (signal.SIGKILL, signal.SIGTERM):
@@ -232,10 +250,14 @@ class ExitStatus(SafeRunTest):
         self.assertEqual((run.stdout, run.status), (b"started\n", 0))
 
     def test_a_command_that_eats_memory_dies_in_the_guest(self):
-        run = self.run_policy(policy("/bin/awk", 'BEGIN { s = sprintf("%9999s", "x"); while (1) a[i++] = s }', memory="96Mi"))
+        run = self.run_policy(policy("/bin/awk",
+                                     'BEGIN { s = sprintf("%9999s", "x"); while (1) a[i++] = s }',
+                                     memory="96Mi"))
         self.assertEqual(run.status, 137)
         self.assertEqual(run.cause, "guest-oom")
-        self.assertRegex(run.stderr, rb"warning: the guest ran out of memory: it says that its kernel killed 1 process; resources.memory.max is 96Mi")
+        self.assertRegex(run.stderr,
+                         rb"warning: the guest ran out of memory: it says that its kernel killed "
+                         rb"1 process; resources.memory.max is 96Mi")
 
     def test_a_child_that_eats_memory_is_told_whatever_the_command_makes_of_it(self):
         hungry = """awk 'BEGIN { s = sprintf("%9999s", "x"); while (1) a[i++] = s }'"""
@@ -245,12 +267,14 @@ class ExitStatus(SafeRunTest):
             self.assertEqual(run.events("vm.exited")[0]["guest"]["oomKills"], 1)
             self.assertIn(b"warning: the guest ran out of memory", run.stderr)
             self.assertIn("the guest says that it killed 1 process for lack of it",
-                          " ".join(self.call("report", "show", run.report_path).stdout.decode().split()))
+                          " ".join(self.call("report", "show",
+                                             run.report_path).stdout.decode().split()))
 
 
 class Request(SafeRunTest):
     def test_environment_directory_and_user_are_the_policys(self):
-        run = self.run_policy(shell("echo $GREETING; pwd; id -u; id -g; id -G", env={"GREETING": "a b"}, workdir="/tmp",
+        run = self.run_policy(shell("echo $GREETING; pwd; id -u; id -g; id -G",
+                                    env={"GREETING": "a b"}, workdir="/tmp",
                                     user="1234:4321"))
         self.assertEqual(run.stdout, b"a b\n/tmp\n1234\n4321\n4321\n")
 
@@ -260,7 +284,8 @@ class Request(SafeRunTest):
         hashed = hashlib.sha256(b'{"args":["a","b","--json"],"command":"/bin/echo"}').hexdigest()
         self.assertEqual(run.report["artifacts"]["commandHash"], "sha256:" + hashed)
         with open(os.path.join(run.dir, "command.json"), encoding="utf-8") as file:
-            self.assertEqual(json.load(file), {"command": "/bin/echo", "args": ["a", "b", "--json"]})
+            self.assertEqual(json.load(file), {"command": "/bin/echo",
+                                               "args": ["a", "b", "--json"]})
 
     def test_the_report_vouches_for_the_files_of_the_run(self):
         run = self.run_policy(shell("echo out; echo err >&2"))
@@ -268,19 +293,23 @@ class Request(SafeRunTest):
             with open(os.path.join(run.dir, name), "rb") as file:
                 self.assertEqual(run.report["artifacts"]["files"][name],
                                  "sha256:" + hashlib.sha256(file.read()).hexdigest())
-        self.assertEqual(self.call("report", "verify", run.report_path, "--artifacts", run.dir).returncode, 0)
+        self.assertEqual(self.call("report", "verify", run.report_path, "--artifacts",
+                                   run.dir).returncode, 0)
         with open(os.path.join(run.dir, "stdout.log"), "ab") as file:
             file.write(b"forged")
-        self.assertEqual(self.call("report", "verify", run.report_path, "--artifacts", run.dir).returncode, 2)
+        self.assertEqual(self.call("report", "verify", run.report_path, "--artifacts",
+                                   run.dir).returncode, 2)
 
     def test_a_long_argument_list_arrives_whole(self):
         arguments = [f"{i:0100}" for i in range(5000)]
         run = self.run_policy(shell('echo $#; echo "$@" | md5sum'), "--", "sh", *arguments)
         self.assertEqual(run.stdout.split()[:2],
-                         [b"5000", hashlib.md5((" ".join(arguments) + "\n").encode()).hexdigest().encode()])
+                         [b"5000", hashlib.md5((" ".join(arguments)
+                                                + "\n").encode()).hexdigest().encode()])
 
     def test_usage_errors_are_64_and_start_nothing(self):
-        for arguments in ([], ["--policy"], ["--policy", "x", "--no-such"], ["--policy", "x", "--timeout", "0"],
+        for arguments in ([], ["--policy"], ["--policy", "x", "--no-such"],
+                          ["--policy", "x", "--timeout", "0"],
                           ["--policy", "x", "--accel", "magic"], ["--policy", "x", "stray"]):
             with self.subTest(arguments=arguments):
                 done = self.call("run", *arguments)
@@ -297,14 +326,17 @@ class Request(SafeRunTest):
     def test_json_is_an_object_whatever_fails_before_there_is_a_run(self):
         """For a caller that reads stdout: the first finding is the error."""
         invalid = self.write("invalid.yaml", "apiVersion: x\nmetadata: {name: x}\n")
-        for name, code, path, line in (("nosuch", "SR-POL-001", "policy", None), (invalid, "SR-POL-001", "runtime", 1)):
+        for name, code, path, line in (("nosuch", "SR-POL-001", "policy", None),
+                                       (invalid, "SR-POL-001", "runtime", 1)):
             with self.subTest(name):
                 run = self.run_policy(name, "--json")
                 answer = json.loads(run.stdout)
-                self.assertEqual((run.status, answer["runId"], answer["state"], answer["exitCode"], answer["report"]),
+                self.assertEqual((run.status, answer["runId"], answer["state"], answer["exitCode"],
+                                  answer["report"]),
                                  (125, None, "failed", 125, None))
                 error = answer["error"]
-                self.assertEqual((error["code"], error["path"], error.get("line")), (code, path, line))
+                self.assertEqual((error["code"], error["path"], error.get("line")),
+                                 (code, path, line))
 
 
 class Isolation(SafeRunTest):
@@ -326,7 +358,8 @@ class Isolation(SafeRunTest):
         with open(image, "rb") as file:
             before = hashlib.sha256(file.read()).digest()
         run = self.run_policy(shell("mknod /dev/disk b 254 0 || mknod /tmp/disk b 254 0; "
-                                    "echo x > /dev/disk; echo x > /tmp/disk; mount -o remount,rw /image; "
+                                    "echo x > /dev/disk; echo x > /tmp/disk; mount -o remount,rw "
+                                    "/image; "
                                     "echo x > /etc/new && cat /etc/new", user="0:0", disk="16Mi"))
         self.assertEqual(run.stdout, b"x\n")  # into the overlay
         with open(image, "rb") as file:
@@ -337,12 +370,14 @@ class Isolation(SafeRunTest):
         self.assertEqual(run.stdout, b"no\n")
 
     def test_scratch_space_is_bounded_by_disk_max(self):
-        run = self.run_policy(shell("dd if=/dev/zero of=/tmp/x bs=64k 2>/dev/null; wc -c < /tmp/x", disk="4Mi"))
+        run = self.run_policy(shell("dd if=/dev/zero of=/tmp/x bs=64k 2>/dev/null; wc -c < /tmp/x",
+                                    disk="4Mi"))
         self.assertLessEqual(int(run.stdout), 4 << 20)
         self.assertGreater(int(run.stdout), 3 << 20)
 
     def test_processes_are_bounded_by_pids_max(self):
-        run = self.run_policy(shell("for i in 1 2 3 4 5 6 7 8 9; do sleep 100 & done; echo none", pids=5))
+        run = self.run_policy(shell("for i in 1 2 3 4 5 6 7 8 9; do sleep 100 & done; echo none",
+                                    pids=5))
         self.assertIn(b"fork", run.stderr)
         self.assertNotEqual(run.status, 0)
 
@@ -359,7 +394,8 @@ class Isolation(SafeRunTest):
 
     def test_only_the_usual_devices_are_there(self):
         run = self.run_policy(shell("ls /dev"))
-        self.assertEqual(run.stdout.split(), [b"fd", b"full", b"null", b"ptmx", b"pts", b"random", b"shm", b"stderr",
+        self.assertEqual(run.stdout.split(), [b"fd", b"full", b"null", b"ptmx", b"pts", b"random",
+                                              b"shm", b"stderr",
                                               b"stdin", b"stdout", b"tty", b"urandom", b"zero"])
 
     def test_the_command_inherits_no_descriptor(self):
@@ -372,7 +408,8 @@ class Isolation(SafeRunTest):
         self.assertTrue(before - 1 <= int(run.stdout) <= time.time() + 1, run.stdout)
 
     def test_two_guests_draw_different_random_numbers(self):
-        draws = {self.run_policy(shell("head -c 16 /dev/urandom | md5sum")).stdout for _ in range(2)}
+        draws = {self.run_policy(shell("head -c 16 /dev/urandom | md5sum")).stdout
+                 for _ in range(2)}
         self.assertEqual(len(draws), 2)
 
     def test_several_processors_come_from_the_quota(self):
@@ -382,20 +419,23 @@ class Isolation(SafeRunTest):
 
 class Endings(SafeRunTest):
     def test_the_timeout_asks_first(self):
-        run = self.run_policy(shell("trap 'echo asked; exit 0' TERM; echo up; while :; do sleep 0.1; done", timeout=4))
+        run = self.run_policy(shell("trap 'echo asked; exit 0' TERM; echo up; while :; do sleep "
+                                    "0.1; done", timeout=4))
         self.assertEqual((run.status, run.stdout, run.cause), (124, b"up\nasked\n", "timeout"))
         self.assertEqual(run.failure[0], "SR-RUN-003")
         self.assertTrue(run.events("vm.exited")[0]["timedOut"])
 
     def test_a_command_that_ignores_sigterm_ends_by_the_timeout_plus_grace(self):
         started = time.monotonic()
-        run = self.run_policy(shell("trap '' TERM; echo up; while :; do sleep 0.1; done"), "--timeout", "4")
+        run = self.run_policy(shell("trap '' TERM; echo up; while :; do sleep 0.1; done"),
+                              "--timeout", "4")
         self.assertEqual((run.status, run.stdout), (124, b"up\n"))
         self.assertIn(b"SR-RUN-003 monitor.timeout", run.stderr)
         self.assertLess(time.monotonic() - started, 12 if SANITIZED else 9)
 
     def test_ctrl_c_is_passed_on(self):
-        process = self.start(shell("trap 'echo interrupted; exit 5' INT; echo up; while :; do sleep 0.1; done"))
+        process = self.start(shell("trap 'echo interrupted; exit 5' INT; echo up; while :; do "
+                                   "sleep 0.1; done"))
         self.wait_for_output(process, b"up\n")
         process.send_signal(signal.SIGINT)
         run = self.finish(process)
@@ -420,11 +460,13 @@ class Endings(SafeRunTest):
     def test_sigterm_and_sighup_end_the_run_in_an_orderly_way(self):
         for number in (signal.SIGTERM, signal.SIGHUP):
             with self.subTest(signal=number):
-                process = self.start(shell("trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.1; done"))
+                process = self.start(shell("trap 'echo bye; exit 0' TERM; echo up; while :; do "
+                                           "sleep 0.1; done"))
                 self.wait_for_output(process, b"up\n")
                 process.send_signal(number)
                 run = self.finish(process)
-                self.assertEqual((run.status, run.stdout, run.cause), (128 + number, b"bye\n", "interrupted"))
+                self.assertEqual((run.status, run.stdout, run.cause),
+                                 (128 + number, b"bye\n", "interrupted"))
 
     def test_an_interrupt_while_booting_ends_the_run(self):
         process = self.start(policy("/bin/true"))

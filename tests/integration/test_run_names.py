@@ -36,8 +36,10 @@ class Names(ArchiveTest):
         return done.stderr.decode()
 
     def test_a_report_is_found_by_every_name_of_its_run(self):
-        for name, run_id in ((THIRD, THIRD), ("cccccy", THIRD), ("ccy", THIRD), ("T030405-cccccy", THIRD), ("aaaaax", FIRST), ("last", THIRD),
-                             (os.path.join(self.base, FIRST), FIRST), (os.path.join(self.base, FIRST) + "/", FIRST)):
+        for name, run_id in ((THIRD, THIRD), ("cccccy", THIRD), ("ccy", THIRD),
+                             ("T030405-cccccy", THIRD), ("aaaaax", FIRST), ("last", THIRD),
+                             (os.path.join(self.base, FIRST), FIRST),
+                             (os.path.join(self.base, FIRST) + "/", FIRST)):
             with self.subTest(name):
                 self.assertEqual(self.shown(name), run_id)
         os.utime(os.path.join(self.base, FIRST, "run_report.json"))
@@ -46,7 +48,8 @@ class Names(ArchiveTest):
     def test_every_command_takes_such_a_name(self):
         key = self.path("key")
         self.call("key", "generate", "--out", key)
-        for arguments in (("verify",), ("html",), ("export", "--format", "ocsf"), ("attest", "--key", key),
+        for arguments in (("verify",), ("html",), ("export", "--format", "ocsf"),
+                          ("attest", "--key", key),
                           ("archive", "--root", self.root)):
             for name in ("last", "cccccy"):
                 done = self.call("report", *arguments, name)
@@ -73,7 +76,10 @@ class Names(ArchiveTest):
 
     def test_an_end_that_several_runs_have_names_them(self):
         self.assertEqual(self.shown("aax"), FIRST)
-        self.assertIn("is no file, and no run", self.refused("report", "show", "ax"))  # two characters are too few to be meant
+        self.assertIn("is no file, and no run", self.refused("report", "show",
+                                                             # two characters are too few to be
+                                                             # meant
+                                                             "ax"))
         self.finished("sr-20260104T030405-dddaax", 50)
         text = self.refused("report", "show", "aax")
         self.assertIn("2 runs end in 'aax'", text)
@@ -86,13 +92,17 @@ class Names(ArchiveTest):
         self.assertIn(FIRST.encode(), done.stderr)
 
     def test_runs_that_are_none(self):
-        self.assertIn("'zzzzzz' is no file, and no run in " + self.base, self.refused("report", "show", "zzzzzz"))
+        self.assertIn("'zzzzzz' is no file, and no run in " + self.base,
+                      self.refused("report", "show", "zzzzzz"))
         self.assertIn("cannot be opened", self.refused("report", "show", "zzzzzz.json"))
         os.mkdir(os.path.join(self.base, "sr-20260105T030405-eeeeee"))
-        self.assertIn("sr-20260105T030405-eeeeee has no report", self.refused("report", "show", "eeeeee"))
-        os.symlink(os.path.join(self.base, FIRST), os.path.join(self.base, "sr-20260106T030405-ffffff"))
+        self.assertIn("sr-20260105T030405-eeeeee has no report",
+                      self.refused("report", "show", "eeeeee"))
+        os.symlink(os.path.join(self.base, FIRST), os.path.join(self.base,
+                                                                "sr-20260106T030405-ffffff"))
         self.refused("report", "show", "ffffff")
-        os.chown(os.path.join(self.base, THIRD), 1234, 1234)  # somebody else's directory in our base is no run of ours
+        os.chown(os.path.join(self.base, THIRD), 1234,
+                 1234)  # somebody else's directory in our base is no run of ours
         self.refused("report", "show", "cccccy")
         self.assertEqual(self.shown("last"), SECOND)
         shutil.rmtree(self.base)
@@ -109,26 +119,32 @@ class Names(ArchiveTest):
         one = runs[0]
         self.assertEqual((one["state"], one["cause"], one["exitCode"], one["command"], one["pid"]),
                          ("finished", "workload", 0, "/bin/echo hello", None))
-        taken = sum(os.lstat(os.path.join(at, name)).st_blocks * 512 for at, dirs, files in os.walk(os.path.join(self.base, THIRD))
+        taken = sum(os.lstat(os.path.join(at, name)).st_blocks * 512 for at, dirs,
+                    files in os.walk(os.path.join(self.base, THIRD))
                     for name in dirs + files)
         self.assertEqual(one["bytes"], taken)
         self.assertLess(abs(one["finishedAt"] - time.time() + 100), 30)
         table = self.call("ps", "-a").stdout.decode().splitlines()
         self.assertRegex(table[0], r"^RUN +STATE +EXIT +AGE +SIZE +POLICY +COMMAND$")
-        self.assertRegex(table[1], rf"^{THIRD} +workload +0 +\d+d +[0-9.]+K +demo +/bin/echo hello$")
+        self.assertRegex(table[1],
+                         rf"^{THIRD} +workload +0 +\d+d +[0-9.]+K +demo +/bin/echo hello$")
         self.assertEqual(self.call("ps").stdout.decode().splitlines()[1:], [])
 
     def test_ps_reads_of_a_report_what_it_came_to(self):
         """However many events there are, and whatever they look like."""
-        bait = {"array": [1], "exit": {"cause": "forged"}, "exitCode": 7, "text": '],"exit":{"cause":"forged"},"exitCode":7}'}
-        events = [(0, "compile", "compile", {}), *((1 + i, "prepare", "run.prepared", bait) for i in range(2000)),
+        bait = {"array": [1], "exit": {"cause": "forged"}, "exitCode": 7,
+                "text": '],"exit":{"cause":"forged"},"exitCode":7}'}
+        events = [(0, "compile", "compile", {}), *((1 + i, "prepare", "run.prepared", bait)
+                                                   for i in range(2000)),
                   (5000, "cleanup", "run.failed", {"reason": "setup", **bait})]
         path = os.path.join(self.base, "sr-20260110T030405-gggggg")
-        reports.write(path, events, exit={"cause": "setup", "code": None, "signal": None, "observedBy": "host"}, exitCode=125,
+        reports.write(path, events, exit={"cause": "setup", "code": None, "signal": None,
+                                          "observedBy": "host"}, exitCode=125,
                       policySummary={"name": "weather", "network": "none", "rules": 0, "mounts": 0})
         one = self.ps()[0]
         self.assertEqual((one["cause"], one["exitCode"], one["policy"]), ("setup", 125, "weather"))
-        with open(os.path.join(path, "run_report.json"), "r+b") as file:  # cut off: nothing is told of it
+        with open(os.path.join(path, "run_report.json"),
+                  "r+b") as file:  # cut off: nothing is told of it
             file.truncate(os.path.getsize(file.name) - 10)
         one = self.ps()[0]
         self.assertEqual((one["cause"], one["exitCode"], one["state"]), (None, None, "finished"))

@@ -37,7 +37,8 @@ class Runs(SafeRunTest):
     def assert_closed(self, run_id, ours=()):
         """A report that verifies and says what happened, and nothing else of the run."""
         path = os.path.join(self.base, run_id)
-        done = self.call("report", "verify", f"{path}/run_report.json", "--events", f"{path}/events.jsonl")
+        done = self.call("report", "verify", f"{path}/run_report.json", "--events",
+                         f"{path}/events.jsonl")
         self.assertEqual(done.returncode, 0, done.stdout)
         with open(f"{path}/run_report.json", encoding="utf-8") as file:
             report = json.load(file)
@@ -57,7 +58,8 @@ class Runs(SafeRunTest):
         self.assertLess(abs(runs[0]["startedAt"] - time.time()), 60)
         table = self.safe_run("ps")[0].splitlines()
         self.assertRegex(table[0], r"^RUN +PID +AGE +POLICY +COMMAND$")
-        self.assertRegex(table[1], rf"^{runs[0]['runId']} +{process.pid} +\d+s  test +/bin/sh -c echo up")
+        self.assertRegex(table[1],
+                         rf"^{runs[0]['runId']} +{process.pid} +\d+s  test +/bin/sh -c echo up")
         self.kill(process)
         self.assertEqual(self.ids(), [])
 
@@ -83,7 +85,8 @@ class Runs(SafeRunTest):
     def test_gc_closes_the_dead_and_leaves_the_living(self):
         living = self.start_up()
         dead = self.start_up()
-        dead_id = (set(self.runs()) - {next(run["runId"] for run in json.loads(self.safe_run("ps", "--json")[0])
+        dead_id = (set(self.runs()) - {next(run["runId"]
+                                            for run in json.loads(self.safe_run("ps", "--json")[0])
                                              if run["pid"] == living.pid)}).pop()
         self.kill(dead)
         self.assertEqual(self.safe_run("gc", "--dry-run")[0], f"would have closed {dead_id}\n")
@@ -101,7 +104,8 @@ class Runs(SafeRunTest):
         run_id, refused = self.ids()[0], 0
         for limit in range(4, 14):
             for arguments in (("--dry-run",), ("--older-than", "1d")):
-                done = self.call("gc", *arguments, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+                done = self.call("gc", *arguments,
+                                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
                 self.assertEqual(done.stdout, b"", (limit, done.stderr))
                 self.assertEqual(done.returncode == 0, done.stderr == b"", (limit, done.stderr))
                 refused += run_id.encode() in done.stderr
@@ -116,7 +120,8 @@ class Runs(SafeRunTest):
         os.unlink(lock)
         os.mkdir(lock)
         run_id = os.path.basename(finished.dir)
-        self.assertIn(f"gc.lock: whether {run_id} is alive cannot be told", self.safe_run("gc", "--older-than", "0s", status=1)[1])
+        self.assertIn(f"gc.lock: whether {run_id} is alive cannot be told",
+                      self.safe_run("gc", "--older-than", "0s", status=1)[1])
         self.assertTrue(os.path.exists(finished.report_path))
         os.rmdir(lock)
         self.assertEqual(self.safe_run("gc", "--older-than", "0s")[0], f"removed {run_id}\n")
@@ -166,8 +171,10 @@ class Runs(SafeRunTest):
             os.chown(os.path.join(old.dir, name), self.user, self.user)
         os.mkdir(os.path.join(self.base, "not-a-run"))
         self.assertEqual(self.safe_run("gc", "--older-than", "9d")[0], "")
-        self.assertEqual(self.safe_run("gc", "--older-than", "7d")[0], f"removed {os.path.basename(old.dir)}\n")
-        self.assertEqual(set(self.runs()), {"not-a-run", os.path.basename(kept.dir), os.path.basename(young.dir)})
+        self.assertEqual(self.safe_run("gc", "--older-than", "7d")[0],
+                         f"removed {os.path.basename(old.dir)}\n")
+        self.assertEqual(set(self.runs()), {"not-a-run", os.path.basename(kept.dir),
+                                            os.path.basename(young.dir)})
         self.assertTrue(os.path.exists(os.path.join(victim, "file")))
 
     def test_a_run_that_died_before_it_had_evidence(self):
@@ -214,7 +221,8 @@ class Runs(SafeRunTest):
         fcntl.flock(held, fcntl.LOCK_UN)
         self.assertEqual(self.safe_run("gc", "--older-than", "0s")[0].count(run_id), 0)
         self.assertEqual(victim.poll(), None)
-        self.assertEqual(sorted(os.listdir(os.path.join(self.base, run_id))), ["lock", "policy.json"])
+        self.assertEqual(sorted(os.listdir(os.path.join(self.base, run_id))),
+                         ["lock", "policy.json"])
         os.unlink(os.path.join(self.base, ".open", run_id))
 
     def test_a_register_of_somebody_else_is_not_used(self):
@@ -224,7 +232,8 @@ class Runs(SafeRunTest):
         for command in ("ps", "gc"):
             self.assertIn("the runs there are somebody else's", self.safe_run(command, status=1)[1])
         process = self.start(policy("/bin/true"))
-        self.assertIn(b"SR-RUN-001 prepare.workdir: %s cannot be used: the runs there are somebody else's" % register.encode(),
+        self.assertIn(b"SR-RUN-001 prepare.workdir: %s cannot be used: the runs there are "
+                      b"somebody else's" % register.encode(),
                       process.communicate()[1])
         self.assertEqual(process.returncode, 125)
         os.chown(register, os.geteuid(), os.getegid())
@@ -265,7 +274,8 @@ class Runs(SafeRunTest):
         for process in dead:
             self.kill(process)
         ids = self.runs()
-        collectors = [subprocess.Popen([*self.become(), SAFE_RUN, "gc"], env=self.env, stdout=subprocess.PIPE) for _ in range(6)]
+        collectors = [subprocess.Popen([*self.become(), SAFE_RUN, "gc"], env=self.env,
+                                       stdout=subprocess.PIPE) for _ in range(6)]
         said = b"".join(process.communicate()[0] for process in collectors).decode().splitlines()
         self.assertEqual([process.returncode for process in collectors], [0] * 6)
         self.assertEqual(sorted(said), [f"closed {run_id}" for run_id in ids])
@@ -275,7 +285,8 @@ class Runs(SafeRunTest):
     def test_a_start_is_not_disturbed_by_a_collector(self):
         stop = self.path("stop")
         loop = f"until [ -e {stop} ]; do {SAFE_RUN} gc; {SAFE_RUN} ps; done"
-        collectors = [subprocess.Popen([*self.become(), "/bin/sh", "-c", loop], env=self.env, stdout=subprocess.DEVNULL) for _ in range(2)]
+        collectors = [subprocess.Popen([*self.become(), "/bin/sh", "-c", loop], env=self.env,
+                                       stdout=subprocess.DEVNULL) for _ in range(2)]
         runs = [self.start(policy("/nowhere"), "--accel", "tcg") for _ in range(6)]
         for process in runs:
             self.assertIn(b"not found in the image", process.communicate(timeout=120)[1])
@@ -287,7 +298,8 @@ class Runs(SafeRunTest):
     def test_a_base_that_was_named_has_to_be_there(self):
         for arguments in (("ps",), ("stop", "abcdef"), ("gc",)):
             error = self.safe_run(*arguments, "--workdir-base", self.path("nosuch"), status=1)[1]
-            self.assertIn(f"SR-RUN-001 prepare.workdir: {self.path('nosuch')} cannot be opened: No such file or directory", error)
+            self.assertIn(f"SR-RUN-001 prepare.workdir: {self.path('nosuch')} cannot be opened: "
+                          f"No such file or directory", error)
         self.env["SAFE_RUN_WORKDIR_BASE"] = self.path("not-yet")
         self.assertEqual(self.safe_run("ps", "--json")[0], "[]\n")
         self.assertEqual(self.safe_run("gc")[0], "")
@@ -295,9 +307,11 @@ class Runs(SafeRunTest):
     def test_a_base_that_is_no_text_is_refused_before_anything_is_made(self):
         path = os.fsencode(self.base) + b"/a\xff"
         os.makedirs(self.base, exist_ok=True)
-        done = self.call("run", "--policy", self.write_policy(policy("/bin/true")), "--workdir-base", path)
+        done = self.call("run", "--policy", self.write_policy(policy("/bin/true")),
+                         "--workdir-base", path)
         self.assertEqual((done.returncode, os.path.exists(path)), (125, False))
-        self.assertIn(b"SR-RUN-001 prepare.workdir: the path %s/a? is not UTF-8" % self.base.encode(), done.stderr)
+        self.assertIn(b"SR-RUN-001 prepare.workdir: the path %s/a? is not UTF-8"
+                      % self.base.encode(), done.stderr)
 
     def test_a_run_lives_whatever_becomes_of_its_directory(self):
         living = self.start_up()
@@ -312,8 +326,10 @@ class Runs(SafeRunTest):
         self.assertEqual(self.finish(living).status, 143)
 
     def cgroup_for(self, run_id):
-        """An empty cgroup with that run's name, in a directory of its own where others than root may be given some."""
-        root = next(path for path in ("/sys/fs/cgroup", *glob.glob("/sys/fs/cgroup/*/")) if os.path.exists(os.path.join(path, "cgroup.procs")))
+        """An empty cgroup with that run's name, in a directory of its own where others than root
+        may be given some."""
+        root = next(path for path in ("/sys/fs/cgroup", *glob.glob("/sys/fs/cgroup/*/"))
+                    if os.path.exists(os.path.join(path, "cgroup.procs")))
         delegated = os.path.join(root, "sr-test-" + os.path.basename(self.dir))
         path = os.path.join(delegated, "safe-run-" + run_id)
         os.makedirs(path)
@@ -359,7 +375,9 @@ class Runs(SafeRunTest):
         out, err = self.safe_run("gc", status=1)
         self.assertEqual(out, f"closed {run_id}\n")
         self.assertIn(f"the cgroup of {run_id} cannot be removed", err)
-        self.assertEqual(self.call("report", "verify", os.path.join(self.base, run_id, "run_report.json")).returncode, 0)
+        self.assertEqual(self.call("report", "verify", os.path.join(self.base, run_id,
+                                                                    "run_report.json")).returncode,
+                         0)
         out, err = self.safe_run("gc", status=1)
         self.assertIn(f"the cgroup of {run_id} cannot be removed", err)
         os.rmdir(below)
@@ -372,7 +390,8 @@ class Runs(SafeRunTest):
         with open(os.path.join(run.dir, "lock"), "rb") as stored:
             fcntl.flock(stored, fcntl.LOCK_SH)
             self.assertEqual(self.safe_run("gc", "--older-than", "0s")[0], "")
-        self.assertEqual(self.safe_run("gc", "--older-than", "0s")[0], f"removed {os.path.basename(run.dir)}\n")
+        self.assertEqual(self.safe_run("gc", "--older-than", "0s")[0],
+                         f"removed {os.path.basename(run.dir)}\n")
 
     if SANITIZED:  # only those builds have failpoints
 
@@ -382,10 +401,12 @@ class Runs(SafeRunTest):
                 self.env["SAFE_RUN_FAILPOINT"] = f"gc.remove:{mode}"
                 self.safe_run("gc", "--older-than", "0s", status=status)
                 del self.env["SAFE_RUN_FAILPOINT"]
-                self.assertEqual(os.listdir(os.path.join(self.base, f".removed-{run_id}")).count("run_report.json"), 1)
+                self.assertEqual(os.listdir(os.path.join(self.base,
+                                                         f".removed-{run_id}")).count("run_report.json"), 1)
                 self.assertEqual(self.runs(), [f".removed-{run_id}"])
                 if mode == "error":
-                    os.rename(os.path.join(self.base, f".removed-{run_id}"), os.path.join(self.base, run_id))
+                    os.rename(os.path.join(self.base, f".removed-{run_id}"),
+                              os.path.join(self.base, run_id))
             self.assertEqual(self.safe_run("gc")[0], "")
             self.assertEqual(self.runs(), [])
 
@@ -393,20 +414,24 @@ class Runs(SafeRunTest):
         self.run_policy(policy("/bin/true"))
         with open("/dev/full", "wb") as full:
             for age, status in (("1h", 0), ("0s", 1)):  # nothing to say, and one removed
-                done = subprocess.run([*self.become(), SAFE_RUN, "gc", "--older-than", age], env=self.env, stdout=full,
+                done = subprocess.run([*self.become(), SAFE_RUN, "gc", "--older-than", age],
+                                      env=self.env, stdout=full,
                                       stderr=subprocess.PIPE, timeout=60)
                 self.assertEqual((done.returncode, done.stderr != b""), (status, status == 1))
 
     def test_usage(self):
-        for arguments in (("ps", "x"), ("stop",), ("stop", "--timeout", "x", "y"), ("gc", "--older-than", "7"), ("gc", "--nonsense")):
-            self.assertIn("usage: safe-run " + arguments[0], self.safe_run(*arguments, status=64)[1])
+        for arguments in (("ps", "x"), ("stop",), ("stop", "--timeout", "x", "y"),
+                          ("gc", "--older-than", "7"), ("gc", "--nonsense")):
+            self.assertIn("usage: safe-run " + arguments[0],
+                          self.safe_run(*arguments, status=64)[1])
         for command in ("ps", "stop", "gc"):
             self.assertIn("Example:", self.safe_run(command, "--help")[0])
         self.assertFalse(os.path.exists(self.base))
 
 
 class RunsAsUser(Runs):
-    """The same without privileges; who somebody else is and what he can leave there is root's to tell."""
+    """The same without privileges; who somebody else is and what he can leave there is root's to
+    tell."""
     user = 12345
     test_what_somebody_else_made_is_no_run = test_a_register_of_somebody_else_is_not_used = None
     test_a_process_that_got_the_number_of_a_dead_supervisor = test_a_run_that_died_before_it_had_evidence = None
@@ -419,13 +444,16 @@ class RunsAsUser(Runs):
     def test_the_runs_of_another_user_are_out_of_reach(self):
         process = self.start_up()
         run_id, self.user = self.ids()[0], 12346
-        for command, arguments in (("ps", ()), ("stop", ("--kill", run_id)), ("gc", ("--older-than", "0s"))):
+        for command, arguments in (("ps", ()), ("stop", ("--kill", run_id)),
+                                   ("gc", ("--older-than", "0s"))):
             self.safe_run(command, *arguments, status=1)
         os.chmod(self.base, 0o755)
         for command in ("ps", "gc", "run"):
-            arguments = ("--policy", self.write_policy(policy("/bin/true"))) if command == "run" else ()
+            arguments = ("--policy",
+                         self.write_policy(policy("/bin/true"))) if command == "run" else ()
             self.assertIn("belongs to uid 12345: what lies there may be somebody else's",
-                          self.safe_run(command, *arguments, status=1 + 124 * (command == "run"))[1])
+                          self.safe_run(command, *arguments, status=1 + 124
+                                        * (command == "run"))[1])
         self.user = 12345
         self.assertEqual(self.ids(), [run_id])
         process.terminate()

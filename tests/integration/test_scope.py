@@ -1,5 +1,6 @@
-"""A cgroup for an ordinary user: systemd is asked for a scope. No systemd runs here, so its part is played on a real bus (dbus-daemon)
-by tests/guests/systemd_scope.c; what is done with controllers that it hands down is tested in a machine of its own (test_limits)."""
+"""A cgroup for an ordinary user: systemd is asked for a scope. No systemd runs here, so its part is
+played on a real bus (dbus-daemon) by tests/guests/systemd_scope.c; what is done with controllers
+that it hands down is tested in a machine of its own (test_limits)."""
 import os
 import pwd
 import select
@@ -42,7 +43,8 @@ class Scope(Jail):
     def remove_tree(self):
         """As systemd does when the last process of a scope has ended."""
         for place, _, _ in os.walk(self.tree, topdown=False):
-            self.wait_for(lambda place=place: "populated 0" in self.read(os.path.join(place, "cgroup.events")), 5)
+            self.wait_for(lambda place=place: "populated 0"
+                          in self.read(os.path.join(place, "cgroup.events")), 5)
             os.rmdir(place)
 
     def tearDown(self):
@@ -57,9 +59,11 @@ class Scope(Jail):
 
     def start_systemd(self, result):
         config = self.write("bus.conf", CONFIG.format(self.bus))
-        self.services.append(subprocess.Popen(["dbus-daemon", "--nofork", "--nopidfile", "--config-file", config], stdout=subprocess.DEVNULL))
+        self.services.append(subprocess.Popen(["dbus-daemon", "--nofork", "--nopidfile",
+                                               "--config-file", config], stdout=subprocess.DEVNULL))
         self.wait_for(lambda: os.path.exists(self.bus), 10)
-        self.systemd = subprocess.Popen([SERVICE, self.tree, str(self.user), result], env=self.env, stdout=subprocess.PIPE)
+        self.systemd = subprocess.Popen([SERVICE, self.tree, str(self.user), result], env=self.env,
+                                        stdout=subprocess.PIPE)
         self.services.append(self.systemd)
         self.assertEqual(self.systemd_says(), "ready\n")
 
@@ -79,7 +83,8 @@ class Scope(Jail):
         self.wait_for_output(process, b"up\n")
         run_id = os.listdir(os.path.join(self.base, ".open"))[0]
         self.assertEqual(self.systemd_says(), f"safe-run-{run_id}.scope fail {process.pid} 1\n")
-        place = [line for line in self.read(f"/proc/{process.pid}/cgroup").splitlines() if line.startswith("0::")][0]
+        place = [line for line in self.read(f"/proc/{process.pid}/cgroup").splitlines()
+                 if line.startswith("0::")][0]
         self.assertTrue(place.endswith(f"/{os.path.basename(self.tree)}/safe-run-{run_id}.scope/supervisor"), place)
         self.assertEqual(len(self.children(process.pid)), 1)  # the VMM; whoever asked is gone
         process.send_signal(signal.SIGTERM)

@@ -13,11 +13,14 @@ KERNEL = os.path.join(SOURCE, "guest", "kernel", "build.sh")
 @unittest.skipIf(os.geteuid() != 0, "only root can be somebody else")
 class Setup(SafeRunTest):
     def as_nobody(self, *command, **environment):
-        return subprocess.run(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *command], text=True, timeout=60,
-                              capture_output=True, env={"PATH": os.environ["PATH"], "HOME": self.dir, **environment})
+        return subprocess.run(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}",
+                               "--clear-groups", *command], text=True, timeout=60,
+                              capture_output=True, env={"PATH": os.environ["PATH"],
+                                                        "HOME": self.dir, **environment})
 
     def missing(self, *sets):
-        """What is missing where nothing is installed, and the command that is said to install it."""
+        """What is missing where nothing is installed, and the command that is said to install
+        it."""
         os.makedirs(self.path("dpkg"), exist_ok=True)
         os.chmod(self.dir, 0o755)
         done = self.as_nobody(SETUP, *sets, DPKG_ADMINDIR=self.path("dpkg"))
@@ -39,16 +42,19 @@ class Setup(SafeRunTest):
 
     def test_no_name_is_of_one_release_only(self):
         packages, _ = self.missing("build", "run", "test")
-        versioned = [name for name in packages if name.startswith(("linux-source-", "libclang-rt-1", "clang-1", "gcc-1"))]
+        versioned = [name for name in packages if name.startswith(("linux-source-", "libclang-rt-1",
+                                                                   "clang-1", "gcc-1"))]
         self.assertEqual(versioned, [])
 
     def kernel(self, change=""):
-        """What a build by nobody takes where root's cache has a kernel of the right key, after a change by root."""
+        """What a build by nobody takes where root's cache has a kernel of the right key, after a
+        change by root."""
         script = f"""mount -t tmpfs -o mode=0755 cache /var/cache/safe-run && cd /var/cache/safe-run
             mkdir kernel-$({KERNEL} --key) && cd kernel-* && echo kernel > vmlinux && {{ {change or ":"}; }}
             exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups env SAFE_RUN_CACHE_DIR=/proc/none {KERNEL}"""
         os.makedirs("/var/cache/safe-run", exist_ok=True)
-        return subprocess.run(["unshare", "--mount", "sh", "-ec", script], capture_output=True, text=True, timeout=60)
+        return subprocess.run(["unshare", "--mount", "sh", "-ec", script], capture_output=True,
+                              text=True, timeout=60)
 
     def test_a_kernel_that_root_built_serves_everybody(self):
         done = self.kernel()
@@ -56,12 +62,14 @@ class Setup(SafeRunTest):
         self.assertRegex(done.stdout, r"^/var/cache/safe-run/kernel-[0-9a-f]{16}/vmlinux\n$")
 
     def test_a_kernel_that_somebody_else_can_have_written_does_not(self):
-        for change in ("chown 1 vmlinux", "chmod 664 vmlinux", "chmod 757 .", "chown 1 .", "chmod 1777 ..",
+        for change in ("chown 1 vmlinux", "chmod 664 vmlinux", "chmod 757 .", "chown 1 .",
+                       "chmod 1777 ..",
                        "mv vmlinux ../other && ln -s ../other vmlinux", "chmod 600 vmlinux"):
             done = self.kernel(change)
             self.assertNotEqual(done.returncode, 0, change)
             self.assertEqual(done.stdout, "", change)
-            self.assertIn("cannot create directory", done.stderr, change)  # of a cache of its own, to build one in
+            self.assertIn("cannot create directory", done.stderr,
+                          change)  # of a cache of its own, to build one in
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ class Sign(SafeRunTest):
 
     def assert_signed(self, run):
         """By its directory."""
-        done = self.call("report", "verify", "--key", self.path("key.pub"), "--events", os.path.join(run, "events.jsonl"),
+        done = self.call("report", "verify", "--key", self.path("key.pub"), "--events",
+                         os.path.join(run, "events.jsonl"),
                          "--artifacts", run, os.path.join(run, "run_report.json"))
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertEqual(json.loads(done.stdout)["checks"][-1], {"name": "signature", "ok": True})
@@ -37,7 +38,8 @@ class Sign(SafeRunTest):
         # Signing again is the same statement: nothing changes.
         with open(self.attestation(run), "rb") as file:
             before = file.read()
-        self.assertEqual(self.call("report", "attest", "--key", self.path("key"), run.report_path).returncode, 0)
+        self.assertEqual(self.call("report", "attest", "--key", self.path("key"),
+                                   run.report_path).returncode, 0)
         with open(self.attestation(run), "rb") as file:
             self.assertEqual(file.read(), before)
 
@@ -79,7 +81,8 @@ class Sign(SafeRunTest):
                 self.assertEqual(run.events("vm.started"), [])
 
     def test_configuration(self):
-        for fields, word in (({"sign": True}, b"prepare.config.signKey"), ({"sign": "yes"}, b"prepare.config.sign"),
+        for fields, word in (({"sign": True}, b"prepare.config.signKey"),
+                             ({"sign": "yes"}, b"prepare.config.sign"),
                              ({"signKey": "relative"}, b"prepare.config.signKey")):
             self.configure(**fields)
             run = self.run_policy(policy("/bin/true"))

@@ -1,4 +1,5 @@
-"""Signals: what safe-run inherits of them, and those that come before and after there is a command to pass them on to."""
+"""Signals: what safe-run inherits of them, and those that come before and after there is a command
+to pass them on to."""
 import json
 import os
 import signal
@@ -39,11 +40,13 @@ class Signals(SafeRunTest):
         os.kill(self.vmm_pids()[0], signal.SIGKILL)
         run = self.finish(process)
         self.assertEqual((run.status, run.cause), (125, "vmm"))
-        self.assertIn(b"SR-RUN-002 launch.vm: the VMM was killed by signal 9 before the guest said hello", run.stderr)
+        self.assertIn(b"SR-RUN-002 launch.vm: the VMM was killed by signal 9 before the guest "
+                      b"said hello", run.stderr)
 
     def test_what_the_caller_ignores_does_not_end_the_run(self):
         """nohup, and what a shell starts in the background."""
-        process = self.start(shell("echo up; read line; echo $line"), "--stdin", stdin=subprocess.PIPE,
+        process = self.start(shell("echo up; read line; echo $line"), "--stdin",
+                             stdin=subprocess.PIPE,
                              **ignoring(signal.SIGHUP, signal.SIGINT))
         self.wait_for_output(process, b"up\n")
         process.send_signal(signal.SIGHUP)
@@ -63,16 +66,19 @@ class Signals(SafeRunTest):
         silent.bind(("127.0.0.1", 0))
         silent.settimeout(60)
         self.configure(network={"resolver": "127.0.0.1:%d" % silent.getsockname()[1]})
-        network = {"mode": "allowlist", "egress": [{"protocol": "tcp", "host": "api.example.com", "port": 443}]}
+        network = {"mode": "allowlist", "egress": [{"protocol": "tcp", "host": "api.example.com",
+                                                    "port": 443}]}
         process = self.start(policy("/bin/true", network=network), "--json")
         silent.recv(512)
         asked = time.monotonic()
         process.send_signal(signal.SIGINT)
         run = self.finish(process)
         self.assertLess(time.monotonic() - asked, 3)  # of the 5 s that names have
-        self.assertEqual((run.status, run.cause, run.events("vm.started")), (130, "interrupted", []))
+        self.assertEqual((run.status, run.cause, run.events("vm.started")),
+                         (130, "interrupted", []))
         said = json.loads(run.stdout)
-        self.assertEqual((said["exitCode"], said["cause"], said["error"]["path"]), (130, "interrupted", "monitor.interrupted"))
+        self.assertEqual((said["exitCode"], said["cause"], said["error"]["path"]),
+                         (130, "interrupted", "monitor.interrupted"))
 
     def held_at(self, failpoint, document):
         """A run that says when it comes to a failpoint, and stays there for 0.3 s."""
@@ -86,7 +92,8 @@ class Signals(SafeRunTest):
         process = self.held_at("prepare.lock", policy("/bin/true"))
         process.terminate()
         run = self.finish(process)
-        self.assertEqual((run.status, run.cause, run.events("vm.started")), (143, "interrupted", []))
+        self.assertEqual((run.status, run.cause, run.events("vm.started")),
+                         (143, "interrupted", []))
         self.assertEqual(json.loads(run.stdout)["exitCode"], 143)
 
     def test_a_signal_after_the_end_changes_nothing(self):
@@ -95,7 +102,8 @@ class Signals(SafeRunTest):
                 process = self.held_at("conclude.before", shell("exit 3"))
                 process.send_signal(number)
                 run = self.finish(process)
-                self.assertEqual((run.status, run.report["exitCode"], run.cause), (3, 3, "workload"))
+                self.assertEqual((run.status, run.report["exitCode"], run.cause),
+                                 (3, 3, "workload"))
                 self.assertEqual(json.loads(run.stdout)["exitCode"], 3)
 
 

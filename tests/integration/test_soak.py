@@ -1,4 +1,5 @@
-"""Many runs, half of them killed: nothing grows. SR_STRESS=1 makes the full number (500 in a row, 50 at once)."""
+"""Many runs, half of them killed: nothing grows. SR_STRESS=1 makes the full number (500 in a row,
+50 at once)."""
 import ctypes
 import json
 import os
@@ -22,8 +23,9 @@ def call(function, *arguments):
 
 
 class Soak(SafeRunTest):
-    """What keeps anything of a run in the kernel is a process, a mount or a name. Other tests make such things at the same time, so
-    this one, which is a process of its own, gets a mount namespace of its own, and every orphan of its runs."""
+    """What keeps anything of a run in the kernel is a process, a mount or a name. Other tests make
+    such things at the same time, so this one, which is a process of its own, gets a mount namespace
+    of its own, and every orphan of its runs."""
 
     def setUp(self):
         super().setUp()
@@ -55,7 +57,8 @@ class Soak(SafeRunTest):
 
     def check(self, before):
         register = os.path.join(self.base, ".open")
-        for marker in os.listdir(register):  # one killed before it had its lock is taken for one that is about to: for a minute
+        # one killed before it had its lock is taken for one that is about to: for a minute
+        for marker in os.listdir(register):
             os.utime(os.path.join(register, marker), (0, 0))
         self.assertEqual(self.call("gc").returncode, 0)
         self.assertEqual(os.listdir(register), [])
@@ -64,7 +67,8 @@ class Soak(SafeRunTest):
             if name == ".open":
                 continue
             path = os.path.join(self.base, name)
-            done = self.call("report", "verify", f"{path}/run_report.json", "--events", f"{path}/events.jsonl")
+            done = self.call("report", "verify", f"{path}/run_report.json", "--events",
+                             f"{path}/events.jsonl")
             self.assertEqual(done.returncode, 0, (name, done.stdout))
             with open(f"{path}/run_report.json", encoding="utf-8") as file:
                 cause = json.load(file)["exit"]["cause"]
@@ -77,7 +81,8 @@ class Soak(SafeRunTest):
 
     def test_in_a_row(self):
         self.document = self.write_policy(shell("echo out"))
-        self.call("run", "--policy", self.document)  # what the first of all runs leaves for the others: caches
+        self.call("run", "--policy",
+                  self.document)  # what the first of all runs leaves for the others: caches
         chance, before = random.Random(1), self.mounts()
         for _ in range(IN_A_ROW):
             process = self.start_one()

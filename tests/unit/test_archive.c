@@ -1,4 +1,5 @@
-/* What an archive reads back of its own: one spelling each. And the index against going through all runs. */
+/* What an archive reads back of its own: one spelling each. And the index against going through all
+ * runs. */
 #include "archive/bundle.h"
 #include "archive/index.h"
 #include "archive/log.h"

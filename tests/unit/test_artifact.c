@@ -1,5 +1,5 @@
-/* Kernel, initrd and image between the moment they are found and the moment they run: what runs is what was hashed, and what is kept
- * of it is bounded. */
+/* Kernel, initrd and image between the moment they are found and the moment they run: what runs is
+ * what was hashed, and what is kept of it is bounded. */
 #include "common/fs.h"
 #include "common/memo.h"
 #include "runner/copy.h"
@@ -33,7 +33,8 @@ struct fixture {
     struct sr_error err;
 };
 
-/* A directory with a file "image" of two pages of 'A', which everybody may write to; the cache is below it. */
+/* A directory with a file "image" of two pages of 'A', which everybody may write to; the cache is
+ * below it. */
 static int begin(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);

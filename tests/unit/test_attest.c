@@ -122,7 +122,8 @@ static void an_attestation_is_there_whole_or_not_at_all(void **state)
     }
 }
 
-/* In a directory that others can write to, the temporary file's name may lead to what is not ours. */
+/* In a directory that others can write to, the temporary file's name may lead to what is not
+ * ours. */
 static void a_link_under_the_temporary_name_is_not_followed(void **state)
 {
     struct attested *a = *state;

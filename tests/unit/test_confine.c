@@ -1,4 +1,5 @@
-/* What the supervisor can still do once it has given up what it does not need, as root and as an ordinary user. */
+/* What the supervisor can still do once it has given up what it does not need, as root and as an
+ * ordinary user. */
 #include "jail/jail.h"
 
 #include <arpa/inet.h>
@@ -71,7 +72,8 @@ static void tear_down(struct place *place)
     assert_int_equal(rmdir(place->dir), 0);
 }
 
-/* Exits with the number of the first line that does not hold: asserts would need what is given up. */
+/* Exits with the number of the first line that does not hold: asserts would need what is given
+ * up. */
 #define MUST(condition)                                                                            \
     do {                                                                                           \
         if (!(condition))                                                                          \
@@ -100,7 +102,8 @@ static void expect_no_typing(void)
     MUST(syscall(SYS_ioctl, -1, FIONREAD, &byte) < 0 && errno == EBADF);
 }
 
-/* What the kernel does for the owner of a descriptor, who may be anybody: a signal of any number. */
+/* What the kernel does for the owner of a descriptor, who may be anybody: a signal of any
+ * number. */
 static void expect_no_signal_by_descriptor(void)
 {
     struct f_owner_ex owner = {F_OWNER_PID, getppid()};

@@ -91,7 +91,8 @@ static void samples_stop_at_the_ceiling_and_are_counted(void **state)
     assert_int_equal(st.st_size, sr_event_log_bytes(f->run.log));
 }
 
-/* The most addresses that are let be, all filled up: the last hit of each still fits, and what else is said at the end. */
+/* The most addresses that are let be, all filled up: the last hit of each still fits, and what else
+ * is said at the end. */
 static void the_end_of_the_largest_network_fits(void **state)
 {
     struct fixture *f = *state;

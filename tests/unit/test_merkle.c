@@ -1,4 +1,5 @@
-/* Merkle trees: the vectors of RFC 6962 implementations, and the definition itself as second opinion. */
+/* Merkle trees: the vectors of RFC 6962 implementations, and the definition itself as second
+ * opinion. */
 #include "archive/merkle.h"
 
 #include <setjmp.h>

@@ -361,8 +361,8 @@ static void no_race_gets_a_file_from_outside(void **state)
     print_message("%u of 2000 accepted\n", accepted);
 }
 
-/* In a mount namespace of its own: the kernel's file systems are refused wherever they are bound; other binds are the
- * host owner's doing and are judged by where they are. */
+/* In a mount namespace of its own: the kernel's file systems are refused wherever they are bound;
+ * other binds are the host owner's doing and are judged by where they are. */
 static void binds_do_not_smuggle_the_kernels_files(void **state)
 {
     const struct place *place = *state;

@@ -1,4 +1,5 @@
-/* Signed notes, checkpoints and proofs: what other tools write is read, what was changed is found. */
+/* Signed notes, checkpoints and proofs: what other tools write is read, what was changed is
+ * found. */
 #include "archive/note.h"
 
 #include <setjmp.h>

@@ -1,4 +1,5 @@
-/* Each file of a run's outputs has its own hash: in the events, in a manifest when there are many, in the statement that is signed. */
+/* Each file of a run's outputs has its own hash: in the events, in a manifest when there are many,
+ * in the statement that is signed. */
 #include "runner/output_files.h"
 
 #include "evidence/attest.h"
@@ -213,7 +214,8 @@ static void many_files_are_in_the_manifest(void **state)
     close_run(&run);
 }
 
-/* The manifest of a report that follows from no files: hashes of events and report agree, the files do not. */
+/* The manifest of a report that follows from no files: hashes of events and report agree, the files
+ * do not. */
 static void a_manifest_that_is_not_of_the_files_is_found(void **state)
 {
     (void)state;
@@ -377,7 +379,8 @@ static void outputs_may_be_elsewhere(void **state)
     close_run(&run);
 }
 
-/* What an event says of its files must be so of its own numbers, and its manifest be the report's. */
+/* What an event says of its files must be so of its own numbers, and its manifest be the
+ * report's. */
 static void entries_that_cannot_be_are_found_without_the_files(void **state)
 {
     (void)state;

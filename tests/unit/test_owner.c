@@ -1,4 +1,5 @@
-/* Whose a file or a directory must be. Much of it takes root, which can give things to somebody else. */
+/* Whose a file or a directory must be. Much of it takes root, which can give things to somebody
+ * else. */
 #include "common/owner.h"
 
 #include <errno.h>

@@ -1,6 +1,7 @@
 /*
- * Properties over generated policies: whatever is valid compiles; its spelling, YAML or JSON, in any order and with
- * comments, does not matter; normalising twice changes nothing. The generator is seeded, so a failure repeats.
+ * Properties over generated policies: whatever is valid compiles; its spelling, YAML or JSON, in
+ * any order and with comments, does not matter; normalising twice changes nothing. The generator is
+ * seeded, so a failure repeats.
  */
 #include "common/buf.h"
 #include "common/jcs.h"
@@ -34,8 +35,8 @@ struct spelling {
     bool read_only; /* no disk, hence no outputs */
 };
 
-/* What JSON's strings hold as it is and YAML's only as an escape: line ends that only YAML 1.1 knows, directions of
- * writing, and what YAML does not print. */
+/* What JSON's strings hold as it is and YAML's only as an escape: line ends that only YAML 1.1
+ * knows, directions of writing, and what YAML does not print. */
 static const struct escape {
     const char *raw, *yaml;
 } escapes[] = {
@@ -53,7 +54,8 @@ static const struct escape *find_escape(const char *text)
     return NULL;
 }
 
-/* A text as both spellings may hold it: JSON's string is also YAML's double-quoted scalar but for "\/" and the above. */
+/* A text as both spellings may hold it: JSON's string is also YAML's double-quoted scalar but for
+ * "\/" and the above. */
 static void text(struct sr_buf *json, struct sr_buf *yaml, bool blank_ok)
 {
     static const char *const pieces[] = {"a",
@@ -363,7 +365,8 @@ static void superfluous_rules_are_told(void **state)
     assert_true(told_in_all > POLICIES);
 }
 
-/* Cut, doubled and overwritten bytes: an answer every time, and what is still valid still compiles. */
+/* Cut, doubled and overwritten bytes: an answer every time, and what is still valid still
+ * compiles. */
 static void damaged_policies_are_judged(void **state)
 {
     (void)state;

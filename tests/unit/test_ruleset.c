@@ -171,7 +171,8 @@ static unsigned draw(unsigned below)
     return (unsigned)((z ^ z >> 31) % below);
 }
 
-/* Any targets, asked for every address around them: the first one that has it, with or without its service. */
+/* Any targets, asked for every address around them: the first one that has it, with or without its
+ * service. */
 static void splitting_is_what_looking_through_the_rules_says(void **state)
 {
     (void)state;

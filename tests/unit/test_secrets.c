@@ -1,4 +1,5 @@
-/* Values of the environment that no document has: how policies name them, who lets them, and what evidence keeps. */
+/* Values of the environment that no document has: how policies name them, who lets them, and what
+ * evidence keeps. */
 #include "common/buf.h"
 #include "runner/host.h"
 #include "saferun/bundle.h"

@@ -1,4 +1,5 @@
-/* The talk with the net cell: a release that waits for another request's answer is sent or has failed, whatever becomes of that. */
+/* The talk with the net cell: a release that waits for another request's answer is sent or has
+ * failed, whatever becomes of that. */
 #include "net/talk.h"
 
 #include <setjmp.h>

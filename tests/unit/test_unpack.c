@@ -201,7 +201,8 @@ static void links_that_lead_out_are_refused(void **state)
         expect_entry_refused("o/l", S_IFLNK | 0777, targets[i], "");
 }
 
-/* s leads to the root of the output; a target that went through it and up again would be outside. */
+/* s leads to the root of the output; a target that went through it and up again would be
+ * outside. */
 static void links_that_lead_out_through_others_are_refused(void **state)
 {
     struct fixture *f = *state;

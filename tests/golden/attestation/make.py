@@ -1,8 +1,10 @@
 #!/usr/bin/python3
-"""Writes a run directory with an attestation that must verify for ever, and that this version writes byte for byte.
+"""Writes a run directory with an attestation that must verify for ever, and that this version
+writes byte for byte.
 
-Shares nothing with our implementation (json, hashlib, and Ed25519 of python3-cryptography). Run it in this directory; it writes
-the same bytes each time. The key is the example of RFC 8410, which everybody has: it proves nothing but the format.
+Shares nothing with our implementation (json, hashlib, and Ed25519 of python3-cryptography). Run it
+in this directory; it writes the same bytes each time. The key is the example of RFC 8410, which
+everybody has: it proves nothing but the format.
 """
 import base64
 import hashlib
@@ -47,8 +49,10 @@ def make_report():
             event["payload"]["initrdHash"] = sha("initrd")
         event["hashPrev"] = previous
         event["hashSelf"] = previous = sha("|".join(
-            [previous, event["timestamp"], event["runId"], event["stage"], event["type"], canonical(event["payload"])]))
-    report["artifacts"]["files"] = {"outputs/größe \"1\"": sha("result"), "policy.json": sha("{}"), "stdout.log": sha("hello\n")}
+            [previous, event["timestamp"], event["runId"], event["stage"], event["type"],
+             canonical(event["payload"])]))
+    report["artifacts"]["files"] = {"outputs/größe \"1\"": sha("result"), "policy.json": sha("{}"),
+                                    "stdout.log": sha("hello\n")}
     report["assurance"]["safeRunVersion"] = "0.1.0"
     report["policySummary"]["name"] = "attested"
     report["integrity"]["digest"] = ""
@@ -64,19 +68,22 @@ def make_statement(report, subjects):
         "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects] + [
             {"name": "outputs/out", "digest": {"safeRunOutputV1": hexdigest("tree")}}],
         "predicate": {
-            "asked": {"policyHash": artifacts["policyHash"], "commandHash": artifacts["commandHash"],
+            "asked": {"policyHash": artifacts["policyHash"],
+                      "commandHash": artifacts["commandHash"],
                       "policySummary": report["policySummary"]},
             "enforced": {"assurance": assurance},
             "result": {key: report[key] for key in ("exit", "exitCode", "startedAt", "finishedAt")},
             "run": {"runId": report["runId"], "digest": report["integrity"]["digest"]},
             "versions": {"kernelHash": artifacts["kernelHash"], "initrdHash": sha("initrd"),
-                         "rootfsHash": artifacts["rootfsHash"], "safeRunVersion": assurance["safeRunVersion"],
+                         "rootfsHash": artifacts["rootfsHash"],
+                         "safeRunVersion": assurance["safeRunVersion"],
                          "vmm": assurance["vmm"], "vmmVersion": assurance["vmmVersion"]}}}
 
 
 def make_envelope(key, payload):
     kind = b"application/vnd.in-toto+json"
-    spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    spki = key.public_key().public_bytes(serialization.Encoding.DER,
+                                         serialization.PublicFormat.SubjectPublicKeyInfo)
     signature = key.sign(b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload))
     return {"payload": base64.b64encode(payload).decode(), "payloadType": kind.decode(),
             "signatures": [{"keyid": hexdigest(spki), "sig": base64.b64encode(signature).decode()}]}
@@ -90,10 +97,12 @@ def main():
     for name, text in files.items():
         write(name, text)
     subjects = [(name, hexdigest(files[name])) for name in ("run_report.json", "events.jsonl")]
-    subjects += [(name, digest[len("sha256:"):]) for name, digest in sorted(report["artifacts"]["files"].items())]
+    subjects += [(name, digest[len("sha256:"):]) for name,
+                 digest in sorted(report["artifacts"]["files"].items())]
     key = serialization.load_pem_private_key(PRIVATE, None)
     write("run_report.dsse.json",
-          canonical(make_envelope(key, canonical(make_statement(report, subjects)).encode())) + "\n")
+          canonical(make_envelope(key, canonical(make_statement(report, subjects)).encode()))
+          + "\n")
     write("signer.pem", PRIVATE)
     write("signer.pem.pub", key.public_key().public_bytes(serialization.Encoding.PEM,
                                                           serialization.PublicFormat.SubjectPublicKeyInfo))
