@@ -6,7 +6,8 @@
  *
  *   1. room_enter(): a root directory with the files that nft and pasta open (found by the
  *      supervisor, as for QEMU), /dev/net/tun and the namespace for pasta to join. No /proc: pasta
- *      asks it only for its own name, which a link tells.
+ *      asks it only for its own name, which a link tells, and (from 2024 on) for the ids of its user
+ *      namespace, of which there is a copy.
  *   2. pasta, in mount, ipc and uts namespaces of its own: no capability but the five that it
  *      starts with, none to be gained; limits; system calls by a list. What it still has it gives
  *      up by itself (passt's isolation.c), before its first packet: its root is an empty directory
@@ -24,6 +25,7 @@
 #include "net/room.h"
 
 #include "common/failpoint.h"
+#include "common/fs.h"
 #include "jail/jail.h"
 #include "jail/landlock.h"
 #include "jail/root.h"
@@ -51,18 +53,28 @@
 /* What pasta opens beside connections. */
 #define PASTA_FILES 64
 #define CAP(name) (1u << (name))
+#define IDS "/proc/self/uid_map"
 
-static int furnish_for_pasta(const struct cell_plan *plan, int root, int netns)
+/* What is needed of /proc, which a root directory of one's own hides. */
+struct origin {
+    int netns;      /* a detached mount */
+    char ids[4096]; /* of IDS */
+    ssize_t ids_len;
+};
+
+static int furnish_for_pasta(const struct cell_plan *plan, int root, const struct origin *origin)
 {
     if (sr_jail_root_place(root, &ROOM_NETNS[1]) < 0 ||
-        sr_jail_root_put(root, netns, &ROOM_NETNS[1], MOUNT_ATTR_NOEXEC) < 0 ||
+        sr_jail_root_put(root, origin->netns, &ROOM_NETNS[1], MOUNT_ATTR_NOEXEC) < 0 ||
         sr_jail_root_place(root, &TUN[1]) < 0 || mkdirat(root, "proc", 0755) < 0 ||
         mkdirat(root, "proc/self", 0755) < 0)
         return -1;
-    return symlinkat(plan->pasta_program, root, "proc/self/exe");
+    int result = sr_write_new_file(root, &IDS[1], origin->ids, (size_t)origin->ids_len);
+    errno = -result;
+    return result < 0 ? -1 : symlinkat(plan->pasta_program, root, "proc/self/exe");
 }
 
-static int furnish(const struct cell_plan *plan, int root, int netns)
+static int furnish(const struct cell_plan *plan, int root, const struct origin *origin)
 {
     bool pasta = plan->bridge == NULL;
     for (size_t i = 0; i < plan->files->count; i++)
@@ -73,7 +85,7 @@ static int furnish(const struct cell_plan *plan, int root, int netns)
     if (log != NULL && sr_jail_root_place(root, log + 1) < 0)
         return -1;
 #endif
-    if ((pasta && furnish_for_pasta(plan, root, netns) < 0) || sr_jail_root_seal(root) < 0)
+    if ((pasta && furnish_for_pasta(plan, root, origin) < 0) || sr_jail_root_seal(root) < 0)
         return -1;
 #ifdef SR_WITH_FAILPOINTS
     if (log != NULL && sr_jail_root_bind(root, -1, log, log + 1, 0) < 0)
@@ -85,10 +97,16 @@ static int furnish(const struct cell_plan *plan, int root, int netns)
 
 int room_enter(const struct cell_plan *plan, struct sr_error *err)
 {
+    struct origin origin = {.netns = -1};
     sr_cleanup_fd int netns =
         (int)syscall(SYS_open_tree, -1, "/proc/self/ns/net", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-    sr_cleanup_fd int root = netns < 0 || SR_FAILPOINT("net.room") ? -1 : sr_jail_root_make();
-    if (root < 0 || furnish(plan, root, netns) < 0 || sr_jail_root_enter(root) < 0)
+    origin.netns = netns;
+    origin.ids_len = sr_read_small_file(AT_FDCWD, IDS, origin.ids, sizeof origin.ids);
+    if (origin.ids_len < 0) /* a negative errno */
+        errno = (int)-origin.ids_len;
+    sr_cleanup_fd int root =
+        netns < 0 || origin.ids_len < 0 || SR_FAILPOINT("net.room") ? -1 : sr_jail_root_make();
+    if (root < 0 || furnish(plan, root, &origin) < 0 || sr_jail_root_enter(root) < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the net cell's root directory cannot be made: %s",
                        strerror(errno));
     return 0;
