@@ -7,6 +7,7 @@ else, a cable between them. No address outside of them is ever contacted.
 import ctypes
 import json
 import os
+import re
 import socket
 import stat
 import struct
@@ -260,14 +261,15 @@ class NetworkTest(SafeRunTest):
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open(f"/proc/{pid}/comm", encoding="ascii") as file:
-                    name = file.read().strip()
+                    # what it is called by Debian 12 and 13
+                    name = re.sub("^pasta", "passt", file.read().strip())
                 with open(f"/proc/{pid}/environ", "rb") as file:
                     ours = self.dir.encode() in file.read()
                 logs = any(os.readlink(f"/proc/{pid}/fd/{fd}").startswith(self.dir)
                            for fd in os.listdir(f"/proc/{pid}/fd"))
             except OSError:
                 continue
-            if (name.startswith(("safe-run", "pasta", "passt", "nft", "qemu"))) and (ours or logs):
+            if (name.startswith(("safe-run", "passt", "nft", "qemu"))) and (ours or logs):
                 found.append(("process", pid, name))
         return found
 
