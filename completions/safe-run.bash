@@ -35,8 +35,7 @@ _safe_run() {
             mapfile -t COMPREPLY < <(compgen -W "$words --help" -- "$cur")
             return
         fi
-        words="--help $(sed -nE 's/^  (-[a-z], )?(--[a-z-]+)( [^ ]+)*  +.*/\2/p' <<< "$help")
-            $(sed -n 1p <<< "$help" | grep -oE '\[--[a-z-]+' | tr -d '[')"
+        words=$(sed -nE 's/^  (-[a-z], )?(--[a-z-]+)( [^ ]+)*  +.*/\2/p' <<< "$help")
         case ${command[*]} in
         stop) words+=" $("$program" ps 2> /dev/null | awk 'NR > 1 { print $1 }')" ;;
         "report "* | "archive show" | "archive prove" | "archive export")

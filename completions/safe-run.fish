@@ -21,9 +21,7 @@ function __safe_run_commands
 end
 
 function __safe_run_options
-    set -l help (__safe_run_help)
-    printf '%s\n' $help | string replace -rf '^  (?:-[a-z], )?(--[a-z-]+)(?: [^ ]+)*  +(.*)' '$1\t$2'
-    string match -rag '\[(--[a-z-]+)' -- $help[1]
+    __safe_run_help | string replace -rf '^  (?:-[a-z], )?(--[a-z-]+)(?: [^ ]+)*  +(.*)' '$1\t$2'
 end
 
 complete -c safe-run -n 'test -n "$(__safe_run_commands)"' -f -a '(__safe_run_commands)'

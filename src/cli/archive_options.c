@@ -1,6 +1,7 @@
 #include "cli/archive_options.h"
 
 #include "cli/cli.h"
+#include "cli/run_name.h"
 
 #include <getopt.h>
 #include <stdlib.h>
@@ -36,66 +37,233 @@ static bool take_label(const char *value, void *all)
 }
 
 #define AT(field) offsetof(struct archive_arguments, field)
-#define TEXT(name, field)                                                                          \
+#define ROOT                                                                                       \
     {                                                                                              \
-        name, 0, AT(field), sr_option_text, NULL                                                   \
+        .name = "root", .at = AT(root), .take = sr_option_text, .value = "D",                      \
+        .help = "the archive; otherwise the host configuration's archive.root, else "              \
+                "/var/lib/safe-run/archive for root and $XDG_STATE_HOME/safe-run/archive for "     \
+                "others"                                                                           \
     }
-#define FLAG(name, field)                                                                          \
-    {                                                                                              \
-        name, 0, AT(field), NULL, NULL                                                             \
-    }
-#define ROOT TEXT("root", root)
 #define COMMON                                                                                     \
-    ROOT, FLAG("json", json),                                                                      \
+    ROOT, {.name = "json", .at = AT(json), .help = "answer for programs"},                         \
     {                                                                                              \
         0                                                                                          \
     }
-#define OUT                                                                                        \
+#define OUT(text)                                                                                  \
     {                                                                                              \
-        "out", 'o', AT(out), sr_option_text, NULL                                                  \
+        .name = "out", .letter = 'o', .at = AT(out), .take = sr_option_text, .value = "F",         \
+        .help = (text)                                                                             \
     }
 #define LIST                                                                                       \
-    {"limit", 0, AT(query.limit), take_limit, "a number"}, FLAG("pruned", query.with_pruned)
+    {.name = "limit",                                                                              \
+     .at = AT(query.limit),                                                                        \
+     .take = take_limit,                                                                           \
+     .value = "N",                                                                                 \
+     .help = "not more than N (default 100; 0: all)",                                              \
+     .takes = "a number"},                                                                         \
+    {                                                                                              \
+        .name = "pruned", .at = AT(query.with_pruned),                                             \
+        .help = "also those whose bundle was removed when its retention was over"                  \
+    }
+#define RETENTION                                                                                  \
+    {                                                                                              \
+        .name = "retention", .at = AT(retention), .take = sr_option_text, .value = "T",            \
+        .help = "for how long they are kept: 90s, 30m, 12h, 180d or forever (default 180d)"        \
+    }
+#define REQUIRE_KEY(text)                                                                          \
+    {                                                                                              \
+        .name = "require-key", .at = AT(require_key), .take = sr_option_text, .value = "K",        \
+        .help = (text)                                                                             \
+    }
+#define CRITERION(called, field, what, text)                                                       \
+    {                                                                                              \
+        .name = (called), .at = AT(query.field), .take = sr_option_text, .value = (what),          \
+        .help = (text)                                                                             \
+    }
 
-const struct sr_option archive_common_options[] = {COMMON};
-const struct sr_option archive_add_options[] = {TEXT("retention", retention),
-                                                TEXT("require-key", require_key), COMMON};
-const struct sr_option archive_import_options[] = {
-    TEXT("retention", retention), TEXT("require-key", require_key), TEXT("from", from), COMMON};
-const struct sr_option archive_ls_options[] = {LIST, COMMON};
-const struct sr_option archive_search_options[] = {
+const struct cli_command archive_add_command = {
+    .name = "report archive",
+    .operands = "FILE",
+    .about = "Keeps a finished run: FILE is its run_report.json, and what lies beside it "
+             "(events.jsonl, attestation, policy, bundle, command, logs, the files it names; of "
+             "outputs a list with hashes) goes along. The report is verified, and says in the "
+             "archive what that found.\n"
+             "\n" RUN_NAME_HELP,
+    .options =
+        (const struct sr_option[]){
+            REQUIRE_KEY("only if the holder of this public key (PEM) has signed the run"),
+            RETENTION, COMMON},
+    .status = "0 stored, or it was there already; 2 stored, but the report does not verify; 1 "
+              "nothing was stored (SR-OPS-301); 64 usage.",
+    .example = "  safe-run report archive --retention 365d last",
+};
+
+const struct cli_command archive_ls_command = {
+    .name = "archive ls",
+    .about = "Lists the archived runs, newest first. VERDICT is what verification found when the "
+             "run was stored, who vouches for it, and whether it came from another archive.",
+    .options = (const struct sr_option[]){LIST, COMMON},
+    .example = "  safe-run archive ls --limit 20",
+};
+
+static const struct sr_option search_options[] = {
+    CRITERION("run", run_id, "ID", "run id"),
+    CRITERION("bundle", bundle, "ID", "bundle id, or the beginning of one"),
+    CRITERION("policy", policy, "NAME", "metadata.name of the policy"),
+    {.name = "label",
+     .take = take_label,
+     .value = "K[=V]",
+     .help = "label of the policy; may be repeated",
+     .takes = "at most 16 labels",
+     .repeats = true},
+    CRITERION("command", command, "C",
+              "the command: its path, the last part of that, or the whole line"),
+    {.name = "exit-code",
+     .take = take_exit_code,
+     .value = "N",
+     .help = "exit code of the run",
+     .takes = "a number up to 255"},
+    CRITERION("cause", cause, "C", "why it ended: workload, timeout, guest-oom, ..."),
+    CRITERION("result", result, "R", "what verification found: pass or fail"),
+    CRITERION("since", since, "T",
+              "it started then or later: 2026-01-31, 2026-01-31T12:00, ... (UTC)"),
+    CRITERION("until", until, "T", "it started then or earlier"),
+    CRITERION("reached", reached, "A[:PORT]", "address or name that it reached"),
+    CRITERION("denied", denied, "A[:PORT]",
+              "address or name that it tried to reach, and was not let"),
+    CRITERION("hash", hash, "H", "SHA-256 of policy, command, kernel, image, output or bundle"),
     LIST,
-    TEXT("run", query.run_id),
-    TEXT("bundle", query.bundle),
-    TEXT("policy", query.policy),
-    {"label", 0, 0, take_label, "at most 16 labels"},
-    TEXT("command", query.command),
-    {"exit-code", 0, 0, take_exit_code, "a number up to 255"},
-    TEXT("cause", query.cause),
-    TEXT("result", query.result),
-    TEXT("since", query.since),
-    TEXT("until", query.until),
-    TEXT("reached", query.reached),
-    TEXT("denied", query.denied),
-    TEXT("hash", query.hash),
     COMMON};
-const struct sr_option archive_verify_options[] = {TEXT("checkpoint", checkpoint),
-                                                   TEXT("proof", proof),
-                                                   TEXT("key", key),
-                                                   TEXT("report", report),
-                                                   TEXT("require-key", require_key),
-                                                   COMMON};
-const struct sr_option archive_prove_options[] = {OUT, COMMON};
-const struct sr_option archive_prune_options[] = {FLAG("dry-run", dry_run),
-                                                  FLAG("trust-clock", trust_clock), COMMON};
-const struct sr_option archive_export_options[] = {FLAG("all", all), OUT, ROOT, {0}};
 
-int archive_parse(int argc, char **argv, const struct sr_option *options, const char *usage,
-                  const char *help, struct archive_arguments *arguments)
+const struct cli_command archive_search_command = {
+    .name = "archive search",
+    .about = "Finds runs for which every criterion holds, newest first.",
+    .options = search_options,
+    .example = "  safe-run archive search --command wget --since 2026-01-01 --denied 192.0.2.1:443",
+};
+
+const struct cli_command archive_show_command = {
+    .name = "archive show",
+    .operands = "BUNDLE",
+    .about = "Says what a bundle holds and where. BUNDLE is a bundle id, the beginning of one (6 "
+             "digits at least), a run id, the end of one, or 'last': the run of yours that ended "
+             "last.",
+    .options = (const struct sr_option[]){COMMON},
+    .example = "  safe-run archive show last",
+};
+
+const struct cli_command archive_verify_command = {
+    .name = "archive verify",
+    .operands = "[BUNDLE]...",
+    .about = "Checks the archive against its signed checkpoint: every bundle (or those named) is "
+             "there unchanged or was pruned when its retention was over, nothing was added, the "
+             "log was not rolled back. With --proof: checks a proof of inclusion, without any "
+             "archive; that takes --key, and perhaps --report.",
+    .options =
+        (const struct sr_option[]){
+            {.name = "key",
+             .at = AT(key),
+             .take = sr_option_text,
+             .value = "K",
+             .help = "the archive's public key (PEM) as you know it; otherwise the archive's own "
+                     "word for it, archive.key.pub. --proof needs it"},
+            REQUIRE_KEY("the holder of this public key (PEM) must have signed every run"),
+            {.name = "checkpoint",
+             .at = AT(checkpoint),
+             .take = sr_option_text,
+             .value = "F",
+             .help = "an older checkpoint that was kept elsewhere: the log must go on from it"},
+            {.name = "proof",
+             .at = AT(proof),
+             .take = sr_option_text,
+             .value = "F",
+             .help = "what 'archive prove' wrote"},
+            {.name = "report",
+             .at = AT(report),
+             .take = sr_option_text,
+             .value = "F",
+             .help = "with --proof: F must be the report that is proved"},
+            COMMON},
+    .status = "0 valid, 2 not, 1 it cannot be checked, 64 usage.",
+    .example = "  safe-run archive verify --checkpoint /mnt/safe/checkpoint-of-january",
+};
+
+const struct cli_command archive_prove_command = {
+    .name = "archive prove",
+    .operands = "BUNDLE",
+    .about = "Proves that a bundle is in the archive that the checkpoint signs, to somebody who "
+             "has only the archive's public key: prints a C2SP tlog-proof. BUNDLE is named as for "
+             "'archive show'.",
+    .options = (const struct sr_option[]){OUT("write it to F, which must not exist"), COMMON},
+    .example = "  safe-run archive prove -o run.tlog-proof sr-20260101T120000-abcdef\n"
+               "  safe-run archive verify --proof run.tlog-proof --key archive.key.pub",
+};
+
+const struct cli_command archive_prune_command = {
+    .name = "archive prune",
+    .about = "Removes the bundles whose retention is over. The log says so, so that 'archive "
+             "verify' can tell them from bundles that were taken away. Nothing is removed when "
+             "the log has times that are still to come, or when only a gap of more than a month "
+             "in it makes a bundle's retention over: the clock may be wrong, and has to be "
+             "vouched for.",
+    .options =
+        (const struct sr_option[]){{.name = "dry-run", .at = AT(dry_run), .help = "only say which"},
+                                   {.name = "trust-clock",
+                                    .at = AT(trust_clock),
+                                    .help = "the clock is right, whatever the log says"},
+                                   COMMON},
+    .example = "  safe-run archive prune --dry-run",
+};
+
+const struct cli_command archive_export_command = {
+    .name = "archive export",
+    .operands = "[BUNDLE]...",
+    .about = "Writes bundles, each with a proof of inclusion, as one tar archive, the same bytes "
+             "each time. BUNDLE is named as for 'archive show'.",
+    .options =
+        (const struct sr_option[]){
+            {.name = "all", .at = AT(all), .help = "all bundles"},
+            OUT("write it to F, which must not exist; otherwise to standard output"),
+            ROOT,
+            {0}},
+    .example = "  safe-run archive export -o january.tar --all",
+};
+
+const struct cli_command archive_import_command = {
+    .name = "archive import",
+    .operands = "FILE|-",
+    .about = "Takes the bundles of an archive that 'archive export' wrote. Each is verified, and "
+             "listed as imported; one that was changed on the way is refused, and with it what "
+             "follows. That a report verifies says that it is whole, not that it is true: only a "
+             "signature says whose it is.",
+    .options =
+        (const struct sr_option[]){
+            {.name = "from",
+             .at = AT(from),
+             .take = sr_option_text,
+             .value = "K",
+             .help = "the public key (PEM) of the archive that they come from: the proof of each "
+                     "must hold by it"},
+            REQUIRE_KEY("only runs that the holder of this public key (PEM) has signed"),
+            RETENTION,
+            COMMON},
+    .status = "0 taken, 2 taken, but a report does not verify, 1 refused, 64 usage.",
+    .example = "  safe-run archive import --from theirs.pub --require-key host.pub january.tar",
+};
+
+const struct cli_command archive_reindex_command = {
+    .name = "archive reindex",
+    .about = "Makes the index of the archive anew from its bundles.",
+    .options = (const struct sr_option[]){COMMON},
+    .example = "  safe-run archive reindex",
+};
+
+int archive_parse(int argc, char **argv, const struct cli_command *command,
+                  struct archive_arguments *arguments)
 {
     *arguments = (struct archive_arguments){.query = {.limit = LIMIT}};
     arguments->query.labels = arguments->labels;
-    int status = sr_options(argc, argv, options, usage, help, arguments);
+    int status = sr_options(argc, argv, command, arguments);
     arguments->count = argc - optind;
     arguments->names = argv + optind;
     return status;

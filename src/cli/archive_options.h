@@ -1,4 +1,4 @@
-/* The options of `archive` and `report archive`. */
+/* The options of `archive` and `report archive`, and what people read about them. */
 #ifndef SR_CLI_ARCHIVE_OPTIONS_H
 #define SR_CLI_ARCHIVE_OPTIONS_H
 
@@ -17,14 +17,12 @@ struct archive_arguments {
     char **names;
 };
 
-/* Which options a verb has. */
-extern const struct sr_option archive_common_options[], archive_add_options[],
-    archive_import_options[], archive_ls_options[], archive_search_options[],
-    archive_verify_options[], archive_prove_options[], archive_prune_options[],
-    archive_export_options[];
+extern const struct cli_command archive_add_command, archive_ls_command, archive_search_command,
+    archive_show_command, archive_verify_command, archive_prove_command, archive_prune_command,
+    archive_export_command, archive_import_command, archive_reindex_command;
 
 /* Returns -1 to go on, or the exit status. */
-int archive_parse(int argc, char **argv, const struct sr_option *options, const char *usage,
-                  const char *help, struct archive_arguments *arguments);
+int archive_parse(int argc, char **argv, const struct cli_command *command,
+                  struct archive_arguments *arguments);
 
 #endif

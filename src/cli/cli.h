@@ -8,6 +8,7 @@
 #ifndef SR_CLI_H
 #define SR_CLI_H
 
+#include "cli/options.h"
 #include "common/buf.h"
 #include "saferun/error.h"
 
@@ -43,21 +44,23 @@ struct sr_subcommand {
     int (*run)(int argc, char **argv);
     const char *summary;
 };
-/* Runs the subcommand that argv[1] names, or --help; anything else is a usage error. */
-int sr_dispatch(const char *command, const struct sr_subcommand *subcommands, const char *example,
+/* Runs the subcommand of the command called name that argv[1] names, or --help; anything else is a
+ * usage error. */
+int sr_dispatch(const char *name, const struct sr_subcommand *subcommands, const char *example,
                 int argc, char **argv);
 
 /* A usage error about a name that none of the known ones is: the nearest, or else what lists
  * them. */
-int sr_unknown(const char *usage, const char *what, const char *given,
+int sr_unknown(const struct cli_command *command, const char *what, const char *given,
                const struct sr_subcommand *known, const char *lister);
 
-/* Prints "safe-run: <text>" and the usage line on stderr; returns SR_EXIT_USAGE. */
-int sr_usage_error(const char *usage, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Prints "safe-run: <text>" and the usage on stderr; returns SR_EXIT_USAGE. */
+int sr_usage_error(const struct cli_command *command, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* A usage error when several operands are "-", of which each would read standard input to its end;
  * else SR_EXIT_OK. */
-int sr_one_stdin(const char *usage, int count, char **operands);
+int sr_one_stdin(const struct cli_command *command, int count, char **operands);
 
 /* True when what goes to fd may be coloured: a terminal, and no NO_COLOR. */
 bool sr_may_colour(int fd);

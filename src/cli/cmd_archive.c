@@ -1,8 +1,7 @@
-/* archive and `report archive`: what the archive of runs can do. Options are in archive_options.c,
- * texts for people in archive_help.h, how answers look in archive_text.c. */
+/* archive and `report archive`: what the archive of runs can do. Options and help are in
+ * archive_options.c, how answers look in archive_text.c. */
 #include "cli/archive_options.h"
 
-#include "cli/archive_help.h"
 #include "cli/archive_text.h"
 #include "cli/cli.h"
 #include "cli/run_name.h"
@@ -57,12 +56,13 @@ int sr_cmd_report_archive(int argc, char **argv)
 {
     struct archive_arguments arguments;
     struct sr_error err;
-    int status = archive_parse(argc, argv, archive_add_options, add_usage, add_help, &arguments);
+    int status = archive_parse(argc, argv, &archive_add_command, &arguments);
     if (status >= 0)
         return status;
     if (arguments.count != 1)
-        return sr_usage_error(add_usage, arguments.count == 0 ? "no report named"
-                                                              : "more than one report named");
+        return sr_usage_error(&archive_add_command, arguments.count == 0
+                                                        ? "no report named"
+                                                        : "more than one report named");
     sr_cleanup_archive struct sr_archive *archive = NULL;
     struct sr_archive_added added;
     char found[PATH_MAX];
@@ -106,37 +106,35 @@ static int search(const struct archive_arguments *arguments)
 static int archive_ls(int argc, char **argv)
 {
     struct archive_arguments arguments;
-    int status = archive_parse(argc, argv, archive_ls_options, ls_usage, ls_help, &arguments);
+    int status = archive_parse(argc, argv, &archive_ls_command, &arguments);
     if (status >= 0)
         return status;
     return arguments.count > 0
-               ? sr_usage_error(ls_usage, "unexpected argument '%s'", arguments.names[0])
+               ? sr_usage_error(&archive_ls_command, "unexpected argument '%s'", arguments.names[0])
                : search(&arguments);
 }
 
 static int archive_search(int argc, char **argv)
 {
     struct archive_arguments arguments;
-    int status =
-        archive_parse(argc, argv, archive_search_options, search_usage, search_help, &arguments);
+    int status = archive_parse(argc, argv, &archive_search_command, &arguments);
     if (status >= 0)
         return status;
-    return arguments.count > 0
-               ? sr_usage_error(search_usage, "unexpected argument '%s'; criteria are options",
-                                arguments.names[0])
-               : search(&arguments);
+    return arguments.count > 0 ? sr_usage_error(&archive_search_command,
+                                                "unexpected argument '%s'; criteria are options",
+                                                arguments.names[0])
+                               : search(&arguments);
 }
 
 static int archive_show(int argc, char **argv)
 {
     struct archive_arguments arguments;
     struct sr_error err;
-    int status =
-        archive_parse(argc, argv, archive_common_options, show_usage, show_help, &arguments);
+    int status = archive_parse(argc, argv, &archive_show_command, &arguments);
     if (status >= 0)
         return status;
     if (arguments.count != 1)
-        return sr_usage_error(show_usage, "name one bundle or run");
+        return sr_usage_error(&archive_show_command, "name one bundle or run");
     sr_cleanup_archive struct sr_archive *archive = NULL;
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
     char bundle[SR_ARCHIVE_ID];
@@ -186,7 +184,8 @@ static int verify_proof(const struct archive_arguments *arguments)
     struct sr_error err;
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
     if (arguments->key == NULL)
-        return sr_usage_error(verify_usage, "--proof needs --key, the archive's public key");
+        return sr_usage_error(&archive_verify_command,
+                              "--proof needs --key, the archive's public key");
     if (read_file(arguments->proof, MAX_PROOF, &text, &err) < 0 ||
         sr_archive_check_proof(text.data != NULL ? text.data : "", text.len, arguments->key, &proof,
                                &err) < 0 ||
@@ -252,15 +251,14 @@ static int verify_archive(const struct archive_arguments *arguments)
 static int archive_verify(int argc, char **argv)
 {
     struct archive_arguments arguments;
-    int status =
-        archive_parse(argc, argv, archive_verify_options, verify_usage, verify_help, &arguments);
+    int status = archive_parse(argc, argv, &archive_verify_command, &arguments);
     if (status >= 0)
         return status;
     if (arguments.proof == NULL && arguments.report != NULL)
-        return sr_usage_error(verify_usage, "--report goes with --proof");
+        return sr_usage_error(&archive_verify_command, "--report goes with --proof");
     if (arguments.proof != NULL &&
         (arguments.count > 0 || arguments.checkpoint != NULL || arguments.require_key != NULL))
-        return sr_usage_error(verify_usage, "--proof is checked alone");
+        return sr_usage_error(&archive_verify_command, "--proof is checked alone");
     return arguments.proof != NULL ? verify_proof(&arguments) : verify_archive(&arguments);
 }
 
@@ -281,12 +279,11 @@ static int archive_prove(int argc, char **argv)
 {
     struct archive_arguments arguments;
     struct sr_error err;
-    int status =
-        archive_parse(argc, argv, archive_prove_options, prove_usage, prove_help, &arguments);
+    int status = archive_parse(argc, argv, &archive_prove_command, &arguments);
     if (status >= 0)
         return status;
     if (arguments.count != 1)
-        return sr_usage_error(prove_usage, "name one bundle or run");
+        return sr_usage_error(&archive_prove_command, "name one bundle or run");
     sr_cleanup_archive struct sr_archive *archive = NULL;
     char bundle[SR_ARCHIVE_ID];
     struct sr_archive_proof proof = {0};
@@ -315,12 +312,12 @@ static int archive_prune(int argc, char **argv)
 {
     struct archive_arguments arguments;
     struct sr_error err;
-    int status =
-        archive_parse(argc, argv, archive_prune_options, prune_usage, prune_help, &arguments);
+    int status = archive_parse(argc, argv, &archive_prune_command, &arguments);
     if (status >= 0)
         return status;
     if (arguments.count > 0)
-        return sr_usage_error(prune_usage, "unexpected argument '%s'", arguments.names[0]);
+        return sr_usage_error(&archive_prune_command, "unexpected argument '%s'",
+                              arguments.names[0]);
     sr_cleanup_archive struct sr_archive *archive = NULL;
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
     const struct sr_archive_prune_options options = {.dry_run = arguments.dry_run,
@@ -359,12 +356,11 @@ static int archive_export(int argc, char **argv)
 {
     struct archive_arguments arguments;
     struct sr_error err;
-    int status =
-        archive_parse(argc, argv, archive_export_options, export_usage, export_help, &arguments);
+    int status = archive_parse(argc, argv, &archive_export_command, &arguments);
     if (status >= 0)
         return status;
     if ((arguments.count == 0) != arguments.all)
-        return sr_usage_error(export_usage, "name bundles or runs, or --all");
+        return sr_usage_error(&archive_export_command, "name bundles or runs, or --all");
     sr_cleanup_archive struct sr_archive *archive = NULL;
     return open_archive(&arguments, false, &archive, &err) < 0 ||
                    export_to(&arguments, archive, &err) < 0
@@ -376,12 +372,11 @@ static int archive_import(int argc, char **argv)
 {
     struct archive_arguments arguments;
     struct sr_error err;
-    int status =
-        archive_parse(argc, argv, archive_import_options, import_usage, import_help, &arguments);
+    int status = archive_parse(argc, argv, &archive_import_command, &arguments);
     if (status >= 0)
         return status;
     if (arguments.count != 1)
-        return sr_usage_error(import_usage, "name one file, or -");
+        return sr_usage_error(&archive_import_command, "name one file, or -");
     const char *path = arguments.names[0];
     sr_cleanup_archive struct sr_archive *archive = NULL;
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
@@ -410,12 +405,12 @@ static int archive_reindex(int argc, char **argv)
 {
     struct archive_arguments arguments;
     struct sr_error err;
-    int status =
-        archive_parse(argc, argv, archive_common_options, reindex_usage, reindex_help, &arguments);
+    int status = archive_parse(argc, argv, &archive_reindex_command, &arguments);
     if (status >= 0)
         return status;
     if (arguments.count > 0)
-        return sr_usage_error(reindex_usage, "unexpected argument '%s'", arguments.names[0]);
+        return sr_usage_error(&archive_reindex_command, "unexpected argument '%s'",
+                              arguments.names[0]);
     sr_cleanup_archive struct sr_archive *archive = NULL;
     uint64_t runs;
     if (open_archive(&arguments, true, &archive, &err) < 0 ||

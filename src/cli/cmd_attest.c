@@ -12,25 +12,28 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char usage[] = "usage: safe-run report attest --key K FILE";
+static const struct sr_option options[] = {{.name = "key",
+                                            .take = sr_option_text,
+                                            .value = "K",
+                                            .help = "the private key (PEM); 'safe-run key "
+                                                    "generate' makes one",
+                                            .required = true},
+                                           {0}};
 
-static const char help[] =
-    "\n"
-    "Signs a run's report: writes run_report.dsse.json beside it, an in-toto statement (what was\n"
-    "asked, what was enforced, what came out, SHA-256 of the report and its files) in a DSSE\n"
-    "envelope. The report must verify, with the files beside it as far as they are there. When "
-    "the\n"
-    "report is attested already, the signature is added.\n"
-    "\n" RUN_NAME_HELP "\n"
-    "  --key K           the private key (PEM); safe-run key generate makes one\n"
-    "  -h, --help        this text\n"
-    "\n"
-    "Exit status: 0 signed (the key's id is printed), 2 the report does not verify or is attested\n"
-    "otherwise, 1 a file cannot be read or written, 64 usage.\n"
-    "\n"
-    "Example:\n"
-    "  safe-run report attest --key ci run_report.json\n"
-    "  safe-run report verify --key ci.pub run_report.json";
+static const struct cli_command attest_command = {
+    .name = "report attest",
+    .operands = "FILE",
+    .about = "Signs a run's report: writes run_report.dsse.json beside it, an in-toto statement "
+             "(what was asked, what was enforced, what came out, SHA-256 of the report and its "
+             "files) in a DSSE envelope. The report must verify, with the files beside it as far "
+             "as they are there. When the report is attested already, the signature is added.\n"
+             "\n" RUN_NAME_HELP,
+    .options = options,
+    .status = "0 signed (the key's id is printed), 2 the report does not verify or is attested "
+              "otherwise, 1 a file cannot be read or written, 64 usage.",
+    .example = "  safe-run report attest --key ci run_report.json\n"
+               "  safe-run report verify --key ci.pub run_report.json",
+};
 
 static int attest(const char *name, const char *key)
 {
@@ -62,15 +65,14 @@ static int attest(const char *name, const char *key)
 
 int sr_cmd_report_attest(int argc, char **argv)
 {
-    static const struct sr_option options[] = {{"key", 0, 0, sr_option_text, NULL}, {0}};
     const char *key = NULL;
-    int status = sr_options(argc, argv, options, usage, help, &key);
+    int status = sr_options(argc, argv, &attest_command, &key);
     if (status >= 0)
         return status;
     if (key == NULL)
-        return sr_usage_error(usage, "--key is missing");
+        return sr_usage_error(&attest_command, "--key is missing");
     if (argc - optind != 1)
-        return sr_usage_error(usage,
+        return sr_usage_error(&attest_command,
                               argc == optind ? "no report named" : "more than one report named");
     return attest(argv[optind], key);
 }

@@ -7,48 +7,50 @@
 #include <getopt.h>
 #include <stdbool.h>
 
-static const char usage[] = "usage: safe-run compile --dry-run --policy P [--mount-allowlist F] "
-                            "[--allow-mount DIR]... [--allow-env NAME]... [--host]";
-
-static const char help[] =
-    "\n"
-    "Prints the plans that a run of the policy would follow, as one line of canonical JSON. The "
-    "same\n"
-    "policy gives the same bytes on every machine.\n"
-    "\n"
-    "  --policy P            the policy (YAML or JSON), - for stdin\n" SR_POLICY_GRANT_HELP
-    "  --dry-run             required: nothing but a dry run exists\n"
-    "  --host                refuse what this host's ceilings do not allow, as a run does (limits\n"
-    "                        of its configuration)\n"
-    "\n"
-    "Exit status: 0; 2 the policy is invalid or cannot be compiled; 64 usage; 1 output error.\n"
-    "\n"
-    "Example:\n"
-    "  safe-run compile --dry-run --policy examples/hello.yaml | jq .firecrackerConfig";
-
 struct arguments {
     const char *policy;
     struct sr_policy_grants grants;
     bool dry_run, host;
 };
 
+#define AT(field) offsetof(struct arguments, field)
 static const struct sr_option options[] = {
-    {"policy", 0, offsetof(struct arguments, policy), sr_option_text, NULL},
+    {.name = "dry-run",
+     .at = AT(dry_run),
+     .help = "required: nothing but a dry run exists",
+     .required = true},
+    {.name = "policy",
+     .at = AT(policy),
+     .take = sr_option_text,
+     .value = "P",
+     .help = "the policy (YAML or JSON), - for standard input",
+     .required = true},
     SR_POLICY_GRANT_OPTIONS(struct arguments),
-    {"dry-run", 0, offsetof(struct arguments, dry_run), NULL, NULL},
-    {"host", 0, offsetof(struct arguments, host), NULL, NULL},
+    {.name = "host",
+     .at = AT(host),
+     .help = "refuse what this host's ceilings do not allow, as a run does (limits of its "
+             "configuration)"},
     {0}};
+
+static const struct cli_command compile_command = {
+    .name = "compile",
+    .about = "Prints the plans that a run of the policy would follow, as one line of canonical "
+             "JSON. The same policy gives the same bytes on every machine.",
+    .options = options,
+    .status = "0; 2 the policy is invalid or cannot be compiled; 64 usage; 1 output error.",
+    .example = "  safe-run compile --dry-run --policy examples/hello.yaml | jq .firecrackerConfig",
+};
 
 int sr_cmd_compile(int argc, char **argv)
 {
     struct arguments arguments = {0};
-    int status = sr_options(argc, argv, options, usage, help, &arguments);
+    int status = sr_options(argc, argv, &compile_command, &arguments);
     if (status >= 0)
         return status;
     if (optind < argc)
-        return sr_usage_error(usage, "unexpected argument '%s'", argv[optind]);
+        return sr_usage_error(&compile_command, "unexpected argument '%s'", argv[optind]);
     if (arguments.policy == NULL)
-        return sr_usage_error(usage, "--policy is missing");
+        return sr_usage_error(&compile_command, "--policy is missing");
     struct sr_error err;
     if (!arguments.dry_run) {
         sr_fail(&err, SR_CMP_002, "compile.dryRun",

@@ -9,21 +9,6 @@
 #include <jansson.h>
 #include <unistd.h>
 
-static const char usage[] = "usage: safe-run doctor [--json] [--workdir-base D]";
-static const char help[] =
-    "\n"
-    "Says what this host can do for runs, and what to do about what it cannot: boots a guest "
-    "under\n"
-    "each accelerator, sets up a network with its rules, and looks at what held.\n"
-    "\n"
-    "  --json             {\"checks\": [{\"name\", \"result\", \"text\"}], \"ready\"}\n"
-    "  --workdir-base D   where run directories are (or $SAFE_RUN_WORKDIR_BASE)\n"
-    "\n"
-    "Exit status: 0 runs can run (with warnings: not all kinds), 1 none can, 64 usage.\n"
-    "\n"
-    "Example:\n"
-    "  safe-run doctor";
-
 static const char *const results[] = {
     [SR_DOCTOR_OK] = "ok", [SR_DOCTOR_WARNING] = "warning", [SR_DOCTOR_FAILURE] = "failed"};
 
@@ -54,9 +39,25 @@ struct arguments {
 };
 
 static const struct sr_option options[] = {
-    {"json", 0, offsetof(struct arguments, json), NULL, NULL},
-    {"workdir-base", 0, offsetof(struct arguments, base), sr_option_text, NULL},
+    {.name = "json",
+     .at = offsetof(struct arguments, json),
+     .help = "one object: {\"checks\": [{\"name\", \"result\", \"text\"}], \"ready\"}"},
+    {.name = "workdir-base",
+     .at = offsetof(struct arguments, base),
+     .take = sr_option_text,
+     .value = "D",
+     .help = "where run directories are (or $SAFE_RUN_WORKDIR_BASE)"},
     {0}};
+
+static const struct cli_command doctor_command = {
+    .name = "doctor",
+    .about = "Says what this host can do for runs, and what to do about what it cannot: boots a "
+             "guest under each accelerator, sets up a network with its rules, and looks at what "
+             "held.",
+    .options = options,
+    .status = "0 runs can run (with warnings: not all kinds), 1 none can, 64 usage.",
+    .example = "  safe-run doctor",
+};
 
 static int print_json(const char *base)
 {
@@ -73,11 +74,11 @@ static int print_json(const char *base)
 int sr_cmd_doctor(int argc, char **argv)
 {
     struct arguments arguments = {0};
-    int status = sr_options(argc, argv, options, usage, help, &arguments);
+    int status = sr_options(argc, argv, &doctor_command, &arguments);
     if (status >= 0)
         return status;
     if (optind < argc)
-        return sr_usage_error(usage, "unexpected argument '%s'", argv[optind]);
+        return sr_usage_error(&doctor_command, "unexpected argument '%s'", argv[optind]);
     if (arguments.json)
         return print_json(arguments.base);
     bool colour = sr_may_colour(STDOUT_FILENO);

@@ -12,62 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char build_usage[] =
-    "usage: safe-run image build NAME --from KIND:PATH [--max-bytes SIZE] [--json]";
-static const char build_help[] =
-    "\n"
-    "Makes a read-only image and gives it a name, which a policy uses as runtime.image. Root is\n"
-    "not needed; the source is read by a child that can do nothing else.\n"
-    "\n"
-    "  --from oci-archive:FILE      an OCI image in a tar (skopeo, buildah, umoci, docker buildx)\n"
-    "         oci:DIRECTORY         the same in a directory\n"
-    "         docker-archive:FILE   what docker save writes\n"
-    "         dir:DIRECTORY         a directory that is the root\n"
-    "         tar:FILE              a tar of the root, plain or packed by gzip, zstd, xz\n"
-    "                               of several images in one source one is named behind it:\n"
-    "                               oci-archive:FILE:NAME\n"
-    "  --max-bytes SIZE             what it may unpack to, in Ki, Mi, Gi (default 16Gi)\n"
-    "  --json                       print what inspect --json does\n"
-    "\n"
-    "Exit status: 0; 1 it cannot be built (the store stays as it was); 64 usage.\n"
-    "\n"
-    "Example:\n"
-    "  skopeo copy containers-storage:python oci-archive:python.tar\n"
-    "  safe-run image build python --from oci-archive:python.tar";
-
-static const char ls_usage[] = "usage: safe-run image ls [--json]";
-static const char ls_help[] =
-    "\nLists the images of your store, and those that come with safe-run.\n\n"
-    "  --json   an array of what inspect --json prints\n\n"
-    "Example:\n  safe-run image ls";
-
-static const char inspect_usage[] = "usage: safe-run image inspect NAME [--json]";
-static const char inspect_help[] =
-    "\nShows what a name stands for: digest, where it came from, and the defaults that a policy\n"
-    "may override. Entry point and command are shown only: a policy always names its command.\n\n"
-    "  --json   one object\n\n"
-    "Example:\n  safe-run image inspect python";
-
-static const char rm_usage[] = "usage: safe-run image rm NAME...";
-static const char rm_help[] =
-    "\nTakes names away, and images that have none left. Runs that use one "
-    "go on.\n\n"
-    "Example:\n  safe-run image rm python";
-
-static const char prune_usage[] = "usage: safe-run image prune [--dry-run] [--json]";
-static const char prune_help[] =
-    "\nRemoves images that no name stands for any more (a name that was given to a newer one).\n\n"
-    "  --dry-run   only say how much it would be\n"
-    "  --json      one object {\"count\",\"bytes\"}\n\n"
-    "Example:\n  safe-run image prune";
-
-static const char verify_usage[] = "usage: safe-run image verify [--json] [NAME...]";
-static const char verify_help[] =
-    "\nReads images, all without a name given, and compares them with their digests.\n\n"
-    "  --json   an array of {\"name\",\"digest\",\"valid\"}\n\n"
-    "Exit status: 0 all are what they were; 2 one is not; 1 I/O; 64 usage.\n\n"
-    "Example:\n  safe-run image verify";
-
 struct image_arguments {
     const char *from;
     uint64_t bytes_max;
@@ -87,20 +31,90 @@ static bool take_size(const char *value, void *field)
     return *bytes > 0;
 }
 
-#define JSON                                                                                       \
+#define AT(field) offsetof(struct image_arguments, field)
+#define JSON(text)                                                                                 \
     {                                                                                              \
-        "json", 0, offsetof(struct image_arguments, json), NULL, NULL                              \
+        .name = "json", .at = AT(json), .help = (text)                                             \
     }
-static const struct sr_option build_options[] = {
-    {"from", 0, offsetof(struct image_arguments, from), sr_option_text, NULL},
-    {"max-bytes", 0, offsetof(struct image_arguments, bytes_max), take_size,
-     "512Mi, 20Gi and the like"},
-    JSON,
-    {0}};
-static const struct sr_option json_options[] = {JSON, {0}};
-static const struct sr_option no_options[] = {{0}};
-static const struct sr_option prune_options[] = {
-    {"dry-run", 0, offsetof(struct image_arguments, dry_run), NULL, NULL}, JSON, {0}};
+static const struct cli_command build_command = {
+    .name = "image build",
+    .operands = "NAME",
+    .about = "Makes a read-only image and gives it a name, which a policy uses as runtime.image. "
+             "Root is not needed; the source is read by a child that can do nothing else. It is "
+             "one of\n"
+             "\n"
+             "  oci-archive:FILE      an OCI image in a tar, as skopeo and buildah write it\n"
+             "  oci:DIRECTORY         the same in a directory\n"
+             "  docker-archive:FILE   what docker save writes\n"
+             "  dir:DIRECTORY         a directory that is the root\n"
+             "  tar:FILE              a tar of the root, plain or packed by gzip, zstd, xz\n"
+             "\n"
+             "Of several images in one source one is named behind it: oci-archive:FILE:NAME.",
+    .options =
+        (const struct sr_option[]){{.name = "from",
+                                    .at = AT(from),
+                                    .take = sr_option_text,
+                                    .value = "KIND:PATH",
+                                    .help = "the source",
+                                    .required = true},
+                                   {.name = "max-bytes",
+                                    .at = AT(bytes_max),
+                                    .take = take_size,
+                                    .value = "SIZE",
+                                    .help = "what it may unpack to, in Ki, Mi, Gi (default 16Gi)",
+                                    .takes = "512Mi, 20Gi and the like"},
+                                   JSON("print what inspect --json does"),
+                                   {0}},
+    .status = "0; 1 it cannot be built (the store stays as it was); 64 usage.",
+    .example = "  skopeo copy containers-storage:python oci-archive:python.tar\n"
+               "  safe-run image build python --from oci-archive:python.tar",
+};
+
+static const struct cli_command ls_command = {
+    .name = "image ls",
+    .about = "Lists the images of your store, and those that come with safe-run.",
+    .options = (const struct sr_option[]){JSON("an array of what inspect --json prints"), {0}},
+    .example = "  safe-run image ls",
+};
+
+static const struct cli_command inspect_command = {
+    .name = "image inspect",
+    .operands = "NAME",
+    .about = "Shows what a name stands for: digest, where it came from, and the defaults that a "
+             "policy may override. Entry point and command are shown only: a policy always names "
+             "its command.",
+    .options = (const struct sr_option[]){JSON("one object"), {0}},
+    .example = "  safe-run image inspect python",
+};
+
+static const struct cli_command rm_command = {
+    .name = "image rm",
+    .operands = "NAME...",
+    .about = "Takes names away, and images that have none left. Runs that use one go on.",
+    .options = cli_no_options,
+    .example = "  safe-run image rm python",
+};
+
+static const struct cli_command prune_command = {
+    .name = "image prune",
+    .about = "Removes images that no name stands for any more (a name that was given to a newer "
+             "one).",
+    .options =
+        (const struct sr_option[]){
+            {.name = "dry-run", .at = AT(dry_run), .help = "only say how much it would be"},
+            JSON("one object {\"count\",\"bytes\"}"),
+            {0}},
+    .example = "  safe-run image prune",
+};
+
+static const struct cli_command verify_command = {
+    .name = "image verify",
+    .operands = "[NAME...]",
+    .about = "Reads images, all without a name given, and compares them with their digests.",
+    .options = (const struct sr_option[]){JSON("an array of {\"name\",\"digest\",\"valid\"}"), {0}},
+    .status = "0 all are what they were; 2 one is not; 1 I/O; 64 usage.",
+    .example = "  safe-run image verify",
+};
 
 static int failed(const struct sr_error *err)
 {
@@ -238,11 +252,11 @@ static void print_warning(void *context, const char *text)
 static int build(int argc, char **argv)
 {
     struct image_arguments arguments = {0};
-    int status = sr_options(argc, argv, build_options, build_usage, build_help, &arguments);
+    int status = sr_options(argc, argv, &build_command, &arguments);
     if (status >= 0)
         return status;
     if (argc - optind != 1 || arguments.from == NULL)
-        return sr_usage_error(build_usage, "a name and --from are needed");
+        return sr_usage_error(&build_command, "a name and --from are needed");
     struct progress progress = {.started_nsec = sr_now()};
     const struct sr_image_build request = {.name = argv[optind],
                                            .from = arguments.from,
@@ -312,11 +326,11 @@ static int find(const char *name, struct sr_image *image, struct sr_error *err)
 static int ls(int argc, char **argv)
 {
     struct image_arguments arguments = {0};
-    int status = sr_options(argc, argv, json_options, ls_usage, ls_help, &arguments);
+    int status = sr_options(argc, argv, &ls_command, &arguments);
     if (status >= 0)
         return status;
     if (optind < argc)
-        return sr_usage_error(ls_usage, "unexpected argument '%s'", argv[optind]);
+        return sr_usage_error(&ls_command, "unexpected argument '%s'", argv[optind]);
     struct sr_image *images, *built_in;
     size_t count, built_in_count;
     struct sr_error err = {0};
@@ -346,11 +360,11 @@ static int ls(int argc, char **argv)
 static int inspect(int argc, char **argv)
 {
     struct image_arguments arguments = {0};
-    int status = sr_options(argc, argv, json_options, inspect_usage, inspect_help, &arguments);
+    int status = sr_options(argc, argv, &inspect_command, &arguments);
     if (status >= 0)
         return status;
     if (argc - optind != 1)
-        return sr_usage_error(inspect_usage, "one name is needed");
+        return sr_usage_error(&inspect_command, "one name is needed");
     sr_cleanup_image struct sr_image image = {0};
     struct sr_error err = {0};
     if (find(argv[optind], &image, &err) < 0)
@@ -365,11 +379,11 @@ static int inspect(int argc, char **argv)
 static int rm(int argc, char **argv)
 {
     struct image_arguments arguments = {0};
-    int status = sr_options(argc, argv, no_options, rm_usage, rm_help, &arguments);
+    int status = sr_options(argc, argv, &rm_command, &arguments);
     if (status >= 0)
         return status;
     if (optind == argc)
-        return sr_usage_error(rm_usage, "no name");
+        return sr_usage_error(&rm_command, "no name");
     for (int i = optind; i < argc; i++) {
         struct sr_error err = {0};
         if (sr_image_remove(argv[i], &err) < 0)
@@ -381,11 +395,11 @@ static int rm(int argc, char **argv)
 static int prune(int argc, char **argv)
 {
     struct image_arguments arguments = {0};
-    int status = sr_options(argc, argv, prune_options, prune_usage, prune_help, &arguments);
+    int status = sr_options(argc, argv, &prune_command, &arguments);
     if (status >= 0)
         return status;
     if (optind < argc)
-        return sr_usage_error(prune_usage, "unexpected argument '%s'", argv[optind]);
+        return sr_usage_error(&prune_command, "unexpected argument '%s'", argv[optind]);
     struct sr_image_pruned pruned;
     struct sr_error err = {0};
     if (sr_image_prune(arguments.dry_run, &pruned, &err) < 0)
@@ -415,7 +429,7 @@ static bool verify_one(const struct sr_image *image, struct sr_buf *out, json_t 
 static int verify(int argc, char **argv)
 {
     struct image_arguments arguments = {0};
-    int status = sr_options(argc, argv, json_options, verify_usage, verify_help, &arguments);
+    int status = sr_options(argc, argv, &verify_command, &arguments);
     if (status >= 0)
         return status;
     struct sr_image *images = NULL;

@@ -5,32 +5,29 @@
 
 #include <getopt.h>
 
-static const char usage[] = "usage: safe-run key generate --out FILE";
+static const struct sr_option options[] = {
+    {.name = "out", .take = sr_option_text, .value = "FILE", .help = "where to", .required = true},
+    {0}};
 
-static const char help[] = "\n"
-                           "Makes an Ed25519 key that signs reports: the private half in FILE "
-                           "(mode 0600, PKCS#8 in PEM),\n"
-                           "the public one in FILE.pub. Neither may exist. Prints the key's id.\n"
-                           "\n"
-                           "  --out FILE        where to\n"
-                           "  -h, --help        this text\n"
-                           "\n"
-                           "Exit status: 0 good, 1 a file cannot be written, 64 usage.\n"
-                           "\n"
-                           "Example:\n"
-                           "  safe-run key generate --out ci";
+static const struct cli_command generate_command = {
+    .name = "key generate",
+    .about = "Makes an Ed25519 key that signs reports: the private half in FILE (mode 0600, PKCS#8 "
+             "in PEM), the public one in FILE.pub. Neither may exist. Prints the key's id.",
+    .options = options,
+    .status = "0 good, 1 a file cannot be written, 64 usage.",
+    .example = "  safe-run key generate --out ci",
+};
 
 static int generate(int argc, char **argv)
 {
     const char *path = NULL;
-    static const struct sr_option options[] = {{"out", 0, 0, sr_option_text, NULL}, {0}};
-    int status = sr_options(argc, argv, options, usage, help, &path);
+    int status = sr_options(argc, argv, &generate_command, &path);
     if (status >= 0)
         return status;
     if (path == NULL || path[0] == '\0')
-        return sr_usage_error(usage, "--out is missing");
+        return sr_usage_error(&generate_command, "--out is missing");
     if (optind < argc)
-        return sr_usage_error(usage, "unexpected argument '%s'", argv[optind]);
+        return sr_usage_error(&generate_command, "unexpected argument '%s'", argv[optind]);
 
     sr_cleanup_key struct sr_key *key = NULL;
     struct sr_error err;

@@ -17,23 +17,21 @@ struct request {
     bool exit_code;
 };
 
-static const struct sr_option options[] = {
-    SR_POLICY_GRANT_OPTIONS(struct request),
-    {"format", 0, offsetof(struct request, text), sr_option_format, SR_TAKES_FORMAT},
-    {0}};
-static const struct sr_option diff_options[] = {
-    SR_POLICY_GRANT_OPTIONS(struct request),
-    {"format", 0, offsetof(struct request, text), sr_option_format, SR_TAKES_FORMAT},
-    {"exit-code", 0, offsetof(struct request, exit_code), NULL, NULL},
-    {0}};
+#define READING_OPTIONS                                                                            \
+    SR_POLICY_GRANT_OPTIONS(struct request),                                                       \
+    {                                                                                              \
+        .name = "format", .at = offsetof(struct request, text), .take = sr_option_format,          \
+        .value = "text|json", .help = "how to answer (default text)", .takes = SR_TAKES_FORMAT     \
+    }
+static const struct sr_option options[] = {READING_OPTIONS, {0}};
 
 /* Options of a subcommand up to its operands, which begin at optind. Returns -1 to go on, else the
  * exit status. */
-static int take_options(int argc, char **argv, const char *usage, const char *help,
-                        bool with_exit_code, struct request *request)
+static int take_options(int argc, char **argv, const struct cli_command *command,
+                        struct request *request)
 {
     *request = (struct request){.text = true};
-    return sr_options(argc, argv, with_exit_code ? diff_options : options, usage, help, request);
+    return sr_options(argc, argv, command, request);
 }
 
 /* Sentences under the headings of their topics, or as JSON {"topic":[...],...}. */
@@ -76,53 +74,56 @@ static bool emit_listing(struct listing *listing)
 }
 
 /* A subcommand without options or operands, which prints a text. */
-static int print_text(int argc, char **argv, const char *usage, const char *help, const char *text)
+static int print_text(int argc, char **argv, const struct cli_command *command, const char *text)
 {
-    static const struct sr_option none[] = {{0}};
-    int status = sr_options(argc, argv, none, usage, help, NULL);
+    int status = sr_options(argc, argv, command, NULL);
     if (status >= 0)
         return status;
     if (optind < argc)
-        return sr_usage_error(usage, "unexpected argument '%s'", argv[optind]);
+        return sr_usage_error(command, "unexpected argument '%s'", argv[optind]);
     return sr_emit_text(text, strlen(text)) ? SR_EXIT_OK : SR_EXIT_IO;
 }
 
 static int init(int argc, char **argv)
 {
-    return print_text(argc, argv, "usage: safe-run policy init",
-                      "Prints a commented policy to start from.\n\n"
-                      "Example:\n"
-                      "  safe-run policy init > policy.yaml\n"
-                      "  safe-run validate policy.yaml",
-                      sr_policy_starter);
+    static const struct cli_command command = {
+        .name = "policy init",
+        .about = "Prints a commented policy to start from.",
+        .options = cli_no_options,
+        .example = "  safe-run policy init > policy.yaml\n"
+                   "  safe-run validate policy.yaml",
+    };
+    return print_text(argc, argv, &command, sr_policy_starter);
 }
 
 static int schema(int argc, char **argv)
 {
-    return print_text(
-        argc, argv, "usage: safe-run policy schema",
-        "Prints the JSON Schema (2020-12) of a policy, for editors and generators.\n\n"
-        "Example:\n"
-        "  safe-run policy schema > policy.schema.json",
-        sr_policy_schema);
+    static const struct cli_command command = {
+        .name = "policy schema",
+        .about = "Prints the JSON Schema (2020-12) of a policy, for editors and generators.",
+        .options = cli_no_options,
+        .example = "  safe-run policy schema > policy.schema.json",
+    };
+    return print_text(argc, argv, &command, sr_policy_schema);
 }
 
 static int explain(int argc, char **argv)
 {
-    static const char usage
-        [] = "usage: safe-run policy explain [--mount-allowlist F] [--allow-mount DIR]... "
-             "[--allow-env NAME]... [--format text|json] POLICY|-",
-   help[] =
-        "Says in sentences what the command may reach, read, write and use, and what is denied.\n\n"
-        "Exit status: 0; 2 the policy is invalid; 64 usage; 1 output error.\n\n"
-        "Example:\n"
-        "  safe-run policy explain policy.yaml";
+    static const struct cli_command command = {
+        .name = "policy explain",
+        .operands = "POLICY|-",
+        .about = "Says in sentences what the command may reach, read, write and use, and what is "
+                 "denied.",
+        .options = options,
+        .status = "0; 2 the policy is invalid; 64 usage; 1 output error.",
+        .example = "  safe-run policy explain policy.yaml",
+    };
     struct request request;
-    int status = take_options(argc, argv, usage, help, false, &request);
+    int status = take_options(argc, argv, &command, &request);
     if (status >= 0)
         return status;
     if (argc - optind != 1)
-        return sr_usage_error(usage,
+        return sr_usage_error(&command,
                               argc == optind ? "no policy named" : "more than one policy named");
     sr_cleanup_policy_file struct sr_policy_file file = {0};
     status = sr_policy_file_require(argv[optind], &request.grants, NULL, &file);
@@ -182,26 +183,26 @@ static void verdict_text(struct sr_buf *out, const char *file, const char *desti
 
 static int why(int argc, char **argv)
 {
-    static const char usage
-        [] = "usage: safe-run policy why [--mount-allowlist F] [--allow-mount DIR]... "
-             "[--allow-env NAME]... [--format text|json] POLICY|- PROTO:DEST:PORT",
-   help[] =
-        "Names the rule that lets the guest reach a destination, or says why it is denied and\n"
-        "which line of the policy would allow it. PROTO is tcp or udp, DEST an IPv4 address\n"
-        "or a DNS name.\n\n"
-        "Exit status: 0 allowed; 2 denied, or the policy is invalid; 64 usage; 1 output error.\n\n"
-        "Example:\n"
-        "  safe-run policy why policy.yaml tcp:198.51.100.7:443";
+    static const struct cli_command command = {
+        .name = "policy why",
+        .operands = "POLICY|- PROTO:DEST:PORT",
+        .about = "Names the rule that lets the guest reach a destination, or says why it is denied "
+                 "and which line of the policy would allow it. PROTO is tcp or udp, DEST an IPv4 "
+                 "address or a DNS name.",
+        .options = options,
+        .status = "0 allowed; 2 denied, or the policy is invalid; 64 usage; 1 output error.",
+        .example = "  safe-run policy why policy.yaml tcp:198.51.100.7:443",
+    };
     struct request request;
-    int status = take_options(argc, argv, usage, help, false, &request);
+    int status = take_options(argc, argv, &command, &request);
     if (status >= 0)
         return status;
     if (argc - optind != 2)
-        return sr_usage_error(usage, "a policy and a destination are needed");
+        return sr_usage_error(&command, "a policy and a destination are needed");
     struct sr_destination destination;
     struct sr_error err;
     if (sr_destination_parse(argv[optind + 1], &destination, &err) < 0)
-        return sr_usage_error(usage, "%s", err.message);
+        return sr_usage_error(&command, "%s", err.message);
     sr_cleanup_policy_file struct sr_policy_file file = {0};
     status = sr_policy_file_require(argv[optind], &request.grants, NULL, &file);
     if (status != SR_EXIT_OK)
@@ -221,24 +222,28 @@ static int why(int argc, char **argv)
 
 static int diff(int argc, char **argv)
 {
-    static const char usage[] = "usage: safe-run policy diff [--mount-allowlist F] [--allow-mount "
-                                "DIR]... [--allow-env NAME]... [--format text|json] [--exit-code] "
-                                "A B",
-                      help[] = "Says what B may do that A may not, the other way round, what else "
-                               "changed, and where the\n"
-                               "compiled plans differ. For reviewing a change of a policy.\n\n"
-                               "  --exit-code   exit with 2 when they differ\n\n"
-                               "Exit status: 0; 2 a policy is invalid, or --exit-code and they "
-                               "differ; 64 usage; 1 output error.\n\n"
-                               "Example:\n"
-                               "  git show HEAD:policy.yaml | safe-run policy diff - policy.yaml";
+    static const struct sr_option diff_options[] = {READING_OPTIONS,
+                                                    {.name = "exit-code",
+                                                     .at = offsetof(struct request, exit_code),
+                                                     .help = "exit with 2 when they differ"},
+                                                    {0}};
+    static const struct cli_command command = {
+        .name = "policy diff",
+        .operands = "A B",
+        .about = "Says what B may do that A may not, the other way round, what else changed, and "
+                 "where the compiled plans differ. For reviewing a change of a policy.",
+        .options = diff_options,
+        .status = "0; 2 a policy is invalid, or --exit-code and they differ; 64 usage; 1 output "
+                  "error.",
+        .example = "  git show HEAD:policy.yaml | safe-run policy diff - policy.yaml",
+    };
     struct request request;
-    int status = take_options(argc, argv, usage, help, true, &request);
+    int status = take_options(argc, argv, &command, &request);
     if (status >= 0)
         return status;
     if (argc - optind != 2)
-        return sr_usage_error(usage, "two policies are needed");
-    if ((status = sr_one_stdin(usage, 2, argv + optind)) != SR_EXIT_OK)
+        return sr_usage_error(&command, "two policies are needed");
+    if ((status = sr_one_stdin(&command, 2, argv + optind)) != SR_EXIT_OK)
         return status;
     sr_cleanup_policy_file struct sr_policy_file a = {0}, b = {0};
     int other = sr_policy_file_require(argv[optind], &request.grants, NULL, &a);

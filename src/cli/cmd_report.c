@@ -9,35 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char verify_usage[] =
-    "usage: safe-run report verify [--events F] [--artifacts D] [--outputs D] [--key K]...\n"
-    "                              [--attestation F] [--format text|json] FILE|-";
-
-static const char verify_help[] =
-    "\n"
-    "Checks a run's report offline: its form, its hashes, the chain of its events, and that its\n"
-    "sums follow from them. '-' reads the report from standard input.\n"
-    "\n" RUN_NAME_HELP "\n"
-    "  --events F        also compare the events with events.jsonl\n"
-    "  --artifacts D     also hash the files in D that the report names (policy.json, vmlinux,\n"
-    "                    rootfs.img, those of artifacts.files, and outputs/), e.g. the run\n"
-    "                    directory\n"
-    "  --outputs D       also hash the outputs in D, which was --output-dir of the run\n"
-    "  --key K           also check that the holder of this public key (PEM) has signed the "
-    "report;\n"
-    "                    several: that each has\n"
-    "  --attestation F   where the signatures are; run_report.dsse.json beside the report "
-    "otherwise\n"
-    "  --format text|json  how to answer; text on a terminal, else JSON\n"
-    "  --text            the same as --format text\n"
-    "  --json            the same as --format json\n"
-    "  -h, --help        this text\n"
-    "\n"
-    "Exit status: 0 valid, 2 invalid or unreadable, 64 usage, 1 the answer cannot be written.\n"
-    "\n"
-    "Example:\n"
-    "  safe-run report verify --events events.jsonl --artifacts . --key ci.pub run_report.json";
-
 /* note: about the whole; may be NULL. */
 static void verify_json(struct sr_buf *out, const struct sr_verification *result, const char *note)
 {
@@ -130,26 +101,65 @@ static bool take_key(const char *value, void *all)
 
 #define AT(field) offsetof(struct verify_arguments, field)
 static const struct sr_option verify_options[] = {
-    {"events", 0, AT(material.events_path), sr_option_text, NULL},
-    {"artifacts", 0, AT(material.artifacts_dir), sr_option_text, NULL},
-    {"outputs", 0, AT(material.outputs_dir), sr_option_text, NULL},
-    {"attestation", 0, AT(material.attestation_path), sr_option_text, NULL},
-    {"key", 0, 0, take_key, "a few keys, no more"},
-    {"format", 0, AT(text), sr_option_format, SR_TAKES_FORMAT},
-    {"text", 0, AT(as_text), NULL, NULL},
-    {"json", 0, AT(as_json), NULL, NULL},
+    {.name = "events",
+     .at = AT(material.events_path),
+     .take = sr_option_text,
+     .value = "F",
+     .help = "also compare the events with events.jsonl"},
+    {.name = "artifacts",
+     .at = AT(material.artifacts_dir),
+     .take = sr_option_text,
+     .value = "D",
+     .help = "also hash the files in D that the report names (policy.json, vmlinux, rootfs.img, "
+             "those of artifacts.files, and outputs/), e.g. the run directory"},
+    {.name = "outputs",
+     .at = AT(material.outputs_dir),
+     .take = sr_option_text,
+     .value = "D",
+     .help = "also hash the outputs in D, which was --output-dir of the run"},
+    {.name = "key",
+     .take = take_key,
+     .value = "K",
+     .help = "also check that the holder of this public key (PEM) has signed the report; several: "
+             "that each has",
+     .takes = "a few keys, no more",
+     .repeats = true},
+    {.name = "attestation",
+     .at = AT(material.attestation_path),
+     .take = sr_option_text,
+     .value = "F",
+     .help = "where the signatures are; run_report.dsse.json beside the report otherwise"},
+    {.name = "format",
+     .at = AT(text),
+     .take = sr_option_format,
+     .value = "text|json",
+     .help = "how to answer; text on a terminal, else JSON",
+     .takes = SR_TAKES_FORMAT},
+    {.name = "text", .at = AT(as_text), .help = "the same as --format text"},
+    {.name = "json", .at = AT(as_json), .help = "the same as --format json"},
     {0}};
+
+static const struct cli_command verify_command = {
+    .name = "report verify",
+    .operands = "FILE|-",
+    .about = "Checks a run's report offline: its form, its hashes, the chain of its events, and "
+             "that its sums follow from them. '-' reads the report from standard input.\n"
+             "\n" RUN_NAME_HELP,
+    .options = verify_options,
+    .status = "0 valid, 2 invalid or unreadable, 64 usage, 1 the answer cannot be written.",
+    .example = "  safe-run report verify --artifacts . --key ci.pub run_report.json",
+};
 
 /* Sets arguments->report when there is something to verify; else returns the exit status. */
 static int parse_verify(int argc, char **argv, struct verify_arguments *arguments)
 {
     struct sr_verify_options *material = &arguments->material;
-    int status = sr_options(argc, argv, verify_options, verify_usage, verify_help, arguments);
+    int status = sr_options(argc, argv, &verify_command, arguments);
     if (status >= 0)
         return status;
     arguments->text = (arguments->text && !arguments->as_json) || arguments->as_text;
     if (argc - optind != 1)
-        return sr_usage_error(verify_usage,
+        return sr_usage_error(&verify_command,
                               argc == optind ? "no report named" : "more than one report named");
     struct sr_error err;
     const char *report;
@@ -171,12 +181,12 @@ static int report_verify(int argc, char **argv)
         return status;
     bool unused = false; /* there is an attestation, and nothing to check it with */
     if (material->attestation_path != NULL && material->key_count == 0)
-        return sr_usage_error(verify_usage, "--attestation needs --key: whose signature is it?");
+        return sr_usage_error(&verify_command, "--attestation needs --key: whose signature is it?");
     if (material->attestation_path == NULL) {
         bool found = find_beside(&arguments);
         unused = found && material->key_count == 0;
         if (material->key_count > 0 && arguments.beside[0] == '\0')
-            return sr_usage_error(verify_usage,
+            return sr_usage_error(&verify_command,
                                   "--key needs --attestation when the report has no directory");
         if (material->key_count > 0)
             material->attestation_path = arguments.beside;

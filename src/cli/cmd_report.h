@@ -11,20 +11,33 @@ int sr_report_html(int argc, char **argv);
 int sr_report_diff(int argc, char **argv);
 int sr_report_export(int argc, char **argv);
 
-struct report_verb {
-    const char *usage, *help;
-    /* The letters of those it takes: o(utput) a(rtifacts) f(ormat) e(xit-code) k(ey). */
-    const char *options;
-    int operands;
-};
-
 struct report_request {
     const char *output, *artifacts, *format, *key;
     bool exit_code;
 };
 
-/* Options up to the operands, which begin at optind. Returns -1 to go on, else the exit status. */
-int report_options(int argc, char **argv, const struct report_verb *verb,
+/* Entries of a table of options for a request. */
+#define REPORT_OUTPUT                                                                              \
+    {                                                                                              \
+        .name = "output", .letter = 'o', .at = offsetof(struct report_request, output),            \
+        .take = sr_option_text, .value = "OUT",                                                    \
+        .help = "into a file, which is there whole or not at all; else stdout"                     \
+    }
+#define REPORT_ARTIFACTS                                                                           \
+    {                                                                                              \
+        .name = "artifacts", .at = offsetof(struct report_request, artifacts),                     \
+        .take = sr_option_text, .value = "D",                                                      \
+        .help = "the run directory, when the report is somewhere else"                             \
+    }
+#define REPORT_KEY                                                                                 \
+    {                                                                                              \
+        .name = "key", .at = offsetof(struct report_request, key), .take = sr_option_text,         \
+        .value = "K", .help = "also check that the holder of this public key (PEM) has signed it"  \
+    }
+
+/* Options up to so many operands, which begin at optind. Returns -1 to go on, else the exit
+ * status. */
+int report_options(int argc, char **argv, const struct cli_command *verb, int operands,
                    struct report_request *request);
 
 /* A report that was opened, and where it was found. */
@@ -52,7 +65,7 @@ int report_open(const char *name, const struct report_request *request,
                 struct report_opened *opened);
 
 /* Both, for a verb with one operand. Returns -1 to go on, else the exit status. */
-int report_begin(int argc, char **argv, const struct report_verb *verb,
+int report_begin(int argc, char **argv, const struct cli_command *verb,
                  struct report_request *request, struct report_opened *opened);
 
 /* Says so, where nobody overlooks it, of a report that does not verify; the exit status. */

@@ -46,33 +46,33 @@ static int export_to(const char *path, int fd, struct sr_error *err)
 
 int sr_report_export(int argc, char **argv)
 {
-    static const struct report_verb verb = {
-        .usage = "usage: safe-run report export --format ocsf [-o OUT] [--artifacts D] FILE|-",
-        .help =
-            "Writes every event as a record of OCSF 1.3, one JSON object a line, for log systems. "
-            "A\n"
-            "report that does not verify is not exported.\n"
-            "\n" RUN_NAME_HELP "\n"
-            "  --format ocsf     the only one so far\n"
-            "  -o, --output OUT  into a file, which is there whole or not at all; else stdout\n"
-            "  --artifacts D     the run directory, when the report is somewhere else\n"
-            "  -h, --help        this text\n"
-            "\n"
-            "Exit status: 0 good, 2 not valid or unreadable, 64 usage, 1 it cannot be written.\n"
-            "\n"
-            "Example:\n"
-            "  safe-run report export --format ocsf run_report.json >> events.ocsf.jsonl",
-        .options = "aof",
-        .operands = 1,
+    static const struct sr_option taken[] = {{.name = "format",
+                                              .at = offsetof(struct report_request, format),
+                                              .take = sr_option_text,
+                                              .value = "ocsf",
+                                              .help = "the only one so far",
+                                              .required = true},
+                                             REPORT_OUTPUT,
+                                             REPORT_ARTIFACTS,
+                                             {0}};
+    static const struct cli_command verb = {
+        .name = "report export",
+        .operands = "FILE|-",
+        .about = "Writes every event as a record of OCSF 1.3, one JSON object a line, for log "
+                 "systems. A report that does not verify is not exported.\n"
+                 "\n" RUN_NAME_HELP,
+        .options = taken,
+        .status = "0 good, 2 not valid or unreadable, 64 usage, 1 it cannot be written.",
+        .example = "  safe-run report export --format ocsf run_report.json >> events.ocsf.jsonl",
     };
     struct report_request request;
     struct sr_error err;
     cleanup_report struct report_opened opened = REPORT_OPENED_INIT;
-    int status = report_options(argc, argv, &verb, &request);
+    int status = report_options(argc, argv, &verb, 1, &request);
     if (status >= 0)
         return status;
     if (request.format == NULL || strcmp(request.format, "ocsf") != 0)
-        return sr_usage_error(verb.usage, "--format ocsf is what there is");
+        return sr_usage_error(&verb, "--format ocsf is what there is");
     if ((status = report_open(argv[optind], &request, &opened)) != SR_EXIT_OK ||
         (status = report_verdict(&opened)) != SR_EXIT_OK)
         return status;

@@ -12,29 +12,16 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-int report_options(int argc, char **argv, const struct report_verb *verb,
+int report_options(int argc, char **argv, const struct cli_command *verb, int operands,
                    struct report_request *request)
 {
-    static const struct sr_option all[] = {
-        {"output", 'o', offsetof(struct report_request, output), sr_option_text, NULL},
-        {"artifacts", 0, offsetof(struct report_request, artifacts), sr_option_text, NULL},
-        {"format", 0, offsetof(struct report_request, format), sr_option_text, NULL},
-        {"key", 0, offsetof(struct report_request, key), sr_option_text, NULL},
-        {"exit-code", 0, offsetof(struct report_request, exit_code), NULL, NULL},
-    };
-    enum { COUNT = sizeof all / sizeof all[0] };
-    struct sr_option options[COUNT + 1] = {{0}}; /* those that the verb takes */
-    for (size_t i = 0, count = 0; i < COUNT; i++)
-        if (strchr(verb->options, all[i].name[0]) != NULL)
-            options[count++] = all[i];
     *request = (struct report_request){0};
-    int status = sr_options(argc, argv, options, verb->usage, verb->help, request);
+    int status = sr_options(argc, argv, verb, request);
     if (status >= 0)
         return status;
-    if (argc - optind != verb->operands)
-        return sr_usage_error(verb->usage, argc - optind < verb->operands
-                                               ? "no report named"
-                                               : "too many reports named");
+    if (argc - optind != operands)
+        return sr_usage_error(verb, argc - optind < operands ? "no report named"
+                                                             : "too many reports named");
     return -1;
 }
 
@@ -52,10 +39,10 @@ int report_open(const char *name, const struct report_request *request,
     return SR_EXIT_INVALID;
 }
 
-int report_begin(int argc, char **argv, const struct report_verb *verb,
+int report_begin(int argc, char **argv, const struct cli_command *verb,
                  struct report_request *request, struct report_opened *opened)
 {
-    int status = report_options(argc, argv, verb, request);
+    int status = report_options(argc, argv, verb, 1, request);
     if (status >= 0)
         return status;
     status = report_open(argv[optind], request, opened);
@@ -97,25 +84,18 @@ static unsigned terminal_width(void)
 
 int sr_report_show(int argc, char **argv)
 {
-    static const struct report_verb verb = {
-        .usage = "usage: safe-run report show [--artifacts D] [--key K] FILE|-",
-        .help =
-            "Says what ran, where it could go and went, what was stopped, what it used, and "
-            "whether\n"
-            "the evidence holds: the report and the files beside it are verified first.\n"
-            "\n" RUN_NAME_HELP "\n"
-            "  --artifacts D     the run directory, when the report is somewhere else\n"
-            "  --key K           also check that the holder of this public key (PEM) has signed "
-            "it\n"
-            "  -h, --help        this text\n"
-            "\n"
-            "Exit status: 0 good, 2 not valid (it is shown all the same) or unreadable, 64 usage,\n"
-            "1 the answer cannot be written.\n"
-            "\n"
-            "Example:\n"
-            "  safe-run report show last",
-        .options = "ak",
-        .operands = 1,
+    static const struct sr_option taken[] = {REPORT_ARTIFACTS, REPORT_KEY, {0}};
+    static const struct cli_command verb = {
+        .name = "report show",
+        .operands = "FILE|-",
+        .about = "Says what ran, where it could go and went, what was stopped, what it used, and "
+                 "whether the evidence holds: the report and the files beside it are verified "
+                 "first.\n"
+                 "\n" RUN_NAME_HELP,
+        .options = taken,
+        .status = "0 good, 2 not valid (it is shown all the same) or unreadable, 64 usage, 1 the "
+                  "answer cannot be written.",
+        .example = "  safe-run report show last",
     };
     struct report_request request;
     cleanup_report struct report_opened opened = REPORT_OPENED_INIT;
@@ -130,25 +110,18 @@ int sr_report_show(int argc, char **argv)
 
 int sr_report_html(int argc, char **argv)
 {
-    static const struct report_verb verb = {
-        .usage = "usage: safe-run report html [-o OUT] [--artifacts D] [--key K] FILE|-",
-        .help =
-            "Writes a page about the run that needs nothing else: no script, nothing loaded from\n"
-            "anywhere. The report and the files beside it are verified, and the page says so.\n"
-            "\n" RUN_NAME_HELP "\n"
-            "  -o, --output OUT  into a file, which is there whole or not at all; else stdout\n"
-            "  --artifacts D     the run directory, when the report is somewhere else\n"
-            "  --key K           also check that the holder of this public key (PEM) has signed "
-            "it\n"
-            "  -h, --help        this text\n"
-            "\n"
-            "Exit status: 0 good, 2 not valid (the page is written all the same, and says so) or\n"
-            "unreadable, 64 usage, 1 the page cannot be written.\n"
-            "\n"
-            "Example:\n"
-            "  safe-run report html -o report.html last",
-        .options = "aok",
-        .operands = 1,
+    static const struct sr_option taken[] = {REPORT_OUTPUT, REPORT_ARTIFACTS, REPORT_KEY, {0}};
+    static const struct cli_command verb = {
+        .name = "report html",
+        .operands = "FILE|-",
+        .about = "Writes a page about the run that needs nothing else: no script, nothing loaded "
+                 "from anywhere. The report and the files beside it are verified, and the page "
+                 "says so.\n"
+                 "\n" RUN_NAME_HELP,
+        .options = taken,
+        .status = "0 good, 2 not valid (the page is written all the same, and says so) or "
+                  "unreadable, 64 usage, 1 the page cannot be written.",
+        .example = "  safe-run report html -o report.html last",
     };
     struct report_request request;
     cleanup_report struct report_opened opened = REPORT_OPENED_INIT;
@@ -179,34 +152,30 @@ static void list_difference(void *context, const char *topic, const char *senten
 
 int sr_report_diff(int argc, char **argv)
 {
-    static const struct report_verb verb = {
-        .usage = "usage: safe-run report diff [--exit-code] A B",
-        .help =
-            "Says what differs between two runs: what was asked, what enforced it, how they ended, "
-            "what\n"
-            "they reached, what was stopped, what they used. A and B are named as FILE of 'report "
-            "show'.\n"
-            "\n"
-            "  --exit-code  2 when they differ in anything but run id, times and what was used\n"
-            "  -h, --help   this text\n"
-            "\n"
-            "Exit status: 0 good, 2 a report is not valid or unreadable, 64 usage, 1 the answer "
-            "cannot\n"
-            "be written.\n"
-            "\n"
-            "Example:\n"
-            "  safe-run report diff monday/run_report.json tuesday/run_report.json",
-        .options = "e",
-        .operands = 2,
+    static const struct sr_option taken[] = {
+        {.name = "exit-code",
+         .at = offsetof(struct report_request, exit_code),
+         .help = "exit with 2 when they differ in anything but run id, times and what was used"},
+        {0}};
+    static const struct cli_command verb = {
+        .name = "report diff",
+        .operands = "A B",
+        .about = "Says what differs between two runs: what was asked, what enforced it, how they "
+                 "ended, what they reached, what was stopped, what they used. A and B are named "
+                 "as FILE of 'report show'.",
+        .options = taken,
+        .status = "0 good, 2 a report is not valid or unreadable, 64 usage, 1 the answer cannot "
+                  "be written.",
+        .example = "  safe-run report diff monday/run_report.json tuesday/run_report.json",
     };
     struct report_request request;
     cleanup_report struct report_opened a = REPORT_OPENED_INIT, b = REPORT_OPENED_INIT;
     struct listing listing = {.out = SR_BUF_INIT, .colour = sr_may_colour(STDOUT_FILENO)};
     bool differs = false;
-    int status = report_options(argc, argv, &verb, &request);
+    int status = report_options(argc, argv, &verb, 2, &request);
     if (status >= 0)
         return status;
-    if ((status = sr_one_stdin(verb.usage, 2, argv + optind)) != SR_EXIT_OK ||
+    if ((status = sr_one_stdin(&verb, 2, argv + optind)) != SR_EXIT_OK ||
         (status = report_open(argv[optind], &request, &a)) != SR_EXIT_OK ||
         (status = report_open(argv[optind + 1], &request, &b)) != SR_EXIT_OK)
         return status;

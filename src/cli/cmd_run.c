@@ -12,40 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char run_usage[] = "usage: safe-run run --policy P [OPTIONS] [-- ARGS...]";
-
-static const char run_help[] =
-    "\n"
-    "Runs the policy's command in a microVM. Its output comes out on stdout and stderr as it is\n"
-    "produced, and its exit status is the exit status (128+n for signal n).\n"
-    "\n"
-    "  --policy P            the policy (YAML or JSON), - for stdin\n" SR_POLICY_GRANT_HELP
-    "  --stdin               pass this stdin on to the command (default: /dev/null)\n"
-    "  --timeout S           end the command after S seconds instead of the policy's timeoutSec\n"
-    "  --json                print one JSON object about the run instead of the command's output,\n"
-    "                        which is left in the run directory\n"
-    "  --accel auto|kvm|tcg  what runs the guest's instructions (default auto: KVM where it "
-    "works)\n"
-    "  --vmm qemu            the virtual machine monitor\n"
-    "  --output-dir D        leave the policy's outputs in D, not in the run directory\n"
-    "  --workdir-base D      where run directories are made (or $SAFE_RUN_WORKDIR_BASE)\n"
-    "  --rehash              make hashes, copies and packed mounts again, whatever is kept\n"
-    "  --keep                gc is not to remove the run directory\n"
-    "  -v, --verbose         say on stderr what is being done\n"
-    "  -- ARGS...            appended to the policy's runtime.args\n"
-    "\n"
-    "Ctrl-C is passed on to the command; a second one ends the VM. SIGTERM and SIGHUP end it in "
-    "an\n"
-    "orderly way.\n"
-    "\n"
-    "Exit status: the command's; 124 timed out; 125 safe-run could not run it or could not keep "
-    "its\n"
-    "promises; 126 not executable, 127 not found in the guest; 64 usage.\n"
-    "\n"
-    "Example:\n"
-    "  safe-run run --policy examples/hello.yaml\n"
-    "  tar c src | safe-run run --policy build.yaml --stdin --timeout 60 > out.log";
-
 struct run_arguments {
     const char *policy;
     struct sr_policy_grants grants;
@@ -87,36 +53,91 @@ static bool take_vmm(const char *value, void *field)
 
 #define AT(field) offsetof(struct run_arguments, field)
 static const struct sr_option run_options[] = {
-    {"policy", 0, AT(policy), sr_option_text, NULL},
+    {.name = "policy",
+     .at = AT(policy),
+     .take = sr_option_text,
+     .value = "P",
+     .help = "the policy (YAML or JSON), - for standard input",
+     .required = true},
     SR_POLICY_GRANT_OPTIONS(struct run_arguments),
-    {"stdin", 0, AT(options.with_stdin), NULL, NULL},
-    {"timeout", 0, AT(options.timeout_sec), take_timeout, "whole seconds from 1 to 604800"},
-    {"json", 0, AT(json), NULL, NULL},
-    {"accel", 0, AT(options.accel), take_accel, "auto, kvm or tcg"},
-    {"vmm", 0, 0, take_vmm, "qemu (this version has no other)"},
-    {"workdir-base", 0, AT(options.workdir_base), sr_option_text, NULL},
-    {"output-dir", 0, AT(options.output_dir), take_directory, "the name of a directory"},
-    {"rehash", 0, AT(options.rehash), NULL, NULL},
-    {"keep", 0, AT(options.keep), NULL, NULL},
-    {"verbose", 'v', AT(verbose), NULL, NULL},
+    {.name = "stdin",
+     .at = AT(options.with_stdin),
+     .help = "pass this standard input on to the command (default: /dev/null)"},
+    {.name = "timeout",
+     .at = AT(options.timeout_sec),
+     .take = take_timeout,
+     .value = "S",
+     .help = "end the command after S seconds instead of the policy's timeoutSec",
+     .takes = "whole seconds from 1 to 604800"},
+    {.name = "json",
+     .at = AT(json),
+     .help = "print one JSON object about the run instead of the command's output, which is left "
+             "in the run directory"},
+    {.name = "accel",
+     .at = AT(options.accel),
+     .take = take_accel,
+     .value = "auto|kvm|tcg",
+     .help = "what runs the guest's instructions (default auto: KVM where it works)",
+     .takes = "auto, kvm or tcg"},
+    {.name = "vmm",
+     .take = take_vmm,
+     .value = "qemu",
+     .help = "the virtual machine monitor",
+     .takes = "qemu (this version has no other)"},
+    {.name = "output-dir",
+     .at = AT(options.output_dir),
+     .take = take_directory,
+     .value = "D",
+     .help = "leave the policy's outputs in D, not in the run directory",
+     .takes = "the name of a directory"},
+    {.name = "workdir-base",
+     .at = AT(options.workdir_base),
+     .take = sr_option_text,
+     .value = "D",
+     .help = "where run directories are made (or $SAFE_RUN_WORKDIR_BASE)"},
+    {.name = "rehash",
+     .at = AT(options.rehash),
+     .help = "make hashes, copies and packed mounts again, whatever is kept"},
+    {.name = "keep", .at = AT(options.keep), .help = "gc is not to remove the run directory"},
+    {.name = "verbose",
+     .letter = 'v',
+     .at = AT(verbose),
+     .help = "say on stderr what is being done"},
     {0}};
+
+static const struct cli_command run_command = {
+    .name = "run",
+    .operands = "[-- ARGS...]",
+    .about =
+        "Runs the policy's command in a microVM. Its output comes out on stdout and stderr as it "
+        "is produced, and its exit status is the exit status (128+n for signal n). ARGS are "
+        "appended to the policy's runtime.args.\n"
+        "\n"
+        "Ctrl-C is passed on to the command; a second one ends the VM. SIGTERM and SIGHUP end it "
+        "in an orderly way.",
+    .options = run_options,
+    .status = "the command's; 124 timed out; 125 safe-run could not run it or could not keep its "
+              "promises; 126 not executable, 127 not found in the guest; 64 usage.",
+    .example = "  safe-run run --policy examples/hello.yaml\n"
+               "  tar c src | safe-run run --policy build.yaml --stdin --timeout 60 > out.log",
+};
 
 /* Returns -1 to go on, or the exit status. */
 static int parse_arguments(int argc, char **argv, struct run_arguments *arguments)
 {
     struct sr_run_options *options = &arguments->options;
-    int status = sr_options_first(argc, argv, run_options, run_usage, run_help, arguments);
+    int status = sr_options_first(argc, argv, &run_command, arguments);
     if (status >= 0)
         return status;
     bool separated = optind > 1 && strcmp(argv[optind - 1], "--") == 0;
     if (optind < argc && !separated)
-        return sr_usage_error(run_usage,
+        return sr_usage_error(&run_command,
                               "unexpected argument '%s'; arguments for the command come after --",
                               argv[optind]);
     if (arguments->policy == NULL)
-        return sr_usage_error(run_usage, "--policy is missing");
+        return sr_usage_error(&run_command, "--policy is missing");
     if (options->with_stdin && strcmp(arguments->policy, "-") == 0)
-        return sr_usage_error(run_usage, "the policy and the command cannot both have stdin");
+        return sr_usage_error(&run_command, "the policy and the command cannot both have stdin");
     options->more_args = (const char *const *)argv + optind;
     return -1;
 }

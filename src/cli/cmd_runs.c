@@ -17,56 +17,6 @@
 /* Past the supervisor's own grace of 2 s, the guest's power off, and the report. */
 #define STOP_TIMEOUT_SEC 10
 
-static const char ps_usage[] = "usage: safe-run ps [-a] [--json] [--workdir-base D]";
-static const char ps_help[] =
-    "\n"
-    "Lists the runs that live, oldest first.\n"
-    "\n"
-    "  -a, --all          also those that have ended, newest first: why, how long ago they began,\n"
-    "                     what their directories take; 'safe-run report show RUN' says more\n"
-    "  --json             an array of objects\n"
-    "  --workdir-base D   where run directories are (or $SAFE_RUN_WORKDIR_BASE)\n"
-    "\n"
-    "Exit status: 0 good, 1 they cannot be listed (a D that is not there), 64 usage.\n"
-    "\n"
-    "Example:\n"
-    "  safe-run ps -a";
-
-static const char stop_usage[] =
-    "usage: safe-run stop [--kill] [--timeout S] [--workdir-base D] RUN...";
-static const char stop_help[] =
-    "\n"
-    "Ends runs. RUN is a run id or the end of one that no other live run has.\n"
-    "The command gets SIGTERM and two seconds; the report is written.\n"
-    "\n"
-    "  --kill             kill safe-run itself: the VM is gone at once, and the next\n"
-    "                     safe-run closes the evidence\n"
-    "  --timeout S        how long to wait for the end (default 10)\n"
-    "  --workdir-base D   where run directories are (or $SAFE_RUN_WORKDIR_BASE)\n"
-    "\n"
-    "Exit status: 0 all ended, 1 one did not, 64 usage.\n"
-    "\n"
-    "Example:\n"
-    "  safe-run stop sr-20260101T120000-abcdef\n"
-    "  safe-run stop abcdef";
-
-static const char gc_usage[] = "usage: safe-run gc [--dry-run] [--older-than T] [--workdir-base D]";
-static const char gc_help[] =
-    "\n"
-    "Closes runs whose safe-run died: removes their cgroups, gives their evidence an end and a\n"
-    "report. Every run does this when it starts, too. Live runs are not touched.\n"
-    "\n"
-    "  --older-than T     also remove finished runs older than T (90s, 30m, 12h, 7d) that were "
-    "not\n"
-    "                     made with run --keep, and packed mounts that were not used since\n"
-    "  --dry-run          say what would be done\n"
-    "  --workdir-base D   where run directories are (or $SAFE_RUN_WORKDIR_BASE)\n"
-    "\n"
-    "Exit status: 0 good, 1 something could not be closed or removed, 64 usage.\n"
-    "\n"
-    "Example:\n"
-    "  safe-run gc --older-than 30d";
-
 struct runs_arguments {
     const char *base;
     bool json, kill, dry_run, all;
@@ -87,27 +37,72 @@ static bool take_age(const char *value, void *field)
     return sr_duration_parse(value, field);
 }
 
+#define AT(field) offsetof(struct runs_arguments, field)
 #define BASE                                                                                       \
     {                                                                                              \
-        "workdir-base", 0, offsetof(struct runs_arguments, base), sr_option_text, NULL             \
+        .name = "workdir-base", .at = AT(base), .take = sr_option_text, .value = "D",              \
+        .help = "where run directories are (or $SAFE_RUN_WORKDIR_BASE)"                            \
     }
-static const struct sr_option ps_options[] = {
-    {"all", 'a', offsetof(struct runs_arguments, all), NULL, NULL},
-    {"json", 0, offsetof(struct runs_arguments, json), NULL, NULL},
-    BASE,
-    {0}};
-static const struct sr_option stop_options[] = {
-    {"kill", 0, offsetof(struct runs_arguments, kill), NULL, NULL},
-    {"timeout", 0, offsetof(struct runs_arguments, timeout_sec), take_seconds,
-     "whole seconds up to 3600"},
-    BASE,
-    {0}};
-static const struct sr_option gc_options[] = {
-    {"dry-run", 0, offsetof(struct runs_arguments, dry_run), NULL, NULL},
-    {"older-than", 0, offsetof(struct runs_arguments, older_than_sec), take_age,
-     "90s, 30m, 12h or 7d"},
-    BASE,
-    {0}};
+static const struct cli_command ps_command = {
+    .name = "ps",
+    .about = "Lists the runs that live, oldest first.",
+    .options =
+        (const struct sr_option[]){
+            {.name = "all",
+             .letter = 'a',
+             .at = AT(all),
+             .help = "also those that have ended, newest first: why, how long ago they began, what "
+                     "their directories take; 'safe-run report show RUN' says more"},
+            {.name = "json", .at = AT(json), .help = "an array of objects"},
+            BASE,
+            {0}},
+    .status = "0 good, 1 they cannot be listed (a D that is not there), 64 usage.",
+    .example = "  safe-run ps -a",
+};
+
+static const struct cli_command stop_command = {
+    .name = "stop",
+    .operands = "RUN...",
+    .about = "Ends runs. RUN is a run id or the end of one that no other live run has. The command "
+             "gets SIGTERM and two seconds; the report is written.",
+    .options =
+        (const struct sr_option[]){
+            {.name = "kill",
+             .at = AT(kill),
+             .help = "kill safe-run itself: the VM is gone at once, and the next safe-run closes "
+                     "the evidence"},
+            {.name = "timeout",
+             .at = AT(timeout_sec),
+             .take = take_seconds,
+             .value = "S",
+             .help = "how long to wait for the end (default 10)",
+             .takes = "whole seconds up to 3600"},
+            BASE,
+            {0}},
+    .status = "0 all ended, 1 one did not, 64 usage.",
+    .example = "  safe-run stop sr-20260101T120000-abcdef\n"
+               "  safe-run stop abcdef",
+};
+
+static const struct cli_command gc_command = {
+    .name = "gc",
+    .about = "Closes runs whose safe-run died: removes their cgroups, gives their evidence an end "
+             "and a report. Every run does this when it starts, too. Live runs are not touched.",
+    .options =
+        (const struct sr_option[]){
+            {.name = "dry-run", .at = AT(dry_run), .help = "say what would be done"},
+            {.name = "older-than",
+             .at = AT(older_than_sec),
+             .take = take_age,
+             .value = "T",
+             .help = "also remove finished runs older than T (90s, 30m, 12h, 7d) that were not "
+                     "made with run --keep, and packed mounts that were not used since",
+             .takes = "90s, 30m, 12h or 7d"},
+            BASE,
+            {0}},
+    .status = "0 good, 1 something could not be closed or removed, 64 usage.",
+    .example = "  safe-run gc --older-than 30d",
+};
 
 #define RUNS_ARGUMENTS                                                                             \
     {                                                                                              \
@@ -279,11 +274,11 @@ static int list_all(const struct runs_arguments *arguments)
 int sr_cmd_ps(int argc, char **argv)
 {
     struct runs_arguments arguments = RUNS_ARGUMENTS;
-    int status = sr_options(argc, argv, ps_options, ps_usage, ps_help, &arguments);
+    int status = sr_options(argc, argv, &ps_command, &arguments);
     if (status >= 0)
         return status;
     if (optind < argc)
-        return sr_usage_error(ps_usage, "unexpected argument '%s'", argv[optind]);
+        return sr_usage_error(&ps_command, "unexpected argument '%s'", argv[optind]);
     if (arguments.all)
         return list_all(&arguments);
     struct sr_live_run *runs;
@@ -319,11 +314,11 @@ static const struct sr_live_run *find(const struct sr_live_run *runs, size_t cou
 int sr_cmd_stop(int argc, char **argv)
 {
     struct runs_arguments arguments = RUNS_ARGUMENTS;
-    int status = sr_options(argc, argv, stop_options, stop_usage, stop_help, &arguments);
+    int status = sr_options(argc, argv, &stop_command, &arguments);
     if (status >= 0)
         return status;
     if (optind == argc)
-        return sr_usage_error(stop_usage, "which run?");
+        return sr_usage_error(&stop_command, "which run?");
     struct sr_live_run *runs;
     size_t count;
     if (list(&arguments, &runs, &count) < 0)
@@ -360,11 +355,11 @@ static void print_action(void *context, const char *id, enum sr_gc_action action
 int sr_cmd_gc(int argc, char **argv)
 {
     struct runs_arguments arguments = RUNS_ARGUMENTS;
-    int status = sr_options(argc, argv, gc_options, gc_usage, gc_help, &arguments);
+    int status = sr_options(argc, argv, &gc_command, &arguments);
     if (status >= 0)
         return status;
     if (optind < argc)
-        return sr_usage_error(gc_usage, "unexpected argument '%s'", argv[optind]);
+        return sr_usage_error(&gc_command, "unexpected argument '%s'", argv[optind]);
     const struct sr_gc_options gc = {.older_than_sec = arguments.older_than_sec,
                                      .dry_run = arguments.dry_run,
                                      .tell = print_action,

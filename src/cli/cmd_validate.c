@@ -8,25 +8,35 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char usage[] = "usage: safe-run validate [--mount-allowlist F] [--allow-mount DIR]... "
-                            "[--allow-env NAME]... [--format text|json] [--host] POLICY...|-";
+struct arguments {
+    struct sr_policy_grants grants;
+    bool text, host;
+};
 
-static const char help[] =
-    "\n"
-    "Checks policies and reports every error at once, in document order, each with its code, "
-    "field,\n"
-    "line, column and a hint.\n"
-    "\n" SR_POLICY_GRANT_HELP
-    "  --format text|json    text for people (default on a terminal), one JSON object a file else\n"
-    "  --host                hold them to this host's ceilings too, as a run does (limits of its\n"
-    "                        configuration)\n"
-    "\n"
-    "Exit status: 0 all valid; 2 an error; 64 usage; 1 output error, or no host\n"
-    "configuration that can be used.\n"
-    "\n"
-    "Example:\n"
-    "  safe-run validate policies/*.yaml\n"
-    "  generate-policy | safe-run validate - --format json | jq .errors";
+static const struct sr_option options[] = {
+    SR_POLICY_GRANT_OPTIONS(struct arguments),
+    {.name = "format",
+     .at = offsetof(struct arguments, text),
+     .take = sr_option_format,
+     .value = "text|json",
+     .help = "text for people (default on a terminal), one JSON object a file else",
+     .takes = SR_TAKES_FORMAT},
+    {.name = "host",
+     .at = offsetof(struct arguments, host),
+     .help = "hold them to this host's ceilings too, as a run does (limits of its configuration)"},
+    {0}};
+
+static const struct cli_command validate_command = {
+    .name = "validate",
+    .operands = "POLICY...|-",
+    .about = "Checks policies and reports every error at once, in document order, each with its "
+             "code, field, line, column and a hint.",
+    .options = options,
+    .status = "0 all valid; 2 an error; 64 usage; 1 output error, or no host configuration that "
+              "can be used.",
+    .example = "  safe-run validate policies/*.yaml\n"
+               "  generate-policy | safe-run validate - --format json | jq .errors",
+};
 
 static void answer_json(struct sr_buf *out, const struct sr_policy_file *file, bool name_it)
 {
@@ -84,26 +94,15 @@ static int validate(char **names, int count, const struct sr_policy_grants *gran
     return status;
 }
 
-struct arguments {
-    struct sr_policy_grants grants;
-    bool text, host;
-};
-
-static const struct sr_option options[] = {
-    SR_POLICY_GRANT_OPTIONS(struct arguments),
-    {"format", 0, offsetof(struct arguments, text), sr_option_format, SR_TAKES_FORMAT},
-    {"host", 0, offsetof(struct arguments, host), NULL, NULL},
-    {0}};
-
 int sr_cmd_validate(int argc, char **argv)
 {
     struct arguments arguments = {.text = isatty(STDOUT_FILENO)};
-    int status = sr_options(argc, argv, options, usage, help, &arguments);
+    int status = sr_options(argc, argv, &validate_command, &arguments);
     if (status >= 0)
         return status;
     if (optind == argc)
-        return sr_usage_error(usage, "no policy named");
-    if ((status = sr_one_stdin(usage, argc - optind, argv + optind)) != SR_EXIT_OK)
+        return sr_usage_error(&validate_command, "no policy named");
+    if ((status = sr_one_stdin(&validate_command, argc - optind, argv + optind)) != SR_EXIT_OK)
         return status;
     struct sr_ceilings ceilings;
     struct sr_error err;

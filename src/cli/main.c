@@ -1,5 +1,5 @@
 #include "cli/cli.h"
-#include "cli/options.h"
+#include "cli/help.h"
 #include "saferun/run.h"
 
 #include <fcntl.h>
@@ -29,27 +29,30 @@ static const struct sr_subcommand commands[] = {
     {NULL, NULL, NULL},
 };
 
-static const char top_usage[] = "usage: safe-run COMMAND [OPTIONS]";
+static const struct cli_command top = {
+    .name = "", .operands = "COMMAND [OPTIONS]", .options = cli_no_options};
+
+static const struct cli_command version_command = {.name = "version",
+                                                   .about = "Prints the version.",
+                                                   .options = cli_no_options,
+                                                   .example = "  safe-run version"};
 
 int sr_cmd_version(int argc, char **argv)
 {
-    static const struct sr_option none[] = {{0}};
-    static const char usage[] = "usage: safe-run version";
-    int status = sr_options(argc, argv, none, usage,
-                            "Prints the version.\n\nExample:\n  safe-run version", NULL);
+    int status = sr_options(argc, argv, &version_command, NULL);
     if (status >= 0)
         return status;
     if (optind < argc)
-        return sr_usage_error(usage, "unexpected argument '%s'", argv[optind]);
+        return sr_usage_error(&version_command, "unexpected argument '%s'", argv[optind]);
     puts("safe-run " SR_VERSION);
     return SR_EXIT_OK;
 }
 
 static int help(void)
 {
-    puts("safe-run runs one untrusted command in a microVM under a policy that denies by default,\n"
-         "and leaves evidence that anyone can check offline.\n");
-    puts(top_usage);
+    puts("safe-run runs one untrusted command in a microVM under a policy that denies by\n"
+         "default, and leaves evidence that anyone can check offline.\n");
+    cli_print_usage(stdout, &top);
     puts("\nCommands:");
     for (const struct sr_subcommand *one = commands; one->name != NULL; one++)
         printf("  %-10s %s\n", one->name, one->summary);
@@ -124,7 +127,7 @@ static int dispatch(int argc, char **argv)
     for (const struct sr_subcommand *one = commands; one->name != NULL; one++)
         if (strcmp(name, one->name) == 0)
             return one->run(argc, argv);
-    return sr_unknown(top_usage, "command", name, commands, "safe-run help");
+    return sr_unknown(&top, "command", name, commands, "safe-run help");
 }
 
 /* Whether nobody reads stdout any more. */
@@ -146,7 +149,7 @@ int main(int argc, char **argv)
     bool by_signal = signal(SIGPIPE, SIG_IGN) == SIG_DFL;
     signal(SIGXFSZ, SIG_IGN); /* likewise a file that reached its size limit */
     if (argc < 2)
-        return sr_usage_error(top_usage, "no command; 'safe-run help' lists them");
+        return sr_usage_error(&top, "no command; 'safe-run help' lists them");
     int status = dispatch(argc - 1, argv + 1);
     bool lost = (fflush(stdout) != 0) | ferror(stdout);
     if (lost && by_signal &&

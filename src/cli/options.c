@@ -1,6 +1,7 @@
 #include "cli/options.h"
 
 #include "cli/cli.h"
+#include "cli/help.h"
 #include "common/nearest.h"
 
 #include <errno.h>
@@ -9,6 +10,8 @@
 #include <string.h>
 
 enum { OPTIONS_MAX = 32, FIRST = 256 };
+
+const struct sr_option cli_no_options[] = {{0}};
 
 bool sr_option_text(const char *value, void *field)
 {
@@ -44,20 +47,14 @@ bool sr_option_format(const char *value, void *field)
     return *(bool *)field || strcmp(value, "json") == 0;
 }
 
-static int show_help(const char *usage, const char *help)
-{
-    printf("%s\n%s%s\n", usage, help[0] == '\n' ? "" : "\n", help);
-    return SR_EXIT_OK;
-}
-
 /* What getopt_long() refused: a letter, a value that a long option does not have, or a long name
  * that it does not know or cannot tell from another's beginning. */
-static int refuse(const char *given, const struct option *known, const char *usage)
+static int refuse(const char *given, const struct option *known, const struct cli_command *command)
 {
     if (optopt >= FIRST)
-        return sr_usage_error(usage, "--%s takes no value", known[optopt - FIRST].name);
+        return sr_usage_error(command, "--%s takes no value", known[optopt - FIRST].name);
     if (optopt != 0)
-        return sr_usage_error(usage, "unknown option '-%c'",
+        return sr_usage_error(command, "unknown option '-%c'",
                               optopt > ' ' && optopt <= '~' ? optopt : '?');
     const char *names[OPTIONS_MAX + 2], *meant[OPTIONS_MAX + 2];
     size_t count = 0, begin = 0, len = strcspn(given, "=");
@@ -68,24 +65,24 @@ static int refuse(const char *given, const struct option *known, const char *usa
     }
     names[count] = NULL;
     if (begin > 1)
-        return sr_usage_error(usage, "ambiguous option '%s': --%s or --%s?", given, meant[0],
+        return sr_usage_error(command, "ambiguous option '%s': --%s or --%s?", given, meant[0],
                               meant[1]);
     const char *nearest = sr_nearest_name(given + 2, names);
-    return nearest != NULL
-               ? sr_usage_error(usage, "unknown option '%s'; did you mean '--%s'?", given, nearest)
-               : sr_usage_error(usage, "unknown option '%s'", given);
+    return nearest != NULL ? sr_usage_error(command, "unknown option '%s'; did you mean '--%s'?",
+                                            given, nearest)
+                           : sr_usage_error(command, "unknown option '%s'", given);
 }
 
 /* order: "+" to stop at the first operand, "" to look for options behind operands, too. */
-static int take(int argc, char **argv, const struct sr_option *options, const char *order,
-                const char *usage, const char *help, void *arguments)
+static int take(int argc, char **argv, const char *order, const struct cli_command *command,
+                void *arguments)
 {
     struct option known[OPTIONS_MAX + 2] = {0};
     char letters[2 * OPTIONS_MAX + 4];
     /* ':' so that a missing value is told apart. */
     char *letter = letters + snprintf(letters, sizeof letters, "%s:h", order);
     int count = 0, found;
-    for (const struct sr_option *one = options; one->name != NULL; one++, count++) {
+    for (const struct sr_option *one = command->options; one->name != NULL; one++, count++) {
         known[count] = (struct option){
             one->name, one->take != NULL ? required_argument : no_argument, NULL, FIRST + count};
         if (one->letter == 0)
@@ -100,34 +97,35 @@ static int take(int argc, char **argv, const struct sr_option *options, const ch
     optind = 1;
     opterr = 0;
     while ((found = getopt_long(argc, argv, letters, known, NULL)) >= 0) {
-        if (found == 'h' || found == help_value)
-            return show_help(usage, help);
+        if (found == 'h' || found == help_value) {
+            cli_print_help(command);
+            return SR_EXIT_OK;
+        }
         if (found == ':' && optopt < FIRST)
-            return sr_usage_error(usage, "-%c needs a value", optopt);
+            return sr_usage_error(command, "-%c needs a value", optopt);
         if (found == ':')
-            return sr_usage_error(usage, "--%s needs a value", known[optopt - FIRST].name);
+            return sr_usage_error(command, "--%s needs a value", known[optopt - FIRST].name);
         if (found == '?')
-            return refuse(argv[optind - 1], known, usage);
-        const struct sr_option *one = options;
-        while (found != one->letter && found != FIRST + (int)(one - options))
+            return refuse(argv[optind - 1], known, command);
+        const struct sr_option *one = command->options;
+        while (found != one->letter && found != FIRST + (int)(one - command->options))
             one++;
         void *field = (char *)arguments + one->at;
         if (one->take == NULL)
             *(bool *)field = true;
         else if (!one->take(optarg, field))
-            return sr_usage_error(usage, "--%s takes %s, not '%s'", one->name, one->takes, optarg);
+            return sr_usage_error(command, "--%s takes %s, not '%s'", one->name, one->takes,
+                                  optarg);
     }
     return -1;
 }
 
-int sr_options(int argc, char **argv, const struct sr_option *options, const char *usage,
-               const char *help, void *arguments)
+int sr_options(int argc, char **argv, const struct cli_command *command, void *arguments)
 {
-    return take(argc, argv, options, "", usage, help, arguments);
+    return take(argc, argv, "", command, arguments);
 }
 
-int sr_options_first(int argc, char **argv, const struct sr_option *options, const char *usage,
-                     const char *help, void *arguments)
+int sr_options_first(int argc, char **argv, const struct cli_command *command, void *arguments)
 {
-    return take(argc, argv, options, "+", usage, help, arguments);
+    return take(argc, argv, "+", command, arguments);
 }

@@ -1,5 +1,8 @@
-/* Options of a command, as a table: what they are called, what they take, where it goes. GNU's
- * rules (getopt_long(3)). */
+/*
+ * A command as tables: its options (what they are called, what they take, where it goes), and what
+ * people read about it. Parsing follows GNU's rules (getopt_long(3)); usage and --help are made from
+ * the same tables (help.c).
+ */
 #ifndef SR_CLI_OPTIONS_H
 #define SR_CLI_OPTIONS_H
 
@@ -14,7 +17,22 @@ struct sr_option {
     /* Puts a value into the field; false when it is none. NULL: the option has no value and sets a
      * bool. */
     bool (*take)(const char *value, void *field);
+    const char *value; /* what its value is called; NULL without one */
+    const char *help;  /* what it is for: plain text without line ends */
     const char *takes; /* "--NAME takes <this>"; NULL when every text will do */
+    bool required;
+    bool repeats; /* may be given several times */
+};
+
+/* Texts are wrapped where they are printed, but for lines that begin with a space; '\n' ends a
+ * line. */
+struct cli_command {
+    const char *name;     /* behind "safe-run": "archive ls" */
+    const char *operands; /* "RUN..."; NULL for none */
+    const char *about;    /* what it does: paragraphs, with an empty line between them */
+    const struct sr_option *options;
+    const char *status;  /* what its exit statuses mean: "0 good, ..."; NULL for nothing special */
+    const char *example; /* lines of it */
 };
 
 bool sr_option_text(const char *value, void *field); /* const char *, not copied */
@@ -32,14 +50,14 @@ bool sr_option_number(const char *value, uint64_t min, uint64_t max, uint64_t *n
 bool sr_option_format(const char *value, void *field); /* bool: text, or else json */
 #define SR_TAKES_FORMAT "text or json"
 
+extern const struct sr_option cli_no_options[];
+
 /* Takes the options, --help among them, up to the operands, which begin at optind. Returns -1 to go
  * on, else the exit status. */
-int sr_options(int argc, char **argv, const struct sr_option *options, const char *usage,
-               const char *help, void *arguments);
+int sr_options(int argc, char **argv, const struct cli_command *command, void *arguments);
 
 /* The same for a command whose operands are another's command line: options end at the first of
  * them. */
-int sr_options_first(int argc, char **argv, const struct sr_option *options, const char *usage,
-                     const char *help, void *arguments);
+int sr_options_first(int argc, char **argv, const struct cli_command *command, void *arguments);
 
 #endif

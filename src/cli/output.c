@@ -1,4 +1,5 @@
 #include "cli/cli.h"
+#include "cli/help.h"
 
 #include "common/jcs.h"
 #include "common/nearest.h"
@@ -8,26 +9,27 @@
 #include <string.h>
 #include <unistd.h>
 
-int sr_usage_error(const char *usage, const char *fmt, ...)
+int sr_usage_error(const struct cli_command *command, const char *fmt, ...)
 {
     fputs("safe-run: ", stderr);
     va_list ap;
     va_start(ap, fmt);
     vfprintf(stderr, fmt, ap);
     va_end(ap);
-    fprintf(stderr, "\n%s\n", usage);
+    fputc('\n', stderr);
+    cli_print_usage(stderr, command);
     return SR_EXIT_USAGE;
 }
 
-int sr_one_stdin(const char *usage, int count, char **operands)
+int sr_one_stdin(const struct cli_command *command, int count, char **operands)
 {
     int readers = 0;
     for (int i = 0; i < count; i++)
         readers += strcmp(operands[i], "-") == 0;
-    return readers > 1 ? sr_usage_error(usage, "only one can be standard input") : SR_EXIT_OK;
+    return readers > 1 ? sr_usage_error(command, "only one can be standard input") : SR_EXIT_OK;
 }
 
-int sr_unknown(const char *usage, const char *what, const char *given,
+int sr_unknown(const struct cli_command *command, const char *what, const char *given,
                const struct sr_subcommand *known, const char *lister)
 {
     const char *names[32];
@@ -37,21 +39,25 @@ int sr_unknown(const char *usage, const char *what, const char *given,
     names[count] = NULL;
     const char *nearest = sr_nearest_name(given, names);
     return nearest != NULL
-               ? sr_usage_error(usage, "unknown %s '%s'; did you mean '%s'?", what, given, nearest)
-               : sr_usage_error(usage, "unknown %s '%s'; '%s' lists them", what, given, lister);
+               ? sr_usage_error(command, "unknown %s '%s'; did you mean '%s'?", what, given,
+                                nearest)
+               : sr_usage_error(command, "unknown %s '%s'; '%s' lists them", what, given, lister);
 }
 
-int sr_dispatch(const char *command, const struct sr_subcommand *subcommands, const char *example,
+int sr_dispatch(const char *name, const struct sr_subcommand *subcommands, const char *example,
                 int argc, char **argv)
 {
-    char usage[96], lister[64];
-    snprintf(usage, sizeof usage, "usage: safe-run %s SUBCOMMAND [OPTIONS]", command);
-    snprintf(lister, sizeof lister, "safe-run %s --help", command);
+    const struct cli_command command = {
+        .name = name, .operands = "SUBCOMMAND [OPTIONS]", .options = cli_no_options};
+    char lister[64];
+    snprintf(lister, sizeof lister, "safe-run %s --help", name);
     if (argc < 2)
-        return sr_usage_error(usage, "no subcommand; '%s' lists them", lister);
+        return sr_usage_error(&command, "no subcommand; '%s' lists them", lister);
     bool help = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
-    if (help)
-        printf("%s\n\nSubcommands:\n", usage);
+    if (help) {
+        cli_print_usage(stdout, &command);
+        puts("\nSubcommands:");
+    }
     for (const struct sr_subcommand *one = subcommands; one->name != NULL; one++) {
         if (help)
             printf("  %-10s %s\n", one->name, one->summary);
@@ -59,8 +65,8 @@ int sr_dispatch(const char *command, const struct sr_subcommand *subcommands, co
             return one->run(argc - 1, argv + 1);
     }
     if (!help)
-        return sr_unknown(usage, "subcommand", argv[1], subcommands, lister);
-    printf("\n'safe-run %s SUBCOMMAND --help' explains one.\n\nExample:\n  %s\n", command, example);
+        return sr_unknown(&command, "subcommand", argv[1], subcommands, lister);
+    printf("\n'safe-run %s SUBCOMMAND --help' explains one.\n\nExample:\n  %s\n", name, example);
     return SR_EXIT_OK;
 }
 

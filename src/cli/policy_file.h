@@ -31,19 +31,25 @@ struct sr_policy_grants {
 };
 /* Three entries of a table of options; the arguments have them as grants. */
 #define SR_POLICY_GRANT_OPTIONS(arguments)                                                         \
-    {"mount-allowlist", 0, offsetof(arguments, grants.allowlist), sr_option_text, NULL},           \
-        {"allow-mount", 0, offsetof(arguments, grants.allow_mount), sr_option_texts,               \
-         "the name of a directory, at most 64 times"},                                             \
+    {.name = "mount-allowlist",                                                                    \
+     .at = offsetof(arguments, grants.allowlist),                                                  \
+     .take = sr_option_text,                                                                       \
+     .value = "F",                                                                                 \
+     .help = "what of the host may be mounted (or $SAFE_RUN_MOUNT_ALLOWLIST)"},                    \
+        {.name = "allow-mount",                                                                    \
+         .at = offsetof(arguments, grants.allow_mount),                                            \
+         .take = sr_option_texts,                                                                  \
+         .value = "DIR",                                                                           \
+         .help = "what lies in DIR may be mounted too; may be given several times",                \
+         .takes = "the name of a directory, at most 64 times",                                     \
+         .repeats = true},                                                                         \
     {                                                                                              \
-        "allow-env", 0, offsetof(arguments, grants.allow_env), sr_option_texts,                    \
-            "the name of a variable, at most 64 times"                                             \
+        .name = "allow-env", .at = offsetof(arguments, grants.allow_env), .take = sr_option_texts, \
+        .value = "NAME",                                                                           \
+        .help = "the guest may have this variable of the caller's environment, if the policy "     \
+                "asks for it; may be given several times",                                         \
+        .takes = "the name of a variable, at most 64 times", .repeats = true                       \
     }
-#define SR_POLICY_GRANT_HELP                                                                       \
-    "  --mount-allowlist F   what of the host may be mounted (or $SAFE_RUN_MOUNT_ALLOWLIST)\n"     \
-    "  --allow-mount DIR     what lies in DIR may be mounted too; may be given several times\n"    \
-    "  --allow-env NAME      the guest may have this variable of the caller's environment, if "    \
-    "the\n"                                                                                        \
-    "                        policy asks for it; may be given several times\n"
 
 /* Reads and checks; name, grants and ceilings (NULL: none) stay the caller's. -1 only when memory
  * is out; the file may be freed then too. */

@@ -6,10 +6,10 @@
 
 #include <limits.h>
 
-/* In usage and help of every command that takes one. */
+/* In the help of every command that takes one. */
 #define RUN_NAME_HELP                                                                              \
-    "FILE is a report, a directory that has one, a run id or the end of one, or 'last': the run\n" \
-    "that ended last. Runs are those of $SAFE_RUN_WORKDIR_BASE, or else of the default place.\n"
+    "FILE is a report, a directory that has one, a run id or the end of one, or 'last': the run "  \
+    "that ended last. Runs are those of $SAFE_RUN_WORKDIR_BASE, or else of the default place."
 
 /*
  * The path of the report that name means: "-" and what is there stand for themselves, a directory

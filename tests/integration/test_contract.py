@@ -454,10 +454,33 @@ class CommandLine(unittest.TestCase):
         for command, text in programs.items():
             short = {letter for letter, name in re.findall(r"^  (-[a-z]), (--[a-z-]+)", text, re.M)
                      if name != "--help"}
-            self.assertEqual(table[command], options_in(text) - {"--help"} | short, command)
-            for option in table[command]:
-                self.assertTrue(any(option in page for path, page in documents().items()
-                                    if path.endswith(".scd")), option)
+            self.assertEqual(table[command], set(options_in(text)) - {"--help"} | short, command)
+
+    def pages(self):
+        """Man pages of commands, without what marks words."""
+        return {path: re.sub(r"(?<![A-Z])_|_(?![A-Z])|\*|\+\+", "", page)
+                for path, page in documents().items() if path.endswith(".1.scd")}
+
+    def test_synopses_of_man_pages_are_the_usages(self):
+        programs = [text.split("\n\n")[0] for command, text in commands()
+                    if command not in ((), ("version",))]
+        usages = [" ".join(text.removeprefix("usage: ").split()) for text in programs]
+        synopses = [line for page in self.pages().values()
+                    for line in section("SYNOPSIS", page).splitlines() if line]
+        self.assertEqual(sorted(synopses), sorted([*usages, "safe-run COMMAND [OPTIONS]"]))
+
+    def test_options_of_man_pages_are_those_of_the_commands(self):
+        programs = {"safe-run " + " ".join(command): text for command, text in commands()}
+        for path, page in self.pages().items():
+            lines = section("SYNOPSIS", page).splitlines()
+            texts = [text for command, text in programs.items()
+                     if any((line + " ").startswith(command + " ") for line in lines)]
+            options = {one for text in texts for one in options_in(text).items()}
+            explained = section("OPTIONS", page) if "# OPTIONS" in page else ""
+            heads = "\n".join(re.findall(r"^-.*", explained, re.M))
+            written = set(re.findall(r"(--[a-z-]+) ?([^ ,\n]*)", heads))
+            with self.subTest(path):
+                self.assertEqual(written - {("--help", "")}, options - {("--help", "")})
 
 
 class Rooms(unittest.TestCase):
