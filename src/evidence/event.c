@@ -233,11 +233,6 @@ int sr_event_append(struct sr_event_log *log, enum sr_stage stage, enum sr_event
     return result;
 }
 
-json_t *sr_event_count(uint64_t value)
-{
-    return json_integer(value < SR_JSON_MAX_INTEGER ? (json_int_t)value : SR_JSON_MAX_INTEGER);
-}
-
 /* Writes what is held behind what is acknowledged. 0 or a negative errno. */
 static int write_held(struct sr_event_log *log)
 {

@@ -58,15 +58,12 @@ int sr_event_log_reopen(int run_dirfd, const char *run_id, uint32_t types,
 
 /*
  * Appends an event; takes payload (an object whose numbers are integers within +-(2^53 - 1); NULL
- * is an error, so that json_pack() can be called in place). A payload without observedBy gets the
+ * is an error, so that facts_end() can be called in place). A payload without observedBy gets the
  * host as the one who saw it. A type that is not in `types` is not written. SR-EVD-001 at `events`;
  * the log is as before then.
  */
 int sr_event_append(struct sr_event_log *log, enum sr_stage stage, enum sr_event_type type,
                     json_t *payload, struct sr_error *err) SR_MUST_CHECK;
-
-/* A JSON integer for a counter of 64 bits; what no JSON number can hold becomes 2^53 - 1. */
-json_t *sr_event_count(uint64_t value);
 
 /* The barrier: all events appended so far are on disk when this returns 0. SR-EVD-001 at `events`;
  * may be called again. */

@@ -7,6 +7,7 @@
 
 #include "common/fs.h"
 #include "evidence/attest.h"
+#include "evidence/fact.h"
 #include "evidence/output_digest.h"
 #include "runner/host.h"
 #include "saferun/policy.h"
@@ -163,6 +164,18 @@ int runs_drop_parts(int dirfd, const char *id)
     return result == 0 && elsewhere >= 0 ? drop_parts_in(elsewhere, id) : result;
 }
 
+static json_t *failure_facts(uint64_t dropped)
+{
+    struct facts facts = facts_new();
+    fact_text(&facts, "reason", sr_cause_name(SR_CAUSE_INTERRUPTED));
+    fact_text(&facts, "errorCode", sr_code_name(SR_RUN_001));
+    fact_text(&facts, "path", "monitor.supervisor");
+    fact_text(&facts, "message",
+              "safe-run died before the run was over; closed by a later safe-run");
+    fact_count(&facts, "droppedBytes", dropped);
+    return facts_end(&facts);
+}
+
 int runs_close(int dirfd, const char *id, struct sr_error *err)
 {
     struct sr_event_log *log;
@@ -175,13 +188,8 @@ int runs_close(int dirfd, const char *id, struct sr_error *err)
         sr_hasher_free(hasher);
         return -1;
     }
-    int result = sr_event_append(
-        log, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
-        json_pack("{s:s,s:s,s:s,s:s,s:o}", "reason", sr_cause_name(SR_CAUSE_INTERRUPTED),
-                  "errorCode", sr_code_name(SR_RUN_001), "path", "monitor.supervisor", "message",
-                  "safe-run died before the run was over; closed by a later safe-run",
-                  "droppedBytes", sr_event_count(dropped)),
-        err);
+    int result =
+        sr_event_append(log, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED, failure_facts(dropped), err);
     if (result == 0)
         result = write_report(dirfd, log, hasher, err);
     sr_event_log_close(log);

@@ -1,7 +1,8 @@
 #include "runner/denials.h"
 
 #include "common/ipv4.h"
-#include "evidence/event.h"
+#include "common/timestamp.h"
+#include "evidence/fact.h"
 
 #include <netinet/in.h>
 #include <stdio.h>
@@ -106,14 +107,17 @@ static const char *protocol_name(uint8_t protocol, char number[8])
 static json_t *payload_of(const struct denial *denial)
 {
     char address[SR_IPV4_TEXT_MAX], number[8], first[SR_TIMESTAMP_TEXT], last[SR_TIMESTAMP_TEXT];
+    struct facts facts = facts_new();
     sr_timestamp_format(denial->first, first);
     sr_timestamp_format(denial->last, last);
-    return json_pack(
-        "{s:s,s:s,s:i,s:o,s:s,s:s}", "protocol", protocol_name(denial->protocol, number),
-        "destination",
-        denial->protocol == OTHERS ? "others" : sr_ipv4_format(denial->address, address), "port",
-        (int)denial->port, "packets", sr_event_count(denial->packets - denial->told), "firstAt",
-        first, "lastAt", last);
+    fact_text(&facts, "protocol", protocol_name(denial->protocol, number));
+    fact_text(&facts, "destination",
+              denial->protocol == OTHERS ? "others" : sr_ipv4_format(denial->address, address));
+    fact_count(&facts, "port", denial->port);
+    fact_count(&facts, "packets", denial->packets - denial->told);
+    fact_text(&facts, "firstAt", first);
+    fact_text(&facts, "lastAt", last);
+    return facts_end(&facts);
 }
 
 int denials_tell(struct denials *denials, unsigned limit, denials_tell_one *tell, void *context,

@@ -116,27 +116,32 @@ int run_open_image(struct run *run, struct sr_error *err)
 json_t *run_image_facts(const struct run *run)
 {
     const struct run_image *image = &run->image;
-    return json_pack("{s:s,s:s,s:s?}", "name", run->options->policy->image, "from",
-                     image->from != NULL ? image->from : "nowhere", "digest",
-                     image->is_stored ? image->stored.digest : NULL);
+    struct facts facts = facts_new();
+    fact_text(&facts, "name", run->options->policy->image);
+    fact_text(&facts, "from", image->from != NULL ? image->from : "nowhere");
+    fact_text_or_null(&facts, "digest", image->is_stored ? image->stored.digest : NULL);
+    return facts_end(&facts);
 }
 
-json_t *run_runtime_facts(const struct run *run)
+void run_runtime_record(const struct run *run, struct facts *runtime)
 {
     const struct sr_effective *effective = &run->image.effective;
     const struct sr_image_config *config = &run->image.stored.config;
     const struct sr_policy *policy = run->options->policy;
-    json_t *env = json_array();
+    char user[32];
+    snprintf(user, sizeof user, "%u:%u", effective->uid, effective->gid);
+    fact_text(runtime, "workdir", effective->workdir);
+    fact_text(runtime, "workdirFrom",
+              effective->workdir_of_image ? "image"
+              : policy->workdir_given     ? "policy"
+                                          : "default");
+    fact_text(runtime, "user", user);
+    fact_text(runtime, "userFrom",
+              effective->user_of_image ? "image"
+              : policy->user_given     ? "policy"
+                                       : "default");
+    fact_list(runtime, "imageEnv");
     for (size_t i = 0; i < config->env_count; i++)
         if (sr_policy_lets_env(policy, config->env[i]))
-            json_array_append_new(env, json_string(config->env[i]));
-    return json_pack("{s:s,s:s,s:o,s:s,s:o}", "workdir", effective->workdir, "workdirFrom",
-                     effective->workdir_of_image ? "image"
-                     : policy->workdir_given     ? "policy"
-                                                 : "default",
-                     "user", json_sprintf("%u:%u", effective->uid, effective->gid), "userFrom",
-                     effective->user_of_image ? "image"
-                     : policy->user_given     ? "policy"
-                                              : "default",
-                     "imageEnv", env);
+            fact_add_text(runtime, "imageEnv", config->env[i]);
 }

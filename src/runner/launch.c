@@ -139,23 +139,33 @@ static int start_vmm(struct run *run, struct sr_qemu_args *args, struct sr_error
 
 static json_t *started_facts(const struct run *run, const struct sr_qemu_args *args)
 {
-    json_t *argv = json_array();
+    struct facts facts = facts_new();
+    fact_integer(&facts, "pid", run->vmm.pid);
+    fact_text(&facts, "launcher", "qemu");
+    fact_text(&facts, "accel", sr_accel_name(run->accel));
     for (size_t i = 0; args->argv[i] != NULL; i++)
-        json_array_append_new(argv, json_string(args->argv[i]));
-    return json_pack("{s:i,s:s,s:s,s:o,s:s,s:s,s:s}", "pid", (int)run->vmm.pid, "launcher", "qemu",
-                     "accel", sr_accel_name(run->accel), "argv", argv, "kernelHash",
-                     run->kernel.hash, "initrdHash", run->initrd.hash, "rootfsHash",
-                     run->rootfs.hash);
+        fact_add_text(&facts, "argv", args->argv[i]);
+    fact_text(&facts, "kernelHash", run->kernel.hash);
+    fact_text(&facts, "initrdHash", run->initrd.hash);
+    fact_text(&facts, "rootfsHash", run->rootfs.hash);
+    return facts_end(&facts);
+}
+
+/* What the guest of the VM before this one said is a part of the reason. */
+static json_t *selected_facts(const struct run *run, const char *reason)
+{
+    struct facts facts = facts_new();
+    fact_text(&facts, "accel", sr_accel_name(run->accel));
+    fact_text(&facts, "reason", reason);
+    run_word_record(&run->word, &facts);
+    return facts_end(&facts);
 }
 
 int run_launch(struct run *run, enum sr_accel accel, const char *reason, bool last,
                struct sr_error *err)
 {
     run->accel = accel;
-    /* What the guest of the VM before this one said is a part of the reason. */
-    if (run_event(run, SR_STAGE_LAUNCH, SR_EVENT_VM_ACCEL_SELECTED,
-                  json_pack("{s:s,s:s,s:o*}", "accel", sr_accel_name(accel), "reason", reason,
-                            "guest", run_word_facts(&run->word)),
+    if (run_event(run, SR_STAGE_LAUNCH, SR_EVENT_VM_ACCEL_SELECTED, selected_facts(run, reason),
                   err) < 0 ||
         sr_event_log_sync(run->log, err) < 0)
         return -1;

@@ -179,6 +179,16 @@ bool run_interrupted_again(struct run *run)
     return read(run->signal_fd, &info, sizeof info) == sizeof info;
 }
 
+/* The guest's word, which is kept apart. */
+static json_t *guest_usage_facts(const struct sr_frame_usage *said)
+{
+    struct facts facts = facts_new();
+    fact_text(&facts, SR_OBSERVED_BY, SR_OBSERVED_GUEST);
+    fact_count(&facts, "cpuUsageUsec", said->cpu_usec);
+    fact_count(&facts, "memoryUsedBytes", said->memory_bytes);
+    return facts_end(&facts);
+}
+
 /* closing: the last one, for which there is always room. */
 static int sample(struct run *run, bool closing, struct sr_error *err)
 {
@@ -189,18 +199,15 @@ static int sample(struct run *run, bool closing, struct sr_error *err)
     if (run_usage(run, &usage, &source) < 0)
         return 0; /* it is ending */
     run->samples++;
-    json_t *payload =
-        json_pack("{s:I,s:I,s:s}", "cpuUsageUsec", (json_int_t)usage.cpu_usec, "memoryCurrentBytes",
-                  (json_int_t)usage.memory_bytes, "source", source);
+    struct facts facts = facts_new();
+    fact_count(&facts, "cpuUsageUsec", usage.cpu_usec);
+    fact_count(&facts, "memoryCurrentBytes", usage.memory_bytes);
+    fact_text(&facts, "source", source);
     if (usage.helpers_counted)
-        json_object_set_new(payload, "helperCpuUsec", sr_event_count(usage.helper_cpu_usec));
-    if (run->has_guest_usage) /* its word, which is kept apart */
-        json_object_set_new(payload, "guest",
-                            json_pack("{s:s,s:I,s:I}", SR_OBSERVED_BY, SR_OBSERVED_GUEST,
-                                      "cpuUsageUsec", (json_int_t)run->guest_usage.cpu_usec,
-                                      "memoryUsedBytes",
-                                      (json_int_t)run->guest_usage.memory_bytes));
-    return run_event(run, SR_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED, payload, err);
+        fact_count(&facts, "helperCpuUsec", usage.helper_cpu_usec);
+    if (run->has_guest_usage)
+        fact_take(&facts, "guest", guest_usage_facts(&run->guest_usage));
+    return run_event(run, SR_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED, facts_end(&facts), err);
 }
 
 /* When names are to be asked for again, or the question is given up. */

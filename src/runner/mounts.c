@@ -27,41 +27,37 @@ bool run_tell_progress(void *context, const char *what, uint64_t done, uint64_t 
     return !run_interrupted(run);
 }
 
-static json_t *facts_of(const struct sr_mount *mount)
+static struct facts mount_facts(const struct sr_mount *mount)
 {
-    return json_pack("{s:s,s:s,s:b}", "source", mount->source, "target", mount->target, "read_only",
-                     1);
+    struct facts facts = facts_new();
+    fact_text(&facts, "source", mount->source);
+    fact_text(&facts, "target", mount->target);
+    fact_flag(&facts, "read_only", true);
+    return facts;
 }
 
 static int record_applied(struct run *run, size_t i, struct sr_error *err)
 {
     const struct sr_input *input = &run->inputs[i];
-    json_t *facts = facts_of(&run->options->policy->mounts[i]);
-    json_t *more = json_pack("{s:s,s:o,s:o,s:o,s:o,s:b}", "imageHash", input->hash, "imageBytes",
-                             sr_event_count(input->image_bytes), "bytes",
-                             sr_event_count(input->bytes), "files", sr_event_count(input->files),
-                             "skipped", sr_event_count(input->skipped), "reused", input->reused);
-    if (facts == NULL || more == NULL || json_object_update(facts, more) < 0) {
-        json_decref(facts);
-        facts = NULL; /* run_event() says so */
-    }
-    json_decref(more);
-    return run_event(run, SR_STAGE_MOUNT, SR_EVENT_MOUNT_APPLIED, facts, err);
+    struct facts facts = mount_facts(&run->options->policy->mounts[i]);
+    fact_text(&facts, "imageHash", input->hash);
+    fact_count(&facts, "imageBytes", input->image_bytes);
+    fact_count(&facts, "bytes", input->bytes);
+    fact_count(&facts, "files", input->files);
+    fact_count(&facts, "skipped", input->skipped);
+    fact_flag(&facts, "reused", input->reused);
+    return run_event(run, SR_STAGE_MOUNT, SR_EVENT_MOUNT_APPLIED, facts_end(&facts), err);
 }
 
 static int record_checked(struct run *run, const struct sr_mount *mount,
                           const struct sr_error *fault, struct sr_error *err)
 {
-    json_t *facts = facts_of(mount);
+    struct facts facts = mount_facts(mount);
     if (fault->code == SR_OK)
-        return run_event(run, SR_STAGE_MOUNT, SR_EVENT_MOUNT_VALIDATED, facts, err);
-    if (facts == NULL ||
-        json_object_set_new(facts, "errorCode", json_string(sr_code_name(fault->code))) < 0 ||
-        json_object_set_new(facts, "message", json_string(fault->message)) < 0) {
-        json_decref(facts);
-        facts = NULL;
-    }
-    return run_event(run, SR_STAGE_MOUNT, SR_EVENT_MOUNT_REJECTED, facts, err);
+        return run_event(run, SR_STAGE_MOUNT, SR_EVENT_MOUNT_VALIDATED, facts_end(&facts), err);
+    fact_text(&facts, "errorCode", sr_code_name(fault->code));
+    fact_text(&facts, "message", fault->message);
+    return run_event(run, SR_STAGE_MOUNT, SR_EVENT_MOUNT_REJECTED, facts_end(&facts), err);
 }
 
 static void warn_of_skipped(const struct run *run, const struct sr_mount *mount,

@@ -21,27 +21,40 @@ enum { DENIALS_AT_ONCE = 64, DENIALS_MEANWHILE = 8192 };
 
 /* The target of a rule, as in every event: tap, table, chain, protocol, target, port; and which
  * rule it comes from. */
-static json_t *target_facts(const struct run *run, size_t index)
+static struct facts target_facts(const struct run *run, size_t index)
 {
     const struct sr_net_target *target = &run->net->targets[index];
     const struct sr_egress *rule = &run->options->policy->egress[target->rule];
     char address[SR_IPV4_TEXT_MAX], text[32];
+    struct facts facts = facts_new();
     snprintf(text, sizeof text, "%s/%u",
              sr_ipv4_format(target->address & sr_ipv4_mask(target->prefix), address),
              target->prefix);
-    json_t *facts =
-        json_pack("{s:s,s:s,s:s,s:s,s:s,s:i,s:I}", "tap", run->net->tap, "table", SR_NET_TABLE,
-                  "chain", "forward", "protocol", sr_protocol_name(target->protocol), "target",
-                  text, "port", (int)target->port, "rule", (json_int_t)target->rule);
-    if (rule->host != NULL)
-        json_object_set_new(facts, "host", json_string(rule->host));
+    fact_text(&facts, "tap", run->net->tap);
+    fact_text(&facts, "table", SR_NET_TABLE);
+    fact_text(&facts, "chain", "forward");
+    fact_text(&facts, "protocol", sr_protocol_name(target->protocol));
+    fact_text(&facts, "target", text);
+    fact_count(&facts, "port", target->port);
+    fact_count(&facts, "rule", target->rule);
+    fact_text_if_any(&facts, "host", rule->host);
     return facts;
 }
 
-static json_t *table_facts(const struct run *run)
+static int record_target(struct run *run, enum sr_stage stage, size_t index, struct sr_error *err)
 {
-    return json_pack("{s:s,s:s,s:[s],s:I}", "tap", run->net->tap, "table", SR_NET_TABLE, "chains",
-                     "forward", "rulesTotal", (json_int_t)run->net->target_count);
+    struct facts facts = target_facts(run, index);
+    return run_event(run, stage, SR_EVENT_NETWORK_RULE_APPLIED, facts_end(&facts), err);
+}
+
+static struct facts table_facts(const struct run *run)
+{
+    struct facts facts = facts_new();
+    fact_text(&facts, "tap", run->net->tap);
+    fact_text(&facts, "table", SR_NET_TABLE);
+    fact_add_text(&facts, "chains", "forward");
+    fact_count(&facts, "rulesTotal", run->net->target_count);
+    return facts;
 }
 
 const char *run_uplink(const struct run *run, char text[SR_UPLINK_TEXT_MAX])
@@ -60,6 +73,20 @@ static int64_t log_time(const struct run *run)
     sr_event_log_now(run->log, text);
     (void)sr_timestamp_parse(text, sizeof text - 1, &nsec);
     return nsec;
+}
+
+static json_t *plan_facts(const struct run *run)
+{
+    char uplink[SR_UPLINK_TEXT_MAX], address[SR_IPV4_TEXT_MAX];
+    struct facts facts = table_facts(run);
+    fact_text(&facts, "mode", "allowlist");
+    fact_text(&facts, "rulesetHash", run->net->ruleset_hash);
+    fact_text(&facts, "uplink", run_uplink(run, uplink));
+    if (run->net->bridge != NULL)
+        fact_text(&facts, "uplinkAddress", sr_ipv4_format(run->net->uplink_address, address));
+    if (run->net->relay)
+        fact_count(&facts, "udpFlowsMax", run->net->flows_max);
+    return facts_end(&facts);
 }
 
 int run_network_apply(struct run *run, struct sr_error *err)
@@ -102,21 +129,10 @@ int run_network_apply(struct run *run, struct sr_error *err)
         return sr_fail(err, SR_RUN_201, "launch.network.apply", "out of memory");
     if (run_refuse_many_targets(run, err) < 0)
         return -1;
-    json_t *plan = table_facts(run);
-    json_object_set_new(plan, "mode", json_string("allowlist"));
-    json_object_set_new(plan, "rulesetHash", json_string(run->net->ruleset_hash));
-    char uplink[SR_UPLINK_TEXT_MAX], address[SR_IPV4_TEXT_MAX];
-    json_object_set_new(plan, "uplink", json_string(run_uplink(run, uplink)));
-    if (run->net->bridge != NULL)
-        json_object_set_new(plan, "uplinkAddress",
-                            json_string(sr_ipv4_format(run->net->uplink_address, address)));
-    if (run->net->relay)
-        json_object_set_new(plan, "udpFlowsMax", json_integer(run->net->flows_max));
-    if (run_event(run, SR_STAGE_NETWORK, SR_EVENT_NETWORK_PLAN_GENERATED, plan, err) < 0)
+    if (run_event(run, SR_STAGE_NETWORK, SR_EVENT_NETWORK_PLAN_GENERATED, plan_facts(run), err) < 0)
         return -1;
     for (size_t i = 0; i < run->net->target_count; i++)
-        if (run_event(run, SR_STAGE_NETWORK, SR_EVENT_NETWORK_RULE_APPLIED, target_facts(run, i),
-                      err) < 0)
+        if (record_target(run, SR_STAGE_NETWORK, i, err) < 0)
             return -1;
     return 0;
 }
@@ -131,8 +147,7 @@ static int take_new_targets(struct run *run, size_t added, struct sr_error *err)
     run->hits = hits;
     for (size_t i = net->target_count - added; i < net->target_count; i++) {
         hits[i] = (struct run_hits){0};
-        if (run_event(run, SR_STAGE_MONITOR, SR_EVENT_NETWORK_RULE_APPLIED, target_facts(run, i),
-                      err) < 0)
+        if (record_target(run, SR_STAGE_MONITOR, i, err) < 0)
             return -1;
     }
     if (added > 0)
@@ -168,10 +183,10 @@ static int record_hits(struct run *run, bool last, struct sr_error *err)
         if (!last && !run_has_event_room(run))
             break;
         *seen = (struct run_hits){run->net->allowed[i], run->net->blocked[i]};
-        json_t *hit = target_facts(run, i);
-        json_object_set_new(hit, "allowedHits", json_integer((json_int_t)allowed));
-        json_object_set_new(hit, "blockedHits", json_integer((json_int_t)blocked));
-        if (run_event(run, SR_STAGE_MONITOR, SR_EVENT_NETWORK_RULE_HIT, hit, err) < 0)
+        struct facts hit = target_facts(run, i);
+        fact_count(&hit, "allowedHits", allowed);
+        fact_count(&hit, "blockedHits", blocked);
+        if (run_event(run, SR_STAGE_MONITOR, SR_EVENT_NETWORK_RULE_HIT, facts_end(&hit), err) < 0)
             return -1;
         recorded++;
     }
@@ -208,26 +223,35 @@ static json_t *frame_facts(const struct sr_net_sample *sample, uint64_t allowed)
     uint64_t known = totals[SR_NET_FRAMES_ARP] + totals[SR_NET_FRAMES_OTHER] + allowed +
                      totals[SR_NET_ESTABLISHED] + totals[SR_NET_SPOOFED] + totals[SR_NET_INVALID] +
                      totals[SR_NET_DENIED] + totals[SR_NET_TO_GATEWAY];
-    return json_pack(
-        "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "sent", (json_int_t)sample->tap_received,
-        "arp", (json_int_t)totals[SR_NET_FRAMES_ARP], "notIpv4",
-        (json_int_t)totals[SR_NET_FRAMES_OTHER], "allowed", (json_int_t)allowed, "established",
-        (json_int_t)totals[SR_NET_ESTABLISHED], "denied", (json_int_t)totals[SR_NET_DENIED],
-        "spoofed", (json_int_t)totals[SR_NET_SPOOFED], "invalid",
-        (json_int_t)totals[SR_NET_INVALID], "toGateway", (json_int_t)totals[SR_NET_TO_GATEWAY],
-        "replies", (json_int_t)totals[SR_NET_REPLIES], "unaccounted",
-        (json_int_t)sample->tap_received - (json_int_t)known);
+    struct facts facts = facts_new();
+    fact_count(&facts, "sent", sample->tap_received);
+    fact_count(&facts, "arp", totals[SR_NET_FRAMES_ARP]);
+    fact_count(&facts, "notIpv4", totals[SR_NET_FRAMES_OTHER]);
+    fact_count(&facts, "allowed", allowed);
+    fact_count(&facts, "established", totals[SR_NET_ESTABLISHED]);
+    fact_count(&facts, "denied", totals[SR_NET_DENIED]);
+    fact_count(&facts, "spoofed", totals[SR_NET_SPOOFED]);
+    fact_count(&facts, "invalid", totals[SR_NET_INVALID]);
+    fact_count(&facts, "toGateway", totals[SR_NET_TO_GATEWAY]);
+    fact_count(&facts, "replies", totals[SR_NET_REPLIES]);
+    fact_integer(&facts, "unaccounted", (int64_t)sample->tap_received - (int64_t)known);
+    return facts_end(&facts);
 }
 
 /* What became of UDP behind the rules: by the relay that carries it. */
 static json_t *udp_facts(const struct sr_net *net)
 {
     const struct sr_net_udp *udp = &net->sample->udp;
-    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "flowsMax", (json_int_t)net->flows_max,
-                     "flows", (json_int_t)udp->opened, "flowsPeak", (json_int_t)udp->peak,
-                     "refused", (json_int_t)udp->refused, "failed", (json_int_t)udp->failed, "lost",
-                     (json_int_t)udp->lost, "uncarried", (json_int_t)udp->uncarried, "unreachable",
-                     (json_int_t)udp->unreachable);
+    struct facts facts = facts_new();
+    fact_count(&facts, "flowsMax", net->flows_max);
+    fact_count(&facts, "flows", udp->opened);
+    fact_count(&facts, "flowsPeak", udp->peak);
+    fact_count(&facts, "refused", udp->refused);
+    fact_count(&facts, "failed", udp->failed);
+    fact_count(&facts, "lost", udp->lost);
+    fact_count(&facts, "uncarried", udp->uncarried);
+    fact_count(&facts, "unreachable", udp->unreachable);
+    return facts_end(&facts);
 }
 
 /* Counters that have come. Below audit level full they are looked at, so that it is known when
@@ -259,28 +283,37 @@ int run_network_sample(struct run *run, struct sr_error *err)
     return sr_net_ask_counters(run->net, err);
 }
 
+static void add_removed(struct facts *facts, const char *what, const char *check)
+{
+    struct facts one = facts_new();
+    fact_text(&one, "what", what);
+    fact_text(&one, "check", check);
+    fact_add(facts, "removed", facts_end(&one));
+}
+
 /* Each thing that is gone, and how that is known: the cell has looked (take_down() in
  * src/net/cell.c). */
-static json_t *removed_facts(const struct run *run)
+static void record_removed(const struct run *run, struct facts *facts)
 {
     char uplink[SR_UPLINK_TEXT_MAX];
     static const char gone[] = "deleted, and not listed by the kernel any more";
-    return json_pack(
-        "[{s:s,s:s},{s:s,s:s},{s:s,s:s}]", "what", "table inet " SR_NET_TABLE, "check", gone,
-        "what", "table netdev " SR_NET_TABLE, "check", gone, "what", run_uplink(run, uplink),
-        "check", run->net->bridge != NULL ? gone : "killed; run.cleaned says that it has ended");
+    add_removed(facts, "table inet " SR_NET_TABLE, gone);
+    add_removed(facts, "table netdev " SR_NET_TABLE, gone);
+    add_removed(facts, run_uplink(run, uplink),
+                run->net->bridge != NULL ? gone : "killed; run.cleaned says that it has ended");
 }
 
-/* Takes facts. The run fails by it, when its cause is decided (outcome.c). */
-static int record_failure(struct run *run, json_t *facts, const struct sr_error *failure,
-                          struct sr_error *err)
+/* The run fails by it, when its cause is decided (outcome.c). */
+static int record_failure(struct run *run, const struct sr_error *failure, struct sr_error *err)
 {
+    struct facts facts = table_facts(run);
     run->net_left = true;
     if (run->net_failure.code == SR_OK)
         run->net_failure = *failure;
-    json_object_set_new(facts, "errorCode", json_string(sr_code_name(failure->code)));
-    json_object_set_new(facts, "message", json_string(failure->message));
-    return run_event(run, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_CLEANUP_FAILED, facts, err);
+    fact_text(&facts, "errorCode", sr_code_name(failure->code));
+    fact_text(&facts, "message", failure->message);
+    return run_event(run, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_CLEANUP_FAILED, facts_end(&facts),
+                     err);
 }
 
 static int record_release(struct run *run, struct sr_error *err)
@@ -288,14 +321,14 @@ static int record_release(struct run *run, struct sr_error *err)
     uint64_t allowed = 0;
     for (size_t i = 0; i < run->net->target_count; i++)
         allowed += run->net->allowed[i];
-    json_t *facts = table_facts(run);
+    struct facts facts = table_facts(run);
     if (run->net_failure.code == SR_OK) /* the last counters are there */
-        json_object_set_new(facts, "frames", frame_facts(run->net->sample, allowed));
+        fact_take(&facts, "frames", frame_facts(run->net->sample, allowed));
     if (run->net_failure.code == SR_OK && run->net->relay)
-        json_object_set_new(facts, "udp", udp_facts(run->net));
-    json_object_set_new(facts, "removed", removed_facts(run));
+        fact_take(&facts, "udp", udp_facts(run->net));
+    record_removed(run, &facts);
     run->net_state = RUN_NET_CLOSED;
-    return run_event(run, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_RELEASED, facts, err);
+    return run_event(run, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_RELEASED, facts_end(&facts), err);
 }
 
 /* While the network closes nothing that goes wrong with it ends the run at once: its guest may
@@ -311,7 +344,7 @@ static int take_failure(struct run *run, const struct sr_error *failure, struct 
         return 0;
     }
     run->net_state = RUN_NET_CLOSED;
-    return record_failure(run, table_facts(run), failure, err);
+    return record_failure(run, failure, err);
 }
 
 static int take_news(struct run *run, enum sr_net_news news, struct sr_error *err)
@@ -392,5 +425,5 @@ int run_network_end(struct run *run, struct sr_error *err)
     struct sr_error failure = {0};
     if (run->net == NULL || sr_net_end(run->net, &failure) == 0)
         return 0;
-    return record_failure(run, table_facts(run), &failure, err);
+    return record_failure(run, &failure, err);
 }

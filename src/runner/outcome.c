@@ -137,16 +137,14 @@ static void judge_failure(struct run *run, const struct sr_error *failure)
         run->result->error = run->error = *failure;
 }
 
-static json_t *stream_facts(const struct sr_sink *sink)
+/* Of a stream or a console: what came, and what of it its log has. */
+static json_t *log_facts(uint64_t bytes, uint64_t logged)
 {
-    return json_pack("{s:I,s:I,s:b}", "bytes", (json_int_t)sink->bytes, "logged",
-                     (json_int_t)sink->logged, "truncated", sink->logged < sink->bytes);
-}
-
-static json_t *tail_facts(const struct run_tail *tail)
-{
-    return json_pack("{s:I,s:I,s:b}", "bytes", (json_int_t)tail->bytes, "logged",
-                     (json_int_t)tail->logged, "truncated", tail->logged < tail->bytes);
+    struct facts facts = facts_new();
+    fact_count(&facts, "bytes", bytes);
+    fact_count(&facts, "logged", logged);
+    fact_flag(&facts, "truncated", logged < bytes);
+    return facts_end(&facts);
 }
 
 static const char *observer(bool guest)
@@ -156,93 +154,118 @@ static const char *observer(bool guest)
 
 static json_t *guest_facts(const struct sr_frame_exit *said)
 {
-    return json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o}", SR_OBSERVED_BY, SR_OBSERVED_GUEST, "exitCode",
-                     sr_event_count(said->exit_code), "signal", sr_event_count(said->signal),
-                     "userUsec", sr_event_count(said->user_usec), "systemUsec",
-                     sr_event_count(said->system_usec), "maxRssKib",
-                     sr_event_count(said->max_rss_kib), "oomKills",
-                     sr_event_count(said->oom_kills));
+    struct facts facts = facts_new();
+    fact_text(&facts, SR_OBSERVED_BY, SR_OBSERVED_GUEST);
+    fact_count(&facts, "exitCode", said->exit_code);
+    fact_count(&facts, "signal", said->signal);
+    fact_count(&facts, "userUsec", said->user_usec);
+    fact_count(&facts, "systemUsec", said->system_usec);
+    fact_count(&facts, "maxRssKib", said->max_rss_kib);
+    fact_count(&facts, "oomKills", said->oom_kills);
+    return facts_end(&facts);
 }
 
-/* What of the guest's word cannot be, by what this payload says the host saw. */
-static json_t *contradictions(const json_t *payload)
+/* Adds what of the guest's word cannot be, by what the payload says so far that the host saw. */
+static void add_contradictions(struct facts *payload)
 {
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
     struct sr_exit_facts facts;
     struct sr_contradiction found[SR_CONTRADICTIONS_MAX];
-    sr_jcs_value(&text, payload);
+    if (payload->object == NULL)
+        return;
+    sr_jcs_value(&text, payload->object);
+    fact_take(payload, "contradictions", sr_buf_ok(&text) ? json_array() : NULL);
     if (!sr_buf_ok(&text))
-        return NULL;
+        return;
     sr_exit_facts_read((struct sr_json_slice){text.data, text.len}, &facts);
     size_t count = sr_contradictions(&facts, found);
-    json_t *list = json_array();
-    for (size_t i = 0; i < count; i++)
-        json_array_append_new(list, json_pack("{s:s,s:o,s:o,s:s}", "about", found[i].about,
-                                              found[i].names[0], sr_event_count(found[i].values[0]),
-                                              found[i].names[1], sr_event_count(found[i].values[1]),
-                                              "message", found[i].message));
-    return list;
+    for (size_t i = 0; i < count; i++) {
+        struct facts one = facts_new();
+        fact_text(&one, "about", found[i].about);
+        fact_count(&one, found[i].names[0], found[i].values[0]);
+        fact_count(&one, found[i].names[1], found[i].values[1]);
+        fact_text(&one, "message", found[i].message);
+        fact_add(payload, "contradictions", facts_end(&one));
+    }
 }
 
 /* Nothing is said of status and signal that are not known. */
 static json_t *vmm_facts(const struct run *run, const struct sr_vmm_exit *how)
 {
-    const char *ended_by = run->ended_vm ? "safe-run" : "itself";
     bool killed = WIFSIGNALED(how->status);
-    if (!how->known)
-        return json_pack("{s:s,s:n,s:n}", "endedBy", ended_by, "status", "signal");
-    return json_pack("{s:s,s:i,s:i}", "endedBy", ended_by, "status",
-                     killed ? 0 : WEXITSTATUS(how->status), "signal",
-                     killed ? WTERMSIG(how->status) : 0);
+    struct facts facts = facts_new();
+    fact_text(&facts, "endedBy", run->ended_vm ? "safe-run" : "itself");
+    if (how->known) {
+        fact_integer(&facts, "status", killed ? 0 : WEXITSTATUS(how->status));
+        fact_integer(&facts, "signal", killed ? WTERMSIG(how->status) : 0);
+    } else {
+        fact_null(&facts, "status");
+        fact_null(&facts, "signal");
+    }
+    return facts_end(&facts);
 }
 
-static json_t *usec(uint64_t nsec)
+static uint64_t usec(uint64_t nsec)
 {
-    return sr_event_count(nsec / 1000);
+    return nsec / 1000;
 }
 
 /* How long each phase took; together they are the life of the VM, but for a microsecond each. */
 static json_t *duration_facts(const struct run_times *times)
 {
     uint64_t began = times->started != 0 ? times->started : times->ended;
-    return json_pack(
-        "{s:o,s:o,s:o,s:o,s:o}", "bootUsec", usec(began - times->launched), "commandUsec",
-        usec(times->ended - began), "collectUsec", usec(times->collected - times->ended), "endUsec",
-        usec(times->gone - times->collected), "wallUsec", usec(times->gone - times->launched));
+    struct facts facts = facts_new();
+    fact_count(&facts, "bootUsec", usec(began - times->launched));
+    fact_count(&facts, "commandUsec", usec(times->ended - began));
+    fact_count(&facts, "collectUsec", usec(times->collected - times->ended));
+    fact_count(&facts, "endUsec", usec(times->gone - times->collected));
+    fact_count(&facts, "wallUsec", usec(times->gone - times->launched));
+    return facts_end(&facts);
 }
 
 /* What they may take: boot and command together timeoutSec and the grace. */
 static json_t *limit_facts(const struct run *run)
 {
-    return json_pack("{s:i,s:o,s:o,s:o}", "timeoutSec", (int)run->timeout_sec, "graceUsec",
-                     usec(RUN_GRACE_NSEC * (run->outputs != NULL ? 2 : 1)), "collectUsec",
-                     usec(run_outputs_limit_nsec(run)), "endUsec", usec(RUN_END_NSEC));
+    struct facts facts = facts_new();
+    fact_count(&facts, "timeoutSec", run->timeout_sec);
+    fact_count(&facts, "graceUsec", usec(RUN_GRACE_NSEC * (run->outputs != NULL ? 2 : 1)));
+    fact_count(&facts, "collectUsec", usec(run_outputs_limit_nsec(run)));
+    fact_count(&facts, "endUsec", usec(RUN_END_NSEC));
+    return facts_end(&facts);
 }
 
 /* What the host saw of the VM's end, and apart from it what the guest said of the command's. */
 static json_t *exit_facts(const struct run *run, const struct sr_vmm_exit *how)
 {
-    json_t *payload = json_pack(
-        "{s:i,s:s,s:b,s:i,s:o,s:s?,s:o,s:o,s:o,s:o,s:o,s:i,s:o,s:o,s:o}", "exitCode",
-        run->result->exit_code, SR_EXIT_OBSERVED_BY, observer(run->verdict.status_by_guest),
-        "timedOut", run->timed_out, "sampleCount", (int)run->samples, "vmmCpuUsec",
-        how->known ? sr_event_count(how->cpu_usec) : json_null(), "stopReason",
-        run->vmm.qmp.stopped[0] != '\0' ? run->vmm.qmp.stopped : NULL, "stdout",
-        stream_facts(&run->out), "stderr", stream_facts(&run->err), "console",
-        tail_facts(&run->console), "vmmLog", tail_facts(&run->vmm_log), "wallUsec",
-        usec(run->times.gone - run->times.launched), "vcpus", (int)run->bundle.vcpu_count,
-        "guestRamBytes", sr_event_count((uint64_t)run->bundle.mem_size_mib << 20), "hostOomKills",
-        sr_event_count(run->last_usage.oom_kills), "vmm", vmm_facts(run, how));
+    const char *stopped = run->vmm.qmp.stopped;
+    struct facts facts = facts_new();
+    fact_integer(&facts, "exitCode", run->result->exit_code);
+    fact_text(&facts, SR_EXIT_OBSERVED_BY, observer(run->verdict.status_by_guest));
+    fact_flag(&facts, "timedOut", run->timed_out);
+    fact_count(&facts, "sampleCount", run->samples);
+    if (how->known)
+        fact_count(&facts, "vmmCpuUsec", how->cpu_usec);
+    else
+        fact_null(&facts, "vmmCpuUsec");
     if (run->last_usage.helpers_counted)
-        json_object_set_new(payload, "helperCpuUsec",
-                            sr_event_count(run->last_usage.helper_cpu_usec));
-    json_object_set_new(payload, "eventsOmitted", sr_event_count(run->events_omitted));
-    json_object_set_new(payload, "durations", duration_facts(&run->times));
-    json_object_set_new(payload, "limits", limit_facts(run));
+        fact_count(&facts, "helperCpuUsec", run->last_usage.helper_cpu_usec);
+    fact_text_or_null(&facts, "stopReason", stopped[0] != '\0' ? stopped : NULL);
+    fact_take(&facts, "stdout", log_facts(run->out.bytes, run->out.logged));
+    fact_take(&facts, "stderr", log_facts(run->err.bytes, run->err.logged));
+    fact_take(&facts, "console", log_facts(run->console.bytes, run->console.logged));
+    fact_take(&facts, "vmmLog", log_facts(run->vmm_log.bytes, run->vmm_log.logged));
+    fact_count(&facts, "wallUsec", usec(run->times.gone - run->times.launched));
+    fact_count(&facts, "vcpus", run->bundle.vcpu_count);
+    fact_count(&facts, "guestRamBytes", (uint64_t)run->bundle.mem_size_mib << 20);
+    fact_count(&facts, "hostOomKills", run->last_usage.oom_kills);
+    fact_take(&facts, "vmm", vmm_facts(run, how));
+    fact_count(&facts, "eventsOmitted", run->events_omitted);
+    fact_take(&facts, "durations", duration_facts(&run->times));
+    fact_take(&facts, "limits", limit_facts(run));
     if (run->has_exit)
-        json_object_set_new(payload, "guest", guest_facts(&run->exit));
-    json_object_set_new(payload, "contradictions", contradictions(payload));
-    return payload;
+        fact_take(&facts, "guest", guest_facts(&run->exit));
+    add_contradictions(&facts);
+    return facts_end(&facts);
 }
 
 /* Closes the network before vm.exited is written, which says how the run ended. */
@@ -273,12 +296,25 @@ static int end_network(struct run *run, struct sr_error *err)
 static json_t *failure_facts(const struct run *run)
 {
     const struct sr_error *failure = &run->error;
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:o*}", "reason",
-                     sr_cause_name(run->result->cause), SR_REASON_OBSERVED_BY,
-                     observer(run->verdict.cause_by_guest), "errorCode",
-                     sr_code_name(failure->code), "path", failure->path, "message",
-                     failure->message, SR_MESSAGE_OBSERVED_BY, SR_OBSERVED_HOST, SR_OBSERVED_BY,
-                     observer(run->word.decides), "guest", run_word_facts(&run->word));
+    struct facts facts = facts_new();
+    fact_text(&facts, "reason", sr_cause_name(run->result->cause));
+    fact_text(&facts, SR_REASON_OBSERVED_BY, observer(run->verdict.cause_by_guest));
+    fact_text(&facts, "errorCode", sr_code_name(failure->code));
+    fact_text(&facts, "path", failure->path);
+    fact_text(&facts, "message", failure->message);
+    fact_text(&facts, SR_MESSAGE_OBSERVED_BY, SR_OBSERVED_HOST);
+    fact_text(&facts, SR_OBSERVED_BY, observer(run->word.decides));
+    run_word_record(&run->word, &facts);
+    return facts_end(&facts);
+}
+
+static json_t *cleaned_facts(struct run *run)
+{
+    struct facts facts = facts_new();
+    fact_text(&facts, "cgroup", run_release_limits(run));
+    if (run->net != NULL)
+        fact_text(&facts, "network", run->net_left ? "left for safe-run gc" : "ended");
+    return facts_end(&facts);
 }
 
 static int write_closing_events(struct run *run, const struct sr_vmm_exit *how,
@@ -293,11 +329,7 @@ static int write_closing_events(struct run *run, const struct sr_vmm_exit *how,
         return -1;
     if (end_network(run, err) < 0)
         return -1;
-    json_t *cleaned = json_pack("{s:s}", "cgroup", run_release_limits(run));
-    if (run->net != NULL)
-        json_object_set_new(cleaned, "network",
-                            json_string(run->net_left ? "left for safe-run gc" : "ended"));
-    if (run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, cleaned, err) < 0)
+    if (run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, cleaned_facts(run), err) < 0)
         return -1;
     if (run->error.code != SR_OK &&
         run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED, failure_facts(run), err) < 0)

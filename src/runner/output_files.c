@@ -2,6 +2,7 @@
 
 #include "common/fs.h"
 #include "common/jcs.h"
+#include "evidence/fact.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -99,8 +100,11 @@ static bool list_entry(struct output_files *files, const struct sr_output_file *
         return false;
     if (*entries == NULL)
         *entries = json_array();
-    if (json_array_append_new(*entries, json_pack("{s:s,s:s,s:I}", "path", file->path, "sha256",
-                                                  file->hash, "size", (json_int_t)file->size)) < 0)
+    struct facts entry = facts_new();
+    fact_text(&entry, "path", file->path);
+    fact_text(&entry, "sha256", file->hash);
+    fact_count(&entry, "size", file->size);
+    if (json_array_append_new(*entries, facts_end(&entry)) < 0)
         return false;
     files->listed++;
     files->text += text;

@@ -510,36 +510,41 @@ const struct sr_error *run_outputs_failure(const struct run *run, struct run_wor
 
 /* What a collected output has, and its files one by one: here, or in the manifest, whose hash
  * stands for them. */
-static json_t *describe(const struct run_outputs *outputs, uint32_t i)
+static void describe(const struct run_outputs *outputs, uint32_t i, struct facts *facts)
 {
     const struct output *output = &outputs->items[i];
     const struct sr_output_digest *digest = &output->digest;
-    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:s,s:o*,s:s*}", "files", sr_event_count(digest->files),
-                     "directories", sr_event_count(digest->directories), "links",
-                     sr_event_count(digest->links), "bytes", sr_event_count(digest->bytes),
-                     "modesCleared", sr_event_count(output->cleared), "hash", digest->hash,
-                     "entries", output_files_entries(&outputs->files, i), "manifest",
-                     output_files_manifest(&outputs->files));
+    const char *manifest = output_files_manifest(&outputs->files);
+    fact_count(facts, "files", digest->files);
+    fact_count(facts, "directories", digest->directories);
+    fact_count(facts, "links", digest->links);
+    fact_count(facts, "bytes", digest->bytes);
+    fact_count(facts, "modesCleared", output->cleared);
+    fact_text(facts, "hash", digest->hash);
+    if (manifest != NULL)
+        fact_text(facts, "manifest", manifest);
+    else
+        fact_take(facts, "entries", output_files_entries(&outputs->files, i));
 }
 
 static int record(struct run *run, uint32_t i, struct sr_error *err)
 {
     const struct output *output = &run->outputs->items[i];
     bool there = output->error.code == SR_OK;
-    json_t *facts =
-        json_pack("{s:s,s:s,s:o,s:b,s:s}", "path", run->options->policy->outputs[i].path, "name",
-                  output->name, "max", sr_event_count(run->outputs->parts[i].bytes_max),
-                  "collected", there, SR_OBSERVED_BY, SR_OBSERVED_HOST);
-    json_t *more =
-        there ? describe(run->outputs, i)
-              : json_pack("{s:s,s:s,s:o*}", "errorCode", sr_code_name(output->error.code),
-                          "message", output->error.message, "guest", run_word_facts(&output->word));
-    if (facts == NULL || more == NULL || json_object_update(facts, more) < 0) {
-        json_decref(facts);
-        facts = NULL; /* run_event() says so */
+    struct facts facts = facts_new();
+    fact_text(&facts, "path", run->options->policy->outputs[i].path);
+    fact_text(&facts, "name", output->name);
+    fact_count(&facts, "max", run->outputs->parts[i].bytes_max);
+    fact_flag(&facts, "collected", there);
+    fact_text(&facts, SR_OBSERVED_BY, SR_OBSERVED_HOST);
+    if (there) {
+        describe(run->outputs, i, &facts);
+    } else {
+        fact_text(&facts, "errorCode", sr_code_name(output->error.code));
+        fact_text(&facts, "message", output->error.message);
+        run_word_record(&output->word, &facts);
     }
-    json_decref(more);
-    return run_event(run, SR_STAGE_MONITOR, SR_EVENT_OUTPUT_COLLECTED, facts, err);
+    return run_event(run, SR_STAGE_MONITOR, SR_EVENT_OUTPUT_COLLECTED, facts_end(&facts), err);
 }
 
 int run_outputs_record(struct run *run, struct sr_error *err)

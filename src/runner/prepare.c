@@ -165,18 +165,17 @@ static int record_command(struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
     const char *const *more = run->options->more_args;
-    json_t *args = json_array();
-    bool good = true;
+    struct facts facts = facts_new();
+    fact_text(&facts, "command", policy->command);
+    fact_list(&facts, "args");
     for (size_t i = 0; i < policy->arg_count; i++)
-        good = json_array_append_new(args, json_string(policy->args[i])) == 0 && good;
+        fact_add_text(&facts, "args", policy->args[i]);
     for (; more != NULL && *more != NULL; more++)
-        good = json_array_append_new(args, json_string(*more)) == 0 && good;
-    json_t *command = json_pack("{s:s,s:o}", "command", policy->command, "args", args);
-    if (!good || command == NULL) {
-        json_decref(command);
+        fact_add_text(&facts, "args", *more);
+    json_t *command = facts_end(&facts);
+    if (command == NULL)
         return sr_fail(err, SR_RUN_001, "prepare.runtime",
                        "the command and its arguments must be UTF-8");
-    }
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
     sr_jcs_value(&text, command);
     json_decref(command);
@@ -270,49 +269,52 @@ static int hold_to_ceilings(const struct run *run, struct sr_error *err)
 
 static json_t *ceiling_facts(const struct sr_ceilings *ceilings)
 {
-    return json_pack(
-        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "memoryBytes",
-        sr_event_count(ceilings->memory_bytes), "milliCpus", sr_event_count(ceilings->milli_cpus),
-        "diskBytes", sr_event_count(ceilings->disk_bytes), "timeSec",
-        sr_event_count(ceilings->time_sec), "outputBytes", sr_event_count(ceilings->output_bytes),
-        "outputEntries", sr_event_count(ceilings->output_entries), "eventBytes",
-        sr_event_count(ceilings->event_bytes), "rules", sr_event_count(ceilings->rules),
-        "processes", sr_event_count(ceilings->processes));
+    struct facts facts = facts_new();
+    fact_count(&facts, "memoryBytes", ceilings->memory_bytes);
+    fact_count(&facts, "milliCpus", ceilings->milli_cpus);
+    fact_count(&facts, "diskBytes", ceilings->disk_bytes);
+    fact_count(&facts, "timeSec", ceilings->time_sec);
+    fact_count(&facts, "outputBytes", ceilings->output_bytes);
+    fact_count(&facts, "outputEntries", ceilings->output_entries);
+    fact_count(&facts, "eventBytes", ceilings->event_bytes);
+    fact_count(&facts, "rules", ceilings->rules);
+    fact_count(&facts, "processes", ceilings->processes);
+    return facts_end(&facts);
 }
 
-/* A list of texts as a member, when there are any. */
-static int set_texts(json_t *facts, const char *name, const char *const *texts, size_t count)
+static json_t *runtime_facts(const struct run *run)
 {
-    json_t *list = json_array();
-    int result = 0;
-    for (size_t i = 0; i < count; i++)
-        if (json_array_append_new(list, json_string(texts[i])) < 0)
-            result = -1;
-    if (count > 0 && json_object_set(facts, name, list) < 0)
-        result = -1;
-    json_decref(list);
-    return result;
+    struct facts facts = facts_new();
+    run_runtime_record(run, &facts);
+    run_secrets_record(run, &facts);
+    return facts_end(&facts);
 }
 
-/* What run.prepared says; to be freed, NULL when memory is out. */
+/* What run.prepared says. */
 static json_t *prepared_facts(const struct run *run)
 {
     const struct sr_policy *policy = run->options->policy;
-    json_t *facts =
-        json_pack("{s:s,s:i,s:o,s:o,s:o}", "workdir", run->result->run_dir, "timeoutSec",
-                  (int)run->timeout_sec, "image", run_image_facts(run), "runtime",
-                  run_runtime_facts(run), "ceilings", ceiling_facts(&run->config.ceilings));
-    bool good = policy->directory == NULL ||
-                json_object_set_new(facts, "policyDir", json_string(policy->directory)) == 0;
-    good = set_texts(facts, "allowMounts", policy->granted, policy->granted_count) == 0 && good;
-    good =
-        set_texts(facts, "allowEnv", policy->allowed_env, policy->allowed_env_count) == 0 && good;
-    good = run_secrets_record(run, json_object_get(facts, "runtime")) == 0 && good;
-    if (!good) {
-        json_decref(facts);
-        return NULL;
-    }
-    return facts;
+    struct facts facts = facts_new();
+    fact_text(&facts, "workdir", run->result->run_dir);
+    fact_count(&facts, "timeoutSec", run->timeout_sec);
+    fact_take(&facts, "image", run_image_facts(run));
+    fact_take(&facts, "runtime", runtime_facts(run));
+    fact_take(&facts, "ceilings", ceiling_facts(&run->config.ceilings));
+    fact_text_if_any(&facts, "policyDir", policy->directory);
+    for (size_t i = 0; i < policy->granted_count; i++)
+        fact_add_text(&facts, "allowMounts", policy->granted[i]);
+    for (size_t i = 0; i < policy->allowed_env_count; i++)
+        fact_add_text(&facts, "allowEnv", policy->allowed_env[i]);
+    return facts_end(&facts);
+}
+
+static json_t *compile_facts(const struct run *run)
+{
+    struct facts facts = facts_new();
+    fact_text(&facts, "policyHash", run->policy_hash);
+    fact_text(&facts, "commandHash", run->command_hash);
+    fact_text(&facts, SR_OBSERVERS, SR_OBSERVERS_FIELD);
+    return facts_end(&facts);
 }
 
 int run_prepare(struct run *run, struct sr_error *err)
@@ -335,10 +337,7 @@ int run_prepare(struct run *run, struct sr_error *err)
         return sr_fail(err, SR_RUN_001, "prepare", "the policy cannot be hashed: out of memory");
     struct sr_error missing = {0}; /* said after what the run asked for is recorded */
     bool found = run_choose_image(run, &missing) == 0 && run_secrets_take(run, &missing) == 0;
-    if (run_event(run, SR_STAGE_COMPILE, SR_EVENT_COMPILE,
-                  json_pack("{s:s,s:s,s:s}", "policyHash", run->policy_hash, "commandHash",
-                            run->command_hash, SR_OBSERVERS, SR_OBSERVERS_FIELD),
-                  err) < 0 ||
+    if (run_event(run, SR_STAGE_COMPILE, SR_EVENT_COMPILE, compile_facts(run), err) < 0 ||
         run_event(run, SR_STAGE_PREPARE, SR_EVENT_RUN_PREPARED, prepared_facts(run), err) < 0)
         return -1;
     if (!found) {

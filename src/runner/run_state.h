@@ -22,6 +22,7 @@
 #include "cgroup/cgroup.h"
 #include "channel/channel.h"
 #include "evidence/event.h"
+#include "evidence/fact.h"
 #include "evidence/key.h"
 #include "jail/jail.h"
 #include "net/net.h"
@@ -211,7 +212,7 @@ struct run {
 void run_progress(const struct run *run, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Appends an event; takes payload. */
+/* Appends an event; takes payload. NULL (memory was out) fails with SR-EVD-001. */
 int run_event(struct run *run, enum sr_stage stage, enum sr_event_type type, json_t *payload,
               struct sr_error *err) SR_MUST_CHECK;
 
@@ -236,14 +237,14 @@ void run_reserve_give_back(struct run *run);
 /* image.c: finds the image; opens it, and refuses what is not what it was said to be. */
 int run_choose_image(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 int run_open_image(struct run *run, struct sr_error *err) SR_MUST_CHECK;
-/* What run.prepared says of the image, and of what was taken from it. */
+/* What run.prepared says of the image; what it says in its runtime of what was taken from it. */
 json_t *run_image_facts(const struct run *run);
-json_t *run_runtime_facts(const struct run *run);
+void run_runtime_record(const struct run *run, struct facts *runtime);
 
 /* secrets.c: fetches the policy's secrets; says in run.prepared's runtime what evidence has of
  * them; hands them to the guest; overwrites them. Nothing without secrets. */
 int run_secrets_take(struct run *run, struct sr_error *err) SR_MUST_CHECK;
-int run_secrets_record(const struct run *run, json_t *runtime) SR_MUST_CHECK;
+void run_secrets_record(const struct run *run, struct facts *runtime);
 void run_secrets_specify(const struct run *run, struct sr_buf *spec);
 void run_secrets_drop(struct run *run);
 
@@ -370,8 +371,8 @@ void run_monitor_close(struct run *run);
 
 /* word.c: takes text that the guest sent; len may be 0. */
 void run_word_take(struct run_word *word, const void *text, size_t len);
-/* The guest's word as an object of an event, or NULL when it said nothing. */
-json_t *run_word_facts(const struct run_word *word);
+/* Adds the guest's word as the member `guest`; nothing when it said nothing. */
+void run_word_record(const struct run_word *word, struct facts *facts);
 /* The failure as the caller is told of it: the guest's words instead of the host's sentence about
  * them, or behind it. That nothing was left the caller is told without them. */
 struct sr_error run_word_error(const struct run_word *word, const struct sr_error *error);

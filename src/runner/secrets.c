@@ -151,29 +151,21 @@ int run_secrets_take(struct run *run, struct sr_error *err)
     return result;
 }
 
-int run_secrets_record(const struct run *run, json_t *runtime)
+void run_secrets_record(const struct run *run, struct facts *runtime)
 {
     const struct sr_policy *policy = run->options->policy;
-    if (policy->secret_count == 0)
-        return 0;
-    json_t *list = json_array();
-    int result = list != NULL ? 0 : -1;
     for (size_t i = 0; i < policy->secret_count; i++) {
         const struct sr_secret *secret = &policy->secrets[i];
         const char *hmac = run->secrets != NULL ? run->secrets[i].hmac : "";
-        json_t *one = json_pack("{s:s,s:s,s:s*,s:s*}", "name", secret->name, "from",
-                                sr_secret_from_name(secret->from), "path", secret->path, "hmac",
-                                hmac[0] != '\0' ? hmac : NULL);
-        if (json_array_append_new(list, one) < 0)
-            result = -1;
+        struct facts one = facts_new();
+        fact_text(&one, "name", secret->name);
+        fact_text(&one, "from", sr_secret_from_name(secret->from));
+        fact_text_if_any(&one, "path", secret->path);
+        fact_text_if_any(&one, "hmac", hmac[0] != '\0' ? hmac : NULL);
+        fact_add(runtime, "envFrom", facts_end(&one));
     }
-    if (json_object_set(runtime, "envFrom", list) < 0)
-        result = -1;
-    if (run->secret_salt[0] != '\0' &&
-        json_object_set_new(runtime, "envSalt", json_string(run->secret_salt)) < 0)
-        result = -1;
-    json_decref(list);
-    return result;
+    if (policy->secret_count > 0 && run->secret_salt[0] != '\0')
+        fact_text(runtime, "envSalt", run->secret_salt);
 }
 
 void run_secrets_specify(const struct run *run, struct sr_buf *spec)

@@ -17,15 +17,17 @@ void run_word_take(struct run_word *word, const void *text, size_t len)
     sr_make_printable(word->text);
 }
 
-json_t *run_word_facts(const struct run_word *word)
+void run_word_record(const struct run_word *word, struct facts *facts)
 {
     if (word->outcome == NULL && word->text[0] == '\0')
-        return NULL;
-    json_t *facts = json_pack("{s:s,s:s*,s:s*}", SR_OBSERVED_BY, SR_OBSERVED_GUEST, "outcome",
-                              word->outcome, "message", word->text[0] != '\0' ? word->text : NULL);
+        return;
+    struct facts guest = facts_new();
+    fact_text(&guest, SR_OBSERVED_BY, SR_OBSERVED_GUEST);
+    fact_text_if_any(&guest, "outcome", word->outcome);
+    fact_text_if_any(&guest, "message", word->text[0] != '\0' ? word->text : NULL);
     if (word->status != 0)
-        json_object_set_new(facts, "status", sr_event_count(word->status));
-    return facts;
+        fact_count(&guest, "status", word->status);
+    fact_take(facts, "guest", facts_end(&guest));
 }
 
 struct sr_error run_word_error(const struct run_word *word, const struct sr_error *error)

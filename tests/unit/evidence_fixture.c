@@ -89,10 +89,9 @@ void fixture_events(struct fixture *fixture, unsigned samples)
                          "memoryCurrentBytes", (json_int_t)104857600 + i));
     for (int i = 0; i < 2; i++)
         append(fixture, SR_STAGE_MONITOR, SR_EVENT_NETWORK_RULE_HIT,
-               json_pack("{s:s,s:s,s:s,s:s,s:s,s:i,s:o,s:o}", "tap", "sr-tap-12345678", "table",
+               json_pack("{s:s,s:s,s:s,s:s,s:s,s:i,s:i,s:i}", "tap", "sr-tap-12345678", "table",
                          "safe_run", "chain", "forward", "protocol", "tcp", "target", "1.1.1.1",
-                         "port", 443 + i, "allowedHits", sr_event_count(3), "blockedHits",
-                         sr_event_count((uint64_t)i)));
+                         "port", 443 + i, "allowedHits", 3, "blockedHits", i));
     append(fixture, SR_STAGE_MONITOR, SR_EVENT_VM_EXITED,
            json_pack(
                "{s:i,s:s,s:b,s:i,s:i,s:i,s:i,s:i,s:{s:s,s:i,s:i},s:[],s:{s:s,s:i,s:i,s:i,s:i,s:i,"

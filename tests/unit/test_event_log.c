@@ -200,14 +200,6 @@ static void payloads_that_no_report_can_hold_are_refused(void **state)
     assert_int_equal(sr_event_log_state(f->log).count, 1);
 }
 
-static void counters_beyond_2_to_the_53_are_capped(void **state)
-{
-    (void)state;
-    json_t *count = sr_event_count(UINT64_MAX);
-    assert_int_equal(json_integer_value(count), SR_JSON_MAX_INTEGER);
-    json_decref(count);
-}
-
 static void nothing_is_written_before_the_barrier(void **state)
 {
     struct fixture *f = *state;
@@ -549,7 +541,6 @@ int main(void)
         CASE(the_file_is_private_and_new),
         CASE(types_that_are_not_wanted_are_not_written),
         CASE(payloads_that_no_report_can_hold_are_refused),
-        cmocka_unit_test(counters_beyond_2_to_the_53_are_capped),
         CASE(nothing_is_written_before_the_barrier),
         CASE(many_events_do_not_pile_up_in_memory),
         CASE(one_writer_at_a_time),

@@ -124,8 +124,8 @@ static void a_dead_run_is_closed_and_reported(void **state)
     assert_true(dropped > 0);
     assert_int_equal(
         sr_event_append(f->log, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
-                        json_pack("{s:s,s:s,s:o}", "reason", "interrupted", "path",
-                                  "monitor.supervisor", "droppedBytes", sr_event_count(dropped)),
+                        json_pack("{s:s,s:s,s:I}", "reason", "interrupted", "path",
+                                  "monitor.supervisor", "droppedBytes", (json_int_t)dropped),
                         &err),
         0);
     struct sr_report_facts facts = fixture_facts();
