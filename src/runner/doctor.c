@@ -3,7 +3,7 @@
 
 #include "common/clock.h"
 #include "common/fs.h"
-#include "runner/host.h"
+#include "host/host.h"
 #include "saferun/runs.h"
 
 #include <errno.h>

@@ -10,7 +10,7 @@
 
 #include "common/failpoint.h"
 #include "common/fs.h"
-#include "runner/inputs.h"
+#include "host/inputs.h"
 #include "saferun/runs.h"
 
 #include <errno.h>

@@ -9,7 +9,7 @@
 #include "common/jcs.h"
 #include "evidence/attest.h"
 #include "evidence/contradiction.h"
-#include "runner/runs.h"
+#include "runs/runs.h"
 
 #include <fcntl.h>
 #include <stdio.h>

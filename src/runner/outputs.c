@@ -21,7 +21,7 @@
 #include "common/fs.h"
 #include "outputs/collector.h"
 #include "runner/output_files.h"
-#include "runner/runs.h"
+#include "runs/runs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,7 +4,7 @@
 #include "common/fs.h"
 #include "common/jcs.h"
 #include "evidence/report.h"
-#include "runner/runs.h"
+#include "runs/runs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -11,7 +11,7 @@
 
 #include "common/failpoint.h"
 #include "runner/denials.h"
-#include "runner/runs.h"
+#include "runs/runs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -81,13 +81,4 @@ void run_reserve_give_back(struct run *run)
 {
     sr_close_fd(&run->reserve_fd);
     runs_drop_reserve(run->dirfd);
-}
-
-/* Truncates first: a process that was forked with it open would keep what is only unlinked. */
-void runs_drop_reserve(int dirfd)
-{
-    sr_cleanup_fd int fd =
-        openat(dirfd, RUNS_RESERVE, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd >= 0 && ftruncate(fd, 0) == 0)
-        unlinkat(dirfd, RUNS_RESERVE, 0);
 }

@@ -1,5 +1,5 @@
 /* When a guest that stays silent is KVM's fault. */
-#include "runner/host.h"
+#include "host/host.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,8 +2,8 @@
  * what was hashed, and what is kept of it is bounded. */
 #include "common/fs.h"
 #include "common/memo.h"
-#include "runner/copy.h"
-#include "runner/kept.h"
+#include "host/copy.h"
+#include "host/kept.h"
 
 #include <dirent.h>
 #include <errno.h>

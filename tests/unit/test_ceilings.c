@@ -1,5 +1,5 @@
 /* The ceilings of a host: how its configuration says them, and what of a policy is above them. */
-#include "runner/host.h"
+#include "host/host.h"
 #include "saferun/ceilings.h"
 
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* An input between the moment it was judged and the moment it is packed. */
 #include "common/fs.h"
-#include "runner/inputs.h"
+#include "host/inputs.h"
 #include "saferun/policy.h"
 
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* Values of the environment that no document has: how policies name them, who lets them, and what
  * evidence keeps. */
 #include "common/buf.h"
-#include "runner/host.h"
+#include "host/host.h"
 #include "saferun/bundle.h"
 #include "saferun/ceilings.h"
 #include "saferun/explain.h"

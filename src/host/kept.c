@@ -9,7 +9,7 @@
  * Who uses an image holds a shared lock (flock) on the descriptor, and so does the VMM that
  * inherits it; a trim removes only what it can lock alone.
  */
-#include "runner/kept.h"
+#include "host/kept.h"
 
 #include "common/failpoint.h"
 #include "common/fs.h"

@@ -8,7 +8,7 @@
  * memory, a VMM that somebody killed, a busy host) says nothing about KVM: it gets its second
  * chance under TCG, and the next run tries again.
  */
-#include "runner/host.h"
+#include "host/host.h"
 
 #include "common/clock.h"
 #include "common/fs.h"

@@ -1,6 +1,6 @@
 /* Runs of every state, and finding one by what people call it. Of a finished run only the end of
  * its report is read, where what it came to is. */
-#include "runner/runs.h"
+#include "runs/runs.h"
 
 #include "common/fs.h"
 #include "common/json_text.h"

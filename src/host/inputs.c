@@ -14,11 +14,11 @@
  * A microvm has places for a few disks only. The largest images get one each, by their own
  * descriptor; what is over is copied behind each other into one file.
  */
-#include "runner/inputs.h"
+#include "host/inputs.h"
 
 #include "common/failpoint.h"
+#include "host/input_store.h"
 #include "image/pack_tree.h"
-#include "runner/input_store.h"
 
 #include <errno.h>
 #include <fcntl.h>

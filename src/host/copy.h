@@ -1,9 +1,9 @@
 /* For artifact.c: copies of files that others can write, named by their own hash. */
-#ifndef SR_RUNNER_COPY_H
-#define SR_RUNNER_COPY_H
+#ifndef SR_HOST_COPY_H
+#define SR_HOST_COPY_H
 
 #include "common/cleanup.h"
-#include "runner/host.h"
+#include "host/host.h"
 
 /* The directory of kept copies, made if need be; a descriptor, or -1: there is none. */
 int sr_copies_open(const struct sr_host_config *config);

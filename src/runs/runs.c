@@ -1,4 +1,4 @@
-#include "runner/runs.h"
+#include "runs/runs.h"
 
 #include "cgroup/cgroup.h"
 #include "common/clock.h"
@@ -6,10 +6,10 @@
 #include "common/fs.h"
 #include "common/memo.h"
 #include "common/owner.h"
+#include "host/copy.h"
+#include "host/inputs.h"
+#include "host/kept.h"
 #include "net/net.h"
-#include "runner/copy.h"
-#include "runner/inputs.h"
-#include "runner/kept.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -33,29 +33,6 @@
 #define RECORD_MAX (2 * SR_CGROUP_TREES * (PATH_MAX + 1) + 1)
 /* A run on its way out: no run any more, whatever of it is still there. */
 #define REMOVED ".removed-"
-
-int sr_runs_base(const char *base, char path[PATH_MAX], struct sr_error *err)
-{
-    if (base == NULL || base[0] == '\0')
-        base = getenv("SAFE_RUN_WORKDIR_BASE");
-    const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    int len;
-    if (base != NULL && base[0] != '\0')
-        len = snprintf(path, PATH_MAX, "%s", base);
-    else if (geteuid() == 0)
-        len = snprintf(path, PATH_MAX, "/var/lib/safe-run/runs");
-    else if (xdg != NULL && xdg[0] == '/')
-        len = snprintf(path, PATH_MAX, "%s/safe-run/runs", xdg);
-    else if (home != NULL && home[0] == '/')
-        len = snprintf(path, PATH_MAX, "%s/.local/state/safe-run/runs", home);
-    else
-        return sr_fail(err, SR_RUN_001, PATH,
-                       "there is no place for the run directory: set HOME, SAFE_RUN_WORKDIR_BASE "
-                       "or --workdir-base");
-    if (len >= PATH_MAX)
-        return sr_fail(err, SR_RUN_001, PATH, "the path of the run directory is too long");
-    return 0;
-}
 
 /* sr-<yyyymmdd>T<hhmmss>-<6 of base32> */
 bool runs_is_id(const char *name)

@@ -4,7 +4,7 @@
  * guest gets it (mounts.c). It comes into being whole: written to a file without a name, durable,
  * then linked, so that of several first runs one makes it and the others find it.
  */
-#include "runner/host.h"
+#include "host/host.h"
 
 #include "common/owner.h"
 

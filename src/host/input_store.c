@@ -1,9 +1,9 @@
 /* Packed inputs that are kept (kept.h): under the hash of what the kernel tells of the source
  * (sr_pack_fingerprint()) and of the owner its entries have. The note says the image's own hash and
  * what is in it. */
-#include "runner/input_store.h"
+#include "host/input_store.h"
 
-#include "runner/kept.h"
+#include "host/kept.h"
 
 #include <inttypes.h>
 #include <stdio.h>

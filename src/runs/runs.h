@@ -1,8 +1,8 @@
 /*
  * For the runner: the register of unfinished runs, and closing those whose supervisor died.
  */
-#ifndef SR_RUNNER_RUNS_H
-#define SR_RUNNER_RUNS_H
+#ifndef SR_RUNS_RUNS_H
+#define SR_RUNS_RUNS_H
 
 #include "common/cleanup.h"
 #include "evidence/report.h"

@@ -2,13 +2,13 @@
  * The host's files for a guest: each source packed into a read-only image, kept for the next run,
  * and all of them as disks.
  */
-#ifndef SR_RUNNER_INPUTS_H
-#define SR_RUNNER_INPUTS_H
+#ifndef SR_HOST_INPUTS_H
+#define SR_HOST_INPUTS_H
 
 #include "channel/protocol.h"
 #include "common/cleanup.h"
 #include "common/sha256.h"
-#include "runner/host.h"
+#include "host/host.h"
 #include "saferun/policy.h"
 #include "saferun/run.h"
 #include "vmm/vmm.h"

@@ -1,8 +1,8 @@
 /* For inputs.c: packed inputs that are kept (input_store.c). */
-#ifndef SR_RUNNER_INPUT_STORE_H
-#define SR_RUNNER_INPUT_STORE_H
+#ifndef SR_HOST_INPUT_STORE_H
+#define SR_HOST_INPUT_STORE_H
 
-#include "runner/inputs.h"
+#include "host/inputs.h"
 
 /* 64 hexadecimal digits and two ids. */
 #define INPUT_STORE_NAME 96

@@ -1,8 +1,8 @@
-#include "runner/copy.h"
+#include "host/copy.h"
 
 #include "common/failpoint.h"
 #include "common/fs.h"
-#include "runner/kept.h"
+#include "host/kept.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,10 +1,10 @@
-#include "runner/host.h"
+#include "host/host.h"
 
 #include "common/fs.h"
 #include "common/memo.h"
 #include "common/owner.h"
-#include "runner/copy.h"
-#include "runner/kept.h"
+#include "host/copy.h"
+#include "host/kept.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,33 +14,6 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
-
-int sr_cache_open(void)
-{
-    char path[PATH_MAX];
-    const char *named = getenv("SAFE_RUN_CACHE_DIR");
-    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    int len;
-    if (named != NULL && named[0] == '/')
-        len = snprintf(path, sizeof path, "%s", named);
-    else if (geteuid() == 0)
-        len = snprintf(path, sizeof path, "/var/cache/safe-run");
-    else if (xdg != NULL && xdg[0] == '/')
-        len = snprintf(path, sizeof path, "%s/safe-run", xdg);
-    else if (home != NULL && home[0] == '/')
-        len = snprintf(path, sizeof path, "%s/.cache/safe-run", home);
-    else
-        return -1;
-    if (len >= (int)sizeof path || sr_mkdir_all(path, 0755) < 0)
-        return -1;
-    /* Somebody else's directory could tell us anything. */
-    char why[SR_OWNER_TEXT];
-    struct stat st;
-    sr_cleanup_fd int fd = sr_open_place(path, why);
-    if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != geteuid())
-        return -1;
-    return sr_take_fd(&fd);
-}
 
 static bool recall(int cache, const char *name, const char *who, char hash[SR_SHA256_TEXT])
 {

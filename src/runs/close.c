@@ -3,13 +3,13 @@
  * like any other, with the cause "interrupted". Nothing in it is guessed: what is not known says
  * so.
  */
-#include "runner/runs.h"
+#include "runs/runs.h"
 
 #include "common/fs.h"
 #include "evidence/attest.h"
 #include "evidence/fact.h"
 #include "evidence/output_digest.h"
-#include "runner/host.h"
+#include "host/host.h"
 #include "saferun/policy.h"
 #include "saferun/run.h"
 
@@ -215,4 +215,13 @@ int runs_sign(int dirfd, struct sr_error *err)
     return sr_key_load_private(config.sign_key, &key, err) < 0
                ? -1
                : sr_attest(dirfd, SR_REPORT_FILE, key, err);
+}
+
+/* Truncates first: a process that was forked with it open would keep what is only unlinked. */
+void runs_drop_reserve(int dirfd)
+{
+    sr_cleanup_fd int fd =
+        openat(dirfd, RUNS_RESERVE, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd >= 0 && ftruncate(fd, 0) == 0)
+        unlinkat(dirfd, RUNS_RESERVE, 0);
 }

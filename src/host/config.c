@@ -1,4 +1,4 @@
-#include "runner/host.h"
+#include "host/host.h"
 
 #include "common/ipv4.h"
 #include "common/timestamp.h"

@@ -1,7 +1,7 @@
 /* The images that come with safe-run: <images of the host configuration>/<name>.img. */
 #include "common/sha256.h"
 #include "common/timestamp.h"
-#include "runner/host.h"
+#include "host/host.h"
 #include "saferun/image.h"
 
 #include <dirent.h>

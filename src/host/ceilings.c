@@ -1,5 +1,5 @@
 /* The ceilings of this host: what its configuration says, else what the machine can spare. */
-#include "runner/host.h"
+#include "host/host.h"
 
 #include "common/fs.h"
 #include "evidence/output_digest.h"

@@ -8,11 +8,11 @@
  *      image from being removed.
  *   3. kept_trim() when one was added.
  */
-#ifndef SR_RUNNER_KEPT_H
-#define SR_RUNNER_KEPT_H
+#ifndef SR_HOST_KEPT_H
+#define SR_HOST_KEPT_H
 
 #include "common/cleanup.h"
-#include "runner/host.h"
+#include "host/host.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -3,8 +3,8 @@
  * image) with their hashes, the accelerator that works, the frequency of the TSC. None of it is the
  * policy's business.
  */
-#ifndef SR_RUNNER_HOST_H
-#define SR_RUNNER_HOST_H
+#ifndef SR_HOST_HOST_H
+#define SR_HOST_HOST_H
 
 #include "common/cleanup.h"
 #include "common/sha256.h"
