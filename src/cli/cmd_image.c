@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/jcs.h"
 #include "common/printable.h"
+#include "evidence/fact.h"
 #include "saferun/image.h"
 
 #include <getopt.h>
@@ -122,12 +123,11 @@ static int failed(const struct sr_error *err)
     return SR_EXIT_IO;
 }
 
-static json_t *texts(const char *const *list, size_t count)
+static void add_texts(struct facts *facts, const char *name, const char *const *list, size_t count)
 {
-    json_t *array = json_array();
+    fact_list(facts, name);
     for (size_t i = 0; i < count; i++)
-        json_array_append_new(array, json_string(list[i]));
-    return array;
+        fact_add_text(facts, name, list[i]);
 }
 
 /* Nobody has counted what is in an image that comes with safe-run. */
@@ -136,29 +136,62 @@ static bool is_counted(const struct sr_image *image)
     return strcmp(image->source_kind, "built-in") != 0;
 }
 
+static void add_count(struct facts *facts, const char *name, const struct sr_image *image,
+                      uint64_t count)
+{
+    if (is_counted(image))
+        fact_count(facts, name, count);
+    else
+        fact_null(facts, name);
+}
+
+static json_t *source_of(const struct sr_image *image)
+{
+    struct facts facts = facts_new();
+    fact_text(&facts, "kind", image->source_kind);
+    fact_text_or_null(&facts, "digest",
+                      image->source_digest[0] != '\0' ? image->source_digest : NULL);
+    return facts_end(&facts);
+}
+
+static json_t *user_of(const struct sr_image_config *config)
+{
+    if (!config->has_user)
+        return json_null();
+    struct facts facts = facts_new();
+    fact_text(&facts, "name", config->user);
+    fact_count(&facts, "uid", config->uid);
+    fact_count(&facts, "gid", config->gid);
+    return facts_end(&facts);
+}
+
+static json_t *config_of(const struct sr_image_config *config)
+{
+    struct facts facts = facts_new();
+    add_texts(&facts, "env", config->env, config->env_count);
+    add_texts(&facts, "entrypoint", config->entrypoint, config->entrypoint_count);
+    add_texts(&facts, "cmd", config->cmd, config->cmd_count);
+    fact_text_or_null(&facts, "workdir", config->workdir);
+    fact_take(&facts, "user", user_of(config));
+    return facts_end(&facts);
+}
+
 static json_t *describe(const struct sr_image *image)
 {
-    const struct sr_image_config *config = &image->config;
-    json_t *user = config->has_user
-                       ? json_pack("{s:s,s:I,s:I}", "name", config->user, "uid",
-                                   (json_int_t)config->uid, "gid", (json_int_t)config->gid)
-                       : json_null();
-    json_t *facts =
-        json_pack("{s:s,s:s,s:s,s:s,s:I,s:n,s:n,s:n,s:n,s:n,s:{s:s,s:s?},s:{s:o,s:o,s:o,s:s?,s:o}}",
-                  "name", image->name, "digest", image->digest, "path", image->path, "builtAt",
-                  image->built, "imageBytes", (json_int_t)image->image_bytes, "bytes", "files",
-                  "directories", "symlinks", "others", "source", "kind", image->source_kind,
-                  "digest", image->source_digest[0] != '\0' ? image->source_digest : NULL, "config",
-                  "env", texts(config->env, config->env_count), "entrypoint",
-                  texts(config->entrypoint, config->entrypoint_count), "cmd",
-                  texts(config->cmd, config->cmd_count), "workdir", config->workdir, "user", user);
-    if (is_counted(image))
-        json_object_update_new(
-            facts, json_pack("{s:I,s:I,s:I,s:I,s:I}", "bytes", (json_int_t)image->bytes, "files",
-                             (json_int_t)image->files, "directories",
-                             (json_int_t)image->directories, "symlinks",
-                             (json_int_t)image->symlinks, "others", (json_int_t)image->others));
-    return facts;
+    struct facts facts = facts_new();
+    fact_text(&facts, "name", image->name);
+    fact_text(&facts, "digest", image->digest);
+    fact_text(&facts, "path", image->path);
+    fact_text(&facts, "builtAt", image->built);
+    fact_count(&facts, "imageBytes", image->image_bytes);
+    add_count(&facts, "bytes", image, image->bytes);
+    add_count(&facts, "files", image, image->files);
+    add_count(&facts, "directories", image, image->directories);
+    add_count(&facts, "symlinks", image, image->symlinks);
+    add_count(&facts, "others", image, image->others);
+    fact_take(&facts, "source", source_of(image));
+    fact_take(&facts, "config", config_of(&image->config));
+    return facts_end(&facts);
 }
 
 /* Prints a value as one line of canonical JSON; takes it. */

@@ -4,6 +4,7 @@
 
 #include "common/printable.h"
 #include "common/timestamp.h"
+#include "evidence/fact.h"
 #include "saferun/runs.h"
 
 #include <errno.h>
@@ -230,27 +231,38 @@ static int print_all_table(struct sr_any_run *runs, size_t count)
     return fflush(stdout) != 0 ? SR_EXIT_IO : SR_EXIT_OK;
 }
 
-static json_t *number_or_null(bool there, int64_t number)
+static void add_number(struct facts *facts, const char *name, bool known, int64_t number)
 {
-    return there ? json_integer((json_int_t)number) : json_null();
+    if (known)
+        fact_integer(facts, name, number);
+    else
+        fact_null(facts, name);
+}
+
+static json_t *describe(const struct sr_any_run *run)
+{
+    struct facts facts = facts_new();
+    fact_text(&facts, "runId", run->id);
+    fact_text(&facts, "state", state_of(run));
+    add_number(&facts, "pid", run->pid > 0, run->pid);
+    fact_integer(&facts, "startedAt", run->started);
+    add_number(&facts, "finishedAt", run->finished != 0, run->finished / 1000000000);
+    fact_text_or_null(&facts, "cause", run->cause[0] != '\0' ? run->cause : NULL);
+    add_number(&facts, "exitCode", run->has_exit_code, run->exit_code);
+    fact_count(&facts, "bytes", run->bytes);
+    fact_text(&facts, "policy", run->name);
+    fact_text(&facts, "command", run->command);
+    if (run->more_bytes)
+        fact_flag(&facts, "moreBytes", true);
+    return facts_end(&facts);
 }
 
 static int print_all_array(struct sr_any_run *runs, size_t count)
 {
     json_t *array = json_array();
     for (size_t i = 0; i < count; i++) {
-        struct sr_any_run *run = &runs[i];
-        make_printable(run);
-        json_t *object = json_pack(
-            "{s:s,s:s,s:o,s:I,s:o,s:s?,s:o,s:I,s:s,s:s}", "runId", run->id, "state", state_of(run),
-            "pid", number_or_null(run->pid > 0, run->pid), "startedAt", (json_int_t)run->started,
-            "finishedAt", number_or_null(run->finished != 0, run->finished / 1000000000), "cause",
-            run->cause[0] != '\0' ? run->cause : NULL, "exitCode",
-            number_or_null(run->has_exit_code, run->exit_code), "bytes", (json_int_t)run->bytes,
-            "policy", run->name, "command", run->command);
-        if (run->more_bytes)
-            json_object_set_new(object, "moreBytes", json_true());
-        json_array_append_new(array, object);
+        make_printable(&runs[i]);
+        json_array_append_new(array, describe(&runs[i]));
     }
     return print_json(array);
 }

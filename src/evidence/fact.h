@@ -1,5 +1,5 @@
 /*
- * The object that an event or an answer is made of, one member a line:
+ * The object of an event, or of an answer of --json, made one member a line:
  *
  *   struct facts facts = facts_new();
  *   fact_text(&facts, "accel", accel);
