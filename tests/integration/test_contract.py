@@ -245,8 +245,8 @@ class Payloads(unittest.TestCase):
     def test_each_is_documented(self):
         documented, written = self.documented(), self.written()
         self.assertGreater(sum(bool(fields) for fields in written.values()), 14)
-        # The guest's word has a status for a refusal alone (run_word_record()).
-        common = {"observedBy", "host", "guest", "status"}
+        # The guest's word (run_word_record()) has these only where the guest can refuse something.
+        common = {"observedBy", "host", "guest", "outcome", "status"}
         for kind, fields in written.items():
             with self.subTest(kind):
                 self.assertEqual(fields - documented[kind] - common, set())
