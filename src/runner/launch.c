@@ -194,7 +194,8 @@ int run_launch(struct run *run, enum sr_accel accel, const char *reason, bool la
     if (run_event(run, SR_STAGE_LAUNCH, SR_EVENT_VM_STARTED, started_facts(run, &args), err) < 0 ||
         sr_event_log_sync(run->log, err) < 0)
         return -1;
-    return run_monitor_watch_vm(run, err);
+    run_monitor_watch_vm(run);
+    return 0;
 }
 
 void run_note_silence(struct run *run)

@@ -1,10 +1,9 @@
 /*
  * Theory of operation
  *
- * One loop, one thread. Everything that can happen is a descriptor in one epoll set: signals, the
- * nearest deadline (one timerfd), the VMM's end (pidfd), QMP, the guest channel, console and VMM
- * log, and the caller's stdin, stdout and stderr. Nothing in the loop blocks but the fdatasync of
- * evidence.
+ * One loop (src/loop), one thread. Everything that can happen is a deadline or a descriptor:
+ * signals, the VMM's end (pidfd), QMP, the guest channel, console and VMM log, and the caller's
+ * stdin, stdout and stderr. Nothing in the loop blocks but the fdatasync of evidence.
  *
  * Invariants:
  *   - The channel is always read. Output waits in a sink until the caller takes it; the guest has
@@ -30,66 +29,96 @@
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
 
-#define NEVER UINT64_MAX
 #define SAMPLE_NSEC SR_NSEC_PER_SEC
 
-static int watch(struct run *run, enum run_source source, int fd, uint32_t events)
+static int wants_signal(const void *owner, uint32_t *events)
 {
-    struct epoll_event event = {.events = events, .data.u32 = source};
-    return epoll_ctl(run->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+    *events = EPOLLIN;
+    return ((const struct run *)owner)->signal_fd;
 }
 
-/* Asks for events of a source whose wishes change; 0 takes it out of the set. */
-static void want(struct run *run, enum run_source source, int fd, uint32_t events)
+static int wants_vmm(const void *owner, uint32_t *events)
 {
-    if (run->armed[source] == events || fd < 0)
-        return;
-    struct epoll_event event = {.events = events, .data.u32 = source};
-    int how = run->armed[source] == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
-    if (epoll_ctl(run->epoll_fd, how, fd, &event) == 0)
-        run->armed[source] = events;
-    else if (source == SOURCE_STDIN) /* EPERM: /dev/null and other files that never block */
-        run->stdin_always_ready = true;
+    const struct run *run = owner;
+    *events = EPOLLIN;
+    return run->vm_gone ? -1 : run->vmm.pidfd;
 }
 
-int run_monitor_open(struct run *run, struct sr_error *err)
+static int wants_qmp(const void *owner, uint32_t *events)
 {
-    run->boot_deadline = run->timeout_deadline = run->kill_deadline = run->sample_deadline =
-        run->end_deadline = NEVER;
-    run->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    run->signal_fd = signalfd(-1, &run->signals, SFD_CLOEXEC | SFD_NONBLOCK);
-    run->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (run->epoll_fd < 0 || run->signal_fd < 0 || run->timer_fd < 0 ||
-        watch(run, SOURCE_SIGNAL, run->signal_fd, EPOLLIN) < 0 ||
-        watch(run, SOURCE_TIMER, run->timer_fd, EPOLLIN) < 0)
-        return sr_fail(err, SR_RUN_001, "prepare.monitor", "the event loop cannot be set up: %s",
-                       strerror(errno));
-    run->stdin_open = run->options->with_stdin;
-    return 0;
+    *events = EPOLLIN;
+    return ((const struct run *)owner)->vmm.qmp.fd;
 }
 
-int run_monitor_watch_vm(struct run *run, struct sr_error *err)
+static int wants_channel(const void *owner, uint32_t *events)
 {
-    run->armed[SOURCE_CHANNEL] = 0;
-    run->vm_gone = run->ended_vm = run->forced = false; /* of the first VM, if there was one */
-    run->kill_deadline = run->end_deadline = NEVER;
-    want(run, SOURCE_CHANNEL, run->channel_fd, EPOLLIN);
-    if (run->armed[SOURCE_CHANNEL] == 0 || watch(run, SOURCE_VMM, run->vmm.pidfd, EPOLLIN) < 0 ||
-        watch(run, SOURCE_CONSOLE, run->console.in_fd, EPOLLIN) < 0 ||
-        watch(run, SOURCE_VMM_LOG, run->vmm_log.in_fd, EPOLLIN) < 0 ||
-        (run->vmm.qmp.fd >= 0 && watch(run, SOURCE_QMP, run->vmm.qmp.fd, EPOLLIN) < 0))
-        return sr_fail(err, SR_RUN_001, "launch.monitor", "the VM cannot be watched: %s",
-                       strerror(errno));
-    return 0;
+    const struct run *run = owner;
+    *events = run->channel.out.len > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN;
+    return run->channel_fd;
+}
+
+static int wants_console(const void *owner, uint32_t *events)
+{
+    *events = EPOLLIN;
+    return ((const struct run *)owner)->console.in_fd;
+}
+
+static int wants_vmm_log(const void *owner, uint32_t *events)
+{
+    *events = EPOLLIN;
+    return ((const struct run *)owner)->vmm_log.in_fd;
+}
+
+static int wants_net(const void *owner, uint32_t *events)
+{
+    const struct run *run = owner;
+    *events = EPOLLIN;
+    return run->net == NULL || run->net_state == RUN_NET_CLOSED ? -1 : run->net->fd;
+}
+
+static int wants_resolver(const void *owner, uint32_t *events)
+{
+    const struct run *run = owner;
+    if (run->net == NULL || run->net->resolver.fd <= 0)
+        return -1;
+    *events = run->net->resolver.asking && run->net_state == RUN_NET_OPEN ? EPOLLIN : 0;
+    return run->net->resolver.fd;
+}
+
+static int wants_stdin(const void *owner, uint32_t *events)
+{
+    const struct run *run = owner;
+    *events = sr_channel_stdin_room(&run->channel) > 0 ? EPOLLIN : 0;
+    return run->stdin_open ? run->options->stdin_fd : -1;
+}
+
+static int wants_stdout(const void *owner, uint32_t *events)
+{
+    const struct run *run = owner;
+    *events = sr_sink_holds(&run->out) ? EPOLLOUT : 0;
+    return run->out.user_fd;
+}
+
+static int wants_stderr(const void *owner, uint32_t *events)
+{
+    const struct run *run = owner;
+    *events = sr_sink_holds(&run->err) ? EPOLLOUT : 0;
+    return run->err.user_fd;
+}
+
+static int wants_outputs(const void *owner, uint32_t *events)
+{
+    bool writable = false;
+    int fd = run_outputs_fd(owner, &writable);
+    *events = writable ? EPOLLIN | EPOLLOUT : EPOLLIN;
+    return fd;
 }
 
 void run_monitor_close(struct run *run)
 {
-    sr_close_fd(&run->epoll_fd);
+    loop_close(&run->loop);
     sr_close_fd(&run->signal_fd);
-    sr_close_fd(&run->timer_fd);
 }
 
 /* What has not come to its end by now has none of its own. */
@@ -106,7 +135,7 @@ static void note_end(struct run *run)
 static void leave_vm(struct run *run)
 {
     run->vm_gone = true;
-    run->kill_deadline = run->end_deadline = run->sample_deadline = NEVER;
+    run->kill_deadline = run->end_deadline = run->sample_deadline = LOOP_NEVER;
     note_end(run);
     run->times.gone = sr_now();
 }
@@ -121,8 +150,8 @@ void run_monitor_end(struct run *run)
 static void end_vm(struct run *run)
 {
     run->ended_vm = run->ended_vm || !run->vm_gone;
-    run->kill_deadline = NEVER;
-    if (run->end_deadline == NEVER && !run->vm_gone)
+    run->kill_deadline = LOOP_NEVER;
+    if (run->end_deadline == LOOP_NEVER && !run->vm_gone)
         run->end_deadline = sr_now() + RUN_END_NSEC;
     note_end(run);
     sr_vmm_kill(&run->vmm);
@@ -143,13 +172,15 @@ static void ask_to_end(struct run *run, uint32_t signal_number)
         return;
     }
     sr_channel_send_signal(&run->channel, signal_number);
-    if (run->kill_deadline == NEVER)
+    if (run->kill_deadline == LOOP_NEVER)
         run->kill_deadline = sr_now() + RUN_GRACE_NSEC;
 }
 
-static void on_signal(struct run *run)
+static int on_signal(void *owner, struct sr_error *err)
 {
+    struct run *run = owner;
     struct signalfd_siginfo info;
+    (void)err;
     while (read(run->signal_fd, &info, sizeof info) == sizeof info) {
         int number = (int)info.ssi_signo;
         if (number == SIGINT && run->interrupts++ == 0 && run->phase == PHASE_RUNNING) {
@@ -163,6 +194,7 @@ static void on_signal(struct run *run)
         else
             ask_to_end(run, SIGTERM);
     }
+    return 0;
 }
 
 bool run_interrupted(struct run *run)
@@ -210,82 +242,118 @@ static int sample(struct run *run, bool closing, struct sr_error *err)
     return run_event(run, SR_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED, facts_end(&facts), err);
 }
 
-/* When names are to be asked for again, or the question is given up. */
-static uint64_t names_deadline(const struct run *run)
+static uint64_t boot_deadline(const void *owner)
 {
+    return ((const struct run *)owner)->boot_deadline;
+}
+
+static int on_boot_deadline(void *owner, struct sr_error *err)
+{
+    struct run *run = owner;
+    run->boot_deadline = LOOP_NEVER;
+    run_note_silence(run);
+    force_end(run);
+    return sr_fail_vm(
+        err, SR_RUN_002, "launch.vm", "the guest did not say hello within %u ms under %s",
+        (unsigned)((sr_now() - run->times.launched) / SR_NSEC_PER_MSEC), sr_accel_name(run->accel));
+}
+
+static uint64_t timeout_deadline(const void *owner)
+{
+    return ((const struct run *)owner)->timeout_deadline;
+}
+
+static int on_timeout(void *owner, struct sr_error *err)
+{
+    struct run *run = owner;
+    run->timeout_deadline = LOOP_NEVER;
+    run->timed_out = true;
+    run_progress(run, "time is up: asking the command to end");
+    ask_to_end(run, SIGTERM);
+    return run_network_close(run, err);
+}
+
+static uint64_t outputs_deadline(const void *owner)
+{
+    return run_outputs_deadline(owner);
+}
+
+static int on_outputs_deadline(void *owner, struct sr_error *err)
+{
+    (void)err;
+    if (run_outputs_late(owner))
+        end_vm(owner);
+    return 0;
+}
+
+static uint64_t end_deadline(const void *owner)
+{
+    return ((const struct run *)owner)->end_deadline;
+}
+
+static int on_end_deadline(void *owner, struct sr_error *err)
+{
+    struct run *run = owner;
+    run->end_deadline = LOOP_NEVER;
+    run->forced = true; /* what it holds open never comes to its end */
+    leave_vm(run);
+    return sr_fail_vm(err, SR_RUN_001, "monitor.vm", "the VMM was killed and is not gone in %u s",
+                      (unsigned)(RUN_END_NSEC / SR_NSEC_PER_SEC));
+}
+
+static uint64_t kill_deadline(const void *owner)
+{
+    return ((const struct run *)owner)->kill_deadline;
+}
+
+static int on_kill_deadline(void *owner, struct sr_error *err)
+{
+    struct run *run = owner;
+    (void)err;
+    if (run->phase == PHASE_RUNNING && run->outputs != NULL && !run->asked_hard) {
+        run->asked_hard = true; /* what it left can still be had */
+        sr_channel_send_signal(&run->channel, SIGKILL);
+        run->kill_deadline = sr_now() + RUN_GRACE_NSEC;
+    } else {
+        force_end(run);
+    }
+    return 0;
+}
+
+/* When names are to be asked for again, or the question is given up. */
+static uint64_t names_deadline(const void *owner)
+{
+    const struct run *run = owner;
     if (run->net_state != RUN_NET_OPEN || run->phase != PHASE_RUNNING || run->net->talk.adding > 0)
-        return NEVER;
+        return LOOP_NEVER;
     return run->net->resolver.asking ? run->net->resolver.deadline : run->net->refresh_nsec;
 }
 
-/* Acts on each deadline that has passed and sets the timer to the nearest that has not. */
-static int on_deadlines(struct run *run, struct sr_error *err)
+static int on_names(void *owner, struct sr_error *err)
 {
-    uint64_t now = sr_now();
-    if (now >= run->boot_deadline) {
-        run->boot_deadline = NEVER;
-        run_note_silence(run);
-        force_end(run);
-        return sr_fail_vm(
-            err, SR_RUN_002, "launch.vm", "the guest did not say hello within %u ms under %s",
-            (unsigned)((now - run->times.launched) / SR_NSEC_PER_MSEC), sr_accel_name(run->accel));
-    }
-    if (now >= run->timeout_deadline) {
-        run->timeout_deadline = NEVER;
-        run->timed_out = true;
-        run_progress(run, "time is up: asking the command to end");
-        ask_to_end(run, SIGTERM);
-        if (run_network_close(run, err) < 0)
-            return -1;
-    }
-    if (now >= run_outputs_deadline(run) && run_outputs_late(run))
-        end_vm(run);
-    if (now >= run->end_deadline) {
-        run->end_deadline = NEVER;
-        run->forced = true; /* what it holds open never comes to its end */
-        leave_vm(run);
-        return sr_fail_vm(err, SR_RUN_001, "monitor.vm",
-                          "the VMM was killed and is not gone in %u s",
-                          (unsigned)(RUN_END_NSEC / SR_NSEC_PER_SEC));
-    }
-    if (now >= run->kill_deadline && run->phase == PHASE_RUNNING && run->outputs != NULL &&
-        !run->asked_hard) { /* what it left can still be had */
-        run->asked_hard = true;
-        sr_channel_send_signal(&run->channel, SIGKILL);
-        run->kill_deadline = now + RUN_GRACE_NSEC;
-    } else if (now >= run->kill_deadline) {
-        force_end(run);
-    }
-    if (now >= names_deadline(run) && run_network_refresh(run, err) < 0)
-        return -1;
-    if (now >= run_network_deadline(run) && run_network_hear(run, err) < 0)
-        return -1;
-    if (now >= run->sample_deadline) {
-        run->sample_deadline = now + SAMPLE_NSEC;
-        if (sample(run, false, err) < 0 || run_network_sample(run, err) < 0)
-            return -1;
-    }
-    return 0;
+    return run_network_refresh(owner, err);
 }
 
-static int arm_timer(struct run *run, struct sr_error *err)
+static uint64_t net_deadline(const void *owner)
 {
-    const uint64_t deadlines[] = {
-        run->boot_deadline,   run->timeout_deadline,     run->kill_deadline,
-        run->sample_deadline, run->end_deadline,         run_outputs_deadline(run),
-        names_deadline(run),  run_network_deadline(run),
-    };
-    uint64_t nearest = NEVER;
-    for (size_t i = 0; i < sizeof deadlines / sizeof deadlines[0]; i++)
-        nearest = deadlines[i] < nearest ? deadlines[i] : nearest;
-    struct itimerspec when = {0};
-    if (nearest != NEVER) {
-        when.it_value.tv_sec = (time_t)(nearest / SR_NSEC_PER_SEC);
-        when.it_value.tv_nsec = (long)(nearest % SR_NSEC_PER_SEC);
-    }
-    if (timerfd_settime(run->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) < 0)
-        return sr_fail(err, SR_RUN_001, "monitor.timer", "timerfd_settime: %s", strerror(errno));
-    return 0;
+    return run_network_deadline(owner);
+}
+
+static int on_net(void *owner, struct sr_error *err)
+{
+    return run_network_hear(owner, err);
+}
+
+static uint64_t sample_deadline(const void *owner)
+{
+    return ((const struct run *)owner)->sample_deadline;
+}
+
+static int on_sample_deadline(void *owner, struct sr_error *err)
+{
+    struct run *run = owner;
+    run->sample_deadline = sr_now() + SAMPLE_NSEC;
+    return sample(run, false, err) < 0 ? -1 : run_network_sample(run, err);
 }
 
 /* The command has ended, or never began, and the guest has said its last frame: its output is still
@@ -293,7 +361,7 @@ static int arm_timer(struct run *run, struct sr_error *err)
 static int begin_ending(struct run *run, struct sr_error *err)
 {
     run->phase = PHASE_ENDING;
-    run->timeout_deadline = NEVER;
+    run->timeout_deadline = LOOP_NEVER;
     end_vm(run);
     return run_network_close(run, err);
 }
@@ -304,7 +372,7 @@ static int begin_collecting(struct run *run, struct sr_error *err)
 {
     run->phase = PHASE_COLLECTING;
     run->times.ended = sr_now();
-    run->timeout_deadline = run->kill_deadline = NEVER;
+    run->timeout_deadline = run->kill_deadline = LOOP_NEVER;
     run_outputs_begin(run);
     return run_network_close(run, err);
 }
@@ -327,7 +395,7 @@ static int on_channel_event(struct run *run, const struct sr_channel_event *even
 {
     switch (event->type) {
     case SR_CHANNEL_HELLO:
-        run->boot_deadline = NEVER;
+        run->boot_deadline = LOOP_NEVER;
         run->phase = PHASE_STARTING;
         break;
     case SR_CHANNEL_STARTED:
@@ -378,8 +446,9 @@ static int decode(struct run *run, struct sr_error *err)
     return result;
 }
 
-static int on_channel_readable(struct run *run, struct sr_error *err)
+static int on_channel(void *owner, struct sr_error *err)
 {
+    struct run *run = owner;
     size_t room;
     uint8_t *space = sr_channel_space(&run->channel, &room);
     ssize_t got = recv(run->channel_fd, space, room, MSG_DONTWAIT);
@@ -407,8 +476,9 @@ static int send_to_guest(struct run *run, struct sr_error *err)
     return 0; /* an error shows as the end of the channel */
 }
 
-static int on_stdin(struct run *run, struct sr_error *err)
+static int on_stdin(void *owner, struct sr_error *err)
 {
+    struct run *run = owner;
     char chunk[SR_FRAME_MAX_PAYLOAD];
     size_t room = sr_channel_stdin_room(&run->channel);
     if (room == 0)
@@ -423,7 +493,6 @@ static int on_stdin(struct run *run, struct sr_error *err)
         sr_channel_send_stdin(&run->channel, chunk, (size_t)got);
         return 0;
     }
-    want(run, SOURCE_STDIN, run->options->stdin_fd, 0);
     run->stdin_open = false;
     sr_channel_send_stdin_eof(&run->channel);
     return 0;
@@ -439,6 +508,18 @@ static int on_sink_writable(struct run *run, struct sr_sink *sink, enum sr_strea
         sr_channel_send_close(&run->channel, stream);
     sr_channel_credit(&run->channel, stream, passed);
     return 0;
+}
+
+static int on_stdout(void *owner, struct sr_error *err)
+{
+    struct run *run = owner;
+    return on_sink_writable(run, &run->out, SR_STREAM_STDOUT, err);
+}
+
+static int on_stderr(void *owner, struct sr_error *err)
+{
+    struct run *run = owner;
+    return on_sink_writable(run, &run->err, SR_STREAM_STDERR, err);
 }
 
 /* Copies what has come on a console or log stream; beyond the limit it is read and dropped. */
@@ -469,75 +550,96 @@ static void on_tail(const struct run *run, struct run_tail *tail)
     }
 }
 
-static int dispatch(struct run *run, const struct epoll_event *event, struct sr_error *err)
+static int on_console(void *owner, struct sr_error *err)
 {
-    uint64_t expirations;
-    switch ((enum run_source)event->data.u32) {
-    case SOURCE_SIGNAL:
-        on_signal(run);
-        return 0;
-    case SOURCE_TIMER:
-        if (read(run->timer_fd, &expirations, sizeof expirations) < 0 && errno != EAGAIN)
-            return sr_fail(err, SR_RUN_001, "monitor.timer", "timerfd: %s", strerror(errno));
-        return on_deadlines(run, err);
-    case SOURCE_VMM:
-        leave_vm(run);
-        return epoll_ctl(run->epoll_fd, EPOLL_CTL_DEL, run->vmm.pidfd, NULL);
-    case SOURCE_QMP:
-        sr_qmp_read(&run->vmm.qmp);
-        /* The VMM has its threads, and the guest's kernel starts: nobody waits for us, or makes
-         * processes. */
-        return sr_cgroup_join(&run->cgroup, 2, err);
-    case SOURCE_CHANNEL:
-        if ((event->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && run->channel_fd >= 0)
-            return on_channel_readable(run, err);
-        return 0;
-    case SOURCE_CONSOLE:
-        on_tail(run, &run->console);
-        return 0;
-    case SOURCE_VMM_LOG:
-        on_tail(run, &run->vmm_log);
-        return 0;
-    case SOURCE_NET:
-        return run_network_hear(run, err);
-    case SOURCE_RESOLVER:
-        return run_network_refresh(run, err);
-    case SOURCE_STDIN:
-        return on_stdin(run, err);
-    case SOURCE_STDOUT:
-        return on_sink_writable(run, &run->out, SR_STREAM_STDOUT, err);
-    case SOURCE_STDERR:
-        return on_sink_writable(run, &run->err, SR_STREAM_STDERR, err);
-    case SOURCE_OUTPUTS:
-        return run_outputs_ready(run, err);
-    case SOURCE_COUNT:
-        break;
+    struct run *run = owner;
+    (void)err;
+    on_tail(run, &run->console);
+    return 0;
+}
+
+static int on_vmm_log(void *owner, struct sr_error *err)
+{
+    struct run *run = owner;
+    (void)err;
+    on_tail(run, &run->vmm_log);
+    return 0;
+}
+
+static int on_vmm_end(void *owner, struct sr_error *err)
+{
+    (void)err;
+    leave_vm(owner);
+    return 0;
+}
+
+static int on_qmp(void *owner, struct sr_error *err)
+{
+    struct run *run = owner;
+    sr_qmp_read(&run->vmm.qmp);
+    /* The VMM has its threads, and the guest's kernel starts: nobody waits for us, or makes
+     * processes. */
+    return sr_cgroup_join(&run->cgroup, 2, err);
+}
+
+static int on_outputs(void *owner, struct sr_error *err)
+{
+    return run_outputs_ready(owner, err);
+}
+
+int run_monitor_open(struct run *run, struct sr_error *err)
+{
+    static const struct loop_source sources[RUN_SOURCES] = {
+        {.wants = wants_signal, .ready = on_signal},
+        {.wants = wants_vmm, .ready = on_vmm_end},
+        {.wants = wants_qmp, .ready = on_qmp},
+        {.wants = wants_channel, .ready = on_channel},
+        {.wants = wants_console, .ready = on_console},
+        {.wants = wants_vmm_log, .ready = on_vmm_log},
+        {.wants = wants_net, .ready = on_net},
+        {.wants = wants_resolver, .ready = on_names},
+        {.wants = wants_stdin, .ready = on_stdin},
+        {.wants = wants_stdout, .ready = on_stdout},
+        {.wants = wants_stderr, .ready = on_stderr},
+        {.wants = wants_outputs, .ready = on_outputs},
+    };
+    static const struct loop_timer timers[RUN_TIMERS] = {
+        {.deadline = boot_deadline, .due = on_boot_deadline},
+        {.deadline = timeout_deadline, .due = on_timeout},
+        {.deadline = outputs_deadline, .due = on_outputs_deadline},
+        {.deadline = end_deadline, .due = on_end_deadline},
+        {.deadline = kill_deadline, .due = on_kill_deadline},
+        {.deadline = names_deadline, .due = on_names},
+        {.deadline = net_deadline, .due = on_net},
+        {.deadline = sample_deadline, .due = on_sample_deadline},
+    };
+    run->boot_deadline = run->timeout_deadline = run->kill_deadline = run->sample_deadline =
+        run->end_deadline = LOOP_NEVER;
+    run->stdin_open = run->options->with_stdin;
+    int result = loop_open(&run->loop);
+    run->signal_fd = signalfd(-1, &run->signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (result < 0 || run->signal_fd < 0)
+        return sr_fail(err, SR_RUN_001, "prepare.monitor", "the event loop cannot be set up: %s",
+                       strerror(result < 0 ? -result : errno));
+    for (size_t i = 0; i < RUN_SOURCES; i++) {
+        run->sources[i] = sources[i];
+        run->sources[i].owner = run;
+        loop_add(&run->loop, &run->sources[i]);
+    }
+    for (size_t i = 0; i < RUN_TIMERS; i++) {
+        run->timers[i] = timers[i];
+        run->timers[i].owner = run;
+        loop_add_timer(&run->loop, &run->timers[i]);
     }
     return 0;
 }
 
-static void update_interest(struct run *run)
+void run_monitor_watch_vm(struct run *run)
 {
-    bool to_guest = run->channel.out.len > 0;
-    want(run, SOURCE_CHANNEL, run->channel_fd, to_guest ? EPOLLIN | EPOLLOUT : EPOLLIN);
-    want(run, SOURCE_STDOUT, run->out.user_fd, sr_sink_holds(&run->out) ? EPOLLOUT : 0);
-    want(run, SOURCE_STDERR, run->err.user_fd, sr_sink_holds(&run->err) ? EPOLLOUT : 0);
-    bool writable = false;
-    int outputs = run_outputs_fd(run, &writable);
-    if (outputs < 0)
-        run->armed[SOURCE_OUTPUTS] = 0; /* closed, and so out of the set */
-    want(run, SOURCE_OUTPUTS, outputs, writable ? EPOLLIN | EPOLLOUT : EPOLLIN);
-    if (run->net != NULL && run->net->fd < 0)
-        run->armed[SOURCE_NET] = 0;
-    else if (run->net != NULL)
-        want(run, SOURCE_NET, run->net->fd, run->net_state == RUN_NET_CLOSED ? 0 : EPOLLIN);
-    if (run->net != NULL && run->net->resolver.fd > 0)
-        want(run, SOURCE_RESOLVER, run->net->resolver.fd,
-             run->net->resolver.asking && run->net_state == RUN_NET_OPEN ? EPOLLIN : 0);
-    if (run->options->with_stdin && !run->stdin_always_ready) {
-        bool ready = run->stdin_open && sr_channel_stdin_room(&run->channel) > 0;
-        want(run, SOURCE_STDIN, run->options->stdin_fd, ready ? EPOLLIN : 0);
-    }
+    for (size_t i = 0; i < RUN_SOURCES; i++) /* of the first VM, if there was one */
+        loop_renew(&run->loop, &run->sources[i]);
+    run->vm_gone = run->ended_vm = run->forced = false;
+    run->kill_deadline = run->end_deadline = LOOP_NEVER;
 }
 
 static bool over(const struct run *run)
@@ -551,24 +653,11 @@ static bool over(const struct run *run)
 
 int run_monitor(struct run *run, bool to_the_end, struct sr_error *err)
 {
-    enum { BATCH = 16 };
-    struct epoll_event events[BATCH];
     if (run->phase == PHASE_STARTING && decode(run, err) < 0) /* what came right behind hello */
         return -1;
     while (!over(run) && (to_the_end || run->phase == PHASE_BOOT)) {
-        if (send_to_guest(run, err) < 0 || arm_timer(run, err) < 0)
+        if (send_to_guest(run, err) < 0 || loop_step(&run->loop, err) < 0)
             return -1;
-        bool feed =
-            run->stdin_always_ready && run->stdin_open && sr_channel_stdin_room(&run->channel) > 0;
-        if (feed && on_stdin(run, err) < 0)
-            return -1;
-        update_interest(run);
-        int count = epoll_wait(run->epoll_fd, events, BATCH, feed ? 0 : -1);
-        if (count < 0 && errno != EINTR)
-            return sr_fail(err, SR_RUN_001, "monitor.loop", "epoll_wait: %s", strerror(errno));
-        for (int i = 0; i < count; i++)
-            if (dispatch(run, &events[i], err) < 0)
-                return -1;
         if (run->net_state == RUN_NET_OPEN && run->net->lost)
             return sr_net_lost(run->net, err);
     }

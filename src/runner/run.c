@@ -234,7 +234,7 @@ void sr_run(const struct sr_run_options *options, struct sr_run_result *result)
         run->channel_fd = run->joined_fd = -1;
     run->kernel.fd = run->initrd.fd = run->rootfs.fd = -1;
     run->console.in_fd = run->console.log_fd = run->vmm_log.in_fd = run->vmm_log.log_fd = -1;
-    run->epoll_fd = run->signal_fd = run->timer_fd = -1;
+    run->loop.epoll_fd = run->signal_fd = -1;
     run->out.user_fd = run->out.log_fd = run->err.user_fd = run->err.log_fd = -1;
 
     sigset_t before;

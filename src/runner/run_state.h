@@ -27,6 +27,7 @@
 #include "host/host.h"
 #include "host/inputs.h"
 #include "jail/jail.h"
+#include "loop/loop.h"
 #include "net/net.h"
 #include "runner/decide.h"
 #include "runner/sink.h"
@@ -47,24 +48,6 @@ enum run_phase {
     PHASE_COLLECTING, /* the command ended, and its outputs come */
     PHASE_ENDING,     /* the command ended, or is to end with the VM */
     PHASE_OVER,       /* the VM is gone */
-};
-
-/* What the event loop waits for. */
-enum run_source {
-    SOURCE_SIGNAL,
-    SOURCE_TIMER,
-    SOURCE_VMM,
-    SOURCE_QMP,
-    SOURCE_CHANNEL,
-    SOURCE_CONSOLE,
-    SOURCE_VMM_LOG,
-    SOURCE_NET,
-    SOURCE_RESOLVER,
-    SOURCE_STDIN,
-    SOURCE_STDOUT,
-    SOURCE_STDERR,
-    SOURCE_OUTPUTS,
-    SOURCE_COUNT
 };
 
 /* A copy of a stream into a file, bounded; the last bytes are kept for error messages. */
@@ -122,6 +105,9 @@ enum run_net_state {
     RUN_NET_CLOSED,
 };
 
+/* What the event loop waits for (monitor.c). */
+enum { RUN_SOURCES = 12, RUN_TIMERS = 8 };
+
 struct run {
     const struct sr_run_options *options;
     struct sr_run_result *result;
@@ -176,14 +162,15 @@ struct run {
     bool stdin_open;
     struct run_times times;
 
-    /* The loop. Deadlines are monotonic nanoseconds, UINT64_MAX: none. */
+    /* The loop. Deadlines are monotonic nanoseconds, LOOP_NEVER: none. */
     sigset_t signals; /* that it reads from signal_fd, and that are blocked */
-    int epoll_fd, signal_fd, timer_fd;
-    uint32_t armed[SOURCE_COUNT]; /* epoll events asked for, of the sources that come and go */
-    bool vm_gone;                 /* its process has ended */
-    bool ended_vm;                /* by us, before it ended by itself */
-    bool forced;                  /* the same, and nothing more is owed to anybody */
-    bool stdin_always_ready;      /* a file that epoll does not take: it never blocks */
+    int signal_fd;
+    struct loop loop;
+    struct loop_source sources[RUN_SOURCES];
+    struct loop_timer timers[RUN_TIMERS];
+    bool vm_gone;  /* its process has ended */
+    bool ended_vm; /* by us, before it ended by itself */
+    bool forced;   /* the same, and nothing more is owed to anybody */
     struct sr_cpu_times
         boot_cpus; /* when a VM was started under an accelerator on trial; else not known */
     bool silent;   /* its guest said nothing although it could have */
@@ -358,7 +345,8 @@ int run_monitor_open(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 bool run_interrupted(struct run *run);
 /* Whether another has come, for what takes its time behind the VM's end. */
 bool run_interrupted_again(struct run *run);
-int run_monitor_watch_vm(struct run *run, struct sr_error *err) SR_MUST_CHECK;
+/* Begins to watch a VM that was started. */
+void run_monitor_watch_vm(struct run *run);
 int run_monitor(struct run *run, bool to_the_end, struct sr_error *err) SR_MUST_CHECK;
 /* Notes that the VM is gone, if the loop was left before. */
 void run_monitor_end(struct run *run);
