@@ -41,6 +41,8 @@ for tag, pattern, first in (("bool", "true|false", "tf"), ("int", "[-+]?[0-9]+",
 def schema():
     text = subprocess.run([SAFE_RUN, "policy", "schema"], check=True, capture_output=True,
                           timeout=60).stdout
+    # Python's $ matches in front of a line end too, that of JSON Schema at the end alone.
+    text = re.sub(rb'\$(?=[)"])', rb"\\\\Z", text)
     return jsonschema.Draft202012Validator(json.loads(text))
 
 
