@@ -1,4 +1,6 @@
-#include "guest.h"
+#include "channel.h"
+
+#include "end.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -24,13 +24,11 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/reboot.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -55,31 +53,6 @@ struct run {
 };
 
 static struct run run; /* large, and there is one */
-
-void power_off(void)
-{
-    /* Nothing here outlives the VM, so there is nothing to sync. Without ACPI a PC has no "off";
-     * the VMM ends at the first reset (-no-reboot). */
-    reboot(RB_AUTOBOOT);
-    for (;;)
-        pause();
-}
-
-void die(const char *what)
-{
-    fprintf(stderr, "safe-run init: %s: %s\n", what, strerror(errno));
-    power_off();
-}
-
-bool refuse(struct refusal *refusal, uint32_t status, const char *fmt, ...)
-{
-    refusal->status = status;
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(refusal->text, sizeof refusal->text, fmt, ap);
-    va_end(ap);
-    return false;
-}
 
 static void say_hello(void)
 {

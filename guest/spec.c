@@ -1,4 +1,6 @@
-#include "guest.h"
+#include "spec.h"
+
+#include "end.h"
 
 #include <stdlib.h>
 #include <string.h>

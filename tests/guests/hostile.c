@@ -2,7 +2,8 @@
  * Guests that misbehave, for the integration tests: each is a real init in a real VM. Which one is
  * compiled in by -DBEHAVIOUR=<name>.
  */
-#include "guest.h"
+#include "channel.h"
+#include "end.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -11,26 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/reboot.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 static struct channel channel; /* large, and there is one */
-
-void power_off(void)
-{
-    reboot(RB_AUTOBOOT);
-    for (;;)
-        pause();
-}
-
-void die(const char *what)
-{
-    fprintf(stderr, "hostile: %s\n", what);
-    power_off();
-}
 
 static inline void hello(uint32_t version)
 {
