@@ -1,7 +1,7 @@
 #include "archive/vouch.h"
 
 #include "common/fs.h"
-#include "evidence/attest.h"
+#include "evidence/attestation.h"
 #include "evidence/envelope.h"
 #include "evidence/event.h"
 #include "saferun/report.h"

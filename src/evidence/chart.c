@@ -1,5 +1,6 @@
 /* Charts as SVG, computed here: a page without scripts has nobody else to do it. */
 #include "evidence/page.h"
+#include "evidence/page_text.h"
 
 #include <stdio.h>
 #include <string.h>

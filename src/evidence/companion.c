@@ -1,6 +1,7 @@
 #include "evidence/companion.h"
 
 #include "common/printable.h"
+#include "evidence/take.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -3,6 +3,7 @@
 #include "common/jcs.h"
 #include "evidence/event.h"
 #include "evidence/summary.h"
+#include "evidence/take.h"
 
 #include <stdio.h>
 #include <string.h>

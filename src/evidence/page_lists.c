@@ -1,5 +1,6 @@
 /* Lists of the page: what the policy allows, what came out, who has signed. */
 #include "evidence/page.h"
+#include "evidence/page_text.h"
 
 #include <stdio.h>
 #include <string.h>

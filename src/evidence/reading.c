@@ -1,8 +1,10 @@
 #include "evidence/reading.h"
 
 #include "common/fs.h"
-#include "evidence/attest.h"
+#include "evidence/attestation.h"
+#include "evidence/envelope.h"
 #include "evidence/report.h"
+#include "evidence/take.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,6 @@
 /* Events and outcomes in plain words. */
 #include "evidence/summary.h"
+#include "evidence/take.h"
 
 #include <stdio.h>
 #include <string.h>

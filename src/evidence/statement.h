@@ -15,7 +15,11 @@
 #ifndef SR_EVIDENCE_STATEMENT_H
 #define SR_EVIDENCE_STATEMENT_H
 
-#include "evidence/verify.h"
+#include "evidence/verify_state.h"
+
+/* Takes from the event at hand what only events tell, when there is an attestation to make or to
+ * check. */
+void statement_take_event(struct verify *v);
 
 /* Appends the statement on a report that verifies. When memory is out, out fails. */
 void statement_write(const struct verify *v, struct sr_buf *out);

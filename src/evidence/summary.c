@@ -1,71 +1,10 @@
-/* The report's members, and the small readers of values; what events say is in summary_events.c. */
+/* The report's members; what events say is in summary_events.c. */
 #include "evidence/summary_state.h"
 
-#include "common/printable.h"
 #include "evidence/report.h"
+#include "evidence/take.h"
 
-#include <stdio.h>
 #include <string.h>
-
-void sr_take_string(struct sr_json_slice value, char *text, size_t size)
-{
-    text[0] = '\0';
-    if (!sr_json_is_string(value))
-        return;
-    sr_cleanup_buf struct sr_buf decoded = SR_BUF_INIT;
-    sr_json_string(value, &decoded);
-    if (!sr_buf_ok(&decoded))
-        return;
-    bool cut = decoded.len >= size;
-    size_t len = cut ? size - 1 : decoded.len;
-    memcpy(text, decoded.data, len);
-    text[len] = '\0';
-    for (size_t i = 0; i < len; i++)
-        if (text[i] == '\0')
-            text[i] = '?';
-    sr_make_printable(text);
-    len = strlen(text);
-    if (cut && size > 4) { /* room for the dots may be in the middle of a character */
-        if (len > size - 4)
-            len = size - 4;
-        text[len] = '\0';
-        sr_make_printable(text);
-        memcpy(text + strlen(text), "...", 4);
-    }
-}
-
-void sr_take_key(struct sr_json_slice key, char *text, size_t size)
-{
-    sr_take_string((struct sr_json_slice){key.text - 1, key.len + 2}, text, size); /* its quotes */
-}
-
-void sr_take_text(struct sr_json_slice object, const char *name, char *text, size_t size)
-{
-    sr_take_string(sr_json_get(object, name), text, size);
-}
-
-bool sr_join_text(const char *item, char *text, size_t size)
-{
-    size_t len = strlen(text), room = size - len;
-    bool fits = strlen(item) + sizeof ", , ..." <= room;
-    snprintf(text + len, room, "%s%s", len > 0 ? ", " : "", fits ? item : "...");
-    return fits;
-}
-
-int64_t sr_take_number(struct sr_json_slice object, const char *name)
-{
-    int64_t number;
-    return sr_json_integer(sr_json_get(object, name), &number) ? number : -1;
-}
-
-int64_t sr_take_time(struct sr_json_slice object, const char *name)
-{
-    struct sr_json_slice value = sr_json_get(object, name);
-    int64_t nsec;
-    return sr_json_is_string(value) && sr_timestamp_parse(value.text + 1, value.len - 2, &nsec)
-               ? nsec
-               : 0;
-}
 
 struct sr_summary *sr_summary_new(void)
 {

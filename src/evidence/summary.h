@@ -178,19 +178,6 @@ const char *sr_drop_sentence(enum sr_drop drop);
 size_t sr_summary_steps(const struct sr_summary *summary);
 const struct sr_summary_step *sr_summary_step(const struct sr_summary *summary, size_t index);
 
-/* A member of a canonical object as a printable text, cut; "" when it is no string. */
-void sr_take_text(struct sr_json_slice object, const char *name, char *text, size_t size);
-/* The same of a value. */
-void sr_take_string(struct sr_json_slice value, char *text, size_t size);
-/* The same of a member's key, as sr_json_next_member() gives it. */
-void sr_take_key(struct sr_json_slice key, char *text, size_t size);
-/* Appends an item to a list, behind ", "; "..." and false when there is no room for it. */
-bool sr_join_text(const char *item, char *text, size_t size);
-/* A member that is an integer, else -1. */
-int64_t sr_take_number(struct sr_json_slice object, const char *name);
-/* A member that is one of our timestamps, as nanoseconds since 1970, else 0. */
-int64_t sr_take_time(struct sr_json_slice object, const char *name);
-
 /* An event's message, and behind it what the guest said, as a quotation (sentence.c). */
 void sr_take_message(struct sr_json_slice payload, char *text, size_t size);
 /* What an event tells, in one sentence (sentence.c). */

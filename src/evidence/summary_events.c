@@ -1,6 +1,7 @@
 #include "evidence/summary_state.h"
 
 #include "evidence/event.h"
+#include "evidence/take.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -2,6 +2,7 @@
 #include "evidence/summary_state.h"
 
 #include "common/printable.h"
+#include "evidence/take.h"
 
 #include <stdio.h>
 #include <string.h>

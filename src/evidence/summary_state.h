@@ -1,4 +1,4 @@
-/* What the two files that make up the summary share, and nothing else does. */
+/* The state of reading a summary, which only the summary*.c files share. */
 #ifndef SR_EVIDENCE_SUMMARY_STATE_H
 #define SR_EVIDENCE_SUMMARY_STATE_H
 

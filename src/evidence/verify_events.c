@@ -1,5 +1,7 @@
 #include "evidence/verify.h"
 
+#include "evidence/statement.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

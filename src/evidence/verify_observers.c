@@ -98,11 +98,6 @@ void verify_observers_take(struct verify *v, uint64_t index)
     note(&v->told.untrue, index, fault);
 }
 
-bool verify_is_fielded(const struct verify *v)
-{
-    return verify_field(v, "integrity", SR_OBSERVERS).len > 0;
-}
-
 /* exit{}: the command's end is the guest's word, and stands in its object. */
 static void check_exit(struct verify *v, bool closed)
 {

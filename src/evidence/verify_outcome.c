@@ -24,22 +24,6 @@
 
 enum { PATH_SIZE = 96 };
 
-void verify_told_free(struct verify_told *told)
-{
-    for (int i = 0; i < TOLD_COUNT; i++)
-        sr_buf_free(&told->of[i].payload);
-}
-
-static void keep(struct verify *v, enum told_kind kind, uint64_t index)
-{
-    struct told_event *event = &v->told.of[kind];
-    event->payload.len = 0;
-    sr_buf_append(&event->payload, v->event.payload.text, v->event.payload.len);
-    v->no_memory = v->no_memory || !sr_buf_ok(&event->payload);
-    event->index = index;
-    event->count++;
-}
-
 void verify_told_take(struct verify *v, uint64_t index)
 {
     struct verify_told *told = &v->told;
@@ -58,19 +42,13 @@ void verify_told_take(struct verify *v, uint64_t index)
         told->late_at = index;
     told->ended = told->ended || kind == SR_EVENT_RUN_CLEANED || kind == SR_EVENT_RUN_FAILED;
     if (kind == SR_EVENT_COMPILE)
-        keep(v, TOLD_COMPILE, index);
+        verify_told_keep(v, TOLD_COMPILE, index);
     else if (kind == SR_EVENT_VM_STARTED)
-        keep(v, TOLD_STARTED, index);
+        verify_told_keep(v, TOLD_STARTED, index);
     else if (kind == SR_EVENT_VM_EXITED)
-        keep(v, TOLD_EXITED, index);
+        verify_told_keep(v, TOLD_EXITED, index);
     else if (kind == SR_EVENT_RUN_FAILED)
-        keep(v, TOLD_FAILED, index);
-}
-
-struct sr_json_slice verify_told(const struct verify *v, enum told_kind kind)
-{
-    const struct sr_buf *payload = &v->told.of[kind].payload;
-    return (struct sr_json_slice){payload->len > 0 ? payload->data : "", payload->len};
+        verify_told_keep(v, TOLD_FAILED, index);
 }
 
 static const char *place(char path[PATH_SIZE], const struct verify *v, enum told_kind kind,
@@ -79,14 +57,6 @@ static const char *place(char path[PATH_SIZE], const struct verify *v, enum told
     snprintf(path, PATH_SIZE, "events[%llu].payload.%s", (unsigned long long)v->told.of[kind].index,
              field);
     return path;
-}
-
-void verify_differs(struct verify *v, const char *path, const char *expected,
-                    struct sr_json_slice found)
-{
-    char shown[SHOWN_SIZE];
-    verify_error(v, CHECK_AGGREGATES, SR_EVD_303, path, "expected %s by the events, found %s",
-                 expected, verify_show(found, shown));
 }
 
 static bool same(struct sr_json_slice a, struct sr_json_slice b)
@@ -102,11 +72,6 @@ static int64_t count(struct sr_json_slice object, const char *name)
 }
 
 /* ---- what a report of its generation does not lack ---- */
-
-void verify_missing(struct verify *v, const char *path, const char *why)
-{
-    verify_error(v, CHECK_SCHEMA, SR_EVD_301, path, "is missing, or of another type: %s", why);
-}
 
 static void check_exited_members(struct verify *v)
 {

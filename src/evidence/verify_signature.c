@@ -6,7 +6,10 @@
  * key's id, or when it has none. One that claims a key and is not the key's is an error, whatever
  * others say. Signatures by keys that were not given cannot be judged and count for nothing.
  */
-#include "evidence/attest.h"
+#include "evidence/verify.h"
+
+#include "evidence/attestation.h"
+#include "evidence/envelope.h"
 #include "evidence/statement.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
 #include "evidence/reading.h"
+#include "evidence/take.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

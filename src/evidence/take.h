@@ -1,0 +1,27 @@
+/*
+ * Values of a report for a person to read: texts are printable UTF-8 (common/printable.h), cut
+ * where they are long, and numbers are within 2^53 - 1, whatever the report holds.
+ */
+#ifndef SR_EVIDENCE_TAKE_H
+#define SR_EVIDENCE_TAKE_H
+
+#include "common/json_text.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A member of a canonical object as a printable text, cut; "" when it is no string. */
+void sr_take_text(struct sr_json_slice object, const char *name, char *text, size_t size);
+/* The same of a value. */
+void sr_take_string(struct sr_json_slice value, char *text, size_t size);
+/* The same of a member's key, as sr_json_next_member() gives it. */
+void sr_take_key(struct sr_json_slice key, char *text, size_t size);
+/* Appends an item to a list, behind ", "; "..." and false when there is no room for it. */
+bool sr_join_text(const char *item, char *text, size_t size);
+/* A member that is an integer, else -1. */
+int64_t sr_take_number(struct sr_json_slice object, const char *name);
+/* A member that is one of our timestamps, as nanoseconds since 1970, else 0. */
+int64_t sr_take_time(struct sr_json_slice object, const char *name);
+
+#endif
