@@ -6,7 +6,8 @@
 #ifndef SR_POLICY_CHECK_H
 #define SR_POLICY_CHECK_H
 
-#include "policy/document.h"
+#include "common/cleanup.h"
+#include "policy/node.h"
 #include "saferun/ceilings.h"
 #include "saferun/policy.h"
 

@@ -14,6 +14,7 @@
 #include "common/jcs.h"
 #include "common/nearest.h"
 #include "policy/check.h"
+#include "policy/document.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -480,8 +481,6 @@ void sr_allowlist_load(struct sr_checker *checker, struct sr_mount_allowlist *al
                                              .built_in = true};
     if (checker->sources->allow_count > 0)
         load_grants(checker);
-    if (checker->sources->allow_env_count > 0)
-        sr_check_allowed_env(checker);
     if (path == NULL)
         return;
     allowlist->usable = allowlist->built_in = false;

@@ -1,9 +1,7 @@
 #include "policy/check.h"
 
-#include "common/owner.h"
+#include "policy/document.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 bool sr_error_is_allowlists(const struct sr_error *finding)
@@ -106,6 +104,8 @@ int sr_policy_check(const char *text, size_t len, const struct sr_policy_sources
     struct sr_node *root;
     struct sr_mount_allowlist allowlist;
     sr_allowlist_load(checker, &allowlist);
+    if (checker->sources->allow_env_count > 0)
+        sr_check_allowed_env(checker);
     if (len > SR_POLICY_MAX_BYTES) {
         sr_fail(&parse, SR_POL_002, "policy", "the document is larger than 1 MiB");
         add_error(checker, &parse);
@@ -116,54 +116,6 @@ int sr_policy_check(const char *text, size_t len, const struct sr_policy_sources
         sr_check_document(checker, root, &allowlist);
     }
     return finish(checker, check, err);
-}
-
-static int read_document(int fd, const char *name, char **text, size_t *len, struct sr_error *err)
-{
-    int error = errno; /* why there is no fd */
-    sr_cleanup_free char *buffer = malloc(SR_POLICY_MAX_BYTES + 1);
-    if (buffer == NULL)
-        return sr_fail(err, SR_POL_001, "policy", "out of memory");
-    size_t used = 0;
-    ssize_t got = fd < 0 ? -1 : 1;
-    errno = error;
-    while (got > 0 && used <= SR_POLICY_MAX_BYTES) {
-        got = read(fd, buffer + used, SR_POLICY_MAX_BYTES + 1 - used);
-        if (got > 0)
-            used += (size_t)got;
-        else if (got < 0 && errno == EINTR)
-            got = 1;
-    }
-    if (got < 0)
-        return sr_fail(err, SR_POL_001, "policy", "%s cannot be read: %s", name, strerror(errno));
-    if (used > SR_POLICY_MAX_BYTES)
-        return sr_fail(err, SR_POL_002, "policy", "the document is larger than 1 MiB");
-    buffer[used] = '\0';
-    *text = buffer;
-    buffer = NULL;
-    *len = used;
-    return 0;
-}
-
-int sr_policy_read(const char *path, char **text, size_t *len, struct sr_error *err)
-{
-    if (strcmp(path, "-") == 0)
-        return read_document(STDIN_FILENO, "standard input", text, len, err);
-    sr_cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    return read_document(fd, path, text, len, err);
-}
-
-int sr_policy_read_owned(const char *path, char **text, size_t *len, struct sr_error *err)
-{
-    char why[SR_OWNER_TEXT];
-    sr_cleanup_fd int fd = sr_open_owned(path, why);
-    if (fd == -EPERM)
-        return sr_fail(err, SR_POL_001, "policy",
-                       "%s %s: it says what this user's runs may do, so nobody but this user and "
-                       "root may change it",
-                       path, why);
-    errno = fd < 0 ? -fd : 0;
-    return read_document(fd, path, text, len, err);
 }
 
 void sr_check_free(struct sr_check *check)
