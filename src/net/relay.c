@@ -47,6 +47,7 @@
 #include "net/pass.h"
 #include "net/room.h"
 #include "net/rtnl.h"
+#include "net/tun.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -10,7 +10,7 @@
 #ifndef SR_NET_RELAY_H
 #define SR_NET_RELAY_H
 
-#include "net/cell.h"
+#include "net/cell_plan.h"
 
 #include <stdatomic.h>
 

@@ -13,7 +13,7 @@
 #ifndef SR_NET_ROOM_H
 #define SR_NET_ROOM_H
 
-#include "net/cell.h"
+#include "net/cell_plan.h"
 
 /* Where pasta finds the run's network namespace, in a directory of its own, which it covers when it
  * isolates itself. */

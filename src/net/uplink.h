@@ -7,7 +7,7 @@
 #ifndef SR_NET_UPLINK_H
 #define SR_NET_UPLINK_H
 
-#include "net/cell.h"
+#include "net/cell_plan.h"
 #include "net/relay.h"
 
 #include <limits.h>
