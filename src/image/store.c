@@ -302,6 +302,13 @@ int sr_store_read(const struct sr_store *store, const char *name, struct sr_imag
     return 0;
 }
 
+void sr_image_free(struct sr_image *image)
+{
+    sr_image_config_free(&image->config);
+    json_decref(image->owner);
+    image->owner = NULL;
+}
+
 int sr_store_unname(struct sr_store *store, const char *name, struct sr_error *err)
 {
     char file[SR_IMAGE_NAME_MAX + 16];
