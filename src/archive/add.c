@@ -98,16 +98,6 @@ static int stage_run(struct sr_staging *staging, const char *path, struct sr_err
 
 /* ---- who vouches for it ---- */
 
-void archive_provenance(const struct sr_log_entry *entry, struct sr_archive_provenance *provenance)
-{
-    *provenance = (struct sr_archive_provenance){.origin = ""};
-    memcpy(provenance->origin, entry->origin, sizeof provenance->origin);
-    memcpy(provenance->from, entry->from, sizeof provenance->from);
-    memcpy(provenance->signature, entry->signature, sizeof provenance->signature);
-    memcpy(provenance->signer, entry->signer, sizeof provenance->signer);
-    memcpy(provenance->checked_by, entry->checked_by, sizeof provenance->checked_by);
-}
-
 /* Of a run that is in the archive already it is asked, too: the bundle that was handed over may be
  * all that anybody looks at. */
 static int check_required(const struct sr_archive *archive, const struct sr_staging *staging,

@@ -1,6 +1,8 @@
 /* Proofs that a bundle is in the log. */
 #include "archive/store.h"
 
+#include "archive/vouch.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

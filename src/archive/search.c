@@ -2,6 +2,7 @@
 #include "archive/store.h"
 
 #include "archive/facts.h"
+#include "archive/vouch.h"
 #include "common/failpoint.h"
 
 #include <errno.h>

@@ -79,9 +79,6 @@ int archive_store(struct sr_archive *archive, struct sr_staging *staging, const 
                   const struct sr_log_entry *from, struct sr_archive_added *added,
                   struct sr_error *err) SR_MUST_CHECK;
 
-/* What an entry says of where its run came from, for the callers. */
-void archive_provenance(const struct sr_log_entry *entry, struct sr_archive_provenance *provenance);
-
 /* Brings the index in step with the log, making it if need be. */
 int archive_update_index(struct sr_archive *archive, char note[256],
                          struct sr_error *err) SR_MUST_CHECK;

@@ -100,3 +100,13 @@ int vouch_judge(int files, const struct sr_manifest *manifest, const struct sr_k
         judge_claim(&envelope, keys, entry);
     return 0;
 }
+
+void archive_provenance(const struct sr_log_entry *entry, struct sr_archive_provenance *provenance)
+{
+    *provenance = (struct sr_archive_provenance){.origin = ""};
+    memcpy(provenance->origin, entry->origin, sizeof provenance->origin);
+    memcpy(provenance->from, entry->from, sizeof provenance->from);
+    memcpy(provenance->signature, entry->signature, sizeof provenance->signature);
+    memcpy(provenance->signer, entry->signer, sizeof provenance->signer);
+    memcpy(provenance->checked_by, entry->checked_by, sizeof provenance->checked_by);
+}

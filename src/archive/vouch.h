@@ -8,6 +8,7 @@
 
 #include "archive/bundle.h"
 #include "archive/log.h"
+#include "saferun/archive.h"
 
 /* Whether key has signed the report in files/ (a directory's descriptor), by the attestation there.
  * 1, 0, or -1 when memory is out. */
@@ -19,5 +20,8 @@ int vouch_is_signed_by(int files, const struct sr_manifest *manifest, const stru
 int vouch_judge(int files, const struct sr_manifest *manifest, const struct sr_key *host,
                 const struct sr_key *required, struct sr_log_entry *entry,
                 struct sr_error *err) SR_MUST_CHECK;
+
+/* Copies what an entry says of where its run came from and who has signed it. */
+void archive_provenance(const struct sr_log_entry *entry, struct sr_archive_provenance *provenance);
 
 #endif
