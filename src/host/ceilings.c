@@ -182,12 +182,3 @@ int sr_ceilings_read(struct sr_ceilings *ceilings, const char *name, const char 
     memcpy((char *)ceilings + known->at, &value, sizeof value);
     return 1;
 }
-
-int sr_host_ceilings(struct sr_ceilings *ceilings, struct sr_error *err)
-{
-    struct sr_host_config config;
-    if (sr_host_config_load(&config, err) < 0)
-        return -1;
-    *ceilings = config.ceilings;
-    return 0;
-}

@@ -428,3 +428,26 @@ int sr_host_config_load(struct sr_host_config *config, struct sr_error *err)
     sr_arena_free(&arena);
     return result;
 }
+
+int sr_host_ceilings(struct sr_ceilings *ceilings, struct sr_error *err)
+{
+    struct sr_host_config config;
+    if (sr_host_config_load(&config, err) < 0)
+        return -1;
+    *ceilings = config.ceilings;
+    return 0;
+}
+
+int sr_archive_place(const char *root, struct sr_archive_place *place, struct sr_error *err)
+{
+    struct sr_host_config config;
+    if (sr_host_config_load(&config, err) < 0)
+        return -1;
+    *place = config.archive;
+    snprintf(place->sign_key, sizeof place->sign_key, "%s", config.sign_key);
+    int len = root != NULL ? snprintf(place->root, PATH_MAX, "%s", root) : 0;
+    if (root != NULL ? len == 0 || len >= PATH_MAX : !sr_host_archive_root(&config, place->root))
+        return sr_fail(err, SR_OPS_301, "archive.root",
+                       "there is no place for the archive: set HOME or name one with --root");
+    return 0;
+}
