@@ -54,7 +54,7 @@ int sr_dispatch(const char *name, const struct sr_subcommand *subcommands, const
 int sr_unknown(const struct cli_command *command, const char *what, const char *given,
                const struct sr_subcommand *known, const char *lister);
 
-/* Prints "safe-run: <text>" and the usage on stderr; returns SR_EXIT_USAGE. */
+/* help.c: prints "safe-run: <text>" and the usage on stderr; returns SR_EXIT_USAGE. */
 int sr_usage_error(const struct cli_command *command, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 

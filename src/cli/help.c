@@ -1,5 +1,8 @@
 #include "cli/help.h"
 
+#include "cli/cli.h"
+
+#include <stdarg.h>
 #include <string.h>
 
 enum {
@@ -126,4 +129,16 @@ void cli_print_help(const struct cli_command *command)
     }
     fputs("\nExample:\n", stdout);
     print_text(command->example);
+}
+
+int sr_usage_error(const struct cli_command *command, const char *fmt, ...)
+{
+    fputs("safe-run: ", stderr);
+    va_list ap;
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+    cli_print_usage(stderr, command);
+    return SR_EXIT_USAGE;
 }

@@ -4,22 +4,9 @@
 #include "common/jcs.h"
 #include "common/nearest.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-int sr_usage_error(const struct cli_command *command, const char *fmt, ...)
-{
-    fputs("safe-run: ", stderr);
-    va_list ap;
-    va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
-    fputc('\n', stderr);
-    cli_print_usage(stderr, command);
-    return SR_EXIT_USAGE;
-}
 
 int sr_one_stdin(const struct cli_command *command, int count, char **operands)
 {
