@@ -500,7 +500,7 @@ class CommandLine(unittest.TestCase):
 
 
 class Rooms(unittest.TestCase):
-    """CONTRIBUTING.md's map of rooms, which the build holds against every include."""
+    """CONTRIBUTING.md's map of rooms, which the build holds against every include and call."""
 
     def layers(self, changed, text):
         with tempfile.TemporaryDirectory() as place:
@@ -526,6 +526,18 @@ class Rooms(unittest.TestCase):
             said = self.layers(path, f'#include "{name}"\n')
             self.assertIn(f'{path}: includes "{name}"', said)
             self.assertEqual(said.count("\n"), 1, said)
+
+    def test_a_circle_within_a_room(self):
+        for path, function in (("src/evidence/finding.c", "verify_events_end"),
+                               ("src/net/rtnl.c", "cell_start"), ("guest/end.c", "channel_open")):
+            said = self.layers(path, f"void circling(void)\n{{\n    {function}();\n}}\n")
+            self.assertRegex(said, rf"{os.path.dirname(path)}: .*\b{function}\(\)")
+            self.assertEqual(said.count("\n"), 1, said)
+
+    def test_what_is_no_circle(self):
+        texts = ("/* cell_start() */", 'const char *circling = "cell_start";', "struct cell_start;",
+                 "static int cell_start(void)\n{\n    return 1;\n}\n")
+        self.assertEqual(self.layers("src/net/rtnl.c", "\n".join(texts)), "")
 
     def test_a_room_that_is_not_on_the_map(self):
         self.assertIn("src/attic: is not in", self.layers("src/attic/old.c", "int old;\n"))
