@@ -1,5 +1,5 @@
 /*
- * A bundle: everything a run left, in one directory that says itself what it holds.
+ * A bundle: everything a run left, in one directory with a manifest.
  *
  *   manifest.json     names, sizes and SHA-256 of what is in files/; canonical JSON without a
  *                     newline
@@ -29,13 +29,12 @@
 #define SR_BUNDLE_OUTPUTS "outputs.json"
 /* A run has a dozen files of its own; the rest is for what its report may name. */
 #define SR_BUNDLE_MAX_FILES 64
-/* Of a file: a report's own limit. */
+/* Size of a file: the limit of a report. */
 #define SR_BUNDLE_MAX_FILE (UINT64_C(4) << 30)
 #define SR_BUNDLE_NAME 65
-/* Of a manifest: 64 files of 200 bytes. */
+/* Size of a manifest: 64 files of 200 bytes. */
 #define SR_BUNDLE_MAX_MANIFEST ((size_t)16 * 1024)
-/* Of outputs.json: 100,000 files with paths of 200 bytes. What a run has beyond is not listed, and
- * that said. */
+/* Size of outputs.json: 100,000 files with paths of 200 bytes. It lists no more, and says so. */
 #define SR_BUNDLE_MAX_OUTPUTS ((size_t)32 * 1024 * 1024)
 #define SR_BUNDLE_TEMPORARY "tmp-" /* beginning of a temporary directory's name */
 
@@ -51,18 +50,19 @@ struct sr_manifest {
     char id[SR_SHA256_TEXT];
 };
 
-/* A file's name in a bundle: 1 to 64 letters, digits, '.', '_' or '-', the first none of these. */
+/* Returns true for the name of a file in a bundle: 1 to 64 letters, digits, '.', '_' or '-', the
+ * first a letter or digit. */
 bool sr_manifest_is_name(const char *name) SR_MUST_CHECK;
 const struct sr_manifest_file *sr_manifest_find(const struct sr_manifest *manifest,
                                                 const char *name);
 
 /* Appends the manifest. */
 void sr_manifest_write(const struct sr_manifest *manifest, struct sr_buf *out);
-/* Reads what sr_manifest_write() wrote, and the id that follows; false for anything else. */
+/* Reads what sr_manifest_write() wrote, and computes the id. Returns false for anything else. */
 bool sr_manifest_parse(const char *text, size_t len, struct sr_hasher *hasher,
                        struct sr_manifest *manifest);
 
-/* Where a bundle is below the root: "bundles/ab/abcd...". */
+/* Writes where a bundle is below the root: "bundles/ab/abcd...". */
 #define SR_BUNDLE_PATH (sizeof "bundles/ab/" + SR_SHA256_HEX)
 #define SR_BUNDLE_REPORT_PATH (SR_BUNDLE_PATH + sizeof "/" SR_BUNDLE_REPORT)
 void sr_bundle_path(const char *id, char path[SR_BUNDLE_PATH]);
@@ -72,24 +72,25 @@ void sr_bundle_path(const char *id, char path[SR_BUNDLE_PATH]);
 bool sr_bundle_read(int dir, const char *id, struct sr_hasher *hasher, struct sr_manifest *manifest,
                     struct sr_buf *text);
 
-/* Where the archived report of a bundle is, below the root. */
+/* Writes where the archived report of a bundle is below the root. */
 void sr_bundle_report_path(const char *id, char path[SR_BUNDLE_REPORT_PATH]);
 
-/* Is name below dir a file with this hash? */
+/* Returns true when name below dir is a file with this hash. */
 bool sr_bundle_has_hash(int dir, const char *name, const char *hash,
                         struct sr_hasher *hasher) SR_MUST_CHECK;
 
-/* Is the bundle there as it was stored: all of its files, and its report with this hash? */
+/* Returns true when the bundle is as it was stored: it has all of its files, and its report has
+ * this hash. */
 bool sr_bundle_is_whole(int root, const char *id, const char *report,
                         struct sr_hasher *hasher) SR_MUST_CHECK;
 
-/* A name that sr_staging_begin() or sr_bundle_remove() gave a directory in the root. */
+/* Returns true for a name that sr_staging_begin() or sr_bundle_remove() gives a directory. */
 bool sr_bundle_is_temporary(const char *name) SR_MUST_CHECK;
 
 /* A bundle in the making. */
 struct sr_staging {
     int root;      /* not owned */
-    char name[24]; /* of the temporary directory; empty when there is none (any more) */
+    char name[24]; /* of the temporary directory; empty when there is none */
     int dir, files;
     int run;    /* directory whose outputs were listed, for as long as the bundle is made; or -1 */
     int source; /* directory of the run, or -1: the bundle comes from elsewhere */
@@ -109,23 +110,23 @@ int sr_staging_begin(struct sr_staging *stage, int root, struct sr_hasher *hashe
 /* Copies what is behind fd, from its start to its end, as files/name. */
 int sr_staging_copy(struct sr_staging *stage, const char *name, int fd,
                     struct sr_error *err) SR_MUST_CHECK;
-/* The same for the next size bytes of a stream. */
+/* Copies the next size bytes of a stream as files/name. */
 int sr_staging_receive(struct sr_staging *stage, const char *name, int fd, uint64_t size,
                        struct sr_error *err) SR_MUST_CHECK;
 /* Writes a small text as files/name. */
 int sr_staging_text(struct sr_staging *stage, const char *name, const struct sr_buf *text,
                     struct sr_error *err) SR_MUST_CHECK;
-/* Lists the regular files below dirfd/outputs as files/outputs.json, when that is there. */
+/* Lists the regular files below dirfd/outputs, if that is there, in files/outputs.json. */
 int sr_staging_outputs(struct sr_staging *stage, int dirfd, struct sr_error *err) SR_MUST_CHECK;
 /* Writes the manifest, which ends the list of files; stage->manifest.id is known then. */
 int sr_staging_close(struct sr_staging *stage, struct sr_error *err) SR_MUST_CHECK;
 /* Moves the bundle, durably, to where it belongs. Nothing may be there. */
 int sr_staging_place(struct sr_staging *stage, struct sr_error *err) SR_MUST_CHECK;
-/* Removes the temporary directory if there still is one. */
+/* Removes the temporary directory if there is one. */
 void sr_staging_free(struct sr_staging *stage);
 #define sr_cleanup_staging __attribute__((cleanup(sr_staging_free)))
 
-/* Removes a bundle: in one step out of the way, then file by file. */
+/* Removes a bundle: renames it in one step, then removes file by file. */
 int sr_bundle_remove(int root, const char *id, struct sr_error *err) SR_MUST_CHECK;
 
 #endif

@@ -5,22 +5,21 @@
 #include "archive/bundle.h"
 #include "saferun/report.h"
 
-/* The check of outputs themselves, which only those can make who have them: it is made when a run
- * is stored. */
+/* The check of the outputs themselves. It needs them, so it is made when a run is stored. */
 #define SR_BUNDLE_OUTPUTS_CHECK "outputs"
 
 /*
  * Runs every check of sr_report_verify() that files/ (a directory's descriptor) has material for,
  * and one more when the report names outputs: `outputs_manifest` (SR-EVD-302), their hashes are
- * those of outputs.json. With run, the directory of the run itself (NULL: nobody has that), its
- * outputs/ is verified, too, and `outputs` says whether it is what the events tell of. Returns 0
- * with an answer, -1 when memory is out.
+ * those of outputs.json. With run, the directory of the run itself (NULL: not at hand), its
+ * outputs/ is verified, too, and `outputs` says whether it agrees with the events. Returns 0 with
+ * an answer, -1 when memory is out.
  */
 int sr_bundle_verify(int files, const struct sr_manifest *manifest, const int *run,
                      struct sr_verification *verification, struct sr_error *err) SR_MUST_CHECK;
 
-/* Told of each file that the report names: its name (as written, without quotes) and its hash.
- * False ends it. */
+/* Takes each file that the report names: its name (as written, without quotes) and its hash. False
+ * ends it. */
 typedef bool sr_on_named_file(void *context, const struct sr_json_member *file);
 
 /* Goes through artifacts.files of the report behind fd, in canonical order. -1: it is no report. */

@@ -1,4 +1,4 @@
-/* What a bundle tells the index: read from the bundle and from nothing else. */
+/* The facts of a bundle for the index, read from the bundle alone. */
 #ifndef SR_ARCHIVE_FACTS_H
 #define SR_ARCHIVE_FACTS_H
 

@@ -2,7 +2,7 @@
  * The index of an archive: a SQLite database made from the bundles, so that a run is found among
  * many.
  *
- * It is never the truth. Everything in it can be made anew at any time, it says up to which byte of
+ * The index is a cache. Everything in it can be made anew at any time, it says up to which byte of
  * the log it was made, and a database that is damaged or of another version is thrown away.
  *
  *   run    a row for each stored entry, by its number in the log
@@ -20,7 +20,7 @@
 
 #define SR_INDEX_FILE "index.sqlite"
 
-/* What runs are searched by. The numbers are in databases: never change one, count up
+/* What runs are searched by. Databases have these numbers: after a change, increment
  * SR_INDEX_VERSION. */
 enum sr_fact {
     SR_FACT_RUN_ID = 1,
@@ -43,11 +43,11 @@ struct sr_index;
  * when there is none. -1 when it is damaged or of another version. */
 int sr_index_open(const char *root, bool write, struct sr_index **index,
                   struct sr_error *err) SR_MUST_CHECK;
-/* An empty one that is nowhere but in memory. */
+/* Makes an empty index in memory. */
 int sr_index_open_in_memory(struct sr_index **index, struct sr_error *err) SR_MUST_CHECK;
 void sr_index_close(struct sr_index *index);
 
-/* Up to which byte of the log it was made, and how many entries that were. */
+/* Reads up to which byte of the log it was made, and the number of entries up to there. */
 int sr_index_position(struct sr_index *index, uint64_t *bytes, uint64_t *entries,
                       struct sr_error *err) SR_MUST_CHECK;
 /* Adds and changes happen between these two, all or none of them. */
@@ -58,10 +58,10 @@ void sr_index_rollback(struct sr_index *index);
 
 int sr_index_add_run(struct sr_index *index, const struct sr_archive_run *run,
                      struct sr_error *err) SR_MUST_CHECK;
-/* value has len bytes; the same fact twice is one. */
+/* Adds a fact, once; value has len bytes. */
 int sr_index_add_fact(struct sr_index *index, enum sr_fact kind, const char *value, size_t len,
                       uint64_t leaf, struct sr_error *err) SR_MUST_CHECK;
-/* The run's bundle is gone: it is only found by run id, bundle and result any more. */
+/* Records that the run's bundle is gone; from then on only run id, bundle and result find it. */
 int sr_index_prune(struct sr_index *index, uint64_t leaf, const char *when,
                    struct sr_error *err) SR_MUST_CHECK;
 
@@ -69,10 +69,10 @@ int sr_index_search(struct sr_index *index, const struct sr_archive_query *query
                     sr_archive_on_run *on_run, void *context, bool *more,
                     struct sr_error *err) SR_MUST_CHECK;
 
-/* How many runs that are there had more facts than are kept. */
+/* Counts the runs that had more facts than are kept. */
 int sr_index_truncated(struct sr_index *index, uint64_t *runs, struct sr_error *err) SR_MUST_CHECK;
 
-/* Whether an error means that the database is damaged (and not, say, the disk full). */
+/* Whether an error means that the database is damaged (and not that the disk is full). */
 bool sr_index_is_damaged(const struct sr_index *index) SR_MUST_CHECK;
 
 #endif

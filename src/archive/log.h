@@ -27,7 +27,7 @@
 #define SR_LOG_RETENTION 16
 #define SR_LOG_WORD 16
 
-/* How a run came here (origin). Neither says where it was made: only a signature does. */
+/* How a run came into the archive (origin). Only a signature says where it was made. */
 #define SR_LOG_STORED "stored"     /* from a directory that somebody named */
 #define SR_LOG_IMPORTED "imported" /* from another archive */
 /* What was found of its attestation (signature). */
@@ -87,7 +87,8 @@ int sr_log_open(struct sr_log *log, int root, const struct sr_key *key, struct s
                 bool create, struct sr_error *err) SR_MUST_CHECK;
 void sr_log_close(struct sr_log *log);
 
-/* A name that a file has while it is written to replace another (sr_replace_file()). */
+/* Returns true for the name of a file that is being written to replace another
+ * (sr_replace_file()). */
 bool sr_log_is_temporary(const char *name) SR_MUST_CHECK;
 #define sr_cleanup_log __attribute__((cleanup(sr_log_close)))
 
@@ -95,24 +96,24 @@ bool sr_log_is_temporary(const char *name) SR_MUST_CHECK;
 int sr_log_append(struct sr_log *log, const struct sr_log_entry *entry,
                   struct sr_error *err) SR_MUST_CHECK;
 
-/* Cuts the log back to a state it had before, and forgets what came then. */
+/* Cuts the log back to an earlier state. */
 void sr_log_rewind(struct sr_log *log, const struct sr_log *before);
 
-/* Signs the log as it is. After a failure the old checkpoint is there, or the new one if only the
- * directory could not be made durable: then log->checkpoint is the new one. */
+/* Signs the log as it is. After a failure the old checkpoint is in place; or the new one, as
+ * log->checkpoint says, when only the directory could not be made durable. */
 int sr_log_commit(struct sr_log *log, struct sr_error *err) SR_MUST_CHECK;
 
-/* Reads the checkpoint's text as it is now, of size bytes at most with its NUL; its length or a
- * negative errno. */
+/* Reads the checkpoint's text as it is now, at most size bytes with its NUL. Returns its length or
+ * a negative errno. */
 ssize_t sr_log_read_checkpoint(const struct sr_log *log, char *note, size_t size,
                                struct sr_checkpoint *checkpoint) SR_MUST_CHECK;
 
-/* Told of each line, with the offset behind it; 0 to go on, 1 to stop, -1 with err. */
+/* Takes each line, with the offset behind it. Returns 0 to go on, 1 to stop, -1 with err. */
 typedef int sr_log_on_line(void *context, const char *line, size_t len, uint64_t end,
                            struct sr_error *err);
 
-/* Hands over the whole lines of a log from an offset on. What follows the last newline is no line.
- * Returns what ended it: 0, 1, or -1 with err. */
+/* Calls on_line for each whole line of a log from an offset on; text behind the last newline is no
+ * line. Returns 0 at the end, what on_line returned to end it, or -1 with err. */
 int sr_log_each(int fd, uint64_t from, sr_log_on_line *on_line, void *context,
                 struct sr_error *err) SR_MUST_CHECK;
 

@@ -39,13 +39,12 @@ int sr_merkle_append(struct sr_hasher *hasher, struct sr_merkle_tree *tree,
 int sr_merkle_root(struct sr_hasher *hasher, const struct sr_merkle_tree *tree,
                    struct sr_merkle_hash *root) SR_MUST_CHECK;
 
-/* The audit path of leaf index (< size, > 0 of them) in the tree of these leaves, from the leaf up.
- */
+/* Computes the audit path of leaf index (< size) in the tree of these leaves, from the leaf up. */
 int sr_merkle_prove(struct sr_hasher *hasher, const struct sr_merkle_hash *leaves, uint64_t size,
                     uint64_t index, struct sr_merkle_hash path[SR_MERKLE_DEPTH],
                     size_t *count) SR_MUST_CHECK;
 
-/* True when the path leads from this leaf to this root (RFC 9162, 2.1.3.2). */
+/* Returns true when the path leads from this leaf to this root (RFC 9162, 2.1.3.2). */
 bool sr_merkle_includes(struct sr_hasher *hasher, const struct sr_merkle_hash *leaf, uint64_t index,
                         uint64_t size, const struct sr_merkle_hash *path, size_t count,
                         const struct sr_merkle_hash *root) SR_MUST_CHECK;

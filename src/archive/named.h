@@ -1,7 +1,7 @@
 /*
- * Names of the destinations that a run's rules opened: a hit tells of a destination, and belongs to
- * each rule that was applied there by then, whatever its name. Bounded, in memory and in work: the
- * report is foreign.
+ * Names of the destinations that a run's rules opened. A hit has a destination, and belongs to
+ * every rule that was applied there before, whatever its name. Memory and work are bounded, because
+ * the report is foreign.
  */
 #ifndef SR_ARCHIVE_NAMED_H
 #define SR_ARCHIVE_NAMED_H
@@ -10,8 +10,8 @@
 #include "common/cleanup.h"
 #include "common/json_text.h"
 
-/* Rules of names that are kept, and comparisons that are made: 5,000 rules at one address, hit each
- * second of an hour. */
+/* Limits on kept rules and on comparisons: 5,000 rules at one address, hit each second of an
+ * hour. */
 enum { SR_NAMED_MAX = 20000, SR_NAMED_WORK = 20 * 1000 * 1000, SR_NAMED_SLOTS = 4096 };
 
 struct sr_named_rule {
@@ -34,17 +34,17 @@ struct sr_named {
 /* All zeros is an empty one. */
 void sr_named_free(struct sr_named *named);
 
-/* Takes the payload of a network.rule.applied. -1: memory is out. */
+/* Adds the rule of a network.rule.applied, by its payload. Returns -1 when memory is out. */
 int sr_named_add(struct sr_named *named, struct sr_json_slice payload) SR_MUST_CHECK;
 
-/* Which of two things are asked for. */
+/* Which rules are asked for. */
 enum sr_named_kind {
-    SR_NAMED_REACHED, /* the rules for what was hit: its protocol, target and port */
-    SR_NAMED_DENIED, /* the rules at its target: what was stopped there was for no port of theirs */
+    SR_NAMED_REACHED, /* rules with the hit's protocol, target and port */
+    SR_NAMED_DENIED, /* rules with the hit's target, whose ports the denied packets did not match */
 };
 
-/* Gives each rule of a name that the payload of a network.rule.hit belongs to, once in all. Returns
- * what on_name does as soon as that is not 0. */
+/* Calls on_name for each rule of a name that the payload of a network.rule.hit belongs to, once for
+ * a rule however many hits it has. Ends with what on_name returns when that is not 0. */
 typedef int sr_named_on_name(void *context, const char *name, int64_t port);
 int sr_named_each(struct sr_named *named, struct sr_json_slice payload, enum sr_named_kind kind,
                   sr_named_on_name *on_name, void *context) SR_MUST_CHECK;

@@ -7,8 +7,8 @@
  *   checkpoint  a note whose text is origin, size and root hash of a log, a line each
  *   proof       index and path of a leaf, and a checkpoint; with us `extra` is the leaf itself
  *
- * A checkpoint's origin is the name of the key that signs it, and that follows from the key:
- * whoever has the public key knows what to expect. Nothing here does I/O. Errors are SR-EVD-303.
+ * A checkpoint's origin is the name of the key that signs it, which follows from the public key.
+ * Nothing here does I/O. Errors are SR-EVD-303.
  */
 #ifndef SR_ARCHIVE_NOTE_H
 #define SR_ARCHIVE_NOTE_H
@@ -17,25 +17,25 @@
 #include "common/buf.h"
 #include "evidence/key.h"
 
-/* Of a name, with its NUL. */
+/* Size of a name, with its NUL. */
 #define SR_NOTE_NAME 64
-/* Of a note: our own has 250 bytes, the rest is room for the signatures of witnesses. */
+/* Size of a note: one by safe-run has 250 bytes, the rest is room for signatures of witnesses. */
 #define SR_NOTE_MAX ((size_t)16 * 1024)
-/* Of a leaf, whose texts are bounded. */
+/* Size of a leaf, whose texts are bounded. */
 #define SR_LEAF_MAX ((size_t)4096)
-/* Of a proof: a leaf in base64, a path of 64 lines, a note. */
+/* Size of a proof: a leaf in base64, a path of 64 lines, a note. */
 #define SR_PROOF_MAX (SR_NOTE_MAX + 2 * SR_LEAF_MAX + (size_t)SR_MERKLE_DEPTH * 48)
 
 /* Appends text (UTF-8, ending with a newline) and the key's signature under this name. */
 int sr_note_sign(const struct sr_key *key, const char *name, const char *text, struct sr_buf *note,
                  struct sr_error *err) SR_MUST_CHECK;
 
-/* Checks that the note is well formed and that key has signed it under this name; *text_len is how
- * much of it is text. Signatures of others are not looked at. path is for errors. */
+/* Checks that the note is well formed and that key has signed it under this name; *text_len is the
+ * length of its text. Ignores signatures of others. path is for errors. */
 int sr_note_open(const struct sr_key *key, const char *name, const char *note, size_t len,
                  const char *path, size_t *text_len, struct sr_error *err) SR_MUST_CHECK;
 
-/* The key as verifiers of notes take it: "<name>+<key hash>+<base64>". */
+/* Appends the key as verifiers of notes take it: "<name>+<key hash>+<base64>". */
 int sr_note_verifier(const struct sr_key *key, const char *name, struct sr_buf *out) SR_MUST_CHECK;
 
 struct sr_checkpoint {
@@ -43,8 +43,8 @@ struct sr_checkpoint {
     struct sr_merkle_hash root;
 };
 
-/* The origin of a log that this key signs: "archive.safe-run.dev/" and 16 digits of the key's
- * id. */
+/* Writes the origin of a log that this key signs: "archive.safe-run.dev/" and 16 digits of the
+ * key's id. */
 void sr_checkpoint_origin(const struct sr_key *key, char origin[SR_NOTE_NAME]);
 
 int sr_checkpoint_sign(const struct sr_key *key, const struct sr_checkpoint *checkpoint,
@@ -64,11 +64,12 @@ struct sr_proof {
 void sr_proof_write(const struct sr_proof *proof, const char *leaf, size_t leaf_len,
                     struct sr_buf *out);
 
-/* Takes a proof's text apart; the leaf's bytes go to leaf. It proves nothing yet. */
+/* Parses a proof's text and appends the leaf's bytes to leaf; sr_proof_check() checks it. */
 int sr_proof_parse(const char *text, size_t len, struct sr_proof *proof, struct sr_buf *leaf,
                    struct sr_error *err) SR_MUST_CHECK;
 
-/* Does the path lead from the leaf to the root of a checkpoint that key has signed? */
+/* Returns 0 when the path leads from the leaf to the root of a checkpoint that key has signed, else
+ * -1 with err. */
 int sr_proof_check(struct sr_hasher *hasher, const struct sr_key *key, const struct sr_proof *proof,
                    const char *leaf, size_t leaf_len, struct sr_checkpoint *checkpoint,
                    struct sr_error *err) SR_MUST_CHECK;

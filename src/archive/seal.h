@@ -1,11 +1,10 @@
 /*
- * The report of a bundle: the run's own report with what the archive found out, sealed anew.
+ * The report of a bundle: the run's own report with the archive's findings, sealed anew.
  *
  * A report's digest covers all of it, so adding `archive` and `verification` needs a new digest;
  * the run's own bytes stay in files/ and archive.originalHash is their SHA-256. The copy is
- * canonical JSON (RFC 8785) and a newline, whatever the original's spelling; of what the run wrote
- * nothing is changed but integrity.digest, and earlier `archive` and `verification` members, which
- * are replaced.
+ * canonical JSON (RFC 8785) and a newline, whatever the original's spelling. Only
+ * integrity.digest changes, and earlier `archive` and `verification` members are replaced.
  */
 #ifndef SR_ARCHIVE_SEAL_H
 #define SR_ARCHIVE_SEAL_H
@@ -21,7 +20,7 @@ struct sr_seal {
 
 /*
  * Writes the sealed copy of the report behind from (regular file) to out (empty file), both from
- * their start; not durable. hash is of all bytes written. SR-OPS-301 at archive.report: the report
+ * their start, not durably. hash covers all bytes written. SR-OPS-301 at archive.report: the report
  * is no JSON object that could take the members, or out cannot be written.
  */
 int sr_seal_report(int from, const struct sr_seal *seal, int out, char hash[SR_SHA256_TEXT],

@@ -1,7 +1,7 @@
 /*
- * Who vouches for a run: what its attestation, which lies in a bundle's files/, is worth to the
- * keys that can be asked. Everything there is foreign: a key id that an attestation names is a
- * claim until a key with this id has verified it.
+ * Who vouches for a run: which of the keys at hand have signed the attestation in a bundle's
+ * files/. Everything there is foreign: a key id that an attestation names is a claim until a key
+ * with this id has verified it.
  */
 #ifndef SR_ARCHIVE_VOUCH_H
 #define SR_ARCHIVE_VOUCH_H
@@ -10,8 +10,8 @@
 #include "archive/log.h"
 #include "saferun/archive.h"
 
-/* Whether key has signed the report in files/ (a directory's descriptor), by the attestation there.
- * 1, 0, or -1 when memory is out. */
+/* Returns 1 when key has signed the report in files/ (a directory's descriptor), by the attestation
+ * there, 0 when not, or -1 when memory is out. */
 int vouch_is_signed_by(int files, const struct sr_manifest *manifest, const struct sr_key *key,
                        struct sr_error *err) SR_MUST_CHECK;
 

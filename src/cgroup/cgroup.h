@@ -1,22 +1,20 @@
 /*
  * The run's cgroup: limits on what a run may take of the host, and what it takes. Version 2 where
- * its controllers are there or delegated, version 1 on hybrid hosts, each controller where it is;
- * what no controller holds is said, not assumed. (Linux Documentation/admin-guide/cgroup-v2.rst,
- * cgroup-v1/.)
+ * its controllers are there or delegated, version 1 on hybrid hosts, each controller where it is.
+ * Limits that no controller enforces are reported as such. (Linux
+ * Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/.)
  *
  *   1. sr_cgroup_create() makes "safe-run-<run id>" and writes the limits but that of the CPU.
  *      sr_cgroup_join(1) at once.
- *   2. The VMM is born in its part of it: version 2 by cgroup->v2_fd and CLONE_INTO_CGROUP, version
- *      1 by sr_cgroup_enter() in the child. Who helps it is born in the other: version 2 by
- *      cgroup->v2_helpers_fd, version 1 as its parent's child.
+ *   2. The VMM starts in its part of it: version 2 by cgroup->v2_fd and CLONE_INTO_CGROUP, version
+ *      1 by sr_cgroup_enter() in the child. Its helpers start in the other part: version 2 by
+ *      cgroup->v2_helpers_fd, version 1 by inheriting their parent's.
  *   3. sr_cgroup_join(2) when nobody waits for the caller: it takes 12 ms.
- *   4. sr_cgroup_limit_cpu() before the guest is told what to run: what a machine does before that
- *      is its start, which nothing of the run's can make longer and which a share of a core would
- *      draw out.
+ *   4. sr_cgroup_limit_cpu() before the guest is told what to run. Until then the machine boots: a
+ *      run cannot make that longer, and the limit would only slow it down.
  *   5. sr_cgroup_read() at any time.
- *   6. sr_cgroup_remove() when the VMM and all helpers but the caller are reaped. What a dead
- *      supervisor leaves is found by sr_cgroup_sweep(), by the paths that were recorded before
- *      anything was made there.
+ *   6. sr_cgroup_remove() when the VMM and all helpers but the caller are reaped. sr_cgroup_sweep()
+ *      finds what a dead supervisor leaves, by paths that are recorded before directories are made.
  */
 #ifndef SR_CGROUP_CGROUP_H
 #define SR_CGROUP_CGROUP_H
@@ -45,17 +43,17 @@ struct sr_cgroup_limits {
 /* The run's directories in one hierarchy (cgroup.c says which there are). */
 struct sr_cgroup_tree {
     int version;
-    bool counts;            /* helpers apart from the VMM */
-    bool joined;            /* by the caller */
+    bool counts;            /* counts helpers apart from the VMM */
+    bool joined;            /* the caller is in it */
     int fd;                 /* of the run's directory */
-    int vmm_fd, helpers_fd; /* where they are: in it, or it itself; -1: no place for helpers */
-    int enter_fd, leave_fd; /* take the caller there and back; -1: it stays where it is */
+    int vmm_fd, helpers_fd; /* of directories in it, or of itself; -1: no place for helpers */
+    int enter_fd, leave_fd; /* files that move the caller in and out; -1: it stays outside */
     char path[PATH_MAX];
 };
 
 /* Where a controller is. */
 struct sr_cgroup_place {
-    int version; /* 1 or 2; 0: this controller is nowhere */
+    int version; /* 1 or 2; 0: this host does not have the controller */
     size_t tree;
 };
 
@@ -65,11 +63,11 @@ struct sr_cgroup {
     struct sr_cgroup_tree trees[SR_CGROUP_TREES];
     size_t tree_count;
     struct sr_cgroup_place places[SR_CONTROLLER_COUNT];
-    int v2_fd, v2_helpers_fd; /* to be born in; -1: there is none. The tree's */
-    int record;               /* of paths; the caller's. -1: not used any more */
+    int v2_fd, v2_helpers_fd; /* for CLONE_INTO_CGROUP; -1: there is none. Owned by a tree */
+    int record;               /* file for paths, owned by the caller; -1: not used any more */
     int record_error;         /* 0, or a negative errno: a path could not be recorded */
-    int cpu_fd;               /* the file that takes the CPU limit; -1: there is none to set */
-    char cpu_max[48];         /* what it is to take */
+    int cpu_fd;               /* file that takes the CPU limit; -1: there is none to set */
+    char cpu_max[48];         /* text to write there */
 };
 
 #define SR_CGROUP_TREE_INIT                                                                        \
@@ -102,41 +100,43 @@ int sr_cgroup_create(struct sr_cgroup *cgroup, const char *run_id,
  * launch.cgroup. */
 int sr_cgroup_limit_cpu(struct sr_cgroup *cgroup, struct sr_error *err) SR_MUST_CHECK;
 
-/* Moves the caller from its own cgroup of version 2, whose name it must be, into a new one
- * "supervisor" below: one with processes in it cannot hand controllers down. -ENOENT: the caller is
- * not in one of that name; or another negative errno. */
+/* Moves the caller from its cgroup of version 2, which must have this name, into a new one below
+ * it, "supervisor": a cgroup with processes in it cannot hand controllers down. Returns 0; -ENOENT
+ * when the caller's cgroup has another name; or another negative errno. */
 int sr_cgroup_make_room(const char *name) SR_MUST_CHECK;
 
-/* Moves the calling process, the VMM to be, into its places of version 1: 0 or a negative errno. */
+/* Moves the calling process, which becomes the VMM, into its places of version 1. Returns 0 or a
+ * negative errno. */
 int sr_cgroup_enter(const struct sr_cgroup *cgroup) SR_MUST_CHECK;
 
-/* Moves the caller, of one thread, among the helpers of its hierarchies of version 1 or 2, once.
- * Nothing where it could not get out again. Errors: SR-RUN-002 at launch.cgroup. */
+/* Moves the caller, which has one thread, among the helpers in hierarchies of version 1 or 2. Call
+ * it once for each version. Does nothing where the caller could not leave again. Errors: SR-RUN-002
+ * at launch.cgroup. */
 int sr_cgroup_join(struct sr_cgroup *cgroup, int version, struct sr_error *err) SR_MUST_CHECK;
 
 /* Whether the limit on CPU time holds helpers too, once they have joined. */
 bool sr_cgroup_holds_helpers(const struct sr_cgroup *cgroup);
 
-/* What controllers there are have counted; 0 where there is none. Negative errno when there is no
- * accounting at all. */
+/* Reads what the controllers have counted; 0 for those that are not there. Returns 0, or a negative
+ * errno when there is no accounting at all. */
 int sr_cgroup_read(const struct sr_cgroup *cgroup, struct sr_cgroup_usage *usage) SR_MUST_CHECK;
 
-/* "cgroup v2", "cgroup v1", or NULL: not held by a cgroup. */
+/* Returns what enforces a limit: "cgroup v2", "cgroup v1", or NULL: no cgroup does. */
 const char *sr_cgroup_holder(const struct sr_cgroup *cgroup, enum sr_controller controller);
 
-/* Removes it; the caller leaves it, other processes must be gone. 0 or a negative errno; what is
- * gone already is no error. */
+/* Removes the run's directories, after moving the caller out. Other processes must have ended.
+ * Returns 0 or a negative errno; directories that are gone already are no error. */
 int sr_cgroup_remove(struct sr_cgroup *cgroup);
 
-/* Removes the cgroups of a run that is dead, with what still runs in them: the caller's own at the
- * paths that sr_cgroup_create() recorded, which end in the run's name; elsewhere any user may give
- * that name. paths: lines, which are changed. The number of directories removed, or a negative
- * errno. */
+/* Removes the cgroups of a dead run and kills what still runs in them. It looks only at the
+ * recorded paths that end in the run's name, and only at cgroups of the caller: elsewhere any user
+ * may give a cgroup that name. paths: what sr_cgroup_create() recorded, changed here. Returns the
+ * number of directories removed, or a negative errno. */
 int sr_cgroup_sweep(const char *run_id, char *paths);
 
-/* Removes cgroups of any run that are empty, there for min_age_sec, and in nobody's hands (a lock
- * tells): nobody knows their runs any more (a run directory that was deleted by hand). The number
- * of directories removed. */
+/* Removes cgroups of any run that are empty, at least min_age_sec old and not locked by a
+ * supervisor: those of run directories that were deleted by hand. Returns the number of directories
+ * removed. */
 int sr_cgroup_sweep_empty(int64_t min_age_sec);
 
 #endif

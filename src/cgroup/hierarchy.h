@@ -1,6 +1,6 @@
 /*
  * Where hierarchies of cgroups are mounted, where in them the caller is, and what one of version 2
- * hands down. Files of this module only.
+ * hands down. Only files of this room include it.
  */
 #ifndef SR_CGROUP_HIERARCHY_H
 #define SR_CGROUP_HIERARCHY_H
@@ -23,25 +23,26 @@ struct hierarchies {
 /* "cpu", "memory", "pids", "cpuacct", by enum sr_controller. */
 extern const char *const cgroup_controllers[SR_CONTROLLER_COUNT];
 
-/* A run's directory is this and its run id. */
+/* The name of a run's directory is this prefix and the run id. */
 #define CGROUP_PREFIX "safe-run-"
-/* Within it, where who helps the VMM is counted apart from it. */
+/* Directories within it, where helpers are counted apart from the VMM. */
 #define CGROUP_VMM "vmm"
 #define CGROUP_HELPERS "helpers"
 
 void cgroup_find_hierarchies(struct hierarchies *all);
 
-/* Whether a list has a word; a line may end it. */
+/* Whether a list, which may end with a newline, has a word. */
 bool cgroup_has_word(const char *list, const char *word, char separator) SR_MUST_CHECK;
 
-/* Writes text to a file of a cgroup: 0 or a negative errno. */
+/* Writes text to a file of a cgroup. Returns 0 or a negative errno. */
 int cgroup_write(int dirfd, const char *name, const char *text) SR_MUST_CHECK;
 
-/* Which controllers a cgroup of version 2 hands down, after asking for those it has. */
+/* Enables the controllers of a cgroup of version 2 for the cgroups below it, and says in handed
+ * which of them are. */
 void cgroup_hand_down(int dirfd, bool handed[SR_CONTROLLER_COUNT]);
 
-/* Removes a run's directory and what is in it, by its path: 0 or a negative errno; what is gone
- * already is no error. */
+/* Removes a run's directory and what is in it. Returns 0 or a negative errno; a directory that is
+ * gone already is no error. */
 int cgroup_remove_tree(const char *path) SR_MUST_CHECK;
 
 #endif

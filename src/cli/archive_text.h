@@ -28,7 +28,7 @@ int archive_describe(struct sr_archive *archive, const char *bundle, bool json, 
 /* These write to standard output; false when that fails. */
 bool archive_print_added(const struct sr_archive_added *added, bool json);
 bool archive_print_verification(const struct sr_archive_verification *found, bool json);
-/* A proof that was made (its text) or checked (what it proves). */
+/* Prints a proof that was made (its text) or checked (what it proves). */
 bool archive_print_proof(const struct sr_archive_proof *proof, bool json, bool checked);
 bool archive_print_bad_proof(const struct sr_error *error);
 

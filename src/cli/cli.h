@@ -44,13 +44,12 @@ struct sr_subcommand {
     int (*run)(int argc, char **argv);
     const char *summary;
 };
-/* Runs the subcommand of the command called name that argv[1] names, or --help; anything else is a
- * usage error. */
+/* Runs the subcommand of name that argv[1] names, or --help; anything else is a usage error. */
 int sr_dispatch(const char *name, const struct sr_subcommand *subcommands, const char *example,
                 int argc, char **argv);
 
-/* A usage error about a name that none of the known ones is: the nearest, or else what lists
- * them. */
+/* Reports a name that is none of the known ones as a usage error, with the nearest of them, or else
+ * with the command that lists them. */
 int sr_unknown(const struct cli_command *command, const char *what, const char *given,
                const struct sr_subcommand *known, const char *lister);
 
@@ -58,14 +57,14 @@ int sr_unknown(const struct cli_command *command, const char *what, const char *
 int sr_usage_error(const struct cli_command *command, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* A usage error when several operands are "-", of which each would read standard input to its end;
- * else SR_EXIT_OK. */
+/* Reports a usage error when several operands are "-", because each would read standard input to
+ * its end. Returns the exit status. */
 int sr_one_stdin(const struct cli_command *command, int count, char **operands);
 
 /* True when what goes to fd may be coloured: a terminal, and no NO_COLOR. */
 bool sr_may_colour(int fd);
 
-/* Appends an ErrorItem as JSON: code, path, message, and line, column, hint where there are. */
+/* Appends an ErrorItem as JSON: code, path, message, and line, column and hint if it has them. */
 void sr_error_item(struct sr_buf *out, const struct sr_error *err);
 /* Appends several as a JSON array. */
 void sr_error_items(struct sr_buf *out, const struct sr_error *errors, size_t count);

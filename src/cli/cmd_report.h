@@ -35,7 +35,7 @@ struct report_request {
         .value = "K", .help = "also check that the holder of this public key (PEM) has signed it"  \
     }
 
-/* Options up to so many operands, which begin at optind. Returns -1 to go on, else the exit
+/* Takes options and this many operands, which begin at optind. Returns -1 to go on, else the exit
  * status. */
 int report_options(int argc, char **argv, const struct cli_command *verb, int operands,
                    struct report_request *request);
@@ -59,16 +59,15 @@ static inline void report_close(struct report_opened *opened)
 }
 #define cleanup_report __attribute__((cleanup(report_close)))
 
-/* Opens a report by its name (run_name.h), or says why not. Returns SR_EXIT_OK or the exit
- * status. */
+/* Opens a report by its name (run_name.h), or prints why it cannot. Returns the exit status. */
 int report_open(const char *name, const struct report_request *request,
                 struct report_opened *opened);
 
-/* Both, for a verb with one operand. Returns -1 to go on, else the exit status. */
+/* Does both for a verb with one operand. Returns -1 to go on, else the exit status. */
 int report_begin(int argc, char **argv, const struct cli_command *verb,
                  struct report_request *request, struct report_opened *opened);
 
-/* Says so, where nobody overlooks it, of a report that does not verify; the exit status. */
+/* Warns on stderr about a report that does not verify. Returns the exit status. */
 int report_verdict(const struct report_opened *opened);
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * A command as tables: its options (what they are called, what they take, where it goes), and what
- * people read about it. Parsing follows GNU's rules (getopt_long(3)); usage and --help are made from
- * the same tables (help.c).
+ * people read about it. Parsing follows GNU's rules (getopt_long(3)); usage and --help are made
+ * from the same tables (help.c).
  */
 #ifndef SR_CLI_OPTIONS_H
 #define SR_CLI_OPTIONS_H

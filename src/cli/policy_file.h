@@ -1,6 +1,6 @@
 /*
- * A policy as the commands take it: read, checked, and what is wrong with it shown to a person,
- * with the line that it is about.
+ * Reads and checks a policy for the commands, and shows its errors to a person, with the lines that
+ * they are about.
  */
 #ifndef SR_CLI_POLICY_FILE_H
 #define SR_CLI_POLICY_FILE_H
@@ -19,7 +19,7 @@ struct sr_policy_file {
     size_t len;
     struct sr_check check;
     struct sr_error unreadable;
-    const struct sr_error *errors; /* of the check, or that it could not be read */
+    const struct sr_error *errors; /* the check's, or unreadable */
     size_t error_count;
 };
 
@@ -51,25 +51,25 @@ struct sr_policy_grants {
         .takes = "the name of a variable, at most 64 times", .repeats = true                       \
     }
 
-/* Reads and checks; name, grants and ceilings (NULL: none) stay the caller's. -1 only when memory
- * is out; the file may be freed then too. */
+/* Reads and checks; name, grants and ceilings (NULL: none) stay the caller's. Returns -1 only when
+ * memory is out; the caller may free file then, too. */
 int sr_policy_file_check(const char *name, const struct sr_policy_grants *grants,
                          const struct sr_ceilings *ceilings, struct sr_policy_file *file,
                          struct sr_error *err) SR_MUST_CHECK;
 void sr_policy_file_free(struct sr_policy_file *file);
 #define sr_cleanup_policy_file __attribute__((cleanup(sr_policy_file_free)))
 
-/* Likewise, for a command that needs a valid policy: what is wrong goes to stderr, and is in
- * file->errors. Returns SR_EXIT_OK, _INVALID or _IO. */
+/* Does the same for a command that needs a valid policy, and prints errors on stderr. Returns
+ * SR_EXIT_OK, _INVALID or _IO. */
 int sr_policy_file_require(const char *name, const struct sr_policy_grants *grants,
                            const struct sr_ceilings *ceilings,
                            struct sr_policy_file *file) SR_MUST_CHECK;
 
-/* One finding: "file:line:column: kind: path: message [code]", the line with a caret below it, the
- * hint. colour is the terminal's sequence for its kind, or "". */
+/* Appends a finding: "file:line:column: kind: path: message [code]", the line with a caret below
+ * it, the hint. colour is the terminal's sequence for its kind, or "". */
 void sr_policy_file_finding(struct sr_buf *out, const struct sr_policy_file *file,
                             const struct sr_error *err, const char *kind, const char *colour);
-/* All errors. */
+/* Appends all errors. */
 void sr_policy_file_errors(struct sr_buf *out, const struct sr_policy_file *file, bool colour);
 
 /* Appends a text with what could control a terminal replaced by '?'. */

@@ -1,4 +1,4 @@
-/* What people call a report: a file, a directory that has one, or a run of theirs. */
+/* Names that people give a report: a file, a directory that has one, or a run of theirs. */
 #ifndef SR_CLI_RUN_NAME_H
 #define SR_CLI_RUN_NAME_H
 
@@ -12,17 +12,17 @@
     "that ended last. Runs are those of $SAFE_RUN_WORKDIR_BASE, or else of the default place."
 
 /*
- * The path of the report that name means: "-" and what is there stand for themselves, a directory
- * for the run_report.json in it; else a run id, the end of one that no other run has, or "last". A
- * name that is none of these stands for itself, too, so that whoever opens it says what is wrong;
- * but one that can only be a run's is an error (SR-RUN-001 at run), as is one that several runs
- * have. The answer lives in path or is name.
+ * Finds the path of the report that name means. "-" and a file that exists mean themselves, a
+ * directory means the run_report.json in it; else name is a run id, the end of one that no other
+ * run has, or "last". Any other name means itself, so that opening it says what is wrong; but a
+ * name that can only be a run's is an error (SR-RUN-001 at run), as is one that several runs have.
+ * *report is in path or is name.
  */
 int run_name_report(const char *name, char path[PATH_MAX], const char **report,
                     struct sr_error *err) __attribute__((warn_unused_result));
 
-/* The same for a run in the archive: "last" becomes the id of the run that ended last, everything
- * else stands for itself. */
+/* Does the same for a run in the archive: "last" means the id of the run that ended last,
+ * everything else means itself. */
 int run_name_id(const char *name, char id[32], const char **run, struct sr_error *err)
     __attribute__((warn_unused_result));
 

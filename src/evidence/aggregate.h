@@ -1,16 +1,17 @@
 /*
- * What a report says in sum, computed from the events one by one: mountAudit, networkAudit and
+ * The sums of a report, computed from the events one by one: mountAudit, networkAudit and
  * resourceUsage. The writer and the verifier use the same code, so what is written is what follows
  * from the events.
  *
  *   mountAudit     accepted: mount.validated events; rejected: mount.rejected events; requested:
  *                  their sum; reasons: "<errorCode>: <message>" of the first SR_MAX_REASONS
- * rejected. networkAudit   mode, rulesTotal: of the last network.plan.generated; without one,
- * rulesTotal is the number of network.rule.applied; without those, both are the policy's.
+ *                  rejected.
+ *   networkAudit   mode, rulesTotal: of the last network.plan.generated; without one, rulesTotal is
+ *                  the number of network.rule.applied; without those, both are the policy's.
  *                  allowedHits, blockedHits: summed over network.rule.hit. Zeros for mode none.
- *                  denied: packets, summed over network.flow.denied. dropped: of the frames that an
- *                  event tells of when the network was taken down, those that went nowhere for
- *                  another reason; not there without such an event.
+ *                  denied: packets, summed over network.flow.denied. dropped: frames that were
+ *                  dropped for another reason, by the event that counts frames when the network is
+ *                  taken down; left out without such an event.
  *   resourceUsage  of the last resource.sampled; zeros without one.
  *
  * Sums stop at 2^53 - 1.
@@ -22,7 +23,7 @@
 
 #define SR_MAX_REASONS 64
 
-/* Why a frame of the guest went nowhere, beside that no rule allows its destination. */
+/* Why a frame of the guest was dropped, other than that no rule allows its destination. */
 enum sr_drop {
     SR_DROP_INVALID,     /* it belongs to no connection, or has options */
     SR_DROP_NOT_IPV4,    /* nor ARP: IPv6, say */
@@ -35,7 +36,7 @@ enum sr_drop {
 
 /* The name of a drop, as in `frames` of an event and in networkAudit.dropped. */
 const char *sr_drop_name(enum sr_drop drop);
-/* Reads them out of `frames`; what is not there, or negative, is 0. */
+/* Reads the drops of `frames`; one that is missing or negative counts as 0. */
 void sr_drops_read(struct sr_json_slice frames, uint64_t dropped[SR_DROP_COUNT]);
 
 struct sr_aggregate {
@@ -45,13 +46,13 @@ struct sr_aggregate {
     struct sr_buf mode; /* canonical, of the plan */
     uint64_t plan_rules, applied_rules;
     uint64_t hits_seen, allowed_hits, blocked_hits;
-    uint64_t denied;        /* packets that events name a destination for */
-    bool framed;            /* frames were told of: */
-    uint64_t frames_denied; /* packets as that event counts them */
+    uint64_t denied;        /* packets whose destinations events name */
+    bool framed;            /* an event counts frames: */
+    uint64_t frames_denied; /* packets, by that event */
     uint64_t dropped[SR_DROP_COUNT];
     uint64_t samples;
     uint64_t cpu_usec, memory_bytes;
-    bool lacking; /* some event lacked a field that is added up, or it was no number */
+    bool lacking; /* an event had no number in a field that is added up */
     uint64_t event_count;
     enum sr_event_type last; /* of the last event, when there is one */
 };

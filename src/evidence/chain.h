@@ -29,10 +29,10 @@ enum sr_stage {
 /* As written in evidence ("launch"); static. */
 const char *sr_stage_name(enum sr_stage stage);
 
-/* Before the first event; also stands for an artefact that a run never got to know. */
+/* hashPrev of the first event, and the hash of an artefact that a run did not get to. */
 #define SR_HASH_ZERO "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
-/* The parts an event's hash is taken over. */
+/* The parts that an event's hash covers. */
 struct sr_chain_parts {
     struct sr_json_slice prev, timestamp, run_id, stage, type, payload;
 };
@@ -42,7 +42,7 @@ struct sr_chain_parts {
 int sr_chain_hash(struct sr_hasher *hasher, const struct sr_chain_parts *parts,
                   struct sr_buf *scratch, char text[SR_SHA256_TEXT]) SR_MUST_CHECK;
 
-/* True for "sha256:" and 64 lower-case hex digits, without quotes. */
+/* Returns true for "sha256:" and 64 lower-case hex digits, without quotes. */
 bool sr_hash_well_formed(struct sr_json_slice text);
 
 /* An event in canonical form, taken apart. Slices are into the text, the values of strings without
@@ -56,8 +56,8 @@ struct sr_event {
 
 void sr_event_free(struct sr_event *event);
 
-/* What is wrong with an event on its own: the field it is about ("": the event), and a static
- * sentence that says what was expected there. */
+/* The first fault of an event: its field ("": the event itself), and a static sentence that says
+ * what was expected there. */
 struct sr_event_fault {
     const char *field, *what;
 };
@@ -69,11 +69,11 @@ struct sr_event_fault {
 int sr_event_parse(const struct sr_json_scan *scan, const char *text, struct sr_event *event,
                    struct sr_event_fault *fault) SR_MUST_CHECK;
 
-/* Its time in nanoseconds since 1970, of our timestamps and of older writers' unix:<sec>.<nsec>; 0
- * for any other. */
+/* Returns the event's time in nanoseconds since 1970, of timestamps that safe-run writes now
+ * (RFC 3339) and before (unix:<sec>.<nsec>); 0 for any other. */
 int64_t sr_event_nsec(const struct sr_event *event);
 
-/* hashSelf as it must be. 0, or -1 as sr_chain_hash(). */
+/* Computes hashSelf of an event into text. Returns as sr_chain_hash() does. */
 int sr_event_hash(struct sr_hasher *hasher, struct sr_event *event,
                   char text[SR_SHA256_TEXT]) SR_MUST_CHECK;
 

@@ -43,8 +43,8 @@ struct sr_companions {
     struct sr_companion_output out, err;
 };
 
-/* Reads what is in the directory. What cannot be read is not known, and companions says nothing of
- * it; only memory can run out (-1). */
+/* Reads the files of the directory. A file that cannot be read is left out. Returns 0, or -1 when
+ * memory is out. */
 int sr_companions_read(struct sr_companions *companions, int dirfd,
                        const struct sr_summary *summary) SR_MUST_CHECK;
 void sr_companions_free(struct sr_companions *companions);

@@ -1,11 +1,11 @@
 /*
- * Where the guest's word and what the host saw cannot both be true, and where a run took more time
- * than its limits allow.
+ * Contradictions: where the guest's word and what the host saw cannot both be true, and where a run
+ * took more time than its limits allow.
  *
  * The guest is hostile: what it says of itself (exit status, rusage) is recorded as its word,
- * beside what the host saw. Whoever lies about one may be caught by the other. Pure functions; the
- * writer uses them for vm.exited, a reader again, so that a list that was left out is found. A
- * reader also compares the sentences: those of reports that are written stay as they are.
+ * beside what the host saw. A lie about one can contradict the other. The functions are pure. The
+ * writer uses them for vm.exited, and the verifier computes the list again, so that it finds what
+ * was left out. The verifier compares the sentences, too: never change one.
  *
  *   cpu     more CPU time than the VM's processors could give while it lived. Not "more than the
  *           VMM used": while the host lets a VM wait (a quota, other load), its guest's clock runs
@@ -23,8 +23,7 @@
 
 #include "common/json_text.h"
 
-/* What is known of an end; a member that is not known is 0 or false, and nothing is held against
- * it. */
+/* What is known of a run's end. An unknown member is 0 or false and contradicts nothing. */
 struct sr_exit_facts {
     /* The host's. */
     uint64_t wall_usec; /* from the VM's start to its end */
@@ -54,14 +53,14 @@ struct sr_contradiction {
 
 #define SR_CONTRADICTIONS_MAX 7
 
-/* What a phase may take beyond its limit: for a supervisor that waits for a processor. */
+/* A phase may exceed its limit by this: a supervisor may have to wait for a processor. */
 #define SR_TIME_TOLERANCE_USEC UINT64_C(5000000)
 
-/* Returns how many there are. */
+/* Finds the contradictions in the facts. Returns their number. */
 size_t sr_contradictions(const struct sr_exit_facts *facts,
                          struct sr_contradiction found[SR_CONTRADICTIONS_MAX]);
 
-/* Takes the facts out of the payload of a vm.exited, in canonical form. */
+/* Reads the facts from the canonical payload of a vm.exited. */
 void sr_exit_facts_read(struct sr_json_slice payload, struct sr_exit_facts *facts);
 
 #endif

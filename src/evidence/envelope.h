@@ -4,11 +4,11 @@
  *   {"payload":"<base64>","payloadType":"application/vnd.in-toto+json",
  *    "signatures":[{"keyid":"<hex>","sig":"<base64>"}]}
  *
- * What is signed is not this text but DSSE's pre-authentication encoding of type and payload, so
- * that other tools check it by their own reading of the envelope. Ours is stricter than DSSE asks,
- * so that one envelope has one spelling and every changed byte is found: canonical JSON (RFC 8785)
- * and one newline, standard base64 with its padding (no URL-safe alphabet, no white space), no
- * members but these. Only a keyid, which DSSE makes optional, may be missing.
+ * The signature covers DSSE's pre-authentication encoding of type and payload, not this text, so
+ * that other tools check it by their own reading of the envelope. This reader is stricter than DSSE
+ * asks, so that an envelope has one spelling and every changed byte is found: canonical JSON (RFC
+ * 8785) and one newline, standard base64 with its padding (no URL-safe alphabet, no white space),
+ * no members but these. Only a keyid, which DSSE makes optional, may be missing.
  *
  * Pure: no I/O. The fuzz target is tests/fuzz/fuzz_envelope.c. Errors are SR-EVD-304 at
  * `attestation...`.
@@ -21,8 +21,8 @@
 #include "evidence/key.h"
 
 #define SR_ENVELOPE_PAYLOAD_TYPE "application/vnd.in-toto+json"
-/* A statement names a report's files, of which the report's own limit lets 2 MiB be; with what a
- * statement adds to each and base64 that is 5 MiB. */
+/* A statement names a report's files, which take at most 2 MiB of a report; with what a statement
+ * adds to each, and base64, that is 5 MiB. */
 #define SR_ENVELOPE_MAX ((size_t)8 * 1024 * 1024)
 #define SR_ENVELOPE_MAX_SIGNATURES 16
 
@@ -45,17 +45,17 @@ struct sr_envelope {
 void sr_envelope_free(struct sr_envelope *envelope);
 #define sr_cleanup_envelope __attribute__((cleanup(sr_envelope_free)))
 
-/* Reads an envelope into an empty one, which is to be freed either way. */
+/* Reads an envelope into an empty one, which the caller frees either way. */
 int sr_envelope_parse(const char *text, size_t len, struct sr_envelope *envelope,
                       struct sr_error *err) SR_MUST_CHECK;
 
 /* Appends what sr_envelope_parse() reads. When memory is out, out fails. */
 void sr_envelope_write(const struct sr_envelope *envelope, struct sr_buf *out);
 
-/* Whether signature i names key as its maker; one without a keyid may be anybody's. */
+/* Whether signature i names key as its maker, or nobody: it has no keyid. */
 bool sr_envelope_names(const struct sr_envelope *envelope, size_t i, const struct sr_key *key);
 
-/* What is signed: "DSSEv1 <length of type> <type> <length of payload> <payload>". */
+/* Appends what is signed: "DSSEv1 <length of type> <type> <length of payload> <payload>". */
 void sr_envelope_encode(const struct sr_envelope *envelope, struct sr_buf *out);
 
 /* Adds key's signature. SR-EVD-003 at `key`; SR-EVD-002 at `attestation` when there is no room. */

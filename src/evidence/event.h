@@ -32,7 +32,7 @@
 #define SR_EVENTS_FILE "events.jsonl"
 /* Lines held in memory before an append becomes a barrier by itself. */
 #define SR_EVENT_LOG_HOLD ((size_t)256 * 1024)
-/* Lines held at most, when barriers fail: then appends fail too. */
+/* Lines held at most, while barriers fail; appends beyond that fail, too. */
 #define SR_EVENT_LOG_MAX_HELD ((size_t)4 * 1024 * 1024)
 
 struct sr_event_log;
@@ -65,11 +65,11 @@ int sr_event_log_reopen(int run_dirfd, const char *run_id, uint32_t types,
 int sr_event_append(struct sr_event_log *log, enum sr_stage stage, enum sr_event_type type,
                     json_t *payload, struct sr_error *err) SR_MUST_CHECK;
 
-/* The barrier: all events appended so far are on disk when this returns 0. SR-EVD-001 at `events`;
- * may be called again. */
+/* The barrier: when it returns 0, all events appended so far are on disk. SR-EVD-001 at `events`;
+ * it may be called again then. */
 int sr_event_log_sync(struct sr_event_log *log, struct sr_error *err) SR_MUST_CHECK;
 
-/* The log's own time, for what is to agree with its timestamps. */
+/* Writes the log's own time, which agrees with its timestamps. */
 void sr_event_log_now(const struct sr_event_log *log, char text[SR_TIMESTAMP_TEXT]);
 
 /* What a report needs of the log; valid until it is closed. */
@@ -83,10 +83,10 @@ struct sr_event_log_state {
 };
 struct sr_event_log_state sr_event_log_state(const struct sr_event_log *log);
 
-/* Bytes of the log with all that was appended, acknowledged or not. */
+/* Returns the size of the log with all that was appended, acknowledged or not. */
 uint64_t sr_event_log_bytes(const struct sr_event_log *log);
 
-/* Closes without a barrier: what is still held is lost. NULL is fine. */
+/* Closes the log without a barrier: lines that are still held are lost. log may be NULL. */
 void sr_event_log_close(struct sr_event_log *log);
 
 #endif

@@ -18,8 +18,8 @@ void sr_event_file_close(struct sr_event_file *file);
 #define sr_cleanup_event_file __attribute__((cleanup(sr_event_file_close)))
 
 /*
- * The next line in canonical form, scanned into file->scan; *text is valid until the next call.
- * 1: there is one. 0: the file ended. -1: a fault; file->reader says which.
+ * Reads the next line in canonical form, scanned into file->scan; *text is valid until the next
+ * call. Returns 1; 0 at the end of the file; -1 for a fault, which file->reader describes.
  */
 int sr_event_file_next(struct sr_event_file *file, const char **text) SR_MUST_CHECK;
 

@@ -167,8 +167,8 @@ bool sr_key_verify(const struct sr_key *key, const void *data, size_t len,
 /* ---- PEM ---- */
 
 /* What is wrong with a PEM block as a key, or NULL. */
-static const char *misfit(const char *name, const char *header, const unsigned char *der, long len,
-                          bool is_private)
+static const char *block_fault(const char *name, const char *header, const unsigned char *der,
+                               long len, bool is_private)
 {
     if (is_private && strstr(name, "ENCRYPTED") != NULL)
         return "the private key has a passphrase; only one without can be used";
@@ -208,7 +208,7 @@ int sr_key_parse(const char *text, size_t len, bool is_private, struct sr_key **
     if (PEM_read_bio(bio, &name, &header, &der, &der_len) != 1) {
         result = key_error(err, "this is no PEM file");
     } else {
-        const char *wrong = misfit(name, header, der, der_len, is_private);
+        const char *wrong = block_fault(name, header, der, der_len, is_private);
         result = wrong != NULL ? key_error(err, wrong) : import(der, is_private, key, err);
     }
     OPENSSL_free(name);

@@ -1,13 +1,13 @@
 /*
  * Keys that sign evidence: Ed25519 (RFC 8032) and nothing else.
  *
- *   safe-run key generate -> sr_key_generate()          once
- *   sr_key_load_private() -> sr_key_sign()              who makes evidence
- *   sr_key_load_public()  -> sr_key_verify()            who checks it
+ *   sr_key_generate()                            once: safe-run key generate
+ *   sr_key_load_private() -> sr_key_sign()       to make evidence
+ *   sr_key_load_public()  -> sr_key_verify()     to check it
  *
  * On disk a private key is PKCS#8 (RFC 8410) and a public key SubjectPublicKeyInfo, both PEM, as
- * OpenSSL and every other tool read and write them. A private key with a passphrase is refused:
- * nobody is there to be asked when a run ends.
+ * OpenSSL and other tools read and write them. A private key with a passphrase is refused: nobody
+ * can be asked for it when a run ends.
  *
  * In memory the private half lies in a page of its own that no core dump and no forked child has
  * (a child's copy is zeros, and sr_key_sign() fails there), because the process that holds it also
@@ -28,7 +28,7 @@
 #define SR_KEY_SIGNATURE_SIZE 64
 /* A key's id: the hex SHA-256 of its public half's DER, and NUL. */
 #define SR_KEY_ID_SIZE 65
-/* Of a PEM file; a key has 120 bytes, the rest is room for remarks around it. */
+/* Size of a PEM file. A key takes 120 bytes; the rest is room for text around it. */
 #define SR_KEY_MAX_FILE 16384
 
 struct sr_key;
@@ -39,22 +39,22 @@ struct sr_key;
  */
 int sr_key_generate(const char *path, struct sr_key **key, struct sr_error *err) SR_MUST_CHECK;
 
-/* Loads a key from a regular file. A private one must be closed to group and others. To be
- * freed. */
+/* Loads a key from a regular file; of a private one, group and others have no permissions. The
+ * caller frees *key. */
 int sr_key_load_private(const char *path, struct sr_key **key, struct sr_error *err) SR_MUST_CHECK;
 int sr_key_load_public(const char *path, struct sr_key **key, struct sr_error *err) SR_MUST_CHECK;
 
-/* The same from text in PEM. */
+/* Loads a key from text in PEM. The caller frees *key. */
 int sr_key_parse(const char *text, size_t len, bool is_private, struct sr_key **key,
                  struct sr_error *err) SR_MUST_CHECK;
 
 void sr_key_free(struct sr_key *key);
 
-/* Hex SHA-256 of the public half's DER (SubjectPublicKeyInfo); lives as long as the key. What
- * `openssl pkey -pubin -in K.pub -outform DER | sha256sum` prints. */
+/* Returns the hex SHA-256 of the public half's DER (SubjectPublicKeyInfo), as `openssl pkey -pubin
+ * -in K.pub -outform DER | sha256sum` prints it. It lives as long as the key. */
 const char *sr_key_id(const struct sr_key *key);
 
-/* The 32 bytes of the public half; they live as long as the key. */
+/* Returns the 32 bytes of the public half, which live as long as the key. */
 const unsigned char *sr_key_public(const struct sr_key *key);
 
 /* Signs data. Fails with a public key, and in a child of the process that loaded the key. */

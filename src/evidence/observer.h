@@ -1,14 +1,14 @@
 /*
- * Who saw what is said: the host itself (its kernel's counters, processes, bytes that came in) or
- * the guest, whose word it is.
+ * Who saw what evidence says: the host (its kernel's counters, processes, bytes that came in), or
+ * the guest, whose word it is then.
  *
  * observedBy holds for an object and everything in it that does not say otherwise. A single field
  * says otherwise by a field beside it (SR_CODE_OBSERVED_BY for "code"), an object by an observedBy
  * of its own. Text that the guest sent stands nowhere but in objects named "guest"; where the host
  * tells of the guest's word, it does so in the sentences here, which are part of the format.
  *
- * A log says in its compile event, and a report in integrity, that its fields say it this way
- * (SR_OBSERVERS): what is older says it of whole objects, or not at all.
+ * A log promises in its compile event, and a report in integrity, that its fields follow this rule
+ * (SR_OBSERVERS). Older ones say it of whole objects, or not at all.
  */
 #ifndef SR_EVIDENCE_OBSERVER_H
 #define SR_EVIDENCE_OBSERVER_H
@@ -22,8 +22,8 @@
 #define SR_OBSERVERS "observers"
 #define SR_OBSERVERS_FIELD "field"
 
-/* Of exitCode in vm.exited, of exitCode in the report, of code and signal in exit{}, of reason and
- * message in run.failed. */
+/* Observers of exitCode in vm.exited, of exitCode in the report, of code and signal in exit{}, and
+ * of reason and message in run.failed. */
 #define SR_EXIT_OBSERVED_BY "exitObservedBy"
 #define SR_EXIT_CODE_OBSERVED_BY "exitCodeObservedBy"
 #define SR_CODE_OBSERVED_BY "codeObservedBy"
@@ -37,13 +37,13 @@
 #define SR_GUEST_SAYS_UNREADABLE                                                                   \
     SR_GUEST_SAYS "it could not send all that is at " /* and the path */
 
-/* The sentence for a guest that did not start the command, by the path of the failure; NULL: it is
- * no such path. */
+/* Returns the sentence for a guest that did not start the command, by the path of the failure; NULL
+ * for any other path. */
 const char *sr_refusal_sentence(const char *path);
 
-/* Whether an event's payload (canonical) keeps to the rule: nothing but an object named "guest"
- * says that the guest saw it, each of those does, and the payload itself only if it may. NULL when
- * it does, else the name of the field that does not. */
+/* Checks that a canonical payload follows the rule: every object named "guest" says that the guest
+ * saw it and no other object does, except the payload itself where may_be_guests. Returns NULL, or
+ * the name of the field that breaks the rule. */
 const char *sr_observer_fault(struct sr_json_slice payload, bool may_be_guests);
 
 #endif

@@ -3,7 +3,7 @@
  * JSON object a line, in the order of the events.
  *
  * Pure translation, in bounded memory: the mapping is the table in ocsf.c (and docs/EVIDENCE.md);
- * what OCSF has no attribute for is under "unmapped", the payload whole, so that nothing is lost.
+ * "unmapped" has the whole payload, so that nothing is lost for which OCSF has no attribute.
  * Nothing is verified here.
  */
 #ifndef SR_EVIDENCE_OCSF_H
@@ -15,7 +15,7 @@
 
 #define SR_OCSF_VERSION "1.3.0"
 
-/* Takes a record with its newline. 0, or -1 with err filled to end the export. */
+/* Takes a record with its newline. Returns 0, or -1 with err to end the export. */
 typedef int sr_ocsf_emit(void *context, const char *line, size_t len, struct sr_error *err);
 
 /* Exports the report behind fd (regular file, from its start); version is safe-run's. -1 as

@@ -7,8 +7,8 @@
  *     f <path> NUL <size> NUL <content>     a file; x when its owner may execute it
  *     l <path> NUL <target> NUL             a symbolic link
  *
- * without the spaces; paths are relative to the output, which itself has no record; of a file that
- * is an output the path is empty. Times, owners and other permissions do not count: they do not
+ * without the spaces. Paths are relative to the output, which has no record itself; when the output
+ * is a file, its path is empty. Times, owners and other permissions do not count: they do not
  * survive a copy.
  */
 #ifndef SR_EVIDENCE_OUTPUT_DIGEST_H
@@ -41,7 +41,7 @@ struct sr_output_file {
     uint64_t size;
 };
 
-/* Told of each regular file, in the order of the digest; -1 with err ends it. */
+/* Takes each regular file, in the order of the digest. Returns 0, or -1 with err to end it. */
 typedef int sr_on_output_file(void *context, const struct sr_output_file *file,
                               struct sr_error *err);
 
@@ -57,16 +57,15 @@ struct sr_output_digest {
     uint64_t bytes;                     /* of the contents */
 };
 
-/* Who is told of the files, which are hashed one by one in the same reading then; on_file may be
- * NULL. */
+/* Who gets the files' own hashes, which are made in the same reading then; on_file may be NULL. */
 struct sr_output_listener {
     sr_on_output_file *on_file;
     void *context;
 };
 
-/* Hashes directory/name, following no link; listener may be NULL. -1 with err (SR-RUN-001 at path):
- * it cannot be read, something is there that is none of the three, its contents are more than
- * bytes_max, or the listener wants no more. */
+/* Hashes directory/name, following no link; listener may be NULL. Returns 0, or -1 with err
+ * (SR-RUN-001 at path): it cannot be read, it has an entry that is none of the three, its contents
+ * exceed bytes_max, or on_file ended it. */
 int sr_output_digest(int directory, const char *name, const char *path, uint64_t bytes_max,
                      struct sr_hasher *hasher, const struct sr_output_listener *listener,
                      struct sr_output_digest *digest, struct sr_error *err) SR_MUST_CHECK;

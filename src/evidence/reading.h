@@ -2,7 +2,7 @@
  * Reading a report as a person: what ran, where it could go and went, what was stopped, what it
  * used, and whether the evidence holds.
  *
- *   1. sr_reading_open() reads the report and what lies beside it, and really verifies both.
+ *   1. sr_reading_open() reads the report and what lies beside it, and verifies both.
  *   2. sr_show(), sr_html(), sr_diff() write from it; none of them does I/O.
  *   3. sr_reading_close().
  *
@@ -16,7 +16,7 @@
 #include "evidence/event.h"
 #include "saferun/report.h"
 
-/* Keys that an attestation may name here; it has 16 signatures at most. */
+/* An attestation has at most 16 signatures. */
 #define SR_READING_SIGNERS 16
 
 struct sr_reading {
@@ -26,11 +26,10 @@ struct sr_reading {
     struct sr_companions companions;
     bool with_events;   /* events.jsonl was compared */
     bool with_files;    /* the files beside the report were hashed */
-    bool with_envelope; /* there is a signature beside it; it takes a key to check */
-    bool with_key;      /* it was checked */
-    char key_id[65];    /* of the key that it was checked with */
-    /* The ids of keys that it names: claims, of which the one that was checked may be among
-     * them. */
+    bool with_envelope; /* there is a signature beside the report; checking it takes a key */
+    bool with_key;      /* the signature was checked, */
+    char key_id[65];    /* with this key */
+    /* Ids of the keys that the signature names. They are claims, but for key_id once checked. */
     char signers[SR_READING_SIGNERS][65];
     size_t signer_count;
 };
@@ -45,7 +44,8 @@ struct sr_reading {
  * Reads the report in path ("-": standard input) with the files of artifacts (NULL: those beside
  * the report, as far as they are there), and with the signature there if key names a public key's
  * file (NULL: it is not checked). 0, whatever the verification says; -1 with SR-EVD-002 or
- * SR-EVD-301 when it is no report that can be read to its end. To be closed either way.
+ * SR-EVD-301 when it is no report that can be read to its end. The caller closes reading either
+ * way.
  */
 int sr_reading_open(const char *path, const char *artifacts, const char *key,
                     struct sr_reading *reading, struct sr_error *err) SR_MUST_CHECK;
@@ -81,9 +81,9 @@ struct sr_limit_row {
 enum { SR_LIMIT_ROWS = 5 };
 void sr_limit_rows(const struct sr_reading *reading, struct sr_limit_row rows[SR_LIMIT_ROWS]);
 
-/* What the command ran as, by the run's events, and what the policy has where that differs: "33:33
- * (by the image; the default of the policy is 1000:1000)". Of reports whose events do not tell,
- * what the policy has. "" when neither is known. */
+/* Write what the command ran as, by the run's events, and what the policy has where that differs:
+ * "33:33 (by the image; the default of the policy is 1000:1000)". Where the events do not say, what
+ * the policy has; "" when neither is known. Return text. */
 enum { SR_RAN = 320 };
 const char *sr_ran_user(const struct sr_reading *reading, char text[SR_RAN]);
 const char *sr_ran_workdir(const struct sr_reading *reading, char text[SR_RAN]);
@@ -106,7 +106,7 @@ const char *sr_flow_text(const struct sr_summary_flow *flow, char text[SR_DESTIN
 enum { SR_FLOW_TIME = 80 };
 const char *sr_flow_time(const struct sr_summary *summary, const struct sr_summary_flow *flow,
                          char text[SR_FLOW_TIME]);
-/* From the first to the last event; 0 when that is not known. */
+/* Returns the time from the first to the last event; 0 when that is not known. */
 uint64_t sr_reading_usec(const struct sr_reading *reading);
 
 #endif

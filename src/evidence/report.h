@@ -1,10 +1,10 @@
 /*
  * Writing the report of a run: run_report.json (docs/CONTRACT.md, "Report").
  *
- * The facts only the runner knows come in struct sr_report_facts; events and everything in sum come
- * from the event log. The report is canonical JSON (RFC 8785) and one newline, says so in
- * integrity.canonicalization, and is written in one pass in bounded memory: to a temporary file
- * that is made durable and renamed, so that run_report.json is there whole or not at all.
+ * struct sr_report_facts has what only the runner knows; events and sums come from the event log.
+ * The report is canonical JSON (RFC 8785) and one newline, says so in integrity.canonicalization,
+ * and is written in one pass in bounded memory: to a temporary file that is made durable and
+ * renamed, so that run_report.json is there whole or not at all.
  */
 #ifndef SR_EVIDENCE_REPORT_H
 #define SR_EVIDENCE_REPORT_H
@@ -24,8 +24,8 @@ struct sr_report_file {
     const char *hash; /* "sha256:..." */
 };
 
-/* Texts may be NULL: a hash that never became known (NULL or "") is written as SR_HASH_ZERO, any
- * other text as "unknown". */
+/* Texts may be NULL: a hash that is not known (NULL or "") is written as SR_HASH_ZERO, any other
+ * text as "unknown". */
 struct sr_report_facts {
     const char *run_id;      /* the log's; NULL is fine */
     const char *started_at;  /* RFC 3339; NULL: when the log was opened */
@@ -35,9 +35,9 @@ struct sr_report_facts {
     const struct sr_report_file *files; /* optional; sorted by name (bytes), no name twice */
     size_t file_count;
     enum sr_network_mode network_mode; /* the policy's */
-    uint64_t rules_total;              /* the policy's, for a run that never got to its network */
-    uint64_t mount_count;              /* the policy's */
-    const char *policy_name;           /* NULL: not known, and left out */
+    uint64_t rules_total;    /* the policy's, for a run that ended before its network was made */
+    uint64_t mount_count;    /* the policy's */
+    const char *policy_name; /* NULL: not known, and left out */
     /* exit{} */
     const char *cause;                    /* sr_cause_name() */
     int code;                             /* of the command; negative: it has none */

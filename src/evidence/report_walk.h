@@ -5,10 +5,10 @@
  * digest is taken over the canonical form of the whole with integrity.digest emptied.
  *
  * Theory of operation. In canonical form only "archive", "artifacts" and "assurance" come before
- * "events", so in our own reports (and in any that has its members in a kindly order) the digest
- * can be fed while the events stream by. Should a member that sorts before "events" come behind
- * them, the digest is begun anew at the end and the events are read a second time. Members other
- * than events are small and are kept, in canonical form, until the walk is freed.
+ * "events", so in reports that safe-run wrote the digest can be fed while the events stream by.
+ * When a member that sorts before "events" comes after them, the digest is begun anew at the end
+ * and the events are read a second time. Members other than events are small and are kept, in
+ * canonical form, until the walk is freed.
  */
 #ifndef SR_EVIDENCE_REPORT_WALK_H
 #define SR_EVIDENCE_REPORT_WALK_H
@@ -19,9 +19,9 @@
 
 /* A report has 16 members; the rest is for what may be added. */
 #define SR_REPORT_MAX_MEMBERS 64
-/* Of members other than events, together: a run of 256 mounts needs 0.1 MB. */
+/* Size of all members other than events: a run of 256 mounts needs 0.1 MB. */
 #define SR_REPORT_MAX_REST ((size_t)2 * 1024 * 1024)
-/* Of a report: 10 million events. */
+/* Size of a report: 10 million events. */
 #define SR_REPORT_MAX_BYTES (UINT64_C(4) << 30)
 
 struct sr_report_walk {
@@ -44,26 +44,26 @@ struct sr_report_walk {
     char digest[SR_SHA256_TEXT];
 };
 
-/* Told of each event: canonical text, scanned. Returns 0, or -1 with err filled to end the walk. */
+/* Takes each event: canonical text, scanned. Returns 0, or -1 with err to end the walk. */
 typedef int sr_report_on_event(void *context, uint64_t index, const struct sr_json_scan *scan,
                                const char *text, struct sr_error *err);
 
 /*
  * Walks through the report behind fd, which stays the caller's: a regular file from offset on, or
  * any stream. Returns 0; or -1: SR-EVD-002 at `report` when it cannot be read, SR-EVD-301 at the
- * fault's place, with line and column, when it is not the strict JSON of a report. walk is to be
- * freed either way, and what was found up to the fault may be looked at.
+ * fault's place, with line and column, when it is not the strict JSON of a report. The caller frees
+ * walk either way; it holds what was found up to the fault.
  */
 int sr_report_walk(struct sr_report_walk *walk, int fd, uint64_t offset,
                    sr_report_on_event *on_event, void *context, struct sr_error *err) SR_MUST_CHECK;
-/* The same, and feeds bytes (reset; may be NULL) with the file as it is. */
+/* Does the same and feeds bytes (reset; may be NULL) with the file as it is. */
 int sr_report_walk_bytes(struct sr_report_walk *walk, int fd, uint64_t offset,
                          struct sr_hasher *bytes, sr_report_on_event *on_event, void *context,
                          struct sr_error *err) SR_MUST_CHECK;
 void sr_report_walk_free(struct sr_report_walk *walk);
 #define sr_cleanup_report_walk __attribute__((cleanup(sr_report_walk_free)))
 
-/* A member's canonical value; an empty slice when the report has none of that name. */
+/* Returns a member's canonical value; an empty slice when the report has none of that name. */
 struct sr_json_slice sr_report_member(const struct sr_report_walk *walk, const char *name);
 
 #endif

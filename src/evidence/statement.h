@@ -8,9 +8,9 @@
  *
  * It is canonical JSON and follows from the report alone, but for the events file's hash: a report
  * has one statement, whoever signs it and whenever. Everything in the predicate is a member of the
- * report, word for word. Subjects: the report, events.jsonl if it was there, all of
- * artifacts.files, every output, with the hash that output.collected tells (not of a file, hence
- * not "sha256"), and behind it the files that the event lists.
+ * report, word for word. Subjects: the report; events.jsonl if it was there; all of
+ * artifacts.files; every output, with the hash that output.collected has (which is not of a file,
+ * so it is not called "sha256"), followed by the files that the event lists.
  */
 #ifndef SR_EVIDENCE_STATEMENT_H
 #define SR_EVIDENCE_STATEMENT_H

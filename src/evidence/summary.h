@@ -1,11 +1,11 @@
 /*
- * A report in sum, for those who show it to a person: show, html, diff.
+ * A summary of a report, from which show, html and diff write for a person.
  *
  * Reads a report once, in memory that does not grow with it, and keeps what a page has room for:
  * lists are capped, with a count of what was left out, and samples are merged. Everything that
  * comes from the report is hostile; the texts kept here are printable UTF-8 (printable.h), cut
- * where they are long, and numbers are within 2^53 - 1. Whether any of it is true is not decided
- * here: that is the verifier's.
+ * where they are long, and numbers are within 2^53 - 1. The verifier decides whether any of it is
+ * true.
  *
  *   sr_summary_new()  sr_summary_read()  sr_summary_free()
  */
@@ -19,10 +19,10 @@
 #include "evidence/report_walk.h"
 #include "saferun/policy.h"
 
-/* Half of it for rules as they were applied, half kept for those that were hit. */
+/* Half of them are for rules as they were applied, half for those that were hit. */
 #define SR_SUMMARY_TARGETS 512
 #define SR_SUMMARY_FLOWS 256
-/* The time line's beginning, and its end: what a run failed of comes last. */
+/* The beginning and the end of the time line: why a run failed comes last. */
 #define SR_SUMMARY_FIRST_STEPS 100
 #define SR_SUMMARY_LAST_STEPS 50
 #define SR_SUMMARY_POINTS 256
@@ -46,7 +46,7 @@ struct sr_summary_flow {
     uint32_t hash;
 };
 
-/* An event as a sentence. What comes in large numbers (samples, rules, hits) is not among them. */
+/* An event as a sentence. Events that come in large numbers (samples, rules, hits) are no steps. */
 struct sr_summary_step {
     enum sr_event_type kind;
     bool timed;
@@ -82,7 +82,7 @@ struct sr_summary_output_file {
     int64_t size;
 };
 
-/* A value from outside of the policy: what evidence has of it. */
+/* What evidence has of a value from outside of the policy. */
 struct sr_summary_secret {
     char name[SR_SECRET_NAME_MAX + 1], from[8], path[256], hmac[SR_HMAC_TEXT];
 };
@@ -161,31 +161,31 @@ struct sr_summary *sr_summary_new(void);
 void sr_summary_free(struct sr_summary *summary);
 
 /* Reads the report behind fd (from its start; regular file). Fails as sr_report_walk() does, and
- * with SR-EVD-301 at `schemaVersion` when it is some other document: then summary is of no use. */
+ * with SR-EVD-301 at `schemaVersion` for another document. After a failure, only free summary. */
 int sr_summary_read(struct sr_summary *summary, int fd, struct sr_error *err) SR_MUST_CHECK;
 
-/* Packets that the network stopped, by all that tells of it: denied ones whether their destinations
- * are known or not, and what went nowhere for another reason. */
+/* Return the packets that the network stopped: denied ones, whether their destinations are known or
+ * not; and frames that were dropped for another reason. */
 uint64_t sr_summary_denied(const struct sr_summary *summary);
 uint64_t sr_summary_dropped(const struct sr_summary *summary);
-/* Whether the network's counters were not read in the end: its safe-run died. What was let out and
- * stopped by then is known only as far as events tell. */
+/* Returns true when the network's counters were not read at the end, because safe-run died. Only
+ * events say then what was let out and stopped. */
 bool sr_summary_uncounted(const struct sr_summary *summary);
-/* Why a frame was dropped, to go behind a number of them. */
+/* Returns why frames were dropped, to follow their number: "neither IPv4 nor ARP". */
 const char *sr_drop_sentence(enum sr_drop drop);
 
-/* How many steps are kept, and each of them in order. */
+/* Return how many steps are kept, and each of them in order. */
 size_t sr_summary_steps(const struct sr_summary *summary);
 const struct sr_summary_step *sr_summary_step(const struct sr_summary *summary, size_t index);
 
-/* An event's message, and behind it what the guest said, as a quotation (sentence.c). */
+/* Writes an event's message, and behind it what the guest said, as a quotation (sentence.c). */
 void sr_take_message(struct sr_json_slice payload, char *text, size_t size);
-/* What an event tells, in one sentence (sentence.c). */
+/* Writes what an event says as one sentence (sentence.c). */
 void sr_event_sentence(enum sr_event_type kind, struct sr_json_slice payload, char *text,
                        size_t size);
-/* "TOKEN from env, HMAC 0123...": name, source, and the digits of the HMAC (sentence.c). */
+/* Writes name, source, and the digits of the HMAC (sentence.c): "TOKEN from env, HMAC 0123...". */
 void sr_secret_sentence(const struct sr_summary_secret *secret, char *text, size_t size);
-/* How the run ended, in one sentence. */
+/* Writes how the run ended as one sentence (sentence.c). */
 void sr_exit_sentence(const struct sr_summary *summary, char *text, size_t size);
 
 #endif

@@ -19,8 +19,8 @@
 
 #include "evidence/verify_state.h"
 
-/* Verifies as sr_report_verify_fd(), and when the report is valid calls then (may be NULL), which
- * fails the whole with err. */
+/* Verifies as sr_report_verify_fd() does, and calls then (may be NULL) when the report is valid.
+ * Returns -1 with err when then does. */
 typedef int verify_then(void *context, const struct verify *v, struct sr_error *err);
 int verify_report(int fd, const struct sr_verify_options *options,
                   struct sr_verification *verification, verify_then *then, void *context,
@@ -35,8 +35,8 @@ void verify_events_end(struct verify *v); /* after the walk */
 void verify_fields(struct verify *v);
 void verify_aggregates(struct verify *v);
 
-/* verify_outcome.c: takes an event as it is read; what a sealed report says against those, after
- * the walk. */
+/* verify_outcome.c: takes an event as it is read; after the walk, compares what a sealed report
+ * says with the events. */
 void verify_told_take(struct verify *v, uint64_t index);
 void verify_outcome(struct verify *v);
 

@@ -111,7 +111,7 @@ static bool all_strings(struct sr_json_slice array)
 }
 
 /* What the field should be, or NULL when it is that. */
-static const char *misfit(enum kind kind, struct sr_json_slice value)
+static const char *expected_kind(enum kind kind, struct sr_json_slice value)
 {
     int64_t number;
     bool integer = sr_json_integer(value, &number);
@@ -185,7 +185,7 @@ static void check_field(struct verify *v, const struct field *field)
             verify_error(v, CHECK_SCHEMA, SR_EVD_301, path, "is missing");
         return;
     }
-    const char *expected = misfit(field->kind, value);
+    const char *expected = expected_kind(field->kind, value);
     if (expected != NULL)
         verify_error(v, CHECK_SCHEMA, SR_EVD_301, path, "expected %s, found %s", expected,
                      verify_show(value, found));

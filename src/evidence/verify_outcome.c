@@ -491,16 +491,17 @@ static int64_t written(uint64_t number)
     return number > SR_JSON_MAX_INTEGER ? SR_JSON_MAX_INTEGER : (int64_t)number;
 }
 
-static bool owns_up(struct sr_json_slice element, const struct sr_contradiction *to)
+/* Whether an element of the list records this contradiction, in the words of contradiction.c. */
+static bool records(struct sr_json_slice element, const struct sr_contradiction *found)
 {
-    return sr_json_is(sr_json_get(element, "about"), to->about) &&
-           count(element, to->names[0]) == written(to->values[0]) &&
-           count(element, to->names[1]) == written(to->values[1]) &&
-           sr_json_is(sr_json_get(element, "message"), to->message);
+    return sr_json_is(sr_json_get(element, "about"), found->about) &&
+           count(element, found->names[0]) == written(found->values[0]) &&
+           count(element, found->names[1]) == written(found->values[1]) &&
+           sr_json_is(sr_json_get(element, "message"), found->message);
 }
 
-/* The list must own up to every contradiction that follows from the event's numbers, in the words
- * of contradiction.c. What else is in it may be of a later writer, who finds more. */
+/* The list must record every contradiction that follows from the event's numbers. It may have more,
+ * of a later writer that finds more. */
 static void check_contradictions(struct verify *v)
 {
     struct sr_exit_facts facts = {0};
@@ -509,10 +510,10 @@ static void check_contradictions(struct verify *v)
     char path[PATH_SIZE];
     sr_exit_facts_read(verify_told(v, TOLD_EXITED), &facts);
     for (size_t i = sr_contradictions(&facts, found); i-- > 0;) {
-        bool owned = false;
+        bool recorded = false;
         for (size_t at = 0; sr_json_is_array(list) && sr_json_next(list, &at, &element);)
-            owned = owned || owns_up(element, &found[i]);
-        if (!owned)
+            recorded = recorded || records(element, &found[i]);
+        if (!recorded)
             verify_error(v, CHECK_AGGREGATES, SR_EVD_303,
                          place(path, v, TOLD_EXITED, "contradictions"), "leaves out \"%s\": %s",
                          found[i].about, found[i].message);

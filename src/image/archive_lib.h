@@ -1,7 +1,7 @@
 /*
- * libarchive, loaded when the first archive is to be read and not before: its own libraries (XML,
- * Unicode tables, a C++ runtime) would cost every start of the program 1.5 ms. A process that is
- * about to be confined loads it first.
+ * libarchive, which is loaded when the first archive is read: its own libraries (XML, Unicode
+ * tables, a C++ runtime) would cost every start of the program 1.5 ms. A process that will be
+ * confined loads it before.
  */
 #ifndef SR_IMAGE_ARCHIVE_LIB_H
 #define SR_IMAGE_ARCHIVE_LIB_H
@@ -45,7 +45,7 @@ struct sr_archive_lib {
 #undef SR_ARCHIVE_MEMBER
 };
 
-/* Loads it, once. NULL with err (SR-OPS-101 at "libarchive"). */
+/* Loads it once. Returns NULL with err when that fails (SR-OPS-101 at "libarchive"). */
 const struct sr_archive_lib *sr_archive_load(struct sr_error *err) SR_MUST_CHECK;
 
 #endif

@@ -9,7 +9,7 @@
 
 enum sr_build_kind { SR_BUILD_OCI_ARCHIVE, SR_BUILD_OCI, SR_BUILD_DOCKER_ARCHIVE, SR_BUILD_TAR };
 
-/* What came of it. */
+/* What was built. */
 struct sr_built {
     struct sr_image_counts counts;
     uint32_t devices; /* left out */
@@ -23,8 +23,7 @@ int sr_build_archive(const struct sr_image_build *build, enum sr_build_kind kind
                      const char *tag, int image, struct sr_built *built, json_t **config,
                      struct sr_error *err) SR_MUST_CHECK;
 
-/* The work itself, in the caller's process: for tests, with archives that they made. Warnings go
- * nowhere. */
+/* Does the work in the caller's process, for tests with archives of their own. Drops warnings. */
 int sr_build_unconfined(const struct sr_image_build *build, enum sr_build_kind kind, int source,
                         const char *tag, int image, struct sr_built *built, json_t **config,
                         struct sr_error *err) SR_MUST_CHECK;

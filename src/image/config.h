@@ -1,7 +1,6 @@
 /*
- * What an image's configuration says of how it is run, as far as a policy may leave it open:
- * environment, working directory, user, entry point and command. Its JSON, as it is kept in the
- * store:
+ * The part of an image's configuration that a policy may leave open: environment, working
+ * directory, user, entry point and command. The store keeps it as JSON:
  *
  *   {"cmd":["..."],"entrypoint":["..."],"env":["K=V"],
  *    "user":{"gid":1,"name":"...","uid":1}|null,"workdir":"/..."|null}
@@ -15,20 +14,20 @@
 
 #include <jansson.h>
 
-/* What fits into the specification of a run, with room for the policy's own. */
+/* Size of that JSON: it fits into the specification of a run beside the policy's own values. */
 #define SR_IMAGE_CONFIG_MAX 65536
 
 /*
- * Makes that of a whole OCI configuration (NULL: none). The user's names are looked up in passwd
- * and group, the image's own files (NULL: it has none). What cannot be used is left out and told. A
- * new reference, or NULL with err (SR-OPS-107 at "image.source").
+ * Makes it from a whole OCI configuration (NULL: none). Looks the user's names up in passwd and
+ * group, the image's own files (NULL: it has none). Leaves out what cannot be used, and warns.
+ * Returns a new reference, or NULL with err (SR-OPS-107 at "image.source").
  */
 json_t *sr_image_config_make(const json_t *oci, const char *passwd, const char *group,
                              void (*warn)(void *context, const char *text), void *context,
                              struct sr_error *err) SR_MUST_CHECK;
 
-/* Takes it apart, in place: config's texts are json's. 0, or -1 when it is not of that form. Lists
- * are allocated. */
+/* Reads that JSON into config, whose texts belong to json and whose lists are allocated. Returns 0,
+ * or -1 when json is not of that form. */
 int sr_image_config_take(const json_t *json, struct sr_image_config *config) SR_MUST_CHECK;
 void sr_image_config_free(struct sr_image_config *config);
 

@@ -1,7 +1,6 @@
 /*
  * A layer as a stream of entries: a tar, perhaps compressed (gzip, zstd, xz), whose bytes are
- * checked against its digests when it has come to its end. A layer must be read to the end before
- * anything of it is believed.
+ * checked against its digests at its end. Read a layer to the end before you trust anything of it.
  */
 #ifndef SR_IMAGE_LAYER_H
 #define SR_IMAGE_LAYER_H
@@ -10,20 +9,20 @@
 
 struct sr_worker;
 
-/* What a layer was announced as. Empty texts: nobody said. */
+/* What the manifest says of a layer. Empty texts: nothing. */
 struct sr_layer_description {
     char member[256];             /* of the source; empty: the whole source */
     char digest[SR_SHA256_TEXT];  /* of its bytes */
     char diff_id[SR_SHA256_TEXT]; /* of its bytes uncompressed */
-    int64_t size;                 /* of its bytes; -1: nobody said */
+    int64_t size;                 /* number of its bytes; -1: not known */
 };
 
-/* What is left of the allowance of all layers together. */
+/* The limit on the bytes of all layers together. */
 struct sr_layer_budget {
-    uint64_t bytes;           /* uncompressed */
-    uint64_t bytes_max;       /* for the sentence */
+    uint64_t bytes;           /* left, uncompressed */
+    uint64_t bytes_max;       /* the limit, for messages */
     uint64_t done;            /* read so far */
-    struct sr_worker *worker; /* told of it; may be NULL */
+    struct sr_worker *worker; /* reports progress; may be NULL */
 };
 
 struct sr_layer {
@@ -34,24 +33,25 @@ struct sr_layer {
     struct archive *raw, *tar;
     struct sr_hasher *hasher; /* of the uncompressed bytes */
     struct sr_error failure;  /* of the stream below libarchive, which hides it; code SR_OK: none */
-    unsigned number;          /* from 1, for sentences */
+    unsigned number;          /* from 1, for messages */
     size_t zeros;             /* bytes of zero at the end so far */
     char digest[SR_SHA256_TEXT]; /* of its bytes; known when sr_layer_next() has said 0 */
     char buffer[SR_BLOB_BUFFER];
 };
 
-/* Opens it; to be closed whatever is returned. Large: not for stacks. */
+/* Opens a layer. The caller closes it, also after a failure. struct sr_layer is too large for a
+ * stack. */
 int sr_layer_open(const struct sr_source *source, const struct sr_layer_description *description,
                   unsigned number, struct sr_layer_budget *budget, struct sr_layer *layer,
                   struct sr_error *err) SR_MUST_CHECK;
 
-/* The next entry: 1 and *entry, which lives until the next call; 0 at the end, when every digest
- * was right; -1 with err. */
+/* Reads the next entry. Returns 1 and *entry, which lives until the next call; 0 at the end, when
+ * every digest was right; -1 with err. */
 int sr_layer_next(struct sr_layer *layer, struct archive_entry **entry,
                   struct sr_error *err) SR_MUST_CHECK;
 
-/* The next piece of the entry's content: 1 with data, its length and its offset; 0 at the end; -1
- * with err. */
+/* Reads the next piece of the entry's content. Returns 1 with data, its length and its offset; 0 at
+ * the end; -1 with err. */
 int sr_layer_data(struct sr_layer *layer, const void **data, size_t *len, int64_t *offset,
                   struct sr_error *err) SR_MUST_CHECK;
 

@@ -1,7 +1,7 @@
 /*
- * What an archive of an image says of itself: OCI image layout (image-spec 1.0: index.json,
- * manifests, configuration), and what `docker save` writes (manifest.json). All of it is foreign
- * JSON. Errors: SR-OPS-107 at "image.source"; digests SR-OPS-102.
+ * Descriptions of images in archives: OCI image layout (image-spec 1.0: index.json, manifests,
+ * configuration), and what `docker save` writes (manifest.json). All of it is foreign JSON. Errors:
+ * SR-OPS-107 at "image.source"; digests SR-OPS-102.
  */
 #ifndef SR_IMAGE_OCI_H
 #define SR_IMAGE_OCI_H
@@ -22,8 +22,8 @@ struct sr_oci {
     char digest[SR_SHA256_TEXT]; /* of the manifest (OCI) or of the configuration (docker) */
 };
 
-/* Reads the descriptions. tag names one of several images, or is empty. oci is zeroed before; to be
- * freed whatever is returned. */
+/* Read the descriptions. tag names one of several images, or is empty. oci must be zeroed; the
+ * caller frees it, also after a failure. */
 int sr_oci_read(const struct sr_source *source, const char *tag, struct sr_oci *oci,
                 struct sr_error *err) SR_MUST_CHECK;
 int sr_oci_read_docker(const struct sr_source *source, const char *tag, struct sr_oci *oci,

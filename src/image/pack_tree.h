@@ -2,10 +2,10 @@
  * Packs a directory, or a single file, into a read-only image: inputs of runs, and images made of a
  * directory.
  *
- * The source is a descriptor that has been judged; nothing is looked up by its path again. What is
- * packed is what is below it on its own file system (a mount point becomes an empty directory), no
- * symbolic link is followed, and a file that changes while it is read is an error. It happens in a
- * confined worker (src/jail/worker.h) that can read below the source and nothing else.
+ * The source is a descriptor that the caller has checked; nothing is looked up by its path again.
+ * Packing stays on the source's file system (a mount point becomes an empty directory) and follows
+ * no symbolic link; a file that changes while it is read is an error. A confined worker
+ * (src/jail/worker.h) does it, which can read nothing but what is below the source.
  */
 #ifndef SR_IMAGE_PACK_TREE_H
 #define SR_IMAGE_PACK_TREE_H
@@ -16,8 +16,7 @@
 /* Name of the only entry of the image of a single file. */
 #define SR_PACK_FILE_NAME "file"
 
-/* A file system of a million entries takes half a GiB to pack; what has more is not one command's
- * input. */
+/* Packing a million entries takes half a GiB of memory; no command needs more as its input. */
 #define SR_PACK_ENTRIES_MAX 1000000u
 #define SR_PACK_BYTES_MAX (UINT64_C(64) << 30)
 /* CPU time: 64 GiB at the rate of slow machines. */
@@ -34,9 +33,10 @@ struct sr_pack_options {
     uint32_t entries_max; /* 0: SR_PACK_ENTRIES_MAX */
     enum sr_code code;    /* of errors, and their path: "mounts[0].source" */
     const char *path;
-    /* Contents read so far; also called every 100 ms. False ends it, as an error. */
+    /* Takes the number of bytes read so far; also called every 100 ms. False ends it, as an error.
+     * */
     bool (*progress)(void *context, uint64_t bytes);
-    /* Told of each entry that is left out (at most SR_PACK_SKIPS_TOLD), relative to the source, and
+    /* Takes each entry that is left out (at most SR_PACK_SKIPS_TOLD), relative to the source, and
      * why. */
     void (*skipped)(void *context, const char *entry, const char *why);
     void *context;
@@ -62,11 +62,11 @@ int sr_pack(int source, const char *name, int image, const struct sr_pack_option
             struct sr_error *err) SR_MUST_CHECK;
 
 /*
- * Hashes what the kernel tells of source and everything below it (names, types, owners, modes,
- * sizes, inodes, times to the nanosecond), without reading a content: while this does not change,
- * neither does what sr_pack() would make of it. *settled is false when something changed within the
- * last two seconds, so that a further change could go unseen. bytes and entries are what it found.
- * In the caller's own process; errors as sr_pack().
+ * Hashes the metadata of source and everything below it (names, types, owners, modes, sizes,
+ * inodes, times to the nanosecond), without reading contents. While the hash does not change,
+ * sr_pack() makes the same image. settled is false when something changed within the last two
+ * seconds, so that a further change could go unseen. It works in the caller's process; errors are
+ * those of sr_pack().
  */
 struct sr_fingerprint {
     char hash[SR_SHA256_TEXT];

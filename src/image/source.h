@@ -1,10 +1,10 @@
 /*
  * Where an image comes from, and its pieces: an OCI layout in a directory or in a tar, what `docker
  * save` writes, or a tar that is the file system itself. A piece (blob) is read from beginning to
- * end, as often as it is opened.
+ * end; it may be opened several times.
  *
- * In the worker. Errors are SR-OPS-101 (cannot be read), SR-OPS-102 (digest), SR-OPS-105 (limit) at
- * "image.source".
+ * Only the worker uses it. Errors are SR-OPS-101 (cannot be read), SR-OPS-102 (digest), SR-OPS-105
+ * (limit) at "image.source".
  */
 #ifndef SR_IMAGE_SOURCE_H
 #define SR_IMAGE_SOURCE_H
@@ -38,22 +38,24 @@ struct sr_blob {
     char text[SR_BLOB_BUFFER]; /* of the outer archive's content */
 };
 
-/* Opens the member of that name, or the whole source when it is NULL. 0; 1: there is none; -1: err.
- * blob is large: not for stacks. It must be closed whatever is returned. */
+/* Opens the member of that name, or the whole source when it is NULL. Returns 0; 1 when there is
+ * none; -1 with err. The caller closes blob, also after a failure. It is too large for a stack. */
 int sr_blob_open(const struct sr_source *source, const char *member, struct sr_blob *blob,
                  struct sr_error *err) SR_MUST_CHECK;
 
-/* The next bytes: their number, 0 at the end, -1 with err. They stay until the next call. */
+/* Reads the next bytes, which stay until the next call. Returns their number, 0 at the end, or -1
+ * with err. */
 ssize_t sr_blob_read(struct sr_blob *blob, const void **data, struct sr_error *err) SR_MUST_CHECK;
 
-/* Reads what is left and says the digest of all. */
+/* Reads the rest and writes the digest of all bytes. */
 int sr_blob_finish(struct sr_blob *blob, char digest[SR_SHA256_TEXT],
                    struct sr_error *err) SR_MUST_CHECK;
 
 void sr_blob_close(struct sr_blob *blob);
 
-/* A whole member of at most max bytes, with a NUL behind it, to be freed; checked against digest
- * when that is not NULL. 0; 1: there is none; -1: err. */
+/* Reads a whole member of at most max bytes into *text, with a NUL behind it, which the caller
+ * frees; checks it against digest when that is not NULL. Returns 0; 1 when there is none; -1 with
+ * err. */
 int sr_source_read(const struct sr_source *source, const char *member, const char *digest,
                    size_t max, char **text, size_t *len, struct sr_error *err) SR_MUST_CHECK;
 

@@ -10,8 +10,8 @@
  * The same calls in the same order give the same bytes, whatever the number of threads: there is no
  * time in the image but the entries' own, and entries are sorted.
  *
- * Not for the caller's own process when contents are foreign: it belongs into a worker
- * (src/jail/worker.h). Errors have the codes SR-OPS-105 (too large) and -108, and the path "image".
+ * Foreign contents are written in a worker only (src/jail/worker.h). Errors have the codes
+ * SR-OPS-105 (too large) and -108, and the path "image".
  */
 #ifndef SR_IMAGE_SQFS_WRITER_H
 #define SR_IMAGE_SQFS_WRITER_H
@@ -25,35 +25,36 @@ enum sr_sqfs_compressor { SR_SQFS_ZSTD, SR_SQFS_LZ4 };
 
 struct sr_sqfs;
 
-/* fd: an empty file to read and write, which stays the caller's. threads: of compression, at least
- * 1. */
+/* Begins an image in fd, an empty file to read and write, which stays the caller's. threads
+ * compress; at least 1. */
 int sr_sqfs_open(int fd, enum sr_sqfs_compressor compressor, unsigned threads, struct sr_sqfs **out,
                  struct sr_error *err) SR_MUST_CHECK;
 void sr_sqfs_close(struct sr_sqfs *sqfs);
 
-/* Frees what sr_sqfs_file_begin() attached to inodes and sr_sqfs_finish() did not come to; after
- * sr_sqfs_close(). */
+/* Frees what sr_sqfs_file_begin() attached to inodes when sr_sqfs_finish() was not reached. Call it
+ * after sr_sqfs_close(). */
 void sr_sqfs_forget(struct sr_tree *tree);
 
-/* The content of a regular file; inode must stay where it is until sr_sqfs_finish(), and gets its
- * size. A file of the tree without any of this is empty. */
+/* Write the content of a regular file, and its size to inode, which must stay where it is until
+ * sr_sqfs_finish(). A file without these calls is empty. */
 int sr_sqfs_file_begin(struct sr_sqfs *sqfs, struct sr_inode *inode,
                        struct sr_error *err) SR_MUST_CHECK;
 int sr_sqfs_file_append(struct sr_sqfs *sqfs, const void *data, size_t len,
                         struct sr_error *err) SR_MUST_CHECK;
-/* len zero bytes, without a buffer of that size. */
+/* Appends len zero bytes, without a buffer of that size. */
 int sr_sqfs_file_append_zeros(struct sr_sqfs *sqfs, uint64_t len,
                               struct sr_error *err) SR_MUST_CHECK;
 int sr_sqfs_file_end(struct sr_sqfs *sqfs, struct sr_error *err) SR_MUST_CHECK;
 
-/* Attributes of one inode: begin, any number of adds, end, which says the token for inode->xattrs.
- * What squashfs cannot hold (other namespaces than user, trusted and security) is left out. */
+/* Write the attributes of one inode: begin, any number of adds, end, which gives the token for
+ * inode->xattrs. Attributes that squashfs cannot hold (namespaces other than user, trusted and
+ * security) are left out. */
 int sr_sqfs_xattrs_begin(struct sr_sqfs *sqfs, struct sr_error *err) SR_MUST_CHECK;
 int sr_sqfs_xattrs_add(struct sr_sqfs *sqfs, const char *key, const void *value, size_t len,
                        struct sr_error *err) SR_MUST_CHECK;
 int sr_sqfs_xattrs_end(struct sr_sqfs *sqfs, uint32_t *token, struct sr_error *err) SR_MUST_CHECK;
 
-/* What is in an image. */
+/* Sizes of an image. */
 struct sr_image_counts {
     uint64_t image_bytes;                          /* of the image file */
     uint64_t bytes;                                /* of the contents of its files */

@@ -5,10 +5,10 @@
  *
  * Layers. Each entry belongs to the layer (a number that only grows) that named it last. Hiding
  * what is below a directory costs nothing: sr_tree_hide_below() notes the layer in the directory,
- * and what belongs to an earlier one is not there any more for whoever comes down from the root.
+ * and a walk from the root passes over entries of earlier layers below it.
  *
- * Nothing is freed before the tree is; what is removed stays allocated, so a tree is bounded by the
- * entries that were ever added.
+ * Nothing is freed before the tree is: removed entries stay allocated, and entries_max counts all
+ * that were ever added.
  */
 #ifndef SR_IMAGE_TREE_H
 #define SR_IMAGE_TREE_H
@@ -19,10 +19,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* NAME_MAX; squashfs has no longer ones either. */
+/* NAME_MAX, which is squashfs's limit, too. */
 #define SR_TREE_NAME_MAX 255
-/* Below the depth that a path of PATH_MAX could reach; functions that follow the tree call
- * themselves. */
+/* Bounds the recursion of functions that follow the tree; a path of PATH_MAX could be deeper. */
 #define SR_TREE_DEPTH_MAX 512
 #define SR_TREE_NO_XATTRS UINT32_MAX
 
@@ -37,12 +36,12 @@ struct sr_inode {
     union {
         struct {
             struct sr_node *first; /* child added last */
-            uint32_t hidden;       /* children of layers below this one are not there */
+            uint32_t hidden;       /* children of layers below this one are hidden */
         } directory;
         struct {
             uint64_t size;
             void *blocks;   /* the image writer's; NULL: no content yet */
-            uint64_t entry; /* which entry of its layer has its content */
+            uint64_t entry; /* index of the entry of its layer that has its content */
         } file;
         const char *target; /* of a symbolic link */
         uint32_t device;
@@ -54,27 +53,27 @@ struct sr_node {
     struct sr_inode *inode;
     uint32_t layer;
     bool removed;
-    bool implied; /* a directory that only the names of others told of */
+    bool implied; /* a directory without an entry of its own, known by the names of others */
     uint8_t len;
     char name[]; /* NUL-terminated */
 };
 
 struct sr_tree;
 
-/* A tree with a root directory (0755, 0:0) of layer 0, which holds at most entries_max entries.
- * NULL: out of memory. */
+/* Makes a tree with a root directory (0755, 0:0) of layer 0 and room for entries_max entries. NULL
+ * when memory is out. */
 struct sr_tree *sr_tree_new(uint32_t entries_max);
 void sr_tree_free(struct sr_tree *tree);
 
 struct sr_node *sr_tree_root(struct sr_tree *tree);
 
-/* The child of that name, or NULL. floor is the layer below which entries are hidden where the
- * parent is; NULL: no layers. On return it is the floor below the child. */
+/* Returns the child of that name, or NULL. *floor is the layer below which the parent's entries are
+ * hidden, and on return the one for the child's; NULL: no layers. */
 struct sr_node *sr_tree_find(struct sr_tree *tree, struct sr_node *parent, const char *name,
                              size_t len, uint32_t *floor);
 
-/* Adds a name, which must not be there, with a new inode (mode says of what type) or a given one.
- * NULL: out of memory, or the tree is full (errno ENOMEM, EOVERFLOW). */
+/* Add a name, which must not be there, with a new inode (mode has its type) or a given one. NULL
+ * when memory is out (errno ENOMEM) or the tree is full (EOVERFLOW). */
 struct sr_node *sr_tree_add(struct sr_tree *tree, struct sr_node *parent, const char *name,
                             size_t len, uint32_t layer, uint32_t mode);
 struct sr_node *sr_tree_link(struct sr_tree *tree, struct sr_node *parent, const char *name,
@@ -83,18 +82,18 @@ struct sr_node *sr_tree_link(struct sr_tree *tree, struct sr_node *parent, const
 /* Removes an entry, and with it all below. */
 void sr_tree_remove(struct sr_node *node);
 
-/* Hides what layers before this one put below a directory. */
+/* Hides entries of earlier layers below a directory. */
 void sr_tree_hide_below(struct sr_node *directory, uint32_t layer);
 
-/* A copy of a text that lives as long as the tree, or NULL. */
+/* Copies a text, which lives as long as the tree. NULL when memory is out. */
 char *sr_tree_text(struct sr_tree *tree, const char *text, size_t len);
 
-/* The children of a directory that are there, sorted by the bytes of their names, in an array to be
- * freed. floor as in sr_tree_find(), not changed. -1: out of memory. */
+/* Lists the children of a directory that are not hidden, sorted by the bytes of their names, in an
+ * array that the caller frees. floor is as in sr_tree_find(). Returns -1 when memory is out. */
 int sr_tree_children(const struct sr_node *directory, uint32_t floor, struct sr_node ***children,
                      size_t *count) SR_MUST_CHECK;
 
-/* The floor below a directory, given the one where it is. */
+/* Returns the floor below a directory, given the one where it is. */
 uint32_t sr_tree_floor(const struct sr_node *directory, uint32_t floor);
 
 #endif

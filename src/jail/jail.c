@@ -87,7 +87,7 @@ static int write_text(const char *path, const char *text)
     return fd >= 0 && write(fd, text, len) == (ssize_t)len ? 0 : -1;
 }
 
-int sr_jail_take_blame(void)
+int jail_raise_oom_score(void)
 {
     return write_text("/proc/self/oom_score_adj", OOM_SCORE);
 }
@@ -238,7 +238,7 @@ int sr_jail_enter(const struct sr_jail_plan *plan, const char **step)
     if (plan->new_user && map_ids(plan) < 0)
         return -1;
     *step = "OOM score";
-    if (sr_jail_take_blame() < 0)
+    if (jail_raise_oom_score() < 0)
         return -1;
     *step = "cgroup namespace";
     if (unshare(CLONE_NEWCGROUP) < 0)

@@ -1,6 +1,6 @@
 /*
- * Landlock (Linux 5.13, Documentation/userspace-api/landlock.rst): below which directories a
- * process may still do what.
+ * Landlock (Linux 5.13, Documentation/userspace-api/landlock.rst) limits what a process may do
+ * below which directories.
  */
 #ifndef SR_JAIL_LANDLOCK_H
 #define SR_JAIL_LANDLOCK_H
@@ -26,9 +26,9 @@ struct jail_access {
     unsigned rights;
 };
 
-/* Nothing but this any more, for ever; with no_tcp no TCP socket can be bound or connected either,
- * where the kernel knows that. 0 also on kernels without Landlock; -1 with errno. Needs
- * no_new_privs. */
+/* Restricts the calling process, for the rest of its life, to these places. With no_tcp it cannot
+ * bind or connect TCP sockets either, where the kernel can forbid that. Returns 0, also on kernels
+ * without Landlock; or -1 with errno. Needs no_new_privs. */
 int jail_landlock(const struct jail_access *places, size_t count, bool no_tcp) SR_MUST_CHECK;
 
 #endif

@@ -1,18 +1,17 @@
 /*
- * A confined worker: a child that does one piece of work on foreign bytes (an archive, a directory
- * of somebody's, what a guest sent) and has nothing it could harm anybody with. worker.c has the
+ * A confined worker: a child that does one piece of work on foreign bytes (an archive, another
+ * user's directory, what a guest sent) and can harm nobody when they take it over. worker.c has the
  * theory of operation.
  *
  *   1. The caller opens everything: what is read, what is written. Libraries that are loaded late
  *      are loaded now.
  *   2. sr_worker_run() forks, confines the child, runs the function in it, and waits.
- *   3. In the child the function works on its descriptors and may tell of its progress and send
- *      notes.
- *   4. Back comes a result of fixed size, or an error: the function's own, or that the child died,
- *      and of what.
+ *   3. In the child the function works on its descriptors and may report progress and send notes.
+ *   4. The caller gets a result of fixed size, or an error: the function's own, or why the child
+ *      died.
  *
- * Whatever the child says may be a lie, for it may have been taken over: sizes and texts are
- * checked here, what numbers and notes mean is the caller's to doubt.
+ * A child that was taken over can send anything: sizes and texts are checked here, and the caller
+ * checks what numbers and notes mean.
  */
 #ifndef SR_JAIL_WORKER_H
 #define SR_JAIL_WORKER_H
@@ -25,7 +24,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Bounds of what a child sends: a note fits into a packet; a result onto anybody's stack. */
+/* Bounds of what a child sends: a note fits into a packet, a result onto a stack. */
 #define SR_WORKER_NOTE_MAX 65536
 #define SR_WORKER_RESULT_MAX 8192
 /* Notes of one worker, together: an image's configuration is a few KiB, a list of skipped files has
@@ -33,7 +32,7 @@
 #define SR_WORKER_NOTES_MAX (4u << 20)
 
 struct sr_worker_plan {
-    const char *what;  /* who it is, for sentences: "the packer" */
+    const char *what;  /* what sentences call it: "the packer" */
     enum sr_code code; /* of errors that are the worker's own: it died, it could not be confined */
     const char *path;
     const int *fds; /* descriptors that the child keeps, with their numbers; none below 3 */
@@ -41,11 +40,11 @@ struct sr_worker_plan {
     int read_dir;  /* the child may read what is below this directory; -1: no file can be opened */
     int write_dir; /* the child may make, write and remove what is below this directory; -1: nowhere
                     */
-    bool read_any; /* root's right to read whoever's files stays (for read_dir) */
+    bool read_any; /* root keeps its right to read files of any user (for read_dir) */
     uint64_t memory_max;  /* bytes of private memory */
     uint64_t file_max;    /* bytes that a file it writes may have */
     unsigned cpu_sec;     /* CPU time */
-    const int *cgroup_fd; /* of version 2, that the child is born in; NULL: the caller's */
+    const int *cgroup_fd; /* cgroup of version 2 that the child starts in; NULL: the caller's */
 
     /* Called in the caller's process, all may be NULL. progress also when nothing is reported,
      * every 100 ms; false ends the worker (as an error that says so). */
@@ -57,7 +56,7 @@ struct sr_worker_plan {
 /* The child's end. */
 struct sr_worker;
 
-/* Tells how far the work is (total 0: not known). Cheap: most calls send nothing. */
+/* Reports how far the work is (total 0: not known). Most calls send nothing and cost little. */
 void sr_worker_progress(struct sr_worker *worker, uint64_t done, uint64_t total);
 
 /* Sends a note of at most SR_WORKER_NOTE_MAX bytes. */
@@ -75,12 +74,12 @@ typedef int sr_worker_fn(void *context, struct sr_worker *worker, void *result,
 int sr_worker_run(const struct sr_worker_plan *plan, sr_worker_fn *work, void *context,
                   void *result, size_t result_size, struct sr_error *err) SR_MUST_CHECK;
 
-/* The two halves of sr_worker_run(), for a caller that has something else to do meanwhile. What it
- * talks with the child about goes over a descriptor of the plan's; wait takes process, and so does
- * kill, which is for one that is not wanted any more. */
+/* The two halves of sr_worker_run(), for a caller that does something else meanwhile. The two may
+ * talk over a descriptor of the plan. sr_worker_wait() takes process; so does sr_worker_kill(),
+ * which ends a worker whose result is not wanted any more. */
 struct sr_worker_process {
     pid_t pid; /* -1: none */
-    int pidfd; /* what it is killed by: a confined caller has no other way */
+    int pidfd; /* to kill it: a confined caller has no other way */
     int socket;
 };
 int sr_worker_start(const struct sr_worker_plan *plan, sr_worker_fn *work, void *context,
@@ -90,7 +89,7 @@ int sr_worker_wait(const struct sr_worker_plan *plan, struct sr_worker_process *
                    void *result, size_t result_size, struct sr_error *err) SR_MUST_CHECK;
 void sr_worker_kill(struct sr_worker_process *process);
 
-/* Number of threads that are worth having here: the CPUs of the caller, at most 8. */
+/* Returns how many threads to use here: one for each CPU of the caller, at most 8. */
 unsigned sr_worker_threads(void);
 
 #endif

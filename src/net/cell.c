@@ -250,7 +250,7 @@ static int apply(struct cell *cell, struct sr_error *err)
     char go;
     if (plan->new_user && recv(plan->socket, &go, 1, 0) != 1)
         return sr_fail(err, SR_RUN_201, PATH, "the supervisor has ended early");
-    if (sr_jail_take_blame() < 0)
+    if (jail_raise_oom_score() < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the OOM score cannot be set: %s", strerror(errno));
     if (cell->kind->prepare(&cell->uplink, err) < 0)
         return -1;

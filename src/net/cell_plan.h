@@ -16,7 +16,7 @@
 struct cell_plan {
     const char *nft, *pasta;           /* programs */
     const char *pasta_program;         /* what pasta really is (uplink_pasta_find()) */
-    const struct sr_jail_files *files; /* that nft and pasta open */
+    const struct sr_jail_files *files; /* what nft and pasta open */
     const char *run_id;
     const char *tap;         /* interface name */
     uint32_t mtu;            /* of the TAP */
@@ -25,15 +25,16 @@ struct cell_plan {
     const char *ruleset;     /* text of sr_net_ruleset_text() */
     size_t ruleset_len;
     int socket; /* the cell's end, SOCK_SEQPACKET */
-    int log_fd; /* for what its programs say */
-    bool
-        new_user; /* in a user namespace of its own, as whose root the cell and its programs are: */
-    uid_t uid;    /* on the host, the caller's, or of a caller who is root any */
+    int log_fd; /* for the output of its programs */
+    /* The cell has a user namespace of its own, whose root it and its programs are. On the host
+     * their ids are uid and gid: the caller's, or any when the caller is root. */
+    bool new_user;
+    uid_t uid;
     gid_t gid;
     struct sr_net_sample *sample; /* shared with the supervisor */
-    int cgroup_fd;                /* of version 2, that it is born in; -1: the caller's */
-    uint32_t flows_max;           /* of UDP, at a time; pasta's descriptors go by it, too */
-    bool relay;                   /* UDP is let through somewhere, and not by a bridge */
+    int cgroup_fd;                /* cgroup of version 2 to start in; -1: the caller's */
+    uint32_t flows_max;           /* of UDP, at a time; pasta's limit of descriptors, too */
+    bool relay;                   /* UDP leaves by the relay */
 };
 
 #endif

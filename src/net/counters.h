@@ -1,6 +1,6 @@
 /*
- * What the kernel counted: the elements of the run's sets and its named counters, by netlink dump
- * (nfnetlink, linux/netfilter/nf_tables.h) of the network namespace the caller is in.
+ * Reads what the kernel has counted: the elements of the run's sets and its named counters, by a
+ * netlink dump (nfnetlink, linux/netfilter/nf_tables.h) of the caller's network namespace.
  */
 #ifndef SR_NET_COUNTERS_H
 #define SR_NET_COUNTERS_H
@@ -47,31 +47,31 @@ struct sr_net_count {
 
 /* What the UDP relay counts: flows, and datagrams that it did not carry. */
 struct sr_net_udp {
-    uint64_t opened, peak; /* flows, all and at one time */
-    uint64_t refused;      /* of new flows when all that may be were open */
-    uint64_t failed;       /* that the host could not send, or the guest's interface not take */
-    uint64_t lost;         /* that came faster than the relay takes them */
-    uint64_t uncarried;    /* fragments and the like, and what came from another peer */
+    uint64_t opened, peak; /* flows: all, and at one time */
+    uint64_t refused;      /* datagrams of new flows beyond the cap */
+    uint64_t failed;       /* datagrams that the host or the guest's interface did not take */
+    uint64_t lost;         /* datagrams that came faster than the relay takes them */
+    uint64_t uncarried;    /* fragments and the like, and datagrams of another peer */
     uint64_t unreachable;  /* flows that an ICMP error ended */
 };
 
-/* A sample; lies in memory that the cell and the supervisor share. */
+/* A sample, in memory that the cell and the supervisor share. */
 struct sr_net_sample {
     uint64_t totals[SR_NET_TOTAL_COUNT];
-    uint64_t tap_received, tap_sent; /* frames on the TAP, as its own statistics say */
+    uint64_t tap_received, tap_sent; /* frames on the TAP, by its statistics */
     struct sr_net_udp udp;
     struct sr_local_list own; /* the host's addresses that the cell knows of */
     size_t count, cap;
     struct sr_net_count counts[];
 };
 
-/* Fills sample->totals and counts (elements whose counters are not zero). 0 or negative errno;
- * -E2BIG when there are more than cap. */
+/* Fills sample->totals and counts (elements whose counters are not zero). Returns 0 or a negative
+ * errno: -E2BIG when there are more than cap. */
 int sr_net_counters_read(struct sr_net_sample *sample) SR_MUST_CHECK;
 
-/* Deletes the run's tables, rules, sets and all, in one transaction, and looks whether they are
- * gone. 0 or negative errno. Its socket stays open until the process ends: closing it waits for the
- * kernel to have freed every element. */
+/* Deletes the run's tables with their rules and sets in one transaction, and checks that they are
+ * gone. Returns 0 or a negative errno. Its socket stays open until the process ends, because
+ * closing it waits until the kernel has freed every element. */
 int sr_net_tables_delete(void) SR_MUST_CHECK;
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * UDP datagrams of a guest as IPv4 packets (RFC 791, RFC 768), and what is sent back to it. Pure;
- * packets are hostile input.
+ * UDP datagrams of a guest as IPv4 packets (RFC 791, RFC 768), and what is sent back to it. The
+ * functions are pure; packets are hostile input.
  */
 #ifndef SR_NET_DATAGRAM_H
 #define SR_NET_DATAGRAM_H
@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Headers in front of a payload, and the largest payload that a packet holds with them. */
+/* Size of the headers, and of the largest payload that a packet holds behind them. */
 #define SR_DATAGRAM_HEAD 28
 #define SR_DATAGRAM_PAYLOAD_MAX (65535 - SR_DATAGRAM_HEAD)
 #define SR_UNREACHABLE_SIZE 56

@@ -1,7 +1,7 @@
 /*
  * The flows of the UDP relay: which socket carries what the guest sends from one port to one port
- * of one peer. Pure, of a size that is fixed when it is made; finding, adding, using and removing a
- * flow take the same time however many there are.
+ * of one peer. The functions are pure and the table has a fixed size; finding, adding, using and
+ * removing a flow take the same time however many there are.
  */
 #ifndef SR_NET_FLOWS_H
 #define SR_NET_FLOWS_H
@@ -12,10 +12,10 @@
 
 #define SR_FLOW_NONE UINT32_MAX
 
-/* How long a flow is kept that nobody uses. */
+/* Says how long an unused flow is kept. */
 enum sr_flow_state {
-    SR_FLOW_ASKING,   /* 30 s: nothing has come back since it was made */
-    SR_FLOW_TALKING,  /* 180 s: something has */
+    SR_FLOW_ASKING,   /* 30 s: the peer has not answered since the flow was made */
+    SR_FLOW_TALKING,  /* 180 s: the peer has answered */
     SR_FLOW_ANSWERED, /* 2 s: a name server has answered every question */
     SR_FLOW_STATES
 };
@@ -52,15 +52,15 @@ uint32_t sr_flows_find(const struct sr_flows *flows, const struct sr_datagram_en
 uint32_t sr_flows_add(struct sr_flows *flows, const struct sr_datagram_ends *ends, int fd,
                       uint64_t now);
 
-/* Something was sent on the flow, or has come. */
+/* Record that a datagram was sent on the flow, or has come. */
 void sr_flows_sent(struct sr_flows *flows, uint32_t index, uint64_t now);
 void sr_flows_received(struct sr_flows *flows, uint32_t index, uint64_t now);
 
 /* Forgets a flow, whose socket the caller has closed. */
 void sr_flows_remove(struct sr_flows *flows, uint32_t index);
 
-/* A flow that nobody has used for as long as its state allows, or SR_FLOW_NONE; then *wait is the
- * time until there is one (UINT64_MAX: never). */
+/* Returns a flow that was not used for as long as its state allows, or SR_FLOW_NONE; then *wait is
+ * the time until there is one (UINT64_MAX: never). */
 uint32_t sr_flows_expired(const struct sr_flows *flows, uint64_t now, uint64_t *wait);
 
 #endif

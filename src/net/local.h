@@ -1,7 +1,7 @@
 /*
  * The host's own addresses, followed while a run goes on: those of its interfaces, and whole
- * prefixes that somebody has routed to the host itself (AnyIP). What was the host's once stays on
- * the list.
+ * prefixes that are routed to the host itself (AnyIP). Addresses stay on the list when the host
+ * loses them.
  */
 #ifndef SR_NET_LOCAL_H
 #define SR_NET_LOCAL_H
@@ -27,29 +27,29 @@ struct sr_local_list {
 
 struct sr_local {
     int fd; /* rtnetlink in the host's network namespace; readable when there is more; -1: none */
-    bool asked;   /* all of them are on their way */
-    bool unknown; /* notices were lost: it must be asked again */
+    bool asked;   /* a dump of all addresses was requested */
+    bool unknown; /* notices were lost: another dump is needed */
     struct sr_local_list own;
 };
 
-/* Opens the socket in the caller's network namespace and takes what is there, into an empty list.
- * The caller closes local->fd, also after a failure. 0 or negative errno: -E2BIG when they are too
- * many. */
+/* Opens the socket in the caller's network namespace and reads all addresses into an empty list.
+ * The caller closes local->fd, also after a failure. Returns 0 or a negative errno: -E2BIG when
+ * there are too many. */
 int sr_local_open(struct sr_local *local) SR_MUST_CHECK;
 
-/* Takes notices that have come, without waiting. 1: there are more addresses than before; 0: not;
- * negative errno: they are not known any more. */
+/* Reads notices that have come, without waiting. Returns 1 when there are more addresses than
+ * before, 0 when not, or a negative errno: they are not known any more. */
 int sr_local_read(struct sr_local *local) SR_MUST_CHECK;
 
-/* Takes len bytes of messages from the kernel. As sr_local_read(). */
+/* Takes len bytes of messages from the kernel. Returns as sr_local_read() does. */
 int sr_local_take(struct sr_local *local, const void *bytes, size_t len) SR_MUST_CHECK;
 
-/* Adds a range. 1: some of it is new; 0: nothing is; -E2BIG. */
+/* Adds a range. Returns 1 when some of it is new, 0 when nothing is, or -E2BIG. */
 int sr_local_add(struct sr_local_list *own, uint32_t first, uint32_t last) SR_MUST_CHECK;
 
 bool sr_local_has(const struct sr_local_list *own, uint32_t address);
 
-/* Appends a transaction of nft's that makes the set SR_NET_HOST_SET these addresses. */
+/* Appends a transaction for nft that fills the set SR_NET_HOST_SET with these addresses. */
 void sr_local_text(const struct sr_local_list *own, struct sr_buf *out);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * The rules that name hosts: from names to targets, when the network is applied and again when an
- * answer has outlived its TTL. Files of this module only.
+ * The rules that name hosts. It makes targets of names, when the network is applied and again when
+ * an answer has outlived its TTL. Only files of this room include it.
  */
 #ifndef SR_NET_NAMES_H
 #define SR_NET_NAMES_H
@@ -14,8 +14,8 @@ int sr_net_names_resolve(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK
 
 void sr_net_names_free(struct sr_net *net);
 
-/* Of the text that opens more targets: there is room for two elements of each, " 255.255.255.255 .
- * tcp . 65535," and " 255.255.255.255,". */
+/* Size of the text that adds targets: two elements for each, " 255.255.255.255 . tcp . 65535," and
+ * " 255.255.255.255,". */
 #define SR_NET_ADD_MAX (SR_NET_MORE_TARGETS * 48 + 256)
 
 #endif

@@ -41,8 +41,8 @@
  * autoconfiguration. */
 #define SR_NET_BOOT_ARGUMENT "ip=198.18.0.2::198.18.0.1:255.255.255.252::eth0:off"
 
-/* Addresses of a bridge's network that are there for runs, and its way out. The veth of a run is
- * named by its address there, so that the kernel sees to it that no two have the same. */
+/* Addresses of a bridge's network that runs may have, and its gateway. A run's veth is named by its
+ * address, so that the kernel lets no two runs have the same. */
 #define SR_NET_POOL_MAX 4096
 struct sr_net_pool {
     uint32_t first, last, gateway;
@@ -53,40 +53,40 @@ struct sr_net_pool {
 #define SR_NET_FLOWS_MAX 16384
 
 struct sr_net_config { /* its strings outlive the network */
-    uid_t uid;         /* for root's pasta, instead of root; 0: none */
+    uid_t uid;         /* pasta of a caller that is root runs as this; 0: none */
     const char *nft, *pasta;
     int cache;          /* as for sr_jail_files_find() */
     const char *bridge; /* interface name; NULL: the uplink is pasta */
     struct sr_net_pool pool;
-    int stop_fd;              /* readable: sr_net_apply() is to give up; -1: never */
-    int cgroup_fd;            /* of version 2, for its processes; -1: the caller's */
+    int stop_fd;              /* sr_net_apply() gives up when it is readable; -1: never */
+    int cgroup_fd;            /* cgroup of version 2 for its processes; -1: the caller's */
     const char *resolver;     /* address of a name server, or NULL: the host's */
     uint32_t refresh_min_sec; /* names are asked again when their TTL is over, but not more often */
     uint32_t flows_max;       /* of UDP at a time, 1..SR_NET_FLOWS_MAX */
 };
 
-/* What is under way between supervisor and cell (talk.c). */
+/* Requests between supervisor and cell (talk.c). */
 struct sr_net_talk {
-    bool busy;     /* a request is on its way: */
-    int operation; /* this one, */
-    uint64_t deadline;
-    bool releasing;     /* which is the release */
-    bool release_waits; /* for another's answer */
-    char *text;         /* so do these elements; owned */
+    bool busy;          /* a request was sent and not answered, */
+    int operation;      /* this one, */
+    uint64_t deadline;  /* and is to be answered until then */
+    bool releasing;     /* it is the release */
+    bool release_waits; /* the release is sent after the answer */
+    char *text;         /* elements to be sent after the answer; owned */
     size_t text_len;
-    size_t adding; /* targets that the elements on their way or waiting open */
-    size_t added;  /* by the last that were */
+    size_t adding; /* targets of elements that were sent or wait */
+    size_t added;  /* targets of the elements that were added last */
 };
 
 struct sr_net {
     char tap[16];
     uint16_t mtu; /* of the TAP, for the guest */
     int tap_fd, fd;
-    int stop_fd;             /* while it is applied, else -1 */
+    int stop_fd;             /* as in the configuration until it is applied, then -1 */
     const char *bridge;      /* NULL: pasta */
     uint32_t uplink_address; /* on the bridge */
-    bool relay;              /* UDP leaves by the relay, */
-    uint32_t flows_max;      /* so many flows at a time; 0 where nothing caps them */
+    bool relay;              /* UDP leaves by the relay */
+    uint32_t flows_max;      /* of UDP, at a time; 0: no cap */
     pid_t pid;
     int pidfd;
     struct sr_net_target *targets;
@@ -95,18 +95,18 @@ struct sr_net {
     struct sr_net_ruleset ruleset;
     char ruleset_hash[SR_SHA256_TEXT];
     char *hosts;                /* text for the guest's /etc/hosts, with the names of the rules */
-    char *new_hosts;            /* and what the last refresh adds to it */
+    char *new_hosts;            /* what the last refresh adds to it */
     bool lost;                  /* the uplink has ended, or the cell has ended it: sr_net_lost() */
-    struct sr_error lost_error; /* why, where the cell has said so */
+    struct sr_error lost_error; /* why, if the cell has said so */
 
     /* Names (names.c). */
     const struct sr_policy *policy;
     const char **names; /* of the rules that name hosts, each once, sorted */
     size_t name_count;
-    size_t *name_rules; /* which rules those are, name by name: of names[i] they */
-    size_t *name_begin; /* begin at name_begin[i] and end at name_begin[i + 1] */
-    struct sr_answers
-        known; /* where the names lead: every rule of a name is open at each of its addresses */
+    /* Rules by name: those of names[i] are name_rules[name_begin[i]] up to, without,
+     * name_rules[name_begin[i + 1]]. */
+    size_t *name_rules, *name_begin;
+    struct sr_answers known; /* every rule of a name is open at each of its addresses */
     const char *resolver_address;
     int cgroup_fd;
     uint32_t refresh_min_sec;
@@ -128,60 +128,60 @@ int sr_net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
                  const struct sr_net_config *config, struct sr_hasher *hasher, struct sr_net **net,
                  struct sr_error *err) SR_MUST_CHECK;
 
-/* Asks for every counter; nothing while another request is on its way. SR-RUN-001 at
+/* Asks for every counter; does nothing while another request is not answered. SR-RUN-001 at
  * monitor.network when the cell has ended. */
 int sr_net_ask_counters(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 
-/* Asks once for the end of the network: the TAP is shut, the counters are read a last time
- * (SR_NET_COUNTED), uplink and rules are taken down, and it is made sure that they are gone
- * (SR_NET_RELEASED); the namespace and its TAP end with the cell. SR-RUN-202 at
+/* Asks for the end of the network. The cell shuts the TAP and reads the counters a last time
+ * (SR_NET_COUNTED), then takes uplink and rules down and checks that they are gone
+ * (SR_NET_RELEASED); the namespace and its TAP end with the cell. Call it once. SR-RUN-202 at
  * cleanup.network.release. */
 int sr_net_ask_release(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 
 enum sr_net_news {
     SR_NET_NOTHING,
-    SR_NET_MORE,     /* nothing to act upon, but there may be something behind it */
-    SR_NET_COUNTED,  /* net->sample is filled, allowed and blocked by target */
-    SR_NET_ADDED,    /* talk.added targets more, at the end of net->targets, open, and in
-                        net->new_hosts */
+    SR_NET_MORE,    /* nothing to act upon, but more may have come */
+    SR_NET_COUNTED, /* net->sample, allowed and blocked are filled */
+    /* talk.added more targets are open: the last ones of net->targets. net->new_hosts has their
+     * names. */
+    SR_NET_ADDED,
     SR_NET_RELEASED, /* everything is down; the cell ends by itself */
 };
 
-/* Takes what the cell has said, without waiting; again until it is SR_NET_NOTHING. A cell that has
- * not answered by the deadline is killed. Errors: SR-RUN-202 at cleanup.network.release when a
- * release failed, SR-RUN-201 or SR-RUN-001 at monitor.network else, also when the last counters
- * cannot be read: the release goes on then, and more is to be heard while sr_net_deadline() is
- * one. */
+/* Takes a message of the cell, without waiting. Call it until *news is SR_NET_NOTHING. Kills a cell
+ * that has not answered by the deadline. Errors: SR-RUN-202 at cleanup.network.release when a
+ * release failed, else SR-RUN-201 or SR-RUN-001 at monitor.network. When the last counters cannot
+ * be read the release goes on: call it again while there is a sr_net_deadline(). */
 int sr_net_hear(struct sr_net *net, enum sr_net_news *news, struct sr_error *err) SR_MUST_CHECK;
 
-/* Until when the cell must have answered, monotonic; UINT64_MAX: nothing was asked. */
+/* Returns when the cell must have answered, monotonic; UINT64_MAX when nothing was asked. */
 uint64_t sr_net_deadline(const struct sr_net *net);
 
 /* Kills the cell, and with it all that it started, without waiting for its end. */
 void sr_net_hang_up(struct sr_net *net);
 
 /*
- * Names again, when net->refresh_nsec has come: start, then collect whenever net->resolver.fd is
- * readable or its deadline is over. Collect returns 1 when it is done, 0 when more is to come; new
- * targets are open when sr_net_hear() says so. -1 when they cannot be opened. A name that is not
- * answered keeps what it had.
+ * Resolve the names again, when net->refresh_nsec has come. Call start, then collect whenever
+ * net->resolver.fd is readable or its deadline is over. Collect returns 1 when it is done, 0 when
+ * more is to come, -1 when new targets cannot be opened; they are open when sr_net_hear() says so.
+ * A name that is not answered keeps its addresses.
  */
 int sr_net_refresh_start(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 int sr_net_refresh_collect(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 
-/* Says why the uplink is lost: always -1, SR-RUN-001 at monitor.network. */
+/* Fills err with why the uplink is lost: SR-RUN-001 at monitor.network. Returns -1. */
 int sr_net_lost(struct sr_net *net, struct sr_error *err);
 
-/* Waits for the cell's end, and with it that of every process in its pid namespace, and ends the
- * resolver; what does not end by itself is killed. SR-RUN-202 at cleanup.network.release when it is
- * there even so. */
+/* Waits until the cell and every process in its pid namespace have ended, and ends the resolver;
+ * kills what does not end by itself. SR-RUN-202 at cleanup.network.release when the cell does not
+ * end even so. */
 int sr_net_end(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
 
 /* Releases everything; net may be NULL. */
 void sr_net_free(struct sr_net *net);
 
-/* Removes what a dead run has left in the caller's network namespace: ports of a bridge, when a
- * stranger's process keeps the namespace of the other end alive. 0 or negative errno. */
+/* Removes what a dead run has left in the caller's network namespace: ports of a bridge, which stay
+ * while another process keeps the namespace of their peers alive. Returns 0 or a negative errno. */
 int sr_net_sweep(const char *run_id) SR_MUST_CHECK;
 
 #endif

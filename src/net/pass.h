@@ -1,4 +1,4 @@
-/* A descriptor beside a message on a Unix socket: SCM_RIGHTS of unix(7). */
+/* Passes a descriptor beside a message on a Unix socket: SCM_RIGHTS of unix(7). */
 #ifndef SR_NET_PASS_H
 #define SR_NET_PASS_H
 

@@ -1,6 +1,6 @@
 /*
- * The UDP relay of a run whose uplink is pasta: datagrams that the rules have let through, out by
- * connected sockets of the host's. relay.c has the theory of operation. For the net cell only.
+ * The UDP relay of a run whose uplink is pasta. It sends datagrams that the rules have let through
+ * by connected sockets of the host's. relay.c has the theory of operation. Only the cell uses it.
  *
  *   1. relay_start(), while the cell is in the host's network namespace: the child keeps that.
  *   2. relay_connect(), in the run's network namespace once the rules are in place: the interface,
@@ -18,7 +18,7 @@
  * first two. */
 struct relay_counts {
     _Atomic uint64_t opened, peak; /* flows: all, and at one time */
-    _Atomic uint64_t refused;      /* of new flows when the cap was reached */
+    _Atomic uint64_t refused;      /* of new flows beyond the cap */
     _Atomic uint64_t failed;       /* that the host could not send */
     _Atomic uint64_t uncarried;    /* that cannot be relayed, or came from another peer */
     _Atomic uint64_t unreachable;  /* whose peer answered with an ICMP error */
@@ -36,7 +36,7 @@ int relay_start(const struct cell_plan *plan, struct relay *relay,
 int relay_connect(const struct cell_plan *plan, struct relay *relay,
                   struct sr_error *err) SR_MUST_CHECK;
 
-/* Reads what it has counted. */
+/* Reads what the relay has counted. */
 void relay_read(const struct relay *relay, struct sr_net_udp *udp);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * Names to IPv4 addresses (A records), by c-ares in a child of its own that holds nothing: what a
- * name server answers is hostile input. All names at once, one deadline.
+ * Resolves names to IPv4 addresses (A records). c-ares does it in a child that has no rights,
+ * because what a name server answers is hostile input. All names are asked at once, with one
+ * deadline.
  *
  *   1. sr_resolver_open() starts the child, while the caller may still start processes. It lives
  *      until sr_resolver_close().
@@ -18,7 +19,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* More addresses than this for one name is no host but an attack on the rules. */
+/* A name with more addresses than this is no host but an attack on the rules. */
 #define SR_RESOLVE_MAX 64
 
 struct sr_answer {
@@ -32,7 +33,7 @@ struct sr_answers {
     size_t count;
 };
 
-/* Their order: name, address. */
+/* Compares answers for their order: name, address. */
 int sr_answer_compare(const void *a, const void *b);
 
 /* fd is readable when there is something to collect. All zero: there is none. */
@@ -47,31 +48,32 @@ struct sr_resolver {
     struct sr_answers answers;
     unsigned *seen;
     bool *done;
-    bool lenient;    /* names that are not answered well are left out, */
-    size_t left_out; /* this many */
+    bool lenient;    /* names without a good answer are left out */
+    size_t left_out; /* number of them */
 };
 
 /*
- * Starts the child, for these names. server is the address of a name server ("192.0.2.53" or
- * "192.0.2.53:5353"), or NULL: the ones of /etc/resolv.conf as it is now. cgroup_fd is of one of
- * version 2 for it, or -1. SR-RUN-201 at launch.network.dns; *resolver is untouched then.
+ * Starts the child for these names. server is the address of a name server ("192.0.2.53" or
+ * "192.0.2.53:5353"), or NULL: those of /etc/resolv.conf as it is now. cgroup_fd: the cgroup of
+ * version 2 that the child starts in, or -1. SR-RUN-201 at launch.network.dns; *resolver is
+ * untouched then.
  */
 int sr_resolver_open(const char *const *names, size_t count, const char *server, int cgroup_fd,
                      struct sr_resolver *resolver, struct sr_error *err) SR_MUST_CHECK;
 
-/* Asks for every name again; answers of before are forgotten. lenient: see above. SR-RUN-201 when
- * the child has died. */
+/* Asks for every name again and forgets earlier answers. lenient is as in struct sr_resolver.
+ * SR-RUN-201 when the child has died. */
 int sr_resolver_ask(struct sr_resolver *resolver, bool lenient, struct sr_error *err) SR_MUST_CHECK;
 
 /*
- * Collects what has come, without waiting. 1: all names are answered (or left out),
- * resolver->answers is complete and sorted; 0: not yet; -1 with *failed, the index of the name, and
- * err.
+ * Collects answers that have come, without waiting. Returns 1 when all names are answered or left
+ * out: resolver->answers is complete and sorted; 0 when not; -1 with err and *failed, the index of
+ * the name.
  */
 int sr_resolver_collect(struct sr_resolver *resolver, size_t *failed,
                         struct sr_error *err) SR_MUST_CHECK;
 
-/* Ends the child and forgets the answers. Nothing when there is none. */
+/* Ends the child, if there is one, and forgets the answers. */
 void sr_resolver_close(struct sr_resolver *resolver);
 
 #endif

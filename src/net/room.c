@@ -6,8 +6,8 @@
  *
  *   1. room_enter(): a root directory with the files that nft and pasta open (found by the
  *      supervisor, as for QEMU), /dev/net/tun and the namespace for pasta to join. No /proc: pasta
- *      asks it only for its own name, which a link tells, and (from 2024 on) for the ids of its user
- *      namespace, of which there is a copy.
+ *      asks it only for its own name, which a link tells, and (from 2024 on) for the ids of its
+ *      user namespace, of which there is a copy.
  *   2. pasta, in mount, ipc and uts namespaces of its own: no capability but the five that it
  *      starts with, none to be gained; limits; system calls by a list. What it still has it gives
  *      up by itself (passt's isolation.c), before its first packet: its root is an empty directory

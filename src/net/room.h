@@ -1,6 +1,6 @@
 /*
- * The room of the net cell and its programs: what is left of the host for a cell, an nft or a pasta
- * that was taken over. For the cell only. Functions return 0, or -1 with err (SR-RUN-201 at
+ * The room of the net cell and its programs: all that a cell, an nft or a pasta that was taken over
+ * can reach of the host. Only the cell uses it. Functions return 0, or -1 with err (SR-RUN-201 at
  * launch.network.apply).
  *
  *   1. room_enter(), in the run's network namespace, once its sysctls are set: from here on the

@@ -2,8 +2,8 @@
  * The rules of a run as text for a single `nft -f -`: a pure function of typed, validated values.
  *
  * nft's interval sets refuse elements that overlap, so the targets are split into disjoint ranges
- * first, each of which belongs to the first target in policy order that has it: that is how every
- * counted packet belongs to one rule. Single addresses go into hash sets, which load and look up
+ * first, each of which belongs to the first target in policy order that has it. So every counted
+ * packet belongs to one rule. Single addresses go into hash sets, which load and look up
  * faster, wider ranges into interval sets. The arrays that come out say which target each element
  * of the kernel's sets belongs to.
  */
@@ -16,10 +16,10 @@
 #include "saferun/policy.h"
 
 #define SR_NET_TABLE "safe_run"
-/* Of the host's own addresses, empty in the text: the net cell fills it and keeps it true
- * (local.h). */
+/* The set of the host's own addresses, empty in the text: the net cell fills it and keeps it up to
+ * date (local.h). */
 #define SR_NET_HOST_SET "host"
-/* Addresses that names may bring while the run goes on: the hash sets have room for them. */
+/* Room in the hash sets for addresses that names get while the run goes on. */
 #define SR_NET_MORE_TARGETS 2048
 
 /* What a rule allows, with its name resolved: one for each address. */
@@ -32,8 +32,8 @@ struct sr_net_target {
     bool by_name; /* the address came from a name: it is open as long as it is not the host's own */
 };
 
-/* A range of addresses in a set, and the target its packets count for. Of the block sets protocol
- * and port are 0. */
+/* A range of addresses in a set, and the target that its packets count for. In the block sets
+ * protocol and port are 0. */
 struct sr_net_element {
     uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP */
     uint16_t port;
@@ -70,10 +70,10 @@ int sr_net_split(const struct sr_net_ruleset_input *input, struct sr_net_ruleset
 void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
                          const struct sr_net_ruleset *ruleset, struct sr_buf *out);
 
-/* Their order: protocol, port, first. */
+/* Compares elements for their order: protocol, port, first. */
 int sr_net_element_compare(const void *a, const void *b);
 
-/* The element with this service (0, 0 in block) and first address, or NULL. */
+/* Returns the element with this service (0, 0 in block) and first address, or NULL. */
 const struct sr_net_element *sr_net_element_find(const struct sr_net_elements *elements,
                                                  uint8_t protocol, uint16_t port, uint32_t first);
 

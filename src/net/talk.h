@@ -1,16 +1,16 @@
 /*
  * The supervisor's side of its talk with the net cell: requests that are sent without waiting,
- * answers that are taken when they are there, and a deadline for each. Files of this module only;
- * net.h has what the supervisor calls.
+ * answers that are taken when they are there, and a deadline for each. Only files of this room
+ * include it; net.h has what the supervisor calls.
  */
 #ifndef SR_NET_TALK_H
 #define SR_NET_TALK_H
 
 #include "net/cell.h"
 
-/* Waits for the cell's next message up to a deadline; with fd also for a descriptor. 0, or a
- * negative errno: -EINTR: net->stop_fd says to give up; -EPIPE: the cell has ended. While the
- * network is applied only. */
+/* Waits for the cell's next message until a deadline; with fd also for a descriptor. Returns 0, or
+ * a negative errno: -EINTR when net->stop_fd is readable, -EPIPE when the cell has ended. Call only
+ * while the network is applied. */
 int talk_wait(struct sr_net *net, uint64_t deadline, struct cell_message *message,
               int *fd) SR_MUST_CHECK;
 

@@ -1,8 +1,8 @@
 /*
- * Uplinks: the way of packets that the rules let through out of the run's network namespace, by an
- * interface of it that is named SR_NET_UPLINK. Used by the net cell only, in this order: prepare in
- * the host's network namespace, connect in the run's own once the rules are in place, disconnect in
- * the end. A cell that dies takes its uplink along.
+ * Uplinks: the way of packets that the rules let through out of the run's network namespace, by its
+ * interface SR_NET_UPLINK. Only the cell uses them, in this order: prepare in the host's network
+ * namespace, connect in the run's own once the rules are in place, disconnect at the end. An uplink
+ * ends with its cell.
  */
 #ifndef SR_NET_UPLINK_H
 #define SR_NET_UPLINK_H
@@ -33,19 +33,19 @@ struct uplink_kind {
     int (*disconnect)(struct uplink *uplink, struct sr_error *err);
 };
 
-/* pasta(1): connections of the host's, made on behalf of the guest, and the UDP relay. No privilege
- * needed. */
+/* pasta(1), which makes the guest's connections as the host's own, and the UDP relay. It needs no
+ * privileges. */
 extern const struct uplink_kind uplink_pasta;
 
-/* The program that a pasta executes in the end: links followed, and its build for processors with
- * AVX2 where there is one, which it would choose by itself, by means of a /proc. 0 or negative
- * errno. */
+/* Finds the program that pasta executes in the end, because pasta would need /proc to find it:
+ * links followed, and its build for processors with AVX2 where there is one. Returns 0 or a
+ * negative errno. */
 int uplink_pasta_find(const char *pasta, char program[PATH_MAX]) SR_MUST_CHECK;
 
 /* veth(4) into a bridge of the host, with an address of plan->pool. Needs root. */
 extern const struct uplink_kind uplink_bridge;
 
-/* True when the interface is gone; to be called when uplink->links is readable. */
+/* Returns true when the interface is gone. Call it when uplink->links is readable. */
 bool uplink_bridge_lost(const struct uplink *uplink);
 
 #endif

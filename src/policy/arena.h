@@ -12,10 +12,10 @@ struct sr_arena {
     size_t used, size; /* of the newest chunk */
 };
 
-/* Memory aligned for pointers and 64-bit numbers, freed by sr_arena_free(); NULL when there is
- * none. */
+/* Allocates memory aligned for pointers and 64-bit numbers, which sr_arena_free() frees. NULL when
+ * memory is out. */
 void *sr_arena_alloc(struct sr_arena *arena, size_t size);
-/* A NUL-terminated copy of len bytes. */
+/* Copies len bytes and a NUL. NULL when memory is out. */
 char *sr_arena_text(struct sr_arena *arena, const char *text, size_t len);
 void sr_arena_free(struct sr_arena *arena);
 

@@ -1,7 +1,6 @@
 /*
- * The checker: what the files of this module share while one policy is validated. Findings are
- * collected, never returned one by one; a field that is wrong is reported and the rest is checked
- * all the same.
+ * The checker, which the files of this room share while they validate a policy. It collects
+ * findings: after a wrong field is reported, the rest is checked as well.
  */
 #ifndef SR_POLICY_CHECK_H
 #define SR_POLICY_CHECK_H
@@ -34,8 +33,7 @@ struct sr_checker {
     char *json;                 /* of the policy; owned */
 };
 
-/* Where in the document: a field of a parent, or an item of one. Rendered only when there is
- * something to report. */
+/* A place in the document: a field or an item of its parent. It is rendered only for a report. */
 struct sr_path {
     const struct sr_path *parent; /* NULL: the document */
     const char *name;             /* NULL: an item */
@@ -43,7 +41,7 @@ struct sr_path {
 };
 void sr_path_render(const struct sr_path *path, char *text, size_t size);
 
-/* Report at a path; node is the place (may be NULL). */
+/* Report at a path; node has line and column (may be NULL). */
 void sr_check_error(struct sr_checker *checker, enum sr_code code, const struct sr_path *path,
                     const struct sr_node *node, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
@@ -54,11 +52,11 @@ void sr_check_warn(struct sr_checker *checker, enum sr_code code, const struct s
 void sr_check_hint(struct sr_checker *checker, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* fields.c: one field each, with its error when it is not what it should be. */
+/* fields.c: each checks one field and reports an error when it is wrong. */
 
-/* The map at node; unknown and repeated fields are reported against known (NULL-terminated; NULL:
- * any name goes). False when it is no map (reported). missing_is_error: an absent one is
- * SR-POL-001, else just false. place is where an absent field is reported. */
+/* Checks the map at node, and reports repeated fields and those that are not in known
+ * (NULL-terminated; NULL: any name will do). Returns false when it is no map, which is reported, or
+ * absent, which is reported (SR-POL-001 at place) when required. */
 bool sr_field_map(struct sr_checker *checker, const struct sr_node *node,
                   const struct sr_path *path, const char *const *known, bool required,
                   const struct sr_node *place);
@@ -69,54 +67,55 @@ bool sr_field_list(struct sr_checker *checker, const struct sr_node *node,
 bool sr_field_at_most(struct sr_checker *checker, const struct sr_node *node,
                       const struct sr_path *path, size_t max);
 
-/* True for what YAML or JSON mean by null: nothing, ~, null. */
+/* Returns true for null in YAML or JSON: nothing, ~, null. */
 bool sr_node_is_null(const struct sr_node *node);
 
-/* A text without NUL, not blank when required. NULL when absent or wrong (reported). */
+/* Returns a text without NUL, not blank when required; NULL when absent or wrong (reported). */
 const char *sr_field_text(struct sr_checker *checker, const struct sr_node *node,
                           const struct sr_path *path, bool required, const struct sr_node *place);
-/* True when the node is a plain or quoted text at all; used for lists of texts, where "" is fine.
- */
+/* Returns a plain or quoted text, which may be empty, for lists of texts; NULL when wrong
+ * (reported). */
 const char *sr_field_any_text(struct sr_checker *checker, const struct sr_node *node,
                               const struct sr_path *path);
-/* An integer written as digits; false when wrong (reported). */
+/* Reads an integer written as digits. Returns false when wrong (reported). */
 bool sr_field_integer(struct sr_checker *checker, const struct sr_node *node,
                       const struct sr_path *path, enum sr_code code, uint64_t min, uint64_t max,
                       uint64_t *value);
 bool sr_field_bool(struct sr_checker *checker, const struct sr_node *node,
                    const struct sr_path *path, bool *value);
-/* One of names (NULL-terminated): its index, or -1 (reported with code). */
+/* Returns the index of the text in names (NULL-terminated), or -1 (reported with code). */
 int sr_field_choice(struct sr_checker *checker, const struct sr_node *node,
                     const struct sr_path *path, const char *const *names, enum sr_code code,
                     bool required, const struct sr_node *place);
-/* "<integer>Ki|Mi|Gi" in bytes, or K, M, G for the same; zero_ok allows "0" and 0. NULL when absent
- * or wrong (reported), else the text with Ki, Mi or Gi. */
+/* Reads "<integer>Ki|Mi|Gi", or K, M, G for the same, as bytes; zero_ok allows "0" and 0. Returns
+ * the text with Ki, Mi or Gi; NULL when absent or wrong (reported). */
 const char *sr_field_size(struct sr_checker *checker, const struct sr_node *node,
                           const struct sr_path *path, bool required, bool zero_ok,
                           const struct sr_node *place, uint64_t *bytes);
-/* An entry of such a map, if it is good: no key is empty or has one of the forbidden characters.
- * False when its value is no text. */
+/* Reads an entry of a map of texts. Its key is not empty and has none of the forbidden characters.
+ * Returns false when the entry is wrong (reported). */
 bool sr_field_pair(struct sr_checker *checker, const struct sr_node *key,
                    const struct sr_node *value, const struct sr_path *path, const char *forbidden,
                    struct sr_pair *pair);
 void sr_pairs_sort(struct sr_pair *pairs, size_t count);
-/* A map of texts as pairs sorted by key. */
+/* Reads a map of texts as pairs sorted by key. */
 void sr_field_pairs(struct sr_checker *checker, const struct sr_node *node,
                     const struct sr_path *path, const char *forbidden, const struct sr_pair **pairs,
                     size_t *count);
 
 /* paths.c: pure functions over guest and host paths. */
 
-/* What keeps a text from being an absolute path of a Linux guest; NULL when nothing does. */
+/* Returns why a text is no absolute path of a Linux guest; NULL when it is one. */
 const char *sr_path_fault(const char *path);
-/* Lexically normalised copy of an absolute path ("/a/../b//c/" is "/b/c"), or NULL when memory is
+/* Copies an absolute path, lexically normalised ("/a/../b//c/" becomes "/b/c"). NULL when memory is
  * out. */
 char *sr_path_normalize(struct sr_arena *arena, const char *path);
-/* True for "/" and for the places the guest's system lives in, with all below. */
+/* Returns true for "/" and for the places of the guest's system, with all below. */
 bool sr_path_protected(const char *path);
 
-/* A DNS name: LDH labels of 1..63 octets, 253 octets in all, and a last label that is not a number
- * (RFC 1123, 2.1: then it would be an address). NULL when it is good, else what is wrong. */
+/* Returns what is wrong with a DNS name, or NULL. It has labels of 1 to 63 letters, digits and
+ * hyphens, 253 octets in all, and its last label is no number (RFC 1123, 2.1: then it would be an
+ * address). */
 const char *sr_host_fault(const char *name);
 
 /* network.c, mounts.c, resources.c: their sections of the policy. */
@@ -127,8 +126,8 @@ void sr_check_network(struct sr_checker *checker, const struct sr_node *node,
 void sr_check_mounts(struct sr_checker *checker, const struct sr_node *node,
                      const struct sr_path *root, const struct sr_mount_allowlist *allowlist);
 
-/* Judges a file of the host like a mount's source; found->fd and changed_nsec are its own then, and
- * the caller's. */
+/* Opens a file of the host if it could be the source of a mount, else reports. Sets found->fd,
+ * which the caller closes (-1: none), and found->changed_nsec. */
 void sr_check_host_file(struct sr_checker *checker, const struct sr_node *node,
                         const struct sr_path *path, const char *file,
                         const struct sr_mount_allowlist *allowlist, struct sr_mount *found);
@@ -140,16 +139,15 @@ void sr_check_allowed_env(struct sr_checker *checker);
 
 /* mounts.c: the allowlist. */
 struct sr_mount_allowlist {
-    const char *const
-        *host; /* prefixes, resolved unless built_in; those that do not exist are left out */
+    const char *const *host; /* prefixes that exist, resolved unless built_in */
     size_t host_count;
     const char *const *guest; /* normalised prefixes */
     size_t guest_count;
-    bool usable;   /* false: it was malformed, and that is reported already */
-    bool built_in; /* host is looked up when there is something to mount */
+    bool usable;   /* false: it was malformed, which is reported */
+    bool built_in; /* host is resolved when there is something to mount */
 };
-/* Reads the allowlist of checker->sources, and looks up what the caller granted besides
- * (policy.granted). */
+/* Reads the allowlist of checker->sources, and resolves the directories that the caller grants
+ * besides (policy.granted). */
 void sr_allowlist_load(struct sr_checker *checker, struct sr_mount_allowlist *allowlist);
 
 /* validate.c: the whole document. */

@@ -54,37 +54,37 @@ struct sr_node {
     };
 };
 
-/* The line and column of a byte of a document. */
+/* Computes the line and column of a byte of a document. */
 void sr_document_place(const char *text, size_t offset, unsigned *line, unsigned *column);
 
-/* The value of a key in a map, or NULL. The first one when it is repeated. */
+/* Returns the value of a key in a map, the first one when the key is repeated; NULL when there is
+ * none. */
 const struct sr_node *sr_node_find(const struct sr_node *map, const char *key, size_t len);
 static inline const struct sr_node *sr_node_get(const struct sr_node *map, const char *key)
 {
     return sr_node_find(map, key, strlen(key)); /* inline: the length of a literal is known */
 }
 
-/* True when the scalar's whole text is this; a text may hold NUL, which strcmp() takes for its
- * end. */
+/* Returns true when the scalar's whole text is this. (A text may hold NUL, where strcmp() would
+ * stop.) */
 static inline bool sr_node_is(const struct sr_node *scalar, const char *text)
 {
     return scalar->len == strlen(text) && memcmp(scalar->text, text, scalar->len) == 0;
 }
 
-/* The next key of a map that repeats an earlier one, NULL when there is none; start with *state =
- * 0. */
+/* Returns the next key of a map that repeats an earlier one, NULL when there is none. Start with
+ * *state = 0. */
 const struct sr_node *sr_node_repeated_key(const struct sr_node *map, size_t *state);
 
-/* The children of collections that are still being read. Zero-initialise; items is the owner's to
- * free. */
+/* The children of collections that are being read. Zero-initialise; the owner frees items. */
 struct sr_node_stack {
     struct sr_node **items;
     size_t depth, cap;
 };
-/* False when node is NULL or memory is out. */
+/* Adds a child. Returns false when node is NULL or memory is out. */
 bool sr_node_push(struct sr_node_stack *stack, struct sr_node *node);
 
-/* Finishes a list or map: copies what was collected into the arena and counts. NULL when memory is
+/* Makes a list or map of collected children, which are copied into the arena. NULL when memory is
  * out. */
 struct sr_node *sr_node_collection(struct sr_arena *arena, enum sr_node_kind kind,
                                    struct sr_node *const *items, size_t item_count, unsigned line,
@@ -92,7 +92,7 @@ struct sr_node *sr_node_collection(struct sr_arena *arena, enum sr_node_kind kin
 struct sr_node *sr_node_scalar(struct sr_arena *arena, enum sr_scalar_form form, const char *text,
                                size_t len, unsigned line, unsigned column);
 
-/* sr_fail() for a place in a document. */
+/* Fails as sr_fail() does, at a place in a document. */
 int sr_fail_at(struct sr_error *err, enum sr_code code, unsigned line, unsigned column,
                const char *path, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 

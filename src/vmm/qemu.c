@@ -213,7 +213,7 @@ static int go_unjailed(const char **step)
 {
     const struct rlimit no_core = {0, 0};
     *step = "process";
-    if (setrlimit(RLIMIT_CORE, &no_core) < 0 || sr_jail_take_blame() < 0 ||
+    if (setrlimit(RLIMIT_CORE, &no_core) < 0 || jail_raise_oom_score() < 0 ||
         sr_jail_die_with_parent(FD_QMP) < 0)
         return -1;
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
