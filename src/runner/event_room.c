@@ -31,7 +31,7 @@ static uint64_t closing_bytes(const struct run *run)
 
 static bool has_room(const struct run *run, uint64_t more)
 {
-    return sr_event_log_bytes(run->log) + closing_bytes(run) + more <=
+    return record_event_bytes(run->record) + closing_bytes(run) + more <=
            run->config.ceilings.event_bytes;
 }
 

@@ -167,7 +167,7 @@ int run_launch(struct run *run, enum sr_accel accel, const char *reason, bool la
     run->accel = accel;
     if (run_event(run, SR_STAGE_LAUNCH, SR_EVENT_VM_ACCEL_SELECTED, selected_facts(run, reason),
                   err) < 0 ||
-        sr_event_log_sync(run->log, err) < 0)
+        record_barrier(run->record, err) < 0)
         return -1;
     run->word = (struct run_word){0};
     run_progress(run, "starting the VM under %s: %s", sr_accel_name(accel), reason);
@@ -192,7 +192,7 @@ int run_launch(struct run *run, enum sr_accel accel, const char *reason, bool la
     run->silent = false;
     run->phase = PHASE_BOOT;
     if (run_event(run, SR_STAGE_LAUNCH, SR_EVENT_VM_STARTED, started_facts(run, &args), err) < 0 ||
-        sr_event_log_sync(run->log, err) < 0)
+        record_barrier(run->record, err) < 0)
         return -1;
     run_monitor_watch_vm(run);
     return 0;
@@ -213,7 +213,7 @@ bool run_blames_kvm(const struct run *run)
         return true;
     if (!run->ended_vm && sr_vmm_killed_by(&run->vmm) != 0)
         return false;
-    ssize_t len = sr_read_small_file(run->dirfd, "vmm.log", log, sizeof log);
+    ssize_t len = sr_read_small_file(record_directory(run->record), "vmm.log", log, sizeof log);
     return len > 0 && sr_vmm_blames_kvm(log, (size_t)len);
 }
 
@@ -246,7 +246,7 @@ static int keep_cgroup(const struct sr_cgroup *cgroup, struct sr_jail_self *self
 int run_confine(struct run *run, struct sr_error *err)
 {
     struct sr_jail_self self = {
-        .write = {run->dirfd, run->register_fd},
+        .write = {record_directory(run->record), record_register(run->record)},
         .write_count = 2,
         .tree = run_outputs_directory(run),
     };

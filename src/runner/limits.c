@@ -38,7 +38,8 @@ static int create(struct run *run, const struct sr_cgroup_limits *limits, char m
                   struct sr_error *err)
 {
     static const char *const names[] = {"cpu", "memory", "pids"};
-    if (sr_cgroup_create(&run->cgroup, run->result->run_id, limits, run->entry_fd, err) < 0)
+    if (sr_cgroup_create(&run->cgroup, run->result->run_id, limits, record_entry(run->record),
+                         err) < 0)
         return -1;
     if (sr_cgroup_join(&run->cgroup, 1, err) < 0)
         return -1;

@@ -147,8 +147,8 @@ static int open_all(struct run *run, struct sr_error *err)
     const struct sr_policy *policy = run->options->policy;
     const struct sr_input_context context = {
         .config = &run->config,
-        .hasher = run->hasher,
-        .scratch_fd = run->dirfd,
+        .hasher = record_hasher(run->record),
+        .scratch_fd = record_directory(run->record),
         .uid = run->image.effective.uid,
         .gid = run->image.effective.gid,
         .rehash = run->options->rehash,
@@ -194,8 +194,8 @@ int run_mounts_apply(struct run *run, struct sr_error *err)
         return -1;
     if (SR_FAILPOINT("mounts.apply"))
         return sr_fail(err, SR_RUN_101, "mount.apply", "told to fail");
-    if (sr_inputs_arrange(run->inputs, count, run->dirfd, run->disks, &run->disk_count,
-                          &run->joined_fd, err) < 0)
+    if (sr_inputs_arrange(run->inputs, count, record_directory(run->record), run->disks,
+                          &run->disk_count, &run->joined_fd, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++)
         if (record_applied(run, i, err) < 0)

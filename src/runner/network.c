@@ -66,15 +66,6 @@ const char *run_uplink(const struct run *run, char text[SR_UPLINK_TEXT_MAX])
     return text;
 }
 
-static int64_t log_time(const struct run *run)
-{
-    char text[SR_TIMESTAMP_TEXT];
-    int64_t nsec = 0;
-    sr_event_log_now(run->log, text);
-    (void)sr_timestamp_parse(text, sizeof text - 1, &nsec);
-    return nsec;
-}
-
 static json_t *plan_facts(const struct run *run)
 {
     char uplink[SR_UPLINK_TEXT_MAX], address[SR_IPV4_TEXT_MAX];
@@ -119,15 +110,15 @@ int run_network_apply(struct run *run, struct sr_error *err)
                            strerror(errno), packages[i][1]);
     }
     run_progress(run, "setting up the network: %zu rules", policy->egress_count);
-    if (sr_net_apply(policy, run->result->run_id, run->dirfd, &config, run->hasher, &run->net,
-                     err) < 0)
+    if (sr_net_apply(policy, run->result->run_id, record_directory(run->record), &config,
+                     record_hasher(run->record), &run->net, err) < 0)
         return -1;
     run->net_state = RUN_NET_OPEN;
     run->hits = calloc(run->net->target_count, sizeof *run->hits);
-    run->denials = denials_new(log_time(run));
+    run->denials = denials_new(record_now(run->record));
     if (run->hits == NULL || run->denials == NULL)
         return sr_fail(err, SR_RUN_201, "launch.network.apply", "out of memory");
-    if (run_refuse_many_targets(run, err) < 0)
+    if (run_refuse_many_targets(run, err) < 0 || run_owe(run, err) < 0)
         return -1;
     if (run_event(run, SR_STAGE_NETWORK, SR_EVENT_NETWORK_PLAN_GENERATED, plan_facts(run), err) < 0)
         return -1;
@@ -145,6 +136,8 @@ static int take_new_targets(struct run *run, size_t added, struct sr_error *err)
     if (hits == NULL)
         return sr_fail(err, SR_RUN_001, "monitor.network", "out of memory");
     run->hits = hits;
+    if (run_owe(run, err) < 0)
+        return -1;
     for (size_t i = net->target_count - added; i < net->target_count; i++) {
         hits[i] = (struct run_hits){0};
         if (record_target(run, SR_STAGE_MONITOR, i, err) < 0)
@@ -260,7 +253,7 @@ static int take_counters(struct run *run, bool last, struct sr_error *err)
 {
     if (run->hits == NULL || run->denials == NULL) /* memory was out when it was set up */
         return 0;
-    denials_take(run->denials, run->net->sample, run->counters_asked, log_time(run));
+    denials_take(run->denials, run->net->sample, run->counters_asked, record_now(run->record));
     if (!last && (run->options->policy->audit_level != SR_AUDIT_FULL || sr_now() < run->hits_due ||
                   !run_has_event_room(run)))
         return 0;
@@ -272,7 +265,7 @@ static int take_counters(struct run *run, bool last, struct sr_error *err)
 static void note_request(struct run *run)
 {
     if (!run->net->talk.busy)
-        run->counters_asked = log_time(run);
+        run->counters_asked = record_now(run->record);
 }
 
 int run_network_sample(struct run *run, struct sr_error *err)

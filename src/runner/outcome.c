@@ -334,7 +334,7 @@ static int write_closing_events(struct run *run, const struct sr_vmm_exit *how,
     if (run->error.code != SR_OK &&
         run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED, failure_facts(run), err) < 0)
         return -1;
-    return sr_event_log_sync(run->log, err);
+    return record_barrier(run->record, err);
 }
 
 /* What ran the guest: QEMU's own answer where it gave one, else what it was told. */
@@ -352,12 +352,7 @@ static int write_report(struct run *run, struct sr_error *err)
     struct run_limits_text limits;
     run_limits_text(run, &limits);
     char uplink[SR_UPLINK_TEXT_MAX];
-    struct sr_report_file files[RUNS_VOUCHED];
-    char hashes[RUNS_VOUCHED][SR_SHA256_TEXT];
     const struct sr_report_facts facts = {
-        .files = files,
-        .file_count = runs_hash_files(run->dirfd, run->hasher, files, hashes),
-        .run_id = result->run_id,
         .exit_code = result->exit_code,
         .kernel_hash = run->kernel.hash,
         .rootfs_hash = run->rootfs.hash,
@@ -385,21 +380,17 @@ static int write_report(struct run *run, struct sr_error *err)
         .limit_pids = limits.pids,
         .limit_disk = "guest (tmpfs size)",
     };
-    return sr_report_write(run->dirfd, &facts, run->log, err);
+    return record_seal(run->record, &facts, err);
 }
 
 /* Preparation failed before there was a place for evidence. */
 static void forget_directory(struct run *run)
 {
-    struct sr_run_result *result = run->result;
-    if (run->register_fd < 0 || result->run_id[0] == '\0')
+    if (run->record == NULL)
         return;
-    if (run->dirfd >= 0)
-        unlinkat(run->dirfd, "lock", 0);
-    if (result->run_dir[0] != '\0' && rmdir(result->run_dir) < 0)
-        return; /* gc finds it */
-    unlinkat(run->register_fd, result->run_id, 0);
-    result->run_id[0] = result->run_dir[0] = '\0';
+    record_abandon(run->record);
+    if (record_id(run->record)[0] == '\0')
+        run->result->run_id[0] = run->result->run_dir[0] = '\0';
 }
 
 static void fail_evidence(struct run *run, const struct sr_error *failure)
@@ -411,14 +402,13 @@ static void fail_evidence(struct run *run, const struct sr_error *failure)
 static void sign_report(struct run *run)
 {
     struct sr_error err;
-    if (run->key == NULL)
-        return;
-    if (sr_attest(run->dirfd, SR_REPORT_FILE, run->key, &err) < 0) {
+    int result = record_sign(run->record, &err);
+    if (result < 0)
         fail_evidence(run, &err);
+    if (result <= 0)
         return;
-    }
     run->result->report_signed = true;
-    run_progress(run, "report signed by key %s", sr_key_id(run->key));
+    run_progress(run, "report signed by key %s", record_key_id(run->record));
 }
 
 /* Without evidence of it. */
@@ -461,12 +451,12 @@ void run_conclude(struct run *run)
     run->result->error = run_word_error(&run->word, &run->error);
     warn_of_memory(run);
     run_drop_vm(run);
-    if (run->log == NULL) {
+    if (run->record == NULL || !record_has_begun(run->record)) {
         leave_host(run);
         forget_directory(run);
         return;
     }
-    run_reserve_give_back(run);
+    record_spend(run->record);
     if (SR_FAILPOINT("conclude.before"))
         sr_fail(&err, SR_EVD_002, "report", "told to fail");
     if (err.code != SR_OK || write_closing_events(run, &how, &err) < 0 ||
@@ -478,5 +468,5 @@ void run_conclude(struct run *run)
     run->result->report_written = true;
     sign_report(run);
     if (!run->cgroup_left && !run->net_left)
-        unlinkat(run->register_fd, run->result->run_id, 0);
+        record_close(run->record);
 }

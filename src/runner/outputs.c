@@ -109,11 +109,11 @@ static int open_directory(struct run *run, struct run_outputs *outputs, struct s
     else if (path != NULL) {
         outputs->made = faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
         result = sr_mkdir_all(path, 0777);
-    } else if (mkdirat(run->dirfd, "outputs", 0700) < 0)
+    } else if (mkdirat(record_directory(run->record), "outputs", 0700) < 0)
         result = -errno;
     if (result == 0) {
         outputs->directory = path != NULL ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-                                          : openat(run->dirfd, "outputs",
+                                          : openat(record_directory(run->record), "outputs",
                                                    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         result = outputs->directory < 0 ? -errno : 0;
     }
@@ -168,9 +168,10 @@ static int try_directory(const struct run *run, const struct run_outputs *output
 static int note_directory(const struct run *run, struct sr_error *err)
 {
     const char *path = run->result->output_dir;
-    int result = run->options->output_dir == NULL
-                     ? 0
-                     : sr_write_new_file(run->dirfd, RUNS_OUTPUT_DIR, path, strlen(path));
+    int result =
+        run->options->output_dir == NULL
+            ? 0
+            : sr_write_new_file(record_directory(run->record), RUNS_OUTPUT_DIR, path, strlen(path));
     return result == 0 ? 0
                        : sr_fail(err, SR_RUN_001, "prepare.outputs",
                                  RUNS_OUTPUT_DIR " cannot be written: %s", strerror(-result));
@@ -192,7 +193,7 @@ int run_outputs_prepare(struct run *run, struct sr_error *err)
     if (outputs == NULL)
         return sr_fail(err, SR_RUN_001, "prepare.outputs", "out of memory");
     outputs->directory = outputs->collector.fd = -1;
-    output_files_init(&outputs->files, run->dirfd);
+    output_files_init(&outputs->files, record_directory(run->record));
     outputs->count = count;
     outputs->deadline = outputs->turn_deadline = outputs->idle_deadline = UINT64_MAX;
     outputs->parts = calloc(count, sizeof *outputs->parts);
@@ -457,7 +458,7 @@ static void hold_entries(const struct run *run, struct output *output)
 static void hold_room(struct run *run, struct output *output)
 {
     struct sr_error why = {0};
-    if (run_reserve_follow(run, &why) < 0)
+    if (run_owe(run, &why) < 0)
         lose(output, "not kept: %s", why.message);
 }
 
@@ -472,7 +473,8 @@ static void finish(struct run *run, uint32_t i)
         lose(output, "not collected: the guest ended before");
     if (output->error.code == SR_OK)
         (void)!sr_output_digest(outputs->directory, part, output->path, outputs->parts[i].bytes_max,
-                                run->hasher, &listener, &output->digest, &output->error);
+                                record_hasher(run->record), &listener, &output->digest,
+                                &output->error);
     if (output->error.code == SR_OK)
         hold_entries(run, output);
     if (output->error.code == SR_OK)
@@ -552,7 +554,7 @@ int run_outputs_record(struct run *run, struct sr_error *err)
     struct run_outputs *outputs = run->outputs;
     if (outputs == NULL || run->times.launched == 0)
         return 0;
-    if (output_files_end(&outputs->files, run->hasher, err) < 0)
+    if (output_files_end(&outputs->files, record_hasher(run->record), err) < 0)
         return -1;
     for (uint32_t i = 0; i < outputs->count; i++)
         if (record(run, i, err) < 0)

@@ -45,12 +45,7 @@ void run_progress(const struct run *run, const char *fmt, ...)
 int run_event(struct run *run, enum sr_stage stage, enum sr_event_type type, json_t *payload,
               struct sr_error *err)
 {
-    if (payload == NULL)
-        return sr_fail(err, SR_EVD_001, "events",
-                       "the payload of %s cannot be built: out of memory",
-                       sr_event_type_name(type));
-    return sr_event_append(run->log, stage, type, payload, err) < 0 ? -1
-                                                                    : run_reserve_follow(run, err);
+    return record_event(run->record, stage, type, payload, err);
 }
 
 /* The console is the guest's word, the VMM's log the host's. */
@@ -122,7 +117,7 @@ static int boot(struct run *run, struct sr_error *err)
  * given up (outcome.c). */
 static int prepare(struct run *run, struct sr_error *err)
 {
-    if (run->hasher == NULL)
+    if (run->record == NULL)
         return sr_fail(err, SR_RUN_001, "prepare", "libcrypto has no SHA-256 or memory is out");
     if (run_monitor_open(run, err) < 0)
         return -1;
@@ -166,20 +161,13 @@ static void release(struct run *run)
     sr_close_fd(&run->initrd.fd);
     sr_close_fd(&run->rootfs.fd);
     sr_image_free(&run->image.stored);
-    sr_event_log_close(run->log);
-    sr_key_free(run->key);
     run_secrets_drop(run);
     free(run->secrets);
     free(run->places);
     sr_close_fd(&run->uid_fd);
     sr_jail_files_free(&run->jail_files);
-    sr_close_fd(&run->lock_fd);
-    sr_close_fd(&run->reserve_fd);
-    sr_close_fd(&run->entry_fd);
-    sr_close_fd(&run->register_fd);
-    sr_close_fd(&run->dirfd);
     sr_bundle_free(&run->bundle);
-    sr_hasher_free(run->hasher);
+    record_free(run->record);
     free(run);
 }
 
@@ -227,11 +215,10 @@ void sr_run(const struct sr_run_options *options, struct sr_run_result *result)
     run->options = options;
     run->result = result;
     run->tsc_start = sr_tsc_sample();
-    run->hasher = sr_hasher_new();
+    run->record = record_new();
     run->vmm = (struct sr_vmm)SR_VMM_INIT;
     run->cgroup = (struct sr_cgroup)SR_CGROUP_INIT;
-    run->reserve_fd = run->entry_fd = run->uid_fd = run->register_fd = run->dirfd = run->lock_fd =
-        run->channel_fd = run->joined_fd = -1;
+    run->uid_fd = run->channel_fd = run->joined_fd = -1;
     run->kernel.fd = run->initrd.fd = run->rootfs.fd = -1;
     run->console.in_fd = run->console.log_fd = run->vmm_log.in_fd = run->vmm_log.log_fd = -1;
     run->loop.epoll_fd = run->signal_fd = -1;

@@ -2,7 +2,7 @@
  * The state of one run, shared by the files of this module and by nothing else.
  *
  *   run.c       the story, top to bottom
- *   prepare.c   run id, run directory, evidence log, artefacts
+ *   prepare.c   what the run asks for, recorded; artefacts
  *   reserve.c   room on the disk for the end of the evidence
  *   image.c     the image that the policy names, and its defaults
  *   secrets.c   values that go to the guest alone
@@ -21,14 +21,13 @@
 
 #include "cgroup/cgroup.h"
 #include "channel/channel.h"
-#include "evidence/event.h"
 #include "evidence/fact.h"
-#include "evidence/key.h"
 #include "host/host.h"
 #include "host/inputs.h"
 #include "jail/jail.h"
 #include "loop/loop.h"
 #include "net/net.h"
+#include "record/record.h"
 #include "runner/decide.h"
 #include "runner/sink.h"
 #include "saferun/bundle.h"
@@ -111,14 +110,9 @@ enum { RUN_SOURCES = 12, RUN_TIMERS = 8 };
 struct run {
     const struct sr_run_options *options;
     struct sr_run_result *result;
-    struct sr_hasher *hasher;
     struct sr_host_config config;
     struct sr_bundle bundle;
-    struct sr_event_log *log;
-    int dirfd, lock_fd, register_fd;
-    int entry_fd;      /* in the register, locked */
-    int reserve_fd;    /* of what is reserved for the end of the evidence; -1: nothing */
-    uint64_t reserved; /* bytes of it */
+    struct record *record;
     struct sr_jail_files jail_files; /* empty: no jail */
     struct sr_jail_plan jail;
     bool confined;
@@ -134,7 +128,6 @@ struct run {
     struct run_secret *secrets; /* one for each secret of the policy; NULL: none yet */
     char secret_salt[65];       /* hex digits; empty: not drawn yet */
     struct sr_artifact kernel, initrd, rootfs;
-    struct sr_key *key;        /* signs the report; NULL: nobody does */
     struct run_places *places; /* mounts.c's; NULL: none yet */
     struct sr_input *inputs;   /* one for each mount of the policy; NULL: none yet */
     int disks[SR_VMM_INPUTS_MAX], joined_fd;
@@ -215,11 +208,8 @@ int run_open_artifact(struct run *run, const struct sr_artifact_plan *plan,
                       struct sr_artifact *artifact, struct sr_error *err) SR_MUST_CHECK;
 int run_prepare(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 
-/* reserve.c: takes the room, once there is a log; lets it grow with the log; gives it back, for
- * what it was taken. */
-int run_reserve_take(struct run *run, struct sr_error *err) SR_MUST_CHECK;
-int run_reserve_follow(struct run *run, struct sr_error *err) SR_MUST_CHECK;
-void run_reserve_give_back(struct run *run);
+/* reserve.c: holds room on the disk for the end of the evidence; again when there is more to come. */
+int run_owe(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 
 /* image.c: finds the image; opens it, and refuses what is not what it was said to be. */
 int run_choose_image(struct run *run, struct sr_error *err) SR_MUST_CHECK;

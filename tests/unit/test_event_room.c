@@ -29,23 +29,24 @@ struct fixture {
 static int make(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
+    int unclosed;
     strcpy(f->path, "/tmp/sr-room-XXXXXX");
     if (mkdtemp(f->path) == NULL)
         return -1;
-    f->run.reserve_fd = -1;
     f->run.options = &f->options;
     f->run.result = &f->result;
     f->run.config.ceilings.event_bytes = 4 * MIB;
-    f->run.dirfd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    f->run.record = record_new();
     *state = f;
-    return sr_event_log_create(f->run.dirfd, "sr-1", ALL_TYPES, &f->run.log, &f->err);
+    return record_open(f->run.record, f->path, &unclosed, &f->err) < 0
+               ? -1
+               : record_begin(f->run.record, ALL_TYPES, &f->err);
 }
 
 static int unmake(void **state)
 {
     struct fixture *f = *state;
-    sr_event_log_close(f->run.log);
-    close(f->run.dirfd);
+    record_free(f->run.record);
     int result = sr_remove_tree(AT_FDCWD, f->path);
     free(f);
     return result;
@@ -80,15 +81,15 @@ static void samples_stop_at_the_ceiling_and_are_counted(void **state)
 {
     struct fixture *f = *state;
     fill(f);
-    assert_in_range(sr_event_log_bytes(f->run.log), MIB - 512, MIB);
+    assert_in_range(record_event_bytes(f->run.record), MIB - 512, MIB);
     assert_int_equal(f->run.events_omitted, 1);
     assert_false(run_has_event_room(&f->run));
     assert_false(run_has_event_room(&f->run));
     assert_int_equal(f->run.events_omitted, 3);
-    assert_int_equal(sr_event_log_sync(f->run.log, &f->err), 0);
+    assert_int_equal(record_barrier(f->run.record, &f->err), 0);
     struct stat st;
-    assert_int_equal(fstatat(f->run.dirfd, SR_EVENTS_FILE, &st, 0), 0);
-    assert_int_equal(st.st_size, sr_event_log_bytes(f->run.log));
+    assert_int_equal(fstatat(record_directory(f->run.record), SR_EVENTS_FILE, &st, 0), 0);
+    assert_int_equal(st.st_size, record_event_bytes(f->run.record));
 }
 
 /* The most addresses that are let be, all filled up: the last hit of each still fits, and what else
@@ -115,7 +116,7 @@ static void the_end_of_the_largest_network_fits(void **state)
                json_pack("{s:s,s:s,s:i,s:I}", "protocol", "ip-255", "destination",
                          "255.255.255.255", "port", 65535, "packets",
                          (json_int_t)9007199254740991));
-    assert_true(sr_event_log_bytes(f->run.log) + 64 * 1024 < 4 * MIB);
+    assert_true(record_event_bytes(f->run.record) + 64 * 1024 < 4 * MIB);
 }
 
 static void hits_have_to_wait_for_what_was_recorded(void **state)
