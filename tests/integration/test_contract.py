@@ -293,7 +293,7 @@ class Reports(unittest.TestCase):
         vouched = re.search(r"\bvouched\[\w*\] = \{(.*?)\}", "\n".join(sources().values()), re.S)[1]
         hashed = {observer_text(part.strip()) for part in vouched.split(",")}
         self.assertEqual({name for name, mark in table.items() if mark}, hashed)
-        made = found(r'(?:open_log_file|sr_write_new_file)\((?:run|run->dirfd|dirfd), "([\w.-]+)"')
+        made = found(r'(?:record_file|record_stream|sr_write_new_file)\([\w.>-]+, "([\w.-]+)"')
         self.assertGreater(len(made), 8)
         self.assertLessEqual(made, set(table))
         literals = found(r'"([a-z_.-]+)"')
