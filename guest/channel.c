@@ -46,7 +46,11 @@ void channel_open(struct channel *channel)
 
 void channel_send(struct channel *channel, enum sr_frame_type type, size_t len)
 {
-    channel->out.header = (struct sr_frame_header){.length = (uint32_t)len, .type = (uint8_t)type};
+    channel->out.header = (struct sr_frame_header){
+        .length = (uint32_t)len,
+        .type = (uint8_t)type,
+        .session = sr_frame_session((uint8_t)type),
+    };
     const uint8_t *at = (const uint8_t *)&channel->out;
     size_t left = sizeof channel->out.header + len;
     while (left > 0) {
@@ -78,6 +82,8 @@ bool channel_next(struct channel *channel, struct sr_frame_header *header, const
     memcpy(header, channel->in, sizeof *header);
     if (header->length > SR_FRAME_MAX_PAYLOAD)
         die("frame too long");
+    if (header->session != sr_frame_session(header->type))
+        die("frame of a session that does not exist: this safe-run is older than its initrd");
     *payload = channel->in + sizeof *header;
     return channel->in_len >= sizeof *header + header->length;
 }

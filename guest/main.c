@@ -264,6 +264,8 @@ static void take_frame(const struct sr_frame_header *header, const uint8_t *payl
             run.credit[credit.stream] += credit.bytes;
         break;
     }
+    case SR_FRAME_RESIZE: /* the command has no terminal */
+        break;
     case SR_FRAME_HOSTS:
         root_add_hosts(payload, header->length);
         break;

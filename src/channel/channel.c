@@ -40,7 +40,11 @@ void sr_channel_received(struct sr_channel *channel, size_t n)
 
 static void queue(struct sr_channel *channel, enum sr_frame_type type, const void *data, size_t len)
 {
-    const struct sr_frame_header header = {.length = (uint32_t)len, .type = (uint8_t)type};
+    const struct sr_frame_header header = {
+        .length = (uint32_t)len,
+        .type = (uint8_t)type,
+        .session = sr_frame_session((uint8_t)type),
+    };
     sr_buf_append(&channel->out, &header, sizeof header);
     sr_buf_append(&channel->out, data, len);
 }
@@ -197,8 +201,10 @@ int sr_channel_next(struct sr_channel *channel, struct sr_channel_event *event,
         return 0;
     memcpy(&header, at, sizeof header);
     const struct rule *rule = rule_for(header.type);
-    if (rule == NULL || header.zero[0] != 0 || header.zero[1] != 0 || header.zero[2] != 0)
+    if (rule == NULL || header.zero != 0)
         return violation(channel, err, "unknown frame");
+    if (header.session != sr_frame_session(header.type))
+        return violation(channel, err, "frame of a session that does not exist");
     if (channel->state < rule->from || channel->state > rule->to)
         return violation(channel, err, "frame out of turn");
     if (header.length < rule->min_len || header.length > rule->max_len)
@@ -308,6 +314,13 @@ void sr_channel_send_signal(struct sr_channel *channel, uint32_t number)
 {
     if (channel->state == SR_CHANNEL_RUNNING && channel->out.len <= QUEUE_LONG)
         queue(channel, SR_FRAME_SIGNAL, &number, sizeof number);
+}
+
+void sr_channel_send_resize(struct sr_channel *channel, uint16_t rows, uint16_t columns)
+{
+    const struct sr_frame_resize resize = {rows, columns};
+    if (channel->state == SR_CHANNEL_RUNNING && channel->out.len <= QUEUE_LONG)
+        queue(channel, SR_FRAME_RESIZE, &resize, sizeof resize);
 }
 
 void sr_channel_send_hosts(struct sr_channel *channel, const char *text, size_t len)

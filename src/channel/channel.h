@@ -3,7 +3,7 @@
  * the caller reads into sr_channel_space() and writes out what sr_channel_pending() shows.
  *
  * Every byte that comes in is hostile. The decoder is a state machine over protocol.h: a frame of
- * the wrong type, size or moment, or data beyond the credit given, is a violation, after which the
+ * the wrong type, session, size or moment, or data beyond the credit given, is a violation, after which the
  * channel is dead and the VM is to be killed. Memory is bounded whatever the guest does: the input
  * buffer is fixed, and what is queued for the guest is at most the specification, a window of
  * stdin, and a constant (credits that the guest does not read are added up, not queued).
@@ -95,6 +95,8 @@ void sr_channel_send_stdin(struct sr_channel *channel, const void *data, size_t 
 void sr_channel_send_stdin_eof(struct sr_channel *channel);
 /* A signal that the guest has not taken yet is not queued a second time while the queue is long. */
 void sr_channel_send_signal(struct sr_channel *channel, uint32_t number);
+/* The size of the command's terminal, in characters; left out while the queue is long. */
+void sr_channel_send_resize(struct sr_channel *channel, uint16_t rows, uint16_t columns);
 /* More of /etc/hosts for the guest; left out when the guest does not take what it was sent
  * before. */
 void sr_channel_send_hosts(struct sr_channel *channel, const char *text, size_t len);

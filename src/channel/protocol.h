@@ -12,6 +12,7 @@
  *     REFUSED{status,sentence}       ->                     it did not, as a shell would say
  *     USAGE{cpu,memory}*             ->                     each second, in the guest's own view
  *     STDOUT{bytes}* STDERR{bytes}*  ->  <-  STDIN{bytes}* STDIN_EOF SIGNAL{number}* CLOSE{stream}*
+ *                                            RESIZE{rows,columns}*
  *     CREDIT{stdin,n}                ->  <-  CREDIT{stdout|stderr,n}
  *     EXIT{status,rusage}            ->                     both streams are complete
  *   and for each output of the specification, in its order:
@@ -19,6 +20,15 @@
  *     COLLECTED{result,sentence}     ->                     its archive is complete, or why there
  *     is none
  *   and in the end, whatever it was: the host, which has it all, ends the VM.
+ *
+ * Sessions. A session is one command in the VM, with its streams, its outputs and its end. Each
+ * frame names the session that it is about; HELLO and HOSTS are about the VM itself, whose number
+ * is SR_SESSION_VM. For now there is one session, SR_SESSION_COMMAND, which exists from hello on. A
+ * frame of any other is an error of the protocol.
+ *
+ * Versions. HELLO is the same in every version, so that parts that do not fit are told apart: a
+ * host refuses a guest whose version is not its own. Up to version 3 frames named no session; a
+ * guest takes no specification from a host that does not.
  *
  * The guest does not end by itself, because a frame that it has written may still be on its way,
  * and is lost when the machine resets.
@@ -38,17 +48,21 @@
 #ifndef SR_CHANNEL_PROTOCOL_H
 #define SR_CHANNEL_PROTOCOL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-#define SR_CHANNEL_VERSION 3
+#define SR_CHANNEL_VERSION 4
 #define SR_CHANNEL_MAGIC 0x4e555253u /* "SRUN" */
 
 /* Header of every frame; payload follows. */
 struct sr_frame_header {
     uint32_t length; /* of the payload */
     uint8_t type;    /* enum sr_frame_type */
-    uint8_t zero[3];
+    uint8_t zero;
+    uint16_t session; /* sr_frame_session(type) */
 };
+
+enum sr_session { SR_SESSION_VM, SR_SESSION_COMMAND };
 
 /* Large enough that the cost per frame vanishes, small enough for a fixed buffer on both sides. */
 #define SR_FRAME_MAX_PAYLOAD (64u * 1024u)
@@ -80,7 +94,16 @@ enum sr_frame_type {
     SR_FRAME_HOSTS = 22,     /* text: more of /etc/hosts */
     SR_FRAME_CLOSE = 21,     /* u32 stream: nobody reads it any more; the command gets SIGPIPE */
     SR_FRAME_ENOUGH = 23,    /* u32 index of an output whose archive nobody reads any more */
+    SR_FRAME_RESIZE = 24,    /* struct sr_frame_resize: the terminal's size from now on. A command
+                                has no terminal yet: the guest takes it and does nothing */
 };
+
+/* The session that a frame of this type is about. */
+static inline uint16_t sr_frame_session(uint8_t type)
+{
+    bool is_of_vm = type == SR_FRAME_HELLO || type == SR_FRAME_HOSTS;
+    return (uint16_t)(is_of_vm ? SR_SESSION_VM : SR_SESSION_COMMAND);
+}
 
 enum sr_stream {
     SR_STREAM_STDIN,
@@ -114,6 +137,10 @@ struct sr_frame_hello {
 struct sr_frame_credit {
     uint32_t stream; /* enum sr_stream */
     uint32_t bytes;
+};
+
+struct sr_frame_resize {
+    uint16_t rows, columns; /* in characters */
 };
 
 struct sr_frame_usage {

@@ -30,6 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         while ((result = sr_channel_next(channel, &event, &err)) > 0) {
             if (event.type == SR_CHANNEL_HELLO)
                 sr_channel_send_start(channel, "spec", 4, 3);
+            if (event.type == SR_CHANNEL_USAGE)
+                sr_channel_send_resize(channel, 24, 80);
             if ((event.type == SR_CHANNEL_OUTPUT || event.type == SR_CHANNEL_ARCHIVE) &&
                 event.len > 0 && event.data[0] != 'k')
                 sr_channel_credit(channel, event.stream, event.len);

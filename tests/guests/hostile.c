@@ -48,6 +48,11 @@ static inline void start(void)
     channel_send(&channel, SR_FRAME_STARTED, 0);
 }
 
+static inline struct sr_frame_header header_of(uint8_t type, uint32_t len)
+{
+    return (struct sr_frame_header){.length = len, .type = type, .session = sr_frame_session(type)};
+}
+
 static inline void output(size_t len)
 {
     memset(channel.out.payload, 'x', len);
@@ -100,6 +105,26 @@ static inline void futuristic(void)
     silent();
 }
 
+/* Speaks the protocol before this one. */
+static inline void outdated(void)
+{
+    hello(SR_CHANNEL_VERSION - 1);
+    silent();
+}
+
+/* Speaks for a session that nobody started: in one piece, or channel_send() would name ours. */
+static inline void strays(void)
+{
+    struct __attribute__((packed)) {
+        struct sr_frame_header header;
+        char byte;
+    } frame = {.header = {.length = 1, .type = SR_FRAME_STDOUT, .session = SR_SESSION_COMMAND + 1},
+               .byte = 'x'};
+    start();
+    if (write(channel.fd, &frame, sizeof frame) == sizeof frame)
+        silent();
+}
+
 /* Claims to have ended and goes on talking: in one piece, or the host might not listen any more. */
 static inline void lingers(void)
 {
@@ -108,8 +133,8 @@ static inline void lingers(void)
         struct sr_frame_exit exit;
         struct sr_frame_header more;
         char text[10];
-    } frames = {.ended = {.length = sizeof frames.exit, .type = SR_FRAME_EXIT},
-                .more = {.length = sizeof frames.text, .type = SR_FRAME_STDOUT}};
+    } frames = {.ended = header_of(SR_FRAME_EXIT, sizeof frames.exit),
+                .more = header_of(SR_FRAME_STDOUT, sizeof frames.text)};
     start();
     if (write(channel.fd, &frames, sizeof frames) == sizeof frames)
         silent();
@@ -318,7 +343,7 @@ static inline void crumbles(void)
     size_t credit = SR_CHANNEL_WINDOW;
     const size_t count = sizeof frames / sizeof frames[0];
     for (size_t i = 0; i < count; i++) {
-        frames[i].header = (struct sr_frame_header){.length = 1, .type = SR_FRAME_STDOUT};
+        frames[i].header = header_of(SR_FRAME_STDOUT, 1);
         frames[i].byte = 'x';
     }
     start();

@@ -167,11 +167,16 @@ class HostileGuests(SafeRunTest):
         self.failed(self.run_guest("babbles"), "SR-RUN-001", "monitor.channel")
 
     def test_one_of_another_version(self):
-        run = self.run_guest("futuristic")
-        self.failed(run, "SR-RUN-002", "launch.vm")
-        self.assertRegex(run.stderr,
-                         rb"speaks channel version \d+, this safe-run speaks \d+; install the "
-                         rb"initrd")
+        for guest, version in (("outdated", b"3"), ("futuristic", b"5")):
+            run = self.run_guest(guest)
+            self.failed(run, "SR-RUN-002", "launch.vm")
+            self.assertIn(b"speaks channel version " + version + b", this safe-run speaks 4; "
+                          b"install the initrd", run.stderr)
+
+    def test_one_that_speaks_for_another_session(self):
+        run = self.run_guest("strays")
+        self.failed(run, "SR-RUN-001", "monitor.channel")
+        self.assertIn(b"session that does not exist", run.stderr)
 
     def test_one_that_talks_after_its_end(self):
         self.failed(self.run_guest("lingers"), "SR-RUN-001", "monitor.channel")

@@ -35,10 +35,15 @@ static void receive(struct sr_channel *channel, const void *data, size_t len)
     sr_channel_received(channel, len);
 }
 
+static struct sr_frame_header header_of(uint8_t type, uint32_t len)
+{
+    return (struct sr_frame_header){.length = len, .type = type, .session = sr_frame_session(type)};
+}
+
 static void receive_frame(struct sr_channel *channel, uint8_t type, const void *payload,
                           uint32_t len)
 {
-    const struct sr_frame_header header = {.length = len, .type = type};
+    const struct sr_frame_header header = header_of(type, len);
     receive(channel, &header, sizeof header);
     receive(channel, payload, len);
 }
@@ -110,7 +115,7 @@ static void a_frame_may_come_byte_by_byte(void **state)
 {
     struct sr_channel *channel = *state;
     uint8_t bytes[sizeof(struct sr_frame_header) + sizeof good_hello];
-    const struct sr_frame_header header = {.length = sizeof good_hello, .type = SR_FRAME_HELLO};
+    const struct sr_frame_header header = header_of(SR_FRAME_HELLO, sizeof good_hello);
     memcpy(bytes, &header, sizeof header);
     memcpy(bytes + sizeof header, &good_hello, sizeof good_hello);
     struct sr_channel_event event;
@@ -124,15 +129,20 @@ static void a_frame_may_come_byte_by_byte(void **state)
 
 static void an_init_of_another_version_is_named(void **state)
 {
+    static const uint32_t others[] = {SR_CHANNEL_VERSION - 1, SR_CHANNEL_VERSION + 1};
     struct sr_channel *channel = *state;
-    const struct sr_frame_hello hello = {SR_CHANNEL_MAGIC, SR_CHANNEL_VERSION + 1};
-    receive_frame(channel, SR_FRAME_HELLO, &hello, sizeof hello);
-    struct sr_channel_event event;
-    struct sr_error err;
-    assert_int_equal(sr_channel_next(channel, &event, &err), -1);
-    assert_int_equal(err.code, SR_RUN_002);
-    assert_string_equal(err.path, "launch.vm");
-    assert_int_equal(err.fault, SR_FAULT_VM);
+    for (int i = 0; i < 2; i++) {
+        const struct sr_frame_hello hello = {SR_CHANNEL_MAGIC, others[i]};
+        struct sr_channel_event event;
+        struct sr_error err;
+        sr_channel_init(channel);
+        receive_frame(channel, SR_FRAME_HELLO, &hello, sizeof hello);
+        assert_int_equal(sr_channel_next(channel, &event, &err), -1);
+        assert_int_equal(err.code, SR_RUN_002);
+        assert_string_equal(err.path, "launch.vm");
+        assert_int_equal(err.fault, SR_FAULT_VM);
+        assert_int_equal(channel->state, SR_CHANNEL_BROKEN);
+    }
 }
 
 static void hello_without_magic_is_refused(void **state)
@@ -174,17 +184,64 @@ static void an_unknown_frame_is_refused(void **state)
 static void a_frame_beyond_the_limit_is_refused_by_its_header(void **state)
 {
     start(*state);
-    const struct sr_frame_header header = {.length = SR_FRAME_MAX_PAYLOAD + 1,
-                                           .type = SR_FRAME_STDOUT};
+    const struct sr_frame_header header = header_of(SR_FRAME_STDOUT, SR_FRAME_MAX_PAYLOAD + 1);
     receive(*state, &header, sizeof header);
     expect_violation(*state);
 }
 
-static void reserved_header_bytes_must_be_zero(void **state)
+static void the_reserved_header_byte_must_be_zero(void **state)
 {
-    const struct sr_frame_header header = {.type = SR_FRAME_STDOUT, .zero = {0, 0, 1}};
+    start(*state);
+    struct sr_frame_header header = header_of(SR_FRAME_STDOUT, 1);
+    header.zero = 1;
     receive(*state, &header, sizeof header);
     expect_violation(*state);
+}
+
+/* Each type of frame has one session: hello is of the VM, all others are of the command. */
+static void refuse_session(struct sr_channel *channel, uint8_t type, uint16_t session)
+{
+    struct sr_frame_header header = header_of(type, 1);
+    header.session = session;
+    receive(channel, &header, sizeof header);
+    expect_violation(channel);
+}
+
+static void a_hello_of_a_session_is_refused(void **state)
+{
+    refuse_session(*state, SR_FRAME_HELLO, SR_SESSION_COMMAND);
+}
+
+static void output_of_no_session_is_refused(void **state)
+{
+    start(*state);
+    refuse_session(*state, SR_FRAME_STDOUT, SR_SESSION_VM);
+}
+
+static void output_of_a_session_that_does_not_exist_is_refused(void **state)
+{
+    start(*state);
+    refuse_session(*state, SR_FRAME_STDOUT, SR_SESSION_COMMAND + 1);
+}
+
+static void what_is_sent_names_its_session(void **state)
+{
+    static const struct {
+        struct sr_frame_header header;
+        uint16_t rows, columns;
+    } resize = {{.length = 4, .type = SR_FRAME_RESIZE, .session = SR_SESSION_COMMAND}, 24, 80};
+    struct sr_channel *channel = *state;
+    sr_channel_send_resize(channel, 24, 80); /* there is no command yet */
+    assert_int_equal(channel->out.len, 0);
+    start(channel);
+    sr_channel_sent(channel, channel->out.len);
+    sr_channel_send_resize(channel, 24, 80);
+    assert_int_equal(channel->out.len, sizeof resize);
+    assert_memory_equal(channel->out.data, &resize, sizeof resize);
+    sr_channel_sent(channel, channel->out.len);
+    sr_channel_send_hosts(channel, "x", 1);
+    const struct sr_frame_header hosts = {1, SR_FRAME_HOSTS, 0, SR_SESSION_VM};
+    assert_memory_equal(channel->out.data, &hosts, sizeof hosts);
 }
 
 static void impossible_exit_statuses_are_refused(void **state)
@@ -252,8 +309,10 @@ static void what_a_deaf_guest_is_sent_is_bounded(void **state)
     static const uint8_t piece[SR_FRAME_MAX_PAYLOAD];
     struct sr_channel *channel = *state;
     start(channel);
-    for (unsigned i = 0; i < 100000; i++)
+    for (unsigned i = 0; i < 100000; i++) {
         sr_channel_send_signal(channel, 2);
+        sr_channel_send_resize(channel, 24, 80);
+    }
     assert_true(channel->out.len <= 3 * SR_CHANNEL_WINDOW);
     /* Credit is owed, not queued, and so output stops at the window. */
     for (unsigned sent = 0; sent < SR_CHANNEL_WINDOW; sent += sizeof piece) {
@@ -302,9 +361,10 @@ static void a_long_specification_goes_in_pieces(void **state)
     free(spec);
     struct sr_frame_header header;
     const char *at = channel->out.data;
-    static const struct sr_frame_header expected[] = {{SR_FRAME_MAX_PAYLOAD, SR_FRAME_SPEC, {0}},
-                                                      {1, SR_FRAME_SPEC, {0}},
-                                                      {0, SR_FRAME_START, {0}}};
+    static const struct sr_frame_header expected[] = {
+        {SR_FRAME_MAX_PAYLOAD, SR_FRAME_SPEC, 0, SR_SESSION_COMMAND},
+        {1, SR_FRAME_SPEC, 0, SR_SESSION_COMMAND},
+        {0, SR_FRAME_START, 0, SR_SESSION_COMMAND}};
     for (int i = 0; i < 3; i++) {
         memcpy(&header, at, sizeof header);
         assert_memory_equal(&header, &expected[i], sizeof header);
@@ -401,7 +461,11 @@ int main(void)
         channel_test(anything_after_exit_is_refused),
         channel_test(an_unknown_frame_is_refused),
         channel_test(a_frame_beyond_the_limit_is_refused_by_its_header),
-        channel_test(reserved_header_bytes_must_be_zero),
+        channel_test(the_reserved_header_byte_must_be_zero),
+        channel_test(a_hello_of_a_session_is_refused),
+        channel_test(output_of_no_session_is_refused),
+        channel_test(output_of_a_session_that_does_not_exist_is_refused),
+        channel_test(what_is_sent_names_its_session),
         channel_test(impossible_exit_statuses_are_refused),
         channel_test(usage_that_json_cannot_hold_is_refused),
         channel_test(the_guests_usage_comes_while_the_command_runs),
