@@ -53,14 +53,10 @@ void sr_manifest_write(const struct sr_manifest *manifest, struct sr_buf *out)
     sr_buf_puts(out, "],\"schemaVersion\":\"" SR_BUNDLE_SCHEMA "\"}");
 }
 
-static bool take_text(const struct sr_json_scan *scan, const char *key, char *field, size_t size)
+static bool take_text(const struct sr_json_scan *scan, const char *name, char *field, size_t size)
 {
-    const struct sr_json_member *member = sr_json_find(scan, key);
-    if (member == NULL || !sr_json_is_string(member->value) || member->value.len - 2 >= size)
-        return false;
-    memcpy(field, member->value.text + 1, member->value.len - 2);
-    field[member->value.len - 2] = '\0';
-    return true;
+    const struct sr_json_member *member = sr_json_find(scan, name);
+    return member != NULL && sr_json_copy_plain(member->value, field, size);
 }
 
 static bool take_file(struct sr_json_slice element, struct sr_manifest *manifest)
@@ -75,8 +71,7 @@ static bool take_file(struct sr_json_slice element, struct sr_manifest *manifest
     if (!take_text(&scan, "name", file->name, sizeof file->name) ||
         !take_text(&scan, "sha256", file->hash, sizeof file->hash) || member == NULL ||
         !sr_json_integer(member->value, &size) || size < 0 || (uint64_t)size > SR_BUNDLE_MAX_FILE ||
-        !sr_manifest_is_name(file->name) ||
-        !sr_hash_well_formed((struct sr_json_slice){file->hash, strlen(file->hash)}) ||
+        !sr_manifest_is_name(file->name) || !sr_is_sha256(file->hash) ||
         (manifest->count > 0 && strcmp(file[-1].name, file->name) >= 0))
         return false;
     file->size = (uint64_t)size;

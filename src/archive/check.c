@@ -48,8 +48,7 @@ static bool is_listed(struct outputs *outputs, const struct sr_json_member *file
                              sum = sr_json_get(element, "sha256");
         if (!sr_json_is_string(key))
             continue;
-        int order =
-            sr_json_compare_keys((struct sr_json_slice){key.text + 1, key.len - 2}, file->key);
+        int order = sr_json_compare_keys(sr_json_inside(key), file->key);
         if (order < 0)
             continue;
         if (order > 0)

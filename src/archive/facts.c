@@ -89,9 +89,7 @@ static int add_run_end(struct facts *facts, const char *run_id)
 static int add_hash(struct facts *facts, struct sr_json_slice value)
 {
     const size_t prefix = sizeof SR_SHA256_PREFIX - 1;
-    if (!sr_json_is_string(value) ||
-        !sr_hash_well_formed((struct sr_json_slice){value.text + 1, value.len - 2}) ||
-        memcmp(value.text + 1, SR_HASH_ZERO, value.len - 2) == 0)
+    if (!evidence_is_hash(value) || memcmp(value.text + 1, SR_HASH_ZERO, value.len - 2) == 0)
         return 0;
     return add(facts, SR_FACT_HASH, value.text + 1 + prefix, SR_SHA256_HEX);
 }
@@ -219,7 +217,7 @@ static int add_labels(struct facts *facts, struct sr_json_slice labels)
         return 0;
     for (size_t at = 0; sr_json_next_member(labels, &at, &member);) {
         sr_cleanup_buf struct sr_buf label = SR_BUF_INIT;
-        sr_json_string((struct sr_json_slice){member.key.text - 1, member.key.len + 2}, &label);
+        sr_json_string(sr_json_quoted(member.key), &label);
         if (!sr_buf_ok(&label) || add(facts, SR_FACT_LABEL, label.data, label.len) < 0)
             return -1;
         const char *value = text_of(facts, member.value);

@@ -466,7 +466,7 @@ static bool is_run(sqlite3_stmt *row)
             return false;
     }
     const char *bundle = column(row, 1);
-    return bundle != NULL && sr_hash_well_formed((struct sr_json_slice){bundle, strlen(bundle)});
+    return bundle != NULL && sr_is_sha256(bundle);
 }
 
 /* Rows as they were found. Nothing is handed over before the last one turned out to be a run, too:

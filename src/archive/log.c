@@ -57,12 +57,8 @@ void sr_log_entry_write(const struct sr_log_entry *entry, struct sr_buf *out)
 static void take_text(const struct sr_json_scan *scan, const char *name, char *field, size_t size)
 {
     const struct sr_json_member *member = sr_json_find(scan, name);
-    sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
-    if (member == NULL || !sr_json_is_string(member->value))
-        return;
-    sr_json_string(member->value, &text);
-    if (sr_buf_ok(&text) && text.data != NULL)
-        snprintf(field, size, "%s", text.data);
+    if (member != NULL)
+        sr_json_copy(member->value, field, size);
 }
 
 static bool is_one_of(const char *word, const char *const *words)
@@ -125,9 +121,8 @@ bool sr_log_entry_parse(const char *line, size_t len, struct sr_log_entry *entry
     /* Written again it must be the same bytes: nothing was cut, nothing more was said. */
     sr_cleanup_buf struct sr_buf again = SR_BUF_INIT;
     sr_log_entry_write(&found, &again);
-    struct sr_json_slice bundle = {found.bundle, strlen(found.bundle)};
     if (!sr_buf_ok(&again) || again.len != len || memcmp(again.data, line, len) != 0 ||
-        !sr_hash_well_formed(bundle) || !is_provenance(&found) ||
+        !sr_is_sha256(found.bundle) || !is_provenance(&found) ||
         !sr_timestamp_parse(found.time, strlen(found.time), &nsec))
         return false;
     *entry = found;

@@ -50,11 +50,6 @@ static struct sr_json_slice slice_of(const struct sr_buf *buf)
     return (struct sr_json_slice){buf->data, buf->len};
 }
 
-static struct sr_json_slice inside(struct sr_json_slice key)
-{
-    return (struct sr_json_slice){key.text + 1, key.len - 2};
-}
-
 static void put_text(struct sr_buf *buf, const char *key, const char *text)
 {
     sr_buf_puts(buf, key);
@@ -87,7 +82,9 @@ static void insert(struct member *members, size_t *count, struct sr_json_slice k
                    struct sr_json_slice value)
 {
     size_t at = (*count)++;
-    for (; at > 0 && sr_json_compare_keys(inside(members[at - 1].key), inside(key)) > 0; at--)
+    for (; at > 0 &&
+           sr_json_compare_keys(sr_json_inside(members[at - 1].key), sr_json_inside(key)) > 0;
+         at--)
         members[at] = members[at - 1];
     members[at] = (struct member){key, value};
 }
@@ -154,7 +151,7 @@ static int put_report(struct output *out, int from, bool has_events, const struc
     bool owing = has_events;
     put(out, "{", 1);
     for (size_t i = 0; i < count; i++) {
-        if (owing && sr_json_compare_keys(inside(members[i].key), LITERAL("events")) > 0) {
+        if (owing && sr_json_compare_keys(sr_json_inside(members[i].key), LITERAL("events")) > 0) {
             if (put_events(out, from, err) < 0)
                 return -1;
             owing = false;

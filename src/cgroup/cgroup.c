@@ -215,7 +215,7 @@ static int set(const struct sr_cgroup *cgroup, enum sr_controller controller, co
 {
     int result = SR_FAILPOINT("cgroup.limit")
                      ? -errno
-                     : cgroup_write(directory_of(cgroup, controller), file, value);
+                     : sr_write_kernel_file(directory_of(cgroup, controller), file, value);
     if (result < 0)
         return sr_fail(err, SR_RUN_002, PATH, "%s of %s does not take %s: %s", file,
                        cgroup->trees[cgroup->places[controller].tree].path, value,
@@ -340,7 +340,7 @@ int sr_cgroup_make_room(const char *name)
         sr_cleanup_fd int own = open(all.items[i].own, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (own < 0 || (mkdirat(own, ROOM, 0755) < 0 && errno != EEXIST))
             return -errno;
-        return cgroup_write(own, ROOM "/cgroup.procs", "0");
+        return sr_write_kernel_file(own, ROOM "/cgroup.procs", "0");
     }
     return -ENOENT;
 }
@@ -351,7 +351,7 @@ int sr_cgroup_enter(const struct sr_cgroup *cgroup)
         return -errno;
     for (size_t i = 0; i < cgroup->tree_count; i++) {
         const struct sr_cgroup_tree *tree = &cgroup->trees[i];
-        int result = tree->version == 1 ? cgroup_write(tree->vmm_fd, "tasks", "0") : 0;
+        int result = tree->version == 1 ? sr_write_kernel_file(tree->vmm_fd, "tasks", "0") : 0;
         if (result < 0)
             return result;
     }

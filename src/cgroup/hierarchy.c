@@ -116,14 +116,6 @@ void cgroup_find_hierarchies(struct hierarchies *all)
         take_mount(all, line, cgroups);
 }
 
-int cgroup_write(int dirfd, const char *name, const char *text)
-{
-    sr_cleanup_fd int fd = openat(dirfd, name, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    return write(fd, text, strlen(text)) == (ssize_t)strlen(text) ? 0 : -errno;
-}
-
 void cgroup_hand_down(int dirfd, bool handed[SR_CONTROLLER_COUNT])
 {
     char has[512], gives[512];
@@ -137,7 +129,7 @@ void cgroup_hand_down(int dirfd, bool handed[SR_CONTROLLER_COUNT])
         if (sr_read_small_file(dirfd, "cgroup.subtree_control", gives, sizeof gives) >= 0 &&
             (cgroup_has_word(gives, cgroup_controllers[c], ' ') ||
              (cgroup_has_word(has, cgroup_controllers[c], ' ') &&
-              cgroup_write(dirfd, "cgroup.subtree_control", wish) == 0)))
+              sr_write_kernel_file(dirfd, "cgroup.subtree_control", wish) == 0)))
             handed[c] = true;
     }
 }

@@ -34,9 +34,6 @@ void cgroup_find_hierarchies(struct hierarchies *all);
 /* Whether a list, which may end with a newline, has a word. */
 bool cgroup_has_word(const char *list, const char *word, char separator) SR_MUST_CHECK;
 
-/* Writes text to a file of a cgroup. Returns 0 or a negative errno. */
-int cgroup_write(int dirfd, const char *name, const char *text) SR_MUST_CHECK;
-
 /* Enables the controllers of a cgroup of version 2 for the cgroups below it, and says in handed
  * which of them are. */
 void cgroup_hand_down(int dirfd, bool handed[SR_CONTROLLER_COUNT]);

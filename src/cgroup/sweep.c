@@ -21,7 +21,8 @@
  * have. dir may be a negative number. */
 static void kill_members(int dir)
 {
-    if (dir < 0 || cgroup_write(dir, "cgroup.kill", "1") == 0) /* all at once, forks included */
+    if (dir < 0 ||
+        sr_write_kernel_file(dir, "cgroup.kill", "1") == 0) /* all at once, forks included */
         return;
     int fd = openat(dir, "cgroup.procs", O_RDONLY | O_CLOEXEC);
     sr_cleanup_file FILE *members = fd < 0 ? NULL : fdopen(fd, "r");

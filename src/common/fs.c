@@ -75,6 +75,14 @@ int sr_write_all(int fd, const void *data, size_t len)
     return 0;
 }
 
+int sr_write_kernel_file(int dirfd, const char *name, const char *text)
+{
+    sr_cleanup_fd int fd = openat(dirfd, name, O_WRONLY | O_CLOEXEC);
+    size_t len = strlen(text);
+    ssize_t put = fd < 0 ? -1 : write(fd, text, len);
+    return put < 0 ? -errno : put == (ssize_t)len ? 0 : -EIO;
+}
+
 static bool is_zero(const char *data, size_t len)
 {
     return data[0] == '\0' && memcmp(data, data + 1, len - 1) == 0;

@@ -26,6 +26,10 @@ bool sr_await(int fd, uint64_t deadline);
 /* Writes all of data to fd, going on after short writes and EINTR. 0 or a negative errno. */
 int sr_write_all(int fd, const void *data, size_t len) SR_MUST_CHECK;
 
+/* Writes text in one call to a file of /proc, /sys or a cgroup that is there. 0 or a negative
+ * errno. */
+int sr_write_kernel_file(int dirfd, const char *name, const char *text) SR_MUST_CHECK;
+
 /* Writes data at offset of fd, which has only zeros from there on, less what is zero of it in
  * blocks of the file: so holes stay holes. The file's size is the caller's to set in the end. 0 or
  * a negative errno. */

@@ -97,6 +97,26 @@ void sr_json_string(struct sr_json_slice value, struct sr_buf *out)
     decode_body(value.text + 1, value.text + value.len - 1, out);
 }
 
+void sr_json_copy(struct sr_json_slice value, char *text, size_t size)
+{
+    sr_cleanup_buf struct sr_buf decoded = SR_BUF_INIT;
+    if (!sr_json_is_string(value))
+        return;
+    sr_json_string(value, &decoded);
+    if (sr_buf_ok(&decoded))
+        snprintf(text, size, "%s", decoded.data);
+}
+
+bool sr_json_copy_plain(struct sr_json_slice value, char *text, size_t size)
+{
+    if (!sr_json_is_string(value) || value.len - 2 >= size ||
+        memchr(value.text, '\\', value.len) != NULL)
+        return false;
+    memcpy(text, value.text + 1, value.len - 2);
+    text[value.len - 2] = '\0';
+    return true;
+}
+
 /* The UTF-16 code units of a string's body, one at a time. */
 struct units {
     const char *at, *end;

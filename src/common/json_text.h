@@ -93,6 +93,13 @@ int sr_json_canonical(struct sr_json_slice value, struct sr_buf *out, char *path
 /* Appends what a scanned string (value slice, with its quotes) says, as UTF-8; may contain NUL. */
 void sr_json_string(struct sr_json_slice value, struct sr_buf *out);
 
+/* The same as a text, cut to size and at the first NUL; text stays as it was when value is no
+ * string. */
+void sr_json_copy(struct sr_json_slice value, char *text, size_t size);
+
+/* Copies a string that has no escapes and fits; false for anything else, and text is as it was. */
+bool sr_json_copy_plain(struct sr_json_slice value, char *text, size_t size);
+
 /* Compares two scanned keys by UTF-16 code units, as RFC 8785 sorts them. */
 int sr_json_compare_keys(struct sr_json_slice a, struct sr_json_slice b);
 
@@ -126,6 +133,18 @@ static inline bool sr_json_is_array(struct sr_json_slice value)
 static inline bool sr_json_is_string(struct sr_json_slice value)
 {
     return value.len > 0 && value.text[0] == '"';
+}
+
+/* What stands between the quotes of a string, as written. */
+static inline struct sr_json_slice sr_json_inside(struct sr_json_slice string)
+{
+    return (struct sr_json_slice){string.text + 1, string.len - 2};
+}
+
+/* A scanned key as the string that it is, with its quotes. */
+static inline struct sr_json_slice sr_json_quoted(struct sr_json_slice key)
+{
+    return (struct sr_json_slice){key.text - 1, key.len + 2};
 }
 
 /*

@@ -36,17 +36,10 @@ int sr_chain_hash(struct sr_hasher *hasher, const struct sr_chain_parts *parts,
     return sr_sha256(hasher, scratch->data, scratch->len, text);
 }
 
-bool sr_hash_well_formed(struct sr_json_slice text)
+bool evidence_is_hash(struct sr_json_slice value)
 {
-    const size_t prefix = sizeof SR_SHA256_PREFIX - 1;
-    if (text.len != SR_SHA256_TEXT - 1 || memcmp(text.text, SR_SHA256_PREFIX, prefix) != 0)
-        return false;
-    for (size_t i = prefix; i < text.len; i++) {
-        char c = text.text[i];
-        if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'f'))
-            return false;
-    }
-    return true;
+    char text[SR_SHA256_TEXT];
+    return sr_json_copy_plain(value, text, sizeof text) && sr_is_sha256(text);
 }
 
 void sr_event_free(struct sr_event *event)
@@ -71,7 +64,7 @@ static int take_string(const struct sr_json_scan *scan, const char *field, struc
         return fault_at(fault, field, "is missing");
     if (!sr_json_is_string(member->value))
         return fault_at(fault, field, "expected a string");
-    struct sr_json_slice inside = {member->value.text + 1, member->value.len - 2};
+    struct sr_json_slice inside = sr_json_inside(member->value);
     if (inside.len == 0)
         return fault_at(fault, field, "expected a string that is not empty");
     if (memchr(inside.text, '\\', inside.len) != NULL) {

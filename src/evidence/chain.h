@@ -42,8 +42,8 @@ struct sr_chain_parts {
 int sr_chain_hash(struct sr_hasher *hasher, const struct sr_chain_parts *parts,
                   struct sr_buf *scratch, char text[SR_SHA256_TEXT]) SR_MUST_CHECK;
 
-/* Returns true for "sha256:" and 64 lower-case hex digits, without quotes. */
-bool sr_hash_well_formed(struct sr_json_slice text);
+/* Returns true for the string of "sha256:" and 64 lower-case hex digits. */
+bool evidence_is_hash(struct sr_json_slice value);
 
 /* An event in canonical form, taken apart. Slices are into the text, the values of strings without
  * their quotes but still with their escapes; decoded[] holds those that have some. */

@@ -21,17 +21,12 @@ void sr_envelope_free(struct sr_envelope *envelope)
     envelope->count = 0;
 }
 
-static struct sr_json_slice inside(struct sr_json_slice string)
-{
-    return (struct sr_json_slice){string.text + 1, string.len - 2};
-}
-
 static int read_base64(struct sr_json_slice value, struct sr_buf *out, const char *path,
                        struct sr_error *err)
 {
     if (!sr_json_is_string(value))
         return fault(err, path, "expected a string");
-    struct sr_json_slice text = inside(value);
+    struct sr_json_slice text = sr_json_inside(value);
     if (sr_base64_decode(out, text.text, text.len) < 0)
         return fault(err, path,
                      "expected standard base64 with padding, in its one form: no white space, no "

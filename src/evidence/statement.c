@@ -77,12 +77,6 @@ static void put_predicate(const struct verify *v, struct sr_buf *out)
     sr_buf_puts(out, separator == '{' ? "{}}" : "}}");
 }
 
-static bool is_hash(struct sr_json_slice value)
-{
-    return sr_json_is_string(value) &&
-           sr_hash_well_formed((struct sr_json_slice){value.text + 1, value.len - 2});
-}
-
 /* "sha256:<hex>" as the digits, with the quote behind them. */
 static void put_digits(struct sr_buf *out, struct sr_json_slice hash)
 {
@@ -120,17 +114,17 @@ static void take_output(struct verify *v, struct sr_json_slice payload)
     struct sr_json_slice name = sr_json_get(payload, "name"), hash = sr_json_get(payload, "hash"),
                          entries = sr_json_get(payload, "entries"), element, none = {"", 0};
     size_t at = 0;
-    if (!sr_json_is_string(name) || !is_hash(hash))
+    if (!sr_json_is_string(name) || !evidence_is_hash(hash))
         return; /* it was not collected, or is not ours */
     bool listed = sr_json_is_array(entries) && sr_json_next(entries, &at, &element);
     /* An output that is a file has one entry, with an empty path: one subject with both hashes. */
     bool is_file = listed && sr_json_is(sr_json_get(element, "path"), "") &&
-                   is_hash(sr_json_get(element, "sha256"));
+                   evidence_is_hash(sr_json_get(element, "sha256"));
     put_output(v, name, none, hash, is_file ? sr_json_get(element, "sha256") : none);
     for (bool more = listed && !is_file; more; more = sr_json_next(entries, &at, &element)) {
         struct sr_json_slice path = sr_json_get(element, "path"),
                              file = sr_json_get(element, "sha256");
-        if (sr_json_is_string(path) && is_hash(file))
+        if (sr_json_is_string(path) && evidence_is_hash(file))
             put_output(v, name, path, none, file);
     }
     v->no_memory = v->no_memory || !sr_buf_ok(&v->outputs);
@@ -143,9 +137,8 @@ void statement_take_event(struct verify *v)
         take_output(v, payload);
     } else if (v->event.kind == SR_EVENT_VM_STARTED) {
         struct sr_json_slice hash = sr_json_get(payload, "initrdHash");
-        struct sr_json_slice inside = {hash.text + 1, hash.len - 2};
-        if (sr_json_is_string(hash) && sr_hash_well_formed(inside))
-            memcpy(v->initrd_hash, inside.text, inside.len);
+        if (evidence_is_hash(hash))
+            memcpy(v->initrd_hash, hash.text + 1, hash.len - 2);
     }
 }
 
@@ -177,8 +170,7 @@ void statement_write(const struct verify *v, struct sr_buf *out)
     if (v->events_hash[0] != '\0')
         put_subject(out, false, slice(SR_EVENTS_FILE), slice(v->events_hash));
     for (size_t at = 0; sr_json_is_object(files) && sr_json_next_member(files, &at, &member);)
-        put_subject(out, false, member.key,
-                    (struct sr_json_slice){member.value.text + 1, member.value.len - 2});
+        put_subject(out, false, member.key, sr_json_inside(member.value));
     sr_buf_append(out, v->outputs.data, v->outputs.len);
     sr_buf_puts(out, "]}");
 }

@@ -35,7 +35,7 @@ void sr_take_string(struct sr_json_slice value, char *text, size_t size)
 
 void sr_take_key(struct sr_json_slice key, char *text, size_t size)
 {
-    sr_take_string((struct sr_json_slice){key.text - 1, key.len + 2}, text, size); /* its quotes */
+    sr_take_string(sr_json_quoted(key), text, size);
 }
 
 void sr_take_text(struct sr_json_slice object, const char *name, char *text, size_t size)

@@ -148,9 +148,8 @@ static const char *expected_kind(enum kind kind, struct sr_json_slice value)
 
 static void check_hash(struct verify *v, const char *path, struct sr_json_slice value)
 {
-    struct sr_json_slice inside = {value.text + 1, value.len - 2};
     char found[SHOWN_SIZE];
-    if (!sr_hash_well_formed(inside))
+    if (!evidence_is_hash(value))
         verify_error(v, CHECK_ARTIFACT_HASH, SR_EVD_302, path,
                      "expected sha256: and 64 lower-case hexadecimal digits, found %s",
                      verify_show(value, found));

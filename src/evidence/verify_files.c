@@ -185,7 +185,7 @@ static void check_named_file(struct files *files, const struct sr_json_member *m
     char shown[SHOWN_SIZE], path[160];
     snprintf(path, sizeof path, "artifacts.files[\"%s\"]", verify_show(member->key, shown));
     sr_cleanup_buf struct sr_buf name = SR_BUF_INIT;
-    sr_json_string((struct sr_json_slice){member->key.text - 1, member->key.len + 2}, &name);
+    sr_json_string(sr_json_quoted(member->key), &name);
     if (!sr_buf_ok(&name) || strlen(name.data) != name.len) {
         verify_error(files->v, CHECK_ARTIFACT_FILES, SR_EVD_302, path, "is no name of a file");
         return;

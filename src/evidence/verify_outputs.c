@@ -100,8 +100,7 @@ static const struct told *find(const struct verify_outputs *outputs, const char 
 static bool read_entry(struct sr_json_slice element, int64_t *size)
 {
     struct sr_json_slice hash = sr_json_get(element, "sha256");
-    return sr_json_is_string(sr_json_get(element, "path")) && sr_json_is_string(hash) &&
-           sr_hash_well_formed((struct sr_json_slice){hash.text + 1, hash.len - 2}) &&
+    return sr_json_is_string(sr_json_get(element, "path")) && evidence_is_hash(hash) &&
            sr_json_integer(sr_json_get(element, "size"), size) && *size >= 0;
 }
 
@@ -143,8 +142,7 @@ static void take_manifest(struct verify *v, uint64_t index, struct sr_json_slice
     if (hash.len == 0)
         return;
     snprintf(path, sizeof path, "events[%llu].payload.manifest", (unsigned long long)index);
-    if (!sr_json_is_string(hash) ||
-        !sr_hash_well_formed((struct sr_json_slice){hash.text + 1, hash.len - 2}))
+    if (!evidence_is_hash(hash))
         verify_error(v, CHECK_SCHEMA, SR_EVD_301, path, "is no SHA-256");
     else if (v->manifest[0] != '\0' && !sr_json_is(hash, v->manifest))
         verify_error(v, CHECK_AGGREGATES, SR_EVD_303, path, "is another one than before");
@@ -164,8 +162,7 @@ static void take_output(struct verify *v, uint64_t index, struct sr_json_slice p
                                    .bytes = take_count(payload, "bytes")}};
     if (!take_name(sr_json_get(payload, "name"), told.name))
         fail(v, index, "name", "is no name of an output");
-    else if (!sr_json_is_string(hash) ||
-             !sr_hash_well_formed((struct sr_json_slice){hash.text + 1, hash.len - 2}))
+    else if (!evidence_is_hash(hash))
         fail(v, index, "hash", "%s/%s: is no SHA-256", DIRECTORY, told.name);
     else if (outputs->count == SR_OUTPUTS_MAX || find(outputs, told.name) != NULL)
         fail(v, index, "name", "%s/%s: %s", DIRECTORY, told.name,

@@ -19,21 +19,9 @@ static const char *place(char path[FIELD_SIZE], uint64_t index, const char *fiel
     return path;
 }
 
-/* A string of plain ASCII without escapes, as every text here has to be; false: it is none, or too
- * long. */
-static bool take(struct sr_json_slice value, char *text, size_t size)
-{
-    if (!sr_json_is_string(value) || value.len - 2 >= size ||
-        memchr(value.text, '\\', value.len) != NULL)
-        return false;
-    memcpy(text, value.text + 1, value.len - 2);
-    text[value.len - 2] = '\0';
-    return true;
-}
-
 static bool take_name(struct sr_json_slice value, char name[SR_SECRET_NAME_MAX + 1])
 {
-    return take(value, name, SR_SECRET_NAME_MAX + 1) && sr_secret_name_ok(name);
+    return sr_json_copy_plain(value, name, SR_SECRET_NAME_MAX + 1) && sr_secret_name_ok(name);
 }
 
 /* What is wrong with an entry, or NULL. */
@@ -56,7 +44,7 @@ static const char *entry_fault(struct verify *v, struct sr_json_slice entry, boo
         v->secret_open = true;
         return NULL;
     }
-    if (!take(mac, hmac, sizeof hmac) || !sr_is_hmac_sha256(hmac))
+    if (!sr_json_copy_plain(mac, hmac, sizeof hmac) || !sr_is_hmac_sha256(hmac))
         return "expected " SR_HMAC_PREFIX " and 64 lower-case hexadecimal digits";
     return salted ? NULL : "an HMAC without the salt that it was taken with";
 }
@@ -104,7 +92,7 @@ void verify_secrets_take(struct verify *v, uint64_t index)
     }
     if (v->event.kind != SR_EVENT_RUN_PREPARED)
         return;
-    bool salted = take(salt, text, sizeof text) && strlen(text) == SR_SHA256_HEX &&
+    bool salted = sr_json_copy_plain(salt, text, sizeof text) && strlen(text) == SR_SHA256_HEX &&
                   strspn(text, "0123456789abcdef") == SR_SHA256_HEX;
     if (salt.len > 0 && !salted)
         verify_error(v, CHECK_SCHEMA, SR_EVD_301, place(path, index, "runtime.envSalt"),

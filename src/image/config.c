@@ -1,4 +1,5 @@
 #include "image/config.h"
+#include "common/json_member.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -110,7 +111,7 @@ static bool resolve(const char *user, const char *passwd, const char *group, uin
 static json_t *make_user(const json_t *config, const char *passwd, const char *group,
                          const struct maker *maker)
 {
-    const char *user = json_string_value(json_object_get(config, "User"));
+    const char *user = sr_member_text(config, "User");
     uint32_t uid, gid;
     if (user == NULL || user[0] == '\0')
         return json_null();
@@ -123,7 +124,7 @@ static json_t *make_user(const json_t *config, const char *passwd, const char *g
 
 static json_t *make_workdir(const json_t *config, const struct maker *maker)
 {
-    const char *workdir = json_string_value(json_object_get(config, "WorkingDir"));
+    const char *workdir = sr_member_text(config, "WorkingDir");
     if (workdir == NULL || workdir[0] == '\0')
         return json_null();
     if (workdir[0] == '/')
@@ -170,13 +171,12 @@ static bool take_texts(const json_t *list, const char ***texts_out, size_t *coun
     return found != NULL;
 }
 
-static bool take_id(const json_t *object, const char *key, uint32_t *id)
+static bool take_id(const json_t *object, const char *name, uint32_t *id)
 {
-    const json_t *value = json_object_get(object, key);
-    if (!json_is_integer(value) || json_integer_value(value) < 0 ||
-        json_integer_value(value) >= UINT32_MAX)
+    uint64_t number;
+    if (!sr_member_number(object, name, UINT32_MAX - 1, &number))
         return false;
-    *id = (uint32_t)json_integer_value(value);
+    *id = (uint32_t)number;
     return true;
 }
 
@@ -186,7 +186,7 @@ int sr_image_config_take(const json_t *json, struct sr_image_config *config)
     const json_t *user = json_object_get(json, "user"), *workdir = json_object_get(json, "workdir");
     taken.workdir = json_string_value(workdir);
     taken.has_user = json_is_object(user);
-    taken.user = json_string_value(json_object_get(user, "name"));
+    taken.user = sr_member_text(user, "name");
     bool good = take_texts(json_object_get(json, "env"), &taken.env, &taken.env_count) &&
                 take_texts(json_object_get(json, "entrypoint"), &taken.entrypoint,
                            &taken.entrypoint_count) &&

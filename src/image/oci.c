@@ -1,4 +1,5 @@
 #include "image/oci.h"
+#include "common/json_member.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -15,11 +16,6 @@ __attribute__((format(printf, 2, 3))) static int refuse(struct sr_error *err, co
     sr_vfail(err, SR_OPS_107, SR_SOURCE_PATH, fmt, ap);
     va_end(ap);
     return -1;
-}
-
-static const char *text_of(const json_t *object, const char *key)
-{
-    return json_string_value(json_object_get(object, key));
 }
 
 /* Reads a member as JSON; digest may be NULL. */
@@ -42,7 +38,7 @@ static int read_json(const struct sr_source *source, const char *member, const c
 static int blob_path(const json_t *descriptor, const char *what, char path[256],
                      struct sr_error *err)
 {
-    const char *digest = text_of(descriptor, "digest");
+    const char *digest = sr_member_text(descriptor, "digest");
     if (digest == NULL || !sr_is_sha256(digest))
         return refuse(err, "the digest of %s is not a sha256", what);
     snprintf(path, 256, "blobs/sha256/%s", digest + strlen(SR_SHA256_PREFIX));
@@ -55,15 +51,16 @@ static int read_blob(const struct sr_source *source, const json_t *descriptor, c
     char path[256];
     if (blob_path(descriptor, what, path, err) < 0)
         return -1;
-    return read_json(source, path, text_of(descriptor, "digest"), json, err);
+    return read_json(source, path, sr_member_text(descriptor, "digest"), json, err);
 }
 
 /* Whether an entry of an index is for this machine and, if one was asked for, of that name. */
 static bool is_wanted(const json_t *entry, const char *tag)
 {
     const json_t *platform = json_object_get(entry, "platform");
-    const char *architecture = text_of(platform, "architecture"), *os = text_of(platform, "os");
-    const char *name = text_of(json_object_get(entry, "annotations"), REF_NAME);
+    const char *architecture = sr_member_text(platform, "architecture"),
+               *os = sr_member_text(platform, "os");
+    const char *name = sr_member_text(json_object_get(entry, "annotations"), REF_NAME);
     if (tag[0] != '\0' && (name == NULL || strcmp(name, tag) != 0))
         return false;
     return (architecture == NULL || strcmp(architecture, OUR_ARCHITECTURE) == 0) &&
@@ -91,7 +88,7 @@ static int choose(const json_t *index, const char *tag, const json_t **chosen, s
 
 static bool is_index(const json_t *descriptor, const json_t *document)
 {
-    const char *type = text_of(descriptor, "mediaType");
+    const char *type = sr_member_text(descriptor, "mediaType");
     return (type != NULL &&
             (strstr(type, "image.index") != NULL || strstr(type, "manifest.list") != NULL)) ||
            (type == NULL && json_object_get(document, "manifests") != NULL);
@@ -153,18 +150,17 @@ static int take_manifest(const struct sr_source *source, const json_t *manifest,
     json_array_foreach(layers, i, descriptor)
     {
         struct sr_layer_description *layer = &oci->layers[i];
-        const json_t *size = json_object_get(descriptor, "size");
-        if (!is_tar(text_of(descriptor, "mediaType")))
+        const char *type = sr_member_text(descriptor, "mediaType");
+        uint64_t size;
+        if (!is_tar(type))
             return refuse(err, "layer %zu is of the type %.80s, which is no tar", i + 1,
-                          text_of(descriptor, "mediaType") != NULL
-                              ? text_of(descriptor, "mediaType")
-                              : "(none)");
+                          type != NULL ? type : "(none)");
         if (blob_path(descriptor, "a layer", layer->member, err) < 0)
             return -1;
-        if (!json_is_integer(size) || json_integer_value(size) < 0)
+        if (!sr_member_number(descriptor, "size", INT64_MAX, &size))
             return refuse(err, "layer %zu has no size", i + 1);
-        layer->size = json_integer_value(size);
-        snprintf(layer->digest, sizeof layer->digest, "%s", text_of(descriptor, "digest"));
+        layer->size = (int64_t)size;
+        snprintf(layer->digest, sizeof layer->digest, "%s", sr_member_text(descriptor, "digest"));
     }
     if (read_blob(source, json_object_get(manifest, "config"), "the configuration", &oci->config,
                   err) < 0)
@@ -184,7 +180,7 @@ int sr_oci_read(const struct sr_source *source, const char *tag, struct sr_oci *
         json_t *next = NULL;
         result = read_blob(source, descriptor, "a manifest", &next, err);
         if (result == 0)
-            snprintf(oci->digest, sizeof oci->digest, "%s", text_of(descriptor, "digest"));
+            snprintf(oci->digest, sizeof oci->digest, "%s", sr_member_text(descriptor, "digest"));
         bool index = result == 0 && is_index(descriptor, next);
         json_decref(document); /* and with it descriptor */
         document = next;
@@ -237,7 +233,7 @@ static int take_docker(const struct sr_source *source, const json_t *list, const
         return refuse(err, "there are %zu images in the source%s", found,
                       found > 1 ? "; name one: docker-archive:PATH:REPOSITORY:TAG" : "");
     const json_t *layers = json_object_get(image, "Layers");
-    const char *config = text_of(image, "Config");
+    const char *config = sr_member_text(image, "Config");
     if (config == NULL)
         return refuse(err, "manifest.json names no configuration");
     if (make_layers(oci, json_array_size(layers), err) < 0 ||

@@ -12,6 +12,7 @@
 #include "common/failpoint.h"
 #include "common/fs.h"
 #include "common/jcs.h"
+#include "common/json_member.h"
 #include "common/owner.h"
 #include "common/timestamp.h"
 #include "image/config.h"
@@ -221,31 +222,15 @@ int sr_store_add(struct sr_store *store, int image, const char *name, const char
     return write_description(store, name, facts, err);
 }
 
-static bool copy_text(const json_t *json, const char *key, char *to, size_t size)
-{
-    const char *text = json_string_value(json_object_get(json, key));
-    return text != NULL && snprintf(to, size, "%s", text) < (int)size;
-}
-
-static bool copy_number(const json_t *json, const char *key, uint64_t max, uint64_t *to)
-{
-    const json_t *number = json_object_get(json, key);
-    if (!json_is_integer(number) || json_integer_value(number) < 0 ||
-        (uint64_t)json_integer_value(number) > max)
-        return false;
-    *to = (uint64_t)json_integer_value(number);
-    return true;
-}
-
 static bool take_counts(const json_t *json, struct sr_image *image)
 {
     uint64_t files, directories, symlinks, others;
-    if (!copy_number(json, "imageBytes", INT64_MAX, &image->image_bytes) ||
-        !copy_number(json, "bytes", INT64_MAX, &image->bytes) ||
-        !copy_number(json, "files", UINT32_MAX, &files) ||
-        !copy_number(json, "directories", UINT32_MAX, &directories) ||
-        !copy_number(json, "symlinks", UINT32_MAX, &symlinks) ||
-        !copy_number(json, "others", UINT32_MAX, &others))
+    if (!sr_member_number(json, "imageBytes", INT64_MAX, &image->image_bytes) ||
+        !sr_member_number(json, "bytes", INT64_MAX, &image->bytes) ||
+        !sr_member_number(json, "files", UINT32_MAX, &files) ||
+        !sr_member_number(json, "directories", UINT32_MAX, &directories) ||
+        !sr_member_number(json, "symlinks", UINT32_MAX, &symlinks) ||
+        !sr_member_number(json, "others", UINT32_MAX, &others))
         return false;
     image->files = (uint32_t)files;
     image->directories = (uint32_t)directories;
@@ -259,14 +244,14 @@ static bool take_description(const struct sr_store *store, const json_t *json,
 {
     char schema[32];
     const json_t *source = json_object_get(json, "source");
-    if (!copy_text(json, "schemaVersion", schema, sizeof schema) ||
+    if (!sr_member_copy(json, "schemaVersion", schema, sizeof schema) ||
         strcmp(schema, SR_IMAGE_SCHEMA) != 0 ||
-        !copy_text(json, "name", image->name, sizeof image->name) ||
-        !copy_text(json, "digest", image->digest, sizeof image->digest) ||
-        !copy_text(json, "identity", image->identity, sizeof image->identity) ||
-        !copy_text(json, "builtAt", image->built, sizeof image->built) ||
-        !copy_text(source, "kind", image->source_kind, sizeof image->source_kind) ||
-        !copy_text(source, "digest", image->source_digest, sizeof image->source_digest) ||
+        !sr_member_copy(json, "name", image->name, sizeof image->name) ||
+        !sr_member_copy(json, "digest", image->digest, sizeof image->digest) ||
+        !sr_member_copy(json, "identity", image->identity, sizeof image->identity) ||
+        !sr_member_copy(json, "builtAt", image->built, sizeof image->built) ||
+        !sr_member_copy(source, "kind", image->source_kind, sizeof image->source_kind) ||
+        !sr_member_copy(source, "digest", image->source_digest, sizeof image->source_digest) ||
         !take_counts(json, image))
         return false;
     if (!sr_is_sha256(image->digest)) /* before it becomes part of a path */

@@ -23,6 +23,7 @@
  */
 #include "jail/jail.h"
 #include "common/failpoint.h"
+#include "common/fs.h"
 #include "jail/landlock.h"
 #include "jail/root.h"
 
@@ -80,29 +81,36 @@ pid_t sr_jail_clone(const struct sr_jail_plan *plan, int *pidfd)
     return (pid_t)syscall(SYS_clone3, &how, sizeof how);
 }
 
-static int write_text(const char *path, const char *text)
-{
-    sr_cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
-    size_t len = strlen(text);
-    return fd >= 0 && write(fd, text, len) == (ssize_t)len ? 0 : -1;
-}
-
 int jail_raise_oom_score(void)
 {
-    return write_text("/proc/self/oom_score_adj", OOM_SCORE);
+    errno = -sr_write_kernel_file(AT_FDCWD, "/proc/self/oom_score_adj", OOM_SCORE);
+    return errno == 0 ? 0 : -1;
 }
 
-static int map_ids(const struct sr_jail_plan *plan)
+int jail_map_ids(const char *process, const struct jail_ids *inside, const struct jail_ids *outside)
 {
-    char uids[64], gids[64];
-    /* Never 0 inside, whose execve would bring capabilities. */
-    snprintf(uids, sizeof uids, "%u %u 1\n", plan->uid != 0 ? plan->uid : NOBODY, plan->uid);
-    snprintf(gids, sizeof gids, "%u %u 1\n", plan->gid != 0 ? plan->gid : NOBODY, plan->gid);
-    return write_text("/proc/self/setgroups", "deny") < 0 ||
-                   write_text("/proc/self/uid_map", uids) < 0 ||
-                   write_text("/proc/self/gid_map", gids) < 0
-               ? -1
-               : 0;
+    const struct {
+        const char *file;
+        unsigned in, out;
+    } maps[] = {{"uid_map", inside->uid, outside->uid}, {"gid_map", inside->gid, outside->gid}};
+    char path[64], text[64];
+    snprintf(path, sizeof path, "/proc/%s/setgroups", process);
+    int result = sr_write_kernel_file(AT_FDCWD, path, "deny");
+    for (size_t i = 0; i < 2 && result == 0; i++) {
+        snprintf(path, sizeof path, "/proc/%s/%s", process, maps[i].file);
+        snprintf(text, sizeof text, "%u %u 1\n", maps[i].in, maps[i].out);
+        result = sr_write_kernel_file(AT_FDCWD, path, text);
+    }
+    return result;
+}
+
+/* Never 0 inside, whose execve would bring capabilities. */
+static int map_own_ids(const struct sr_jail_plan *plan)
+{
+    const struct jail_ids outside = {plan->uid, plan->gid};
+    const struct jail_ids inside = {plan->uid != 0 ? plan->uid : NOBODY,
+                                    plan->gid != 0 ? plan->gid : NOBODY};
+    return jail_map_ids("self", &inside, &outside);
 }
 
 /* Descriptors from before the clone are of another mount namespace and cannot be bound. */
@@ -235,7 +243,7 @@ int sr_jail_enter(const struct sr_jail_plan *plan, const char **step)
 {
     static const char host[] = "vm";
     *step = "user namespace";
-    if (plan->new_user && map_ids(plan) < 0)
+    if (plan->new_user && (errno = -map_own_ids(plan)) != 0)
         return -1;
     *step = "OOM score";
     if (jail_raise_oom_score() < 0)

@@ -61,6 +61,15 @@ pid_t sr_jail_clone(const struct sr_jail_plan *plan, int *pidfd) SR_MUST_CHECK;
  * new_user: one of them was a user namespace. The text is static, or strerror()'s. */
 const char *sr_jail_clone_fault(int error, bool new_user);
 
+struct jail_ids {
+    uid_t uid;
+    gid_t gid;
+};
+/* Gives a new user namespace its only ids: inside of it, and what they are outside. process is one
+ * in it, as /proc names it; the caller is it or made it. 0 or a negative errno. */
+int jail_map_ids(const char *process, const struct jail_ids *inside,
+                 const struct jail_ids *outside) SR_MUST_CHECK;
+
 /* Completes the jail, in the child; nothing of the host is left but open descriptors. Returns 0, or
  * -1 with what failed in step and errno. */
 int sr_jail_enter(const struct sr_jail_plan *plan, const char **step) SR_MUST_CHECK;

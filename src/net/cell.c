@@ -27,6 +27,7 @@
 #include "common/clock.h"
 #include "common/failpoint.h"
 #include "common/fs.h"
+#include "jail/jail.h"
 #include "net/counters.h"
 #include "net/local.h"
 #include "net/pass.h"
@@ -65,27 +66,12 @@ struct cell {
     struct sr_local *local; /* the host's addresses */
 };
 
-static int write_file(const char *path, const char *text)
-{
-    sr_cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    return sr_write_all(fd, text, strlen(text));
-}
-
 int cell_map_ids(const struct cell_plan *plan, pid_t pid, int socket, struct sr_error *err)
 {
-    char path[64], uids[64], gids[64];
-    snprintf(uids, sizeof uids, "0 %u 1\n", plan->uid);
-    snprintf(gids, sizeof gids, "0 %u 1\n", plan->gid);
-    snprintf(path, sizeof path, "/proc/%d/setgroups", (int)pid);
-    int result = write_file(path, "deny");
-    snprintf(path, sizeof path, "/proc/%d/uid_map", (int)pid);
-    if (result == 0)
-        result = write_file(path, uids);
-    snprintf(path, sizeof path, "/proc/%d/gid_map", (int)pid);
-    if (result == 0)
-        result = write_file(path, gids);
+    const struct jail_ids root = {0, 0}, outside = {plan->uid, plan->gid};
+    char process[16];
+    snprintf(process, sizeof process, "%d", (int)pid);
+    int result = jail_map_ids(process, &root, &outside);
     if (result == 0 && send(socket, "", 1, MSG_NOSIGNAL) != 1)
         result = -errno;
     if (result < 0)
@@ -105,29 +91,38 @@ static int become_mapped(struct sr_error *err)
     return 0;
 }
 
+/* Before anything is up. 0 or a negative errno. */
+static int set_up_kernel(void)
+{
+    static const struct {
+        const char *file, *value;
+        bool may_lack;
+    } settings[] = {
+        {"/proc/sys/net/ipv6/conf/all/disable_ipv6", "1", true}, /* in a kernel without IPv6 */
+        {"/proc/sys/net/ipv6/conf/default/disable_ipv6", "1", true},
+        /* The rules judge addresses; the kernel's check of the way back does not know that of UDP.
+         * Interfaces to come copy the second. */
+        {"/proc/sys/net/ipv4/conf/all/rp_filter", "0", false},
+        {"/proc/sys/net/ipv4/conf/default/rp_filter", "0", false},
+        /* An interface answers for its own address only: the guest is not told the uplink's, nor a
+         * neighbour on a bridge the TAP's. */
+        {"/proc/sys/net/ipv4/conf/all/arp_ignore", "1", false},
+        {"/proc/sys/net/ipv4/ip_forward", "1", false},
+    };
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+        int result = sr_write_kernel_file(AT_FDCWD, settings[i].file, settings[i].value);
+        if (result < 0 && !(settings[i].may_lack && result == -ENOENT))
+            return result;
+    }
+    return 0;
+}
+
 static int set_up_links(struct cell *cell, struct sr_error *err)
 {
     cell->tap = cell_open_tun(cell->plan->tap, IFF_TAP, err);
     if (cell->tap < 0)
         return -1;
-    /* Before anything is up. A kernel without IPv6 has no such file. */
-    int result = write_file("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
-    if (result == 0)
-        result = write_file("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
-    if (result == -ENOENT)
-        result = 0;
-    /* The rules judge addresses; the kernel's check of the way back does not know that of UDP.
-     * Interfaces to come copy the second. */
-    if (result == 0)
-        result = write_file("/proc/sys/net/ipv4/conf/all/rp_filter", "0");
-    if (result == 0)
-        result = write_file("/proc/sys/net/ipv4/conf/default/rp_filter", "0");
-    /* An interface answers for its own address only: the guest is not told the uplink's, nor a
-     * neighbour on a bridge the TAP's. */
-    if (result == 0)
-        result = write_file("/proc/sys/net/ipv4/conf/all/arp_ignore", "1");
-    if (result == 0)
-        result = write_file("/proc/sys/net/ipv4/ip_forward", "1");
+    int result = set_up_kernel();
     if (result == 0)
         result = sr_rtnl_link_up("lo", 0);
     if (result == 0)

@@ -3,6 +3,7 @@
 
 #include "common/clock.h"
 #include "common/fs.h"
+#include "common/json_member.h"
 #include "host/host.h"
 #include "saferun/runs.h"
 
@@ -112,7 +113,7 @@ static void run_trial(struct doctor *doctor, const char *policy, enum sr_accel_c
 
 static const char *assured(const struct trial *trial, const char *name)
 {
-    const char *text = json_string_value(json_object_get(trial->assurance, name));
+    const char *text = sr_member_text(trial->assurance, name);
     return text != NULL ? text : "unknown";
 }
 
@@ -177,7 +178,7 @@ static void say_limits(const struct doctor *doctor, const struct trial *trial)
     bool all = true;
     const json_t *limits = json_object_get(trial->assurance, "limits");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        const char *by = json_string_value(json_object_get(limits, names[i]));
+        const char *by = sr_member_text(limits, names[i]);
         bool held_here =
             by != NULL && (strncmp(by, "cgroup v", 8) == 0 || strstr(by, ", cgroup v") != NULL);
         all = all && held_here; /* and not only by the guest's */

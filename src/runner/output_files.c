@@ -2,6 +2,7 @@
 
 #include "common/fs.h"
 #include "common/jcs.h"
+#include "common/json_member.h"
 #include "evidence/fact.h"
 
 #include <errno.h>
@@ -54,9 +55,8 @@ static int add_line(struct output_files *files, const char *output,
 static int move_entry(struct output_files *files, const char *output, const json_t *entry,
                       struct sr_error *err)
 {
-    struct sr_output_file file = {.path = json_string_value(json_object_get(entry, "path"))};
-    snprintf(file.hash, sizeof file.hash, "%s",
-             json_string_value(json_object_get(entry, "sha256")));
+    struct sr_output_file file = {.path = sr_member_text(entry, "path")};
+    snprintf(file.hash, sizeof file.hash, "%s", sr_member_text(entry, "sha256"));
     return add_line(files, output, &file, err);
 }
 

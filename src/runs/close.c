@@ -6,6 +6,7 @@
 #include "runs/runs.h"
 
 #include "common/fs.h"
+#include "common/json_member.h"
 #include "evidence/attest.h"
 #include "evidence/fact.h"
 #include "evidence/output_digest.h"
@@ -48,31 +49,24 @@ struct remains {
     bool vm;
 };
 
-static void take(const json_t *payload, const char *key, char *to, size_t size)
-{
-    const char *text = json_string_value(json_object_get(payload, key));
-    if (text != NULL)
-        snprintf(to, size, "%s", text);
-}
-
 static void take_event(struct remains *remains, const json_t *event)
 {
-    const char *type = json_string_value(json_object_get(event, "type"));
+    const char *type = sr_member_text(event, "type");
     const json_t *payload = json_object_get(event, "payload");
     if (type == NULL)
         return;
     if (remains->started[0] == '\0')
-        take(event, "timestamp", remains->started, sizeof remains->started);
+        sr_member_copy(event, "timestamp", remains->started, sizeof remains->started);
     if (strcmp(type, "compile") == 0) {
-        take(payload, "policyHash", remains->policy_hash, sizeof remains->policy_hash);
-        take(payload, "commandHash", remains->command_hash, sizeof remains->command_hash);
+        sr_member_copy(payload, "policyHash", remains->policy_hash, sizeof remains->policy_hash);
+        sr_member_copy(payload, "commandHash", remains->command_hash, sizeof remains->command_hash);
     } else if (strcmp(type, "vm.started") == 0) {
         remains->vm = true;
-        take(payload, "kernelHash", remains->kernel_hash, sizeof remains->kernel_hash);
-        take(payload, "rootfsHash", remains->rootfs_hash, sizeof remains->rootfs_hash);
-        take(payload, "accel", remains->accel, sizeof remains->accel);
+        sr_member_copy(payload, "kernelHash", remains->kernel_hash, sizeof remains->kernel_hash);
+        sr_member_copy(payload, "rootfsHash", remains->rootfs_hash, sizeof remains->rootfs_hash);
+        sr_member_copy(payload, "accel", remains->accel, sizeof remains->accel);
     } else if (strcmp(type, "network.plan.generated") == 0) {
-        take(payload, "uplink", remains->uplink, sizeof remains->uplink);
+        sr_member_copy(payload, "uplink", remains->uplink, sizeof remains->uplink);
     }
 }
 
@@ -103,13 +97,12 @@ static json_t *read_policy(int dirfd, struct sr_report_facts *facts)
 {
     json_t *policy = load_policy(dirfd);
     const json_t *network = json_object_get(policy, "network");
-    const char *mode = json_string_value(json_object_get(network, "mode"));
+    const char *mode = sr_member_text(network, "mode");
     facts->network_mode =
         mode != NULL && strcmp(mode, "allowlist") == 0 ? SR_NETWORK_ALLOWLIST : SR_NETWORK_NONE;
     facts->rules_total = json_array_size(json_object_get(network, "egress"));
     facts->mount_count = json_array_size(json_object_get(policy, "mounts"));
-    facts->policy_name =
-        json_string_value(json_object_get(json_object_get(policy, "metadata"), "name"));
+    facts->policy_name = sr_member_text(json_object_get(policy, "metadata"), "name");
     return policy;
 }
 

@@ -38,17 +38,6 @@ static int64_t report_time(int dirfd, const char *path)
     return (int64_t)st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
 }
 
-static void take_text(struct sr_json_slice value, char *text, size_t size)
-{
-    sr_cleanup_buf struct sr_buf plain = SR_BUF_INIT;
-    if (!sr_json_is_string(value))
-        return;
-    sr_json_string(value, &plain);
-    sr_buf_putc(&plain, '\0');
-    if (sr_buf_ok(&plain))
-        snprintf(text, size, "%s", plain.data);
-}
-
 /* Does the array of events end here, with the first member behind it? */
 static bool is_end_of_events(const char *at, size_t len)
 {
@@ -91,8 +80,9 @@ static void read_summary(int dirfd, struct sr_any_run *run)
     ssize_t len = sr_read_full(fd, text, TAIL, st.st_size > TAIL ? st.st_size - TAIL : 0);
     if (len <= 0 || !find_rest(text, (size_t)len, &rest))
         return;
-    take_text(sr_json_get(sr_json_get(rest, "exit"), "cause"), run->cause, sizeof run->cause);
-    take_text(sr_json_get(sr_json_get(rest, "policySummary"), "name"), run->name, sizeof run->name);
+    sr_json_copy(sr_json_get(sr_json_get(rest, "exit"), "cause"), run->cause, sizeof run->cause);
+    sr_json_copy(sr_json_get(sr_json_get(rest, "policySummary"), "name"), run->name,
+                 sizeof run->name);
     run->has_exit_code = sr_json_integer(sr_json_get(rest, "exitCode"), &exit_code) &&
                          exit_code >= 0 && exit_code <= 255;
     if (run->has_exit_code)

@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/failpoint.h"
 #include "common/fs.h"
+#include "common/json_member.h"
 #include "common/memo.h"
 #include "common/owner.h"
 #include "host/copy.h"
@@ -417,7 +418,7 @@ static json_t *read_json(int dirfd, const char *name)
 static void describe_command(int dirfd, char *text)
 {
     json_t *command = read_json(dirfd, "command.json");
-    const char *program = json_string_value(json_object_get(command, "command"));
+    const char *program = sr_member_text(command, "command");
     int len = snprintf(text, SHOWN, "%s", program != NULL ? program : "");
     const json_t *args = json_object_get(command, "args");
     for (size_t i = 0; i < json_array_size(args) && len < SHOWN; i++) {
@@ -433,8 +434,7 @@ void runs_describe(int dirfd, char *name, char *command)
     if (name == NULL)
         return;
     json_t *policy = read_json(dirfd, "policy.json");
-    const char *text =
-        json_string_value(json_object_get(json_object_get(policy, "metadata"), "name"));
+    const char *text = sr_member_text(json_object_get(policy, "metadata"), "name");
     snprintf(name, SHOWN, "%s", text != NULL ? text : "");
     json_decref(policy);
 }

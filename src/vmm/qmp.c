@@ -1,6 +1,7 @@
 #include "vmm/qmp.h"
 
 #include "common/cleanup.h"
+#include "common/json_member.h"
 #include "common/printable.h"
 
 #include <errno.h>
@@ -45,8 +46,8 @@ bool sr_qmp_line(struct sr_qmp *qmp, const char *line, size_t len)
         json_decref(message);
         return false;
     }
-    const char *id = json_string_value(json_object_get(message, "id"));
-    const char *event = json_string_value(json_object_get(message, "event"));
+    const char *id = sr_member_text(message, "id");
+    const char *event = sr_member_text(message, "event");
     json_t *greeting = json_object_get(message, "QMP");
     int enabled;
     if (greeting != NULL)
@@ -56,7 +57,7 @@ bool sr_qmp_line(struct sr_qmp *qmp, const char *line, size_t len)
         qmp->kvm = enabled;
     else if (event != NULL && strcmp(event, "SHUTDOWN") == 0)
         copy_text(qmp->stopped, sizeof qmp->stopped,
-                  json_string_value(json_object_get(json_object_get(message, "data"), "reason")));
+                  sr_member_text(json_object_get(message, "data"), "reason"));
     json_decref(message);
     return true;
 }

@@ -1,4 +1,5 @@
 #include "common/jcs.h"
+#include "common/json_member.h"
 #include "common/json_reader.h"
 #include "common/json_text.h"
 #include "rfc8785.h"
@@ -352,6 +353,49 @@ static void a_member_is_found_behind_any_number_of_others(void **state)
     assert_int_equal(sr_json_get((struct sr_json_slice){"[{\"z\":1}]", 9}, "z").len, 0);
 }
 
+static void a_string_is_copied_as_text_or_as_written(void **state)
+{
+    (void)state;
+    const struct sr_json_slice plain = {"\"abc\"", 5}, escaped = {"\"a\\u0062\"", 9},
+                               number = {"12", 2};
+    char text[4] = "old", small[3] = "ol";
+    sr_json_copy(number, text, sizeof text);
+    assert_false(sr_json_copy_plain(number, text, sizeof text));
+    assert_false(sr_json_copy_plain(escaped, text, sizeof text));
+    assert_false(sr_json_copy_plain(plain, small, sizeof small));
+    assert_string_equal(text, "old");
+    assert_string_equal(small, "ol");
+    assert_true(sr_json_copy_plain(plain, text, sizeof text));
+    assert_string_equal(text, "abc");
+    sr_json_copy(escaped, text, sizeof text);
+    assert_string_equal(text, "ab");
+    sr_json_copy(plain, small, sizeof small);
+    assert_string_equal(small, "ab");
+}
+
+static void members_of_values_are_of_the_kind_that_is_asked_for(void **state)
+{
+    (void)state;
+    json_t *object = json_pack("{s:s,s:i,s:i}", "text", "abc", "number", 7, "negative", -1);
+    char text[4] = "old", small[3] = "ol";
+    uint64_t number = 1;
+    assert_null(sr_member_text(object, "number"));
+    assert_null(sr_member_text(NULL, "text"));
+    assert_false(sr_member_copy(object, "none", text, sizeof text));
+    assert_string_equal(text, "old");
+    assert_true(sr_member_copy(object, "text", text, sizeof text));
+    assert_string_equal(text, "abc");
+    assert_false(sr_member_copy(object, "text", small, sizeof small));
+    assert_string_equal(small, "ab");
+    assert_false(sr_member_number(object, "number", 6, &number));
+    assert_false(sr_member_number(object, "negative", 6, &number));
+    assert_false(sr_member_number(object, "text", 6, &number));
+    assert_int_equal(number, 1);
+    assert_true(sr_member_number(object, "number", 7, &number));
+    assert_int_equal(number, 7);
+    json_decref(object);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -362,6 +406,8 @@ int main(void)
         cmocka_unit_test(numbers_that_readers_disagree_on_are_marked),
         cmocka_unit_test(canonical_form_is_known_and_made),
         cmocka_unit_test(a_member_is_found_behind_any_number_of_others),
+        cmocka_unit_test(a_string_is_copied_as_text_or_as_written),
+        cmocka_unit_test(members_of_values_are_of_the_kind_that_is_asked_for),
         cmocka_unit_test(numbers_of_the_rfc_as_text),
         cmocka_unit_test(repeated_keys_are_found_wherever_they_are),
         cmocka_unit_test(a_reader_gives_whole_values),
