@@ -88,8 +88,9 @@ class Acceptance(network.NetworkTest):
         for hit in run.events("network.rule.hit") + other.events("network.rule.hit"):
             print(f"  {hit['protocol']} {hit['target']:18} port {hit['port']:<5} allowed "
                   f"{hit['allowedHits']:<4} blocked {hit['blockedHits']}")
-        print("\nevery frame the guest sent:", ", ".join(f"{key} {value}" for key, value in
-                                                         sorted(run.events("network.rule.released")[0]["frames"].items())))
+        frames = run.events("network.rule.released")[0]["frames"]
+        print("\nevery frame the guest sent:",
+              ", ".join(f"{key} {value}" for key, value in sorted(frames.items())))
         flows = run.events("network.flow.denied")
         print("denied destinations:",
               ", ".join(sorted(f"{f['protocol']} {f['destination']}:{f['port']} x{f['packets']}"

@@ -29,7 +29,8 @@ def unit_tests(build, word):
                           capture_output=True, text=True).stdout
     for test in json.loads(text):
         if word in test["name"]:
-            yield f"{os.path.basename(build)}: {test['name']}", test["cmd"], test["env"], test["timeout"]
+            name = f"{os.path.basename(build)}: {test['name']}"
+            yield name, test["cmd"], test["env"], test["timeout"]
 
 
 def run_unit(job):

@@ -75,7 +75,8 @@ def ordinary_events():
     for number, (target, port, protocol, more) in enumerate((
             ("198.51.100.20/32", 443, "tcp", host), ("198.51.100.21/32", 443, "tcp", host),
             ("192.0.2.53/32", 53, "udp", {}))):
-        yield 251_000_000 + number, "network", "network.rule.applied", rule(number // 2, target, port, protocol, **more)
+        yield 251_000_000 + number, "network", "network.rule.applied", rule(number // 2, target,
+                                                                            port, protocol, **more)
     yield 300_000_000, "launch", "vm.accel.selected", {"accel": "kvm",
                                                        "reason": "KVM has worked on this host"}
     yield start, "launch", "vm.started", {"pid": 4711, "launcher": "qemu", "accel": "kvm",
@@ -91,12 +92,11 @@ def ordinary_events():
                                                    "allowedHits": 6, "blockedHits": 0}
     for number, (protocol, destination, port, packets) in enumerate((
             ("tcp", "198.51.100.21", 80, 2), ("tcp", "203.0.113.66", 22, 12),
-                                                                     ("udp", "203.0.113.9", 123, 3),
-            ("icmp", "192.0.2.1", 0, 2))):
+            ("udp", "203.0.113.9", 123, 3), ("icmp", "192.0.2.1", 0, 2))):
         yield end + 10 + number, "monitor", "network.flow.denied", {
             "protocol": protocol, "destination": destination, "port": port, "packets": packets,
             "firstAt": stamp(start + number * 3_000_000_000),
-                                                                    "lastAt": stamp(start + (2 + number * 4) * 1_000_000_000)}
+            "lastAt": stamp(start + (2 + number * 4) * 1_000_000_000)}
     yield end + 1_000_000, "monitor", "vm.exited", {
         "exitCode": 0, "exitObservedBy": "guest", "timedOut": False, "sampleCount": 24,
                                                     "vmmCpuUsec": 14_900_000,

@@ -370,7 +370,8 @@ class Store(ArchiveTest):
     def test_default_place(self):
         self.env["XDG_STATE_HOME"] = self.path("state")
         self.env["HOME"] = self.dir
-        expected = "/var/lib/safe-run/archive" if os.geteuid() == 0 else self.path("state/safe-run/archive")
+        expected = ("/var/lib/safe-run/archive" if os.geteuid() == 0
+                    else self.path("state/safe-run/archive"))
         done = self.call("archive", "ls")
         if not os.path.isdir(expected):
             self.assertEqual(done.returncode, 1)

@@ -37,8 +37,8 @@ class Tampering(ArchiveTest):
 
     def test_any_change_of_a_bundle(self):
         bundle = self.bundle(self.bundles[0])
-        for name in ("manifest.json", "run_report.json", *(f"files/{name}"
-                                                           for name in os.listdir(f"{bundle}/files"))):
+        files = [f"files/{name}" for name in os.listdir(f"{bundle}/files")]
+        for name in ("manifest.json", "run_report.json", *files):
             content = self.read(bundle, name)
             for change in (content + b"x", content[:-1] if content else b"x",
                            bytes([*content[:5], 1, *content[6:]]) if content else b"y"):
@@ -148,7 +148,9 @@ class Tampering(ArchiveTest):
         os.unlink(os.path.join(self.root, "log.jsonl"))
         self.assert_finds("log", "cannot be opened")
         for verb in (["prune"], ["ls"], ["report"]):
-            done = self.archive(*verb) if verb != ["report"] else self.call("report", "archive", self.record(), "--root", self.root)
+            done = self.archive(*verb) if verb != ["report"] else self.call("report", "archive",
+                                                                            self.record(),
+                                                                            "--root", self.root)
             self.assertEqual(done.returncode, 1)
             self.assertIn(b"SR-OPS-301 archive.", done.stderr)
 
@@ -163,7 +165,8 @@ class Tampering(ArchiveTest):
         self.assertTrue(self.verify()["valid"])
         self.assert_finds("older_checkpoint", "it was rolled back", "--checkpoint", later)
         self.add()
-        self.assert_finds("older_checkpoint", "entries were changed or removed", "--checkpoint", later)
+        self.assert_finds("older_checkpoint", "entries were changed or removed", "--checkpoint",
+                          later)
 
     def test_an_older_checkpoint(self):
         kept = self.write("kept", self.read("checkpoint"))
@@ -209,8 +212,10 @@ class Tampering(ArchiveTest):
         [name] = os.listdir(os.path.join(self.root, "aside"))
         self.assertTrue(name.startswith(last.removeprefix("sha256:")))
         self.assertIn("aside/", str(self.assert_valid()["checks"]))
-        self.assert_finds("older_checkpoint", "entries were changed or removed", "--checkpoint", newer)
-        self.assertEqual(self.store(os.path.join(self.root, "aside", name, "files", "run_report.json"))["bundleId"], last)
+        self.assert_finds("older_checkpoint", "entries were changed or removed", "--checkpoint",
+                          newer)
+        self.assertEqual(self.store(os.path.join(self.root, "aside", name, "files",
+                                                 "run_report.json"))["bundleId"], last)
         self.assertEqual(len(self.ls()), 5)
         self.assert_valid()
 
@@ -231,7 +236,8 @@ class Tampering(ArchiveTest):
 
     def test_a_forged_tombstone(self):
         """Somebody who has no key says that retention was over."""
-        entry = {"bundleId": self.bundles[0], "kind": "pruned", "leaf": 0, "prunedAt": "2036-01-01T00:00:00.000000000Z"}
+        entry = {"bundleId": self.bundles[0], "kind": "pruned", "leaf": 0,
+                 "prunedAt": "2036-01-01T00:00:00.000000000Z"}
         self.put(self.read("log.jsonl") + recorded.canonical(entry).encode() + b"\n", "log.jsonl")
         self.assertIn("1 behind the checkpoint", str(self.assert_valid()["checks"]))
         shutil.move(self.bundle(self.bundles[0]), self.path("stolen"))
@@ -246,7 +252,8 @@ class Tampering(ArchiveTest):
         forged = {**self.entries()[0], "storedAt": "2036-01-01T00:00:00.000000000Z"}
         stranger = {**forged, "bundleId": recorded.sha("x")}
         for entry in (forged, stranger):
-            self.put(self.read("log.jsonl") + recorded.canonical(entry).encode() + b"\n", "log.jsonl")
+            self.put(self.read("log.jsonl") + recorded.canonical(entry).encode() + b"\n",
+                     "log.jsonl")
             os.makedirs(self.bundle(stranger["bundleId"]), exist_ok=True)
             self.archive("prune")
             self.assertEqual(len(self.entries()), 3)
@@ -269,7 +276,8 @@ class Prune(ArchiveTest):
         answer = self.assert_valid()
         self.assertEqual((answer["bundles"], answer["pruned"]), (2, 1))
         self.assertEqual([run["bundleId"] for run in self.ls()], [forever, kept])
-        self.assertEqual([run.get("prunedAt") is not None for run in self.ls("--pruned")], [False, True, False])
+        self.assertEqual([run.get("prunedAt") is not None for run in self.ls("--pruned")],
+                         [False, True, False])
         self.assertEqual(json.loads(self.archive("prune", "--json").stdout), [])
         self.assertEqual(self.archive("reindex").returncode, 0)
         self.assertEqual([run["bundleId"] for run in self.ls()], [forever, kept])
@@ -317,7 +325,8 @@ class WrongClock(ArchiveTest):
         """An archive whose bundles were stored so many days from now; their ids."""
         bundles = [self.add() for _ in days]
         now = datetime.datetime.now(datetime.timezone.utc)
-        times = [(now + datetime.timedelta(day)).strftime("%Y-%m-%dT%H:%M:%S.%f000Z") for day in days]
+        times = [(now + datetime.timedelta(day)).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+                 for day in days]
         self.resign(*({**entry, "storedAt": time} for entry, time in zip(self.entries(), times)))
         return bundles
 
@@ -364,7 +373,8 @@ class WrongClock(ArchiveTest):
         entry = self.entries()[0]
         shutil.rmtree(self.bundle(entry["bundleId"]))
         when = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(365)
-        self.resign(entry, {"bundleId": entry["bundleId"], "kind": "pruned", "leaf": 0, "prunedAt": when.strftime("%Y-%m-%dT%H:%M:%S.%f000Z")})
+        self.resign(entry, {"bundleId": entry["bundleId"], "kind": "pruned", "leaf": 0,
+                            "prunedAt": when.strftime("%Y-%m-%dT%H:%M:%S.%f000Z")})
         self.assert_finds("log", "which is still to come: the clock was wrong then, or is now")
 
 
@@ -374,7 +384,8 @@ class BesideGc(ArchiveTest):
     def is_waited_for(self, path):
         """Does somebody wait for the lock on this file?"""
         with open("/proc/locks", encoding="ascii") as file:
-            return any(" -> FLOCK " in line and line.split()[-3].endswith(f":{os.stat(path).st_ino}") for line in file)
+            return any(" -> FLOCK " in line
+                       and line.split()[-3].endswith(f":{os.stat(path).st_ino}") for line in file)
 
     def test_a_run_that_is_being_removed_is_waited_for_and_then_not_there(self):
         report = self.record()
@@ -397,7 +408,8 @@ class BesideGc(ArchiveTest):
             fcntl.flock(held, fcntl.LOCK_EX)
             done = self.call("report", "archive", report, "--root", self.root)
         self.assertEqual((done.returncode, done.stdout), (1, b""))
-        self.assertIn(b"SR-OPS-301 archive.lock: the run of %s is not over, or is being removed: try again" % report.encode(), done.stderr)
+        self.assertIn(b"SR-OPS-301 archive.lock: the run of %s is not over, or is being removed: "
+                      b"try again" % report.encode(), done.stderr)
 
     if SANITIZED:  # only those builds have failpoints
 
@@ -412,7 +424,8 @@ class BesideGc(ArchiveTest):
             self.env["SAFE_RUN_FAILPOINT_LOG"] = log = self.path("came-there")
             for change in (remove, append):
                 report = self.record(collected={"out": "x"})
-                self.env["SAFE_RUN_FAILPOINT"] = "archive.copy:delay"  # behind the copy of the report, the first
+                # Behind the copy of the report, the first.
+                self.env["SAFE_RUN_FAILPOINT"] = "archive.copy:delay"
                 storing = self.spawn("report", "archive", report, "--root", self.root)
                 self.wait_for(lambda: os.path.exists(log))
                 change(os.path.dirname(report))
@@ -420,7 +433,8 @@ class BesideGc(ArchiveTest):
                 del self.env["SAFE_RUN_FAILPOINT"]
                 os.unlink(log)
                 self.assertEqual((storing.returncode, out), (1, b""), change)
-                self.assertIn(b"SR-OPS-301 archive.bundle: files of the run were changed or removed while it was stored", err)
+                self.assertIn(b"SR-OPS-301 archive.bundle: files of the run were changed or "
+                              b"removed while it was stored", err)
             self.assertEqual(self.ls(), [])
             self.assert_no_temporaries()
 
@@ -433,10 +447,12 @@ class FullDisk(ArchiveTest):
         self.copy_archive()
         report = self.record()
         stored = 0
-        sizes = [0, 1, 10, 50, 80, 100, 200, 220, 300, 600, 900, 1000, 1500, 2000, 3000, 4000, 5000, 8000, 30000]
+        sizes = [0, 1, 10, 50, 80, 100, 200, 220, 300, 600, 900, 1000, 1500, 2000, 3000, 4000,
+                 5000, 8000, 30000]
         for size in sizes:
             done = self.call("report", "archive", report, "--root", self.root, "--json",
-                             preexec_fn=lambda limit=size: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+                             preexec_fn=lambda limit=size: resource.setrlimit(
+                                 resource.RLIMIT_FSIZE, (limit, limit)))
             if done.returncode == 0:
                 stored += 1
             else:
@@ -452,19 +468,25 @@ class FullDisk(ArchiveTest):
         """A file system of its own, which ends in the midst of each step: then as well."""
         script = """mount -t tmpfs -o size=$1k,nr_inodes=$2 none "$3" || exit 99
             "$4" report archive --root "$3/a" "$5" > /dev/null || rc=$?
-            if [ -e "$3/a/checkpoint" ]; then "$4" archive verify --json --root "$3/a"; else echo '{"valid":true,"entries":0}'; fi
+            if [ -e "$3/a/checkpoint" ]; then "$4" archive verify --json --root "$3/a"
+            else echo '{"valid":true,"entries":0}'; fi
             ls "$3/a" 1>&2
             exit ${rc:-0}"""
         report, place = self.record(), self.path("disk")
         os.mkdir(place)
         outcomes = set()
-        for size, inodes in [(size, 30) for size in range(8, 240, 24 if SANITIZED else 8)] + [(400, inodes) for inodes in range(4, 30, 2)]:
-            done = subprocess.run(["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-m", "sh", "-c", script, "sh", str(size),
-                                   str(inodes), place, SAFE_RUN, report], env=self.env, capture_output=True, timeout=120)
+        cases = [(size, 30) for size in range(8, 240, 24 if SANITIZED else 8)]
+        cases += [(400, inodes) for inodes in range(4, 30, 2)]
+        for size, inodes in cases:
+            done = subprocess.run(["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-m", "sh",
+                                   "-c", script, "sh", str(size),
+                                   str(inodes), place, SAFE_RUN, report], env=self.env,
+                                  capture_output=True, timeout=120)
             self.assertIn(done.returncode, (0, 1), done.stderr)
             self.assertNotIn(b"tmp-", done.stderr)
             answer = json.loads(done.stdout)
-            self.assertEqual((answer["valid"], answer["entries"]), (True, 1 - done.returncode), (size, inodes, done.stdout, done.stderr))
+            self.assertEqual((answer["valid"], answer["entries"]), (True, 1 - done.returncode),
+                             (size, inodes, done.stdout, done.stderr))
             if done.returncode == 1:
                 self.assertIn(b"SR-OPS-301 archive.", done.stderr)
             outcomes.add(done.returncode)
@@ -474,7 +496,8 @@ class FullDisk(ArchiveTest):
         report = self.record()
         for size in (0, 10, 100, 150, 230, 1000):
             done = self.call("report", "archive", report, "--root", self.root,
-                             preexec_fn=lambda limit=size: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+                             preexec_fn=lambda limit=size: resource.setrlimit(
+                                 resource.RLIMIT_FSIZE, (limit, limit)))
             self.assertEqual(done.returncode, 1)
             self.assertIn(b"SR-OPS-301 archive.", done.stderr)
             self.assertEqual(self.store(report)["result"], "pass")
@@ -486,8 +509,10 @@ class Races(ArchiveTest):
     def test_many_writers_and_readers(self):
         reports = [self.record() for _ in range(6)]
         self.add()
-        writers = [self.spawn("report", "archive", report, "--root", self.root) for report in reports + reports]
-        readers = [self.spawn("archive", *verb, "--root", self.root) for verb in (["ls"], ["verify"], ["search", "--policy", "demo"]) * 3]
+        writers = [self.spawn("report", "archive", report, "--root", self.root)
+                   for report in reports + reports]
+        readers = [self.spawn("archive", *verb, "--root", self.root)
+                   for verb in (["ls"], ["verify"], ["search", "--policy", "demo"]) * 3]
         for process in writers + readers:
             out, err = process.communicate(timeout=120)
             self.assertEqual(process.returncode, 0, (process.args, out, err))
@@ -499,7 +524,7 @@ class Races(ArchiveTest):
         """SIGKILL at some moment, again and again: the next writer finds an archive that is
         whole."""
         reports = [self.record() for _ in range(8)]
-        self.add()  # before its first checkpoint an archive cannot be told from one that was emptied
+        self.add()  # before its first checkpoint an archive is as one that was emptied
         for round_, report in enumerate(reports * 2):
             process = self.spawn("report", "archive", report, "--root", self.root)
             try:
@@ -513,7 +538,8 @@ class Races(ArchiveTest):
 
 
 def failpoints():
-    text = subprocess.run(["git", "-C", SOURCE, "grep", "-ohE", r'SR_FAILPOINT\("archive\.[a-z.]+"', "--", "src/*.c"],
+    text = subprocess.run(["git", "-C", SOURCE, "grep", "-ohE",
+                           r'SR_FAILPOINT\("archive\.[a-z.]+"', "--", "src/*.c"],
                           capture_output=True, text=True, check=True).stdout
     return sorted(set(re.findall(r'"([a-z.]+)"', text)))
 
@@ -527,7 +553,8 @@ class Steps(ArchiveTest):
         done = self.call(*arguments, "--root", self.root)
         del self.env["SAFE_RUN_FAILPOINT"]
         self.assertNotIn(b"Sanitizer", done.stderr)
-        self.assertEqual(set(self.read(self.path("came-there")).decode().split()), {failpoint.split(":")[0]}, "it did not come there")
+        self.assertEqual(set(self.read(self.path("came-there")).decode().split()),
+                         {failpoint.split(":")[0]}, "it did not come there")
         os.unlink(self.path("came-there"))
         return done
 
@@ -538,7 +565,8 @@ class Steps(ArchiveTest):
                 old = self.add("--retention", "0s" if pruning else "1d")
                 before = {run["bundleId"] for run in self.ls()}
                 report = self.record()
-                done = self.at(f"{name}:{mode}", *(["archive", "prune"] if pruning else ["report", "archive", report]))
+                done = self.at(f"{name}:{mode}", *(["archive", "prune"] if pruning
+                                                   else ["report", "archive", report]))
                 if mode == "delay" or (mode, name) == ("error", "archive.index"):
                     self.assertEqual(done.returncode, 0, done.stderr)
                 elif mode == "error":

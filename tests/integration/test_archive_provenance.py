@@ -75,8 +75,8 @@ class Provenance(ArchiveTest):
 
     def test_an_index_cannot_vouch_for_a_run(self):
         bundle = self.store(self.record())["bundleId"]
-        with contextlib.closing(sqlite3.connect(os.path.join(self.root,
-                                                             "index.sqlite"))) as database, database:
+        index = sqlite3.connect(os.path.join(self.root, "index.sqlite"))
+        with contextlib.closing(index) as database, database:
             database.execute("UPDATE run SET origin='stored', signature='good', "
                              "checked_by='sign-key'")
         self.assertIn(b"signature  unsigned\n", self.archive("show", bundle).stdout)

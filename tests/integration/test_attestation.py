@@ -150,8 +150,8 @@ class OtherTools(AttestationTest):
         self.assertEqual(statement["_type"], "https://in-toto.io/Statement/v1")
         self.assertEqual(statement["predicateType"], "https://safe-run.dev/attestation/run/v1")
         *files, output = statement["subject"]
-        self.assertEqual(output, {"name": "outputs/out",
-                                  "digest": {"safeRunOutputV1": hashlib.sha256(b"tree").hexdigest()}})
+        digest = hashlib.sha256(b"tree").hexdigest()
+        self.assertEqual(output, {"name": "outputs/out", "digest": {"safeRunOutputV1": digest}})
         subjects = {subject["name"]: subject["digest"]["sha256"] for subject in files}
         for name in ("run_report.json", "events.jsonl", "policy.json", "stdout.log"):
             self.assertEqual(subjects.pop(name), hashlib.sha256(self.read(name)).hexdigest())

@@ -107,8 +107,8 @@ class Parts(SafeRunTest):
     def test_a_configuration_that_cannot_be_read_is_named_once(self):
         self.env["SAFE_RUN_CONFIG"] = "/no/such.yaml"
         self.assertEqual(self.run_policy(policy("/bin/true")).stderr,
-                         b"safe-run: SR-RUN-001 prepare.config: the host "
-                         b"configuration: /no/such.yaml cannot be read: No such file or directory\n")
+                         b"safe-run: SR-RUN-001 prepare.config: the host configuration: "
+                         b"/no/such.yaml cannot be read: No such file or directory\n")
 
 
 class HostileGuests(SafeRunTest):
@@ -275,7 +275,8 @@ class Accelerators(SafeRunTest):
                          [["kvm", "tcg"], ["tcg"]])
 
     def test_a_policy_that_asks_for_too_much_memory_does_not(self):
-        said = "qemu-system-x86_64: cannot set up guest memory 'microvm.ram': Cannot allocate memory"
+        said = ("qemu-system-x86_64: cannot set up guest memory 'microvm.ram': "
+                "Cannot allocate memory")
         self.assertEqual(self.run_where_kvm_opens(f"echo '{said}' >&2; exit 1"), [["kvm", "tcg"]]
                          * 2)
 

@@ -18,7 +18,8 @@ class Fresh(SafeRunTest):
             try:
                 with open(f"/proc/{pid}/environ",
                           "rb") as file, open(f"/proc/{pid}/comm", encoding="utf-8") as comm:
-                    if f"SAFE_RUN_CACHE_DIR={self.path('cache')}".encode() in file.read().split(b"\0"):
+                    ours = f"SAFE_RUN_CACHE_DIR={self.path('cache')}".encode()
+                    if ours in file.read().split(b"\0"):
                         found.append(comm.read().strip())
             except OSError:
                 continue

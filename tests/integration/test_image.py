@@ -69,8 +69,8 @@ class Sources(ImageTest):
         for compression in ("none", "gzip", "zstd"):
             image = Image(tar(*ROOT), compression=compression)
             digests.add(self.build_archive(image)["digest"])
-            digests.add(self.built("docker-archive:" + self.write("docker.tar",
-                                                                  image.docker_archive()))["digest"])
+            archive = self.write("docker.tar", image.docker_archive())
+            digests.add(self.built("docker-archive:" + archive)["digest"])
             directory = self.path("layout-" + compression)
             for name, data in image.members().items():
                 os.makedirs(os.path.dirname(os.path.join(directory, name)), exist_ok=True)
@@ -119,8 +119,8 @@ class Sources(ImageTest):
         subprocess.run(["tar", "--sparse", "-C", self.path("root"), "-cf", self.path("root.tar"),
                         "."], check=True)
         self.assertLess(os.path.getsize(self.path("root.tar")), 1_000_000)
-        from_tar, from_dir = self.built("tar:"
-                                        + self.path("root.tar")), self.built("dir:" + self.path("root"), "other")
+        from_tar = self.built("tar:" + self.path("root.tar"))
+        from_dir = self.built("dir:" + self.path("root"), "other")
         for image in (from_tar, from_dir):
             self.assertEqual(image["bytes"], 50_000_003)
             self.assertLess(image["imageBytes"], 100_000)
@@ -366,10 +366,12 @@ class Hostile(ImageTest):
             "no image for linux/amd64": lambda image: image.extra.update({"index.json": json.dumps(
                 {"manifests": [{"digest": "sha256:" + "0" * 64,
                                 "platform": {"architecture": "arm64", "os": "linux"}}]}).encode()}),
-            "which is no tar": lambda image: image.descriptors[0].update(mediaType="application/vnd.oci.image.layer.v1.tar+encrypted"),
+            "which is no tar": lambda image: image.descriptors[0].update(
+                mediaType="application/vnd.oci.image.layer.v1.tar+encrypted"),
             "has no size": lambda image: image.descriptors[0].pop("size"),
             "1 to 512 layers": lambda image: image.descriptors.clear(),
-            "knows 2 layers": lambda image: image.config["rootfs"]["diff_ids"].append("sha256:" + "0" * 64),
+            "knows 2 layers": lambda image: image.config["rootfs"]["diff_ids"].append(
+                "sha256:" + "0" * 64),
         }
         for text, change in changes.items():
             with self.subTest(text=text):
@@ -535,8 +537,10 @@ class OfTheSystem(ImageTest):
         os.chmod(self.dir, 0o711)
         env = {name: value for name, value in self.env.items()
                if name not in ("SAFE_RUN_IMAGE_STORE", "SAFE_RUN_WORKDIR_BASE")}
-        start = 'set -e; umask 022; mount -t tmpfs -o mode=755 none /var/lib; mkdir -p -m 777 "$HOME/home"\n'
-        others = 'others() { HOME="$HOME/home" setpriv --reuid=12345 --regid=12345 --clear-groups "$@"; }\n'
+        start = ('set -e; umask 022; mount -t tmpfs -o mode=755 none /var/lib; '
+                 'mkdir -p -m 777 "$HOME/home"\n')
+        others = ('others() { HOME="$HOME/home" '
+                  'setpriv --reuid=12345 --regid=12345 --clear-groups "$@"; }\n')
         done = subprocess.run(["unshare", "-m", "sh", "-c", start + others + "\n".join(scripts),
                                "sh", SAFE_RUN], env=env,
                               capture_output=True, text=True, timeout=120)
@@ -559,7 +563,8 @@ class OfTheSystem(ImageTest):
         self.assertEqual(stdout.splitlines()[-2:], ["755", "700"])
 
     def test_a_store_that_cannot_be_read_is_named(self):
-        closed = f'"$1" image build shared --from {self.source} > /dev/null; chmod 700 /var/lib/safe-run'
+        closed = (f'"$1" image build shared --from {self.source} > /dev/null; '
+                  'chmod 700 /var/lib/safe-run')
         for ask, text in (('others "$1" image inspect shared', "there is no image shared"),
                           ('export SAFE_RUN_IMAGE_STORE=/var/lib/safe-run/images; others "$1" '
                            'image ls', "the image store")):
@@ -670,7 +675,8 @@ class FromNothing(ImageTest):
             image = self.built("tar:" + self.write("root.tar",
                                                    tar(entry("sh", file.read(), mode=0o755))))
         self.assertEqual(sorted(self.listing(image)), ["", "sh"])
-        script = "echo /*; read self rest < /proc/self/stat && echo x > /dev/null && echo /sys/devices; echo x > /new || echo $?"
+        script = ("echo /*; read self rest < /proc/self/stat && echo x > /dev/null "
+                  "&& echo /sys/devices; echo x > /new || echo $?")
         for disk in (0, "16Mi"):
             run = self.run_policy(policy("/sh", "-c", script, image="test", disk=disk))
             self.assertEqual(run.status, 0, run.stderr)
@@ -704,9 +710,8 @@ class Pinned(ImageTest):
 
     def allow(self, directory):
         self.env["SAFE_RUN_MOUNT_ALLOWLIST"] = self.write(
-            "allow.yaml",
-                                                          f"schemaVersion: "
-                                                          f"safe-run.mount-allowlist/v1\nhostAllowPrefixes: [{directory}]\nguestAllowPrefixes: []\n")
+            "allow.yaml", "schemaVersion: safe-run.mount-allowlist/v1\n"
+                          f"hostAllowPrefixes: [{directory}]\nguestAllowPrefixes: []\n")
 
     def test_a_path_can_be_pinned_too(self):
         image = self.built("tar:" + self.write("root.tar", tar(*ROOT)))

@@ -37,10 +37,10 @@ class Inputs(IoTest):
         at = {name: self.path(name) for name in ("one", "two", "both")}
         for name, directory in at.items():
             os.mkdir(directory)
-            kind = ["-o",
-                    f"lowerdir={at['one']}:{at['two']},xino=off"] if name == "both" else ["-o", "mode=755"]
-            subprocess.run(["mount", "-t", "overlay" if name == "both" else "tmpfs", *kind, name,
-                            directory], check=True)
+            kind, how = "tmpfs", "mode=755"
+            if name == "both":
+                kind, how = "overlay", f"lowerdir={at['one']}:{at['two']},xino=off"
+            subprocess.run(["mount", "-t", kind, "-o", how, name, directory], check=True)
             self.addCleanup(subprocess.run, ["umount", directory], check=True)
             if name != "both":
                 with open(os.path.join(directory, name), "w", encoding="ascii") as file:
@@ -96,7 +96,8 @@ class Inputs(IoTest):
     def test_not_even_root_of_the_guest_can_write_an_input(self):
         self.put("a")
         script = """
-            for what in 'echo x > a' 'rm a' 'touch b' 'chmod 777 a' 'mknod n c 1 3' 'mount -o remount,rw /data/in; echo x > a' \
+            for what in 'echo x > a' 'rm a' 'touch b' 'chmod 777 a' 'mknod n c 1 3' \
+                        'mount -o remount,rw /data/in; echo x > a' \
                         'mknod /tmp/disk b 254 16; echo x > /tmp/disk'; do
                 (cd /data/in; eval "$what") 2> /dev/null && echo "can: $what"
             done; cat /data/in/a; grep /data/in /proc/mounts | cut -d ' ' -f 3,4"""
@@ -272,7 +273,8 @@ class Changes(IoTest):
         place, stop = os.path.join(self.source, "in"), self.path("stop")
         os.rename(os.path.join(self.source, "real"), place)
         script = f"""while [ ! -e {stop} ]; do
-            mv {place} {place}.away; ln -s {outside} {place}; rm {place}; mv {place}.away {place}; done"""
+            mv {place} {place}.away; ln -s {outside} {place}; rm {place}
+            mv {place}.away {place}; done"""
         writer = subprocess.Popen(["/bin/sh", "-c", script], stderr=subprocess.DEVNULL)
         for _ in range(8):
             run = self.run_policy(policy("/bin/cat", "/data/in/a", mounts=[mount(place)]),

@@ -180,7 +180,8 @@ class Reach(Attack, NetworkTest):
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=6m,mode=700,uid={owner}", "small",
                         self.base], check=True)
         self.addCleanup(subprocess.run, ["umount", self.base], check=True)
-        script = 'cat > /tmp/probe; chmod 755 /tmp/probe; /tmp/probe scan:198.51.100.8:1000:4200; while :; do dd if=/dev/zero bs=64k count=64; done'
+        script = ('cat > /tmp/probe; chmod 755 /tmp/probe; /tmp/probe scan:198.51.100.8:1000:4200; '
+                  'while :; do dd if=/dev/zero bs=64k count=64; done')
         document = shell(script, network=allow(("tcp", "198.51.100.7/32", 53)), user="0:0",
                          timeout=60)
         with open(PROBE, "rb") as file:
@@ -994,8 +995,8 @@ class Bridge(Attack, NetworkTest):
         cell = self.cell_of(process)
         os.kill(cell, signal.SIGSTOP)
         self.take_addresses(200, 3000, "203.0.113.6")
-        self.assertNotEqual({line.split()[8]
-                             for line in self.read(f"/proc/{self.host}/net/netlink").splitlines()[1:]}, {"0"})
+        sockets = self.read(f"/proc/{self.host}/net/netlink").splitlines()[1:]
+        self.assertNotEqual({line.split()[8] for line in sockets}, {"0"})
         os.kill(cell, signal.SIGCONT)
         self.wait_until_closed(process, "203.0.113.6")
         self.assertEqual(len(re.findall(r"\b10\.20\d\.\d+\.\d+\b", self.closed_by(process))), 3000)

@@ -31,10 +31,9 @@ class Outputs(IoTest):
         guest = fact.get("guest")
         if guest is not None:  # its words are in its object, and only there
             self.assertEqual(guest["observedBy"], "guest")
-            self.assertEqual(fact["message"],
-                             {"missing": "the guest says that the command left nothing at ",
-                                               "unreadable": "the guest says that it could not "
-                                                             "send all that is at "}[guest["outcome"]] + fact["path"])
+            says = {"missing": "the guest says that the command left nothing at ",
+                    "unreadable": "the guest says that it could not send all that is at "}
+            self.assertEqual(fact["message"], says[guest["outcome"]] + fact["path"])
         self.assertIn(words, fact["message"] if guest is None or guest["outcome"] == "missing"
                       else guest["message"])
         failure = run.events("run.failed")[-1]
@@ -60,8 +59,9 @@ class Outputs(IoTest):
         return run
 
     def test_a_tree_comes_out_as_it_is(self):
-        run = self.run_policy(shell("""cd /data/out; mkdir -p d/e empty; echo content > d/e/f; ln -s ../d/e/f d/l; ln -s . here
-            : > nothing; chmod 500 d/e; chmod 755 nothing; head -c 300000 /dev/urandom > big; cat big | sha256sum
+        run = self.run_policy(shell("""cd /data/out; mkdir -p d/e empty; echo content > d/e/f
+            ln -s ../d/e/f d/l; ln -s . here; : > nothing; chmod 500 d/e; chmod 755 nothing
+            head -c 300000 /dev/urandom > big; cat big | sha256sum
             truncate -s 3M sparse; echo end >> sparse""", outputs=[output()]))
         self.assertEqual((run.status, run.stderr), (0, b""))
         out = self.collected(run)
@@ -95,8 +95,8 @@ class Outputs(IoTest):
         with open(self.collected(run, "result.csv"), encoding="ascii") as file:
             self.assertEqual(file.read(), "1\n")
         for name in ("result.csv", "plots"):
-            self.assertIn(output_hash(self.collected(run, name)), [fact["hash"]
-                                                                   for fact in run.events("output.collected")])
+            self.assertIn(output_hash(self.collected(run, name)),
+                          [fact["hash"] for fact in run.events("output.collected")])
 
     def test_outputs_of_one_name_are_told_apart_by_their_index(self):
         run = self.run_policy(shell("echo 1 > /data/a/out/x; echo 2 > /data/b/out/x",
@@ -114,7 +114,8 @@ class Outputs(IoTest):
         self.assertEqual(run.events("output.collected")[0]["name"], "0-" + long[:-1])
 
     def test_names_of_any_bytes(self):
-        run = self.run_policy(shell("""cd /data/out; echo x > "$(printf 'new\\nline')"; echo x > "$(printf '\\377\\376')"; echo x > 'TRAILER!!!'
+        run = self.run_policy(shell("""cd /data/out; echo x > "$(printf 'new\\nline')"
+            echo x > "$(printf '\\377\\376')"; echo x > 'TRAILER!!!'
             echo x > "$(printf '\\033]0;owned\\007')"; echo x > -rf; echo x > ' '""",
                                     outputs=[output()]))
         self.assertEqual(run.status, 0, run.stderr)
@@ -155,7 +156,8 @@ class Outputs(IoTest):
         key = self.path("home/key")
         self.call("key", "generate", "--out", key)
         self.configure(sign=True, signKey=key)
-        run = self.run_policy(shell("mkdir /data/out/d; echo x > /data/out/d/x; ln -s d /data/out/l", outputs=[output()]))
+        run = self.run_policy(shell("cd /data/out; mkdir d; echo x > d/x; ln -s d l",
+                                    outputs=[output()]))
         self.assertEqual(run.status, 0, run.stderr)
         done = self.call("report", "verify", "--key", key + ".pub", "--artifacts", run.dir,
                          run.report_path)
@@ -301,7 +303,8 @@ class Outputs(IoTest):
             run = self.run_policy(policy("/bin/true", outputs=outputs), "--output-dir",
                                   self.write("file", ""))
             self.assertEqual((run.status, run.events("vm.started")), (125, []))
-            self.assertIn(f"SR-RUN-001 prepare.outputs: {self.path('file')} is not a directory".encode(), run.stderr)
+            said = f"SR-RUN-001 prepare.outputs: {self.path('file')} is not a directory"
+            self.assertIn(said.encode(), run.stderr)
         done = self.call("run", "--policy", "x", "--output-dir", "")
         self.assertEqual(done.returncode, 64)
         self.assertIn(b"--output-dir takes the name of a directory, not ''", done.stderr)

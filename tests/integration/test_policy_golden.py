@@ -80,7 +80,8 @@ class Case:
         if "raw" in self.flags:
             return self.body.encode()
         if "escaped" in self.flags:
-            return self.body.rstrip("\n").encode().decode("unicode_escape").encode("latin-1") + b"\n"
+            text = self.body.rstrip("\n").encode().decode("unicode_escape")
+            return text.encode("latin-1") + b"\n"
         base = dict(sections(read(os.path.join(POLICIES, "base.yaml"))))
         if "allowlist" not in self.flags:
             base.update(sections(self.body))
@@ -152,12 +153,13 @@ class Golden(unittest.TestCase):
                 self.assertEqual(text, read(path + ".json"))
 
     def test_a_real_firecracker_would_take_the_configuration(self):
-        published = jsonschema.Draft202012Validator(json.loads(read(os.path.join(BUNDLES, "firecracker.schema.json"))))
+        published = jsonschema.Draft202012Validator(
+            json.loads(read(os.path.join(BUNDLES, "firecracker.schema.json"))))
         for name in os.listdir(BUNDLES):
             if name.endswith(".yaml"):
                 with self.subTest(name):
-                    published.validate(json.loads(read(os.path.join(BUNDLES, name[:-5]
-                                                                    + ".json")))["firecrackerConfig"])
+                    bundle = json.loads(read(os.path.join(BUNDLES, name[:-5] + ".json")))
+                    published.validate(bundle["firecrackerConfig"])
         for case in cases("accepted.cases") + cases("warnings.cases"):
             done = subprocess.run([SAFE_RUN, "compile", "--dry-run", "--policy", "-",
                                    "--mount-allowlist",

@@ -227,7 +227,9 @@ LIES = {
                                    ["exit.observedBy"]),
     "timed out, but the command's end": (lambda r: exited(r).update(timedOut=True), ["exit.cause"]),
     "guest's memory": (lambda r: r["exit"].update(cause="guest-oom"), ["exit.cause"]),
-    "killed for memory, but an ordinary end": (lambda r: exited(r)["guest"].update(signal=9, oomKills=1), ["exit.cause"]),
+    "killed for memory, but an ordinary end": (lambda r: exited(r)["guest"].update(signal=9,
+                                                                                   oomKills=1),
+                                               ["exit.cause"]),
     "the host saw it": (lambda r: r["exit"].update(observedBy="host"), ["exit.observedBy"]),
     "the host saw it, in the event": (lambda r: exited(r).update(exitObservedBy="host"),
                                       [AT + "exitObservedBy"]),
@@ -269,7 +271,8 @@ LIES = {
     "hollow contradictions": (lambda r: exited(r).update(contradictions=[
         {"about": about, "message": "all good"} for about in ("cpu", "memory", "exit")]),
                               EVENTS_LOST),
-    "a contradiction with another number": (lambda r: exited(r)["contradictions"][0].update(guest=1), EVENTS_LOST[:1]),
+    "a contradiction with another number": (
+        lambda r: exited(r)["contradictions"][0].update(guest=1), EVENTS_LOST[:1]),
     "numbers that contradict are gone": (
         lambda r: (exited(r).update(contradictions=[]), drop(exited(r), "wallUsec", "guestRamBytes",
                                                              "vmm")),
@@ -350,9 +353,11 @@ def timeout(report):
 E, FAILED = "events[16].payload.", "events[19].payload."
 # Lies about who saw it, in a report that says it field by field; and of what it stopped.
 FIELD_LIES = {
-    "the host said the guest's sentence": (lambda r: guest_output(r).update(message="No such file or directory"),
-                                           ["events[15].payload.message"]),
-    "the guest's sentence about another output": (lambda r: guest_output(r).update(path="/data/other"), ["events[15].payload.message"]),
+    "the host said the guest's sentence": (
+        lambda r: guest_output(r).update(message="No such file or directory"),
+        ["events[15].payload.message"]),
+    "the guest's sentence about another output": (
+        lambda r: guest_output(r).update(path="/data/other"), ["events[15].payload.message"]),
     "the guest's sentence by the host": (lambda r: drop(guest_output(r), "guest"),
                                          ["events[15].payload.guest"]),
     "the guest's words by the host": (lambda r: guest_output(r)["guest"].update(observedBy="host"),
@@ -371,10 +376,11 @@ FIELD_LIES = {
                               ["events[8].payload.observedBy"]),
     "an object by the guest": (lambda r: event(r, 8).update(more=[{"observedBy": "guest"}]),
                                ["events[8].payload.observedBy"]),
-    "the host's word among the guest's": (lambda r: exited(r)["guest"].update(rusage={"observedBy": "host"}), [E + "observedBy"]),
-    "a failure by the guest, who said nothing": (lambda r: (failed(r).update(observedBy="guest"),
-                                                            r.update(exitCodeObservedBy="guest"),
-                                                            exited(r).update(exitObservedBy="guest")), [FAILED + "guest"]),
+    "the host's word among the guest's": (
+        lambda r: exited(r)["guest"].update(rusage={"observedBy": "host"}), [E + "observedBy"]),
+    "a failure by the guest, who said nothing": (
+        lambda r: (failed(r).update(observedBy="guest"), r.update(exitCodeObservedBy="guest"),
+                   exited(r).update(exitObservedBy="guest")), [FAILED + "guest"]),
     "a failure by nobody": (lambda r: drop(failed(r), "reasonObservedBy"),
                             [FAILED + "reasonObservedBy"] * 2),
     "a reason by the host": (lambda r: failed(r).update(reasonObservedBy="host"),
@@ -415,10 +421,10 @@ FIELD_LIES = {
                                                [FAILED + "message"]),
     "a refusal is the host's word": (both(refuse, lambda r: failed(r).update(observedBy="host")),
                                      [FAILED + "observedBy"]),
-    "a refusal's reason is the host's word": (both(refuse,
-                                                   lambda r: failed(r).update(reasonObservedBy="host")),
-                                              ["exit.observedBy", "exitCode", "exitCodeObservedBy",
-                                               E + "exitCode", E + "exitObservedBy"]),
+    "a refusal's reason is the host's word": (
+        both(refuse, lambda r: failed(r).update(reasonObservedBy="host")),
+        ["exit.observedBy", "exitCode", "exitCodeObservedBy", E + "exitCode",
+         E + "exitObservedBy"]),
     "a refusal in the guest's words": (both(refuse,
                                             lambda r: failed(r).update(message="/nope: not found")),
                                        [FAILED + "message"]),
@@ -440,10 +446,12 @@ FIELD_LIES = {
     "denied before the run": (lambda r: event(r,
                                               12).update(firstAt="2025-01-02T03:04:05.000000000Z"),
                               ["events[12].payload.firstAt"]),
-    "denied after it was told": (lambda r: event(r,
-                                                 12).update(lastAt="2027-01-02T03:04:05.000000000Z"), ["events[12].payload.lastAt"]),
-    "denied first after last": (lambda r: event(r,
-                                                12).update(firstAt="2026-01-02T03:04:05.000009001Z"), ["events[12].payload.lastAt"]),
+    "denied after it was told": (
+        lambda r: event(r, 12).update(lastAt="2027-01-02T03:04:05.000000000Z"),
+        ["events[12].payload.lastAt"]),
+    "denied first after last": (
+        lambda r: event(r, 12).update(firstAt="2026-01-02T03:04:05.000009001Z"),
+        ["events[12].payload.lastAt"]),
     "denied at no time": (lambda r: event(r, 12).update(firstAt="then"),
                           ["events[12].payload.firstAt"]),
 }

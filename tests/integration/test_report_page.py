@@ -189,7 +189,8 @@ class Page(unittest.TestCase):
         self.load()
         for dark in (False, True):
             self.browser.dark(dark)
-            colours = self.browser.value("[...document.querySelectorAll('section[aria-labelledby=stopped] tbody tr > *')]"
+            cells = "section[aria-labelledby=stopped] tbody tr > *"
+            colours = self.browser.value(f"[...document.querySelectorAll('{cells}')]"
                                          ".map(one => getComputedStyle(one).color)")
             self.assertGreater(len(colours), 8)
             for colour in colours:
@@ -221,11 +222,14 @@ class Page(unittest.TestCase):
                               ".map(one => one.id)).size"))
         for dark in (False, True):
             self.browser.dark(dark)
-            colours = value("""[...document.querySelectorAll('body *')].filter(one => !one.closest('svg') && [...one.childNodes].some(
+            colours = value("""[...document.querySelectorAll('body *')].filter(
+                one => !one.closest('svg') && [...one.childNodes].some(
                 node => node.nodeType == 3 && node.data.trim())).map(one => {
                     let under = one;
-                    while (getComputedStyle(under).backgroundColor == 'rgba(0, 0, 0, 0)') under = under.parentElement;
-                    return [getComputedStyle(one).color, getComputedStyle(under).backgroundColor, one.textContent];
+                    while (getComputedStyle(under).backgroundColor == 'rgba(0, 0, 0, 0)')
+                        under = under.parentElement;
+                    return [getComputedStyle(one).color, getComputedStyle(under).backgroundColor,
+                            one.textContent];
                 })""")
             self.assertGreater(len(colours), 100)
             for text, paper, what in colours:
@@ -274,7 +278,8 @@ class Page(unittest.TestCase):
                    == "Log.entryAdded"]
         self.assertGreaterEqual(len([one for one in refused if "Content Security Policy" in one]),
                                 3, refused)
-        self.assertNotEqual(self.browser.value("getComputedStyle(document.getElementById('styled')).color"), "rgb(255, 0, 0)")
+        colour = "getComputedStyle(document.getElementById('styled')).color"
+        self.assertNotEqual(self.browser.value(colour), "rgb(255, 0, 0)")
         done = [event for event in events if event["method"] == "Network.responseReceived"]
         self.assertEqual([one["params"]["response"]["url"] for one in done],
                          ["file://" + self.page], sent)

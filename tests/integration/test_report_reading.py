@@ -336,7 +336,8 @@ class Show(Reading):
 
     def test_an_answer_that_cannot_be_written(self):
         for args in (*((*verb, OBSERVED) for verb in VERBS), ("diff", OBSERVED,
-                                                              os.path.join(REPORTS, "minimal.json"))):
+                                                              os.path.join(REPORTS,
+                                                                           "minimal.json"))):
             with open("/dev/full", "wb") as full:
                 done = subprocess.run([SAFE_RUN, "report", *args], stdout=full,
                                       stderr=subprocess.PIPE, timeout=60)
@@ -497,8 +498,8 @@ class Ocsf(Reading):
                              where)
             self.assertEqual(record["category_uid"], record["class_uid"] // 1000, where)
             self.assertEqual(record["class_name"], self.NAMES[record["class_uid"]])
-            self.assertEqual(record["activity_name"], {99: "Other",
-                                                       **self.ACTIVITIES[record["class_uid"]]}[record["activity_id"]])
+            activities = {99: "Other", **self.ACTIVITIES[record["class_uid"]]}
+            self.assertEqual(record["activity_name"], activities[record["activity_id"]])
             self.assertEqual(record["type_name"],
                              f"{record['class_name']}: {record['activity_name']}")
             self.assertEqual(record["severity"], {1: "Informational", 2: "Low", 3: "Medium",
@@ -635,12 +636,12 @@ class RealRun(harness.SafeRunTest):
         self.assertIn(b"SR-RUN-001 runtime.command: " + words.encode(), run.stderr)
         self.assertEqual(failure, {
             "reason": "setup", "reasonObservedBy": "guest", "errorCode": "SR-RUN-001",
-                                   "path": "runtime.command", "observedBy": "guest",
+            "path": "runtime.command", "observedBy": "guest",
             "message": "the guest says that it could not start the command",
-                                   "messageObservedBy": "host",
+            "messageObservedBy": "host",
             "guest": {"observedBy": "guest", "outcome": "refused", "status": 127}})
-        self.assertNotIn(words, json.dumps({**run.report, "events": [event
-                                                                     for event in run.report["events"] if event["type"] != "run.failed"]}))
+        others = [event for event in run.report["events"] if event["type"] != "run.failed"]
+        self.assertNotIn(words, json.dumps({**run.report, "events": others}))
         shown = self.call("report", "show", run.report_path)
         self.assertEqual(shown.returncode, 0)
         self.assertIn(words.encode(), b" ".join(shown.stdout.split()))

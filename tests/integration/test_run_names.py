@@ -9,7 +9,8 @@ import recorded
 import reports
 from archive import ArchiveTest
 
-FIRST, SECOND, THIRD = "sr-20260102T030405-aaaaax", "sr-20260102T030405-aabbax", "sr-20260103T030405-cccccy"
+FIRST, SECOND = "sr-20260102T030405-aaaaax", "sr-20260102T030405-aabbax"
+THIRD = "sr-20260103T030405-cccccy"
 
 
 class Names(ArchiveTest):

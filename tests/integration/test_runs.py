@@ -64,7 +64,8 @@ class Runs(SafeRunTest):
         self.assertEqual(self.ids(), [])
 
     def test_stop(self):
-        process = self.start_up("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.1; done")
+        process = self.start_up("trap 'echo bye; exit 3' TERM; echo up; "
+                                "while :; do sleep 0.1; done")
         run_id = self.ids()[0]
         self.assertIn("no live run", self.safe_run("stop", "xyzxyz", status=1)[1])
         self.assertEqual(self.safe_run("stop", run_id[-6:])[0], f"{run_id}\n")
@@ -105,7 +106,8 @@ class Runs(SafeRunTest):
         for limit in range(4, 14):
             for arguments in (("--dry-run",), ("--older-than", "1d")):
                 done = self.call("gc", *arguments,
-                                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+                                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE,
+                                                                       (limit, limit)))
                 self.assertEqual(done.stdout, b"", (limit, done.stderr))
                 self.assertEqual(done.returncode == 0, done.stderr == b"", (limit, done.stderr))
                 refused += run_id.encode() in done.stderr
@@ -156,7 +158,8 @@ class Runs(SafeRunTest):
         self.assertEqual(self.run_policy(policy("/bin/true")).status, 0)  # and it hinders nobody
 
     def test_old_runs_are_removed_but_for_what_is_kept(self):
-        old, kept = self.run_policy(policy("/bin/true")), self.run_policy(policy("/bin/true"), "--keep")
+        old, kept = self.run_policy(policy("/bin/true")), self.run_policy(policy("/bin/true"),
+                                                                          "--keep")
         young = self.run_policy(policy("/bin/true"))
         for run in (old, kept):
             then = time.time() - 86400 * 8
@@ -401,8 +404,8 @@ class Runs(SafeRunTest):
                 self.env["SAFE_RUN_FAILPOINT"] = f"gc.remove:{mode}"
                 self.safe_run("gc", "--older-than", "0s", status=status)
                 del self.env["SAFE_RUN_FAILPOINT"]
-                self.assertEqual(os.listdir(os.path.join(self.base,
-                                                         f".removed-{run_id}")).count("run_report.json"), 1)
+                left = os.listdir(os.path.join(self.base, f".removed-{run_id}"))
+                self.assertEqual(left.count("run_report.json"), 1)
                 self.assertEqual(self.runs(), [f".removed-{run_id}"])
                 if mode == "error":
                     os.rename(os.path.join(self.base, f".removed-{run_id}"),
@@ -434,9 +437,11 @@ class RunsAsUser(Runs):
     tell."""
     user = 12345
     test_what_somebody_else_made_is_no_run = test_a_register_of_somebody_else_is_not_used = None
-    test_a_process_that_got_the_number_of_a_dead_supervisor = test_a_run_that_died_before_it_had_evidence = None
+    test_a_process_that_got_the_number_of_a_dead_supervisor = None
+    test_a_run_that_died_before_it_had_evidence = None
     test_a_link_in_place_of_a_run_directory_is_not_followed = None
-    test_a_cgroup_that_a_run_did_not_make_is_none_of_its = test_what_cannot_be_removed_keeps_no_evidence_open = None
+    test_a_cgroup_that_a_run_did_not_make_is_none_of_its = None
+    test_what_cannot_be_removed_keeps_no_evidence_open = None
 
     def test_usage(self):
         self.assertIn("Example:", self.safe_run("gc", "--help")[0])

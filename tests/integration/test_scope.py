@@ -16,8 +16,8 @@ from test_jail import Jail
 
 SERVICE = os.path.join(BUILD, "tests", "guests", "systemd-scope")
 CONFIG = """<busconfig><type>session</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*" eavesdrop="true"/>
-<allow eavesdrop="true"/></policy></busconfig>
+<policy context="default"><allow user="*"/><allow own="*"/>
+<allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/></policy></busconfig>
 """
 
 
@@ -28,8 +28,9 @@ def unified():
 
 class Scope(Jail):
     user = pwd.getpwnam("nobody").pw_uid  # dbus-daemon lets only users in that have a name
-    test_what_a_vmm_that_was_taken_over_can_do = test_qemu_from_outside = test_the_supervisors_death_ends_the_vmm = None
-    test_every_attempt_is_in_the_threat_model = test_the_supervisor_has_given_up_its_privileges = None
+    test_what_a_vmm_that_was_taken_over_can_do = test_qemu_from_outside = None
+    test_the_supervisors_death_ends_the_vmm = test_every_attempt_is_in_the_threat_model = None
+    test_the_supervisor_has_given_up_its_privileges = None
 
     def setUp(self):
         super().setUp()
@@ -85,7 +86,8 @@ class Scope(Jail):
         self.assertEqual(self.systemd_says(), f"safe-run-{run_id}.scope fail {process.pid} 1\n")
         place = [line for line in self.read(f"/proc/{process.pid}/cgroup").splitlines()
                  if line.startswith("0::")][0]
-        self.assertTrue(place.endswith(f"/{os.path.basename(self.tree)}/safe-run-{run_id}.scope/supervisor"), place)
+        scope = f"/{os.path.basename(self.tree)}/safe-run-{run_id}.scope/supervisor"
+        self.assertTrue(place.endswith(scope), place)
         self.assertEqual(len(self.children(process.pid)), 1)  # the VMM; whoever asked is gone
         process.send_signal(signal.SIGTERM)
         self.assertEqual(self.finish(process).status, 143)

@@ -50,8 +50,10 @@ class Setup(SafeRunTest):
         """What a build by nobody takes where root's cache has a kernel of the right key, after a
         change by root."""
         script = f"""mount -t tmpfs -o mode=0755 cache /var/cache/safe-run && cd /var/cache/safe-run
-            mkdir kernel-$({KERNEL} --key) && cd kernel-* && echo kernel > vmlinux && {{ {change or ":"}; }}
-            exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups env SAFE_RUN_CACHE_DIR=/proc/none {KERNEL}"""
+            mkdir kernel-$({KERNEL} --key) && cd kernel-* && echo kernel > vmlinux &&
+                {{ {change or ":"}; }}
+            exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups \\
+                env SAFE_RUN_CACHE_DIR=/proc/none {KERNEL}"""
         os.makedirs("/var/cache/safe-run", exist_ok=True)
         return subprocess.run(["unshare", "--mount", "sh", "-ec", script], capture_output=True,
                               text=True, timeout=60)

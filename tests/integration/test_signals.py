@@ -32,7 +32,8 @@ class Signals(SafeRunTest):
         self.see_the_vmm_killed(**ignoring(signal.SIGCHLD))
 
     def test_a_blocked_sigchld_does_not_change_what_is_seen(self):
-        self.see_the_vmm_killed(preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD]))
+        self.see_the_vmm_killed(preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK,
+                                                                          [signal.SIGCHLD]))
 
     def test_a_signal_that_killed_the_vmm_before_its_guest_spoke_is_named(self):
         process = self.start(policy("/bin/true"))
@@ -108,7 +109,8 @@ class Signals(SafeRunTest):
 
 
 if not SANITIZED:  # without failpoints a signal cannot be aimed so well
-    del Signals.test_a_signal_before_there_is_a_vm_starts_none, Signals.test_a_signal_after_the_end_changes_nothing
+    del Signals.test_a_signal_before_there_is_a_vm_starts_none
+    del Signals.test_a_signal_after_the_end_changes_nothing
 
 if __name__ == "__main__":
     unittest.main()

@@ -104,8 +104,8 @@ def main():
           canonical(make_envelope(key, canonical(make_statement(report, subjects)).encode()))
           + "\n")
     write("signer.pem", PRIVATE)
-    write("signer.pem.pub", key.public_key().public_bytes(serialization.Encoding.PEM,
-                                                          serialization.PublicFormat.SubjectPublicKeyInfo))
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    write("signer.pem.pub", key.public_key().public_bytes(serialization.Encoding.PEM, form))
 
 
 main()
