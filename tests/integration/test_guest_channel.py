@@ -1,4 +1,4 @@
-"""The guest's init and the frames it exchanges with its host (src/channel/protocol.h). The tests are
+"""The guest's init and the frames it exchanges with its host (src/channel/protocol.h). Tests are
 the host, and start QEMU as safe-run does."""
 import os
 import signal
