@@ -43,7 +43,7 @@ class Guest(SafeRunTest):
             end.close()
             ours.settimeout(180)
             self.addCleanup(ours.close)
-        self.channel, self.console = pairs[1][0], pairs[2][0]
+        self.channel = pairs[1][0]
 
     def end(self):
         os.kill(self.vmm, signal.SIGKILL)
@@ -83,9 +83,4 @@ class Guest(SafeRunTest):
     def test_a_host_that_names_no_session_is_refused(self):
         self.take(HELLO, VM)
         self.send(SPEC, specification(b"true"), VM)
-        said = b""
-        while piece := self.console.recv(4096):
-            said += piece
-        self.assertIn(b"a session that does not exist: this safe-run is older than its initrd",
-                      said)
-        self.assertEqual(self.channel.recv(1), b"")
+        self.assertEqual(self.channel.recv(1), b"", "the guest did not end")
