@@ -3,7 +3,7 @@
  * guest), so KVM is trusted only after a guest came up under it, and what was learnt holds until
  * the host or QEMU changes: the remembered line carries the host's boot id and QEMU's identity.
  *
- * That KVM is broken is believed only of a VMM that says why (sr_vmm_blames_kvm()), or of a guest
+ * That KVM is broken is believed only of a VMM that says why (vmm_qemu_blames_kvm()), or of a guest
  * that stayed silent although it could have had a CPU. A run that fails otherwise under KVM (no
  * memory, a VMM that somebody killed, a busy host) says nothing about KVM: it gets its second
  * chance under TCG, and the next run tries again.

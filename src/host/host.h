@@ -13,7 +13,7 @@
 #include "saferun/ceilings.h"
 #include "saferun/error.h"
 #include "saferun/run.h"
-#include "vmm/vmm.h"
+#include "vmm/driver.h"
 
 #include <limits.h>
 #include <stdbool.h>

@@ -218,7 +218,7 @@ static int join(struct sr_input *const *inputs, size_t count, uint32_t disk, int
 }
 
 int sr_inputs_arrange(struct sr_input *inputs, size_t count, int scratch_fd,
-                      int disks[SR_VMM_INPUTS_MAX], size_t *disk_count, int *joined,
+                      int disks[VMM_INPUTS_MAX], size_t *disk_count, int *joined,
                       struct sr_error *err)
 {
     sr_cleanup_free struct sr_input **order = calloc(count + 1, sizeof *order);
@@ -229,8 +229,8 @@ int sr_inputs_arrange(struct sr_input *inputs, size_t count, int scratch_fd,
         inputs[i].where = (struct sr_spec_input){.is_file = inputs[i].is_file};
     }
     qsort(order, count, sizeof *order, larger_first);
-    bool all_fit = count <= SR_VMM_INPUTS_MAX;
-    size_t alone = all_fit ? count : SR_VMM_INPUTS_MAX - 1;
+    bool all_fit = count <= VMM_INPUTS_MAX;
+    size_t alone = all_fit ? count : VMM_INPUTS_MAX - 1;
     for (size_t i = 0; i < alone; i++) {
         order[i]->where.disk = (uint32_t)i;
         disks[i] = order[i]->fd;

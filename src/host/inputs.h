@@ -11,7 +11,7 @@
 #include "host/host.h"
 #include "saferun/policy.h"
 #include "saferun/run.h"
-#include "vmm/vmm.h"
+#include "vmm/driver.h"
 
 /* A source, packed. */
 struct sr_input {
@@ -48,10 +48,10 @@ int sr_input_open(const struct sr_mount *mount, const struct sr_input_context *c
 /* Whether it could be: the same checks without packing. */
 int sr_input_check(const struct sr_mount *mount, struct sr_error *err) SR_MUST_CHECK;
 
-/* Distributes images over at most SR_VMM_INPUTS_MAX disks and fills their where; *joined is a new
+/* Distributes images over at most VMM_INPUTS_MAX disks and fills their where; *joined is a new
  * file with several behind each other in it, or -1. Errors: SR-RUN-101 at mount.apply. */
 int sr_inputs_arrange(struct sr_input *inputs, size_t count, int scratch_fd,
-                      int disks[SR_VMM_INPUTS_MAX], size_t *disk_count, int *joined,
+                      int disks[VMM_INPUTS_MAX], size_t *disk_count, int *joined,
                       struct sr_error *err) SR_MUST_CHECK;
 
 /* The directory of kept images, made if need be; a descriptor, or -1: nothing is kept. */

@@ -14,7 +14,7 @@
  * after it. A guest under working KVM says hello within 0.2 s. */
 #define PROBE_NSEC (1500 * SR_NSEC_PER_MSEC)
 
-int run_choose_accel(struct run *run, enum sr_accel *accel, const char **reason, bool *fallback,
+int run_choose_accel(struct run *run, enum vmm_accel *accel, const char **reason, bool *fallback,
                      struct sr_error *err)
 {
     enum sr_accel_choice choice = run->options->accel;
@@ -22,10 +22,10 @@ int run_choose_accel(struct run *run, enum sr_accel *accel, const char **reason,
         choice = run->config.accel;
     bool required = run->options->policy->require_kvm;
     *fallback = false;
-    *accel = SR_ACCEL_KVM;
+    *accel = VMM_ACCEL_KVM;
     *reason = required ? "required by the policy" : "chosen";
     if (choice == SR_ACCEL_CHOICE_TCG && !required) {
-        *accel = SR_ACCEL_TCG;
+        *accel = VMM_ACCEL_TCG;
         return 0;
     }
     if (choice == SR_ACCEL_CHOICE_TCG)
@@ -54,25 +54,14 @@ int run_choose_accel(struct run *run, enum sr_accel *accel, const char **reason,
         *fallback = true;
         break;
     case SR_KVM_BROKEN:
-        *accel = SR_ACCEL_TCG;
+        *accel = VMM_ACCEL_TCG;
         *reason = "no guest came up under KVM on this host";
         break;
     case SR_KVM_ABSENT:
-        *accel = SR_ACCEL_TCG;
+        *accel = VMM_ACCEL_TCG;
         *reason = "/dev/kvm cannot be opened";
         break;
     }
-    return 0;
-}
-
-static int make_pair(int *ours, int *theirs, struct sr_error *err)
-{
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return sr_fail_vm(err, SR_RUN_002, "launch.vm", "no socket for the VM: %s",
-                          strerror(errno));
-    *ours = pair[0];
-    *theirs = pair[1];
     return 0;
 }
 
@@ -98,17 +87,11 @@ int run_prepare_jail(struct run *run, struct sr_error *err)
     return run->uid_fd < 0 ? -1 : 0;
 }
 
-/* The run's files must be opened by now; every descriptor made here is closed in the VMM's end when
- * this returns. */
-static int start_vmm(struct run *run, struct sr_qemu_args *args, struct sr_error *err)
+/* The run's files must be opened by now. */
+static int start_vmm(struct run *run, struct sr_error *err)
 {
-    sr_cleanup_fd int channel = -1, console = -1, log = -1;
-    if (make_pair(&run->channel_fd, &channel, err) < 0 ||
-        make_pair(&run->console.in_fd, &console, err) < 0 ||
-        make_pair(&run->vmm_log.in_fd, &log, err) < 0)
-        return -1;
-    run->jail.device = run->accel == SR_ACCEL_KVM ? "/dev/kvm" : NULL;
-    struct sr_vmm_spec spec = {
+    run->jail.device = run->accel == VMM_ACCEL_KVM ? "/dev/kvm" : NULL;
+    struct vmm_spec spec = {
         .cgroup = &run->cgroup,
         .jail = run->config.jail ? &run->jail : NULL,
         .program = run->config.qemu,
@@ -116,7 +99,7 @@ static int start_vmm(struct run *run, struct sr_qemu_args *args, struct sr_error
         .vcpu_count = run->bundle.vcpu_count,
         .mem_size_mib = run->bundle.mem_size_mib,
         .data_max = run_vmm_data_max(run),
-        .tsc_khz = run->accel == SR_ACCEL_TCG ? sr_tsc_khz(&run->tsc_start) : 0,
+        .tsc_khz = run->accel == VMM_ACCEL_TCG ? sr_tsc_khz(&run->tsc_start) : 0,
         .kernel = run->kernel.path,
         .initrd = run->initrd.path,
         .kernel_fd = run->kernel.fd,
@@ -126,25 +109,28 @@ static int start_vmm(struct run *run, struct sr_qemu_args *args, struct sr_error
         .mtu = run->net != NULL ? run->net->mtu : 0,
         .tap_fd = run->net != NULL ? run->net->tap_fd : -1,
         .input_count = run->disk_count,
-        .channel_fd = channel,
-        .console_fd = console,
-        .log_fd = log,
     };
     memcpy(spec.input_fds, run->disks, sizeof spec.input_fds);
+    if (run->driver->start(&spec, &run->vmm, err) < 0)
+        return -1;
     sr_channel_init(&run->channel);
+    run->channel_fd = sr_take_fd(&run->vmm.channel_fd);
+    run->console.in_fd = sr_take_fd(&run->vmm.console_fd);
+    run->vmm_log.in_fd = sr_take_fd(&run->vmm.log_fd);
     run->console.last[0] = run->vmm_log.last[0] = '\0';
-    sr_qemu_arguments(&spec, args);
-    return sr_vmm_start(&spec, args, &run->vmm, err);
+    return 0;
 }
 
-static json_t *started_facts(const struct run *run, const struct sr_qemu_args *args)
+static json_t *started_facts(const struct run *run)
 {
+    struct vmm_description vmm;
+    run->driver->describe(&run->vmm, &vmm);
     struct facts facts = facts_new();
     fact_integer(&facts, "pid", run->vmm.pid);
-    fact_text(&facts, "launcher", "qemu");
-    fact_text(&facts, "accel", sr_accel_name(run->accel));
-    for (size_t i = 0; args->argv[i] != NULL; i++)
-        fact_add_text(&facts, "argv", args->argv[i]);
+    fact_text(&facts, "launcher", run->driver->name);
+    fact_text(&facts, "accel", vmm_accel_name(run->accel));
+    for (size_t i = 0; vmm.argv[i] != NULL; i++)
+        fact_add_text(&facts, "argv", vmm.argv[i]);
     fact_text(&facts, "kernelHash", run->kernel.hash);
     fact_text(&facts, "initrdHash", run->initrd.hash);
     fact_text(&facts, "rootfsHash", run->rootfs.hash);
@@ -155,13 +141,13 @@ static json_t *started_facts(const struct run *run, const struct sr_qemu_args *a
 static json_t *selected_facts(const struct run *run, const char *reason)
 {
     struct facts facts = facts_new();
-    fact_text(&facts, "accel", sr_accel_name(run->accel));
+    fact_text(&facts, "accel", vmm_accel_name(run->accel));
     fact_text(&facts, "reason", reason);
     run_word_record(&run->word, &facts);
     return facts_end(&facts);
 }
 
-int run_launch(struct run *run, enum sr_accel accel, const char *reason, bool last,
+int run_launch(struct run *run, enum vmm_accel accel, const char *reason, bool last,
                struct sr_error *err)
 {
     run->accel = accel;
@@ -170,11 +156,10 @@ int run_launch(struct run *run, enum sr_accel accel, const char *reason, bool la
         record_barrier(run->record, err) < 0)
         return -1;
     run->word = (struct run_word){0};
-    run_progress(run, "starting the VM under %s: %s", sr_accel_name(accel), reason);
-    struct sr_qemu_args args;
+    run_progress(run, "starting the VM under %s: %s", vmm_accel_name(accel), reason);
     if (SR_FAILPOINT("launch.before"))
         return sr_fail_vm(err, SR_RUN_002, "launch.vm", "told to fail");
-    if (start_vmm(run, &args, err) < 0)
+    if (start_vmm(run, err) < 0)
         return -1;
     if (SR_FAILPOINT("launch.after"))
         return sr_fail_vm(err, SR_RUN_002, "launch.vm", "told to fail");
@@ -185,13 +170,13 @@ int run_launch(struct run *run, enum sr_accel accel, const char *reason, bool la
     }
     run->times.ended = run->times.collected = run->times.gone =
         0; /* of the first VM, if there was one */
-    bool probing = accel == SR_ACCEL_KVM && sr_kvm_state(run->config.qemu) == SR_KVM_UNKNOWN;
+    bool probing = accel == VMM_ACCEL_KVM && sr_kvm_state(run->config.qemu) == SR_KVM_UNKNOWN;
     run->boot_deadline =
         now + (probing && !last ? PROBE_NSEC : run->config.boot_timeout_sec * SR_NSEC_PER_SEC);
     run->boot_cpus = probing ? sr_cpu_times() : (struct sr_cpu_times){0};
     run->silent = false;
     run->phase = PHASE_BOOT;
-    if (run_event(run, SR_STAGE_LAUNCH, SR_EVENT_VM_STARTED, started_facts(run, &args), err) < 0 ||
+    if (run_event(run, SR_STAGE_LAUNCH, SR_EVENT_VM_STARTED, started_facts(run), err) < 0 ||
         record_barrier(run->record, err) < 0)
         return -1;
     run_monitor_watch_vm(run);
@@ -202,7 +187,7 @@ void run_note_silence(struct run *run)
 {
     uint64_t cpu, memory;
     const struct sr_cpu_times now = run->boot_cpus.known ? sr_cpu_times() : run->boot_cpus;
-    run->silent = !sr_vmm_is_stopped(&run->vmm) && sr_vmm_usage(&run->vmm, &cpu, &memory) == 0 &&
+    run->silent = !vmm_is_stopped(&run->vmm) && vmm_usage(&run->vmm, &cpu, &memory) == 0 &&
                   sr_cpu_was_free(&run->boot_cpus, &now, cpu);
 }
 
@@ -211,15 +196,15 @@ bool run_blames_kvm(const struct run *run)
     char log[16384]; /* what a VMM says of KVM, it says before anything else */
     if (run->silent)
         return true;
-    if (!run->ended_vm && sr_vmm_killed_by(&run->vmm) != 0)
+    if (!run->ended_vm && vmm_killed_by(&run->vmm) != 0)
         return false;
     ssize_t len = sr_read_small_file(record_directory(run->record), "vmm.log", log, sizeof log);
-    return len > 0 && sr_vmm_blames_kvm(log, (size_t)len);
+    return len > 0 && run->driver->blames_kvm(log, (size_t)len);
 }
 
 void run_drop_vm(struct run *run)
 {
-    sr_vmm_drop(&run->vmm);
+    vmm_drop(&run->vmm);
     sr_close_fd(&run->channel_fd);
     sr_close_fd(&run->console.in_fd);
     sr_close_fd(&run->vmm_log.in_fd);

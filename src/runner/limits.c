@@ -120,7 +120,7 @@ int run_usage(struct run *run, struct sr_cgroup_usage *usage, const char **sourc
         return 0;
     }
     *source = "vmm-process";
-    return sr_vmm_usage(&run->vmm, &usage->cpu_usec, &usage->memory_bytes);
+    return vmm_usage(&run->vmm, &usage->cpu_usec, &usage->memory_bytes);
 }
 
 void run_note_usage(struct run *run)

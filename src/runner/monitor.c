@@ -2,7 +2,7 @@
  * Theory of operation
  *
  * One loop (src/loop), one thread. Everything that can happen is a deadline or a descriptor:
- * signals, the VMM's end (pidfd), QMP, the guest channel, console and VMM log, and the caller's
+ * signals, the VMM's end (pidfd), what it says of itself, the guest channel, console and VMM log, and the caller's
  * stdin, stdout and stderr. Nothing in the loop blocks but the fdatasync of evidence.
  *
  * Invariants:
@@ -10,7 +10,7 @@
  *     no credit for more than a window, so memory is bounded and a slow reader slows the guest,
  *     not us.
  *   - The command was handed over only after every event before it is durable (run.c).
- *   - After sr_vmm_kill() the loop goes on until the VMM is gone and the channel is read to its
+ *   - After vmm_kill() the loop goes on until the VMM is gone and the channel is read to its
  *     end: what the guest said last is not lost.
  *   - Deadlines: boot (a guest that never speaks), timeout (the policy's), kill (grace after a
  *     polite request), sample, those of outputs once the command has ended, the net cell's for an
@@ -45,10 +45,10 @@ static int wants_vmm(const void *owner, uint32_t *events)
     return run->vm_gone ? -1 : run->vmm.pidfd;
 }
 
-static int wants_qmp(const void *owner, uint32_t *events)
+static int wants_control(const void *owner, uint32_t *events)
 {
     *events = EPOLLIN;
-    return ((const struct run *)owner)->vmm.qmp.fd;
+    return ((const struct run *)owner)->vmm.control_fd;
 }
 
 static int wants_channel(const void *owner, uint32_t *events)
@@ -154,7 +154,7 @@ static void end_vm(struct run *run)
     if (run->end_deadline == LOOP_NEVER && !run->vm_gone)
         run->end_deadline = sr_now() + RUN_END_NSEC;
     note_end(run);
-    sr_vmm_kill(&run->vmm);
+    vmm_kill(&run->vmm);
 }
 
 /* The same without waiting for what it still owes. */
@@ -253,9 +253,10 @@ static int on_boot_deadline(void *owner, struct sr_error *err)
     run->boot_deadline = LOOP_NEVER;
     run_note_silence(run);
     force_end(run);
-    return sr_fail_vm(
-        err, SR_RUN_002, "launch.vm", "the guest did not say hello within %u ms under %s",
-        (unsigned)((sr_now() - run->times.launched) / SR_NSEC_PER_MSEC), sr_accel_name(run->accel));
+    return sr_fail_vm(err, SR_RUN_002, "launch.vm",
+                      "the guest did not say hello within %u ms under %s",
+                      (unsigned)((sr_now() - run->times.launched) / SR_NSEC_PER_MSEC),
+                      vmm_accel_name(run->accel));
 }
 
 static uint64_t timeout_deadline(const void *owner)
@@ -573,10 +574,10 @@ static int on_vmm_end(void *owner, struct sr_error *err)
     return 0;
 }
 
-static int on_qmp(void *owner, struct sr_error *err)
+static int on_control(void *owner, struct sr_error *err)
 {
     struct run *run = owner;
-    sr_qmp_read(&run->vmm.qmp);
+    run->driver->on_control(&run->vmm);
     /* The VMM has its threads, and the guest's kernel starts: nobody waits for us, or makes
      * processes. */
     return sr_cgroup_join(&run->cgroup, 2, err);
@@ -592,7 +593,7 @@ int run_monitor_open(struct run *run, struct sr_error *err)
     static const struct loop_source sources[RUN_SOURCES] = {
         {.wants = wants_signal, .ready = on_signal},
         {.wants = wants_vmm, .ready = on_vmm_end},
-        {.wants = wants_qmp, .ready = on_qmp},
+        {.wants = wants_control, .ready = on_control},
         {.wants = wants_channel, .ready = on_channel},
         {.wants = wants_console, .ready = on_console},
         {.wants = wants_vmm_log, .ready = on_vmm_log},

@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 
 /* The VM ended, and nobody asked it to. */
-static void explain_lost_vm(struct run *run, const struct sr_vmm_exit *how, struct sr_error *err)
+static void explain_lost_vm(struct run *run, const struct vmm_exit *how, struct sr_error *err)
 {
     if (!how->known)
         sr_fail_vm(err, SR_RUN_001, "monitor.vm",
@@ -31,7 +31,7 @@ static void explain_lost_vm(struct run *run, const struct sr_vmm_exit *how, stru
     else
         sr_fail_vm(err, SR_RUN_001, "run.exitCode",
                    "the guest ended without an exit status of the command (QEMU: %s)",
-                   run->vmm.qmp.stopped[0] != '\0' ? run->vmm.qmp.stopped : "no reason given");
+                   run->told.stopped[0] != '\0' ? run->told.stopped : "no reason given");
 }
 
 static void forget_failure(struct run *run)
@@ -59,7 +59,7 @@ static void explain_refusal(struct run *run)
 }
 
 /* Fills error and word with what the verdict's reason says. */
-static void explain(struct run *run, const struct sr_vmm_exit *how)
+static void explain(struct run *run, const struct vmm_exit *how)
 {
     switch (run->verdict.reason) {
     case RUN_REASON_HOST_OOM:
@@ -95,7 +95,7 @@ static void explain(struct run *run, const struct sr_vmm_exit *how)
 }
 
 /* What is known when the VM is gone. */
-static struct run_facts gather(const struct run *run, const struct sr_vmm_exit *how)
+static struct run_facts gather(const struct run *run, const struct vmm_exit *how)
 {
     struct run_word word = {0};
     const struct sr_error *lost = run_outputs_failure(run, &word);
@@ -190,7 +190,7 @@ static void add_contradictions(struct facts *payload)
 }
 
 /* Nothing is said of status and signal that are not known. */
-static json_t *vmm_facts(const struct run *run, const struct sr_vmm_exit *how)
+static json_t *vmm_facts(const struct run *run, const struct vmm_exit *how)
 {
     bool killed = WIFSIGNALED(how->status);
     struct facts facts = facts_new();
@@ -235,9 +235,9 @@ static json_t *limit_facts(const struct run *run)
 }
 
 /* What the host saw of the VM's end, and apart from it what the guest said of the command's. */
-static json_t *exit_facts(const struct run *run, const struct sr_vmm_exit *how)
+static json_t *exit_facts(const struct run *run, const struct vmm_exit *how)
 {
-    const char *stopped = run->vmm.qmp.stopped;
+    const char *stopped = run->told.stopped;
     struct facts facts = facts_new();
     fact_integer(&facts, "exitCode", run->result->exit_code);
     fact_text(&facts, SR_EXIT_OBSERVED_BY, observer(run->verdict.status_by_guest));
@@ -317,8 +317,7 @@ static json_t *cleaned_facts(struct run *run)
     return facts_end(&facts);
 }
 
-static int write_closing_events(struct run *run, const struct sr_vmm_exit *how,
-                                struct sr_error *err)
+static int write_closing_events(struct run *run, const struct vmm_exit *how, struct sr_error *err)
 {
     if (close_network(run, err) < 0)
         return -1;
@@ -342,7 +341,7 @@ static const char *accel_in_fact(const struct run *run)
 {
     if (run->times.launched == 0)
         return "none";
-    return run->vmm.qmp.kvm < 0 ? sr_accel_name(run->accel) : run->vmm.qmp.kvm > 0 ? "kvm" : "tcg";
+    return run->told.kvm < 0 ? vmm_accel_name(run->accel) : run->told.kvm > 0 ? "kvm" : "tcg";
 }
 
 static int write_report(struct run *run, struct sr_error *err)
@@ -368,8 +367,8 @@ static int write_report(struct run *run, struct sr_error *err)
         .guest_spoke = run->has_exit,
         .cause_by_guest = run->verdict.cause_by_guest,
         .status_by_guest = run->verdict.status_by_guest,
-        .vmm = run->times.launched != 0 ? "qemu" : "none",
-        .vmm_version = run->vmm_version,
+        .vmm = run->times.launched != 0 ? run->driver->name : "none",
+        .vmm_version = run->told.version,
         .accel = accel_in_fact(run),
         .jail = run->times.launched == 0 || !run->config.jail ? "none"
                 : run->jail.new_user ? "namespaces (user), seccomp, landlock"
@@ -436,14 +435,15 @@ static void warn_of_memory(const struct run *run)
 
 void run_conclude(struct run *run)
 {
-    struct sr_vmm_exit how = {0};
+    struct vmm_exit how = {0};
     struct sr_error err = {0};
     run->ended_vm = run->ended_vm || !run->vm_gone;
-    sr_vmm_kill(&run->vmm);
-    sr_vmm_reap(&run->vmm, &how);
+    vmm_kill(&run->vmm);
+    vmm_reap(&run->vmm, &how);
+    if (run->vmm.driver != NULL)
+        run->driver->describe(&run->vmm, &run->told);
     run_monitor_end(run);
     run_outputs_conclude(run);
-    snprintf(run->vmm_version, sizeof run->vmm_version, "%s", run->vmm.qmp.version);
     run_note_usage(run);
     run->facts = gather(run, &how);
     judge(run);

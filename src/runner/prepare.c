@@ -106,10 +106,8 @@ int run_open_artifact(struct run *run, const struct sr_artifact_plan *plan,
 
 static int open_artifacts(struct run *run, struct sr_error *err)
 {
-    if (access(run->config.qemu, X_OK) < 0)
-        return sr_fail(err, SR_RUN_002, "launch.preflight.qemu-system-x86_64",
-                       "%s cannot be executed: %s; install the package qemu-system-x86",
-                       run->config.qemu, strerror(errno));
+    if (run->driver->check(run->config.qemu, err) < 0)
+        return -1;
     const struct sr_artifact_plan kernel = {.path = run->config.kernel,
                                             .what = "kernel",
                                             .advice = SR_ARTIFACT_ADVICE,

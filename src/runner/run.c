@@ -51,7 +51,7 @@ int run_event(struct run *run, enum sr_stage stage, enum sr_event_type type, jso
 /* The console is the guest's word, the VMM's log the host's. */
 static int fail_silent_vm(struct run *run, struct sr_error *err)
 {
-    int killer = sr_vmm_killed_by(&run->vmm);
+    int killer = vmm_killed_by(&run->vmm);
     if (killer != 0)
         return sr_fail_vm(err, SR_RUN_002, "launch.vm",
                           "the VMM was killed by signal %d before the guest said hello", killer);
@@ -67,7 +67,7 @@ static int fail_silent_vm(struct run *run, struct sr_error *err)
 
 /* Starts one VM and waits for its hello. 0: it came. -1 with err: it did not, and *retry tells
  * whether that was the accelerator's fault for all we know. last: no other VM will be started. */
-static int boot_once(struct run *run, enum sr_accel accel, const char *reason, bool last,
+static int boot_once(struct run *run, enum vmm_accel accel, const char *reason, bool last,
                      bool *retry, struct sr_error *err)
 {
     *retry = false;
@@ -85,7 +85,7 @@ static int boot_once(struct run *run, enum sr_accel accel, const char *reason, b
 
 static int boot(struct run *run, struct sr_error *err)
 {
-    enum sr_accel accel;
+    enum vmm_accel accel;
     const char *reason;
     bool fallback, retry;
     if (run_choose_accel(run, &accel, &reason, &fallback, err) < 0)
@@ -95,7 +95,7 @@ static int boot(struct run *run, struct sr_error *err)
     enum sr_kvm_state learnt = up                             ? SR_KVM_WORKS
                                : retry && run_blames_kvm(run) ? SR_KVM_BROKEN
                                                               : SR_KVM_UNKNOWN;
-    if (accel == SR_ACCEL_KVM && learnt != SR_KVM_UNKNOWN &&
+    if (accel == VMM_ACCEL_KVM && learnt != SR_KVM_UNKNOWN &&
         learnt != sr_kvm_state(run->config.qemu))
         sr_kvm_remember(run->config.qemu, learnt);
     if (result < 0 && retry && run->options->policy->require_kvm) {
@@ -110,7 +110,7 @@ static int boot(struct run *run, struct sr_error *err)
     char why[300];
     snprintf(why, sizeof why, "no guest under KVM: %s", err->message);
     *err = (struct sr_error){0};
-    return boot_once(run, SR_ACCEL_TCG, why, true, &retry, err);
+    return boot_once(run, VMM_ACCEL_TCG, why, true, &retry, err);
 }
 
 /* All that comes before the VM. A signal meanwhile ends the run, and is the reason for whatever was
@@ -216,7 +216,9 @@ void sr_run(const struct sr_run_options *options, struct sr_run_result *result)
     run->result = result;
     run->tsc_start = sr_tsc_sample();
     run->record = record_new();
-    run->vmm = (struct sr_vmm)SR_VMM_INIT;
+    run->driver = &vmm_qemu;
+    run->told.kvm = -1;
+    run->vmm = (struct vmm)VMM_INIT;
     run->cgroup = (struct sr_cgroup)SR_CGROUP_INIT;
     run->uid_fd = run->channel_fd = run->joined_fd = -1;
     run->kernel.fd = run->initrd.fd = run->rootfs.fd = -1;

@@ -34,7 +34,7 @@
 #include "saferun/explain.h"
 #include "saferun/image.h"
 #include "saferun/run.h"
-#include "vmm/vmm.h"
+#include "vmm/driver.h"
 
 #include <jansson.h>
 #include <signal.h>
@@ -130,7 +130,7 @@ struct run {
     struct sr_artifact kernel, initrd, rootfs;
     struct run_places *places; /* mounts.c's; NULL: none yet */
     struct sr_input *inputs;   /* one for each mount of the policy; NULL: none yet */
-    int disks[SR_VMM_INPUTS_MAX], joined_fd;
+    int disks[VMM_INPUTS_MAX], joined_fd;
     size_t disk_count;
     struct run_outputs *outputs; /* NULL: none, or not yet */
     char command_hash[SR_SHA256_TEXT], policy_hash[SR_SHA256_TEXT];
@@ -138,11 +138,12 @@ struct run {
     uint32_t timeout_sec;
 
     enum run_phase phase;
-    enum sr_accel accel;
-    struct sr_vmm vmm;
-    char vmm_version[32];
-    struct sr_net *net;    /* NULL: mode none, or not yet */
-    struct run_hits *hits; /* of each of its targets */
+    enum vmm_accel accel;
+    const struct vmm_driver *driver;
+    struct vmm vmm;
+    struct vmm_description told; /* by the VMM, once it is gone */
+    struct sr_net *net;          /* NULL: mode none, or not yet */
+    struct run_hits *hits;       /* of each of its targets */
     struct denials *denials;
     unsigned denials_told;  /* of them, while the command ran */
     int64_t counters_asked; /* when the last request for counters was sent, by the log's clock */
@@ -309,11 +310,11 @@ const char *run_release_limits(struct run *run);
 int run_prepare_jail(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* Starts the VM under accelerator and leaves run in PHASE_BOOT. last: no other VM will be
  * started. */
-int run_launch(struct run *run, enum sr_accel accel, const char *reason, bool last,
+int run_launch(struct run *run, enum vmm_accel accel, const char *reason, bool last,
                struct sr_error *err) SR_MUST_CHECK;
 /* Which accelerator to begin with, and whether TCG is to be tried when its guest does not come up.
  */
-int run_choose_accel(struct run *run, enum sr_accel *accel, const char **reason, bool *fallback,
+int run_choose_accel(struct run *run, enum vmm_accel *accel, const char **reason, bool *fallback,
                      struct sr_error *err) SR_MUST_CHECK;
 /* Gives up what the supervisor does not need any more; nothing the second time. */
 int run_confine(struct run *run, struct sr_error *err) SR_MUST_CHECK;

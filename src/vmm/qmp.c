@@ -15,12 +15,12 @@
 static const char opening[] = "{\"execute\":\"qmp_capabilities\"}\n"
                               "{\"execute\":\"query-kvm\",\"id\":\"kvm\"}\n";
 
-void sr_qmp_start(struct sr_qmp *qmp, int fd)
+void vmm_qmp_start(struct vmm_qmp *qmp, int fd)
 {
-    *qmp = (struct sr_qmp){.fd = fd, .kvm = -1};
+    *qmp = (struct vmm_qmp){.fd = fd, .kvm = -1};
     /* An empty socket takes this in one piece; a QEMU that never reads it just stays unknown. */
     if (send(fd, opening, sizeof opening - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-        sr_qmp_close(qmp);
+        vmm_qmp_close(qmp);
 }
 
 static void copy_text(char *to, size_t size, const char *from)
@@ -31,7 +31,7 @@ static void copy_text(char *to, size_t size, const char *from)
     sr_make_ascii(to);
 }
 
-static void take_greeting(struct sr_qmp *qmp, json_t *greeting)
+static void take_greeting(struct vmm_qmp *qmp, json_t *greeting)
 {
     int major, minor, micro;
     if (json_unpack(greeting, "{s:{s:{s:i,s:i,s:i}}}", "version", "qemu", "major", &major, "minor",
@@ -39,7 +39,7 @@ static void take_greeting(struct sr_qmp *qmp, json_t *greeting)
         snprintf(qmp->version, sizeof qmp->version, "%d.%d.%d", major, minor, micro);
 }
 
-bool sr_qmp_line(struct sr_qmp *qmp, const char *line, size_t len)
+bool vmm_qmp_line(struct vmm_qmp *qmp, const char *line, size_t len)
 {
     json_t *message = json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
     if (!json_is_object(message)) {
@@ -62,7 +62,7 @@ bool sr_qmp_line(struct sr_qmp *qmp, const char *line, size_t len)
     return true;
 }
 
-bool sr_qmp_read(struct sr_qmp *qmp)
+bool vmm_qmp_read(struct vmm_qmp *qmp)
 {
     char chunk[4096];
     ssize_t got = recv(qmp->fd, chunk, sizeof chunk, MSG_DONTWAIT);
@@ -74,17 +74,17 @@ bool sr_qmp_read(struct sr_qmp *qmp)
     char *end;
     while (sound && (end = memchr(qmp->in.data, '\n', qmp->in.len)) != NULL) {
         size_t len = (size_t)(end - qmp->in.data);
-        sound = sr_qmp_line(qmp, qmp->in.data, len);
+        sound = vmm_qmp_line(qmp, qmp->in.data, len);
         sr_buf_consume(&qmp->in, len + 1);
     }
-    if (!sound || qmp->in.len > SR_QMP_MAX_LINE) {
-        sr_qmp_close(qmp);
+    if (!sound || qmp->in.len > VMM_QMP_MAX_LINE) {
+        vmm_qmp_close(qmp);
         return false;
     }
     return true;
 }
 
-void sr_qmp_close(struct sr_qmp *qmp)
+void vmm_qmp_close(struct vmm_qmp *qmp)
 {
     sr_close_fd(&qmp->fd);
     sr_buf_free(&qmp->in);

@@ -14,9 +14,9 @@
 #include <stdbool.h>
 
 /* Longest line: replies to what we ask are below 1 KiB. */
-#define SR_QMP_MAX_LINE (64u * 1024u)
+#define VMM_QMP_MAX_LINE (64u * 1024u)
 
-struct sr_qmp {
+struct vmm_qmp {
     int fd; /* ours; -1: closed */
     struct sr_buf in;
     char version[32]; /* "7.2.22", or empty before the greeting */
@@ -25,15 +25,15 @@ struct sr_qmp {
 };
 
 /* Takes fd (a connected stream socket) and asks the first questions. */
-void sr_qmp_start(struct sr_qmp *qmp, int fd);
+void vmm_qmp_start(struct vmm_qmp *qmp, int fd);
 
 /* Reads what has come, without blocking. Returns false when the connection is over or not worth
  * keeping; qmp is closed then. */
-bool sr_qmp_read(struct sr_qmp *qmp);
+bool vmm_qmp_read(struct vmm_qmp *qmp);
 
-/* Takes in one line of len bytes; false when it is not QMP. For sr_qmp_read() and the fuzzer. */
-bool sr_qmp_line(struct sr_qmp *qmp, const char *line, size_t len);
+/* Takes in one line of len bytes; false when it is not QMP. For vmm_qmp_read() and the fuzzer. */
+bool vmm_qmp_line(struct vmm_qmp *qmp, const char *line, size_t len);
 
-void sr_qmp_close(struct sr_qmp *qmp);
+void vmm_qmp_close(struct vmm_qmp *qmp);
 
 #endif

@@ -151,10 +151,10 @@ static void a_source_that_got_another_entry_is_refused(void **state)
 
 static void more_images_than_disks_share_the_last(void **state)
 {
-    enum { COUNT = SR_VMM_INPUTS_MAX + 3 };
+    enum { COUNT = VMM_INPUTS_MAX + 3 };
     struct fixture *f = *state;
     struct sr_input inputs[COUNT];
-    int disks[SR_VMM_INPUTS_MAX], joined = -1;
+    int disks[VMM_INPUTS_MAX], joined = -1;
     size_t count;
     for (int i = 0; i < COUNT; i++) {
         char name[16], text[8000];
@@ -168,8 +168,8 @@ static void more_images_than_disks_share_the_last(void **state)
         assert_int_equal(sr_write_all(inputs[i].fd, text, 5000 + (size_t)i), 0);
     }
     assert_int_equal(sr_inputs_arrange(inputs, COUNT, f->fd, disks, &count, &joined, &f->err), 0);
-    assert_int_equal(count, SR_VMM_INPUTS_MAX);
-    assert_int_equal(disks[SR_VMM_INPUTS_MAX - 1], joined);
+    assert_int_equal(count, VMM_INPUTS_MAX);
+    assert_int_equal(disks[VMM_INPUTS_MAX - 1], joined);
     for (int i = 0; i < COUNT; i++) {
         char first = 0, last = 0;
         const struct sr_spec_input *where = &inputs[i].where;

@@ -1,4 +1,4 @@
-#include "vmm/vmm.h"
+#include "vmm/qemu.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -35,7 +35,7 @@ static const char golden_tcg[] =
     "-device virtserialport,chardev=channel,nr=1,name=safe-run.channel "
     "-chardev socket,id=qmp,fd=3 -mon chardev=qmp,mode=control";
 
-static void join(const struct sr_qemu_args *args, char *text, size_t size)
+static void join(const struct vmm_qemu_args *args, char *text, size_t size)
 {
     size_t len = 0;
     for (int i = 0; args->argv[i] != NULL; i++)
@@ -46,14 +46,14 @@ static void join(const struct sr_qemu_args *args, char *text, size_t size)
 static void qemu_is_started_with_these_arguments(void **state)
 {
     (void)state;
-    const struct sr_vmm_spec spec = {.program = "/usr/bin/qemu-system-x86_64",
-                                     .accel = SR_ACCEL_TCG,
-                                     .vcpu_count = 1,
-                                     .mem_size_mib = 256,
-                                     .tsc_khz = 2596100};
-    struct sr_qemu_args args;
+    const struct vmm_spec spec = {.program = "/usr/bin/qemu-system-x86_64",
+                                  .accel = VMM_ACCEL_TCG,
+                                  .vcpu_count = 1,
+                                  .mem_size_mib = 256,
+                                  .tsc_khz = 2596100};
+    struct vmm_qemu_args args;
     char text[4096];
-    sr_qemu_arguments(&spec, &args);
+    vmm_qemu_arguments(&spec, &args);
     join(&args, text, sizeof text);
     assert_string_equal(text, golden_tcg);
 }
@@ -61,9 +61,9 @@ static void qemu_is_started_with_these_arguments(void **state)
 static void a_network_is_a_tap_and_a_boot_argument(void **state)
 {
     (void)state;
-    const struct sr_vmm_spec spec = {.program = "qemu", .network = "ip=192.0.2.2", .tap_fd = 5};
-    struct sr_qemu_args args;
-    sr_qemu_arguments(&spec, &args);
+    const struct vmm_spec spec = {.program = "qemu", .network = "ip=192.0.2.2", .tap_fd = 5};
+    struct vmm_qemu_args args;
+    vmm_qemu_arguments(&spec, &args);
     assert_non_null(strstr(args.append, " ip=192.0.2.2"));
     bool there = false;
     for (size_t i = 0; args.argv[i] != NULL; i++)
@@ -74,11 +74,11 @@ static void a_network_is_a_tap_and_a_boot_argument(void **state)
 static void inputs_are_more_disks_by_descriptor(void **state)
 {
     (void)state;
-    const struct sr_vmm_spec spec = {
-        .program = "qemu", .network = "ip=192.0.2.2", .input_count = SR_VMM_INPUTS_MAX};
-    struct sr_qemu_args args;
+    const struct vmm_spec spec = {
+        .program = "qemu", .network = "ip=192.0.2.2", .input_count = VMM_INPUTS_MAX};
+    struct vmm_qemu_args args;
     char text[4096];
-    sr_qemu_arguments(&spec, &args);
+    vmm_qemu_arguments(&spec, &args);
     join(&args, text, sizeof text);
     assert_non_null(strstr(text, "-add-fd fd=10,set=2 -blockdev driver=file,node-name=input0,"
                                  "filename=/dev/fdset/2,read-only=on,locking=off "
@@ -89,14 +89,14 @@ static void inputs_are_more_disks_by_descriptor(void **state)
 static void kvm_guests_calibrate_by_their_own_clock(void **state)
 {
     (void)state;
-    const struct sr_vmm_spec spec = {.program = "qemu",
-                                     .accel = SR_ACCEL_KVM,
-                                     .vcpu_count = 4,
-                                     .mem_size_mib = 512,
-                                     .tsc_khz = 1};
-    struct sr_qemu_args args;
+    const struct vmm_spec spec = {.program = "qemu",
+                                  .accel = VMM_ACCEL_KVM,
+                                  .vcpu_count = 4,
+                                  .mem_size_mib = 512,
+                                  .tsc_khz = 1};
+    struct vmm_qemu_args args;
     char text[4096];
-    sr_qemu_arguments(&spec, &args);
+    vmm_qemu_arguments(&spec, &args);
     join(&args, text, sizeof text);
     assert_non_null(strstr(text, "-accel kvm"));
     assert_non_null(strstr(text, "-smp 4 -m 512M"));
@@ -109,13 +109,13 @@ static void how_a_vmm_ended_is_known_or_said_not_to_be(void **state)
 {
     (void)state;
     for (int ignored = 0; ignored < 2; ignored++) {
-        struct sr_vmm vmm = SR_VMM_INIT;
-        struct sr_vmm_exit how = {.status = 7, .cpu_usec = 7};
+        struct vmm vmm = VMM_INIT;
+        struct vmm_exit how = {.status = 7, .cpu_usec = 7};
         signal(SIGCHLD, ignored ? SIG_IGN : SIG_DFL);
         vmm.pid = fork();
         if (vmm.pid == 0)
             _exit(ignored ? 0 : 3);
-        sr_vmm_reap(&vmm, &how);
+        vmm_reap(&vmm, &how);
         assert_int_equal(how.known, !ignored);
         assert_int_equal(WEXITSTATUS(how.status), ignored ? 0 : 3);
         assert_true(!ignored || how.cpu_usec == 0);
@@ -126,7 +126,7 @@ static void how_a_vmm_ended_is_known_or_said_not_to_be(void **state)
 
 static bool blames(const char *log)
 {
-    return sr_vmm_blames_kvm(log, strlen(log));
+    return vmm_qemu_blames_kvm(log, strlen(log));
 }
 
 static void kvm_is_to_blame_only_where_qemu_says_so(void **state)
@@ -177,31 +177,31 @@ static void what_is_short_for_the_moment_is_not_kvms_fault(void **state)
 static void a_vmm_that_is_stopped_is_known_to_be(void **state)
 {
     (void)state;
-    struct sr_vmm vmm = SR_VMM_INIT;
-    struct sr_vmm_exit how;
+    struct vmm vmm = VMM_INIT;
+    struct vmm_exit how;
     vmm.pid = fork();
     if (vmm.pid == 0)
         for (;;)
             pause();
     vmm.pidfd = pidfd_open(vmm.pid, 0);
-    assert_false(sr_vmm_is_stopped(&vmm));
+    assert_false(vmm_is_stopped(&vmm));
     assert_int_equal(kill(vmm.pid, SIGSTOP), 0);
     siginfo_t stopped;
     assert_int_equal(waitid(P_PIDFD, (id_t)vmm.pidfd, &stopped, WSTOPPED | WNOWAIT), 0);
-    assert_true(sr_vmm_is_stopped(&vmm));
-    sr_vmm_kill(&vmm);
-    sr_vmm_reap(&vmm, &how);
+    assert_true(vmm_is_stopped(&vmm));
+    vmm_kill(&vmm);
+    vmm_reap(&vmm, &how);
 }
 
-static bool feed(struct sr_qmp *qmp, const char *line)
+static bool feed(struct vmm_qmp *qmp, const char *line)
 {
-    return sr_qmp_line(qmp, line, strlen(line));
+    return vmm_qmp_line(qmp, line, strlen(line));
 }
 
 static void qmp_tells_version_accelerator_and_end(void **state)
 {
     (void)state;
-    struct sr_qmp qmp = {.fd = -1, .kvm = -1};
+    struct vmm_qmp qmp = {.fd = -1, .kvm = -1};
     assert_true(feed(
         &qmp, "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "
               "\"package\": \"Debian\"}, \"capabilities\": [\"oob\"]}}\r"));
@@ -220,7 +220,7 @@ static void qmp_tells_version_accelerator_and_end(void **state)
 static void qmp_takes_nonsense_without_harm(void **state)
 {
     (void)state;
-    struct sr_qmp qmp = {.fd = -1, .kvm = -1};
+    struct vmm_qmp qmp = {.fd = -1, .kvm = -1};
     assert_false(feed(&qmp, ""));
     assert_false(feed(&qmp, "[]"));
     assert_false(feed(&qmp, "{\"a\":1,\"a\":2}"));

@@ -3,7 +3,7 @@
  * front, some without. Only a whole line of a known form counts; the reason in it is that of
  * strerror(3).
  */
-#include "vmm/vmm.h"
+#include "vmm/qemu.h"
 
 #include <string.h>
 
@@ -78,7 +78,7 @@ static bool is_blame(const char *line, size_t len)
     return is_form(line + skipped, len - skipped);
 }
 
-bool sr_vmm_blames_kvm(const char *log, size_t len)
+bool vmm_qemu_blames_kvm(const char *log, size_t len)
 {
     bool found = false;
     for (size_t at = 0; at < len;) {
