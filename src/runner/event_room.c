@@ -26,7 +26,8 @@
 
 static uint64_t closing_bytes(const struct run *run)
 {
-    return CLOSING_BYTES + (run->net != NULL ? run->net->target_count * TARGET_BYTES : 0);
+    return CLOSING_BYTES +
+           (run->network.net != NULL ? run->network.net->target_count * TARGET_BYTES : 0);
 }
 
 static bool has_room(const struct run *run, uint64_t more)
@@ -39,24 +40,25 @@ bool run_has_event_room(struct run *run)
 {
     if (has_room(run, TARGET_BYTES))
         return true;
-    if (run->events_omitted++ == 0)
-        run_progress(run, "events.jsonl is as long as limits.events lets it be: samples are "
-                          "counted, and no longer written");
+    if (run->samples.omitted++ == 0)
+        sr_tell(&run->tell, "events.jsonl is as long as limits.events lets it be: samples are "
+                            "counted, and no longer written");
     return false;
 }
 
 int run_refuse_many_targets(const struct run *run, struct sr_error *err)
 {
     char most[SR_SIZE_TEXT];
-    if (has_room(run, run->net->target_count * TARGET_BYTES))
+    if (has_room(run, run->network.net->target_count * TARGET_BYTES))
         return 0;
     return sr_fail(err, SR_RUN_201, "launch.network.apply",
                    "the rules have %zu addresses, and what has to be recorded of them is more than "
                    "the %s of events that this host allows (limits.events)",
-                   run->net->target_count, sr_size_text(run->config.ceilings.event_bytes, most));
+                   run->network.net->target_count,
+                   sr_size_text(run->config.ceilings.event_bytes, most));
 }
 
 void run_wait_for_hits(struct run *run, size_t recorded)
 {
-    run->hits_due = sr_now() + recorded * HIT_NSEC;
+    run->network.hits_due = sr_now() + recorded * HIT_NSEC;
 }

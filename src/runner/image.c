@@ -87,25 +87,27 @@ int run_open_image(struct run *run, struct sr_error *err)
         .advice = advice(image),
         .known = image->is_stored ? &known : NULL,
     };
-    if (run_open_artifact(run, &plan, &run->rootfs, err) < 0)
+    const struct sr_artifact_context artifacts = run_artifact_context(run);
+    if (sr_artifact_open(&run->image.rootfs, &plan, &artifacts, err) < 0)
         return -1;
     struct stat judged;
     int judged_fd = run->options->policy->image_fd;
-    if (judged_fd >= 0 && (fstat(judged_fd, &judged) < 0 || judged.st_dev != run->rootfs.device ||
-                           judged.st_ino != run->rootfs.inode))
+    if (judged_fd >= 0 &&
+        (fstat(judged_fd, &judged) < 0 || judged.st_dev != run->image.rootfs.device ||
+         judged.st_ino != run->image.rootfs.inode))
         return sr_fail(err, SR_RUN_002, PREFLIGHT, "%s was replaced after it was checked",
                        image->path);
     struct sr_error ours;
     if (judged_fd >= 0 && run_refuse_ours(run, judged_fd, image->path, &ours) < 0)
         return sr_fail(err, SR_RUN_002, PREFLIGHT, "%s", ours.message);
-    if (image->is_stored && strcmp(run->rootfs.hash, image->stored.digest) != 0)
+    if (image->is_stored && strcmp(run->image.rootfs.hash, image->stored.digest) != 0)
         return sr_fail(err, SR_RUN_002, PREFLIGHT,
                        "%s was changed: it is %s and was stored as %s; build it again", image->path,
-                       run->rootfs.hash, image->stored.digest);
-    if (image->pinned[0] != '\0' && strcmp(run->rootfs.hash, image->pinned) != 0)
+                       run->image.rootfs.hash, image->stored.digest);
+    if (image->pinned[0] != '\0' && strcmp(run->image.rootfs.hash, image->pinned) != 0)
         return sr_fail(err, SR_RUN_002, PREFLIGHT, "the policy pins %s, and the image is %s",
-                       run->options->policy->image, run->rootfs.hash);
-    if (!is_file_system(run->rootfs.fd))
+                       run->options->policy->image, run->image.rootfs.hash);
+    if (!is_file_system(run->image.rootfs.fd))
         return sr_fail(err, SR_RUN_002, PREFLIGHT,
                        "%s is no squashfs, erofs or ext4 image; 'safe-run image build' makes an "
                        "image of an archive or a directory",

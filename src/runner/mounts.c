@@ -19,14 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool run_tell_progress(void *context, const char *what, uint64_t done, uint64_t total)
-{
-    struct run *run = context;
-    if (run->options->meter != NULL)
-        run->options->meter(run->options->progress_context, what, done, total);
-    return !run_interrupted(run);
-}
-
 static struct facts mount_facts(const struct sr_mount *mount)
 {
     struct facts facts = facts_new();
@@ -38,7 +30,7 @@ static struct facts mount_facts(const struct sr_mount *mount)
 
 static int record_applied(struct run *run, size_t i, struct sr_error *err)
 {
-    const struct sr_input *input = &run->inputs[i];
+    const struct sr_input *input = &run->mounts.inputs[i];
     struct facts facts = mount_facts(&run->options->policy->mounts[i]);
     fact_text(&facts, "imageHash", input->hash);
     fact_count(&facts, "imageBytes", input->image_bytes);
@@ -46,7 +38,8 @@ static int record_applied(struct run *run, size_t i, struct sr_error *err)
     fact_count(&facts, "files", input->files);
     fact_count(&facts, "skipped", input->skipped);
     fact_flag(&facts, "reused", input->reused);
-    return run_event(run, SR_STAGE_MOUNT, SR_EVENT_MOUNT_APPLIED, facts_end(&facts), err);
+    return record_event(run->record, SR_STAGE_MOUNT, SR_EVENT_MOUNT_APPLIED, facts_end(&facts),
+                        err);
 }
 
 static int record_checked(struct run *run, const struct sr_mount *mount,
@@ -54,10 +47,12 @@ static int record_checked(struct run *run, const struct sr_mount *mount,
 {
     struct facts facts = mount_facts(mount);
     if (fault->code == SR_OK)
-        return run_event(run, SR_STAGE_MOUNT, SR_EVENT_MOUNT_VALIDATED, facts_end(&facts), err);
+        return record_event(run->record, SR_STAGE_MOUNT, SR_EVENT_MOUNT_VALIDATED,
+                            facts_end(&facts), err);
     fact_text(&facts, "errorCode", sr_code_name(fault->code));
     fact_text(&facts, "message", fault->message);
-    return run_event(run, SR_STAGE_MOUNT, SR_EVENT_MOUNT_REJECTED, facts_end(&facts), err);
+    return record_event(run->record, SR_STAGE_MOUNT, SR_EVENT_MOUNT_REJECTED, facts_end(&facts),
+                        err);
 }
 
 static void warn_of_skipped(const struct run *run, const struct sr_mount *mount,
@@ -117,9 +112,10 @@ static void find_places(const struct run *run, struct run_places *places)
 /* They are looked up once, for the first that is judged. */
 static const struct run_places *places_of(struct run *run)
 {
-    if (run->places == NULL && (run->places = calloc(1, sizeof *run->places)) != NULL)
-        find_places(run, run->places);
-    return run->places;
+    if (run->mounts.places == NULL &&
+        (run->mounts.places = calloc(1, sizeof *run->mounts.places)) != NULL)
+        find_places(run, run->mounts.places);
+    return run->mounts.places;
 }
 
 /* An allowlist may be wider than its author thought, and a packer of root's reads past
@@ -145,6 +141,7 @@ int run_refuse_ours(struct run *run, int fd, const char *name, struct sr_error *
 static int open_all(struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
+    const int helpers = machine_helpers_cgroup(run->machine);
     const struct sr_input_context context = {
         .config = &run->config,
         .hasher = record_hasher(run->record),
@@ -152,7 +149,7 @@ static int open_all(struct run *run, struct sr_error *err)
         .uid = run->image.effective.uid,
         .gid = run->image.effective.gid,
         .rehash = run->options->rehash,
-        .cgroup_fd = &run->cgroup.v2_helpers_fd,
+        .cgroup_fd = &helpers,
         .progress = run_tell_progress,
         .context = run,
     };
@@ -161,8 +158,9 @@ static int open_all(struct run *run, struct sr_error *err)
         const struct sr_mount *mount = &policy->mounts[i];
         struct sr_error fault = {0};
         int result = run_refuse_ours(run, mount->fd, mount->source, &fault) < 0 ? -1
-                     : first.code == SR_OK ? sr_input_open(mount, &context, &run->inputs[i], &fault)
-                                           : sr_input_check(mount, &fault);
+                     : first.code == SR_OK
+                         ? sr_input_open(mount, &context, &run->mounts.inputs[i], &fault)
+                         : sr_input_check(mount, &fault);
         if (run->options->meter != NULL)
             run->options->meter(run->options->progress_context, mount->source, 1, 1);
         if (record_checked(run, mount, &fault, err) < 0)
@@ -172,7 +170,7 @@ static int open_all(struct run *run, struct sr_error *err)
             snprintf(first.message, sizeof first.message, "mounts[%zu]: %.480s", i, fault.message);
         }
         if (first.code == SR_OK)
-            warn_of_skipped(run, mount, &run->inputs[i]);
+            warn_of_skipped(run, mount, &run->mounts.inputs[i]);
     }
     if (first.code == SR_OK)
         return 0;
@@ -185,17 +183,18 @@ int run_mounts_apply(struct run *run, struct sr_error *err)
     size_t count = run->options->policy->mount_count;
     if (count == 0)
         return 0;
-    run->inputs = calloc(count, sizeof *run->inputs);
-    if (run->inputs == NULL)
+    run->mounts.inputs = calloc(count, sizeof *run->mounts.inputs);
+    if (run->mounts.inputs == NULL)
         return sr_fail(err, SR_RUN_101, "mount.apply", "out of memory");
     for (size_t i = 0; i < count; i++)
-        run->inputs[i].fd = -1;
+        run->mounts.inputs[i].fd = -1;
     if (open_all(run, err) < 0)
         return -1;
     if (SR_FAILPOINT("mounts.apply"))
         return sr_fail(err, SR_RUN_101, "mount.apply", "told to fail");
-    if (sr_inputs_arrange(run->inputs, count, record_directory(run->record), run->disks,
-                          &run->disk_count, &run->joined_fd, err) < 0)
+    if (sr_inputs_arrange(run->mounts.inputs, count, record_directory(run->record),
+                          run->mounts.disks, &run->mounts.disk_count, &run->mounts.joined_fd,
+                          err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++)
         if (record_applied(run, i, err) < 0)
@@ -205,9 +204,9 @@ int run_mounts_apply(struct run *run, struct sr_error *err)
 
 void run_mounts_specify(const struct run *run, struct sr_buf *spec)
 {
-    for (size_t i = 0; run->inputs != NULL && i < run->options->policy->mount_count; i++) {
+    for (size_t i = 0; run->mounts.inputs != NULL && i < run->options->policy->mount_count; i++) {
         sr_cleanup_buf struct sr_buf input = SR_BUF_INIT;
-        sr_buf_append(&input, &run->inputs[i].where, sizeof run->inputs[i].where);
+        sr_buf_append(&input, &run->mounts.inputs[i].where, sizeof run->mounts.inputs[i].where);
         sr_buf_puts(&input, run->options->policy->mounts[i].target);
         spec->failed = spec->failed || !sr_buf_ok(&input);
         sr_spec_bytes(spec, SR_SPEC_INPUT, input.data, input.len);
@@ -216,10 +215,10 @@ void run_mounts_specify(const struct run *run, struct sr_buf *spec)
 
 void run_mounts_release(struct run *run)
 {
-    sr_close_fd(&run->joined_fd);
-    for (size_t i = run->options->policy->mount_count; run->inputs != NULL && i > 0; i--)
-        sr_close_fd(&run->inputs[i - 1].fd);
-    free(run->inputs);
-    run->inputs = NULL;
-    run->disk_count = 0;
+    sr_close_fd(&run->mounts.joined_fd);
+    for (size_t i = run->options->policy->mount_count; run->mounts.inputs != NULL && i > 0; i--)
+        sr_close_fd(&run->mounts.inputs[i - 1].fd);
+    free(run->mounts.inputs);
+    run->mounts.inputs = NULL;
+    run->mounts.disk_count = 0;
 }

@@ -23,14 +23,14 @@ enum { DENIALS_AT_ONCE = 64, DENIALS_MEANWHILE = 8192 };
  * rule it comes from. */
 static struct facts target_facts(const struct run *run, size_t index)
 {
-    const struct sr_net_target *target = &run->net->targets[index];
+    const struct sr_net_target *target = &run->network.net->targets[index];
     const struct sr_egress *rule = &run->options->policy->egress[target->rule];
     char address[SR_IPV4_TEXT_MAX], text[32];
     struct facts facts = facts_new();
     snprintf(text, sizeof text, "%s/%u",
              sr_ipv4_format(target->address & sr_ipv4_mask(target->prefix), address),
              target->prefix);
-    fact_text(&facts, "tap", run->net->tap);
+    fact_text(&facts, "tap", run->network.net->tap);
     fact_text(&facts, "table", SR_NET_TABLE);
     fact_text(&facts, "chain", "forward");
     fact_text(&facts, "protocol", sr_protocol_name(target->protocol));
@@ -44,25 +44,25 @@ static struct facts target_facts(const struct run *run, size_t index)
 static int record_target(struct run *run, enum sr_stage stage, size_t index, struct sr_error *err)
 {
     struct facts facts = target_facts(run, index);
-    return run_event(run, stage, SR_EVENT_NETWORK_RULE_APPLIED, facts_end(&facts), err);
+    return record_event(run->record, stage, SR_EVENT_NETWORK_RULE_APPLIED, facts_end(&facts), err);
 }
 
 static struct facts table_facts(const struct run *run)
 {
     struct facts facts = facts_new();
-    fact_text(&facts, "tap", run->net->tap);
+    fact_text(&facts, "tap", run->network.net->tap);
     fact_text(&facts, "table", SR_NET_TABLE);
     fact_add_text(&facts, "chains", "forward");
-    fact_count(&facts, "rulesTotal", run->net->target_count);
+    fact_count(&facts, "rulesTotal", run->network.net->target_count);
     return facts;
 }
 
 const char *run_uplink(const struct run *run, char text[SR_UPLINK_TEXT_MAX])
 {
-    if (run->net != NULL && run->net->bridge != NULL)
-        snprintf(text, SR_UPLINK_TEXT_MAX, "bridge:%s", run->net->bridge);
+    if (run->network.net != NULL && run->network.net->bridge != NULL)
+        snprintf(text, SR_UPLINK_TEXT_MAX, "bridge:%s", run->network.net->bridge);
     else
-        snprintf(text, SR_UPLINK_TEXT_MAX, "%s", run->net != NULL ? "pasta" : "none");
+        snprintf(text, SR_UPLINK_TEXT_MAX, "%s", run->network.net != NULL ? "pasta" : "none");
     return text;
 }
 
@@ -71,12 +71,13 @@ static json_t *plan_facts(const struct run *run)
     char uplink[SR_UPLINK_TEXT_MAX], address[SR_IPV4_TEXT_MAX];
     struct facts facts = table_facts(run);
     fact_text(&facts, "mode", "allowlist");
-    fact_text(&facts, "rulesetHash", run->net->ruleset_hash);
+    fact_text(&facts, "rulesetHash", run->network.net->ruleset_hash);
     fact_text(&facts, "uplink", run_uplink(run, uplink));
-    if (run->net->bridge != NULL)
-        fact_text(&facts, "uplinkAddress", sr_ipv4_format(run->net->uplink_address, address));
-    if (run->net->relay)
-        fact_count(&facts, "udpFlowsMax", run->net->flows_max);
+    if (run->network.net->bridge != NULL)
+        fact_text(&facts, "uplinkAddress",
+                  sr_ipv4_format(run->network.net->uplink_address, address));
+    if (run->network.net->relay)
+        fact_count(&facts, "udpFlowsMax", run->network.net->flows_max);
     return facts_end(&facts);
 }
 
@@ -88,9 +89,9 @@ int run_network_apply(struct run *run, struct sr_error *err)
     sr_cleanup_fd int cache = sr_cache_open();
     const struct sr_net_config config = {
         .cache = cache,
-        .stop_fd = run->signal_fd,
-        .cgroup_fd = run->cgroup.v2_helpers_fd,
-        .uid = run->uid_fd >= 0 ? run->jail.uid : 0,
+        .stop_fd = run->signals.fd,
+        .cgroup_fd = machine_helpers_cgroup(run->machine),
+        .uid = machine_uid(run->machine),
         .nft = run->config.nft,
         .pasta = run->config.pasta,
         .bridge = run->config.bridge[0] != '\0' ? run->config.bridge : NULL,
@@ -109,20 +110,21 @@ int run_network_apply(struct run *run, struct sr_error *err)
                            "%s cannot be executed: %s; install the package %s", program,
                            strerror(errno), packages[i][1]);
     }
-    run_progress(run, "setting up the network: %zu rules", policy->egress_count);
+    sr_tell(&run->tell, "setting up the network: %zu rules", policy->egress_count);
     if (sr_net_apply(policy, run->result->run_id, record_directory(run->record), &config,
-                     record_hasher(run->record), &run->net, err) < 0)
+                     record_hasher(run->record), &run->network.net, err) < 0)
         return -1;
-    run->net_state = RUN_NET_OPEN;
-    run->hits = calloc(run->net->target_count, sizeof *run->hits);
-    run->denials = denials_new(record_now(run->record));
-    if (run->hits == NULL || run->denials == NULL)
+    run->network.state = RUN_NET_OPEN;
+    run->network.hits = calloc(run->network.net->target_count, sizeof *run->network.hits);
+    run->network.denials = denials_new(record_now(run->record));
+    if (run->network.hits == NULL || run->network.denials == NULL)
         return sr_fail(err, SR_RUN_201, "launch.network.apply", "out of memory");
     if (run_refuse_many_targets(run, err) < 0 || run_owe(run, err) < 0)
         return -1;
-    if (run_event(run, SR_STAGE_NETWORK, SR_EVENT_NETWORK_PLAN_GENERATED, plan_facts(run), err) < 0)
+    if (record_event(run->record, SR_STAGE_NETWORK, SR_EVENT_NETWORK_PLAN_GENERATED,
+                     plan_facts(run), err) < 0)
         return -1;
-    for (size_t i = 0; i < run->net->target_count; i++)
+    for (size_t i = 0; i < run->network.net->target_count; i++)
         if (record_target(run, SR_STAGE_NETWORK, i, err) < 0)
             return -1;
     return 0;
@@ -131,11 +133,11 @@ int run_network_apply(struct run *run, struct sr_error *err)
 /* New addresses of names: recorded before the guest can learn of them. */
 static int take_new_targets(struct run *run, size_t added, struct sr_error *err)
 {
-    struct sr_net *net = run->net;
-    struct run_hits *hits = realloc(run->hits, net->target_count * sizeof *hits);
+    struct sr_net *net = run->network.net;
+    struct run_hits *hits = realloc(run->network.hits, net->target_count * sizeof *hits);
     if (hits == NULL)
         return sr_fail(err, SR_RUN_001, "monitor.network", "out of memory");
-    run->hits = hits;
+    run->network.hits = hits;
     if (run_owe(run, err) < 0)
         return -1;
     for (size_t i = net->target_count - added; i < net->target_count; i++) {
@@ -144,13 +146,14 @@ static int take_new_targets(struct run *run, size_t added, struct sr_error *err)
             return -1;
     }
     if (added > 0)
-        sr_channel_send_hosts(&run->channel, net->new_hosts, strlen(net->new_hosts));
+        sr_channel_send_hosts(machine_channel(run->machine), net->new_hosts,
+                              strlen(net->new_hosts));
     return 0;
 }
 
 int run_network_refresh(struct run *run, struct sr_error *err)
 {
-    struct sr_net *net = run->net;
+    struct sr_net *net = run->network.net;
     struct sr_error gone = {0};
     if (net->resolver.asking)
         return sr_net_refresh_collect(net, err) < 0 ? -1 : 0;
@@ -159,7 +162,7 @@ int run_network_refresh(struct run *run, struct sr_error *err)
         return 0;
     }
     if (sr_net_refresh_start(net, &gone) < 0) /* no new address is let through any more */
-        run_progress(run, "names are not asked for again: %s", gone.message);
+        sr_tell(&run->tell, "names are not asked for again: %s", gone.message);
     return 0;
 }
 
@@ -167,19 +170,20 @@ int run_network_refresh(struct run *run, struct sr_error *err)
 static int record_hits(struct run *run, bool last, struct sr_error *err)
 {
     size_t recorded = 0;
-    for (size_t i = 0; i < run->net->target_count; i++) {
-        struct run_hits *seen = &run->hits[i];
-        uint64_t allowed = run->net->allowed[i] - seen->allowed,
-                 blocked = run->net->blocked[i] - seen->blocked;
+    for (size_t i = 0; i < run->network.net->target_count; i++) {
+        struct run_hits *seen = &run->network.hits[i];
+        uint64_t allowed = run->network.net->allowed[i] - seen->allowed,
+                 blocked = run->network.net->blocked[i] - seen->blocked;
         if (allowed == 0 && blocked == 0)
             continue;
         if (!last && !run_has_event_room(run))
             break;
-        *seen = (struct run_hits){run->net->allowed[i], run->net->blocked[i]};
+        *seen = (struct run_hits){run->network.net->allowed[i], run->network.net->blocked[i]};
         struct facts hit = target_facts(run, i);
         fact_count(&hit, "allowedHits", allowed);
         fact_count(&hit, "blockedHits", blocked);
-        if (run_event(run, SR_STAGE_MONITOR, SR_EVENT_NETWORK_RULE_HIT, facts_end(&hit), err) < 0)
+        if (record_event(run->record, SR_STAGE_MONITOR, SR_EVENT_NETWORK_RULE_HIT, facts_end(&hit),
+                         err) < 0)
             return -1;
         recorded++;
     }
@@ -189,21 +193,22 @@ static int record_hits(struct run *run, bool last, struct sr_error *err)
 
 static int tell_denial(void *context, json_t *payload, struct sr_error *err)
 {
-    return run_event(context, SR_STAGE_MONITOR, SR_EVENT_NETWORK_FLOW_DENIED, payload, err);
+    return record_event(((const struct run *)context)->record, SR_STAGE_MONITOR,
+                        SR_EVENT_NETWORK_FLOW_DENIED, payload, err);
 }
 
 /* What was stopped and where it was going, as far as the kernel could note it. last: all of it that
  * is not told yet. */
 static int record_denials(struct run *run, bool last, struct sr_error *err)
 {
-    unsigned left = DENIALS_MEANWHILE - run->denials_told, limit = last ? UINT_MAX
-                                                                   : left < DENIALS_AT_ONCE
-                                                                       ? left
-                                                                       : DENIALS_AT_ONCE;
-    int told = denials_tell(run->denials, limit, tell_denial, run, err);
+    unsigned left = DENIALS_MEANWHILE - run->network.denials_told, limit = last ? UINT_MAX
+                                                                           : left < DENIALS_AT_ONCE
+                                                                               ? left
+                                                                               : DENIALS_AT_ONCE;
+    int told = denials_tell(run->network.denials, limit, tell_denial, run, err);
     if (told < 0)
         return -1;
-    run->denials_told += last ? 0 : (unsigned)told;
+    run->network.denials_told += last ? 0 : (unsigned)told;
     return 0;
 }
 
@@ -251,11 +256,13 @@ static json_t *udp_facts(const struct sr_net *net)
  * something was stopped, and told in the end. last: the network is being taken down. */
 static int take_counters(struct run *run, bool last, struct sr_error *err)
 {
-    if (run->hits == NULL || run->denials == NULL) /* memory was out when it was set up */
+    if (run->network.hits == NULL ||
+        run->network.denials == NULL) /* memory was out when it was set up */
         return 0;
-    denials_take(run->denials, run->net->sample, run->counters_asked, record_now(run->record));
-    if (!last && (run->options->policy->audit_level != SR_AUDIT_FULL || sr_now() < run->hits_due ||
-                  !run_has_event_room(run)))
+    denials_take(run->network.denials, run->network.net->sample, run->network.counters_asked,
+                 record_now(run->record));
+    if (!last && (run->options->policy->audit_level != SR_AUDIT_FULL ||
+                  sr_now() < run->network.hits_due || !run_has_event_room(run)))
         return 0;
     return record_hits(run, last, err) < 0 ? -1 : record_denials(run, last, err);
 }
@@ -264,16 +271,16 @@ static int take_counters(struct run *run, bool last, struct sr_error *err)
  * earlier and counts. */
 static void note_request(struct run *run)
 {
-    if (!run->net->talk.busy)
-        run->counters_asked = record_now(run->record);
+    if (!run->network.net->talk.busy)
+        run->network.counters_asked = record_now(run->record);
 }
 
 int run_network_sample(struct run *run, struct sr_error *err)
 {
-    if (run->net == NULL || run->net_state != RUN_NET_OPEN)
+    if (run->network.net == NULL || run->network.state != RUN_NET_OPEN)
         return 0;
     note_request(run);
-    return sr_net_ask_counters(run->net, err);
+    return sr_net_ask_counters(run->network.net, err);
 }
 
 static void add_removed(struct facts *facts, const char *what, const char *check)
@@ -293,61 +300,63 @@ static void record_removed(const struct run *run, struct facts *facts)
     add_removed(facts, "table inet " SR_NET_TABLE, gone);
     add_removed(facts, "table netdev " SR_NET_TABLE, gone);
     add_removed(facts, run_uplink(run, uplink),
-                run->net->bridge != NULL ? gone : "killed; run.cleaned says that it has ended");
+                run->network.net->bridge != NULL ? gone
+                                                 : "killed; run.cleaned says that it has ended");
 }
 
 /* The run fails by it, when its cause is decided (outcome.c). */
 static int record_failure(struct run *run, const struct sr_error *failure, struct sr_error *err)
 {
     struct facts facts = table_facts(run);
-    run->net_left = true;
-    if (run->net_failure.code == SR_OK)
-        run->net_failure = *failure;
+    run->network.left = true;
+    if (run->network.failure.code == SR_OK)
+        run->network.failure = *failure;
     fact_text(&facts, "errorCode", sr_code_name(failure->code));
     fact_text(&facts, "message", failure->message);
-    return run_event(run, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_CLEANUP_FAILED, facts_end(&facts),
-                     err);
+    return record_event(run->record, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_CLEANUP_FAILED,
+                        facts_end(&facts), err);
 }
 
 static int record_release(struct run *run, struct sr_error *err)
 {
     uint64_t allowed = 0;
-    for (size_t i = 0; i < run->net->target_count; i++)
-        allowed += run->net->allowed[i];
+    for (size_t i = 0; i < run->network.net->target_count; i++)
+        allowed += run->network.net->allowed[i];
     struct facts facts = table_facts(run);
-    if (run->net_failure.code == SR_OK) /* the last counters are there */
-        fact_take(&facts, "frames", frame_facts(run->net->sample, allowed));
-    if (run->net_failure.code == SR_OK && run->net->relay)
-        fact_take(&facts, "udp", udp_facts(run->net));
+    if (run->network.failure.code == SR_OK) /* the last counters are there */
+        fact_take(&facts, "frames", frame_facts(run->network.net->sample, allowed));
+    if (run->network.failure.code == SR_OK && run->network.net->relay)
+        fact_take(&facts, "udp", udp_facts(run->network.net));
     record_removed(run, &facts);
-    run->net_state = RUN_NET_CLOSED;
-    return run_event(run, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_RELEASED, facts_end(&facts), err);
+    run->network.state = RUN_NET_CLOSED;
+    return record_event(run->record, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_RELEASED,
+                        facts_end(&facts), err);
 }
 
 /* While the network closes nothing that goes wrong with it ends the run at once: its guest may
  * still have outputs to send. */
 static int take_failure(struct run *run, const struct sr_error *failure, struct sr_error *err)
 {
-    if (run->net_state != RUN_NET_CLOSING) {
+    if (run->network.state != RUN_NET_CLOSING) {
         *err = *failure;
         return -1;
     }
     if (failure->code != SR_RUN_202) { /* the last counters; the release goes on */
-        run->net_failure = *failure;
+        run->network.failure = *failure;
         return 0;
     }
-    run->net_state = RUN_NET_CLOSED;
+    run->network.state = RUN_NET_CLOSED;
     return record_failure(run, failure, err);
 }
 
 static int take_news(struct run *run, enum sr_net_news news, struct sr_error *err)
 {
-    bool last = run->net_state == RUN_NET_CLOSING;
+    bool last = run->network.state == RUN_NET_CLOSING;
     switch (news) {
     case SR_NET_COUNTED:
         return take_counters(run, last, err);
     case SR_NET_ADDED:
-        return take_new_targets(run, run->net->talk.added, err);
+        return take_new_targets(run, run->network.net->talk.added, err);
     case SR_NET_RELEASED:
         return record_release(run, err);
     case SR_NET_NOTHING:
@@ -360,9 +369,9 @@ static int take_news(struct run *run, enum sr_net_news news, struct sr_error *er
 int run_network_hear(struct run *run, struct sr_error *err)
 {
     enum sr_net_news news = SR_NET_MORE;
-    while (news != SR_NET_NOTHING && run->net_state != RUN_NET_CLOSED) {
+    while (news != SR_NET_NOTHING && run->network.state != RUN_NET_CLOSED) {
         struct sr_error failure = {0};
-        int result = sr_net_hear(run->net, &news, &failure);
+        int result = sr_net_hear(run->network.net, &news, &failure);
         if (result < 0 ? take_failure(run, &failure, err) < 0 : take_news(run, news, err) < 0)
             return -1;
     }
@@ -371,39 +380,41 @@ int run_network_hear(struct run *run, struct sr_error *err)
 
 uint64_t run_network_deadline(const struct run *run)
 {
-    return run->net_state == RUN_NET_OPEN || run->net_state == RUN_NET_CLOSING
-               ? sr_net_deadline(run->net)
+    return run->network.state == RUN_NET_OPEN || run->network.state == RUN_NET_CLOSING
+               ? sr_net_deadline(run->network.net)
                : UINT64_MAX;
 }
 
 int run_network_close(struct run *run, struct sr_error *err)
 {
     struct sr_error failure = {0};
-    if (run->net_state != RUN_NET_OPEN)
+    if (run->network.state != RUN_NET_OPEN)
         return 0;
-    run->net_state = RUN_NET_CLOSING;
+    run->network.state = RUN_NET_CLOSING;
     note_request(run);
-    return sr_net_ask_release(run->net, &failure) == 0 ? 0 : take_failure(run, &failure, err);
+    return sr_net_ask_release(run->network.net, &failure) == 0 ? 0
+                                                               : take_failure(run, &failure, err);
 }
 
 int run_network_settle(struct run *run, struct sr_error *err)
 {
     /* Whoever has asked safe-run to end waits no longer than this. */
-    const uint64_t hurry = run->ended_by_signal != 0 ? sr_now() + HURRY_NSEC : UINT64_MAX;
+    const uint64_t hurry = run->signals.ended_by != 0 ? sr_now() + HURRY_NSEC : UINT64_MAX;
     if (run_network_close(run, err) < 0)
         return -1;
-    while (run->net_state == RUN_NET_CLOSING) {
+    int number;
+    while (run->network.state == RUN_NET_CLOSING) {
         uint64_t now = sr_now(), deadline = run_network_deadline(run);
         deadline = deadline < hurry ? deadline : hurry;
-        struct pollfd wait[] = {{.fd = run->net->fd, .events = POLLIN},
-                                {.fd = run->signal_fd, .events = POLLIN}};
+        struct pollfd wait[] = {{.fd = run->network.net->fd, .events = POLLIN},
+                                {.fd = run->signals.fd, .events = POLLIN}};
         poll(wait, 2, now < deadline ? (int)((deadline - now) / SR_NSEC_PER_MSEC) + 1 : 0);
         if (run_network_hear(run, err) < 0)
             return -1;
-        if (run->net_state == RUN_NET_CLOSING &&
-            (sr_now() >= hurry || run_interrupted_again(run))) {
+        if (run->network.state == RUN_NET_CLOSING &&
+            (sr_now() >= hurry || run_next_signal(run, &number))) {
             struct sr_error failure;
-            sr_net_hang_up(run->net);
+            sr_net_hang_up(run->network.net);
             sr_fail(&failure, SR_RUN_202, "cleanup.network.release",
                     "a signal ended the waiting for the net cell");
             if (take_failure(run, &failure, err) < 0)
@@ -416,7 +427,14 @@ int run_network_settle(struct run *run, struct sr_error *err)
 int run_network_end(struct run *run, struct sr_error *err)
 {
     struct sr_error failure = {0};
-    if (run->net == NULL || sr_net_end(run->net, &failure) == 0)
+    if (run->network.net == NULL || sr_net_end(run->network.net, &failure) == 0)
         return 0;
     return record_failure(run, &failure, err);
+}
+
+void run_network_release(struct run *run)
+{
+    sr_net_free(run->network.net);
+    free(run->network.hits);
+    denials_free(run->network.denials);
 }

@@ -9,16 +9,24 @@
 #include "common/jcs.h"
 #include "evidence/attest.h"
 #include "evidence/contradiction.h"
-#include "runs/runs.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 
+/* What there is to say of, when the VM is gone. */
+struct ending {
+    struct machine_outcome vm;
+    struct machine_times times;
+    struct sr_cgroup_usage usage;
+    struct session_outcome command;
+};
+
 /* The VM ended, and nobody asked it to. */
-static void explain_lost_vm(struct run *run, const struct vmm_exit *how, struct sr_error *err)
+static void explain_lost_vm(const struct ending *end, struct sr_error *err)
 {
+    const struct vmm_exit *how = &end->vm.how;
     if (!how->known)
         sr_fail_vm(err, SR_RUN_001, "monitor.vm",
                    "the VMM ended, and how is not known: it cannot be waited for");
@@ -27,39 +35,39 @@ static void explain_lost_vm(struct run *run, const struct vmm_exit *how, struct 
                    WTERMSIG(how->status));
     else if (how->status != 0)
         sr_fail_vm(err, SR_RUN_001, "monitor.vm", "the VMM ended with status %d: %s",
-                   WEXITSTATUS(how->status), run->vmm_log.last);
+                   WEXITSTATUS(how->status), end->vm.log_end);
     else
         sr_fail_vm(err, SR_RUN_001, "run.exitCode",
                    "the guest ended without an exit status of the command (QEMU: %s)",
-                   run->told.stopped[0] != '\0' ? run->told.stopped : "no reason given");
+                   end->vm.told.stopped[0] != '\0' ? end->vm.told.stopped : "no reason given");
 }
 
 static void forget_failure(struct run *run)
 {
     run->error = (struct sr_error){0};
-    run->word = (struct run_word){0};
+    run->word = (struct machine_word){0};
 }
 
 /* The guest did not start the command, and says why. */
-static void explain_refusal(struct run *run)
+static void explain_refusal(struct run *run, const struct session_outcome *command)
 {
-    bool mount = run->refused_status == SR_REFUSED_MOUNT;
-    const char *path = mount                                     ? "mount.apply"
-                       : run->refused_status == SR_REFUSED_SETUP ? "prepare.guest"
-                                                                 : "runtime.command";
-    run->word = run->refusal;
+    bool mount = command->refused == SR_REFUSED_MOUNT;
+    const char *path = mount                                  ? "mount.apply"
+                       : command->refused == SR_REFUSED_SETUP ? "prepare.guest"
+                                                              : "runtime.command";
+    run->word = command->refusal;
     run->word.decides = true;
     run->word.outcome = "refused";
-    run->word.status = run->refused_status;
+    run->word.status = command->refused;
     sr_fail(&run->error, mount ? SR_RUN_101 : SR_RUN_001, path, "%s", sr_refusal_sentence(path));
-    if (run->refused_status == SR_REFUSED_NOT_FOUND &&
+    if (command->refused == SR_REFUSED_NOT_FOUND &&
         strchr(run->options->policy->command, ' ') != NULL)
         snprintf(run->error.hint, sizeof run->error.hint,
                  "runtime.command is the program alone; its arguments belong in runtime.args");
 }
 
 /* Fills error and word with what the verdict's reason says. */
-static void explain(struct run *run, const struct vmm_exit *how)
+static void explain(struct run *run, const struct ending *end)
 {
     switch (run->verdict.reason) {
     case RUN_REASON_HOST_OOM:
@@ -74,16 +82,17 @@ static void explain(struct run *run, const struct vmm_exit *how)
     case RUN_REASON_SIGNAL:
         forget_failure(run);
         sr_fail(&run->error, SR_RUN_001, "monitor.interrupted", "ended by signal %d to safe-run",
-                run->ended_by_signal);
+                run->signals.ended_by);
         break;
     case RUN_REASON_REFUSED:
-        explain_refusal(run);
+        explain_refusal(run, &end->command);
         break;
     case RUN_REASON_LOST_VM:
-        explain_lost_vm(run, how, &run->error);
+        explain_lost_vm(end, &run->error);
         break;
     case RUN_REASON_OUTPUT:
-        run->error = *run_outputs_failure(run, &run->word);
+        run->error = *end->command.lost;
+        run->word = end->command.lost_word;
         break;
     case RUN_REASON_NONE:
     case RUN_REASON_FAILURE: /* error says it already */
@@ -95,28 +104,27 @@ static void explain(struct run *run, const struct vmm_exit *how)
 }
 
 /* What is known when the VM is gone. */
-static struct run_facts gather(const struct run *run, const struct vmm_exit *how)
+static struct run_facts gather(const struct run *run, const struct ending *end)
 {
-    struct run_word word = {0};
-    const struct sr_error *lost = run_outputs_failure(run, &word);
+    const struct session_outcome *command = &end->command;
     return (struct run_facts){
         .failed = run->error.code != SR_OK,
         .fault = run->error.fault,
-        .launched = run->times.launched != 0,
-        .host_oom = run->last_usage.oom_kills > 0,
-        .vmm_killed = WIFSIGNALED(how->status),
-        .forced = run->forced,
-        .timed_out = run->timed_out,
-        .ended_by_signal = run->ended_by_signal,
-        .interrupted = run->interrupts > 0,
-        .refused = run->refused ? run->refused_status : 0,
-        .exited = run->has_exit,
-        .exit_code = run->exit.exit_code,
-        .exit_signal = run->exit.signal,
-        .guest_oom = run->exit.oom_kills > 0,
-        .outputs = lost == NULL   ? RUN_OUTPUTS_THERE
-                   : word.decides ? RUN_OUTPUT_LOST_BY_GUEST
-                                  : RUN_OUTPUT_LOST,
+        .launched = end->times.launched != 0,
+        .host_oom = end->usage.oom_kills > 0,
+        .vmm_killed = WIFSIGNALED(end->vm.how.status),
+        .forced = machine_was_forced(run->machine),
+        .timed_out = command->timed_out,
+        .ended_by_signal = run->signals.ended_by,
+        .interrupted = run->signals.interrupts > 0,
+        .refused = command->refused,
+        .exited = command->exited,
+        .exit_code = command->exit.exit_code,
+        .exit_signal = command->exit.signal,
+        .guest_oom = command->exit.oom_kills > 0,
+        .outputs = command->lost == NULL        ? RUN_OUTPUTS_THERE
+                   : command->lost_word.decides ? RUN_OUTPUT_LOST_BY_GUEST
+                                                : RUN_OUTPUT_LOST,
     };
 }
 
@@ -138,12 +146,12 @@ static void judge_failure(struct run *run, const struct sr_error *failure)
 }
 
 /* Of a stream or a console: what came, and what of it its log has. */
-static json_t *log_facts(uint64_t bytes, uint64_t logged)
+static json_t *log_facts(const struct machine_log *log)
 {
     struct facts facts = facts_new();
-    fact_count(&facts, "bytes", bytes);
-    fact_count(&facts, "logged", logged);
-    fact_flag(&facts, "truncated", logged < bytes);
+    fact_count(&facts, "bytes", log->bytes);
+    fact_count(&facts, "logged", log->logged);
+    fact_flag(&facts, "truncated", log->logged < log->bytes);
     return facts_end(&facts);
 }
 
@@ -190,11 +198,12 @@ static void add_contradictions(struct facts *payload)
 }
 
 /* Nothing is said of status and signal that are not known. */
-static json_t *vmm_facts(const struct run *run, const struct vmm_exit *how)
+static json_t *vmm_facts(const struct machine_outcome *vm)
 {
+    const struct vmm_exit *how = &vm->how;
     bool killed = WIFSIGNALED(how->status);
     struct facts facts = facts_new();
-    fact_text(&facts, "endedBy", run->ended_vm ? "safe-run" : "itself");
+    fact_text(&facts, "endedBy", vm->ended_by_us ? "safe-run" : "itself");
     if (how->known) {
         fact_integer(&facts, "status", killed ? 0 : WEXITSTATUS(how->status));
         fact_integer(&facts, "signal", killed ? WTERMSIG(how->status) : 0);
@@ -211,59 +220,63 @@ static uint64_t usec(uint64_t nsec)
 }
 
 /* How long each phase took; together they are the life of the VM, but for a microsecond each. */
-static json_t *duration_facts(const struct run_times *times)
+static json_t *duration_facts(const struct ending *end)
 {
-    uint64_t began = times->started != 0 ? times->started : times->ended;
+    const struct machine_times *vm = &end->times;
+    uint64_t ended = end->command.ended != 0 ? end->command.ended : vm->ended;
+    uint64_t began = end->command.started != 0 ? end->command.started : ended;
     struct facts facts = facts_new();
-    fact_count(&facts, "bootUsec", usec(began - times->launched));
-    fact_count(&facts, "commandUsec", usec(times->ended - began));
-    fact_count(&facts, "collectUsec", usec(times->collected - times->ended));
-    fact_count(&facts, "endUsec", usec(times->gone - times->collected));
-    fact_count(&facts, "wallUsec", usec(times->gone - times->launched));
+    fact_count(&facts, "bootUsec", usec(began - vm->launched));
+    fact_count(&facts, "commandUsec", usec(ended - began));
+    fact_count(&facts, "collectUsec", usec(vm->ended - ended));
+    fact_count(&facts, "endUsec", usec(vm->gone - vm->ended));
+    fact_count(&facts, "wallUsec", usec(vm->gone - vm->launched));
     return facts_end(&facts);
 }
 
 /* What they may take: boot and command together timeoutSec and the grace. */
-static json_t *limit_facts(const struct run *run)
+static json_t *limit_facts(const struct run *run, const struct session_outcome *command)
 {
     struct facts facts = facts_new();
     fact_count(&facts, "timeoutSec", run->timeout_sec);
-    fact_count(&facts, "graceUsec", usec(RUN_GRACE_NSEC * (run->outputs != NULL ? 2 : 1)));
-    fact_count(&facts, "collectUsec", usec(run_outputs_limit_nsec(run)));
-    fact_count(&facts, "endUsec", usec(RUN_END_NSEC));
+    fact_count(&facts, "graceUsec", usec(command->grace_nsec));
+    fact_count(&facts, "collectUsec", usec(command->collect_nsec));
+    fact_count(&facts, "endUsec", usec(MACHINE_END_NSEC));
     return facts_end(&facts);
 }
 
 /* What the host saw of the VM's end, and apart from it what the guest said of the command's. */
-static json_t *exit_facts(const struct run *run, const struct vmm_exit *how)
+static json_t *exit_facts(const struct run *run, const struct ending *end)
 {
-    const char *stopped = run->told.stopped;
+    const struct session_outcome *command = &end->command;
+    const struct vmm_exit *how = &end->vm.how;
+    const char *stopped = end->vm.told.stopped;
     struct facts facts = facts_new();
     fact_integer(&facts, "exitCode", run->result->exit_code);
     fact_text(&facts, SR_EXIT_OBSERVED_BY, observer(run->verdict.status_by_guest));
-    fact_flag(&facts, "timedOut", run->timed_out);
-    fact_count(&facts, "sampleCount", run->samples);
+    fact_flag(&facts, "timedOut", command->timed_out);
+    fact_count(&facts, "sampleCount", run->samples.count);
     if (how->known)
         fact_count(&facts, "vmmCpuUsec", how->cpu_usec);
     else
         fact_null(&facts, "vmmCpuUsec");
-    if (run->last_usage.helpers_counted)
-        fact_count(&facts, "helperCpuUsec", run->last_usage.helper_cpu_usec);
+    if (end->usage.helpers_counted)
+        fact_count(&facts, "helperCpuUsec", end->usage.helper_cpu_usec);
     fact_text_or_null(&facts, "stopReason", stopped[0] != '\0' ? stopped : NULL);
-    fact_take(&facts, "stdout", log_facts(run->out.bytes, run->out.logged));
-    fact_take(&facts, "stderr", log_facts(run->err.bytes, run->err.logged));
-    fact_take(&facts, "console", log_facts(run->console.bytes, run->console.logged));
-    fact_take(&facts, "vmmLog", log_facts(run->vmm_log.bytes, run->vmm_log.logged));
-    fact_count(&facts, "wallUsec", usec(run->times.gone - run->times.launched));
+    fact_take(&facts, "stdout", log_facts(&command->out));
+    fact_take(&facts, "stderr", log_facts(&command->err));
+    fact_take(&facts, "console", log_facts(&end->vm.console));
+    fact_take(&facts, "vmmLog", log_facts(&end->vm.vmm_log));
+    fact_count(&facts, "wallUsec", usec(end->times.gone - end->times.launched));
     fact_count(&facts, "vcpus", run->bundle.vcpu_count);
     fact_count(&facts, "guestRamBytes", (uint64_t)run->bundle.mem_size_mib << 20);
-    fact_count(&facts, "hostOomKills", run->last_usage.oom_kills);
-    fact_take(&facts, "vmm", vmm_facts(run, how));
-    fact_count(&facts, "eventsOmitted", run->events_omitted);
-    fact_take(&facts, "durations", duration_facts(&run->times));
-    fact_take(&facts, "limits", limit_facts(run));
-    if (run->has_exit)
-        fact_take(&facts, "guest", guest_facts(&run->exit));
+    fact_count(&facts, "hostOomKills", end->usage.oom_kills);
+    fact_take(&facts, "vmm", vmm_facts(&end->vm));
+    fact_count(&facts, "eventsOmitted", run->samples.omitted);
+    fact_take(&facts, "durations", duration_facts(end));
+    fact_take(&facts, "limits", limit_facts(run, command));
+    if (command->exited)
+        fact_take(&facts, "guest", guest_facts(&command->exit));
     add_contradictions(&facts);
     return facts_end(&facts);
 }
@@ -273,8 +286,9 @@ static int close_network(struct run *run, struct sr_error *err)
 {
     if (run_network_settle(run, err) < 0)
         return -1;
-    struct sr_error failure = run->net_failure;
-    bool lost = run->net != NULL && run->net->lost && sr_net_lost(run->net, &failure) < 0;
+    struct sr_error failure = run->network.failure;
+    bool lost = run->network.net != NULL && run->network.net->lost &&
+                sr_net_lost(run->network.net, &failure) < 0;
     run->facts.network_failed =
         lost || (failure.code != SR_OK && failure.code != SR_RUN_202); /* that is for the end */
     judge_failure(run, &failure);
@@ -286,8 +300,8 @@ static int end_network(struct run *run, struct sr_error *err)
 {
     if (run_network_end(run, err) < 0)
         return -1;
-    run->facts.release_failed = run->net_failure.code == SR_RUN_202;
-    judge_failure(run, &run->net_failure);
+    run->facts.release_failed = run->network.failure.code == SR_RUN_202;
+    judge_failure(run, &run->network.failure);
     return 0;
 }
 
@@ -304,57 +318,51 @@ static json_t *failure_facts(const struct run *run)
     fact_text(&facts, "message", failure->message);
     fact_text(&facts, SR_MESSAGE_OBSERVED_BY, SR_OBSERVED_HOST);
     fact_text(&facts, SR_OBSERVED_BY, observer(run->word.decides));
-    run_word_record(&run->word, &facts);
+    machine_word_record(&run->word, &facts);
     return facts_end(&facts);
 }
 
 static json_t *cleaned_facts(struct run *run)
 {
     struct facts facts = facts_new();
-    fact_text(&facts, "cgroup", run_release_limits(run));
-    if (run->net != NULL)
-        fact_text(&facts, "network", run->net_left ? "left for safe-run gc" : "ended");
+    fact_text(&facts, "cgroup", machine_release(run->machine));
+    if (run->network.net != NULL)
+        fact_text(&facts, "network", run->network.left ? "left for safe-run gc" : "ended");
     return facts_end(&facts);
 }
 
-static int write_closing_events(struct run *run, const struct vmm_exit *how, struct sr_error *err)
+static int write_closing_events(struct run *run, const struct ending *end, struct sr_error *err)
 {
     if (close_network(run, err) < 0)
         return -1;
-    if (run_outputs_record(run, err) < 0)
+    if (session_record(run->session, err) < 0)
         return -1;
-    if (run->times.launched != 0 &&
-        run_event(run, SR_STAGE_MONITOR, SR_EVENT_VM_EXITED, exit_facts(run, how), err) < 0)
+    if (end->times.launched != 0 && record_event(run->record, SR_STAGE_MONITOR, SR_EVENT_VM_EXITED,
+                                                 exit_facts(run, end), err) < 0)
         return -1;
     if (end_network(run, err) < 0)
         return -1;
-    if (run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, cleaned_facts(run), err) < 0)
+    if (record_event(run->record, SR_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, cleaned_facts(run), err) <
+        0)
         return -1;
-    if (run->error.code != SR_OK &&
-        run_event(run, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED, failure_facts(run), err) < 0)
+    if (run->error.code != SR_OK && record_event(run->record, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
+                                                 failure_facts(run), err) < 0)
         return -1;
     return record_barrier(run->record, err);
 }
 
-/* What ran the guest: QEMU's own answer where it gave one, else what it was told. */
-static const char *accel_in_fact(const struct run *run)
+static int write_report(struct run *run, const struct ending *end, struct sr_error *err)
 {
-    if (run->times.launched == 0)
-        return "none";
-    return run->told.kvm < 0 ? vmm_accel_name(run->accel) : run->told.kvm > 0 ? "kvm" : "tcg";
-}
-
-static int write_report(struct run *run, struct sr_error *err)
-{
+    const struct sr_frame_exit *exit = end->command.exited ? &end->command.exit : NULL;
     const struct sr_policy *policy = run->options->policy;
     const struct sr_run_result *result = run->result;
-    struct run_limits_text limits;
-    run_limits_text(run, &limits);
+    struct machine_limits_text limits;
+    machine_limits_text(run->machine, &limits);
     char uplink[SR_UPLINK_TEXT_MAX];
     const struct sr_report_facts facts = {
         .exit_code = result->exit_code,
-        .kernel_hash = run->kernel.hash,
-        .rootfs_hash = run->rootfs.hash,
+        .kernel_hash = end->vm.kernel_hash,
+        .rootfs_hash = run->image.rootfs.hash,
         .policy_hash = run->policy_hash,
         .command_hash = run->command_hash,
         .network_mode = policy->network_mode,
@@ -362,17 +370,15 @@ static int write_report(struct run *run, struct sr_error *err)
         .policy_name = policy->name,
         .rules_total = policy->egress_count,
         .cause = sr_cause_name(result->cause),
-        .code = run->has_exit && run->exit.signal == 0 ? (int)run->exit.exit_code : -1,
-        .signal = run->has_exit ? (int)run->exit.signal : 0,
-        .guest_spoke = run->has_exit,
+        .code = exit != NULL && exit->signal == 0 ? (int)exit->exit_code : -1,
+        .signal = exit != NULL ? (int)exit->signal : 0,
+        .guest_spoke = exit != NULL,
         .cause_by_guest = run->verdict.cause_by_guest,
         .status_by_guest = run->verdict.status_by_guest,
-        .vmm = run->times.launched != 0 ? run->driver->name : "none",
-        .vmm_version = run->told.version,
-        .accel = accel_in_fact(run),
-        .jail = run->times.launched == 0 || !run->config.jail ? "none"
-                : run->jail.new_user ? "namespaces (user), seccomp, landlock"
-                                     : "namespaces, uid, seccomp, landlock",
+        .vmm = end->vm.vmm,
+        .vmm_version = end->vm.told.version,
+        .accel = end->vm.accel,
+        .jail = end->vm.jail,
         .uplink = run_uplink(run, uplink),
         .limit_cpu = limits.cpu,
         .limit_memory = limits.memory,
@@ -385,8 +391,6 @@ static int write_report(struct run *run, struct sr_error *err)
 /* Preparation failed before there was a place for evidence. */
 static void forget_directory(struct run *run)
 {
-    if (run->record == NULL)
-        return;
     record_abandon(run->record);
     if (record_id(run->record)[0] == '\0')
         run->result->run_id[0] = run->result->run_dir[0] = '\0';
@@ -407,22 +411,22 @@ static void sign_report(struct run *run)
     if (result <= 0)
         return;
     run->result->report_signed = true;
-    run_progress(run, "report signed by key %s", record_key_id(run->record));
+    sr_tell(&run->tell, "report signed by key %s", record_key_id(run->record));
 }
 
 /* Without evidence of it. */
 static void leave_host(struct run *run)
 {
     struct sr_error ignored;
-    if (run->net != NULL)
-        (void)!sr_net_end(run->net, &ignored);
-    run_release_limits(run);
+    if (run->network.net != NULL)
+        (void)!sr_net_end(run->network.net, &ignored);
+    machine_release(run->machine);
 }
 
 /* Said whatever the command made of it: its own end may tell nobody why a part of it is missing. */
-static void warn_of_memory(const struct run *run)
+static void warn_of_memory(const struct run *run, const struct session_outcome *command)
 {
-    uint64_t kills = run->has_exit ? run->exit.oom_kills : 0;
+    uint64_t kills = command->exited ? command->exit.oom_kills : 0;
     char text[200];
     if (kills == 0 || run->options->warn == NULL)
         return;
@@ -435,23 +439,19 @@ static void warn_of_memory(const struct run *run)
 
 void run_conclude(struct run *run)
 {
-    struct vmm_exit how = {0};
+    struct ending end;
     struct sr_error err = {0};
-    run->ended_vm = run->ended_vm || !run->vm_gone;
-    vmm_kill(&run->vmm);
-    vmm_reap(&run->vmm, &how);
-    if (run->vmm.driver != NULL)
-        run->driver->describe(&run->vmm, &run->told);
-    run_monitor_end(run);
-    run_outputs_conclude(run);
-    run_note_usage(run);
-    run->facts = gather(run, &how);
+    machine_conclude(run->machine, &end.vm);
+    session_conclude(run->session);
+    end.times = machine_times(run->machine);
+    end.usage = machine_last_usage(run->machine);
+    session_outcome(run->session, &end.command);
+    run->facts = gather(run, &end);
     judge(run);
-    explain(run, &how);
-    run->result->error = run_word_error(&run->word, &run->error);
-    warn_of_memory(run);
-    run_drop_vm(run);
-    if (run->record == NULL || !record_has_begun(run->record)) {
+    explain(run, &end);
+    run->result->error = machine_word_error(&run->word, &run->error);
+    warn_of_memory(run, &end.command);
+    if (!record_has_begun(run->record)) {
         leave_host(run);
         forget_directory(run);
         return;
@@ -459,14 +459,14 @@ void run_conclude(struct run *run)
     record_spend(run->record);
     if (SR_FAILPOINT("conclude.before"))
         sr_fail(&err, SR_EVD_002, "report", "told to fail");
-    if (err.code != SR_OK || write_closing_events(run, &how, &err) < 0 ||
-        write_report(run, &err) < 0) {
+    if (err.code != SR_OK || write_closing_events(run, &end, &err) < 0 ||
+        write_report(run, &end, &err) < 0) {
         leave_host(run);
         fail_evidence(run, &err);
         return;
     }
     run->result->report_written = true;
     sign_report(run);
-    if (!run->cgroup_left && !run->net_left)
+    if (!machine_left_something(run->machine) && !run->network.left)
         record_close(run->record);
 }

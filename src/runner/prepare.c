@@ -4,7 +4,7 @@
 #include "common/fs.h"
 #include "common/jcs.h"
 #include "evidence/report.h"
-#include "runs/runs.h"
+#include "saferun/runs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,7 @@ static int open_record(struct run *run, struct sr_error *err)
         return -1;
     int result = record_open(run->record, base, &unclosed, err);
     if (unclosed > 0)
-        run_progress(run, "%d dead runs could not be closed; safe-run gc says why", unclosed);
+        sr_tell(&run->tell, "%d dead runs could not be closed; safe-run gc says why", unclosed);
     snprintf(run->result->run_id, sizeof run->result->run_id, "%s", record_id(run->record));
     snprintf(run->result->run_dir, sizeof run->result->run_dir, "%s", record_path(run->record));
     return result;
@@ -38,23 +38,6 @@ static int write_documents(struct run *run, struct sr_error *err)
             0)
         return -1;
     return run->options->keep ? record_file(run->record, "keep", "", 0, NULL, err) : 0;
-}
-
-static int open_sinks(struct run *run, struct sr_error *err)
-{
-    int out = record_stream(run->record, "stdout.log", err);
-    if (out < 0)
-        return -1;
-    sr_sink_open(&run->out, "stdout", run->options->stdout_fd, out, run->config.logs_max);
-    int error = record_stream(run->record, "stderr.log", err);
-    if (error < 0)
-        return -1;
-    sr_sink_open(&run->err, "stderr", run->options->stderr_fd, error, run->config.logs_max);
-    run->console.log_fd = record_stream(run->record, "console.log", err);
-    if (run->console.log_fd < 0)
-        return -1;
-    run->vmm_log.log_fd = record_stream(run->record, "vmm.log", err);
-    return run->vmm_log.log_fd < 0 ? -1 : 0;
 }
 
 /* The command as it is run, with what the caller appended: command.json, and the hash of its bytes.
@@ -88,38 +71,6 @@ static int refuse_two_stdins(const struct run *run, struct sr_error *err)
         return sr_fail(err, SR_RUN_001, "runtime.stdin",
                        "the policy names what the command reads; --stdin would be something else");
     return 0;
-}
-
-int run_open_artifact(struct run *run, const struct sr_artifact_plan *plan,
-                      struct sr_artifact *artifact, struct sr_error *err)
-{
-    const struct sr_artifact_context context = {
-        .config = &run->config,
-        .hasher = record_hasher(run->record),
-        .scratch_fd = record_directory(run->record),
-        .rehash = run->options->rehash,
-        .progress = run_tell_progress,
-        .context = run,
-    };
-    return sr_artifact_open(artifact, plan, &context, err);
-}
-
-static int open_artifacts(struct run *run, struct sr_error *err)
-{
-    if (run->driver->check(run->config.qemu, err) < 0)
-        return -1;
-    const struct sr_artifact_plan kernel = {.path = run->config.kernel,
-                                            .what = "kernel",
-                                            .advice = SR_ARTIFACT_ADVICE,
-                                            .by_path = true};
-    const struct sr_artifact_plan initrd = {.path = run->config.initrd,
-                                            .what = "initrd",
-                                            .advice = SR_ARTIFACT_ADVICE,
-                                            .by_path = true};
-    if (run_open_artifact(run, &kernel, &run->kernel, err) < 0 ||
-        run_open_artifact(run, &initrd, &run->initrd, err) < 0)
-        return -1;
-    return run_open_image(run, err);
 }
 
 /* The key is taken into memory before anything is given up or started: later no file is needed. */
@@ -212,8 +163,6 @@ static json_t *compile_facts(const struct run *run)
 int run_prepare(struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
-    run->timeout_sec =
-        run->options->timeout_sec > 0 ? run->options->timeout_sec : policy->timeout_sec;
     if (sr_host_config_load(&run->config, err) < 0 || hold_to_ceilings(run, err) < 0 ||
         sr_compile(policy, &run->bundle, err) < 0)
         return -1;
@@ -225,15 +174,20 @@ int run_prepare(struct run *run, struct sr_error *err)
         return sr_fail(err, SR_RUN_001, "prepare", "the policy cannot be hashed: out of memory");
     struct sr_error missing = {0}; /* said after what the run asked for is recorded */
     bool found = run_choose_image(run, &missing) == 0 && run_secrets_take(run, &missing) == 0;
-    if (run_event(run, SR_STAGE_COMPILE, SR_EVENT_COMPILE, compile_facts(run), err) < 0 ||
-        run_event(run, SR_STAGE_PREPARE, SR_EVENT_RUN_PREPARED, prepared_facts(run), err) < 0)
+    if (record_event(run->record, SR_STAGE_COMPILE, SR_EVENT_COMPILE, compile_facts(run), err) <
+            0 ||
+        record_event(run->record, SR_STAGE_PREPARE, SR_EVENT_RUN_PREPARED, prepared_facts(run),
+                     err) < 0)
         return -1;
     if (!found) {
         *err = missing;
         return -1;
     }
-    if (refuse_two_stdins(run, err) < 0 || load_key(run, err) < 0 || open_artifacts(run, err) < 0 ||
-        run_prepare_limits(run, err) < 0 || run_prepare_jail(run, err) < 0)
+    const struct sr_artifact_context artifacts = run_artifact_context(run);
+    if (refuse_two_stdins(run, err) < 0 || load_key(run, err) < 0 ||
+        machine_check(run->machine, &artifacts, err) < 0 || run_open_image(run, err) < 0 ||
+        machine_prepare(run->machine, run->result->limits_why, sizeof run->result->limits_why,
+                        err) < 0)
         return -1;
-    return open_sinks(run, err);
+    return session_open_streams(run->session, err) < 0 ? -1 : machine_open_logs(run->machine, err);
 }

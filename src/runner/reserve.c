@@ -15,12 +15,13 @@
 
 /* Closing events are written twice: into the log and into the report. Entries of outputs are in an
  * attestation, too, in base64. */
-int run_owe(struct run *run, struct sr_error *err)
+int run_owe(void *context, struct sr_error *err)
 {
+    const struct run *run = context;
     const struct sr_policy *policy = run->options->policy;
-    uint64_t rules = run->net != NULL ? run->net->target_count * TARGET_BYTES
-                                      : policy->egress_count * RULE_BYTES;
+    uint64_t rules = run->network.net != NULL ? run->network.net->target_count * TARGET_BYTES
+                                              : policy->egress_count * RULE_BYTES;
     uint64_t closing = BASE_BYTES + rules + OUTPUT_BYTES * policy->output_count +
                        (policy->network_mode != SR_NETWORK_NONE ? DENIED_BYTES : 0);
-    return record_owe(run->record, 2 * closing + 4 * run_outputs_entry_bytes(run), err);
+    return record_owe(run->record, 2 * closing + 4 * session_entry_bytes(run->session), err);
 }

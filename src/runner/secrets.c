@@ -118,8 +118,8 @@ static int take_file(struct run *run, const struct sr_secret *secret, struct run
 static int record(struct run *run, const unsigned char key[SR_ENV_KEY_SIZE],
                   const struct sr_secret *secret, struct run_secret *value, struct sr_error *err)
 {
-    char salt[sizeof run->secret_salt];
-    memcpy(salt, run->secret_salt, sizeof salt);
+    char salt[sizeof run->secrets.salt];
+    memcpy(salt, run->secrets.salt, sizeof salt);
     const struct iovec pieces[] = {{salt, sizeof salt},
                                    {(char *)secret->name, strlen(secret->name) + 1},
                                    {value->text, value->len}};
@@ -131,17 +131,17 @@ static int record(struct run *run, const unsigned char key[SR_ENV_KEY_SIZE],
 int run_secrets_take(struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
-    unsigned char key[SR_ENV_KEY_SIZE], salt[(sizeof run->secret_salt - 1) / 2];
+    unsigned char key[SR_ENV_KEY_SIZE], salt[(sizeof run->secrets.salt - 1) / 2];
     if (policy->secret_count == 0)
         return 0;
-    run->secrets = calloc(policy->secret_count, sizeof *run->secrets);
-    if (run->secrets == NULL || getrandom(salt, sizeof salt, 0) != sizeof salt)
+    run->secrets.values = calloc(policy->secret_count, sizeof *run->secrets.values);
+    if (run->secrets.values == NULL || getrandom(salt, sizeof salt, 0) != sizeof salt)
         return sr_fail(err, SR_RUN_001, "runtime.env", "out of memory, or of random bytes");
-    sr_hex(salt, sizeof salt, run->secret_salt);
+    sr_hex(salt, sizeof salt, run->secrets.salt);
     int result = sr_host_env_key(&run->config, key, err);
     for (size_t i = 0; result == 0 && i < policy->secret_count; i++) {
         const struct sr_secret *secret = &policy->secrets[i];
-        struct run_secret *value = &run->secrets[i];
+        struct run_secret *value = &run->secrets.values[i];
         result = secret->from == SR_SECRET_FILE ? take_file(run, secret, value, err)
                                                 : take_variable(run, secret, value, err);
         if (result == 0)
@@ -156,7 +156,7 @@ void run_secrets_record(const struct run *run, struct facts *runtime)
     const struct sr_policy *policy = run->options->policy;
     for (size_t i = 0; i < policy->secret_count; i++) {
         const struct sr_secret *secret = &policy->secrets[i];
-        const char *hmac = run->secrets != NULL ? run->secrets[i].hmac : "";
+        const char *hmac = run->secrets.values != NULL ? run->secrets.values[i].hmac : "";
         struct facts one = facts_new();
         fact_text(&one, "name", secret->name);
         fact_text(&one, "from", sr_secret_from_name(secret->from));
@@ -164,8 +164,8 @@ void run_secrets_record(const struct run *run, struct facts *runtime)
         fact_text_if_any(&one, "hmac", hmac[0] != '\0' ? hmac : NULL);
         fact_add(runtime, "envFrom", facts_end(&one));
     }
-    if (policy->secret_count > 0 && run->secret_salt[0] != '\0')
-        fact_text(runtime, "envSalt", run->secret_salt);
+    if (policy->secret_count > 0 && run->secrets.salt[0] != '\0')
+        fact_text(runtime, "envSalt", run->secrets.salt);
 }
 
 void run_secrets_specify(const struct run *run, struct sr_buf *spec)
@@ -174,7 +174,7 @@ void run_secrets_specify(const struct run *run, struct sr_buf *spec)
     for (size_t i = 0; i < policy->secret_count; i++) {
         sr_cleanup_buf struct sr_buf pair = {.wipe = true};
         sr_buf_printf(&pair, "%s=", policy->secrets[i].name);
-        sr_buf_append(&pair, run->secrets[i].text, run->secrets[i].len);
+        sr_buf_append(&pair, run->secrets.values[i].text, run->secrets.values[i].len);
         spec->failed = spec->failed || !sr_buf_ok(&pair);
         sr_spec_bytes(spec, SR_SPEC_ENV, pair.data, pair.len);
     }
@@ -182,8 +182,8 @@ void run_secrets_specify(const struct run *run, struct sr_buf *spec)
 
 void run_secrets_drop(struct run *run)
 {
-    for (size_t i = 0; run->secrets != NULL && i < run->options->policy->secret_count; i++) {
-        struct run_secret *value = &run->secrets[i];
+    for (size_t i = 0; run->secrets.values != NULL && i < run->options->policy->secret_count; i++) {
+        struct run_secret *value = &run->secrets.values[i];
         if (value->text == NULL)
             continue;
         explicit_bzero(value->text, value->mapped);

@@ -172,7 +172,7 @@ class Documents(unittest.TestCase):
 
 
 class Payloads(unittest.TestCase):
-    """run_event() and sr_event_append() write events; functions of the same file, and public ones
+    """record_event() and sr_event_append() write events; functions of the same file, and public ones
     of others, make payloads."""
 
     def documented(self):
@@ -215,7 +215,7 @@ class Payloads(unittest.TestCase):
     def writings(self, code, makers):
         """(macro of the type, code that makes the payload): the call that writes the event, or
         what is around all such calls where the payload is a variable."""
-        writers = re.finditer(r"\b(?:run_event|sr_event_append)\(", code)
+        writers = re.finditer(r"\b(?:record_event|sr_event_append)\(", code)
         calls = [call(code, match.end() - 1) for match in writers]
         around = functools.reduce(lambda left, one: left.replace(one, ""), calls, code)
         for one in calls:
@@ -245,7 +245,7 @@ class Payloads(unittest.TestCase):
     def test_each_is_documented(self):
         documented, written = self.documented(), self.written()
         self.assertGreater(sum(bool(fields) for fields in written.values()), 14)
-        # The guest's word (run_word_record()) has these only where the guest can refuse something.
+        # The guest's word (machine_word_record()) has these only where the guest can refuse something.
         common = {"observedBy", "host", "guest", "outcome", "status"}
         for kind, fields in written.items():
             with self.subTest(kind):

@@ -54,7 +54,7 @@ static int unmake(void **state)
 
 static void record(struct fixture *f, enum sr_event_type type, json_t *payload)
 {
-    assert_int_equal(run_event(&f->run, SR_STAGE_MONITOR, type, payload, &f->err), 0);
+    assert_int_equal(record_event(f->run.record, SR_STAGE_MONITOR, type, payload, &f->err), 0);
 }
 
 static void record_target(struct fixture *f, enum sr_event_type type, size_t i)
@@ -82,10 +82,10 @@ static void samples_stop_at_the_ceiling_and_are_counted(void **state)
     struct fixture *f = *state;
     fill(f);
     assert_in_range(record_event_bytes(f->run.record), MIB - 512, MIB);
-    assert_int_equal(f->run.events_omitted, 1);
+    assert_int_equal(f->run.samples.omitted, 1);
     assert_false(run_has_event_room(&f->run));
     assert_false(run_has_event_room(&f->run));
-    assert_int_equal(f->run.events_omitted, 3);
+    assert_int_equal(f->run.samples.omitted, 3);
     assert_int_equal(record_barrier(f->run.record, &f->err), 0);
     struct stat st;
     assert_int_equal(fstatat(record_directory(f->run.record), SR_EVENTS_FILE, &st, 0), 0);
@@ -97,7 +97,7 @@ static void samples_stop_at_the_ceiling_and_are_counted(void **state)
 static void the_end_of_the_largest_network_fits(void **state)
 {
     struct fixture *f = *state;
-    f->run.net = &f->net;
+    f->run.network.net = &f->net;
     f->net.target_count = 1;
     while (run_refuse_many_targets(&f->run, &f->err) == 0)
         f->net.target_count++;
@@ -122,12 +122,12 @@ static void the_end_of_the_largest_network_fits(void **state)
 static void hits_have_to_wait_for_what_was_recorded(void **state)
 {
     struct fixture *f = *state;
-    uint64_t before = f->run.hits_due;
+    uint64_t before = f->run.network.hits_due;
     run_wait_for_hits(&f->run, 0);
-    uint64_t none = f->run.hits_due;
+    uint64_t none = f->run.network.hits_due;
     run_wait_for_hits(&f->run, 5000);
     assert_true(before < none);
-    assert_true(f->run.hits_due - none >= UINT64_C(49000000000)); /* 50 s */
+    assert_true(f->run.network.hits_due - none >= UINT64_C(49000000000)); /* 50 s */
 }
 
 #define room_test(name) cmocka_unit_test_setup_teardown(name, make, unmake)

@@ -1,6 +1,6 @@
 /* Each file of a run's outputs has its own hash: in the events, in a manifest when there are many,
  * in the statement that is signed. */
-#include "runner/output_files.h"
+#include "session/output_files.h"
 
 #include "evidence/attest.h"
 #include "evidence/envelope.h"

@@ -1,6 +1,6 @@
 /* What bounds a run on the host, and what is said of it: the cgroup where there is one, the VM
  * where not. */
-#include "runner/run_state.h"
+#include "machine/machine_state.h"
 
 #include "cgroup/scope.h"
 
@@ -23,66 +23,70 @@
 #define PIDS_MAX UINT64_C(4194304)
 
 /* Memory of the VMM with the guest's RAM, in bytes. */
-static uint64_t vmm_memory(const struct run *run)
+static uint64_t vmm_memory(const struct machine *machine)
 {
-    return run->bundle.mem_size_mib * MIB + VMM_MEMORY + run->bundle.vcpu_count * VCPU_MEMORY;
+    return machine->plan.bundle->mem_size_mib * MIB + VMM_MEMORY +
+           machine->plan.bundle->vcpu_count * VCPU_MEMORY;
 }
 
-uint64_t run_vmm_data_max(const struct run *run)
+uint64_t machine_data_max(const struct machine *machine)
 {
-    return vmm_memory(run) - VMM_SHARED;
+    return vmm_memory(machine) - VMM_SHARED;
 }
 
 /* Makes the run's cgroup and lists what no cgroup holds of what should be held. */
-static int create(struct run *run, const struct sr_cgroup_limits *limits, char missing[64],
+static int create(struct machine *machine, const struct sr_cgroup_limits *limits, char missing[64],
                   struct sr_error *err)
 {
     static const char *const names[] = {"cpu", "memory", "pids"};
-    if (sr_cgroup_create(&run->cgroup, run->result->run_id, limits, record_entry(run->record),
-                         err) < 0)
+    if (sr_cgroup_create(&machine->limits.cgroup, record_id(machine->plan.record), limits,
+                         record_entry(machine->plan.record), err) < 0)
         return -1;
-    if (sr_cgroup_join(&run->cgroup, 1, err) < 0)
+    if (sr_cgroup_join(&machine->limits.cgroup, 1, err) < 0)
         return -1;
     missing[0] = '\0';
     for (int c = SR_CONTROLLER_CPU; c <= SR_CONTROLLER_PIDS; c++) {
-        run->holders[c] = sr_cgroup_holder(&run->cgroup, (enum sr_controller)c);
-        if (run->holders[c] == NULL && (c != SR_CONTROLLER_CPU || limits->cpu_quota_usec > 0))
+        machine->limits.holders[c] =
+            sr_cgroup_holder(&machine->limits.cgroup, (enum sr_controller)c);
+        if (machine->limits.holders[c] == NULL &&
+            (c != SR_CONTROLLER_CPU || limits->cpu_quota_usec > 0))
             snprintf(missing + strlen(missing), 64 - strlen(missing), "%s%s",
                      missing[0] != '\0' ? ", " : "", names[c]);
     }
-    run->helpers_held = sr_cgroup_holds_helpers(&run->cgroup);
-    if (run->holders[SR_CONTROLLER_CPU] != NULL && limits->cpu_quota_usec > 0 && !run->helpers_held)
+    machine->limits.helpers_held = sr_cgroup_holds_helpers(&machine->limits.cgroup);
+    if (machine->limits.holders[SR_CONTROLLER_CPU] != NULL && limits->cpu_quota_usec > 0 &&
+        !machine->limits.helpers_held)
         snprintf(missing + strlen(missing), 64 - strlen(missing), "%scpu of helpers",
                  missing[0] != '\0' ? ", " : "");
     return 0;
 }
 
-int run_prepare_limits(struct run *run, struct sr_error *err)
+int machine_make_limits(struct machine *machine, char *why, size_t size, struct sr_error *err)
 {
-    const struct sr_policy *policy = run->options->policy;
+    const struct sr_policy *policy = machine->plan.policy;
     const uint64_t pids = policy->pids_max + VMM_THREADS;
     const struct sr_cgroup_limits limits = {
         .cpu_quota_usec = policy->cpu_quota_usec,
         .cpu_period_usec = policy->cpu_period_usec,
-        .memory_bytes = vmm_memory(run),
+        .memory_bytes = vmm_memory(machine),
         .pids = pids < PIDS_MAX ? pids : PIDS_MAX,
     };
     struct sr_error none = {0};
     char missing[64];
-    if (create(run, &limits, missing, err) < 0)
+    if (create(machine, &limits, missing, err) < 0)
         return -1;
     if (missing[0] != '\0' && geteuid() != 0) {
-        if (sr_cgroup_enter_scope(run->result->run_id, &none) < 0) {
-            run_progress(run, "no cgroup from systemd: %s", none.message);
+        if (sr_cgroup_enter_scope(record_id(machine->plan.record), &none) < 0) {
+            sr_tell(&machine->plan.tell, "no cgroup from systemd: %s", none.message);
         } else {
-            sr_cgroup_remove(&run->cgroup);
-            if (create(run, &limits, missing, err) < 0)
+            sr_cgroup_remove(&machine->limits.cgroup);
+            if (create(machine, &limits, missing, err) < 0)
                 return -1;
         }
     }
-    char *why = run->result->limits_why;
+    why[0] = '\0';
     if (missing[0] != '\0')
-        snprintf(why, sizeof run->result->limits_why,
+        snprintf(why, size,
                  "no cgroup of this host holds: %s; run it as root, or in a cgroup that is "
                  "delegated%s%s",
                  missing, none.code != SR_OK ? "; none came from systemd: " : "", none.message);
@@ -92,19 +96,19 @@ int run_prepare_limits(struct run *run, struct sr_error *err)
     return 0;
 }
 
-void run_limits_text(const struct run *run, struct run_limits_text *text)
+void machine_limits_text(const struct machine *machine, struct machine_limits_text *text)
 {
-    const char *const *by = run->holders;
-    if (run->options->policy->cpu_quota_usec == 0)
-        snprintf(text->cpu, sizeof text->cpu, "vm (%u vCPU)", run->bundle.vcpu_count);
+    const char *const *by = machine->limits.holders;
+    if (machine->plan.policy->cpu_quota_usec == 0)
+        snprintf(text->cpu, sizeof text->cpu, "vm (%u vCPU)", machine->plan.bundle->vcpu_count);
     else if (by[SR_CONTROLLER_CPU] != NULL)
         snprintf(text->cpu, sizeof text->cpu, "%s%s", by[SR_CONTROLLER_CPU],
-                 run->helpers_held ? "" : " (VMM only)");
+                 machine->limits.helpers_held ? "" : " (VMM only)");
     else
         snprintf(text->cpu, sizeof text->cpu, "vm (%u vCPU; quota not enforced)",
-                 run->bundle.vcpu_count);
+                 machine->plan.bundle->vcpu_count);
     snprintf(text->memory, sizeof text->memory, "vm (guest RAM), rlimit (QEMU: %ju MiB)%s%s",
-             (uintmax_t)(run_vmm_data_max(run) / MIB) - run->bundle.mem_size_mib,
+             (uintmax_t)(machine_data_max(machine) / MIB) - machine->plan.bundle->mem_size_mib,
              by[SR_CONTROLLER_MEMORY] != NULL ? ", " : "",
              by[SR_CONTROLLER_MEMORY] != NULL ? by[SR_CONTROLLER_MEMORY] : "");
     snprintf(text->pids, sizeof text->pids, "guest (cgroup v2 pids.max)%s%s",
@@ -112,28 +116,31 @@ void run_limits_text(const struct run *run, struct run_limits_text *text)
              by[SR_CONTROLLER_PIDS] != NULL ? by[SR_CONTROLLER_PIDS] : "");
 }
 
-int run_usage(struct run *run, struct sr_cgroup_usage *usage, const char **source)
+int machine_usage(const struct machine *machine, struct sr_cgroup_usage *usage, const char **source)
 {
-    const char *holder = sr_cgroup_holder(&run->cgroup, SR_CONTROLLER_MEMORY);
-    if (sr_cgroup_read(&run->cgroup, usage) == 0 && holder != NULL) {
+    const char *holder = sr_cgroup_holder(&machine->limits.cgroup, SR_CONTROLLER_MEMORY);
+    if (sr_cgroup_read(&machine->limits.cgroup, usage) == 0 && holder != NULL) {
         *source = holder;
         return 0;
     }
     *source = "vmm-process";
-    return vmm_usage(&run->vmm, &usage->cpu_usec, &usage->memory_bytes);
+    return vmm_usage(&machine->vmm, &usage->cpu_usec, &usage->memory_bytes);
 }
 
-void run_note_usage(struct run *run)
+struct sr_cgroup_usage machine_last_usage(struct machine *machine)
 {
-    if (sr_cgroup_read(&run->cgroup, &run->last_usage) < 0)
-        run->last_usage.oom_kills = 0;
+    struct sr_cgroup_usage usage = {0};
+    if (sr_cgroup_read(&machine->limits.cgroup, &usage) < 0)
+        usage.oom_kills = 0;
+    return usage;
 }
 
-const char *run_release_limits(struct run *run)
+const char *machine_release(struct machine *machine)
 {
-    if (run->cgroup.tree_count > 0) {
-        run->cgroup_left = sr_cgroup_remove(&run->cgroup) < 0;
-        run->cgroup_end = run->cgroup_left ? "left for safe-run gc" : "removed";
+    struct machine_limits *limits = &machine->limits;
+    if (limits->cgroup.tree_count > 0) {
+        limits->left = sr_cgroup_remove(&limits->cgroup) < 0;
+        limits->end = limits->left ? "left for safe-run gc" : "removed";
     }
-    return run->cgroup_end != NULL ? run->cgroup_end : "none";
+    return limits->end != NULL ? limits->end : "none";
 }

@@ -7,8 +7,8 @@
  * file does not block. What the descriptor does not take now is held here; the channel's flow
  * control bounds that to one window.
  */
-#ifndef SR_RUNNER_SINK_H
-#define SR_RUNNER_SINK_H
+#ifndef SR_SESSION_SINK_H
+#define SR_SESSION_SINK_H
 
 #include "channel/protocol.h"
 #include "common/cleanup.h"

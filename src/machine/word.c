@@ -1,9 +1,4 @@
-/*
- * What the guest says of a failure. It is hostile: evidence keeps its words in an object named
- * "guest", and says in a sentence of the host's own that it said something. Somebody at a terminal
- * wants the words themselves.
- */
-#include "runner/run_state.h"
+#include "machine/word.h"
 
 #include "common/printable.h"
 #include "evidence/observer.h"
@@ -11,13 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
-void run_word_take(struct run_word *word, const void *text, size_t len)
+void machine_word_take(struct machine_word *word, const void *text, size_t len)
 {
     snprintf(word->text, sizeof word->text, "%.*s", (int)len, len > 0 ? (const char *)text : "");
     sr_make_printable(word->text);
 }
 
-void run_word_record(const struct run_word *word, struct facts *facts)
+void machine_word_record(const struct machine_word *word, struct facts *facts)
 {
     if (word->outcome == NULL && word->text[0] == '\0')
         return;
@@ -30,7 +25,7 @@ void run_word_record(const struct run_word *word, struct facts *facts)
     fact_take(facts, "guest", facts_end(&guest));
 }
 
-struct sr_error run_word_error(const struct run_word *word, const struct sr_error *error)
+struct sr_error machine_word_error(const struct machine_word *word, const struct sr_error *error)
 {
     static const char says[] = SR_GUEST_SAYS;
     struct sr_error told = *error;

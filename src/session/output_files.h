@@ -6,8 +6,8 @@
  *   for each output: output_files_begin(), listen to sr_output_digest(), output_files_drop() if it
  *   is not kept after all output_files_end() output_files_entries() or output_files_manifest()
  */
-#ifndef SR_RUNNER_OUTPUT_FILES_H
-#define SR_RUNNER_OUTPUT_FILES_H
+#ifndef SR_SESSION_OUTPUT_FILES_H
+#define SR_SESSION_OUTPUT_FILES_H
 
 #include "evidence/output_digest.h"
 #include "saferun/policy.h"

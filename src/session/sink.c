@@ -1,4 +1,4 @@
-#include "runner/sink.h"
+#include "session/sink.h"
 
 #include "common/fs.h"
 

@@ -14,14 +14,14 @@
  * <index>-<component>. Nothing is ever written over: a name that is taken is an error before
  * anything runs.
  */
-#include "runner/run_state.h"
+#include "session/session_state.h"
 
 #include "common/clock.h"
 #include "common/failpoint.h"
 #include "common/fs.h"
 #include "outputs/collector.h"
-#include "runner/output_files.h"
 #include "runs/runs.h"
+#include "session/output_files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -38,22 +38,22 @@
 struct output {
     char path[32]; /* of errors: "outputs[0].path" */
     char name[NAME_MAX + 1];
-    bool collected;        /* all of it is there, for all the collector and the guest say */
-    bool refused;          /* by the collector: nothing more of it is wanted */
-    uint32_t cleared;      /* files that lost a set-user-id, set-group-id or sticky bit */
-    struct sr_error error; /* why it is not there */
-    struct run_word word;  /* what the guest said of that */
+    bool collected;           /* all of it is there, for all the collector and the guest say */
+    bool refused;             /* by the collector: nothing more of it is wanted */
+    uint32_t cleared;         /* files that lost a set-user-id, set-group-id or sticky bit */
+    struct sr_error error;    /* why it is not there */
+    struct machine_word word; /* what the guest said of that */
     struct sr_output_digest digest;
 };
 
-struct run_outputs {
+struct session_outputs {
     int directory;
     uint32_t count;
     bool made; /* the directory that --output-dir names was not there */
     struct sr_collector collector;
     uint32_t turn; /* the output that the guest sends */
     bool cut;      /* whose time was over: the guest was told */
-    /* Of all of them, of this one, and for the guest's next word; UINT64_MAX: the command still
+    /* Of all of them, of this one, and for the guest's next word; LOOP_NEVER: the command still
      * runs. */
     uint64_t deadline, turn_deadline, idle_deadline;
     uint64_t entries;                  /* of those that are there */
@@ -78,9 +78,9 @@ static void name_by_index(struct output *output, uint32_t i, const char *compone
     snprintf(output->name + head, sizeof output->name - (size_t)head, "%.*s", (int)len, component);
 }
 
-static void name_outputs(const struct run *run, struct run_outputs *outputs)
+static void name_outputs(const struct session *session, struct session_outputs *outputs)
 {
-    const struct sr_policy *policy = run->options->policy;
+    const struct sr_policy *policy = session->plan.policy;
     bool same = false;
     for (size_t i = 0; i < policy->output_count; i++)
         for (size_t j = 0; j < i; j++)
@@ -95,26 +95,28 @@ static void name_outputs(const struct run *run, struct run_outputs *outputs)
         else
             snprintf(output->name, sizeof output->name, "%s", name);
         snprintf(outputs->parts[i].name, sizeof outputs->parts[i].name, RUNS_PART,
-                 run->result->run_id, i);
+                 record_id(session->plan.record), i);
         outputs->parts[i].bytes_max = policy->outputs[i].max_bytes;
     }
 }
 
-static int open_directory(struct run *run, struct run_outputs *outputs, struct sr_error *err)
+static int open_directory(struct session *session, struct session_outputs *outputs,
+                          struct sr_error *err)
 {
-    const char *path = run->options->output_dir;
+    const char *path = session->plan.options->output_dir;
     int result = 0;
     if (SR_FAILPOINT("outputs.directory"))
         result = -errno;
     else if (path != NULL) {
         outputs->made = faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
         result = sr_mkdir_all(path, 0777);
-    } else if (mkdirat(record_directory(run->record), "outputs", 0700) < 0)
+    } else if (mkdirat(record_directory(session->plan.record), "outputs", 0700) < 0)
         result = -errno;
     if (result == 0) {
-        outputs->directory = path != NULL ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-                                          : openat(record_directory(run->record), "outputs",
-                                                   O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        outputs->directory = path != NULL
+                                 ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+                                 : openat(record_directory(session->plan.record), "outputs",
+                                          O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         result = outputs->directory < 0 ? -errno : 0;
     }
     return result == 0 ? 0
@@ -124,10 +126,10 @@ static int open_directory(struct run *run, struct run_outputs *outputs, struct s
 
 /* Whether the collector will be able to write there, who has none of root's privileges; better to
  * know before the command has run. */
-static int try_directory(const struct run *run, const struct run_outputs *outputs,
+static int try_directory(const struct session *session, const struct session_outputs *outputs,
                          struct sr_error *err)
 {
-    const char *name = outputs->parts[0].name, *path = run->result->output_dir;
+    const char *name = outputs->parts[0].name, *path = session->plan.output_dir;
     struct stat made, st;
     if (mkdirat(outputs->directory, name, 0700) < 0 || SR_FAILPOINT("outputs.try") ||
         fstatat(outputs->directory, name, &made, AT_SYMLINK_NOFOLLOW) < 0 ||
@@ -165,22 +167,22 @@ static int try_directory(const struct run *run, const struct run_outputs *output
 }
 
 /* Says where, for a later safe-run, should this one be killed: before anything is made there. */
-static int note_directory(const struct run *run, struct sr_error *err)
+static int note_directory(const struct session *session, struct sr_error *err)
 {
-    const char *path = run->result->output_dir;
-    int result =
-        run->options->output_dir == NULL
-            ? 0
-            : sr_write_new_file(record_directory(run->record), RUNS_OUTPUT_DIR, path, strlen(path));
+    const char *path = session->plan.output_dir;
+    int result = session->plan.options->output_dir == NULL
+                     ? 0
+                     : sr_write_new_file(record_directory(session->plan.record), RUNS_OUTPUT_DIR,
+                                         path, strlen(path));
     return result == 0 ? 0
                        : sr_fail(err, SR_RUN_001, "prepare.outputs",
                                  RUNS_OUTPUT_DIR " cannot be written: %s", strerror(-result));
 }
 
-int run_outputs_prepare(struct run *run, struct sr_error *err)
+int session_prepare_outputs(struct session *session, struct sr_error *err)
 {
-    uint32_t count = (uint32_t)run->options->policy->output_count;
-    const char *named = run->options->output_dir;
+    uint32_t count = (uint32_t)session->plan.policy->output_count;
+    const char *named = session->plan.options->output_dir;
     struct stat st;
     /* Even if the policy has no outputs yet: what was asked for cannot be done. */
     if (named != NULL && stat(named, &st) == 0 && !S_ISDIR(st.st_mode))
@@ -188,35 +190,36 @@ int run_outputs_prepare(struct run *run, struct sr_error *err)
                        "%s is not a directory; --output-dir names another", named);
     if (count == 0)
         return 0;
-    struct run_outputs *outputs = calloc(1, sizeof *outputs + count * sizeof outputs->items[0]);
-    run->outputs = outputs;
+    struct session_outputs *outputs = calloc(1, sizeof *outputs + count * sizeof outputs->items[0]);
+    session->outputs = outputs;
     if (outputs == NULL)
         return sr_fail(err, SR_RUN_001, "prepare.outputs", "out of memory");
     outputs->directory = outputs->collector.fd = -1;
-    output_files_init(&outputs->files, record_directory(run->record));
+    output_files_init(&outputs->files, record_directory(session->plan.record));
     outputs->count = count;
-    outputs->deadline = outputs->turn_deadline = outputs->idle_deadline = UINT64_MAX;
+    outputs->deadline = outputs->turn_deadline = outputs->idle_deadline = LOOP_NEVER;
     outputs->parts = calloc(count, sizeof *outputs->parts);
     if (outputs->parts == NULL)
         return sr_fail(err, SR_RUN_001, "prepare.outputs", "out of memory");
-    name_outputs(run, outputs);
-    if (open_directory(run, outputs, err) < 0)
+    name_outputs(session, outputs);
+    if (open_directory(session, outputs, err) < 0)
         return -1;
-    if (run->options->output_dir == NULL)
-        snprintf(run->result->output_dir, sizeof run->result->output_dir, "%.4000s/outputs",
-                 run->result->run_dir);
-    else if (realpath(run->options->output_dir, run->result->output_dir) == NULL)
-        return sr_fail(err, SR_RUN_001, "prepare.outputs", "%s: %s", run->options->output_dir,
-                       strerror(errno));
+    if (session->plan.options->output_dir == NULL)
+        snprintf(session->plan.output_dir, PATH_MAX, "%.4000s/outputs",
+                 record_path(session->plan.record));
+    else if (realpath(session->plan.options->output_dir, session->plan.output_dir) == NULL)
+        return sr_fail(err, SR_RUN_001, "prepare.outputs", "%s: %s",
+                       session->plan.options->output_dir, strerror(errno));
     for (uint32_t i = 0; i < count; i++)
         if (fstatat(outputs->directory, outputs->items[i].name, &st, AT_SYMLINK_NOFOLLOW) == 0)
             return sr_fail(err, SR_RUN_001, outputs->items[i].path,
                            "%s is there already in %s, and nothing is written over",
-                           outputs->items[i].name, run->result->output_dir);
-    if (note_directory(run, err) < 0 || try_directory(run, outputs, err) < 0)
+                           outputs->items[i].name, session->plan.output_dir);
+    if (note_directory(session, err) < 0 || try_directory(session, outputs, err) < 0)
         return -1;
     return sr_collector_start(&outputs->collector, outputs->directory, outputs->parts, count,
-                              run->config.ceilings.output_entries, run->cgroup.v2_helpers_fd, err);
+                              session->plan.config->ceilings.output_entries,
+                              machine_helpers_cgroup(session->plan.machine), err);
 }
 
 /* Why an output is not there; the first reason counts. */
@@ -236,41 +239,42 @@ static void lose_by_guest(struct output *output, const char *outcome, const char
     if (output->error.code != SR_OK)
         return;
     lose(output, "%s%s", says, where);
-    output->word = (struct run_word){.decides = true, .outcome = outcome};
-    run_word_take(&output->word, event->data, event->len);
+    output->word = (struct machine_word){.decides = true, .outcome = outcome};
+    machine_word_take(&output->word, event->data, event->len);
 }
 
 /* The collector has died; the command's own end is worth no less for that. */
-static void lose_rest(struct run *run, const struct sr_error *why)
+static void lose_rest(struct session *session, const struct sr_error *why)
 {
-    struct run_outputs *outputs = run->outputs;
+    struct session_outputs *outputs = session->outputs;
     sr_collector_stop(&outputs->collector);
     for (uint32_t i = outputs->collector.answered; i < outputs->count; i++) {
         outputs->items[i].refused = true;
         lose(&outputs->items[i], "%s", why->message);
     }
-    if (run->channel.state == SR_CHANNEL_COLLECTING)
-        sr_channel_send_enough(&run->channel, run->channel.collected);
+    if (machine_channel(session->plan.machine)->state == SR_CHANNEL_COLLECTING)
+        sr_channel_send_enough(machine_channel(session->plan.machine),
+                               machine_channel(session->plan.machine)->collected);
 }
 
-static void take_archive(struct run *run, const struct sr_channel_event *event)
+static void take_archive(struct session *session, const struct sr_channel_event *event)
 {
-    struct run_outputs *outputs = run->outputs;
+    struct session_outputs *outputs = session->outputs;
     struct sr_error why = {0};
     size_t passed = event->len; /* of what is refused the rest is taken and dropped */
     if (!outputs->items[event->output].refused &&
         sr_collector_feed(&outputs->collector, event->data, event->len, &passed, &why) < 0) {
-        lose_rest(run, &why);
+        lose_rest(session, &why);
         passed = event->len;
     }
-    sr_channel_credit(&run->channel, SR_STREAM_ARCHIVE, passed);
+    sr_channel_credit(machine_channel(session->plan.machine), SR_STREAM_ARCHIVE, passed);
 }
 
-static void take_end(struct run *run, const struct sr_channel_event *event)
+static void take_end(struct session *session, const struct sr_channel_event *event)
 {
-    struct run_outputs *outputs = run->outputs;
+    struct session_outputs *outputs = session->outputs;
     struct output *output = &outputs->items[event->output];
-    const char *where = run->options->policy->outputs[event->output].path;
+    const char *where = session->plan.policy->outputs[event->output].path;
     struct sr_error why = {0};
     size_t passed;
     if (event->status == SR_COLLECTED_MISSING)
@@ -280,115 +284,116 @@ static void take_end(struct run *run, const struct sr_channel_event *event)
     if (outputs->collector.fd < 0)
         return;
     if (sr_collector_end(&outputs->collector, event->status == SR_COLLECTED_OK, &passed, &why) < 0)
-        lose_rest(run, &why);
+        lose_rest(session, &why);
     else
-        sr_channel_credit(&run->channel, SR_STREAM_ARCHIVE, passed);
+        sr_channel_credit(machine_channel(session->plan.machine), SR_STREAM_ARCHIVE, passed);
 }
 
-static uint64_t timeout_nsec(const struct run *run, uint32_t i)
+static uint64_t timeout_nsec(const struct session *session, uint32_t i)
 {
-    return run->options->policy->outputs[i].timeout_sec * SR_NSEC_PER_SEC;
+    return session->plan.policy->outputs[i].timeout_sec * SR_NSEC_PER_SEC;
 }
 
-static void begin_turn(struct run *run, uint32_t i, uint64_t now)
+static void begin_turn(struct session *session, uint32_t i, uint64_t now)
 {
-    struct run_outputs *outputs = run->outputs;
+    struct session_outputs *outputs = session->outputs;
     outputs->cut = false;
     outputs->turn = i;
-    outputs->turn_deadline = now + timeout_nsec(run, i);
+    outputs->turn_deadline = now + timeout_nsec(session, i);
 }
 
-void run_outputs_begin(struct run *run)
+void session_outputs_begin(struct session *session)
 {
     uint64_t now = sr_now();
-    run->outputs->deadline = now + run_outputs_limit_nsec(run);
-    run->outputs->idle_deadline = now + IDLE_NSEC;
-    begin_turn(run, 0, now);
+    session->outputs->deadline = now + session_outputs_limit_nsec(session);
+    session->outputs->idle_deadline = now + IDLE_NSEC;
+    begin_turn(session, 0, now);
 }
 
-int run_outputs_take(struct run *run, const struct sr_channel_event *event, struct sr_error *err)
+int session_outputs_take(struct session *session, const struct sr_channel_event *event,
+                         struct sr_error *err)
 {
-    struct run_outputs *outputs = run->outputs;
+    struct session_outputs *outputs = session->outputs;
     if (outputs == NULL || event->output >= outputs->count)
         return sr_fail_vm(err, SR_RUN_001, "monitor.channel", "an output that nobody asked for");
     outputs->idle_deadline = sr_now() + IDLE_NSEC;
     if (event->type == SR_CHANNEL_ARCHIVE) {
-        take_archive(run, event);
+        take_archive(session, event);
         return 0;
     }
-    take_end(run, event);
+    take_end(session, event);
     if (event->output + 1 < outputs->count)
-        begin_turn(run, event->output + 1, sr_now());
+        begin_turn(session, event->output + 1, sr_now());
     return 0;
 }
 
-static void take_result(struct run *run, const struct sr_collector_result *result)
+static void take_result(struct session *session, const struct sr_collector_result *result)
 {
-    struct output *output = &run->outputs->items[result->index];
+    struct output *output = &session->outputs->items[result->index];
     output->cleared = result->cleared;
     output->collected = result->refused == 0;
     if (output->collected)
         return;
     output->refused = true;
     lose(output, "%s", result->message);
-    if (run->channel.state == SR_CHANNEL_COLLECTING && run->channel.collected == result->index)
-        sr_channel_send_enough(&run->channel, result->index);
+    if (machine_channel(session->plan.machine)->state == SR_CHANNEL_COLLECTING &&
+        machine_channel(session->plan.machine)->collected == result->index)
+        sr_channel_send_enough(machine_channel(session->plan.machine), result->index);
 }
 
-int run_outputs_ready(struct run *run, struct sr_error *err)
+void session_outputs_ready(struct session *session)
 {
-    struct sr_collector *collector = &run->outputs->collector;
+    struct sr_collector *collector = &session->outputs->collector;
     struct sr_collector_result result;
     struct sr_error why = {0};
     size_t passed;
-    (void)err;
     if (collector->fd < 0)
-        return 0;
+        return;
     if (sr_collector_flush(collector, &passed, &why) < 0) {
-        lose_rest(run, &why);
-        return 0;
+        lose_rest(session, &why);
+        return;
     }
-    sr_channel_credit(&run->channel, SR_STREAM_ARCHIVE, passed);
+    sr_channel_credit(machine_channel(session->plan.machine), SR_STREAM_ARCHIVE, passed);
     int got = 1;
-    while (got > 0 && collector->answered < run->outputs->count) {
+    while (got > 0 && collector->answered < session->outputs->count) {
         got = sr_collector_receive(collector, &result, &why);
         if (got > 0)
-            take_result(run, &result);
+            take_result(session, &result);
     }
     if (got < 0)
-        lose_rest(run, &why);
-    else if (collector->answered == run->outputs->count && !sr_collector_holds(collector))
+        lose_rest(session, &why);
+    else if (collector->answered == session->outputs->count && !sr_collector_holds(collector))
         sr_collector_stop(collector);
-    return 0;
 }
 
-int run_outputs_fd(const struct run *run, bool *writable)
+int session_outputs_fd(const struct session *session, bool *writable)
 {
-    if (run->outputs == NULL)
+    if (session->outputs == NULL)
         return -1;
-    *writable = sr_collector_holds(&run->outputs->collector);
-    return run->outputs->collector.fd;
+    *writable = sr_collector_holds(&session->outputs->collector);
+    return session->outputs->collector.fd;
 }
 
-bool run_outputs_pending(const struct run *run)
+bool session_outputs_pending(const struct session *session)
 {
-    return run->outputs != NULL && !sr_collector_idle(&run->outputs->collector);
+    return session->outputs != NULL && !sr_collector_idle(&session->outputs->collector);
 }
 
-uint64_t run_outputs_limit_nsec(const struct run *run)
+uint64_t session_outputs_limit_nsec(const struct session *session)
 {
-    uint64_t total = 0, most = run->config.collect_timeout_sec * SR_NSEC_PER_SEC;
-    for (uint32_t i = 0; run->outputs != NULL && i < run->outputs->count; i++)
-        total += timeout_nsec(run, i);
+    uint64_t total = 0, most = session->plan.config->collect_timeout_sec * SR_NSEC_PER_SEC;
+    for (uint32_t i = 0; session->outputs != NULL && i < session->outputs->count; i++)
+        total += timeout_nsec(session, i);
     return total < most ? total : most;
 }
 
-uint64_t run_outputs_deadline(const struct run *run)
+uint64_t session_outputs_deadline(const struct session *session)
 {
-    const struct run_outputs *outputs = run->outputs;
+    const struct session_outputs *outputs = session->outputs;
     if (outputs == NULL ||
-        (run->channel.state != SR_CHANNEL_COLLECTING && !run_outputs_pending(run)))
-        return UINT64_MAX;
+        (machine_channel(session->plan.machine)->state != SR_CHANNEL_COLLECTING &&
+         !session_outputs_pending(session)))
+        return LOOP_NEVER;
     uint64_t nearest = outputs->deadline;
     if (outputs->turn_deadline < nearest)
         nearest = outputs->turn_deadline;
@@ -396,75 +401,78 @@ uint64_t run_outputs_deadline(const struct run *run)
 }
 
 /* Nothing more comes of those that are not there yet. */
-__attribute__((format(printf, 2, 3))) static void give_up(struct run *run, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void give_up(struct session *session, const char *fmt,
+                                                          ...)
 {
     char why[200];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(why, sizeof why, fmt, ap);
     va_end(ap);
-    sr_collector_stop(&run->outputs->collector);
-    for (uint32_t i = 0; i < run->outputs->count; i++)
-        if (!run->outputs->items[i].collected)
-            lose(&run->outputs->items[i], "not collected: %s", why);
+    sr_collector_stop(&session->outputs->collector);
+    for (uint32_t i = 0; i < session->outputs->count; i++)
+        if (!session->outputs->items[i].collected)
+            lose(&session->outputs->items[i], "not collected: %s", why);
 }
 
-bool run_outputs_late(struct run *run)
+bool session_outputs_late(struct session *session)
 {
-    struct run_outputs *outputs = run->outputs;
+    struct session_outputs *outputs = session->outputs;
     struct output *output = &outputs->items[outputs->turn];
     uint64_t now = sr_now();
-    bool sending = run->channel.state == SR_CHANNEL_COLLECTING && run->channel_fd >= 0;
-    if (sr_collector_holds(&outputs->collector) || run_outputs_pending(run)) {
-        give_up(run, "the collector of outputs did not answer in time");
+    bool sending = machine_channel(session->plan.machine)->state == SR_CHANNEL_COLLECTING &&
+                   machine_listens(session->plan.machine);
+    if (sr_collector_holds(&outputs->collector) || session_outputs_pending(session)) {
+        give_up(session, "the collector of outputs did not answer in time");
         return true;
     }
     if (now >= outputs->turn_deadline)
         lose(output, "not collected: it took more than %u s (outputs[%u].timeoutSec)",
-             run->options->policy->outputs[outputs->turn].timeout_sec, outputs->turn);
+             session->plan.policy->outputs[outputs->turn].timeout_sec, outputs->turn);
     if (now >= outputs->deadline)
-        give_up(run, "all outputs together took more than %u s",
-                (unsigned)(run_outputs_limit_nsec(run) / SR_NSEC_PER_SEC));
+        give_up(session, "all outputs together took more than %u s",
+                (unsigned)(session_outputs_limit_nsec(session) / SR_NSEC_PER_SEC));
     else if (now >= outputs->idle_deadline)
-        give_up(run, "the guest sent nothing for %u s", (unsigned)(IDLE_NSEC / SR_NSEC_PER_SEC));
+        give_up(session, "the guest sent nothing for %u s",
+                (unsigned)(IDLE_NSEC / SR_NSEC_PER_SEC));
     else if (outputs->cut || !sending)
-        give_up(run, "the guest did not go on to it");
+        give_up(session, "the guest did not go on to it");
     else {
         outputs->cut = output->refused = true;
         outputs->turn_deadline = now + CUT_NSEC;
-        sr_channel_send_enough(&run->channel, outputs->turn);
+        sr_channel_send_enough(machine_channel(session->plan.machine), outputs->turn);
         return false;
     }
     return true;
 }
 
 /* What the collector should have refused, and would not, had it been taken over. */
-static void hold_entries(const struct run *run, struct output *output)
+static void hold_entries(const struct session *session, struct output *output)
 {
-    const uint64_t max = run->config.ceilings.output_entries;
+    const uint64_t max = session->plan.config->ceilings.output_entries;
     const struct sr_output_digest *digest = &output->digest;
     uint64_t entries = digest->files + digest->directories + digest->links;
-    if (entries > max - run->outputs->entries)
+    if (entries > max - session->outputs->entries)
         lose(output,
              "refused: the outputs have more than the %llu files and directories that this "
              "host allows (limits.entries)",
              (unsigned long long)max);
     else
-        run->outputs->entries += entries;
+        session->outputs->entries += entries;
 }
 
 /* The guest chose how many files there are and how they are called, and all that must fit on the
  * disk with their names. */
-static void hold_room(struct run *run, struct output *output)
+static void hold_room(struct session *session, struct output *output)
 {
     struct sr_error why = {0};
-    if (run_owe(run, &why) < 0)
+    if (session->plan.owe(session->plan.context, &why) < 0)
         lose(output, "not kept: %s", why.message);
 }
 
-static void finish(struct run *run, uint32_t i)
+static void finish(struct session *session, uint32_t i)
 {
-    struct run_outputs *outputs = run->outputs;
+    struct session_outputs *outputs = session->outputs;
     struct output *output = &outputs->items[i];
     const char *part = outputs->parts[i].name;
     const struct sr_output_listener listener = {output_files_add, &outputs->files};
@@ -473,12 +481,12 @@ static void finish(struct run *run, uint32_t i)
         lose(output, "not collected: the guest ended before");
     if (output->error.code == SR_OK)
         (void)!sr_output_digest(outputs->directory, part, output->path, outputs->parts[i].bytes_max,
-                                record_hasher(run->record), &listener, &output->digest,
+                                record_hasher(session->plan.record), &listener, &output->digest,
                                 &output->error);
     if (output->error.code == SR_OK)
-        hold_entries(run, output);
+        hold_entries(session, output);
     if (output->error.code == SR_OK)
-        hold_room(run, output);
+        hold_room(session, output);
     if (output->error.code == SR_OK &&
         (SR_FAILPOINT("outputs.rename") || renameat2(outputs->directory, part, outputs->directory,
                                                      output->name, RENAME_NOREPLACE) < 0))
@@ -487,32 +495,35 @@ static void finish(struct run *run, uint32_t i)
         output_files_drop(&outputs->files);
     int removed = output->error.code == SR_OK ? 0 : sr_remove_tree(outputs->directory, part);
     if (removed < 0)
-        run_progress(run, "%s, the rest of an output that was refused, cannot be removed: %s", part,
-                     strerror(-removed));
+        sr_tell(&session->plan.tell,
+                "%s, the rest of an output that was refused, cannot be removed: %s", part,
+                strerror(-removed));
 }
 
-void run_outputs_conclude(struct run *run)
+void session_conclude(struct session *session)
 {
-    if (run->outputs == NULL)
+    if (session->outputs == NULL)
         return;
-    sr_collector_stop(&run->outputs->collector);
-    for (uint32_t i = 0; run->times.launched != 0 && i < run->outputs->count; i++)
-        finish(run, i);
+    sr_collector_stop(&session->outputs->collector);
+    for (uint32_t i = 0;
+         machine_times(session->plan.machine).launched != 0 && i < session->outputs->count; i++)
+        finish(session, i);
 }
 
-const struct sr_error *run_outputs_failure(const struct run *run, struct run_word *word)
+const struct sr_error *session_outputs_failure(const struct session *session,
+                                               struct machine_word *word)
 {
-    for (uint32_t i = 0; run->outputs != NULL && i < run->outputs->count; i++)
-        if (run->outputs->items[i].error.code != SR_OK) {
-            *word = run->outputs->items[i].word;
-            return &run->outputs->items[i].error;
+    for (uint32_t i = 0; session->outputs != NULL && i < session->outputs->count; i++)
+        if (session->outputs->items[i].error.code != SR_OK) {
+            *word = session->outputs->items[i].word;
+            return &session->outputs->items[i].error;
         }
     return NULL;
 }
 
 /* What a collected output has, and its files one by one: here, or in the manifest, whose hash
  * stands for them. */
-static void describe(const struct run_outputs *outputs, uint32_t i, struct facts *facts)
+static void describe(const struct session_outputs *outputs, uint32_t i, struct facts *facts)
 {
     const struct output *output = &outputs->items[i];
     const struct sr_output_digest *digest = &output->digest;
@@ -529,57 +540,58 @@ static void describe(const struct run_outputs *outputs, uint32_t i, struct facts
         fact_take(facts, "entries", output_files_entries(&outputs->files, i));
 }
 
-static int record(struct run *run, uint32_t i, struct sr_error *err)
+static int record(struct session *session, uint32_t i, struct sr_error *err)
 {
-    const struct output *output = &run->outputs->items[i];
+    const struct output *output = &session->outputs->items[i];
     bool there = output->error.code == SR_OK;
     struct facts facts = facts_new();
-    fact_text(&facts, "path", run->options->policy->outputs[i].path);
+    fact_text(&facts, "path", session->plan.policy->outputs[i].path);
     fact_text(&facts, "name", output->name);
-    fact_count(&facts, "max", run->outputs->parts[i].bytes_max);
+    fact_count(&facts, "max", session->outputs->parts[i].bytes_max);
     fact_flag(&facts, "collected", there);
     fact_text(&facts, SR_OBSERVED_BY, SR_OBSERVED_HOST);
     if (there) {
-        describe(run->outputs, i, &facts);
+        describe(session->outputs, i, &facts);
     } else {
         fact_text(&facts, "errorCode", sr_code_name(output->error.code));
         fact_text(&facts, "message", output->error.message);
-        run_word_record(&output->word, &facts);
+        machine_word_record(&output->word, &facts);
     }
-    return run_event(run, SR_STAGE_MONITOR, SR_EVENT_OUTPUT_COLLECTED, facts_end(&facts), err);
+    return record_event(session->plan.record, SR_STAGE_MONITOR, SR_EVENT_OUTPUT_COLLECTED,
+                        facts_end(&facts), err);
 }
 
-int run_outputs_record(struct run *run, struct sr_error *err)
+int session_record(struct session *session, struct sr_error *err)
 {
-    struct run_outputs *outputs = run->outputs;
-    if (outputs == NULL || run->times.launched == 0)
+    struct session_outputs *outputs = session->outputs;
+    if (outputs == NULL || machine_times(session->plan.machine).launched == 0)
         return 0;
-    if (output_files_end(&outputs->files, record_hasher(run->record), err) < 0)
+    if (output_files_end(&outputs->files, record_hasher(session->plan.record), err) < 0)
         return -1;
     for (uint32_t i = 0; i < outputs->count; i++)
-        if (record(run, i, err) < 0)
+        if (record(session, i, err) < 0)
             return -1;
     return 0;
 }
 
-uint64_t run_outputs_entry_bytes(const struct run *run)
+uint64_t session_entry_bytes(const struct session *session)
 {
-    return run->outputs != NULL ? output_files_entry_bytes(&run->outputs->files) : 0;
+    return session->outputs != NULL ? output_files_entry_bytes(&session->outputs->files) : 0;
 }
 
-int run_outputs_directory(const struct run *run)
+int session_outputs_directory(const struct session *session)
 {
-    return run->outputs != NULL ? run->outputs->directory : -1;
+    return session->outputs != NULL ? session->outputs->directory : -1;
 }
 
-void run_outputs_release(struct run *run)
+void session_outputs_release(struct session *session)
 {
-    if (run->outputs == NULL)
+    if (session->outputs == NULL)
         return;
-    sr_collector_stop(&run->outputs->collector);
-    sr_close_fd(&run->outputs->directory);
-    output_files_free(&run->outputs->files);
-    free(run->outputs->parts);
-    free(run->outputs);
-    run->outputs = NULL;
+    sr_collector_stop(&session->outputs->collector);
+    sr_close_fd(&session->outputs->directory);
+    output_files_free(&session->outputs->files);
+    free(session->outputs->parts);
+    free(session->outputs);
+    session->outputs = NULL;
 }

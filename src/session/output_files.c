@@ -1,4 +1,4 @@
-#include "runner/output_files.h"
+#include "session/output_files.h"
 
 #include "common/fs.h"
 #include "common/jcs.h"
