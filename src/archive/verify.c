@@ -7,8 +7,7 @@
  *                     enough
  *   older_checkpoint  SR-EVD-303  the log goes on from one that was kept elsewhere
  *   bundles           SR-EVD-302  each that was stored and not pruned is there, with the same
- *                     bytes, and
- *                                 its report says of the run what verification finds now
+ *                     bytes, and its report says of the run what verification finds now
  *   unlogged          SR-EVD-303  there are no others
  *   signatures        SR-EVD-304  with a key that is required: its holder has signed each run
  */
@@ -90,8 +89,6 @@ static void fault(struct verifier *v, enum check check, const char *path, const 
     sr_make_printable(out->errors[out->error_count - 1].message); /* names may be anybody's */
 }
 
-/* ---- hashes as bytes ---- */
-
 static unsigned digit(char c)
 {
     return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10);
@@ -107,12 +104,9 @@ static void to_bytes(const char *hash, unsigned char bytes[SR_SHA256_HEX / 2])
 
 static void to_text(const unsigned char bytes[SR_SHA256_HEX / 2], char text[SR_SHA256_TEXT])
 {
-    int len = snprintf(text, SR_SHA256_TEXT, SR_SHA256_PREFIX);
-    for (size_t i = 0; i < SR_SHA256_HEX / 2; i++)
-        len += snprintf(text + len, SR_SHA256_TEXT - (size_t)len, "%02x", bytes[i]);
+    memcpy(text, SR_SHA256_PREFIX, sizeof SR_SHA256_PREFIX);
+    sr_hex(bytes, SR_SHA256_HEX / 2, text + sizeof SR_SHA256_PREFIX - 1);
 }
-
-/* ---- the log ---- */
 
 static void check_older(struct verifier *v)
 {
@@ -261,8 +255,6 @@ static int check_log(struct verifier *v, struct sr_error *err)
     return 0;
 }
 
-/* ---- checkpoints ---- */
-
 static bool read_checkpoint(struct verifier *v, int dir, const char *name, enum check check,
                             struct sr_checkpoint *checkpoint)
 {
@@ -279,8 +271,6 @@ static bool read_checkpoint(struct verifier *v, int dir, const char *name, enum 
     fault(v, check, err.path, "%s", err.message);
     return false;
 }
-
-/* ---- bundles ---- */
 
 struct bundle_check {
     struct verifier *v;
@@ -534,8 +524,6 @@ static int check_bundles(struct verifier *v, struct sr_error *err)
     }
     return 0;
 }
-
-/* ---- the whole ---- */
 
 static int verify(struct verifier *v, struct sr_error *err)
 {
