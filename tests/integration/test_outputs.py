@@ -1,6 +1,7 @@
 """Outputs: what a command leaves comes out, also when it failed; what a hostile guest sends stays
 where it is."""
 import base64
+import glob
 import hashlib
 import json
 import os
@@ -317,7 +318,8 @@ class Outputs(IoTest):
         self.wait_for(runs)
         run = runs()[0]
         place = options[1] if options else os.path.join(self.base, run, "outputs")
-        self.wait_for(lambda: os.path.isdir(place) and os.listdir(place) != [])
+        # Something in it: the place itself is tried before the command runs.
+        self.wait_for(lambda: glob.glob(glob.escape(place) + "/.*/*"))
         process.kill()
         process.communicate()
         before = os.listdir(place)
