@@ -18,10 +18,11 @@ static void must(int result, const struct sr_error *err)
     exit(1);
 }
 
-static void add_fact(struct sr_index *index, unsigned run, enum sr_fact kind, const char *value)
+static void add_fact(struct archive_index *index, unsigned run, enum archive_fact kind,
+                     const char *value)
 {
     struct sr_error err;
-    must(sr_index_add_fact(index, kind, value, strlen(value), run, &err), &err);
+    must(archive_index_add_fact(index, kind, value, strlen(value), run, &err), &err);
 }
 
 /* 64 digits that no other run has, or that every `shared`-th has. */
@@ -38,7 +39,7 @@ static const char *digits(unsigned run, unsigned what, unsigned shared)
 
 /* A run like others: one of 200 policies and 50 commands, 90 % end with 0, each goes to 3 of 1,000
  * places. */
-static void add_run(struct sr_index *index, unsigned run)
+static void add_run(struct archive_index *index, unsigned run)
 {
     char id[40], bundle[SR_ARCHIVE_ID], policy[32], command[32], line[64], started[40], text[64];
     struct sr_error err;
@@ -63,48 +64,49 @@ static void add_run(struct sr_index *index, unsigned run)
                                        .retention = "180d",
                                        .has_exit_code = true,
                                        .exit_code = run % 10 == 0 ? run % 7 : 0};
-    must(sr_index_add_run(index, &row, &err), &err);
-    add_fact(index, run, SR_FACT_RUN_ID, id);
-    add_fact(index, run, SR_FACT_BUNDLE, bundle + strlen("sha256:"));
-    add_fact(index, run, SR_FACT_POLICY, policy);
-    add_fact(index, run, SR_FACT_COMMAND, command);
-    add_fact(index, run, SR_FACT_COMMAND, command + strlen("/usr/bin/"));
-    add_fact(index, run, SR_FACT_COMMAND, line);
-    add_fact(index, run, SR_FACT_CAUSE, row.cause);
-    add_fact(index, run, SR_FACT_RESULT, row.result);
+    must(archive_index_add_run(index, &row, &err), &err);
+    add_fact(index, run, ARCHIVE_FACT_RUN_ID, id);
+    add_fact(index, run, ARCHIVE_FACT_BUNDLE, bundle + strlen("sha256:"));
+    add_fact(index, run, ARCHIVE_FACT_POLICY, policy);
+    add_fact(index, run, ARCHIVE_FACT_COMMAND, command);
+    add_fact(index, run, ARCHIVE_FACT_COMMAND, command + strlen("/usr/bin/"));
+    add_fact(index, run, ARCHIVE_FACT_COMMAND, line);
+    add_fact(index, run, ARCHIVE_FACT_CAUSE, row.cause);
+    add_fact(index, run, ARCHIVE_FACT_RESULT, row.result);
     snprintf(text, sizeof text, "%" PRId64, row.exit_code);
-    add_fact(index, run, SR_FACT_EXIT_CODE, text);
-    add_fact(index, run, SR_FACT_LABEL, "team");
+    add_fact(index, run, ARCHIVE_FACT_EXIT_CODE, text);
+    add_fact(index, run, ARCHIVE_FACT_LABEL, "team");
     snprintf(text, sizeof text, "team=%u", run % 20);
-    add_fact(index, run, SR_FACT_LABEL, text);
+    add_fact(index, run, ARCHIVE_FACT_LABEL, text);
     for (unsigned i = 0; i < 3; i++) {
         unsigned place = (run * 13 + i * 331) % 1000;
         snprintf(text, sizeof text, "198.18.%u.%u", place / 250, place % 250);
-        add_fact(index, run, i < 2 ? SR_FACT_REACHED : SR_FACT_DENIED, text);
+        add_fact(index, run, i < 2 ? ARCHIVE_FACT_REACHED : ARCHIVE_FACT_DENIED, text);
         strcat(text, ":443");
-        add_fact(index, run, i < 2 ? SR_FACT_REACHED : SR_FACT_DENIED, text);
+        add_fact(index, run, i < 2 ? ARCHIVE_FACT_REACHED : ARCHIVE_FACT_DENIED, text);
     }
     for (unsigned i = 0; i < FILES; i++)
-        add_fact(index, run, SR_FACT_HASH, digits(run, i + 1, UINT32_MAX));
-    add_fact(index, run, SR_FACT_HASH, digits(run, 20, 1)); /* the kernel's: all have it */
-    add_fact(index, run, SR_FACT_HASH, digits(run, 21, 200));
+        add_fact(index, run, ARCHIVE_FACT_HASH, digits(run, i + 1, UINT32_MAX));
+    add_fact(index, run, ARCHIVE_FACT_HASH, digits(run, 20, 1)); /* the kernel's: all have it */
+    add_fact(index, run, ARCHIVE_FACT_HASH, digits(run, 21, 200));
 }
 
 static void fill(const struct sr_archive_place *place, unsigned runs)
 {
     struct sr_archive *archive;
-    struct sr_index *index;
+    struct archive_index *index;
     struct sr_error err;
     must(sr_archive_open(place, true, &archive, &err), &err);
-    must(sr_index_open(sr_archive_root(archive), true, &index, &err), &err);
+    must(archive_index_open(sr_archive_root(archive), true, &index, &err), &err);
     double start = bench_seconds(CLOCK_PROCESS_CPUTIME_ID);
-    must(sr_index_begin(index, &err), &err);
+    must(archive_index_begin(index, &err), &err);
     for (unsigned run = 0; run < runs; run++)
         add_run(index, run);
-    must(sr_index_commit(index, 0, 0, &err), &err); /* in step with a log that has no entries */
+    must(archive_index_commit(index, 0, 0, &err),
+         &err); /* in step with a log that has no entries */
     printf("index: %.0f us CPU a run\n",
            (bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - start) / runs * 1e6);
-    sr_index_close(index);
+    archive_index_close(index);
     sr_archive_close(archive);
 }
 

@@ -87,8 +87,8 @@ static void bench_append(unsigned events)
 
     start = bench_seconds(CLOCK_PROCESS_CPUTIME_ID);
     for (unsigned i = 0; i < events; i++)
-        if (sr_event_append(fixture.log, SR_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED, sample(i),
-                            &err) < 0)
+        if (evidence_event_append(fixture.log, EVIDENCE_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED,
+                                  sample(i), &err) < 0)
             exit(1);
     double cpu = bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - start;
     printf("append: %.2f us CPU an event (of which building its payload: %.2f us)\n",
@@ -96,9 +96,9 @@ static void bench_append(unsigned events)
 
     start = bench_seconds(CLOCK_MONOTONIC);
     for (unsigned i = 0; i < SYNCS; i++)
-        if (sr_event_append(fixture.log, SR_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED, sample(i),
-                            &err) < 0 ||
-            sr_event_log_sync(fixture.log, &err) < 0)
+        if (evidence_event_append(fixture.log, EVIDENCE_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED,
+                                  sample(i), &err) < 0 ||
+            evidence_event_log_sync(fixture.log, &err) < 0)
             exit(1);
     printf("append and barrier: %.0f us wall\n",
            (bench_seconds(CLOCK_MONOTONIC) - start) / SYNCS * 1e6);
@@ -116,10 +116,10 @@ static void bench_verify(char *program, unsigned events)
     printf("write: %.0f ms CPU for all events and the report\n",
            (bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - start) * 1e3);
     struct stat st;
-    if (fstatat(fixture.dir, SR_REPORT_FILE, &st, 0) < 0)
+    if (fstatat(fixture.dir, EVIDENCE_REPORT_FILE, &st, 0) < 0)
         exit(1);
     char path[128];
-    snprintf(path, sizeof path, "%s", fixture_path(&fixture, SR_REPORT_FILE));
+    snprintf(path, sizeof path, "%s", fixture_path(&fixture, EVIDENCE_REPORT_FILE));
     char *verify[] = {program, "report", "verify", path, NULL};
     char *digest[] = {"openssl", "dgst", "-sha256", path, NULL};
     for (int i = 0; i < ROUNDS; i++) {
@@ -145,13 +145,13 @@ static void bench_attest(char *program, unsigned events)
     long rss, max = 0;
     fixture_open(&fixture);
     fixture_report(&fixture, events);
-    snprintf(report, sizeof report, "%s", fixture_path(&fixture, SR_REPORT_FILE));
-    snprintf(events_path, sizeof events_path, "%s", fixture_path(&fixture, SR_EVENTS_FILE));
+    snprintf(report, sizeof report, "%s", fixture_path(&fixture, EVIDENCE_REPORT_FILE));
+    snprintf(events_path, sizeof events_path, "%s", fixture_path(&fixture, EVIDENCE_EVENTS_FILE));
     snprintf(key_path, sizeof key_path, "%s", fixture_path(&fixture, "key"));
     snprintf(public_path, sizeof public_path, "%s.pub", key_path);
-    if (sr_key_generate(key_path, &key, &err) < 0)
+    if (evidence_key_generate(key_path, &key, &err) < 0)
         exit(1);
-    sr_key_free(key);
+    evidence_key_free(key);
     char *attest[] = {program, "report", "attest", "--key", key_path, report, NULL};
     char *verify[] = {program, "report",    "verify", "--events", events_path,
                       "--key", public_path, report,   NULL};

@@ -20,7 +20,7 @@
 
 enum { ROUNDS = 7 };
 
-static const struct sr_net_config config = {
+static const struct net_config config = {
     .stop_fd = -1,
     .cgroup_fd = -1,
     .nft = "/usr/sbin/nft",
@@ -48,25 +48,25 @@ static void fail(const struct sr_error *err)
 }
 
 /* Waits until the cell has answered. */
-static void wait_for(struct sr_net *net, enum sr_net_news wanted)
+static void wait_for(struct net *net, enum net_news wanted)
 {
     struct sr_error err = {0};
-    enum sr_net_news news = SR_NET_NOTHING;
+    enum net_news news = NET_NOTHING;
     while (news != wanted) {
         struct pollfd wait = {.fd = net->fd, .events = POLLIN};
-        if (news == SR_NET_NOTHING)
+        if (news == NET_NOTHING)
             poll(&wait, 1, 1000);
-        if (sr_net_hear(net, &news, &err) < 0)
+        if (net_hear(net, &news, &err) < 0)
             fail(&err);
     }
 }
 
-static void release(struct sr_net *net)
+static void release(struct net *net)
 {
     struct sr_error err = {0};
-    if (sr_net_ask_release(net, &err) < 0)
+    if (net_ask_release(net, &err) < 0)
         fail(&err);
-    wait_for(net, SR_NET_RELEASED);
+    wait_for(net, NET_RELEASED);
 }
 
 /* Single addresses, with one prefix in eight. */
@@ -95,19 +95,18 @@ static int measure(size_t count, double apply_limit, double sample_limit)
     double apply[ROUNDS], sample[ROUNDS], end[ROUNDS];
     int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     for (int i = 0; i < ROUNDS; i++) {
-        struct sr_net *net;
+        struct net *net;
         uint64_t a = sr_now();
-        if (sr_net_apply(&policy, "sr-20260101T000000-bench2", dirfd, &config, hasher, &net, &err) <
-            0)
+        if (net_apply(&policy, "sr-20260101T000000-bench2", dirfd, &config, hasher, &net, &err) < 0)
             fail(&err);
         uint64_t b = sr_now();
-        if (sr_net_ask_counters(net, &err) < 0)
+        if (net_ask_counters(net, &err) < 0)
             fail(&err);
-        wait_for(net, SR_NET_COUNTED);
+        wait_for(net, NET_COUNTED);
         uint64_t c = sr_now();
         release(net);
         uint64_t d = sr_now();
-        sr_net_free(net);
+        net_free(net);
         apply[i] = (double)(b - a) / 1e6;
         sample[i] = (double)(c - b) / 1e6;
         end[i] = (double)(d - c) / 1e6;
@@ -225,9 +224,9 @@ static int measure_udp(const char *address)
     const struct sr_policy policy = {
         .egress = &rule, .egress_count = 1, .network_mode = SR_NETWORK_ALLOWLIST};
     struct sr_hasher *hasher = sr_hasher_new();
-    struct sr_net *net;
+    struct net *net;
     int dirfd = mkdtemp(dir) == NULL ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (sr_net_apply(&policy, "sr-20260101T000000-bench3", dirfd, &config, hasher, &net, &err) < 0)
+    if (net_apply(&policy, "sr-20260101T000000-bench3", dirfd, &config, hasher, &net, &err) < 0)
         fail(&err);
     guest.tap = net->tap_fd;
     put_frame(&guest, question, sizeof question);
@@ -248,7 +247,7 @@ static int measure_udp(const char *address)
         rates[round] = TRIPS / ((double)(sr_now() - a) / 1e9);
     }
     release(net);
-    sr_net_free(net);
+    net_free(net);
     unlinkat(dirfd, "ruleset.nft", 0);
     unlinkat(dirfd, "net.log", 0);
     close(dirfd);

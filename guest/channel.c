@@ -44,12 +44,12 @@ void channel_open(struct channel *channel)
     close(watch);
 }
 
-void channel_send(struct channel *channel, enum sr_frame_type type, size_t len)
+void channel_send(struct channel *channel, enum channel_frame_type type, size_t len)
 {
-    channel->out.header = (struct sr_frame_header){
+    channel->out.header = (struct channel_frame_header){
         .length = (uint32_t)len,
         .type = (uint8_t)type,
-        .session = sr_frame_session((uint8_t)type),
+        .session = channel_frame_session((uint8_t)type),
     };
     const uint8_t *at = (const uint8_t *)&channel->out;
     size_t left = sizeof channel->out.header + len;
@@ -75,20 +75,21 @@ void channel_fill(struct channel *channel)
     channel->in_len += (size_t)got;
 }
 
-bool channel_next(struct channel *channel, struct sr_frame_header *header, const uint8_t **payload)
+bool channel_next(struct channel *channel, struct channel_frame_header *header,
+                  const uint8_t **payload)
 {
     if (channel->in_len < sizeof *header)
         return false;
     memcpy(header, channel->in, sizeof *header);
-    if (header->length > SR_FRAME_MAX_PAYLOAD)
+    if (header->length > CHANNEL_FRAME_MAX_PAYLOAD)
         die("frame too long");
-    if (header->session != sr_frame_session(header->type))
+    if (header->session != channel_frame_session(header->type))
         die("frame of a session that does not exist: this safe-run is older than its initrd");
     *payload = channel->in + sizeof *header;
     return channel->in_len >= sizeof *header + header->length;
 }
 
-void channel_done(struct channel *channel, const struct sr_frame_header *header)
+void channel_done(struct channel *channel, const struct channel_frame_header *header)
 {
     size_t used = sizeof *header + header->length;
     channel->in_len -= used;

@@ -13,14 +13,14 @@
 /* A frame being built: header and payload in one piece, because each write is one round through the
  * device. */
 struct frame {
-    struct sr_frame_header header;
-    uint8_t payload[SR_FRAME_MAX_PAYLOAD];
+    struct channel_frame_header header;
+    uint8_t payload[CHANNEL_FRAME_MAX_PAYLOAD];
 };
 
 struct channel {
     int fd;
     struct frame out;
-    uint8_t in[sizeof(struct sr_frame_header) + SR_FRAME_MAX_PAYLOAD];
+    uint8_t in[sizeof(struct channel_frame_header) + CHANNEL_FRAME_MAX_PAYLOAD];
     size_t in_len;
 };
 
@@ -28,13 +28,14 @@ struct channel {
 void channel_open(struct channel *channel);
 /* Sends channel->out with len bytes of payload; blocks until the host took it. Powers off when the
  * host is gone. */
-void channel_send(struct channel *channel, enum sr_frame_type type, size_t len);
+void channel_send(struct channel *channel, enum channel_frame_type type, size_t len);
 /* Reads more bytes; blocks. Powers off when the host is gone. */
 void channel_fill(struct channel *channel);
 /* Takes the next whole frame out of what was read: true, with *payload valid until the next call of
  * channel_done(). */
-bool channel_next(struct channel *channel, struct sr_frame_header *header, const uint8_t **payload);
+bool channel_next(struct channel *channel, struct channel_frame_header *header,
+                  const uint8_t **payload);
 /* Drops the frame that channel_next() gave. */
-void channel_done(struct channel *channel, const struct sr_frame_header *header);
+void channel_done(struct channel *channel, const struct channel_frame_header *header);
 
 #endif

@@ -28,8 +28,8 @@
 static bool refuse_input(struct refusal *refusal, size_t i, const struct input *input,
                          const char *what)
 {
-    return refuse(refusal, SR_REFUSED_MOUNT, "mounts[%zu]: %.250s %s: %s", i, input->target, what,
-                  strerror(errno));
+    return refuse(refusal, CHANNEL_REFUSED_MOUNT, "mounts[%zu]: %.250s %s: %s", i, input->target,
+                  what, strerror(errno));
 }
 
 static int open_in_root(int root, const char *path, uint64_t flags)
@@ -78,7 +78,8 @@ bool inputs_make_targets(const struct spec *spec, const char *root, struct refus
 }
 
 /* The device that holds the file system; number makes those of one disk differ. */
-static bool find_device(const struct sr_spec_input *where, size_t number, char *path, size_t size)
+static bool find_device(const struct channel_spec_input *where, size_t number, char *path,
+                        size_t size)
 {
     snprintf(path, size, "/dev/vd%c", (char)(FIRST_DISK + where->disk));
     if (where->length == 0)

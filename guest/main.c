@@ -43,22 +43,22 @@
 struct run {
     struct channel channel;
     struct command command;
-    uint32_t credit[SR_STREAM_COUNT];
-    uint8_t input[SR_CHANNEL_WINDOW]; /* from the host, not yet taken by the command */
+    uint32_t credit[CHANNEL_STREAM_COUNT];
+    uint8_t input[CHANNEL_WINDOW]; /* from the host, not yet taken by the command */
     size_t input_len;
     size_t input_taken; /* taken by the command, not yet credited to the host */
     bool input_ended;
     bool ended; /* the command's own process */
-    struct sr_frame_exit exit;
+    struct channel_frame_exit exit;
 };
 
 static struct run run; /* large, and there is one */
 
 static void say_hello(void)
 {
-    const struct sr_frame_hello hello = {SR_CHANNEL_MAGIC, SR_CHANNEL_VERSION};
+    const struct channel_frame_hello hello = {CHANNEL_MAGIC, CHANNEL_VERSION};
     memcpy(run.channel.out.payload, &hello, sizeof hello);
-    channel_send(&run.channel, SR_FRAME_HELLO, sizeof hello);
+    channel_send(&run.channel, CHANNEL_FRAME_HELLO, sizeof hello);
 }
 
 static void set_clock(uint64_t nsec)
@@ -165,10 +165,10 @@ static void send_usage(void)
 {
     const uint64_t total = number_in(meminfo, "MemTotal:"),
                    available = number_in(meminfo, "MemAvailable:");
-    const struct sr_frame_usage usage = {.cpu_usec = number_in(cpu_stat, "usage_usec"),
-                                         .memory_bytes = (total - available) * 1024};
+    const struct channel_frame_usage usage = {.cpu_usec = number_in(cpu_stat, "usage_usec"),
+                                              .memory_bytes = (total - available) * 1024};
     memcpy(run.channel.out.payload, &usage, sizeof usage);
-    channel_send(&run.channel, SR_FRAME_USAGE, sizeof usage);
+    channel_send(&run.channel, CHANNEL_FRAME_USAGE, sizeof usage);
 }
 
 static int64_t now_msec(void)
@@ -183,7 +183,7 @@ static void send_refusal(const struct refusal *refusal)
     size_t len = strlen(refusal->text);
     memcpy(run.channel.out.payload, &refusal->status, sizeof refusal->status);
     memcpy(run.channel.out.payload + sizeof refusal->status, refusal->text, len);
-    channel_send(&run.channel, SR_FRAME_REFUSED, sizeof refusal->status + len);
+    channel_send(&run.channel, CHANNEL_FRAME_REFUSED, sizeof refusal->status + len);
 }
 
 static void close_end(int *fd)
@@ -194,10 +194,10 @@ static void close_end(int *fd)
 }
 
 /* Moves one piece of the command's output to the host; closes the pipe at its end. */
-static void forward_output(int *fd, enum sr_stream stream)
+static void forward_output(int *fd, enum channel_stream stream)
 {
-    size_t room =
-        run.credit[stream] < SR_FRAME_MAX_PAYLOAD ? run.credit[stream] : SR_FRAME_MAX_PAYLOAD;
+    size_t room = run.credit[stream] < CHANNEL_FRAME_MAX_PAYLOAD ? run.credit[stream]
+                                                                 : CHANNEL_FRAME_MAX_PAYLOAD;
     ssize_t got = read(*fd, run.channel.out.payload, room);
     if (got < 0 && (errno == EINTR || errno == EAGAIN))
         return;
@@ -206,7 +206,8 @@ static void forward_output(int *fd, enum sr_stream stream)
         return;
     }
     run.credit[stream] -= (uint32_t)got;
-    channel_send(&run.channel, stream == SR_STREAM_STDOUT ? SR_FRAME_STDOUT : SR_FRAME_STDERR,
+    channel_send(&run.channel,
+                 stream == CHANNEL_STREAM_STDOUT ? CHANNEL_FRAME_STDOUT : CHANNEL_FRAME_STDERR,
                  (size_t)got);
 }
 
@@ -228,18 +229,19 @@ static void forward_input(void)
     }
     if (run.input_ended && run.input_len == 0)
         close_end(&run.command.in);
-    if (run.command.in >= 0 && run.input_taken >= SR_CHANNEL_WINDOW / 4) {
-        const struct sr_frame_credit credit = {SR_STREAM_STDIN, (uint32_t)run.input_taken};
+    if (run.command.in >= 0 && run.input_taken >= CHANNEL_WINDOW / 4) {
+        const struct channel_frame_credit credit = {CHANNEL_STREAM_STDIN,
+                                                    (uint32_t)run.input_taken};
         memcpy(run.channel.out.payload, &credit, sizeof credit);
-        channel_send(&run.channel, SR_FRAME_CREDIT, sizeof credit);
+        channel_send(&run.channel, CHANNEL_FRAME_CREDIT, sizeof credit);
         run.input_taken = 0;
     }
 }
 
-static void take_frame(const struct sr_frame_header *header, const uint8_t *payload)
+static void take_frame(const struct channel_frame_header *header, const uint8_t *payload)
 {
     switch (header->type) {
-    case SR_FRAME_STDIN:
+    case CHANNEL_FRAME_STDIN:
         if (header->length > sizeof run.input - run.input_len)
             die("stdin beyond the window");
         if (run.command.in >= 0) {
@@ -247,32 +249,32 @@ static void take_frame(const struct sr_frame_header *header, const uint8_t *payl
             run.input_len += header->length;
         }
         break;
-    case SR_FRAME_STDIN_EOF:
+    case CHANNEL_FRAME_STDIN_EOF:
         run.input_ended = true;
         break;
-    case SR_FRAME_SIGNAL: {
+    case CHANNEL_FRAME_SIGNAL: {
         uint32_t number;
         memcpy(&number, payload, sizeof number);
         if (!run.ended)
             kill(-run.command.pid, (int)number);
         break;
     }
-    case SR_FRAME_CREDIT: {
-        struct sr_frame_credit credit;
+    case CHANNEL_FRAME_CREDIT: {
+        struct channel_frame_credit credit;
         memcpy(&credit, payload, sizeof credit);
-        if (credit.stream < SR_STREAM_COUNT)
+        if (credit.stream < CHANNEL_STREAM_COUNT)
             run.credit[credit.stream] += credit.bytes;
         break;
     }
-    case SR_FRAME_RESIZE: /* the command has no terminal */
+    case CHANNEL_FRAME_RESIZE: /* the command has no terminal */
         break;
-    case SR_FRAME_HOSTS:
+    case CHANNEL_FRAME_HOSTS:
         root_add_hosts(payload, header->length);
         break;
-    case SR_FRAME_CLOSE: {
+    case CHANNEL_FRAME_CLOSE: {
         uint32_t stream;
         memcpy(&stream, payload, sizeof stream);
-        close_end(stream == SR_STREAM_STDOUT ? &run.command.out : &run.command.err);
+        close_end(stream == CHANNEL_STREAM_STDOUT ? &run.command.out : &run.command.err);
         break;
     }
     default:
@@ -314,8 +316,8 @@ static void run_to_end(int signals)
         struct pollfd fds[] = {
             {.fd = run.channel.fd, .events = POLLIN},
             {.fd = signals, .events = POLLIN},
-            {.fd = run.credit[SR_STREAM_STDOUT] > 0 ? run.command.out : -1, .events = POLLIN},
-            {.fd = run.credit[SR_STREAM_STDERR] > 0 ? run.command.err : -1, .events = POLLIN},
+            {.fd = run.credit[CHANNEL_STREAM_STDOUT] > 0 ? run.command.out : -1, .events = POLLIN},
+            {.fd = run.credit[CHANNEL_STREAM_STDERR] > 0 ? run.command.err : -1, .events = POLLIN},
             {.fd = run.input_len > 0 ? run.command.in : -1, .events = POLLOUT},
         };
         int64_t now = now_msec();
@@ -328,7 +330,7 @@ static void run_to_end(int signals)
             die("poll");
         if (fds[0].revents != 0) {
             channel_fill(&run.channel);
-            struct sr_frame_header header;
+            struct channel_frame_header header;
             const uint8_t *payload;
             while (channel_next(&run.channel, &header, &payload)) {
                 take_frame(&header, payload);
@@ -345,9 +347,9 @@ static void run_to_end(int signals)
             reap();
         }
         if (fds[2].revents != 0 && run.command.out >= 0)
-            forward_output(&run.command.out, SR_STREAM_STDOUT);
+            forward_output(&run.command.out, CHANNEL_STREAM_STDOUT);
         if (fds[3].revents != 0 && run.command.err >= 0)
-            forward_output(&run.command.err, SR_STREAM_STDERR);
+            forward_output(&run.command.err, CHANNEL_STREAM_STDERR);
     }
 }
 
@@ -355,7 +357,7 @@ static void run_to_end(int signals)
  * resets would be lost. Its credits may still come. */
 static _Noreturn void wait_for_the_end(void)
 {
-    struct sr_frame_header header;
+    struct channel_frame_header header;
     const uint8_t *payload;
     for (;;) {
         while (channel_next(&run.channel, &header, &payload))
@@ -413,13 +415,13 @@ int main(void)
 
     struct spec spec = {0};
     spec_receive(&run.channel, &spec);
-    run.credit[SR_STREAM_STDOUT] = run.credit[SR_STREAM_STDERR] = SR_CHANNEL_WINDOW;
+    run.credit[CHANNEL_STREAM_STDOUT] = run.credit[CHANNEL_STREAM_STDERR] = CHANNEL_WINDOW;
     if (prepared && prepare(&spec, &refusal) && command_start(&spec, &run.command, &refusal)) {
-        channel_send(&run.channel, SR_FRAME_STARTED, 0);
+        channel_send(&run.channel, CHANNEL_FRAME_STARTED, 0);
         run_to_end(signals);
         run.exit.oom_kills = oom_kills();
         memcpy(run.channel.out.payload, &run.exit, sizeof run.exit);
-        channel_send(&run.channel, SR_FRAME_EXIT, sizeof run.exit);
+        channel_send(&run.channel, CHANNEL_FRAME_EXIT, sizeof run.exit);
         outputs_send(&spec, &run.channel);
     } else {
         send_refusal(&refusal);

@@ -33,13 +33,13 @@ struct archive {
     uint64_t offset;
     uint32_t inode;
     dev_t device; /* of the output's root */
-    enum sr_collected result;
+    enum channel_collected result;
     char text[400];
     char path[4096]; /* of the entry, in the archive: "o/..." */
 };
 
 __attribute__((format(printf, 3, 4))) static bool
-give_up(struct archive *archive, enum sr_collected result, const char *fmt, ...)
+give_up(struct archive *archive, enum channel_collected result, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -53,26 +53,26 @@ give_up(struct archive *archive, enum sr_collected result, const char *fmt, ...)
 static bool listen_to_host(struct archive *archive, bool wait)
 {
     struct pollfd fd = {.fd = archive->channel->fd, .events = POLLIN};
-    struct sr_frame_header header;
+    struct channel_frame_header header;
     const uint8_t *payload;
     bool enough = false;
     if (poll(&fd, 1, wait ? -1 : 0) <= 0)
         return true;
     channel_fill(archive->channel);
     while (channel_next(archive->channel, &header, &payload)) {
-        struct sr_frame_credit credit;
+        struct channel_frame_credit credit;
         uint32_t index;
-        if (header.type == SR_FRAME_CREDIT) {
+        if (header.type == CHANNEL_FRAME_CREDIT) {
             memcpy(&credit, payload, sizeof credit);
-            if (credit.stream == SR_STREAM_ARCHIVE)
+            if (credit.stream == CHANNEL_STREAM_ARCHIVE)
                 *archive->credit += credit.bytes;
-        } else if (header.type == SR_FRAME_ENOUGH) {
+        } else if (header.type == CHANNEL_FRAME_ENOUGH) {
             memcpy(&index, payload, sizeof index);
             enough = enough || index == archive->index;
         }
         channel_done(archive->channel, &header);
     }
-    return !enough || give_up(archive, SR_COLLECTED_CUT, "the host wanted no more of it");
+    return !enough || give_up(archive, CHANNEL_COLLECTED_CUT, "the host wanted no more of it");
 }
 
 static bool flush(struct archive *archive)
@@ -82,7 +82,7 @@ static bool flush(struct archive *archive)
             return false;
     if (archive->len > 0) {
         *archive->credit -= (uint32_t)archive->len;
-        channel_send(archive->channel, SR_FRAME_ARCHIVE, archive->len);
+        channel_send(archive->channel, CHANNEL_FRAME_ARCHIVE, archive->len);
         archive->len = 0;
     }
     return listen_to_host(archive, false);
@@ -91,9 +91,9 @@ static bool flush(struct archive *archive)
 /* Where the next bytes go, and how many fit. NULL: the archive has been given up. */
 static uint8_t *space(struct archive *archive, size_t *room)
 {
-    if (archive->len == SR_FRAME_MAX_PAYLOAD && !flush(archive))
+    if (archive->len == CHANNEL_FRAME_MAX_PAYLOAD && !flush(archive))
         return NULL;
-    *room = SR_FRAME_MAX_PAYLOAD - archive->len;
+    *room = CHANNEL_FRAME_MAX_PAYLOAD - archive->len;
     return archive->channel->out.payload + archive->len;
 }
 
@@ -146,7 +146,7 @@ static bool put_header(struct archive *archive, const char *name, const struct s
 
 static bool unreadable(struct archive *archive)
 {
-    return give_up(archive, SR_COLLECTED_FAILED, "%.300s cannot be read in the guest: %s",
+    return give_up(archive, CHANNEL_COLLECTED_FAILED, "%.300s cannot be read in the guest: %s",
                    archive->path, strerror(errno));
 }
 
@@ -173,7 +173,7 @@ static bool put_content(struct archive *archive, int fd, uint64_t size)
 static bool put_file(struct archive *archive, int dir, const char *name, const struct stat *st)
 {
     if ((uint64_t)st->st_size > FILE_MAX)
-        return give_up(archive, SR_COLLECTED_FAILED,
+        return give_up(archive, CHANNEL_COLLECTED_FAILED,
                        "%.300s has %llu bytes; a file of an output has 4 GiB at most",
                        archive->path, (unsigned long long)st->st_size);
     int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -211,7 +211,8 @@ static bool put_directory(struct archive *archive, int dir, const char *name, in
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         if (depth == DEPTH_MAX || len + 1 + strlen(entry->d_name) >= sizeof archive->path) {
-            ok = give_up(archive, SR_COLLECTED_FAILED, "%.300s is nested too deep", archive->path);
+            ok = give_up(archive, CHANNEL_COLLECTED_FAILED, "%.300s is nested too deep",
+                         archive->path);
             break;
         }
         archive->path[len] = '/';
@@ -249,7 +250,8 @@ static void collect(struct archive *archive, const char *path)
     strcpy(archive->path, "o");
     if (lstat(path, &st) < 0) {
         give_up(archive,
-                errno == ENOENT || errno == ENOTDIR ? SR_COLLECTED_MISSING : SR_COLLECTED_FAILED,
+                errno == ENOENT || errno == ENOTDIR ? CHANNEL_COLLECTED_MISSING
+                                                    : CHANNEL_COLLECTED_FAILED,
                 "%.300s: %s", path, strerror(errno));
         return;
     }
@@ -259,7 +261,7 @@ static void collect(struct archive *archive, const char *path)
 
 void outputs_send(const struct spec *spec, struct channel *channel)
 {
-    uint32_t credit = SR_CHANNEL_WINDOW;
+    uint32_t credit = CHANNEL_WINDOW;
     for (uint32_t i = 0; i < spec->outputc; i++) {
         struct archive archive = {.channel = channel, .credit = &credit, .index = i, .inode = 1};
         collect(&archive, spec->outputs[i]);
@@ -267,7 +269,7 @@ void outputs_send(const struct spec *spec, struct channel *channel)
         size_t len = strlen(archive.text);
         memcpy(channel->out.payload, &result, sizeof result);
         memcpy(channel->out.payload + sizeof result, archive.text, len);
-        channel_send(channel, SR_FRAME_COLLECTED, sizeof result + len);
+        channel_send(channel, CHANNEL_FRAME_COLLECTED, sizeof result + len);
     }
 }
 

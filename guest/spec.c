@@ -62,55 +62,55 @@ static void push_input(struct spec *spec, const uint8_t *data, size_t len)
     spec->inputs = grown;
 }
 
-static void field(struct spec *spec, enum sr_spec_tag tag, const uint8_t *data, size_t len)
+static void field(struct spec *spec, enum channel_spec_tag tag, const uint8_t *data, size_t len)
 {
     switch (tag) {
-    case SR_SPEC_COMMAND:
+    case CHANNEL_SPEC_COMMAND:
         spec->command = text_of(data, len);
         push(&spec->argv, &spec->argc, spec->command);
         break;
-    case SR_SPEC_ARG:
+    case CHANNEL_SPEC_ARG:
         push(&spec->argv, &spec->argc, text_of(data, len));
         break;
-    case SR_SPEC_ENV:
+    case CHANNEL_SPEC_ENV:
         push(&spec->env, &spec->envc, text_of(data, len));
         break;
-    case SR_SPEC_WORKDIR:
+    case CHANNEL_SPEC_WORKDIR:
         spec->workdir = text_of(data, len);
         break;
-    case SR_SPEC_USER:
+    case CHANNEL_SPEC_USER:
         spec->uid = u32_of(data, len);
         spec->gid = len >= 8 ? u32_of(data + 4, len - 4) : spec->uid;
         break;
-    case SR_SPEC_PIDS:
+    case CHANNEL_SPEC_PIDS:
         spec->pids_max = u32_of(data, len);
         break;
-    case SR_SPEC_DISK:
+    case CHANNEL_SPEC_DISK:
         spec->disk_bytes = u64_of(data, len);
         break;
-    case SR_SPEC_CLOCK:
+    case CHANNEL_SPEC_CLOCK:
         spec->clock_nsec = u64_of(data, len);
         break;
-    case SR_SPEC_ENTROPY:
+    case CHANNEL_SPEC_ENTROPY:
         spec->entropy = data;
         spec->entropy_len = len;
         break;
-    case SR_SPEC_STDIN:
+    case CHANNEL_SPEC_STDIN:
         spec->with_stdin = true;
         break;
-    case SR_SPEC_HOSTS:
+    case CHANNEL_SPEC_HOSTS:
         spec->hosts = text_of(data, len);
         break;
-    case SR_SPEC_INPUT:
+    case CHANNEL_SPEC_INPUT:
         push_input(spec, data, len);
         break;
-    case SR_SPEC_OUTPUT:
+    case CHANNEL_SPEC_OUTPUT:
         push(&spec->outputs, &spec->outputc, text_of(data, len));
         break;
-    case SR_SPEC_STDIN_FILE:
+    case CHANNEL_SPEC_STDIN_FILE:
         spec->stdin_path = text_of(data, len);
         break;
-    case SR_SPEC_HOSTNAME:
+    case CHANNEL_SPEC_HOSTNAME:
         spec->hostname = text_of(data, len);
         break;
     default:
@@ -138,24 +138,24 @@ void spec_receive(struct channel *channel, struct spec *spec)
 {
     struct blob blob = {0};
     for (;;) {
-        struct sr_frame_header header;
+        struct channel_frame_header header;
         const uint8_t *payload;
         if (!channel_next(channel, &header, &payload)) {
             channel_fill(channel);
             continue;
         }
-        if (header.type == SR_FRAME_SPEC && blob.len + header.length <= SR_SPEC_MAX) {
+        if (header.type == CHANNEL_FRAME_SPEC && blob.len + header.length <= CHANNEL_SPEC_MAX) {
             uint8_t *grown = realloc(blob.data, blob.len + header.length);
             if (grown == NULL)
                 die("out of memory for the specification");
             blob.data = grown;
             memcpy(blob.data + blob.len, payload, header.length);
             blob.len += header.length;
-        } else if (header.type != SR_FRAME_START) {
+        } else if (header.type != CHANNEL_FRAME_START) {
             die("unexpected frame before START");
         }
         channel_done(channel, &header);
-        if (header.type == SR_FRAME_START)
+        if (header.type == CHANNEL_FRAME_START)
             break;
     }
     parse(spec, &blob);

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 struct input {
-    struct sr_spec_input where;
+    struct channel_spec_input where;
     char *target;
 };
 

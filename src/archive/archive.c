@@ -31,8 +31,8 @@ int archive_fail(struct sr_error *err, const char *what, int error, const char *
 
 bool archive_has(int root, const char *id)
 {
-    char path[SR_BUNDLE_PATH];
-    sr_bundle_path(id, path);
+    char path[ARCHIVE_BUNDLE_PATH];
+    archive_bundle_path(id, path);
     return faccessat(root, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
@@ -45,7 +45,7 @@ static bool is_there(int root, const char *name)
 /* An archive has a checkpoint, or at least a log: that one is refused later. */
 static bool is_new(int root)
 {
-    return !is_there(root, SR_CHECKPOINT_FILE) && !is_there(root, SR_LOG_FILE);
+    return !is_there(root, ARCHIVE_CHECKPOINT_FILE) && !is_there(root, ARCHIVE_LOG_FILE);
 }
 
 /* ---- the key ---- */
@@ -66,13 +66,14 @@ int archive_load_public(const struct sr_archive_place *place, struct sr_key **ke
     if (key_path(place, path, err) < 0)
         return -1;
     snprintf(public_path, sizeof public_path, "%s.pub", path);
-    if (sr_key_load_public(public_path, key, err) == 0)
+    if (evidence_key_load_public(public_path, key, err) == 0)
         return 0;
     struct sr_error first = *err;
-    if (sr_key_load_private(path, key, err) == 0)
+    if (evidence_key_load_private(path, key, err) == 0)
         return 0;
     char checkpoint[PATH_MAX];
-    if (snprintf(checkpoint, sizeof checkpoint, "%s/" SR_CHECKPOINT_FILE, place->root) < PATH_MAX &&
+    if (snprintf(checkpoint, sizeof checkpoint, "%s/" ARCHIVE_CHECKPOINT_FILE, place->root) <
+            PATH_MAX &&
         access(checkpoint, F_OK) < 0 && errno == ENOENT)
         return archive_fail(err, "root", 0,
                             "%.200s holds no archive; --root names another directory, and 'report "
@@ -103,7 +104,8 @@ static int load_private(const struct sr_archive *archive, const struct sr_archiv
     bool make = place->key[0] == '\0' && is_new(archive->root);
     if (key_path(place, path, err) < 0 || (make && set_found_key_aside(archive->root, err) < 0))
         return -1;
-    if (make ? sr_key_generate(path, key, &fault) < 0 : sr_key_load_private(path, key, &fault) < 0)
+    if (make ? evidence_key_generate(path, key, &fault) < 0
+             : evidence_key_load_private(path, key, &fault) < 0)
         return archive_fail(err, "key", 0, "%s", fault.message);
     return 0;
 }
@@ -114,16 +116,16 @@ static void load_host_key(const struct sr_archive_place *place, struct sr_key **
 {
     char public_path[PATH_MAX + 4];
     struct sr_error unused;
-    if (place->sign_key[0] == '\0' || sr_key_load_private(place->sign_key, key, &unused) == 0)
+    if (place->sign_key[0] == '\0' || evidence_key_load_private(place->sign_key, key, &unused) == 0)
         return;
     snprintf(public_path, sizeof public_path, "%s.pub", place->sign_key);
-    if (sr_key_load_public(public_path, key, &unused) < 0)
+    if (evidence_key_load_public(public_path, key, &unused) < 0)
         *key = NULL;
 }
 
 int sr_archive_require_key(struct sr_archive *archive, const char *public_key, struct sr_error *err)
 {
-    return sr_key_load_public(public_key, &archive->required, err);
+    return evidence_key_load_public(public_key, &archive->required, err);
 }
 
 /* ---- what a writer that died left ---- */
@@ -136,18 +138,18 @@ int sr_archive_require_key(struct sr_archive *archive, const char *public_key, s
 struct tail {
     struct sr_archive *archive;
     unsigned stored;
-    struct sr_log_entry entry; /* the last that stores a bundle */
+    struct archive_log_entry entry; /* the last that stores a bundle */
 };
 
 static int judge_line(void *context, const char *line, size_t len, uint64_t end,
                       struct sr_error *err)
 {
     struct tail *tail = context;
-    struct sr_log_entry entry;
+    struct archive_log_entry entry;
     (void)end;
     /* A writer that dies leaves one bundle behind the checkpoint; more are somebody else's
      * doing. */
-    if (!sr_log_entry_parse(line, len, &entry) || (!entry.pruned && ++tail->stored > 1))
+    if (!archive_log_entry_parse(line, len, &entry) || (!entry.pruned && ++tail->stored > 1))
         return archive_fail(err, "checkpoint", 0,
                             "it is older than the log; 'safe-run archive verify' says more");
     if (!entry.pruned)
@@ -159,19 +161,19 @@ struct lookup {
     const char *bundle;
     uint64_t signed_bytes;
     enum archive_state state;
-    struct sr_log_entry entry;
+    struct archive_log_entry entry;
 };
 
 static int look_up(void *context, const char *line, size_t len, uint64_t end, struct sr_error *err)
 {
     struct lookup *lookup = context;
-    struct sr_log_entry entry;
+    struct archive_log_entry entry;
     (void)err;
     if (end > lookup->signed_bytes)
         return 1;
     /* Most lines are of other bundles: these are not parsed. */
     if (memmem(line, len, lookup->bundle, strlen(lookup->bundle)) == NULL ||
-        !sr_log_entry_parse(line, len, &entry) || strcmp(entry.bundle, lookup->bundle) != 0)
+        !archive_log_entry_parse(line, len, &entry) || strcmp(entry.bundle, lookup->bundle) != 0)
         return 0;
     lookup->state = entry.pruned ? ARCHIVE_PRUNED : ARCHIVE_STORED;
     if (!entry.pruned)
@@ -180,10 +182,10 @@ static int look_up(void *context, const char *line, size_t len, uint64_t end, st
 }
 
 int archive_look_up(struct sr_archive *archive, const char *bundle, enum archive_state *state,
-                    struct sr_log_entry *entry, struct sr_error *err)
+                    struct archive_log_entry *entry, struct sr_error *err)
 {
     struct lookup lookup = {.bundle = bundle, .signed_bytes = archive->log.bytes};
-    if (sr_log_each(archive->log.fd, 0, look_up, &lookup, err) < 0)
+    if (archive_log_each(archive->log.fd, 0, look_up, &lookup, err) < 0)
         return -1;
     *state = lookup.state;
     *entry = lookup.entry;
@@ -193,23 +195,23 @@ int archive_look_up(struct sr_archive *archive, const char *bundle, enum archive
 int archive_set_aside(struct sr_archive *archive, const char *bundle, const char *time,
                       struct sr_error *err)
 {
-    char path[SR_BUNDLE_PATH], name[SR_SHA256_HEX + sizeof "-" + SR_TIMESTAMP_TEXT];
-    sr_bundle_path(bundle, path);
+    char path[ARCHIVE_BUNDLE_PATH], name[SR_SHA256_HEX + sizeof "-" + SR_TIMESTAMP_TEXT];
+    archive_bundle_path(bundle, path);
     snprintf(name, sizeof name, "%.64s-%s", bundle + sizeof SR_SHA256_PREFIX - 1, time);
-    if (mkdirat(archive->root, SR_ARCHIVE_ASIDE, 0700) < 0 && errno != EEXIST)
-        return archive_fail(err, "bundle", errno, SR_ARCHIVE_ASIDE " cannot be made");
+    if (mkdirat(archive->root, ARCHIVE_ASIDE, 0700) < 0 && errno != EEXIST)
+        return archive_fail(err, "bundle", errno, ARCHIVE_ASIDE " cannot be made");
     sr_cleanup_fd int aside =
-        openat(archive->root, SR_ARCHIVE_ASIDE, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        openat(archive->root, ARCHIVE_ASIDE, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     return aside < 0 || renameat(archive->root, path, aside, name) < 0 || fsync(aside) < 0
                ? archive_fail(err, "bundle", errno, "%s cannot be set aside", bundle)
                : 0;
 }
 
-static int set_unsigned_aside(struct sr_archive *archive, const struct sr_log_entry *entry,
+static int set_unsigned_aside(struct sr_archive *archive, const struct archive_log_entry *entry,
                               struct sr_error *err)
 {
     enum archive_state state;
-    struct sr_log_entry ignored;
+    struct archive_log_entry ignored;
     char now[SR_TIMESTAMP_TEXT];
     if (!archive_has(archive->root, entry->bundle))
         return 0;
@@ -221,14 +223,14 @@ static int set_unsigned_aside(struct sr_archive *archive, const struct sr_log_en
 
 static int recover_log(struct sr_archive *archive, struct sr_error *err)
 {
-    struct sr_log *log = &archive->log;
+    struct archive_log *log = &archive->log;
     struct tail tail = {.archive = archive};
     struct stat st;
     if (fstat(log->fd, &st) < 0)
         return archive_fail(err, "log", errno, "cannot be read");
     if ((uint64_t)st.st_size == log->bytes)
         return 0;
-    if (sr_log_each(log->fd, log->bytes, judge_line, &tail, err) < 0 ||
+    if (archive_log_each(log->fd, log->bytes, judge_line, &tail, err) < 0 ||
         (tail.stored > 0 && set_unsigned_aside(archive, &tail.entry, err) < 0))
         return -1;
     if (ftruncate(log->fd, (off_t)log->bytes) < 0 || fdatasync(log->fd) < 0)
@@ -244,7 +246,8 @@ static void remove_temporaries(int root)
         return;
     for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
         /* What cannot be removed now can be another time; it is in nobody's way. */
-        if ((sr_bundle_is_temporary(entry->d_name) || sr_log_is_temporary(entry->d_name)) &&
+        if ((archive_bundle_is_temporary(entry->d_name) ||
+             archive_log_is_temporary(entry->d_name)) &&
             sr_remove_tree(root, entry->d_name) < 0)
             continue;
     closedir(dir);
@@ -277,17 +280,17 @@ static bool may_be_there(const char *name)
 {
     static const char *const names[] = {".",
                                         "..",
-                                        SR_ARCHIVE_LOCK,
+                                        ARCHIVE_LOCK,
                                         KEY_FILE,
                                         PUBLIC_KEY_FILE,
                                         KEY_FILE FOUND,
                                         PUBLIC_KEY_FILE FOUND,
-                                        SR_LOG_FILE,
+                                        ARCHIVE_LOG_FILE,
                                         "lost+found"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(name, names[i]) == 0)
             return true;
-    return sr_log_is_temporary(name);
+    return archive_log_is_temporary(name);
 }
 
 /* 1: something else is there, 0: nothing is; or a negative errno. */
@@ -311,7 +314,7 @@ static int check_root(const struct sr_archive *archive, struct sr_error *err)
     if (others < 0)
         return archive_fail(err, "root", -others, "%s cannot be listed", archive->path);
     /* Another writer may have made it meanwhile: its checkpoint comes before everything else. */
-    return others == 0 || is_there(root, SR_CHECKPOINT_FILE)
+    return others == 0 || is_there(root, ARCHIVE_CHECKPOINT_FILE)
                ? 0
                : archive_fail(err, "root", 0,
                               "%s holds other things and no archive: name a new or empty directory",
@@ -321,7 +324,7 @@ static int check_root(const struct sr_archive *archive, struct sr_error *err)
 /* One writer at a time, and none while somebody reads it all. Ends with the descriptor. */
 static int take_lock(struct sr_archive *archive, struct sr_error *err)
 {
-    archive->lock = openat(archive->root, SR_ARCHIVE_LOCK,
+    archive->lock = openat(archive->root, ARCHIVE_LOCK,
                            O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
     int result = -1;
     if (archive->lock >= 0)
@@ -335,7 +338,8 @@ static int open_to_write(struct sr_archive *archive, const struct sr_archive_pla
 {
     if (check_root(archive, err) < 0 || take_lock(archive, err) < 0 ||
         load_private(archive, place, &archive->key, err) < 0 ||
-        sr_log_open(&archive->log, archive->root, archive->key, archive->hasher, true, err) < 0)
+        archive_log_open(&archive->log, archive->root, archive->key, archive->hasher, true, err) <
+            0)
         return -1;
     load_host_key(place, &archive->host);
     remove_temporaries(archive->root);
@@ -347,7 +351,8 @@ static int open_to_read(struct sr_archive *archive, const struct sr_archive_plac
 {
     if (archive_load_public(place, &archive->key, err) < 0)
         return -1;
-    return sr_log_open(&archive->log, archive->root, archive->key, archive->hasher, false, err);
+    return archive_log_open(&archive->log, archive->root, archive->key, archive->hasher, false,
+                            err);
 }
 
 int sr_archive_open(const struct sr_archive_place *place, bool write, struct sr_archive **archive,
@@ -375,11 +380,11 @@ void sr_archive_close(struct sr_archive *archive)
 {
     if (archive == NULL)
         return;
-    sr_index_close(archive->index);
-    sr_log_close(&archive->log);
-    sr_key_free(archive->key);
-    sr_key_free(archive->host);
-    sr_key_free(archive->required);
+    archive_index_close(archive->index);
+    archive_log_close(&archive->log);
+    evidence_key_free(archive->key);
+    evidence_key_free(archive->host);
+    evidence_key_free(archive->required);
     sr_hasher_free(archive->hasher);
     sr_close_fd(&archive->lock);
     sr_close_fd(&archive->root);

@@ -15,16 +15,16 @@ static int stage_error(struct sr_error *err, const char *what, int error)
     return sr_fail(err, SR_OPS_301, "archive.bundle", "%s: %s", what, strerror(error));
 }
 
-bool sr_manifest_is_name(const char *name)
+bool archive_manifest_is_name(const char *name)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     size_t len = strlen(name);
-    return len > 0 && len < SR_BUNDLE_NAME && strchr(letters, name[0]) != NULL &&
+    return len > 0 && len < ARCHIVE_BUNDLE_NAME && strchr(letters, name[0]) != NULL &&
            strspn(name, "._-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == len;
 }
 
-const struct sr_manifest_file *sr_manifest_find(const struct sr_manifest *manifest,
-                                                const char *name)
+const struct archive_manifest_file *archive_manifest_find(const struct archive_manifest *manifest,
+                                                          const char *name)
 {
     for (size_t i = 0; i < manifest->count; i++)
         if (strcmp(manifest->files[i].name, name) == 0)
@@ -32,25 +32,25 @@ const struct sr_manifest_file *sr_manifest_find(const struct sr_manifest *manife
     return NULL;
 }
 
-void sr_bundle_path(const char *id, char path[SR_BUNDLE_PATH])
+void archive_bundle_path(const char *id, char path[ARCHIVE_BUNDLE_PATH])
 {
     const char *hex = id + sizeof SR_SHA256_PREFIX - 1;
-    snprintf(path, SR_BUNDLE_PATH, "bundles/%.2s/%.64s", hex, hex);
+    snprintf(path, ARCHIVE_BUNDLE_PATH, "bundles/%.2s/%.64s", hex, hex);
 }
 
 /* ---- the manifest ---- */
 
-void sr_manifest_write(const struct sr_manifest *manifest, struct sr_buf *out)
+void archive_manifest_write(const struct archive_manifest *manifest, struct sr_buf *out)
 {
     sr_buf_puts(out, "{\"files\":[");
     for (size_t i = 0; i < manifest->count; i++) {
-        const struct sr_manifest_file *file = &manifest->files[i];
+        const struct archive_manifest_file *file = &manifest->files[i];
         sr_buf_printf(out, "%s{\"name\":\"%s\",\"sha256\":\"%s\",\"size\":", i > 0 ? "," : "",
                       file->name, file->hash);
         sr_buf_u64(out, file->size);
         sr_buf_putc(out, '}');
     }
-    sr_buf_puts(out, "],\"schemaVersion\":\"" SR_BUNDLE_SCHEMA "\"}");
+    sr_buf_puts(out, "],\"schemaVersion\":\"" ARCHIVE_BUNDLE_SCHEMA "\"}");
 }
 
 static bool take_text(const struct sr_json_scan *scan, const char *name, char *field, size_t size)
@@ -59,19 +59,20 @@ static bool take_text(const struct sr_json_scan *scan, const char *name, char *f
     return member != NULL && sr_json_copy_plain(member->value, field, size);
 }
 
-static bool take_file(struct sr_json_slice element, struct sr_manifest *manifest)
+static bool take_file(struct sr_json_slice element, struct archive_manifest *manifest)
 {
     struct sr_json_scan scan;
     int64_t size = -1;
-    if (manifest->count == SR_BUNDLE_MAX_FILES || !sr_json_is_object(element) ||
+    if (manifest->count == ARCHIVE_BUNDLE_MAX_FILES || !sr_json_is_object(element) ||
         sr_json_scan(element.text, element.len, SR_JSON_LAST, &scan) != SR_JSON_OK)
         return false;
-    struct sr_manifest_file *file = &manifest->files[manifest->count];
+    struct archive_manifest_file *file = &manifest->files[manifest->count];
     const struct sr_json_member *member = sr_json_find(&scan, "size");
     if (!take_text(&scan, "name", file->name, sizeof file->name) ||
         !take_text(&scan, "sha256", file->hash, sizeof file->hash) || member == NULL ||
-        !sr_json_integer(member->value, &size) || size < 0 || (uint64_t)size > SR_BUNDLE_MAX_FILE ||
-        !sr_manifest_is_name(file->name) || !sr_is_sha256(file->hash) ||
+        !sr_json_integer(member->value, &size) || size < 0 ||
+        (uint64_t)size > ARCHIVE_BUNDLE_MAX_FILE || !archive_manifest_is_name(file->name) ||
+        !sr_is_sha256(file->hash) ||
         (manifest->count > 0 && strcmp(file[-1].name, file->name) >= 0))
         return false;
     file->size = (uint64_t)size;
@@ -79,14 +80,15 @@ static bool take_file(struct sr_json_slice element, struct sr_manifest *manifest
     return true;
 }
 
-bool sr_manifest_parse(const char *text, size_t len, struct sr_hasher *hasher,
-                       struct sr_manifest *manifest)
+bool archive_manifest_parse(const char *text, size_t len, struct sr_hasher *hasher,
+                            struct archive_manifest *manifest)
 {
     struct sr_json_scan scan;
     struct sr_json_slice element;
     sr_cleanup_buf struct sr_buf again = SR_BUF_INIT;
     manifest->count = 0;
-    if (len > SR_BUNDLE_MAX_MANIFEST || sr_json_scan(text, len, SR_JSON_LAST, &scan) != SR_JSON_OK)
+    if (len > ARCHIVE_BUNDLE_MAX_MANIFEST ||
+        sr_json_scan(text, len, SR_JSON_LAST, &scan) != SR_JSON_OK)
         return false;
     const struct sr_json_member *files = sr_json_find(&scan, "files");
     if (files == NULL || !sr_json_is_array(files->value))
@@ -95,18 +97,18 @@ bool sr_manifest_parse(const char *text, size_t len, struct sr_hasher *hasher,
         if (!take_file(element, manifest))
             return false;
     /* Written again it must be the same bytes: there is one manifest for one set of files. */
-    sr_manifest_write(manifest, &again);
+    archive_manifest_write(manifest, &again);
     return sr_buf_ok(&again) && again.len == len && memcmp(again.data, text, len) == 0 &&
-           sr_manifest_find(manifest, SR_BUNDLE_REPORT) != NULL &&
+           archive_manifest_find(manifest, ARCHIVE_BUNDLE_REPORT) != NULL &&
            sr_sha256(hasher, text, len, manifest->id) == 0;
 }
 
-bool sr_bundle_read(int dir, const char *id, struct sr_hasher *hasher, struct sr_manifest *manifest,
-                    struct sr_buf *text)
+bool archive_bundle_read(int dir, const char *id, struct sr_hasher *hasher,
+                         struct archive_manifest *manifest, struct sr_buf *text)
 {
-    char bytes[SR_BUNDLE_MAX_MANIFEST + 2];
-    ssize_t len = sr_read_small_file(dir, SR_BUNDLE_MANIFEST, bytes, sizeof bytes);
-    if (len < 0 || !sr_manifest_parse(bytes, (size_t)len, hasher, manifest) ||
+    char bytes[ARCHIVE_BUNDLE_MAX_MANIFEST + 2];
+    ssize_t len = sr_read_small_file(dir, ARCHIVE_BUNDLE_MANIFEST, bytes, sizeof bytes);
+    if (len < 0 || !archive_manifest_parse(bytes, (size_t)len, hasher, manifest) ||
         strcmp(manifest->id, id) != 0)
         return false;
     if (text != NULL)
@@ -114,64 +116,65 @@ bool sr_bundle_read(int dir, const char *id, struct sr_hasher *hasher, struct sr
     return true;
 }
 
-void sr_bundle_report_path(const char *id, char path[SR_BUNDLE_REPORT_PATH])
+void archive_bundle_report_path(const char *id, char path[ARCHIVE_BUNDLE_REPORT_PATH])
 {
-    sr_bundle_path(id, path);
+    archive_bundle_path(id, path);
     size_t len = strlen(path);
-    snprintf(path + len, SR_BUNDLE_REPORT_PATH - len, "/" SR_BUNDLE_REPORT);
+    snprintf(path + len, ARCHIVE_BUNDLE_REPORT_PATH - len, "/" ARCHIVE_BUNDLE_REPORT);
 }
 
-bool sr_bundle_has_hash(int dir, const char *name, const char *hash, struct sr_hasher *hasher)
+bool archive_bundle_has_hash(int dir, const char *name, const char *hash, struct sr_hasher *hasher)
 {
     char found[SR_SHA256_TEXT];
     sr_cleanup_fd int fd = sr_open_below(dir, name);
     return fd >= 0 && sr_sha256_fd(hasher, fd, found) == 0 && strcmp(found, hash) == 0;
 }
 
-bool sr_bundle_is_whole(int root, const char *id, const char *report, struct sr_hasher *hasher)
+bool archive_bundle_is_whole(int root, const char *id, const char *report, struct sr_hasher *hasher)
 {
-    char path[SR_BUNDLE_PATH];
-    sr_bundle_path(id, path);
-    sr_cleanup_free struct sr_manifest *manifest = malloc(sizeof *manifest);
+    char path[ARCHIVE_BUNDLE_PATH];
+    archive_bundle_path(id, path);
+    sr_cleanup_free struct archive_manifest *manifest = malloc(sizeof *manifest);
     sr_cleanup_fd int dir = openat(root, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     sr_cleanup_fd int files =
-        openat(dir, SR_BUNDLE_FILES_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        openat(dir, ARCHIVE_BUNDLE_FILES_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     bool whole = manifest != NULL && files >= 0 &&
-                 sr_bundle_read(dir, id, hasher, manifest, NULL) &&
-                 sr_bundle_has_hash(dir, SR_BUNDLE_REPORT, report, hasher);
+                 archive_bundle_read(dir, id, hasher, manifest, NULL) &&
+                 archive_bundle_has_hash(dir, ARCHIVE_BUNDLE_REPORT, report, hasher);
     for (size_t i = 0; whole && i < manifest->count; i++)
-        whole = sr_bundle_has_hash(files, manifest->files[i].name, manifest->files[i].hash, hasher);
+        whole = archive_bundle_has_hash(files, manifest->files[i].name, manifest->files[i].hash,
+                                        hasher);
     return whole;
 }
 
 /* ---- making one ---- */
 
-int sr_staging_begin(struct sr_staging *stage, int root, struct sr_hasher *hasher,
-                     struct sr_error *err)
+int archive_staging_begin(struct archive_staging *stage, int root, struct sr_hasher *hasher,
+                          struct sr_error *err)
 {
     uint64_t number;
-    *stage = SR_STAGING_INIT;
+    *stage = ARCHIVE_STAGING_INIT;
     stage->root = root;
     stage->hasher = hasher;
     if (getrandom(&number, sizeof number, 0) != sizeof number)
         return stage_error(err, "no random number", errno);
     char name[sizeof stage->name];
-    snprintf(name, sizeof name, SR_BUNDLE_TEMPORARY "%016llx", (unsigned long long)number);
+    snprintf(name, sizeof name, ARCHIVE_BUNDLE_TEMPORARY "%016llx", (unsigned long long)number);
     if (SR_FAILPOINT("archive.stage") || mkdirat(root, name, 0700) < 0)
         return stage_error(err, "a temporary directory cannot be made", errno);
     memcpy(stage->name, name, sizeof name);
     stage->dir = openat(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (stage->dir >= 0 && mkdirat(stage->dir, SR_BUNDLE_FILES_DIR, 0700) == 0)
-        stage->files = openat(stage->dir, SR_BUNDLE_FILES_DIR,
+    if (stage->dir >= 0 && mkdirat(stage->dir, ARCHIVE_BUNDLE_FILES_DIR, 0700) == 0)
+        stage->files = openat(stage->dir, ARCHIVE_BUNDLE_FILES_DIR,
                               O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (stage->files >= 0)
         return 0;
     stage_error(err, "a temporary directory cannot be made", errno);
-    sr_staging_free(stage);
+    archive_staging_free(stage);
     return -1;
 }
 
-void sr_staging_free(struct sr_staging *stage)
+void archive_staging_free(struct archive_staging *stage)
 {
     sr_close_fd(&stage->run);
     sr_close_fd(&stage->files);
@@ -181,12 +184,12 @@ void sr_staging_free(struct sr_staging *stage)
 }
 
 /* Puts a file into its place in the list. */
-static int add_file(struct sr_manifest *manifest, const struct sr_manifest_file *file,
+static int add_file(struct archive_manifest *manifest, const struct archive_manifest_file *file,
                     struct sr_error *err)
 {
-    if (manifest->count == SR_BUNDLE_MAX_FILES)
+    if (manifest->count == ARCHIVE_BUNDLE_MAX_FILES)
         return sr_fail(err, SR_OPS_301, "archive.bundle", "more than %d files",
-                       SR_BUNDLE_MAX_FILES);
+                       ARCHIVE_BUNDLE_MAX_FILES);
     size_t at = manifest->count++;
     for (; at > 0 && strcmp(manifest->files[at - 1].name, file->name) > 0; at--)
         manifest->files[at] = manifest->files[at - 1];
@@ -213,7 +216,8 @@ static ssize_t read_some(const struct origin *from, char *to, size_t size, uint6
 }
 
 /* Copies and hashes; a negative errno, -EFBIG when it is too long, -ENODATA when it ends early. */
-static int copy_bytes(struct sr_staging *stage, const struct origin *from, int to, uint64_t *size)
+static int copy_bytes(struct archive_staging *stage, const struct origin *from, int to,
+                      uint64_t *size)
 {
     enum { CHUNK = 128 * 1024 };
     sr_cleanup_free char *chunk = malloc(CHUNK);
@@ -231,7 +235,7 @@ static int copy_bytes(struct sr_staging *stage, const struct origin *from, int t
             return ftruncate(to, (off_t)*size) < 0 ? -errno : 0;
         const uint64_t at = *size;
         *size += (uint64_t)got;
-        if (*size > SR_BUNDLE_MAX_FILE)
+        if (*size > ARCHIVE_BUNDLE_MAX_FILE)
             return -EFBIG;
         sr_hasher_update(stage->hasher, chunk, (size_t)got);
         int result = sr_write_sparse(to, chunk, (size_t)got, at);
@@ -246,17 +250,17 @@ static int open_new(int dir, const char *name)
     return fd < 0 ? -errno : fd;
 }
 
-static int copy_file(struct sr_staging *stage, const char *name, const struct origin *from,
+static int copy_file(struct archive_staging *stage, const char *name, const struct origin *from,
                      struct sr_error *err)
 {
-    struct sr_manifest_file file;
+    struct archive_manifest_file file;
     struct stat st;
     snprintf(file.name, sizeof file.name, "%s", name);
     sr_cleanup_fd int to = open_new(stage->files, name);
     int result = to < 0 ? to : 0;
     /* A file with a hole may be larger than all disks: nothing of it is read then. */
     if (result == 0 && !from->stream && fstat(from->fd, &st) == 0 &&
-        (uint64_t)st.st_size > SR_BUNDLE_MAX_FILE)
+        (uint64_t)st.st_size > ARCHIVE_BUNDLE_MAX_FILE)
         result = -EFBIG;
     if (result == 0)
         result = copy_bytes(stage, from, to, &file.size);
@@ -267,23 +271,24 @@ static int copy_file(struct sr_staging *stage, const char *name, const struct or
     return result < 0 ? stage_error(err, name, -result) : add_file(&stage->manifest, &file, err);
 }
 
-int sr_staging_copy(struct sr_staging *stage, const char *name, int fd, struct sr_error *err)
+int archive_staging_copy(struct archive_staging *stage, const char *name, int fd,
+                         struct sr_error *err)
 {
     const struct origin from = {.fd = fd};
     return copy_file(stage, name, &from, err);
 }
 
-int sr_staging_receive(struct sr_staging *stage, const char *name, int fd, uint64_t size,
-                       struct sr_error *err)
+int archive_staging_receive(struct archive_staging *stage, const char *name, int fd, uint64_t size,
+                            struct sr_error *err)
 {
     const struct origin from = {.fd = fd, .stream = true, .size = size};
     return copy_file(stage, name, &from, err);
 }
 
-int sr_staging_text(struct sr_staging *stage, const char *name, const struct sr_buf *text,
-                    struct sr_error *err)
+int archive_staging_text(struct archive_staging *stage, const char *name, const struct sr_buf *text,
+                         struct sr_error *err)
 {
-    struct sr_manifest_file file = {.size = text->len};
+    struct archive_manifest_file file = {.size = text->len};
     snprintf(file.name, sizeof file.name, "%s", name);
     if (!sr_buf_ok(text) || sr_sha256(stage->hasher, text->data, text->len, file.hash) < 0)
         return stage_error(err, name, ENOMEM);
@@ -291,24 +296,25 @@ int sr_staging_text(struct sr_staging *stage, const char *name, const struct sr_
     return result < 0 ? stage_error(err, name, -result) : add_file(&stage->manifest, &file, err);
 }
 
-int sr_staging_close(struct sr_staging *stage, struct sr_error *err)
+int archive_staging_close(struct archive_staging *stage, struct sr_error *err)
 {
     sr_cleanup_buf struct sr_buf manifest = SR_BUF_INIT;
-    sr_manifest_write(&stage->manifest, &manifest);
+    archive_manifest_write(&stage->manifest, &manifest);
     if (!sr_buf_ok(&manifest) ||
         sr_sha256(stage->hasher, manifest.data, manifest.len, stage->manifest.id) < 0)
-        return stage_error(err, SR_BUNDLE_MANIFEST, ENOMEM);
-    int result = sr_write_new_file(stage->dir, SR_BUNDLE_MANIFEST, manifest.data, manifest.len);
+        return stage_error(err, ARCHIVE_BUNDLE_MANIFEST, ENOMEM);
+    int result =
+        sr_write_new_file(stage->dir, ARCHIVE_BUNDLE_MANIFEST, manifest.data, manifest.len);
     if (result == 0 && fsync(stage->files) < 0)
         result = -errno;
-    return result < 0 ? stage_error(err, SR_BUNDLE_MANIFEST, -result) : 0;
+    return result < 0 ? stage_error(err, ARCHIVE_BUNDLE_MANIFEST, -result) : 0;
 }
 
 /* Opens "bundles/ab" of an id, making what is not there; a descriptor or a negative errno. */
 static int open_shard(int root, const char *id)
 {
-    char path[SR_BUNDLE_PATH];
-    sr_bundle_path(id, path);
+    char path[ARCHIVE_BUNDLE_PATH];
+    archive_bundle_path(id, path);
     path[sizeof "bundles/ab" - 1] = '\0';
     if (mkdirat(root, "bundles", 0700) == 0 && fsync(root) < 0)
         return -errno;
@@ -320,7 +326,7 @@ static int open_shard(int root, const char *id)
     return shard < 0 ? -errno : shard;
 }
 
-int sr_staging_place(struct sr_staging *stage, struct sr_error *err)
+int archive_staging_place(struct archive_staging *stage, struct sr_error *err)
 {
     sr_cleanup_fd int shard = open_shard(stage->root, stage->manifest.id);
     const char *hex = stage->manifest.id + sizeof SR_SHA256_PREFIX - 1;
@@ -333,21 +339,21 @@ int sr_staging_place(struct sr_staging *stage, struct sr_error *err)
     return fsync(shard) < 0 ? stage_error(err, "its place is not durable", errno) : 0;
 }
 
-bool sr_bundle_is_temporary(const char *name)
+bool archive_bundle_is_temporary(const char *name)
 {
-    const size_t prefix = sizeof SR_BUNDLE_TEMPORARY - 1;
-    if (strncmp(name, SR_BUNDLE_TEMPORARY, prefix) != 0)
+    const size_t prefix = sizeof ARCHIVE_BUNDLE_TEMPORARY - 1;
+    if (strncmp(name, ARCHIVE_BUNDLE_TEMPORARY, prefix) != 0)
         return false;
     size_t digits = strspn(name + prefix, "0123456789abcdef");
     return name[prefix + digits] == '\0' &&
            (digits == 2 * sizeof(uint64_t) || digits == SR_SHA256_HEX);
 }
 
-int sr_bundle_remove(int root, const char *id, struct sr_error *err)
+int archive_bundle_remove(int root, const char *id, struct sr_error *err)
 {
-    char path[SR_BUNDLE_PATH], temporary[SR_BUNDLE_PATH];
-    sr_bundle_path(id, path);
-    snprintf(temporary, sizeof temporary, SR_BUNDLE_TEMPORARY "%.64s",
+    char path[ARCHIVE_BUNDLE_PATH], temporary[ARCHIVE_BUNDLE_PATH];
+    archive_bundle_path(id, path);
+    snprintf(temporary, sizeof temporary, ARCHIVE_BUNDLE_TEMPORARY "%.64s",
              id + sizeof SR_SHA256_PREFIX - 1);
     if (SR_FAILPOINT("archive.remove") || renameat(root, path, root, temporary) < 0)
         return errno == ENOENT ? 0 : stage_error(err, "it cannot be removed", errno);

@@ -10,12 +10,12 @@
 
 #define OUTPUTS "outputs/"
 
-int sr_named_files(int fd, sr_on_named_file *on_file, void *context, struct sr_error *err)
+int archive_named_files(int fd, archive_on_named_file *on_file, void *context, struct sr_error *err)
 {
-    sr_cleanup_report_walk struct sr_report_walk walk;
-    if (sr_report_walk(&walk, fd, 0, NULL, NULL, err) < 0)
+    sr_cleanup_report_walk struct evidence_report_walk walk;
+    if (evidence_report_walk(&walk, fd, 0, NULL, NULL, err) < 0)
         return -1;
-    struct sr_json_slice map = sr_json_get(sr_report_member(&walk, "artifacts"), "files");
+    struct sr_json_slice map = sr_json_get(evidence_report_member(&walk, "artifacts"), "files");
     struct sr_json_member file;
     if (sr_json_is_object(map))
         for (size_t at = 0; sr_json_next_member(map, &at, &file) && on_file(context, &file);)
@@ -98,38 +98,42 @@ static int check_outputs(int files, int report, struct sr_verification *out, str
 {
     struct outputs outputs = {.listed = {"[]", 2}, .out = out, .ok = true};
     struct sr_json_scan scan;
-    sr_cleanup_free char *text = malloc(SR_BUNDLE_MAX_OUTPUTS + 2);
+    sr_cleanup_free char *text = malloc(ARCHIVE_BUNDLE_MAX_OUTPUTS + 2);
     if (text == NULL)
         return sr_fail(err, SR_OPS_301, "archive.bundle", "out of memory");
-    ssize_t len = sr_read_small_file(files, SR_BUNDLE_OUTPUTS, text, SR_BUNDLE_MAX_OUTPUTS + 2);
+    ssize_t len =
+        sr_read_small_file(files, ARCHIVE_BUNDLE_OUTPUTS, text, ARCHIVE_BUNDLE_MAX_OUTPUTS + 2);
     if (len > 0 && sr_json_scan(text, (size_t)len, SR_JSON_LAST, &scan) == SR_JSON_OK) {
         struct sr_json_slice listed = sr_json_get((struct sr_json_slice){text, scan.len}, "files");
         if (sr_json_is_array(listed))
             outputs.listed = listed;
     }
-    if (sr_named_files(report, check_output, &outputs, NULL) < 0 || outputs.named == 0)
+    if (archive_named_files(report, check_output, &outputs, NULL) < 0 || outputs.named == 0)
         return 0; /* the verification has said so */
     add_check(out, "outputs_manifest", outputs.ok);
     return 0;
 }
 
-int sr_bundle_verify(int files, const struct sr_manifest *manifest, const int *run,
-                     struct sr_verification *verification, struct sr_error *err)
+int archive_bundle_verify(int files, const struct archive_manifest *manifest, const int *run,
+                          struct sr_verification *verification, struct sr_error *err)
 {
-    sr_cleanup_fd int report = sr_open_below(files, SR_BUNDLE_REPORT);
+    sr_cleanup_fd int report = sr_open_below(files, ARCHIVE_BUNDLE_REPORT);
     uint64_t named = 0;
     if (report < 0)
         return sr_fail(err, SR_OPS_301, "archive.bundle", "its report cannot be opened: %s",
                        strerror(-report));
-    if (sr_named_files(report, count_file, &named, NULL) < 0)
+    if (archive_named_files(report, count_file, &named, NULL) < 0)
         named = 0; /* the verification says why */
     /* A report that came alone and names nothing has no files that could be asked for. */
-    bool with_files = named > 0 || sr_manifest_find(manifest, "policy.json") != NULL ||
-                      sr_manifest_find(manifest, "command.json") != NULL;
-    bool with_outputs = run != NULL && sr_manifest_find(manifest, SR_BUNDLE_OUTPUTS) != NULL;
+    bool with_files = named > 0 || archive_manifest_find(manifest, "policy.json") != NULL ||
+                      archive_manifest_find(manifest, "command.json") != NULL;
+    bool with_outputs =
+        run != NULL && archive_manifest_find(manifest, ARCHIVE_BUNDLE_OUTPUTS) != NULL;
     const struct sr_verify_options options = {
         .dirfd = &files,
-        .events_path = sr_manifest_find(manifest, SR_EVENTS_FILE) != NULL ? SR_EVENTS_FILE : NULL,
+        .events_path = archive_manifest_find(manifest, EVIDENCE_EVENTS_FILE) != NULL
+                           ? EVIDENCE_EVENTS_FILE
+                           : NULL,
         .artifacts_dir = with_files ? "." : NULL,
         .elsewhere = OUTPUTS,
         .outputs_dirfd = with_outputs ? run : NULL,
@@ -137,6 +141,6 @@ int sr_bundle_verify(int files, const struct sr_manifest *manifest, const int *r
     if (sr_report_verify_fd(report, &options, verification, err) < 0)
         return -1;
     if (with_outputs)
-        add_check(verification, SR_BUNDLE_OUTPUTS_CHECK, !verification->outputs_differ);
+        add_check(verification, ARCHIVE_BUNDLE_OUTPUTS_CHECK, !verification->outputs_differ);
     return check_outputs(files, report, verification, err);
 }

@@ -7,7 +7,7 @@
 
 /* Adds the run that this entry of the log stored. A bundle that is not there, or is damaged, is
  * indexed by what the log says of it, with the result "missing". */
-int sr_facts_add(struct sr_index *index, int root, const struct sr_log_entry *entry, uint64_t leaf,
-                 struct sr_error *err) SR_MUST_CHECK;
+int archive_facts_add(struct archive_index *index, int root, const struct archive_log_entry *entry,
+                      uint64_t leaf, struct sr_error *err) SR_MUST_CHECK;
 
 #endif

@@ -29,13 +29,13 @@ static const char schema[] =
 
 enum { TEXTS = 16 }; /* columns of a run that are texts: those behind the first */
 
-struct sr_index {
+struct archive_index {
     sqlite3 *db;
     sqlite3_stmt *add_run, *add_fact;
     bool damaged;
 };
 
-static int index_error(struct sr_index *index, struct sr_error *err)
+static int index_error(struct archive_index *index, struct sr_error *err)
 {
     int code = index->db != NULL ? sqlite3_errcode(index->db) : SQLITE_NOMEM;
     index->damaged = code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_ERROR ||
@@ -44,24 +44,24 @@ static int index_error(struct sr_index *index, struct sr_error *err)
                    index->db != NULL ? sqlite3_errmsg(index->db) : "out of memory");
 }
 
-bool sr_index_is_damaged(const struct sr_index *index)
+bool archive_index_is_damaged(const struct archive_index *index)
 {
     return index->damaged;
 }
 
-static int run_sql(struct sr_index *index, const char *sql, struct sr_error *err)
+static int run_sql(struct archive_index *index, const char *sql, struct sr_error *err)
 {
     return sqlite3_exec(index->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0
                                                                        : index_error(index, err);
 }
 
-static sqlite3_stmt *prepare(struct sr_index *index, const char *sql)
+static sqlite3_stmt *prepare(struct archive_index *index, const char *sql)
 {
     sqlite3_stmt *statement = NULL;
     return sqlite3_prepare_v2(index->db, sql, -1, &statement, NULL) == SQLITE_OK ? statement : NULL;
 }
 
-static int read_number(struct sr_index *index, const char *sql, int column, int64_t *number,
+static int read_number(struct archive_index *index, const char *sql, int column, int64_t *number,
                        struct sr_error *err)
 {
     sqlite3_stmt *statement = prepare(index, sql);
@@ -80,9 +80,9 @@ static int read_number(struct sr_index *index, const char *sql, int column, int6
 /* ---- opening ---- */
 
 /* NULL with err. */
-static struct sr_index *open_database(const char *path, int flags, struct sr_error *err)
+static struct archive_index *open_database(const char *path, int flags, struct sr_error *err)
 {
-    struct sr_index *made = calloc(1, sizeof *made);
+    struct archive_index *made = calloc(1, sizeof *made);
     if (made == NULL) {
         sr_fail(err, SR_OPS_301, INDEX_PATH, "out of memory");
         return NULL;
@@ -90,7 +90,7 @@ static struct sr_index *open_database(const char *path, int flags, struct sr_err
     if (sqlite3_open_v2(path, &made->db, flags | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_PRIVATECACHE,
                         NULL) != SQLITE_OK) {
         index_error(made, err);
-        sr_index_close(made);
+        archive_index_close(made);
         return NULL;
     }
     /* The database may have been written by somebody else: nothing in it is executed. */
@@ -102,18 +102,18 @@ static struct sr_index *open_database(const char *path, int flags, struct sr_err
     return made;
 }
 
-static int create_schema(struct sr_index *index, struct sr_error *err)
+static int create_schema(struct archive_index *index, struct sr_error *err)
 {
     if (run_sql(index, "BEGIN IMMEDIATE", err) < 0)
         return -1;
     if (run_sql(index, schema, err) == 0 && run_sql(index, "COMMIT", err) == 0)
         return 0;
-    sr_index_rollback(index);
+    archive_index_rollback(index);
     return -1;
 }
 
 /* Is it ours, of this version? An empty file is neither, and no fault. */
-static int check_version(struct sr_index *index, bool *empty, struct sr_error *err)
+static int check_version(struct archive_index *index, bool *empty, struct sr_error *err)
 {
     int64_t id = 0, version = 0, tables = 0;
     if (read_number(index, "PRAGMA application_id", 0, &id, err) < 0 ||
@@ -128,11 +128,12 @@ static int check_version(struct sr_index *index, bool *empty, struct sr_error *e
     return sr_fail(err, SR_OPS_301, INDEX_PATH, "it is of another version");
 }
 
-static int open_checked(const char *path, bool write, struct sr_index **index, struct sr_error *err)
+static int open_checked(const char *path, bool write, struct archive_index **index,
+                        struct sr_error *err)
 {
     bool empty = false;
     int flags = write ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
-    struct sr_index *made = open_database(path, flags, err);
+    struct archive_index *made = open_database(path, flags, err);
     if (made == NULL)
         return -1;
     int result = check_version(made, &empty, err);
@@ -140,26 +141,27 @@ static int open_checked(const char *path, bool write, struct sr_index **index, s
         result =
             write ? create_schema(made, err) : sr_fail(err, SR_OPS_301, INDEX_PATH, "it is empty");
     if (result < 0) {
-        sr_index_close(made);
+        archive_index_close(made);
         return -1;
     }
     *index = made;
     return 0;
 }
 
-int sr_index_open(const char *root, bool write, struct sr_index **index, struct sr_error *err)
+int archive_index_open(const char *root, bool write, struct archive_index **index,
+                       struct sr_error *err)
 {
-    char path[PATH_MAX + sizeof "/" SR_INDEX_FILE];
-    snprintf(path, sizeof path, "%s/" SR_INDEX_FILE, root);
+    char path[PATH_MAX + sizeof "/" ARCHIVE_INDEX_FILE];
+    snprintf(path, sizeof path, "%s/" ARCHIVE_INDEX_FILE, root);
     return open_checked(path, write, index, err);
 }
 
-int sr_index_open_in_memory(struct sr_index **index, struct sr_error *err)
+int archive_index_open_in_memory(struct archive_index **index, struct sr_error *err)
 {
     return open_checked(":memory:", true, index, err);
 }
 
-void sr_index_close(struct sr_index *index)
+void archive_index_close(struct archive_index *index)
 {
     if (index == NULL)
         return;
@@ -171,8 +173,8 @@ void sr_index_close(struct sr_index *index)
 
 /* ---- writing ---- */
 
-int sr_index_position(struct sr_index *index, uint64_t *bytes, uint64_t *entries,
-                      struct sr_error *err)
+int archive_index_position(struct archive_index *index, uint64_t *bytes, uint64_t *entries,
+                           struct sr_error *err)
 {
     int64_t at = 0, count = 0;
     static const char sql[] = "SELECT bytes, entries FROM position";
@@ -183,17 +185,18 @@ int sr_index_position(struct sr_index *index, uint64_t *bytes, uint64_t *entries
     return 0;
 }
 
-int sr_index_begin(struct sr_index *index, struct sr_error *err)
+int archive_index_begin(struct archive_index *index, struct sr_error *err)
 {
     return run_sql(index, "BEGIN IMMEDIATE", err);
 }
 
-void sr_index_rollback(struct sr_index *index)
+void archive_index_rollback(struct archive_index *index)
 {
     sqlite3_exec(index->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
-int sr_index_commit(struct sr_index *index, uint64_t bytes, uint64_t entries, struct sr_error *err)
+int archive_index_commit(struct archive_index *index, uint64_t bytes, uint64_t entries,
+                         struct sr_error *err)
 {
     sqlite3_stmt *statement = prepare(index, "UPDATE position SET bytes=?1, entries=?2");
     int result = statement != NULL &&
@@ -213,7 +216,7 @@ static void bind_text(sqlite3_stmt *statement, int at, const char *text)
 }
 
 /* Steps a statement that returns nothing and makes it ready for the next time. */
-static int finish(struct sr_index *index, sqlite3_stmt *statement, struct sr_error *err)
+static int finish(struct archive_index *index, sqlite3_stmt *statement, struct sr_error *err)
 {
     int result = sqlite3_step(statement) == SQLITE_DONE ? 0 : index_error(index, err);
     sqlite3_reset(statement);
@@ -221,7 +224,8 @@ static int finish(struct sr_index *index, sqlite3_stmt *statement, struct sr_err
     return result;
 }
 
-int sr_index_add_run(struct sr_index *index, const struct sr_archive_run *run, struct sr_error *err)
+int archive_index_add_run(struct archive_index *index, const struct sr_archive_run *run,
+                          struct sr_error *err)
 {
     if (index->add_run == NULL)
         index->add_run = prepare(index, "INSERT OR REPLACE INTO run VALUES"
@@ -243,8 +247,8 @@ int sr_index_add_run(struct sr_index *index, const struct sr_archive_run *run, s
     return finish(index, statement, err);
 }
 
-int sr_index_add_fact(struct sr_index *index, enum sr_fact kind, const char *value, size_t len,
-                      uint64_t leaf, struct sr_error *err)
+int archive_index_add_fact(struct archive_index *index, enum archive_fact kind, const char *value,
+                           size_t len, uint64_t leaf, struct sr_error *err)
 {
     if (index->add_fact == NULL)
         index->add_fact = prepare(index, "INSERT OR IGNORE INTO fact VALUES(?1,?2,?3)");
@@ -257,7 +261,8 @@ int sr_index_add_fact(struct sr_index *index, enum sr_fact kind, const char *val
     return finish(index, statement, err);
 }
 
-int sr_index_prune(struct sr_index *index, uint64_t leaf, const char *when, struct sr_error *err)
+int archive_index_prune(struct archive_index *index, uint64_t leaf, const char *when,
+                        struct sr_error *err)
 {
     sqlite3_stmt *statement = prepare(index, "UPDATE run SET pruned=?2 WHERE leaf=?1");
     if (statement == NULL)
@@ -269,7 +274,7 @@ int sr_index_prune(struct sr_index *index, uint64_t leaf, const char *when, stru
     return result;
 }
 
-int sr_index_truncated(struct sr_index *index, uint64_t *runs, struct sr_error *err)
+int archive_index_truncated(struct archive_index *index, uint64_t *runs, struct sr_error *err)
 {
     int64_t count = 0;
     if (read_number(index, "SELECT count(*) FROM run WHERE truncated<>0 AND pruned IS NULL", 0,
@@ -300,7 +305,7 @@ struct search {
     bool impossible; /* a criterion that nothing meets */
 };
 
-static void add_criterion(struct search *search, enum sr_fact kind, const char *text)
+static void add_criterion(struct search *search, enum archive_fact kind, const char *text)
 {
     if (text == NULL)
         return;
@@ -330,7 +335,7 @@ static void add_run_end(struct search *search, const char *run_end)
     for (size_t i = 0; i < len && !search->impossible; i++)
         backwards[i] = run_end[len - 1 - i];
     backwards[search->impossible ? 0 : len] = '\0';
-    add_criterion(search, SR_FACT_RUN_END, backwards);
+    add_criterion(search, ARCHIVE_FACT_RUN_END, backwards);
     if (!search->impossible) /* an id is of printable ASCII: nothing in it comes behind this */
         snprintf(search->criteria[search->count - 1].end, sizeof search->criteria[0].end,
                  "%.510s\x7f", backwards);
@@ -340,28 +345,28 @@ static void collect(struct search *search)
 {
     const struct sr_archive_query *query = search->query;
     char number[16];
-    add_criterion(search, SR_FACT_HASH, without_prefix(query->hash));
-    add_criterion(search, SR_FACT_RUN_ID, query->run_id);
+    add_criterion(search, ARCHIVE_FACT_HASH, without_prefix(query->hash));
+    add_criterion(search, ARCHIVE_FACT_RUN_ID, query->run_id);
     add_run_end(search, query->run_end);
-    add_criterion(search, SR_FACT_BUNDLE, without_prefix(query->bundle));
+    add_criterion(search, ARCHIVE_FACT_BUNDLE, without_prefix(query->bundle));
     if (query->bundle != NULL && search->count > 0) {
         struct criterion *bundle = &search->criteria[search->count - 1];
         snprintf(bundle->end, sizeof bundle->end, "%.510sg", without_prefix(query->bundle));
     }
-    add_criterion(search, SR_FACT_DENIED, query->denied);
-    add_criterion(search, SR_FACT_REACHED, query->reached);
+    add_criterion(search, ARCHIVE_FACT_DENIED, query->denied);
+    add_criterion(search, ARCHIVE_FACT_REACHED, query->reached);
     for (size_t i = 0; i < query->label_count; i++)
-        add_criterion(search, SR_FACT_LABEL, query->labels[i]);
-    add_criterion(search, SR_FACT_POLICY, query->policy);
-    add_criterion(search, SR_FACT_COMMAND, query->command);
-    add_criterion(search, SR_FACT_CAUSE, query->cause);
+        add_criterion(search, ARCHIVE_FACT_LABEL, query->labels[i]);
+    add_criterion(search, ARCHIVE_FACT_POLICY, query->policy);
+    add_criterion(search, ARCHIVE_FACT_COMMAND, query->command);
+    add_criterion(search, ARCHIVE_FACT_CAUSE, query->cause);
     if (query->exit_code != NULL) {
         snprintf(number, sizeof number, "%d", *query->exit_code);
-        add_criterion(search, SR_FACT_EXIT_CODE, number);
+        add_criterion(search, ARCHIVE_FACT_EXIT_CODE, number);
     }
-    add_criterion(search, SR_FACT_RESULT, query->result);
+    add_criterion(search, ARCHIVE_FACT_RESULT, query->result);
     if (query->since != NULL || query->until != NULL) {
-        add_criterion(search, (enum sr_fact)0, query->since != NULL ? query->since : "");
+        add_criterion(search, (enum archive_fact)0, query->since != NULL ? query->since : "");
         if (!search->impossible)
             /* Whatever begins with the end belongs to it: a day, a second. */
             snprintf(search->criteria[search->count - 1].end, sizeof search->criteria[0].end,
@@ -369,7 +374,8 @@ static void collect(struct search *search)
     }
 }
 
-static int count_list(struct sr_index *index, struct criterion *criterion, struct sr_error *err)
+static int count_list(struct archive_index *index, struct criterion *criterion,
+                      struct sr_error *err)
 {
     sqlite3_stmt *statement = prepare(
         index, criterion->kind == 0
@@ -395,7 +401,8 @@ static int count_list(struct sr_index *index, struct criterion *criterion, struc
 }
 
 /* The shortest list comes first: it is walked, in the others its runs are looked up. */
-static int put_shortest_first(struct sr_index *index, struct search *search, struct sr_error *err)
+static int put_shortest_first(struct archive_index *index, struct search *search,
+                              struct sr_error *err)
 {
     int shortest = 0;
     for (int i = 0; i < search->count && search->count > 1; i++) {
@@ -512,7 +519,7 @@ static void hand_over(const struct rows *rows, sr_archive_on_run *on_run, void *
     }
 }
 
-static int keep_rows(struct sr_index *index, sqlite3_stmt *statement, unsigned limit,
+static int keep_rows(struct archive_index *index, sqlite3_stmt *statement, unsigned limit,
                      struct rows *rows, bool *more, struct sr_error *err)
 {
     int step;
@@ -533,8 +540,8 @@ static int keep_rows(struct sr_index *index, sqlite3_stmt *statement, unsigned l
                : sr_fail(err, SR_OPS_301, INDEX_PATH, "out of memory");
 }
 
-int sr_index_search(struct sr_index *index, const struct sr_archive_query *query,
-                    sr_archive_on_run *on_run, void *context, bool *more, struct sr_error *err)
+int archive_index_search(struct archive_index *index, const struct sr_archive_query *query,
+                         sr_archive_on_run *on_run, void *context, bool *more, struct sr_error *err)
 {
     struct search search = {.query = query};
     sr_cleanup_buf struct sr_buf sql = SR_BUF_INIT;

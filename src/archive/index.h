@@ -18,61 +18,62 @@
 #include "common/cleanup.h"
 #include "saferun/archive.h"
 
-#define SR_INDEX_FILE "index.sqlite"
+#define ARCHIVE_INDEX_FILE "index.sqlite"
 
 /* What runs are searched by. Databases have these numbers: after a change, increment
  * SR_INDEX_VERSION. */
-enum sr_fact {
-    SR_FACT_RUN_ID = 1,
-    SR_FACT_BUNDLE = 2, /* hexadecimal digits; searched by their beginning */
-    SR_FACT_POLICY = 3,
-    SR_FACT_COMMAND = 4, /* its path, its last component, and the whole line */
-    SR_FACT_CAUSE = 5,
-    SR_FACT_RESULT = 6,
-    SR_FACT_EXIT_CODE = 7,
-    SR_FACT_LABEL = 8,   /* "key" and "key=value" */
-    SR_FACT_REACHED = 9, /* "address" and "address:port" */
-    SR_FACT_DENIED = 10,
-    SR_FACT_HASH = 11,    /* 64 hexadecimal digits */
-    SR_FACT_RUN_END = 12, /* the run id backwards; searched by its beginning */
+enum archive_fact {
+    ARCHIVE_FACT_RUN_ID = 1,
+    ARCHIVE_FACT_BUNDLE = 2, /* hexadecimal digits; searched by their beginning */
+    ARCHIVE_FACT_POLICY = 3,
+    ARCHIVE_FACT_COMMAND = 4, /* its path, its last component, and the whole line */
+    ARCHIVE_FACT_CAUSE = 5,
+    ARCHIVE_FACT_RESULT = 6,
+    ARCHIVE_FACT_EXIT_CODE = 7,
+    ARCHIVE_FACT_LABEL = 8,   /* "key" and "key=value" */
+    ARCHIVE_FACT_REACHED = 9, /* "address" and "address:port" */
+    ARCHIVE_FACT_DENIED = 10,
+    ARCHIVE_FACT_HASH = 11,    /* 64 hexadecimal digits */
+    ARCHIVE_FACT_RUN_END = 12, /* the run id backwards; searched by its beginning */
 };
 
-struct sr_index;
+struct archive_index;
 
 /* Opens the index of the archive at root (a path without links); with write an empty one is made
  * when there is none. -1 when it is damaged or of another version. */
-int sr_index_open(const char *root, bool write, struct sr_index **index,
-                  struct sr_error *err) SR_MUST_CHECK;
+int archive_index_open(const char *root, bool write, struct archive_index **index,
+                       struct sr_error *err) SR_MUST_CHECK;
 /* Makes an empty index in memory. */
-int sr_index_open_in_memory(struct sr_index **index, struct sr_error *err) SR_MUST_CHECK;
-void sr_index_close(struct sr_index *index);
+int archive_index_open_in_memory(struct archive_index **index, struct sr_error *err) SR_MUST_CHECK;
+void archive_index_close(struct archive_index *index);
 
 /* Reads up to which byte of the log it was made, and the number of entries up to there. */
-int sr_index_position(struct sr_index *index, uint64_t *bytes, uint64_t *entries,
-                      struct sr_error *err) SR_MUST_CHECK;
+int archive_index_position(struct archive_index *index, uint64_t *bytes, uint64_t *entries,
+                           struct sr_error *err) SR_MUST_CHECK;
 /* Adds and changes happen between these two, all or none of them. */
-int sr_index_begin(struct sr_index *index, struct sr_error *err) SR_MUST_CHECK;
-int sr_index_commit(struct sr_index *index, uint64_t bytes, uint64_t entries,
-                    struct sr_error *err) SR_MUST_CHECK;
-void sr_index_rollback(struct sr_index *index);
+int archive_index_begin(struct archive_index *index, struct sr_error *err) SR_MUST_CHECK;
+int archive_index_commit(struct archive_index *index, uint64_t bytes, uint64_t entries,
+                         struct sr_error *err) SR_MUST_CHECK;
+void archive_index_rollback(struct archive_index *index);
 
-int sr_index_add_run(struct sr_index *index, const struct sr_archive_run *run,
-                     struct sr_error *err) SR_MUST_CHECK;
+int archive_index_add_run(struct archive_index *index, const struct sr_archive_run *run,
+                          struct sr_error *err) SR_MUST_CHECK;
 /* Adds a fact, once; value has len bytes. */
-int sr_index_add_fact(struct sr_index *index, enum sr_fact kind, const char *value, size_t len,
-                      uint64_t leaf, struct sr_error *err) SR_MUST_CHECK;
+int archive_index_add_fact(struct archive_index *index, enum archive_fact kind, const char *value,
+                           size_t len, uint64_t leaf, struct sr_error *err) SR_MUST_CHECK;
 /* Records that the run's bundle is gone; from then on only run id, bundle and result find it. */
-int sr_index_prune(struct sr_index *index, uint64_t leaf, const char *when,
-                   struct sr_error *err) SR_MUST_CHECK;
+int archive_index_prune(struct archive_index *index, uint64_t leaf, const char *when,
+                        struct sr_error *err) SR_MUST_CHECK;
 
-int sr_index_search(struct sr_index *index, const struct sr_archive_query *query,
-                    sr_archive_on_run *on_run, void *context, bool *more,
-                    struct sr_error *err) SR_MUST_CHECK;
+int archive_index_search(struct archive_index *index, const struct sr_archive_query *query,
+                         sr_archive_on_run *on_run, void *context, bool *more,
+                         struct sr_error *err) SR_MUST_CHECK;
 
 /* Counts the runs that had more facts than are kept. */
-int sr_index_truncated(struct sr_index *index, uint64_t *runs, struct sr_error *err) SR_MUST_CHECK;
+int archive_index_truncated(struct archive_index *index, uint64_t *runs,
+                            struct sr_error *err) SR_MUST_CHECK;
 
 /* Whether an error means that the database is damaged (and not that the disk is full). */
-bool sr_index_is_damaged(const struct sr_index *index) SR_MUST_CHECK;
+bool archive_index_is_damaged(const struct archive_index *index) SR_MUST_CHECK;
 
 #endif

@@ -30,7 +30,7 @@ static void put_optional(struct sr_buf *out, const char *key, const char *text)
         put_text(out, key, text);
 }
 
-void sr_log_entry_write(const struct sr_log_entry *entry, struct sr_buf *out)
+void archive_log_entry_write(const struct archive_log_entry *entry, struct sr_buf *out)
 {
     put_text(out, "{\"bundleId\":", entry->bundle);
     if (entry->pruned) {
@@ -70,32 +70,32 @@ static bool is_one_of(const char *word, const char *const *words)
 
 /* Do the words about where it came from and who signed it go together? Entries from before there
  * were any have none. */
-static bool is_provenance(const struct sr_log_entry *entry)
+static bool is_provenance(const struct archive_log_entry *entry)
 {
-    static const char *const origins[] = {SR_LOG_STORED, SR_LOG_IMPORTED, NULL};
-    static const char *const signatures[] = {SR_LOG_UNSIGNED, SR_LOG_UNCHECKED, SR_LOG_GOOD,
-                                             SR_LOG_BAD, NULL};
-    static const char *const checkers[] = {SR_LOG_SIGN_KEY, SR_LOG_REQUIRED_KEY, NULL};
+    static const char *const origins[] = {ARCHIVE_LOG_STORED, ARCHIVE_LOG_IMPORTED, NULL};
+    static const char *const signatures[] = {ARCHIVE_LOG_UNSIGNED, ARCHIVE_LOG_UNCHECKED,
+                                             ARCHIVE_LOG_GOOD, ARCHIVE_LOG_BAD, NULL};
+    static const char *const checkers[] = {ARCHIVE_LOG_SIGN_KEY, ARCHIVE_LOG_REQUIRED_KEY, NULL};
     size_t signer = strlen(entry->signer);
-    bool has_id = signer == SR_KEY_ID_SIZE - 1 &&
-                  strspn(entry->signer, "0123456789abcdef") == SR_KEY_ID_SIZE - 1;
+    bool has_id = signer == EVIDENCE_KEY_ID_SIZE - 1 &&
+                  strspn(entry->signer, "0123456789abcdef") == EVIDENCE_KEY_ID_SIZE - 1;
     if (entry->origin[0] == '\0')
         return entry->signature[0] == '\0' && entry->from[0] == '\0' && signer == 0 &&
                entry->checked_by[0] == '\0';
-    bool good = strcmp(entry->signature, SR_LOG_GOOD) == 0;
+    bool good = strcmp(entry->signature, ARCHIVE_LOG_GOOD) == 0;
     return is_one_of(entry->origin, origins) && is_one_of(entry->signature, signatures) &&
-           (entry->from[0] == '\0' || strcmp(entry->origin, SR_LOG_IMPORTED) == 0) &&
+           (entry->from[0] == '\0' || strcmp(entry->origin, ARCHIVE_LOG_IMPORTED) == 0) &&
            (good ? has_id && is_one_of(entry->checked_by, checkers)
                  : (signer == 0 || has_id) && entry->checked_by[0] == '\0');
 }
 
-bool sr_log_entry_parse(const char *line, size_t len, struct sr_log_entry *entry)
+bool archive_log_entry_parse(const char *line, size_t len, struct archive_log_entry *entry)
 {
     struct sr_json_scan scan;
-    struct sr_log_entry found = {0};
+    struct archive_log_entry found = {0};
     char kind[8] = "";
     int64_t nsec, leaf = 0;
-    if (len > SR_LEAF_MAX || sr_json_scan(line, len, SR_JSON_LAST, &scan) != SR_JSON_OK)
+    if (len > ARCHIVE_LEAF_MAX || sr_json_scan(line, len, SR_JSON_LAST, &scan) != SR_JSON_OK)
         return false;
     take_text(&scan, "kind", kind, sizeof kind);
     take_text(&scan, "bundleId", found.bundle, sizeof found.bundle);
@@ -120,7 +120,7 @@ bool sr_log_entry_parse(const char *line, size_t len, struct sr_log_entry *entry
     }
     /* Written again it must be the same bytes: nothing was cut, nothing more was said. */
     sr_cleanup_buf struct sr_buf again = SR_BUF_INIT;
-    sr_log_entry_write(&found, &again);
+    archive_log_entry_write(&found, &again);
     if (!sr_buf_ok(&again) || again.len != len || memcmp(again.data, line, len) != 0 ||
         !sr_is_sha256(found.bundle) || !is_provenance(&found) ||
         !sr_timestamp_parse(found.time, strlen(found.time), &nsec))
@@ -129,7 +129,7 @@ bool sr_log_entry_parse(const char *line, size_t len, struct sr_log_entry *entry
     return true;
 }
 
-int64_t sr_log_expiry(const struct sr_log_entry *stored)
+int64_t archive_log_expiry(const struct archive_log_entry *stored)
 {
     int64_t nsec, seconds;
     if (!sr_duration_parse(stored->retention, &seconds) ||
@@ -140,14 +140,15 @@ int64_t sr_log_expiry(const struct sr_log_entry *stored)
     return nsec;
 }
 
-bool sr_log_is_to_come(int64_t time, int64_t now)
+bool archive_log_is_to_come(int64_t time, int64_t now)
 {
     return time > now && time - now > INT64_C(24) * 3600 * 1000000000;
 }
 
 /* ---- reading ---- */
 
-int sr_log_each(int fd, uint64_t from, sr_log_on_line *on_line, void *context, struct sr_error *err)
+int archive_log_each(int fd, uint64_t from, archive_log_on_line *on_line, void *context,
+                     struct sr_error *err)
 {
     enum { WINDOW = 64 * 1024 };
     sr_cleanup_free char *window = malloc(WINDOW);
@@ -161,7 +162,7 @@ int sr_log_each(int fd, uint64_t from, sr_log_on_line *on_line, void *context, s
         while ((newline = memchr(at, '\n', (size_t)(end - at))) != NULL) {
             size_t line_len = (size_t)(newline - at);
             uint64_t behind = from + (uint64_t)(newline + 1 - window);
-            int result = line_len > SR_LEAF_MAX
+            int result = line_len > ARCHIVE_LEAF_MAX
                              ? sr_fail(err, SR_OPS_301, LOG_PATH, "has a line longer than 4 KiB")
                              : on_line(context, at, line_len, behind, err);
             if (result != 0)
@@ -179,42 +180,42 @@ int sr_log_each(int fd, uint64_t from, sr_log_on_line *on_line, void *context, s
 static int take_signed_line(void *context, const char *line, size_t len, uint64_t end,
                             struct sr_error *err)
 {
-    struct sr_log *log = context;
-    struct sr_merkle_hash leaf;
+    struct archive_log *log = context;
+    struct archive_merkle_hash leaf;
     if (log->tree.size == log->checkpoint.size)
         return 1;
-    if (sr_merkle_leaf(log->hasher, line, len, &leaf) < 0 ||
-        sr_merkle_append(log->hasher, &log->tree, &leaf) < 0)
+    if (archive_merkle_leaf(log->hasher, line, len, &leaf) < 0 ||
+        archive_merkle_append(log->hasher, &log->tree, &leaf) < 0)
         return sr_fail(err, SR_OPS_301, LOG_PATH, "cannot be hashed");
     log->bytes = end;
     return 0;
 }
 
-static bool is_signed(const struct sr_log *log)
+static bool is_signed(const struct archive_log *log)
 {
-    struct sr_merkle_hash root;
+    struct archive_merkle_hash root;
     return log->tree.size == log->checkpoint.size &&
-           sr_merkle_root(log->hasher, &log->tree, &root) == 0 &&
-           sr_merkle_same(&root, &log->checkpoint.root);
+           archive_merkle_root(log->hasher, &log->tree, &root) == 0 &&
+           archive_merkle_same(&root, &log->checkpoint.root);
 }
 
 /* The edge as it was kept: byte count, leaf count, a hash for each bit of that. */
 struct edge {
     uint64_t bytes, size;
-    struct sr_merkle_hash hashes[SR_MERKLE_DEPTH];
+    struct archive_merkle_hash hashes[ARCHIVE_MERKLE_DEPTH];
     char spare; /* for the NUL that sr_read_small_file() adds */
 };
 
-static bool take_edge(struct sr_log *log, uint64_t file_size)
+static bool take_edge(struct archive_log *log, uint64_t file_size)
 {
     struct edge edge;
     ssize_t len = sr_read_small_file(log->root, EDGE_FILE, (char *)&edge, sizeof edge);
     if (len < 2 * (ssize_t)sizeof(uint64_t) || edge.size != log->checkpoint.size ||
         len != (ssize_t)(2 * sizeof(uint64_t) +
-                         (size_t)__builtin_popcountll(edge.size) * SR_MERKLE_HASH))
+                         (size_t)__builtin_popcountll(edge.size) * ARCHIVE_MERKLE_HASH))
         return false;
-    const struct sr_merkle_hash *next = edge.hashes;
-    for (unsigned level = 0; level < SR_MERKLE_DEPTH; level++)
+    const struct archive_merkle_hash *next = edge.hashes;
+    for (unsigned level = 0; level < ARCHIVE_MERKLE_DEPTH; level++)
         if ((edge.size >> level & 1) != 0)
             log->tree.edge[level] = *next++;
     log->tree.size = edge.size;
@@ -225,28 +226,28 @@ static bool take_edge(struct sr_log *log, uint64_t file_size)
             (pread(log->fd, &last, 1, (off_t)edge.bytes - 1) == 1 && last == '\n'));
 }
 
-static void keep_edge(const struct sr_log *log)
+static void keep_edge(const struct archive_log *log)
 {
     struct edge edge = {.bytes = log->bytes, .size = log->tree.size};
     size_t count = 0;
-    for (unsigned level = 0; level < SR_MERKLE_DEPTH; level++)
+    for (unsigned level = 0; level < ARCHIVE_MERKLE_DEPTH; level++)
         if ((edge.size >> level & 1) != 0)
             edge.hashes[count++] = log->tree.edge[level];
     if (sr_replace_file(log->root, EDGE_FILE, &edge,
-                        2 * sizeof(uint64_t) + count * SR_MERKLE_HASH) < 0)
+                        2 * sizeof(uint64_t) + count * ARCHIVE_MERKLE_HASH) < 0)
         unlinkat(log->root, EDGE_FILE, 0);
 }
 
-static int find_tree(struct sr_log *log, struct sr_error *err)
+static int find_tree(struct archive_log *log, struct sr_error *err)
 {
     struct stat st;
     if (fstat(log->fd, &st) < 0)
         return sr_fail(err, SR_OPS_301, LOG_PATH, "cannot be read: %s", strerror(errno));
     if (take_edge(log, (uint64_t)st.st_size))
         return 0;
-    log->tree = (struct sr_merkle_tree){0};
+    log->tree = (struct archive_merkle_tree){0};
     log->bytes = 0;
-    if (sr_log_each(log->fd, 0, take_signed_line, log, err) < 0)
+    if (archive_log_each(log->fd, 0, take_signed_line, log, err) < 0)
         return -1;
     if (!is_signed(log))
         return sr_fail(err, SR_OPS_301, LOG_PATH,
@@ -255,16 +256,16 @@ static int find_tree(struct sr_log *log, struct sr_error *err)
     return 0;
 }
 
-int sr_log_open(struct sr_log *log, int root, const struct sr_key *key, struct sr_hasher *hasher,
-                bool create, struct sr_error *err)
+int archive_log_open(struct archive_log *log, int root, const struct sr_key *key,
+                     struct sr_hasher *hasher, bool create, struct sr_error *err)
 {
-    struct sr_log found = {.root = root, .fd = -1, .key = key, .hasher = hasher};
-    char note[SR_NOTE_MAX + 2];
-    ssize_t len = sr_read_small_file(root, SR_CHECKPOINT_FILE, note, sizeof note);
+    struct archive_log found = {.root = root, .fd = -1, .key = key, .hasher = hasher};
+    char note[ARCHIVE_NOTE_MAX + 2];
+    ssize_t len = sr_read_small_file(root, ARCHIVE_CHECKPOINT_FILE, note, sizeof note);
     if (len < 0 && len != -ENOENT)
         return sr_fail(err, SR_OPS_301, CHECKPOINT_PATH, "cannot be read: %s", strerror((int)-len));
     bool is_new = len == -ENOENT && create;
-    found.fd = openat(root, SR_LOG_FILE,
+    found.fd = openat(root, ARCHIVE_LOG_FILE,
                       (create ? O_RDWR : O_RDONLY) | (is_new ? O_CREAT : 0) | O_NOFOLLOW |
                           O_CLOEXEC | O_NONBLOCK,
                       0600);
@@ -274,8 +275,8 @@ int sr_log_open(struct sr_log *log, int root, const struct sr_key *key, struct s
                    : sr_fail(err, SR_OPS_301, LOG_PATH, "cannot be opened: %s", strerror(errno));
     int result = 0;
     if (len >= 0) {
-        result =
-            sr_checkpoint_open(key, note, (size_t)len, CHECKPOINT_PATH, &found.checkpoint, err);
+        result = archive_checkpoint_open(key, note, (size_t)len, CHECKPOINT_PATH, &found.checkpoint,
+                                         err);
         if (result == 0)
             result = find_tree(&found, err);
     } else if (!create || lseek(found.fd, 0, SEEK_END) != 0) {
@@ -283,26 +284,26 @@ int sr_log_open(struct sr_log *log, int root, const struct sr_key *key, struct s
                          "is missing, but there is a log; put back a copy of it, or export the "
                          "bundles into a new archive");
     } else {
-        result = sr_log_commit(&found, err);
+        result = archive_log_commit(&found, err);
     }
     if (result < 0) {
         if (err != NULL)
             err->code = SR_OPS_301;
-        sr_log_close(&found);
+        archive_log_close(&found);
         return -1;
     }
     *log = found;
     return 0;
 }
 
-void sr_log_close(struct sr_log *log)
+void archive_log_close(struct archive_log *log)
 {
     sr_close_fd(&log->fd);
 }
 
-bool sr_log_is_temporary(const char *name)
+bool archive_log_is_temporary(const char *name)
 {
-    static const char *const prefixes[] = {"." SR_CHECKPOINT_FILE ".", "." EDGE_FILE "."};
+    static const char *const prefixes[] = {"." ARCHIVE_CHECKPOINT_FILE ".", "." EDGE_FILE "."};
     for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
         size_t len = strlen(prefixes[i]);
         if (strncmp(name, prefixes[i], len) == 0 && name[len] != '\0' &&
@@ -314,15 +315,16 @@ bool sr_log_is_temporary(const char *name)
 
 /* ---- writing ---- */
 
-int sr_log_append(struct sr_log *log, const struct sr_log_entry *entry, struct sr_error *err)
+int archive_log_append(struct archive_log *log, const struct archive_log_entry *entry,
+                       struct sr_error *err)
 {
-    const struct sr_log before = *log;
-    struct sr_merkle_hash leaf;
+    const struct archive_log before = *log;
+    struct archive_merkle_hash leaf;
     sr_cleanup_buf struct sr_buf line = SR_BUF_INIT;
-    sr_log_entry_write(entry, &line);
-    if (!sr_buf_ok(&line) || sr_merkle_leaf(log->hasher, line.data, line.len, &leaf) < 0 ||
-        sr_merkle_append(log->hasher, &log->tree, &leaf) < 0) {
-        sr_log_rewind(log, &before);
+    archive_log_entry_write(entry, &line);
+    if (!sr_buf_ok(&line) || archive_merkle_leaf(log->hasher, line.data, line.len, &leaf) < 0 ||
+        archive_merkle_append(log->hasher, &log->tree, &leaf) < 0) {
+        archive_log_rewind(log, &before);
         return sr_fail(err, SR_OPS_301, LOG_PATH, "out of memory");
     }
     sr_buf_putc(&line, '\n');
@@ -332,14 +334,14 @@ int sr_log_append(struct sr_log *log, const struct sr_log_entry *entry, struct s
     if (result == 0 && (SR_FAILPOINT("archive.log") || fdatasync(log->fd) < 0))
         result = -errno;
     if (result < 0) {
-        sr_log_rewind(log, &before);
+        archive_log_rewind(log, &before);
         return sr_fail(err, SR_OPS_301, LOG_PATH, "cannot be written: %s", strerror(-result));
     }
     log->bytes += line.len;
     return 0;
 }
 
-void sr_log_rewind(struct sr_log *log, const struct sr_log *before)
+void archive_log_rewind(struct archive_log *log, const struct archive_log *before)
 {
     log->tree = before->tree;
     log->bytes = before->bytes;
@@ -348,35 +350,36 @@ void sr_log_rewind(struct sr_log *log, const struct sr_log *before)
         return;
 }
 
-ssize_t sr_log_read_checkpoint(const struct sr_log *log, char *note, size_t size,
-                               struct sr_checkpoint *checkpoint)
+ssize_t archive_log_read_checkpoint(const struct archive_log *log, char *note, size_t size,
+                                    struct archive_checkpoint *checkpoint)
 {
-    ssize_t len = sr_read_small_file(log->root, SR_CHECKPOINT_FILE, note, size);
-    return len >= 0 && sr_checkpoint_open(log->key, note, (size_t)len, CHECKPOINT_PATH, checkpoint,
-                                          NULL) < 0
+    ssize_t len = sr_read_small_file(log->root, ARCHIVE_CHECKPOINT_FILE, note, size);
+    return len >= 0 && archive_checkpoint_open(log->key, note, (size_t)len, CHECKPOINT_PATH,
+                                               checkpoint, NULL) < 0
                ? -EBADMSG
                : len;
 }
 
-int sr_log_commit(struct sr_log *log, struct sr_error *err)
+int archive_log_commit(struct archive_log *log, struct sr_error *err)
 {
-    struct sr_checkpoint next = {.size = log->tree.size}, now;
+    struct archive_checkpoint next = {.size = log->tree.size}, now;
     sr_cleanup_buf struct sr_buf note = SR_BUF_INIT;
-    if (sr_merkle_root(log->hasher, &log->tree, &next.root) < 0)
+    if (archive_merkle_root(log->hasher, &log->tree, &next.root) < 0)
         return sr_fail(err, SR_OPS_301, CHECKPOINT_PATH, "out of memory");
-    if (sr_checkpoint_sign(log->key, &next, &note, err) < 0)
+    if (archive_checkpoint_sign(log->key, &next, &note, err) < 0)
         return -1;
-    int result = SR_FAILPOINT("archive.checkpoint")
-                     ? -errno
-                     : sr_replace_file_durably(log->root, SR_CHECKPOINT_FILE, note.data, note.len);
+    int result =
+        SR_FAILPOINT("archive.checkpoint")
+            ? -errno
+            : sr_replace_file_durably(log->root, ARCHIVE_CHECKPOINT_FILE, note.data, note.len);
     if (result == 0) {
         log->checkpoint = next;
         keep_edge(log);
         return 0;
     }
-    char text[SR_NOTE_MAX + 2];
-    if (sr_log_read_checkpoint(log, text, sizeof text, &now) >= 0 && now.size == next.size &&
-        sr_merkle_same(&now.root, &next.root))
+    char text[ARCHIVE_NOTE_MAX + 2];
+    if (archive_log_read_checkpoint(log, text, sizeof text, &now) >= 0 && now.size == next.size &&
+        archive_merkle_same(&now.root, &next.root))
         log->checkpoint = next;
     return sr_fail(err, SR_OPS_301, CHECKPOINT_PATH, "cannot be written: %s", strerror(-result));
 }

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-int sr_merkle_leaf(struct sr_hasher *hasher, const void *entry, size_t len,
-                   struct sr_merkle_hash *leaf)
+int archive_merkle_leaf(struct sr_hasher *hasher, const void *entry, size_t len,
+                        struct archive_merkle_hash *leaf)
 {
     sr_hasher_reset(hasher);
     sr_hasher_update(hasher, "\0", 1);
@@ -11,20 +11,20 @@ int sr_merkle_leaf(struct sr_hasher *hasher, const void *entry, size_t len,
     return sr_hasher_final_bytes(hasher, leaf->bytes);
 }
 
-static int hash_node(struct sr_hasher *hasher, const struct sr_merkle_hash *left,
-                     const struct sr_merkle_hash *right, struct sr_merkle_hash *node)
+static int hash_node(struct sr_hasher *hasher, const struct archive_merkle_hash *left,
+                     const struct archive_merkle_hash *right, struct archive_merkle_hash *node)
 {
     sr_hasher_reset(hasher);
     sr_hasher_update(hasher, "\1", 1);
-    sr_hasher_update(hasher, left->bytes, SR_MERKLE_HASH);
-    sr_hasher_update(hasher, right->bytes, SR_MERKLE_HASH);
+    sr_hasher_update(hasher, left->bytes, ARCHIVE_MERKLE_HASH);
+    sr_hasher_update(hasher, right->bytes, ARCHIVE_MERKLE_HASH);
     return sr_hasher_final_bytes(hasher, node->bytes);
 }
 
-int sr_merkle_append(struct sr_hasher *hasher, struct sr_merkle_tree *tree,
-                     const struct sr_merkle_hash *leaf)
+int archive_merkle_append(struct sr_hasher *hasher, struct archive_merkle_tree *tree,
+                          const struct archive_merkle_hash *leaf)
 {
-    struct sr_merkle_hash node = *leaf;
+    struct archive_merkle_hash node = *leaf;
     unsigned level = 0;
     for (; (tree->size >> level & 1) != 0; level++) /* as a binary counter carries */
         if (hash_node(hasher, &tree->edge[level], &node, &node) < 0)
@@ -34,14 +34,14 @@ int sr_merkle_append(struct sr_hasher *hasher, struct sr_merkle_tree *tree,
     return 0;
 }
 
-int sr_merkle_root(struct sr_hasher *hasher, const struct sr_merkle_tree *tree,
-                   struct sr_merkle_hash *root)
+int archive_merkle_root(struct sr_hasher *hasher, const struct archive_merkle_tree *tree,
+                        struct archive_merkle_hash *root)
 {
     bool some = false;
     sr_hasher_reset(hasher);
     if (tree->size == 0)
         return sr_hasher_final_bytes(hasher, root->bytes);
-    for (unsigned level = 0; level < SR_MERKLE_DEPTH; level++) {
+    for (unsigned level = 0; level < ARCHIVE_MERKLE_DEPTH; level++) {
         if ((tree->size >> level & 1) == 0)
             continue;
         if (!some)
@@ -53,20 +53,22 @@ int sr_merkle_root(struct sr_hasher *hasher, const struct sr_merkle_tree *tree,
     return 0;
 }
 
-static int root_of(struct sr_hasher *hasher, const struct sr_merkle_hash *leaves, uint64_t count,
-                   struct sr_merkle_hash *root)
+static int root_of(struct sr_hasher *hasher, const struct archive_merkle_hash *leaves,
+                   uint64_t count, struct archive_merkle_hash *root)
 {
-    struct sr_merkle_tree tree = {0};
+    struct archive_merkle_tree tree = {0};
     for (uint64_t i = 0; i < count; i++)
-        if (sr_merkle_append(hasher, &tree, &leaves[i]) < 0)
+        if (archive_merkle_append(hasher, &tree, &leaves[i]) < 0)
             return -1;
-    return sr_merkle_root(hasher, &tree, root);
+    return archive_merkle_root(hasher, &tree, root);
 }
 
-int sr_merkle_prove(struct sr_hasher *hasher, const struct sr_merkle_hash *leaves, uint64_t size,
-                    uint64_t index, struct sr_merkle_hash path[SR_MERKLE_DEPTH], size_t *count)
+int archive_merkle_prove(struct sr_hasher *hasher, const struct archive_merkle_hash *leaves,
+                         uint64_t size, uint64_t index,
+                         struct archive_merkle_hash path[ARCHIVE_MERKLE_DEPTH], size_t *count)
 {
-    struct sr_merkle_hash down[SR_MERKLE_DEPTH]; /* the siblings, from the root to the leaf */
+    struct archive_merkle_hash
+        down[ARCHIVE_MERKLE_DEPTH]; /* the siblings, from the root to the leaf */
     size_t depth = 0;
     while (size > 1) {
         uint64_t left = UINT64_C(1) << (63 - __builtin_clzll(size - 1));
@@ -87,14 +89,14 @@ int sr_merkle_prove(struct sr_hasher *hasher, const struct sr_merkle_hash *leave
     return 0;
 }
 
-bool sr_merkle_includes(struct sr_hasher *hasher, const struct sr_merkle_hash *leaf, uint64_t index,
-                        uint64_t size, const struct sr_merkle_hash *path, size_t count,
-                        const struct sr_merkle_hash *root)
+bool archive_merkle_includes(struct sr_hasher *hasher, const struct archive_merkle_hash *leaf,
+                             uint64_t index, uint64_t size, const struct archive_merkle_hash *path,
+                             size_t count, const struct archive_merkle_hash *root)
 {
     if (index >= size)
         return false;
     uint64_t at = index, last = size - 1;
-    struct sr_merkle_hash node = *leaf;
+    struct archive_merkle_hash node = *leaf;
     for (size_t i = 0; i < count; i++) {
         if (last == 0)
             return false;
@@ -109,10 +111,10 @@ bool sr_merkle_includes(struct sr_hasher *hasher, const struct sr_merkle_hash *l
         at >>= 1;
         last >>= 1;
     }
-    return last == 0 && sr_merkle_same(&node, root);
+    return last == 0 && archive_merkle_same(&node, root);
 }
 
-bool sr_merkle_same(const struct sr_merkle_hash *a, const struct sr_merkle_hash *b)
+bool archive_merkle_same(const struct archive_merkle_hash *a, const struct archive_merkle_hash *b)
 {
-    return memcmp(a->bytes, b->bytes, SR_MERKLE_HASH) == 0;
+    return memcmp(a->bytes, b->bytes, ARCHIVE_MERKLE_HASH) == 0;
 }

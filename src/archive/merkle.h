@@ -4,8 +4,8 @@
  *   leaf  SHA-256(0x00 || entry)      node  SHA-256(0x01 || left || right)
  *
  * The first byte keeps an entry from being taken for a node. A tree of n leaves splits at the
- * largest power of two below n, so appending changes only the right edge: struct sr_merkle_tree
- * holds that edge and nothing else.
+ * largest power of two below n, so appending changes only the right edge: struct
+ * archive_merkle_tree holds that edge and nothing else.
  */
 #ifndef SR_ARCHIVE_MERKLE_H
 #define SR_ARCHIVE_MERKLE_H
@@ -16,39 +16,40 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SR_MERKLE_HASH ((size_t)(SR_SHA256_HEX / 2))
+#define ARCHIVE_MERKLE_HASH ((size_t)(SR_SHA256_HEX / 2))
 /* Levels of the largest tree: sizes are 64 bit. */
-#define SR_MERKLE_DEPTH 64
+#define ARCHIVE_MERKLE_DEPTH 64
 
-struct sr_merkle_hash {
+struct archive_merkle_hash {
     unsigned char bytes[SR_SHA256_HEX / 2];
 };
 
 /* A tree as it grows. Where bit k of size is set edge[k] is the root of a full subtree of 2^k
  * leaves; the largest is leftmost. All zeros is the empty tree. */
-struct sr_merkle_tree {
+struct archive_merkle_tree {
     uint64_t size;
-    struct sr_merkle_hash edge[SR_MERKLE_DEPTH];
+    struct archive_merkle_hash edge[ARCHIVE_MERKLE_DEPTH];
 };
 
 /* All return 0, or -1 when libcrypto fails. */
-int sr_merkle_leaf(struct sr_hasher *hasher, const void *entry, size_t len,
-                   struct sr_merkle_hash *leaf) SR_MUST_CHECK;
-int sr_merkle_append(struct sr_hasher *hasher, struct sr_merkle_tree *tree,
-                     const struct sr_merkle_hash *leaf) SR_MUST_CHECK;
-int sr_merkle_root(struct sr_hasher *hasher, const struct sr_merkle_tree *tree,
-                   struct sr_merkle_hash *root) SR_MUST_CHECK;
+int archive_merkle_leaf(struct sr_hasher *hasher, const void *entry, size_t len,
+                        struct archive_merkle_hash *leaf) SR_MUST_CHECK;
+int archive_merkle_append(struct sr_hasher *hasher, struct archive_merkle_tree *tree,
+                          const struct archive_merkle_hash *leaf) SR_MUST_CHECK;
+int archive_merkle_root(struct sr_hasher *hasher, const struct archive_merkle_tree *tree,
+                        struct archive_merkle_hash *root) SR_MUST_CHECK;
 
 /* Computes the audit path of leaf index (< size) in the tree of these leaves, from the leaf up. */
-int sr_merkle_prove(struct sr_hasher *hasher, const struct sr_merkle_hash *leaves, uint64_t size,
-                    uint64_t index, struct sr_merkle_hash path[SR_MERKLE_DEPTH],
-                    size_t *count) SR_MUST_CHECK;
+int archive_merkle_prove(struct sr_hasher *hasher, const struct archive_merkle_hash *leaves,
+                         uint64_t size, uint64_t index,
+                         struct archive_merkle_hash path[ARCHIVE_MERKLE_DEPTH],
+                         size_t *count) SR_MUST_CHECK;
 
 /* Returns true when the path leads from this leaf to this root (RFC 9162, 2.1.3.2). */
-bool sr_merkle_includes(struct sr_hasher *hasher, const struct sr_merkle_hash *leaf, uint64_t index,
-                        uint64_t size, const struct sr_merkle_hash *path, size_t count,
-                        const struct sr_merkle_hash *root) SR_MUST_CHECK;
+bool archive_merkle_includes(struct sr_hasher *hasher, const struct archive_merkle_hash *leaf,
+                             uint64_t index, uint64_t size, const struct archive_merkle_hash *path,
+                             size_t count, const struct archive_merkle_hash *root) SR_MUST_CHECK;
 
-bool sr_merkle_same(const struct sr_merkle_hash *a, const struct sr_merkle_hash *b);
+bool archive_merkle_same(const struct archive_merkle_hash *a, const struct archive_merkle_hash *b);
 
 #endif

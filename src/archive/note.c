@@ -13,16 +13,16 @@
 enum {
     ALGORITHM_ED25519 = 1,
     KEY_HASH = 4,
-    SIGNATURE = KEY_HASH + SR_KEY_SIGNATURE_SIZE,
+    SIGNATURE = KEY_HASH + EVIDENCE_KEY_SIGNATURE_SIZE,
     MAX_SIGNATURES = 100, /* of a note, as other verifiers have it */
 };
 
-static bool take_hash(const char *text, size_t len, struct sr_merkle_hash *hash)
+static bool take_hash(const char *text, size_t len, struct archive_merkle_hash *hash)
 {
     sr_cleanup_buf struct sr_buf bytes = SR_BUF_INIT;
-    if (sr_base64_decode(&bytes, text, len) < 0 || bytes.len != SR_MERKLE_HASH)
+    if (sr_base64_decode(&bytes, text, len) < 0 || bytes.len != ARCHIVE_MERKLE_HASH)
         return false;
-    memcpy(hash->bytes, bytes.data, SR_MERKLE_HASH);
+    memcpy(hash->bytes, bytes.data, ARCHIVE_MERKLE_HASH);
     return true;
 }
 
@@ -85,38 +85,38 @@ static int no_memory(struct sr_error *err)
 /* The first bytes of SHA-256(name \n algorithm public-key). */
 static int key_hash(const struct sr_key *key, const char *name, unsigned char hash[KEY_HASH])
 {
-    struct sr_merkle_hash digest;
+    struct archive_merkle_hash digest;
     sr_cleanup_hasher struct sr_hasher *hasher = sr_hasher_new();
     if (hasher == NULL)
         return -1;
     sr_hasher_reset(hasher);
     sr_hasher_update(hasher, name, strlen(name));
     sr_hasher_update(hasher, (const char[]){'\n', ALGORITHM_ED25519}, 2);
-    sr_hasher_update(hasher, sr_key_public(key), SR_KEY_PUBLIC_SIZE);
+    sr_hasher_update(hasher, evidence_key_public(key), EVIDENCE_KEY_PUBLIC_SIZE);
     if (sr_hasher_final_bytes(hasher, digest.bytes) < 0)
         return -1;
     memcpy(hash, digest.bytes, KEY_HASH);
     return 0;
 }
 
-int sr_note_verifier(const struct sr_key *key, const char *name, struct sr_buf *out)
+int archive_note_verifier(const struct sr_key *key, const char *name, struct sr_buf *out)
 {
-    unsigned char hash[KEY_HASH], data[1 + SR_KEY_PUBLIC_SIZE] = {ALGORITHM_ED25519};
+    unsigned char hash[KEY_HASH], data[1 + EVIDENCE_KEY_PUBLIC_SIZE] = {ALGORITHM_ED25519};
     if (key_hash(key, name, hash) < 0)
         return -1;
-    memcpy(data + 1, sr_key_public(key), SR_KEY_PUBLIC_SIZE);
+    memcpy(data + 1, evidence_key_public(key), EVIDENCE_KEY_PUBLIC_SIZE);
     sr_buf_printf(out, "%s+%02x%02x%02x%02x+", name, hash[0], hash[1], hash[2], hash[3]);
     sr_base64_encode(out, data, sizeof data);
     return sr_buf_ok(out) ? 0 : -1;
 }
 
-int sr_note_sign(const struct sr_key *key, const char *name, const char *text, struct sr_buf *note,
-                 struct sr_error *err)
+int archive_note_sign(const struct sr_key *key, const char *name, const char *text,
+                      struct sr_buf *note, struct sr_error *err)
 {
     unsigned char signature[SIGNATURE];
     if (key_hash(key, name, signature) < 0)
         return no_memory(err);
-    if (sr_key_sign(key, text, strlen(text), signature + KEY_HASH, err) < 0)
+    if (evidence_key_sign(key, text, strlen(text), signature + KEY_HASH, err) < 0)
         return -1;
     sr_buf_printf(note, "%s\n" EM_DASH "%s ", text, name);
     sr_base64_encode(note, signature, sizeof signature);
@@ -144,7 +144,7 @@ static const char *find_signatures(const char *note, size_t len)
 {
     const char *signatures = NULL;
     sr_cleanup_buf struct sr_buf copy = SR_BUF_INIT;
-    if (len == 0 || len > SR_NOTE_MAX || note[len - 1] != '\n')
+    if (len == 0 || len > ARCHIVE_NOTE_MAX || note[len - 1] != '\n')
         return NULL;
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)note[i];
@@ -157,8 +157,8 @@ static const char *find_signatures(const char *note, size_t len)
     return sr_buf_ok(&copy) && sr_is_utf8(copy.data) ? signatures : NULL;
 }
 
-int sr_note_open(const struct sr_key *key, const char *name, const char *note, size_t len,
-                 const char *path, size_t *text_len, struct sr_error *err)
+int archive_note_open(const struct sr_key *key, const char *name, const char *note, size_t len,
+                      const char *path, size_t *text_len, struct sr_error *err)
 {
     static const char malformed[] = "is no signed note";
     unsigned char hash[KEY_HASH];
@@ -178,8 +178,8 @@ int sr_note_open(const struct sr_key *key, const char *name, const char *note, s
         if (!line_is(&signer, name) || memcmp(bytes.data, hash, KEY_HASH) != 0)
             continue;
         if (signed_by_key || bytes.len != SIGNATURE ||
-            !sr_key_verify(key, note, covered, (unsigned char *)bytes.data + KEY_HASH,
-                           SR_KEY_SIGNATURE_SIZE))
+            !evidence_key_verify(key, note, covered, (unsigned char *)bytes.data + KEY_HASH,
+                                 EVIDENCE_KEY_SIGNATURE_SIZE))
             return sr_fail(err, SR_EVD_303, path,
                            "the signature is wrong: it was changed after it was signed");
         signed_by_key = true;
@@ -193,32 +193,33 @@ int sr_note_open(const struct sr_key *key, const char *name, const char *note, s
 
 /* ---- checkpoints ---- */
 
-void sr_checkpoint_origin(const struct sr_key *key, char origin[SR_NOTE_NAME])
+void archive_checkpoint_origin(const struct sr_key *key, char origin[ARCHIVE_NOTE_NAME])
 {
-    snprintf(origin, SR_NOTE_NAME, ORIGIN_PREFIX "%.16s", sr_key_id(key));
+    snprintf(origin, ARCHIVE_NOTE_NAME, ORIGIN_PREFIX "%.16s", evidence_key_id(key));
 }
 
-int sr_checkpoint_sign(const struct sr_key *key, const struct sr_checkpoint *checkpoint,
-                       struct sr_buf *note, struct sr_error *err)
+int archive_checkpoint_sign(const struct sr_key *key, const struct archive_checkpoint *checkpoint,
+                            struct sr_buf *note, struct sr_error *err)
 {
-    char origin[SR_NOTE_NAME];
+    char origin[ARCHIVE_NOTE_NAME];
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
-    sr_checkpoint_origin(key, origin);
+    archive_checkpoint_origin(key, origin);
     sr_buf_printf(&text, "%s\n%llu\n", origin, (unsigned long long)checkpoint->size);
-    sr_base64_encode(&text, checkpoint->root.bytes, SR_MERKLE_HASH);
+    sr_base64_encode(&text, checkpoint->root.bytes, ARCHIVE_MERKLE_HASH);
     sr_buf_putc(&text, '\n');
-    return sr_buf_ok(&text) ? sr_note_sign(key, origin, text.data, note, err) : no_memory(err);
+    return sr_buf_ok(&text) ? archive_note_sign(key, origin, text.data, note, err) : no_memory(err);
 }
 
-int sr_checkpoint_open(const struct sr_key *key, const char *note, size_t len, const char *path,
-                       struct sr_checkpoint *checkpoint, struct sr_error *err)
+int archive_checkpoint_open(const struct sr_key *key, const char *note, size_t len,
+                            const char *path, struct archive_checkpoint *checkpoint,
+                            struct sr_error *err)
 {
-    char origin[SR_NOTE_NAME];
+    char origin[ARCHIVE_NOTE_NAME];
     size_t text_len = 0;
     struct line line = {NULL, 0};
-    struct sr_checkpoint found;
-    sr_checkpoint_origin(key, origin);
-    if (sr_note_open(key, origin, note, len, path, &text_len, err) < 0)
+    struct archive_checkpoint found;
+    archive_checkpoint_origin(key, origin);
+    if (archive_note_open(key, origin, note, len, path, &text_len, err) < 0)
         return -1;
     const char *at = note, *end = note + text_len;
     if (!take_line(&at, end, &line) || !line_is(&line, origin) || !take_line(&at, end, &line) ||
@@ -231,42 +232,42 @@ int sr_checkpoint_open(const struct sr_key *key, const char *note, size_t len, c
 
 /* ---- proofs ---- */
 
-void sr_proof_write(const struct sr_proof *proof, const char *leaf, size_t leaf_len,
-                    struct sr_buf *out)
+void archive_proof_write(const struct archive_proof *proof, const char *leaf, size_t leaf_len,
+                         struct sr_buf *out)
 {
     sr_buf_puts(out, PROOF_HEAD "extra ");
     sr_base64_encode(out, leaf, leaf_len);
     sr_buf_printf(out, "\nindex %llu\n", (unsigned long long)proof->index);
     for (size_t i = 0; i < proof->count; i++) {
-        sr_base64_encode(out, proof->path[i].bytes, SR_MERKLE_HASH);
+        sr_base64_encode(out, proof->path[i].bytes, ARCHIVE_MERKLE_HASH);
         sr_buf_putc(out, '\n');
     }
     sr_buf_putc(out, '\n');
     sr_buf_append(out, proof->note, proof->note_len);
 }
 
-int sr_proof_parse(const char *text, size_t len, struct sr_proof *proof, struct sr_buf *leaf,
-                   struct sr_error *err)
+int archive_proof_parse(const char *text, size_t len, struct archive_proof *proof,
+                        struct sr_buf *leaf, struct sr_error *err)
 {
     static const char malformed[] = "is no proof of inclusion that 'archive prove' writes";
     const char *at = text, *end = text + len;
     struct line line = {NULL, 0};
-    struct sr_proof found = {0};
-    if (len > SR_PROOF_MAX || len < sizeof PROOF_HEAD - 1 ||
+    struct archive_proof found = {0};
+    if (len > ARCHIVE_PROOF_MAX || len < sizeof PROOF_HEAD - 1 ||
         memcmp(text, PROOF_HEAD, sizeof PROOF_HEAD - 1) != 0)
         return sr_fail(err, SR_EVD_303, "proof", malformed);
     at += sizeof PROOF_HEAD - 1;
     if (!take_line(&at, end, &line) || !take_prefix(&line, "extra ") ||
         sr_base64_decode(leaf, line.text, line.len) < 0 || leaf->len == 0 ||
-        leaf->len > SR_LEAF_MAX || !take_line(&at, end, &line) || !take_prefix(&line, "index ") ||
-        !take_number(&line, &found.index))
+        leaf->len > ARCHIVE_LEAF_MAX || !take_line(&at, end, &line) ||
+        !take_prefix(&line, "index ") || !take_number(&line, &found.index))
         return sr_fail(err, SR_EVD_303, "proof", malformed);
     for (;;) {
         if (!take_line(&at, end, &line))
             return sr_fail(err, SR_EVD_303, "proof", malformed);
         if (line.len == 0)
             break;
-        if (found.count == SR_MERKLE_DEPTH ||
+        if (found.count == ARCHIVE_MERKLE_DEPTH ||
             !take_hash(line.text, line.len, &found.path[found.count]))
             return sr_fail(err, SR_EVD_303, "proof", malformed);
         found.count++;
@@ -277,18 +278,19 @@ int sr_proof_parse(const char *text, size_t len, struct sr_proof *proof, struct 
     return 0;
 }
 
-int sr_proof_check(struct sr_hasher *hasher, const struct sr_key *key, const struct sr_proof *proof,
-                   const char *leaf, size_t leaf_len, struct sr_checkpoint *checkpoint,
-                   struct sr_error *err)
+int archive_proof_check(struct sr_hasher *hasher, const struct sr_key *key,
+                        const struct archive_proof *proof, const char *leaf, size_t leaf_len,
+                        struct archive_checkpoint *checkpoint, struct sr_error *err)
 {
-    struct sr_checkpoint found = {0};
-    struct sr_merkle_hash hash;
-    if (sr_checkpoint_open(key, proof->note, proof->note_len, "proof.checkpoint", &found, err) < 0)
+    struct archive_checkpoint found = {0};
+    struct archive_merkle_hash hash;
+    if (archive_checkpoint_open(key, proof->note, proof->note_len, "proof.checkpoint", &found,
+                                err) < 0)
         return -1;
-    if (sr_merkle_leaf(hasher, leaf, leaf_len, &hash) < 0)
+    if (archive_merkle_leaf(hasher, leaf, leaf_len, &hash) < 0)
         return no_memory(err);
-    if (!sr_merkle_includes(hasher, &hash, proof->index, found.size, proof->path, proof->count,
-                            &found.root))
+    if (!archive_merkle_includes(hasher, &hash, proof->index, found.size, proof->path, proof->count,
+                                 &found.root))
         return sr_fail(err, SR_EVD_303, "proof.path",
                        "does not lead from the entry to the root that was signed");
     *checkpoint = found;

@@ -18,60 +18,63 @@
 #include "evidence/key.h"
 
 /* Size of a name, with its NUL. */
-#define SR_NOTE_NAME 64
+#define ARCHIVE_NOTE_NAME 64
 /* Size of a note: one by safe-run has 250 bytes, the rest is room for signatures of witnesses. */
-#define SR_NOTE_MAX ((size_t)16 * 1024)
+#define ARCHIVE_NOTE_MAX ((size_t)16 * 1024)
 /* Size of a leaf, whose texts are bounded. */
-#define SR_LEAF_MAX ((size_t)4096)
+#define ARCHIVE_LEAF_MAX ((size_t)4096)
 /* Size of a proof: a leaf in base64, a path of 64 lines, a note. */
-#define SR_PROOF_MAX (SR_NOTE_MAX + 2 * SR_LEAF_MAX + (size_t)SR_MERKLE_DEPTH * 48)
+#define ARCHIVE_PROOF_MAX                                                                          \
+    (ARCHIVE_NOTE_MAX + 2 * ARCHIVE_LEAF_MAX + (size_t)ARCHIVE_MERKLE_DEPTH * 48)
 
 /* Appends text (UTF-8, ending with a newline) and the key's signature under this name. */
-int sr_note_sign(const struct sr_key *key, const char *name, const char *text, struct sr_buf *note,
-                 struct sr_error *err) SR_MUST_CHECK;
+int archive_note_sign(const struct sr_key *key, const char *name, const char *text,
+                      struct sr_buf *note, struct sr_error *err) SR_MUST_CHECK;
 
 /* Checks that the note is well formed and that key has signed it under this name; *text_len is the
  * length of its text. Ignores signatures of others. path is for errors. */
-int sr_note_open(const struct sr_key *key, const char *name, const char *note, size_t len,
-                 const char *path, size_t *text_len, struct sr_error *err) SR_MUST_CHECK;
+int archive_note_open(const struct sr_key *key, const char *name, const char *note, size_t len,
+                      const char *path, size_t *text_len, struct sr_error *err) SR_MUST_CHECK;
 
 /* Appends the key as verifiers of notes take it: "<name>+<key hash>+<base64>". */
-int sr_note_verifier(const struct sr_key *key, const char *name, struct sr_buf *out) SR_MUST_CHECK;
+int archive_note_verifier(const struct sr_key *key, const char *name,
+                          struct sr_buf *out) SR_MUST_CHECK;
 
-struct sr_checkpoint {
+struct archive_checkpoint {
     uint64_t size;
-    struct sr_merkle_hash root;
+    struct archive_merkle_hash root;
 };
 
 /* Writes the origin of a log that this key signs: "archive.safe-run.dev/" and 16 digits of the
  * key's id. */
-void sr_checkpoint_origin(const struct sr_key *key, char origin[SR_NOTE_NAME]);
+void archive_checkpoint_origin(const struct sr_key *key, char origin[ARCHIVE_NOTE_NAME]);
 
-int sr_checkpoint_sign(const struct sr_key *key, const struct sr_checkpoint *checkpoint,
-                       struct sr_buf *note, struct sr_error *err) SR_MUST_CHECK;
-int sr_checkpoint_open(const struct sr_key *key, const char *note, size_t len, const char *path,
-                       struct sr_checkpoint *checkpoint, struct sr_error *err) SR_MUST_CHECK;
+int archive_checkpoint_sign(const struct sr_key *key, const struct archive_checkpoint *checkpoint,
+                            struct sr_buf *note, struct sr_error *err) SR_MUST_CHECK;
+int archive_checkpoint_open(const struct sr_key *key, const char *note, size_t len,
+                            const char *path, struct archive_checkpoint *checkpoint,
+                            struct sr_error *err) SR_MUST_CHECK;
 
-struct sr_proof {
+struct archive_proof {
     uint64_t index;
-    struct sr_merkle_hash path[SR_MERKLE_DEPTH];
+    struct archive_merkle_hash path[ARCHIVE_MERKLE_DEPTH];
     size_t count;
     const char *note; /* the checkpoint; of a parsed proof: in its text */
     size_t note_len;
 };
 
 /* Appends the proof's text. */
-void sr_proof_write(const struct sr_proof *proof, const char *leaf, size_t leaf_len,
-                    struct sr_buf *out);
+void archive_proof_write(const struct archive_proof *proof, const char *leaf, size_t leaf_len,
+                         struct sr_buf *out);
 
-/* Parses a proof's text and appends the leaf's bytes to leaf; sr_proof_check() checks it. */
-int sr_proof_parse(const char *text, size_t len, struct sr_proof *proof, struct sr_buf *leaf,
-                   struct sr_error *err) SR_MUST_CHECK;
+/* Parses a proof's text and appends the leaf's bytes to leaf; archive_proof_check() checks it. */
+int archive_proof_parse(const char *text, size_t len, struct archive_proof *proof,
+                        struct sr_buf *leaf, struct sr_error *err) SR_MUST_CHECK;
 
 /* Returns 0 when the path leads from the leaf to the root of a checkpoint that key has signed, else
  * -1 with err. */
-int sr_proof_check(struct sr_hasher *hasher, const struct sr_key *key, const struct sr_proof *proof,
-                   const char *leaf, size_t leaf_len, struct sr_checkpoint *checkpoint,
-                   struct sr_error *err) SR_MUST_CHECK;
+int archive_proof_check(struct sr_hasher *hasher, const struct sr_key *key,
+                        const struct archive_proof *proof, const char *leaf, size_t leaf_len,
+                        struct archive_checkpoint *checkpoint, struct sr_error *err) SR_MUST_CHECK;
 
 #endif

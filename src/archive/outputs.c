@@ -72,7 +72,7 @@ static int note_output(struct listing *listing, int directory_fd, const char *na
         return sr_walk_fail(&listing->walk, "cannot be read", errno, err);
     output.size = st.stx_size;
     sr_jcs_text(&output.name, path);
-    outputs->truncated = outputs->text + output.name.len + ENTRY_TEXT > SR_BUNDLE_MAX_OUTPUTS;
+    outputs->truncated = outputs->text + output.name.len + ENTRY_TEXT > ARCHIVE_BUNDLE_MAX_OUTPUTS;
     int result = outputs->truncated ? 0
                  : !sr_buf_ok(&output.name) || !make_room(outputs)
                      ? -ENOMEM
@@ -103,7 +103,7 @@ static void skip(struct sr_walk *walk, const char *why)
 #define LISTING(visit, shown)                                                                      \
     {                                                                                              \
         .entry = (visit), .skip = skip, .code = SR_OPS_301, .path = "archive.bundle",              \
-        .name = (shown), .entries_max = SR_OUTPUT_ENTRIES_MAX,                                     \
+        .name = (shown), .entries_max = EVIDENCE_OUTPUT_ENTRIES_MAX,                               \
     }
 
 /* Each output by itself: it may be as large, and its paths as long, as the collector lets one
@@ -135,7 +135,7 @@ static void write_outputs(struct outputs *outputs, struct sr_buf *out)
     sr_buf_puts(out, outputs->truncated ? ",\"truncated\":true}" : "}");
 }
 
-int sr_staging_outputs(struct sr_staging *stage, int dirfd, struct sr_error *err)
+int archive_staging_outputs(struct archive_staging *stage, int dirfd, struct sr_error *err)
 {
     sr_cleanup_fd int fd =
         openat(dirfd, "outputs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -156,5 +156,5 @@ int sr_staging_outputs(struct sr_staging *stage, int dirfd, struct sr_error *err
     for (size_t i = 0; i < outputs.count; i++)
         sr_buf_free(&outputs.found[i].name);
     free(outputs.found);
-    return result < 0 ? -1 : sr_staging_text(stage, SR_BUNDLE_OUTPUTS, &text, err);
+    return result < 0 ? -1 : archive_staging_text(stage, ARCHIVE_BUNDLE_OUTPUTS, &text, err);
 }

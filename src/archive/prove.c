@@ -11,7 +11,7 @@
 struct leaves {
     struct sr_archive *archive;
     const char *bundle;
-    struct sr_merkle_hash *hashes;
+    struct archive_merkle_hash *hashes;
     uint64_t count, found;
     bool has_found;
     struct sr_buf line;
@@ -22,13 +22,13 @@ static int take_line(void *context, const char *line, size_t len, uint64_t end,
 {
     struct leaves *leaves = context;
     struct sr_archive *archive = leaves->archive;
-    struct sr_log_entry entry;
+    struct archive_log_entry entry;
     (void)end;
     if (leaves->count == archive->log.checkpoint.size)
         return 1;
-    if (sr_merkle_leaf(archive->hasher, line, len, &leaves->hashes[leaves->count]) < 0)
+    if (archive_merkle_leaf(archive->hasher, line, len, &leaves->hashes[leaves->count]) < 0)
         return archive_fail(err, "log", ENOMEM, "cannot be hashed");
-    if (sr_log_entry_parse(line, len, &entry) && strcmp(entry.bundle, leaves->bundle) == 0 &&
+    if (archive_log_entry_parse(line, len, &entry) && strcmp(entry.bundle, leaves->bundle) == 0 &&
         !entry.pruned) {
         leaves->has_found = true;
         leaves->found = leaves->count;
@@ -39,8 +39,8 @@ static int take_line(void *context, const char *line, size_t len, uint64_t end,
     return 0;
 }
 
-static void describe(const struct sr_key *key, const struct sr_log_entry *entry, uint64_t index,
-                     uint64_t size, struct sr_archive_proof *proof)
+static void describe(const struct sr_key *key, const struct archive_log_entry *entry,
+                     uint64_t index, uint64_t size, struct sr_archive_proof *proof)
 {
     *proof = (struct sr_archive_proof){.index = index, .size = size};
     memcpy(proof->bundle, entry->bundle, sizeof proof->bundle);
@@ -49,32 +49,32 @@ static void describe(const struct sr_key *key, const struct sr_log_entry *entry,
     memcpy(proof->original, entry->original, sizeof proof->original);
     memcpy(proof->report, entry->report, sizeof proof->report);
     archive_provenance(entry, &proof->provenance);
-    sr_checkpoint_origin(key, proof->origin);
+    archive_checkpoint_origin(key, proof->origin);
     sr_cleanup_buf struct sr_buf verifier = SR_BUF_INIT;
-    if (sr_note_verifier(key, proof->origin, &verifier) == 0)
+    if (archive_note_verifier(key, proof->origin, &verifier) == 0)
         snprintf(proof->verifier, sizeof proof->verifier, "%s", verifier.data);
 }
 
 static int make_proof(struct leaves *leaves, struct sr_archive_proof *proof, struct sr_error *err)
 {
     struct sr_archive *archive = leaves->archive;
-    const struct sr_checkpoint *checkpoint = &archive->log.checkpoint;
-    struct sr_proof found = {.index = leaves->found};
-    struct sr_log_entry entry;
+    const struct archive_checkpoint *checkpoint = &archive->log.checkpoint;
+    struct archive_proof found = {.index = leaves->found};
+    struct archive_log_entry entry;
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
-    char note[SR_NOTE_MAX + 2];
-    struct sr_checkpoint now;
+    char note[ARCHIVE_NOTE_MAX + 2];
+    struct archive_checkpoint now;
     /* The signed text itself: a reader has no key to sign it again. */
-    ssize_t len = sr_log_read_checkpoint(&archive->log, note, sizeof note, &now);
+    ssize_t len = archive_log_read_checkpoint(&archive->log, note, sizeof note, &now);
     if (len < 0 || now.size != checkpoint->size || leaves->count != checkpoint->size)
         return archive_fail(err, "checkpoint", 0, "it changed meanwhile; try again");
-    if (!sr_log_entry_parse(leaves->line.data, leaves->line.len, &entry) ||
-        sr_merkle_prove(archive->hasher, leaves->hashes, checkpoint->size, leaves->found,
-                        found.path, &found.count) < 0)
+    if (!archive_log_entry_parse(leaves->line.data, leaves->line.len, &entry) ||
+        archive_merkle_prove(archive->hasher, leaves->hashes, checkpoint->size, leaves->found,
+                             found.path, &found.count) < 0)
         return archive_fail(err, "log", ENOMEM, "no proof can be made");
     found.note = note;
     found.note_len = (size_t)len;
-    sr_proof_write(&found, leaves->line.data, leaves->line.len, &text);
+    archive_proof_write(&found, leaves->line.data, leaves->line.len, &text);
     describe(archive->key, &entry, leaves->found, checkpoint->size, proof);
     proof->text = sr_buf_take(&text);
     return proof->text != NULL ? 0 : archive_fail(err, "log", ENOMEM, "no proof can be made");
@@ -85,8 +85,9 @@ int sr_archive_prove(struct sr_archive *archive, const char *bundle, struct sr_a
 {
     struct leaves leaves = {.archive = archive, .bundle = bundle};
     leaves.hashes = calloc(archive->log.checkpoint.size + 1, sizeof *leaves.hashes);
-    int result = leaves.hashes == NULL ? archive_fail(err, "log", ENOMEM, "cannot be held")
-                                       : sr_log_each(archive->log.fd, 0, take_line, &leaves, err);
+    int result = leaves.hashes == NULL
+                     ? archive_fail(err, "log", ENOMEM, "cannot be held")
+                     : archive_log_each(archive->log.fd, 0, take_line, &leaves, err);
     if (result >= 0)
         result = leaves.has_found ? make_proof(&leaves, proof, err)
                                   : archive_fail(err, "bundle", 0,
@@ -99,19 +100,19 @@ int sr_archive_prove(struct sr_archive *archive, const char *bundle, struct sr_a
 int sr_archive_check_proof(const char *text, size_t len, const char *public_key,
                            struct sr_archive_proof *proof, struct sr_error *err)
 {
-    struct sr_proof found;
-    struct sr_checkpoint checkpoint;
-    struct sr_log_entry entry;
+    struct archive_proof found;
+    struct archive_checkpoint checkpoint;
+    struct archive_log_entry entry;
     sr_cleanup_key struct sr_key *key = NULL;
     sr_cleanup_hasher struct sr_hasher *hasher = sr_hasher_new();
     sr_cleanup_buf struct sr_buf leaf = SR_BUF_INIT;
     if (hasher == NULL)
         return sr_fail(err, SR_EVD_303, "proof", "out of memory");
-    if (sr_key_load_public(public_key, &key, err) < 0 ||
-        sr_proof_parse(text, len, &found, &leaf, err) < 0 ||
-        sr_proof_check(hasher, key, &found, leaf.data, leaf.len, &checkpoint, err) < 0)
+    if (evidence_key_load_public(public_key, &key, err) < 0 ||
+        archive_proof_parse(text, len, &found, &leaf, err) < 0 ||
+        archive_proof_check(hasher, key, &found, leaf.data, leaf.len, &checkpoint, err) < 0)
         return -1;
-    if (!sr_log_entry_parse(leaf.data, leaf.len, &entry) || entry.pruned)
+    if (!archive_log_entry_parse(leaf.data, leaf.len, &entry) || entry.pruned)
         return sr_fail(err, SR_EVD_303, "proof.leaf", "is no entry that stores a bundle");
     describe(key, &entry, found.index, checkpoint.size, proof);
     return 0;

@@ -24,7 +24,7 @@ struct pruning {
     struct expired {
         int64_t expiry, jumped; /* jumped: when it was stored */
         uint64_t leaf;
-        char bundle[SR_SHA256_TEXT], report[SR_SHA256_TEXT], run_id[SR_LOG_RUN_ID];
+        char bundle[SR_SHA256_TEXT], report[SR_SHA256_TEXT], run_id[ARCHIVE_LOG_RUN_ID];
         bool gone; /* the log says so already */
     } * found;
     size_t count;
@@ -71,7 +71,7 @@ static int doubt(struct pruning *pruning, struct sr_error *err)
     const int64_t before = pruning->latest;
     sr_timestamp_format(pruning->now, now);
     sr_timestamp_format(before, latest);
-    if (pruning->count > 0 && sr_log_is_to_come(before, pruning->now))
+    if (pruning->count > 0 && archive_log_is_to_come(before, pruning->now))
         return archive_fail(err, "prune", 0,
                             "the log tells of %s, and the clock says %s: one of them is wrong. "
                             "Nothing was pruned; if the clock is right, ask again with "
@@ -94,12 +94,12 @@ static int take_entry(void *context, const char *line, size_t len, uint64_t end,
                       struct sr_error *err)
 {
     struct pruning *pruning = context;
-    struct sr_log_entry entry;
+    struct archive_log_entry entry;
     uint64_t leaf = pruning->next++;
     if (end > pruning->archive->log.bytes)
         return 1;
     int64_t when;
-    if (!sr_log_entry_parse(line, len, &entry) ||
+    if (!archive_log_entry_parse(line, len, &entry) ||
         !sr_timestamp_parse(entry.time, strlen(entry.time), &when))
         return archive_fail(err, "log", 0, "its entry %llu is none", (unsigned long long)leaf);
     pass_time(pruning, when);
@@ -109,7 +109,7 @@ static int take_entry(void *context, const char *line, size_t len, uint64_t end,
             expired->gone = true;
         return 0;
     }
-    if (sr_log_expiry(&entry) > pruning->now)
+    if (archive_log_expiry(&entry) > pruning->now)
         return 0;
     if ((pruning->count & (pruning->count - 1)) == 0) { /* grows at 0, 1, 2, 4, 8, ... */
         size_t capacity = pruning->count == 0 ? 1 : 2 * pruning->count;
@@ -119,8 +119,8 @@ static int take_entry(void *context, const char *line, size_t len, uint64_t end,
         pruning->found = grown;
     }
     struct expired *expired = &pruning->found[pruning->count++];
-    *expired =
-        (struct expired){.expiry = sr_log_expiry(&entry), .jumped = pruning->jumped, .leaf = leaf};
+    *expired = (struct expired){
+        .expiry = archive_log_expiry(&entry), .jumped = pruning->jumped, .leaf = leaf};
     memcpy(expired->bundle, entry.bundle, sizeof expired->bundle);
     memcpy(expired->report, entry.report, sizeof expired->report);
     memcpy(expired->run_id, entry.run_id, sizeof expired->run_id);
@@ -131,17 +131,17 @@ static int take_entry(void *context, const char *line, size_t len, uint64_t end,
  * have been stored again, with another report. */
 static bool is_there(const struct pruning *pruning, const struct expired *expired)
 {
-    char path[SR_BUNDLE_REPORT_PATH];
-    sr_bundle_report_path(expired->bundle, path);
-    return sr_bundle_has_hash(pruning->archive->root, path, expired->report,
-                              pruning->archive->hasher);
+    char path[ARCHIVE_BUNDLE_REPORT_PATH];
+    archive_bundle_report_path(expired->bundle, path);
+    return archive_bundle_has_hash(pruning->archive->root, path, expired->report,
+                                   pruning->archive->hasher);
 }
 
 static int log_tombstones(struct pruning *pruning, struct sr_error *err)
 {
-    struct sr_log *log = &pruning->archive->log;
-    const struct sr_log before = *log;
-    struct sr_log_entry entry = {.pruned = true};
+    struct archive_log *log = &pruning->archive->log;
+    const struct archive_log before = *log;
+    struct archive_log_entry entry = {.pruned = true};
     sr_timestamp_now(entry.time);
     for (size_t i = 0; i < pruning->count; i++) {
         const struct expired *expired = &pruning->found[i];
@@ -151,15 +151,15 @@ static int log_tombstones(struct pruning *pruning, struct sr_error *err)
         memcpy(entry.bundle, expired->bundle, sizeof entry.bundle);
         if (SR_FAILPOINT("archive.prune")
                 ? archive_fail(err, "prune", errno, "the log cannot be written") < 0
-                : sr_log_append(log, &entry, err) < 0) {
-            sr_log_rewind(log, &before);
+                : archive_log_append(log, &entry, err) < 0) {
+            archive_log_rewind(log, &before);
             return -1;
         }
     }
-    if (log->tree.size == before.tree.size || sr_log_commit(log, err) == 0)
+    if (log->tree.size == before.tree.size || archive_log_commit(log, err) == 0)
         return 0;
     if (log->checkpoint.size != log->tree.size)
-        sr_log_rewind(log, &before);
+        archive_log_rewind(log, &before);
     return -1;
 }
 
@@ -167,7 +167,7 @@ static int remove_bundles(struct pruning *pruning, struct sr_error *err)
 {
     for (size_t i = 0; i < pruning->count; i++)
         if (archive_has(pruning->archive->root, pruning->found[i].bundle) &&
-            sr_bundle_remove(pruning->archive->root, pruning->found[i].bundle, err) < 0)
+            archive_bundle_remove(pruning->archive->root, pruning->found[i].bundle, err) < 0)
             return -1; /* its tombstone stays: the next prune removes it */
     return 0;
 }
@@ -176,7 +176,7 @@ int sr_archive_prune(struct sr_archive *archive, const struct sr_archive_prune_o
                      sr_archive_on_prune *on_prune, void *context, struct sr_error *err)
 {
     struct pruning pruning = {.archive = archive, .now = (int64_t)sr_clock_nsec(CLOCK_REALTIME)};
-    int result = sr_log_each(archive->log.fd, 0, take_entry, &pruning, err) < 0 ? -1 : 0;
+    int result = archive_log_each(archive->log.fd, 0, take_entry, &pruning, err) < 0 ? -1 : 0;
     size_t kept = 0;
     for (size_t i = 0; result == 0 && i < pruning.count; i++)
         if (!pruning.found[i].gone || is_there(&pruning, &pruning.found[i]))

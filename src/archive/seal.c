@@ -12,7 +12,7 @@
 
 #define REPORT_PATH "archive.report"
 
-enum { OUT_FLUSH = 64 * 1024, MAX_MEMBERS = SR_REPORT_MAX_MEMBERS + 3 };
+enum { OUT_FLUSH = 64 * 1024, MAX_MEMBERS = EVIDENCE_REPORT_MAX_MEMBERS + 3 };
 
 struct member {
     struct sr_json_slice key; /* with its quotes */
@@ -56,7 +56,7 @@ static void put_text(struct sr_buf *buf, const char *key, const char *text)
     sr_jcs_text(buf, text);
 }
 
-static void write_archive(const struct sr_seal *seal, struct sr_buf *out)
+static void write_archive(const struct archive_seal *seal, struct sr_buf *out)
 {
     put_text(out, "{\"bundleId\":", seal->bundle_id);
     put_text(out, ",\"originalHash\":", seal->original_hash);
@@ -65,7 +65,7 @@ static void write_archive(const struct sr_seal *seal, struct sr_buf *out)
     sr_buf_putc(out, '}');
 }
 
-static void write_verification(const struct sr_seal *seal, struct sr_buf *out)
+static void write_verification(const struct archive_seal *seal, struct sr_buf *out)
 {
     const struct sr_verification *found = seal->verification;
     sr_buf_puts(out, "{\"algorithm\":\"sha256\",\"checks\":[");
@@ -92,7 +92,7 @@ static void insert(struct member *members, size_t *count, struct sr_json_slice k
 #define LITERAL(text) ((struct sr_json_slice){text, sizeof(text) - 1})
 
 /* The members of the copy in canonical order, without events. */
-static size_t collect(const struct sr_report_walk *walk, struct sr_json_slice archive,
+static size_t collect(const struct evidence_report_walk *walk, struct sr_json_slice archive,
                       struct sr_json_slice verification, struct member members[MAX_MEMBERS])
 {
     size_t count = 0;
@@ -121,7 +121,7 @@ static void put_integrity(struct output *out, struct sr_json_slice value)
     put(out, value.text, before);
     put(out, "\"", 1);
     out->digest_at = out->flushed + out->buf.len;
-    sr_buf_puts(&out->buf, SR_HASH_ZERO);
+    sr_buf_puts(&out->buf, EVIDENCE_HASH_ZERO);
     put(out, "\"", 1);
     put(out, value.text + after, value.len - after);
 }
@@ -138,9 +138,9 @@ static int put_event(void *context, uint64_t index, const struct sr_json_scan *s
 
 static int put_events(struct output *out, int from, struct sr_error *err)
 {
-    sr_cleanup_report_walk struct sr_report_walk walk;
+    sr_cleanup_report_walk struct evidence_report_walk walk;
     put(out, "\"events\":[", sizeof "\"events\":[" - 1);
-    int result = sr_report_walk(&walk, from, 0, put_event, out, err);
+    int result = evidence_report_walk(&walk, from, 0, put_event, out, err);
     put(out, "]", 1);
     return result;
 }
@@ -189,13 +189,13 @@ static int finish(struct output *out, char hash[SR_SHA256_TEXT], struct sr_error
                                      strerror(-out->error));
 }
 
-int sr_seal_report(int from, const struct sr_seal *seal, int to, char hash[SR_SHA256_TEXT],
-                   struct sr_error *err)
+int archive_seal_report(int from, const struct archive_seal *seal, int to,
+                        char hash[SR_SHA256_TEXT], struct sr_error *err)
 {
-    sr_cleanup_report_walk struct sr_report_walk walk;
+    sr_cleanup_report_walk struct evidence_report_walk walk;
     sr_cleanup_buf struct sr_buf archive = SR_BUF_INIT, verification = SR_BUF_INIT;
     struct member members[MAX_MEMBERS];
-    if (sr_report_walk(&walk, from, 0, NULL, NULL, err) < 0) {
+    if (evidence_report_walk(&walk, from, 0, NULL, NULL, err) < 0) {
         struct sr_error fault = err != NULL ? *err : (struct sr_error){0};
         return sr_fail(err, SR_OPS_301, REPORT_PATH, "is no report: %s: %s", fault.path,
                        fault.message);

@@ -12,7 +12,7 @@
 #include "common/sha256.h"
 #include "saferun/report.h"
 
-struct sr_seal {
+struct archive_seal {
     const char *bundle_id, *original_hash, *stored_at, *retention;
     const char *verified_at;
     const struct sr_verification *verification; /* of the original */
@@ -23,7 +23,8 @@ struct sr_seal {
  * their start, not durably. hash covers all bytes written. SR-OPS-301 at archive.report: the report
  * is no JSON object that could take the members, or out cannot be written.
  */
-int sr_seal_report(int from, const struct sr_seal *seal, int out, char hash[SR_SHA256_TEXT],
-                   struct sr_error *err) __attribute__((warn_unused_result));
+int archive_seal_report(int from, const struct archive_seal *seal, int out,
+                        char hash[SR_SHA256_TEXT], struct sr_error *err)
+    __attribute__((warn_unused_result));
 
 #endif

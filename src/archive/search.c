@@ -27,16 +27,16 @@ static int take_entry(void *context, const char *line, size_t len, uint64_t end,
 {
     struct update *update = context;
     struct sr_archive *archive = update->archive;
-    struct sr_log_entry entry;
+    struct archive_log_entry entry;
     if (end > archive->log.bytes) /* not signed yet */
         return 1;
-    if (!sr_log_entry_parse(line, len, &entry))
+    if (!archive_log_entry_parse(line, len, &entry))
         return archive_fail(err, "log", 0, "its entry %llu is none",
                             (unsigned long long)update->next);
     update->runs += !entry.pruned;
     int result = entry.pruned
-                     ? sr_index_prune(archive->index, entry.leaf, entry.time, err)
-                     : sr_facts_add(archive->index, archive->root, &entry, update->next, err);
+                     ? archive_index_prune(archive->index, entry.leaf, entry.time, err)
+                     : archive_facts_add(archive->index, archive->root, &entry, update->next, err);
     update->next++;
     update->bytes = end;
     return result;
@@ -46,22 +46,22 @@ static int take_entry(void *context, const char *line, size_t len, uint64_t end,
 static int catch_up(struct sr_archive *archive, uint64_t *runs, struct sr_error *err)
 {
     struct update update = {.archive = archive};
-    if (sr_index_begin(archive->index, err) < 0)
+    if (archive_index_begin(archive->index, err) < 0)
         return -1;
-    if (sr_index_position(archive->index, &update.bytes, &update.next, err) == 0 &&
-        sr_log_each(archive->log.fd, update.bytes, take_entry, &update, err) >= 0 &&
+    if (archive_index_position(archive->index, &update.bytes, &update.next, err) == 0 &&
+        archive_log_each(archive->log.fd, update.bytes, take_entry, &update, err) >= 0 &&
         !SR_FAILPOINT("archive.index") &&
-        sr_index_commit(archive->index, update.bytes, update.next, err) == 0) {
+        archive_index_commit(archive->index, update.bytes, update.next, err) == 0) {
         *runs = update.runs;
         return 0;
     }
-    sr_index_rollback(archive->index);
+    archive_index_rollback(archive->index);
     return -1;
 }
 
 static void close_index(struct sr_archive *archive)
 {
-    sr_index_close(archive->index);
+    archive_index_close(archive->index);
     archive->index = NULL;
 }
 
@@ -71,7 +71,7 @@ static int own_index(struct sr_archive *archive)
 {
     if (archive->lock < 0)
         archive->lock =
-            openat(archive->root, SR_ARCHIVE_LOCK, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+            openat(archive->root, ARCHIVE_LOCK, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (archive->lock < 0)
         return -1;
     return archive->writable || flock(archive->lock, LOCK_EX | LOCK_NB) == 0 ? 1 : 0;
@@ -86,16 +86,17 @@ static void release_index(struct sr_archive *archive)
 /* Makes the index anew: its file when that is ours, else one in memory. */
 static int make_anew(struct sr_archive *archive, bool own, uint64_t *runs, struct sr_error *err)
 {
-    static const char *const files[] = {SR_INDEX_FILE, SR_INDEX_FILE "-journal",
-                                        SR_INDEX_FILE "-wal", SR_INDEX_FILE "-shm"};
+    static const char *const files[] = {ARCHIVE_INDEX_FILE, ARCHIVE_INDEX_FILE "-journal",
+                                        ARCHIVE_INDEX_FILE "-wal", ARCHIVE_INDEX_FILE "-shm"};
     close_index(archive);
     for (size_t i = 0; own && i < sizeof files / sizeof files[0]; i++)
         own = unlinkat(archive->root, files[i], 0) == 0 || errno == ENOENT;
-    if (own && sr_index_open(archive->path, true, &archive->index, err) == 0 &&
+    if (own && archive_index_open(archive->path, true, &archive->index, err) == 0 &&
         catch_up(archive, runs, err) == 0)
         return 0;
     close_index(archive);
-    return sr_index_open_in_memory(&archive->index, err) < 0 ? -1 : catch_up(archive, runs, err);
+    return archive_index_open_in_memory(&archive->index, err) < 0 ? -1
+                                                                  : catch_up(archive, runs, err);
 }
 
 enum state { CURRENT, BEHIND, USELESS };
@@ -105,9 +106,10 @@ static enum state state_of(struct sr_archive *archive, struct sr_error *err)
 {
     uint64_t bytes, entries;
     struct stat st;
-    if (archive->index == NULL && sr_index_open(archive->path, false, &archive->index, err) < 0)
+    if (archive->index == NULL &&
+        archive_index_open(archive->path, false, &archive->index, err) < 0)
         return USELESS;
-    if (sr_index_position(archive->index, &bytes, &entries, err) < 0 ||
+    if (archive_index_position(archive->index, &bytes, &entries, err) < 0 ||
         fstat(archive->log.fd, &st) < 0)
         return USELESS;
     if (bytes > (uint64_t)st.st_size) {
@@ -130,13 +132,13 @@ int archive_update_index(struct sr_archive *archive, char note[256], struct sr_e
         return 0; /* what is being stored is not found yet */
     if (state == BEHIND && own == 1) {
         close_index(archive);
-        if (sr_index_open(archive->path, true, &archive->index, &fault) == 0 &&
+        if (archive_index_open(archive->path, true, &archive->index, &fault) == 0 &&
             catch_up(archive, &runs, &fault) == 0) {
             release_index(archive);
             return 0;
         }
     }
-    if (faccessat(archive->root, SR_INDEX_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && own == 1)
+    if (faccessat(archive->root, ARCHIVE_INDEX_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && own == 1)
         snprintf(note, 256, "the index was made anew: %.200s", fault.message);
     int result = make_anew(archive, own == 1, &runs, err);
     release_index(archive);
@@ -152,8 +154,8 @@ static int search(struct sr_archive *archive, const struct sr_archive_query *que
     uint64_t truncated = 0;
     bool by_many = query->reached != NULL || query->denied != NULL || query->hash != NULL ||
                    query->label_count > 0;
-    if ((by_many && sr_index_truncated(archive->index, &truncated, err) < 0) ||
-        sr_index_search(archive->index, query, on_run, context, more, err) < 0)
+    if ((by_many && archive_index_truncated(archive->index, &truncated, err) < 0) ||
+        archive_index_search(archive->index, query, on_run, context, more, err) < 0)
         return -1;
     if (truncated > 0 && note[0] == '\0')
         snprintf(note, 256,
@@ -171,7 +173,7 @@ int sr_archive_search(struct sr_archive *archive, const struct sr_archive_query 
         return -1;
     if (search(archive, query, on_run, context, more, note, err) == 0)
         return 0;
-    if (!sr_index_is_damaged(archive->index))
+    if (!archive_index_is_damaged(archive->index))
         return -1;
     snprintf(note, 256, "the index was made anew: %.200s", err->message);
     uint64_t runs;
@@ -186,7 +188,7 @@ int sr_archive_reindex(struct sr_archive *archive, uint64_t *runs, struct sr_err
     if (make_anew(archive, true, runs, err) < 0)
         return -1;
     /* One in memory is of no use to anybody else. */
-    return faccessat(archive->root, SR_INDEX_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0
+    return faccessat(archive->root, ARCHIVE_INDEX_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0
                ? 0
                : archive_fail(err, "index", errno, "cannot be written");
 }
@@ -197,7 +199,7 @@ enum { CANDIDATES = 4, SHOWN_DIGITS = 12, RUN_END_MIN = 3, DIGITS_MIN = 6 };
 struct resolution {
     const char *name;
     char bundle[SR_ARCHIVE_ID];
-    char list[CANDIDATES * (SHOWN_DIGITS + SR_LOG_RUN_ID + sizeof " (), ")];
+    char list[CANDIDATES * (SHOWN_DIGITS + ARCHIVE_LOG_RUN_ID + sizeof " (), ")];
     unsigned count;
     bool more;
 };
@@ -229,7 +231,7 @@ static int check_resolution(struct sr_archive *archive, const char *bundle, cons
                             const char *name, struct sr_error *err)
 {
     enum archive_state state;
-    struct sr_log_entry entry;
+    struct archive_log_entry entry;
     if (archive_look_up(archive, bundle, &state, &entry, err) < 0)
         return -1;
     bool same = (digits != NULL &&
@@ -287,7 +289,7 @@ int sr_archive_provenance_of(struct sr_archive *archive, const char *bundle,
                              struct sr_archive_provenance *provenance, struct sr_error *err)
 {
     enum archive_state state;
-    struct sr_log_entry entry;
+    struct archive_log_entry entry;
     if (archive_look_up(archive, bundle, &state, &entry, err) < 0)
         return -1;
     archive_provenance(&entry, provenance);
@@ -297,14 +299,14 @@ int sr_archive_provenance_of(struct sr_archive *archive, const char *bundle,
 int sr_archive_files(struct sr_archive *archive, const char *bundle, sr_archive_on_file *on_file,
                      void *context, char path[PATH_MAX], struct sr_error *err)
 {
-    char below[SR_BUNDLE_PATH];
-    sr_bundle_path(bundle, below);
+    char below[ARCHIVE_BUNDLE_PATH];
+    archive_bundle_path(bundle, below);
     sr_cleanup_fd int dir =
         openat(archive->root, below, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    sr_cleanup_free struct sr_manifest *manifest = malloc(sizeof *manifest);
+    sr_cleanup_free struct archive_manifest *manifest = malloc(sizeof *manifest);
     if (dir < 0 || manifest == NULL)
         return archive_fail(err, "bundle", dir < 0 ? errno : ENOMEM, "%s", bundle);
-    if (!sr_bundle_read(dir, bundle, archive->hasher, manifest, NULL))
+    if (!archive_bundle_read(dir, bundle, archive->hasher, manifest, NULL))
         return archive_fail(err, "bundle", 0, "%s was changed; 'safe-run archive verify' says more",
                             bundle);
     snprintf(path, PATH_MAX, "%s/%s", archive->path, below);

@@ -29,10 +29,10 @@
 #include "archive/log.h"
 #include "saferun/archive.h"
 
-#define SR_ARCHIVE_LOCK "lock"
-#define SR_ARCHIVE_ASIDE "aside" /* bundles that are not those that were signed */
+#define ARCHIVE_LOCK "lock"
+#define ARCHIVE_ASIDE "aside" /* bundles that are not those that were signed */
 
-struct sr_index;
+struct archive_index;
 
 struct sr_archive {
     char path[PATH_MAX]; /* absolute, without links */
@@ -43,8 +43,8 @@ struct sr_archive {
     struct sr_key *host; /* signs this host's runs; NULL: it has none, or none that can be read */
     struct sr_key *required; /* must have signed what is stored; NULL: no key must */
     struct sr_hasher *hasher;
-    struct sr_log log;
-    struct sr_index *index; /* NULL until it is needed */
+    struct archive_log log;
+    struct archive_index *index; /* NULL until it is needed */
 };
 
 int archive_fail(struct sr_error *err, const char *what, int error, const char *fmt, ...)
@@ -56,7 +56,7 @@ bool archive_has(int root, const char *id);
 /* What the signed log says of a bundle; entry is the last that stored it. */
 enum archive_state { ARCHIVE_UNKNOWN, ARCHIVE_STORED, ARCHIVE_PRUNED };
 int archive_look_up(struct sr_archive *archive, const char *bundle, enum archive_state *state,
-                    struct sr_log_entry *entry, struct sr_error *err) SR_MUST_CHECK;
+                    struct archive_log_entry *entry, struct sr_error *err) SR_MUST_CHECK;
 
 /* Opens the directory of the run whose report is at path and keeps gc from it: shares the run's
  * lock (*lock; -1: there is none), waiting for it when the run is the caller's own. Returns a
@@ -67,14 +67,14 @@ int archive_open_source(const char *path, int *lock, struct sr_error *err) SR_MU
 int archive_see_source(int dir, const char *const *names, size_t count, struct sr_hasher *hasher,
                        char seen[SR_SHA256_TEXT], struct sr_error *err) SR_MUST_CHECK;
 
-/* Moves what is in a bundle's place, durably, to SR_ARCHIVE_ASIDE; its name there has time. */
+/* Moves what is in a bundle's place, durably, to ARCHIVE_ASIDE; its name there has time. */
 int archive_set_aside(struct sr_archive *archive, const char *bundle, const char *time,
                       struct sr_error *err) SR_MUST_CHECK;
 
 /* Verifies, seals and stores what was staged and closed; from has the origin for its entry. */
-int archive_store(struct sr_archive *archive, struct sr_staging *staging, const char *retention,
-                  const struct sr_log_entry *from, struct sr_archive_added *added,
-                  struct sr_error *err) SR_MUST_CHECK;
+int archive_store(struct sr_archive *archive, struct archive_staging *staging,
+                  const char *retention, const struct archive_log_entry *from,
+                  struct sr_archive_added *added, struct sr_error *err) SR_MUST_CHECK;
 
 /* Brings the index in step with the log, making it if need be. */
 int archive_update_index(struct sr_archive *archive, char note[256],

@@ -22,10 +22,11 @@ enum {
     PREFIX_SIZE = 155,
 };
 
-void sr_tar_header(const struct sr_tar_entry *entry, unsigned char block[SR_TAR_BLOCK])
+void archive_tar_header(const struct archive_tar_entry *entry,
+                        unsigned char block[ARCHIVE_TAR_BLOCK])
 {
     char *header = (char *)block;
-    memset(header, 0, SR_TAR_BLOCK);
+    memset(header, 0, ARCHIVE_TAR_BLOCK);
     for (int i = 0; i < NAME_SIZE && entry->name[i] != '\0'; i++)
         header[NAME + i] = entry->name[i]; /* fields have no NUL when they are full */
     for (int i = 0; i < PREFIX_SIZE && entry->prefix[i] != '\0'; i++)
@@ -43,17 +44,18 @@ void sr_tar_header(const struct sr_tar_entry *entry, unsigned char block[SR_TAR_
     memcpy(header + DEVMAJOR, "0000000", 8);
     memcpy(header + DEVMINOR, "0000000", 8);
     unsigned sum = 0;
-    for (size_t i = 0; i < SR_TAR_BLOCK; i++)
+    for (size_t i = 0; i < ARCHIVE_TAR_BLOCK; i++)
         sum += block[i];
     char digits[8];
     snprintf(digits, sizeof digits, "%06o", sum);
     memcpy(header + CHECKSUM, digits, 7);
 }
 
-bool sr_tar_parse(const unsigned char block[SR_TAR_BLOCK], struct sr_tar_entry *entry)
+bool archive_tar_parse(const unsigned char block[ARCHIVE_TAR_BLOCK],
+                       struct archive_tar_entry *entry)
 {
-    struct sr_tar_entry found = {.size = 0};
-    unsigned char expected[SR_TAR_BLOCK];
+    struct archive_tar_entry found = {.size = 0};
+    unsigned char expected[ARCHIVE_TAR_BLOCK];
     memcpy(found.name, block + NAME, NAME_SIZE);
     memcpy(found.prefix, block + PREFIX, PREFIX_SIZE);
     for (int i = 0; i < SIZE_DIGITS; i++) {
@@ -62,8 +64,8 @@ bool sr_tar_parse(const unsigned char block[SR_TAR_BLOCK], struct sr_tar_entry *
             return false;
         found.size = found.size << 3 | digit;
     }
-    sr_tar_header(&found, expected);
-    if (found.name[0] == '\0' || memcmp(block, expected, SR_TAR_BLOCK) != 0)
+    archive_tar_header(&found, expected);
+    if (found.name[0] == '\0' || memcmp(block, expected, ARCHIVE_TAR_BLOCK) != 0)
         return false;
     *entry = found;
     return true;

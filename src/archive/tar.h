@@ -11,26 +11,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SR_TAR_BLOCK ((size_t)512)
-#define SR_TAR_NAME 101   /* with NUL */
-#define SR_TAR_PREFIX 156 /* with NUL */
+#define ARCHIVE_TAR_BLOCK ((size_t)512)
+#define ARCHIVE_TAR_NAME 101   /* with NUL */
+#define ARCHIVE_TAR_PREFIX 156 /* with NUL */
 
-struct sr_tar_entry {
-    char prefix[SR_TAR_PREFIX]; /* directory */
-    char name[SR_TAR_NAME];
+struct archive_tar_entry {
+    char prefix[ARCHIVE_TAR_PREFIX]; /* directory */
+    char name[ARCHIVE_TAR_NAME];
     uint64_t size; /* below 8 GiB */
 };
 
-void sr_tar_header(const struct sr_tar_entry *entry, unsigned char block[SR_TAR_BLOCK]);
+void archive_tar_header(const struct archive_tar_entry *entry,
+                        unsigned char block[ARCHIVE_TAR_BLOCK]);
 
-/* Reads what sr_tar_header() wrote; false for anything else. */
-bool sr_tar_parse(const unsigned char block[SR_TAR_BLOCK], struct sr_tar_entry *entry)
-    __attribute__((warn_unused_result));
+/* Reads what archive_tar_header() wrote; false for anything else. */
+bool archive_tar_parse(const unsigned char block[ARCHIVE_TAR_BLOCK],
+                       struct archive_tar_entry *entry) __attribute__((warn_unused_result));
 
 /* Bytes of zeros behind a file of this size. */
-static inline size_t sr_tar_padding(uint64_t size)
+static inline size_t archive_tar_padding(uint64_t size)
 {
-    return (SR_TAR_BLOCK - (size_t)(size % SR_TAR_BLOCK)) % SR_TAR_BLOCK;
+    return (ARCHIVE_TAR_BLOCK - (size_t)(size % ARCHIVE_TAR_BLOCK)) % ARCHIVE_TAR_BLOCK;
 }
 
 #endif

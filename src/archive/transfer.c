@@ -41,18 +41,18 @@ static int put(struct exporting *out, const void *data, size_t len)
 
 static int put_header(struct exporting *out, const char *below, const char *name, uint64_t size)
 {
-    struct sr_tar_entry entry = {.size = size};
-    unsigned char block[SR_TAR_BLOCK];
+    struct archive_tar_entry entry = {.size = size};
+    unsigned char block[ARCHIVE_TAR_BLOCK];
     snprintf(entry.prefix, sizeof entry.prefix, "%s%s", out->id + HEX, below);
     snprintf(entry.name, sizeof entry.name, "%s", name);
-    sr_tar_header(&entry, block);
+    archive_tar_header(&entry, block);
     return put(out, block, sizeof block);
 }
 
 static int put_padding(struct exporting *out, uint64_t size)
 {
-    static const char zeros[SR_TAR_BLOCK];
-    return put(out, zeros, sr_tar_padding(size));
+    static const char zeros[ARCHIVE_TAR_BLOCK];
+    return put(out, zeros, archive_tar_padding(size));
 }
 
 static int put_text(struct exporting *out, const char *name, const char *text, size_t len)
@@ -93,22 +93,22 @@ static int put_file(struct exporting *out, int dir, const char *below, const cha
     return put_padding(out, size);
 }
 
-static int export_files(struct exporting *out, int dir, struct sr_manifest *manifest)
+static int export_files(struct exporting *out, int dir, struct archive_manifest *manifest)
 {
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
     struct stat st;
-    if (!sr_bundle_read(dir, out->id, out->archive->hasher, manifest, &text) || !sr_buf_ok(&text) ||
-        fstatat(dir, SR_BUNDLE_REPORT, &st, 0) < 0)
+    if (!archive_bundle_read(dir, out->id, out->archive->hasher, manifest, &text) ||
+        !sr_buf_ok(&text) || fstatat(dir, ARCHIVE_BUNDLE_REPORT, &st, 0) < 0)
         return archive_fail(out->err, "export", 0, "%s was changed", out->id);
     sr_cleanup_fd int files =
-        openat(dir, SR_BUNDLE_FILES_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        openat(dir, ARCHIVE_BUNDLE_FILES_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (files < 0)
         return archive_fail(out->err, "export", errno, "the files of %s", out->id);
-    if (put_text(out, SR_BUNDLE_MANIFEST, text.data, text.len) < 0 ||
-        put_file(out, dir, "", SR_BUNDLE_REPORT, (uint64_t)st.st_size, NULL) < 0)
+    if (put_text(out, ARCHIVE_BUNDLE_MANIFEST, text.data, text.len) < 0 ||
+        put_file(out, dir, "", ARCHIVE_BUNDLE_REPORT, (uint64_t)st.st_size, NULL) < 0)
         return -1;
     for (size_t i = 0; i < manifest->count; i++)
-        if (put_file(out, files, "/" SR_BUNDLE_FILES_DIR, manifest->files[i].name,
+        if (put_file(out, files, "/" ARCHIVE_BUNDLE_FILES_DIR, manifest->files[i].name,
                      manifest->files[i].size, manifest->files[i].hash) < 0)
             return -1;
     return 0;
@@ -116,12 +116,12 @@ static int export_files(struct exporting *out, int dir, struct sr_manifest *mani
 
 static int export_bundle(struct exporting *out)
 {
-    char path[SR_BUNDLE_PATH];
+    char path[ARCHIVE_BUNDLE_PATH];
     struct sr_archive_proof proof;
-    sr_bundle_path(out->id, path);
+    archive_bundle_path(out->id, path);
     sr_cleanup_fd int dir =
         openat(out->archive->root, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    sr_cleanup_free struct sr_manifest *manifest = malloc(sizeof *manifest);
+    sr_cleanup_free struct archive_manifest *manifest = malloc(sizeof *manifest);
     if (dir < 0 || manifest == NULL)
         return archive_fail(out->err, "export", dir < 0 ? errno : ENOMEM, "%s", out->id);
     if (export_files(out, dir, manifest) < 0 ||
@@ -147,10 +147,10 @@ static int take_entry(void *context, const char *line, size_t len, uint64_t end,
                       struct sr_error *err)
 {
     struct all *all = context;
-    struct sr_log_entry entry;
+    struct archive_log_entry entry;
     if (end > all->archive->log.bytes)
         return 1;
-    if (!sr_log_entry_parse(line, len, &entry))
+    if (!archive_log_entry_parse(line, len, &entry))
         return archive_fail(err, "log", 0, "its entry %zu is none", all->count);
     if ((all->count & (all->count - 1)) == 0) { /* grows at 0, 1, 2, 4, 8, ... */
         size_t capacity = all->count == 0 ? 1 : 2 * all->count;
@@ -176,7 +176,7 @@ static int by_id(const void *a, const void *b)
 static int export_bundles(struct sr_archive *archive, const char *const *bundles, size_t count,
                           int fd, struct sr_error *err)
 {
-    static const char end[2 * SR_TAR_BLOCK];
+    static const char end[2 * ARCHIVE_TAR_BLOCK];
     struct exporting out = {.archive = archive, .fd = fd, .err = err};
     sr_cleanup_free const char **sorted = calloc(count + 1, sizeof *sorted);
     if (sorted == NULL)
@@ -210,7 +210,7 @@ static int export_kept(const struct all *all, struct sr_archive *archive, int fd
 static int export_all(struct sr_archive *archive, int fd, struct sr_error *err)
 {
     struct all all = {.archive = archive};
-    int result = sr_log_each(archive->log.fd, 0, take_entry, &all, err) < 0
+    int result = archive_log_each(archive->log.fd, 0, take_entry, &all, err) < 0
                      ? -1
                      : export_kept(&all, archive, fd, err);
     free(all.entries);
@@ -230,9 +230,9 @@ struct importing {
     struct sr_archive *archive;
     int fd;
     struct sr_error *err;
-    const struct sr_key *from;   /* of the archive it must come from; NULL: any */
-    struct sr_manifest manifest; /* as it came */
-    struct sr_log_entry entry;   /* what is known of where it comes from */
+    const struct sr_key *from;        /* of the archive it must come from; NULL: any */
+    struct archive_manifest manifest; /* as it came */
+    struct archive_log_entry entry;   /* what is known of where it comes from */
 };
 
 static int malformed(struct importing *in, const char *what)
@@ -260,8 +260,8 @@ static int get(struct importing *in, void *to, size_t len)
 
 static int get_padding(struct importing *in, uint64_t size)
 {
-    unsigned char padding[SR_TAR_BLOCK];
-    size_t len = sr_tar_padding(size);
+    unsigned char padding[ARCHIVE_TAR_BLOCK];
+    size_t len = archive_tar_padding(size);
     if (get(in, padding, len) < 0)
         return -1;
     for (size_t i = 0; i < len; i++)
@@ -274,13 +274,13 @@ static int get_padding(struct importing *in, uint64_t size)
 static int get_header(struct importing *in, const char *id, const char *below, const char *name,
                       uint64_t max, uint64_t *size)
 {
-    unsigned char block[SR_TAR_BLOCK];
-    struct sr_tar_entry entry = {.size = 0};
-    char prefix[SR_TAR_PREFIX];
+    unsigned char block[ARCHIVE_TAR_BLOCK];
+    struct archive_tar_entry entry = {.size = 0};
+    char prefix[ARCHIVE_TAR_PREFIX];
     if (get(in, block, sizeof block) < 0)
         return -1;
     snprintf(prefix, sizeof prefix, "%s%s", id + HEX, below);
-    if (!sr_tar_parse(block, &entry) || strcmp(entry.prefix, prefix) != 0 ||
+    if (!archive_tar_parse(block, &entry) || strcmp(entry.prefix, prefix) != 0 ||
         strcmp(entry.name, name) != 0 || entry.size > max)
         return malformed(in, "a file is missing, too large, or not where it belongs");
     *size = entry.size;
@@ -306,57 +306,58 @@ static int skip_file(struct importing *in, const char *id, const char *name, uin
  * bundle. */
 static int get_proof(struct importing *in)
 {
-    char text[SR_PROOF_MAX];
+    char text[ARCHIVE_PROOF_MAX];
     uint64_t size = 0;
-    struct sr_proof proof;
-    struct sr_checkpoint checkpoint;
-    struct sr_log_entry entry;
+    struct archive_proof proof;
+    struct archive_checkpoint checkpoint;
+    struct archive_log_entry entry;
     struct sr_error fault = {0};
     sr_cleanup_buf struct sr_buf leaf = SR_BUF_INIT;
     if (get_header(in, in->manifest.id, "", PROOF_FILE, sizeof text, &size) < 0 ||
         get(in, text, (size_t)size) < 0 || get_padding(in, size) < 0)
         return -1;
-    if (sr_proof_parse(text, (size_t)size, &proof, &leaf, &fault) < 0 ||
-        sr_proof_check(in->archive->hasher, in->from, &proof, leaf.data, leaf.len, &checkpoint,
-                       &fault) < 0)
+    if (archive_proof_parse(text, (size_t)size, &proof, &leaf, &fault) < 0 ||
+        archive_proof_check(in->archive->hasher, in->from, &proof, leaf.data, leaf.len, &checkpoint,
+                            &fault) < 0)
         return archive_fail(in->err, "import", 0,
                             "the proof of %s is not by the archive that --from names: %s",
                             in->manifest.id, fault.message);
-    if (!sr_log_entry_parse(leaf.data, leaf.len, &entry) || entry.pruned ||
+    if (!archive_log_entry_parse(leaf.data, leaf.len, &entry) || entry.pruned ||
         strcmp(entry.bundle, in->manifest.id) != 0)
         return archive_fail(in->err, "import", 0, "the proof of %s is of another bundle",
                             in->manifest.id);
-    sr_checkpoint_origin(in->from, in->entry.from);
+    archive_checkpoint_origin(in->from, in->entry.from);
     return 0;
 }
 
 /* The first file of a bundle, whose header has been read: it says what else there will be. */
-static int get_manifest(struct importing *in, const struct sr_tar_entry *entry)
+static int get_manifest(struct importing *in, const struct archive_tar_entry *entry)
 {
-    char text[SR_BUNDLE_MAX_MANIFEST];
-    if (strcmp(entry->name, SR_BUNDLE_MANIFEST) != 0 || entry->size > sizeof text)
+    char text[ARCHIVE_BUNDLE_MAX_MANIFEST];
+    if (strcmp(entry->name, ARCHIVE_BUNDLE_MANIFEST) != 0 || entry->size > sizeof text)
         return malformed(in, "a bundle does not begin with its manifest");
     if (get(in, text, (size_t)entry->size) < 0 || get_padding(in, entry->size) < 0)
         return -1;
-    if (!sr_manifest_parse(text, (size_t)entry->size, in->archive->hasher, &in->manifest) ||
+    if (!archive_manifest_parse(text, (size_t)entry->size, in->archive->hasher, &in->manifest) ||
         strcmp(in->manifest.id + HEX, entry->prefix) != 0)
         return malformed(in, "a manifest is not that of its bundle");
     return 0;
 }
 
-static int get_files(struct importing *in, struct sr_staging *staging)
+static int get_files(struct importing *in, struct archive_staging *staging)
 {
     for (size_t i = 0; i < in->manifest.count; i++) {
-        const struct sr_manifest_file *file = &in->manifest.files[i];
+        const struct archive_manifest_file *file = &in->manifest.files[i];
         uint64_t size = 0;
-        if (get_header(in, in->manifest.id, "/" SR_BUNDLE_FILES_DIR, file->name, file->size,
+        if (get_header(in, in->manifest.id, "/" ARCHIVE_BUNDLE_FILES_DIR, file->name, file->size,
                        &size) < 0)
             return -1;
         if (size != file->size)
             return malformed(in, "a file has another size than its manifest says");
-        if (sr_staging_receive(staging, file->name, in->fd, size, in->err) < 0)
+        if (archive_staging_receive(staging, file->name, in->fd, size, in->err) < 0)
             return -1;
-        const struct sr_manifest_file *got = sr_manifest_find(&staging->manifest, file->name);
+        const struct archive_manifest_file *got =
+            archive_manifest_find(&staging->manifest, file->name);
         if (got == NULL || strcmp(got->hash, file->hash) != 0)
             return archive_fail(in->err, "import", 0, "%s of %s was changed on the way", file->name,
                                 in->manifest.id);
@@ -366,35 +367,35 @@ static int get_files(struct importing *in, struct sr_staging *staging)
     return 0;
 }
 
-static int import_bundle(struct importing *in, const struct sr_tar_entry *first,
+static int import_bundle(struct importing *in, const struct archive_tar_entry *first,
                          const char *retention, struct sr_archive_added *added)
 {
-    sr_cleanup_staging struct sr_staging staging = SR_STAGING_INIT;
+    sr_cleanup_staging struct archive_staging staging = ARCHIVE_STAGING_INIT;
     struct sr_archive *archive = in->archive;
     if (get_manifest(in, first) < 0 ||
-        skip_file(in, in->manifest.id, SR_BUNDLE_REPORT, SR_BUNDLE_MAX_FILE) < 0 ||
-        sr_staging_begin(&staging, archive->root, archive->hasher, in->err) < 0 ||
+        skip_file(in, in->manifest.id, ARCHIVE_BUNDLE_REPORT, ARCHIVE_BUNDLE_MAX_FILE) < 0 ||
+        archive_staging_begin(&staging, archive->root, archive->hasher, in->err) < 0 ||
         get_files(in, &staging) < 0 ||
         (in->from != NULL ? get_proof(in)
-                          : skip_file(in, in->manifest.id, PROOF_FILE, SR_PROOF_MAX)) < 0)
+                          : skip_file(in, in->manifest.id, PROOF_FILE, ARCHIVE_PROOF_MAX)) < 0)
         return -1;
-    return sr_staging_close(&staging, in->err) < 0
+    return archive_staging_close(&staging, in->err) < 0
                ? -1
                : archive_store(archive, &staging, retention, &in->entry, added, in->err);
 }
 
-static bool is_zero(const unsigned char block[SR_TAR_BLOCK])
+static bool is_zero(const unsigned char block[ARCHIVE_TAR_BLOCK])
 {
-    static const unsigned char zeros[SR_TAR_BLOCK];
-    return memcmp(block, zeros, SR_TAR_BLOCK) == 0;
+    static const unsigned char zeros[ARCHIVE_TAR_BLOCK];
+    return memcmp(block, zeros, ARCHIVE_TAR_BLOCK) == 0;
 }
 
 static int import_all(struct importing *in, const char *retention, sr_archive_on_import *on_import,
                       void *context)
 {
     for (;;) {
-        unsigned char block[SR_TAR_BLOCK];
-        struct sr_tar_entry entry;
+        unsigned char block[ARCHIVE_TAR_BLOCK];
+        struct archive_tar_entry entry;
         struct sr_archive_added added;
         if (get(in, block, sizeof block) < 0)
             return -1;
@@ -402,7 +403,7 @@ static int import_all(struct importing *in, const char *retention, sr_archive_on
             return get(in, block, sizeof block) < 0 ? -1
                    : is_zero(block)                 ? 0
                                                     : malformed(in, "something follows its end");
-        if (!sr_tar_parse(block, &entry))
+        if (!archive_tar_parse(block, &entry))
             return malformed(in, "a header is not as we write it");
         if (import_bundle(in, &entry, retention, &added) < 0)
             return -1;
@@ -418,10 +419,10 @@ int sr_archive_import(struct sr_archive *archive, int fd, const char *retention,
     sr_cleanup_free struct importing *in = calloc(1, sizeof *in);
     if (in == NULL)
         return archive_fail(err, "import", ENOMEM, "cannot be read");
-    if (from != NULL && sr_key_load_public(from, &key, err) < 0)
+    if (from != NULL && evidence_key_load_public(from, &key, err) < 0)
         return -1;
     in->from = key;
-    in->entry = (struct sr_log_entry){.origin = SR_LOG_IMPORTED};
+    in->entry = (struct archive_log_entry){.origin = ARCHIVE_LOG_IMPORTED};
     in->archive = archive;
     in->fd = fd;
     in->err = err;

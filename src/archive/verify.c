@@ -56,8 +56,8 @@ struct verifier {
     struct sr_key *key;
     const struct sr_key *required; /* NULL: no run has to be signed */
     struct sr_hasher *hasher;
-    struct sr_merkle_tree tree;
-    struct sr_checkpoint checkpoint, older;
+    struct archive_merkle_tree tree;
+    struct archive_checkpoint checkpoint, older;
     bool has_checkpoint, has_older;
     struct stored *entries;
     size_t count, capacity;
@@ -110,10 +110,11 @@ static void to_text(const unsigned char bytes[SR_SHA256_HEX / 2], char text[SR_S
 
 static void check_older(struct verifier *v)
 {
-    struct sr_merkle_hash root;
+    struct archive_merkle_hash root;
     if (!v->has_older || v->older.size != v->tree.size)
         return;
-    if (sr_merkle_root(v->hasher, &v->tree, &root) < 0 || !sr_merkle_same(&root, &v->older.root))
+    if (archive_merkle_root(v->hasher, &v->tree, &root) < 0 ||
+        !archive_merkle_same(&root, &v->older.root))
         fault(v, OLDER, "older_checkpoint",
               "the first %llu entries are not those that it signs: entries were changed or removed",
               (unsigned long long)v->older.size);
@@ -121,10 +122,10 @@ static void check_older(struct verifier *v)
 
 static void check_signed(struct verifier *v)
 {
-    struct sr_merkle_hash root;
+    struct archive_merkle_hash root;
     if (v->has_checkpoint && v->checkpoint.size == v->tree.size &&
-        (sr_merkle_root(v->hasher, &v->tree, &root) < 0 ||
-         !sr_merkle_same(&root, &v->checkpoint.root)))
+        (archive_merkle_root(v->hasher, &v->tree, &root) < 0 ||
+         !archive_merkle_same(&root, &v->checkpoint.root)))
         fault(v, LOG, "log",
               "its %llu entries are not those that the checkpoint signs: they were changed",
               (unsigned long long)v->tree.size);
@@ -152,7 +153,7 @@ static bool is_unsigned(const struct verifier *v)
 }
 
 /* A bundle was pruned: it must have been stored, and its retention over. */
-static void take_tombstone(struct verifier *v, const struct sr_log_entry *entry)
+static void take_tombstone(struct verifier *v, const struct archive_log_entry *entry)
 {
     char path[40];
     unsigned char id[SR_SHA256_HEX / 2];
@@ -170,7 +171,7 @@ static void take_tombstone(struct verifier *v, const struct sr_log_entry *entry)
     if (!sr_timestamp_parse(entry->time, strlen(entry->time), &when) ||
         when < v->entries[entry->leaf].expiry)
         fault(v, LOG, path, "prunes %s before its retention was over", entry->bundle);
-    else if (sr_log_is_to_come(when, v->now) && !is_unsigned(v))
+    else if (archive_log_is_to_come(when, v->now) && !is_unsigned(v))
         fault(v, LOG, path,
               "prunes %s at %s, which is still to come: the clock was wrong then, or is now",
               entry->bundle, entry->time);
@@ -180,28 +181,30 @@ static int take_line(void *context, const char *line, size_t len, uint64_t end,
                      struct sr_error *err)
 {
     struct verifier *v = context;
-    struct sr_log_entry entry;
-    struct sr_merkle_hash leaf;
+    struct archive_log_entry entry;
+    struct archive_merkle_hash leaf;
     struct stored stored = {.tombstone = true};
     char path[40];
     (void)end;
     snprintf(path, sizeof path, "log[%zu]", v->count);
-    if (!sr_log_entry_parse(line, len, &entry)) {
+    if (!archive_log_entry_parse(line, len, &entry)) {
         fault(v, LOG, path, "is no entry");
     } else if (entry.pruned) {
         take_tombstone(v, &entry);
         v->out->pruned++;
     } else {
-        stored = (struct stored){.expiry = sr_log_expiry(&entry), .is_unsigned = is_unsigned(v)};
+        stored =
+            (struct stored){.expiry = archive_log_expiry(&entry), .is_unsigned = is_unsigned(v)};
         to_bytes(entry.bundle, stored.id);
         to_bytes(entry.report, stored.report);
         v->unsigned_stored += is_unsigned(v);
         int64_t when = 0;
         v->to_come += sr_timestamp_parse(entry.time, strlen(entry.time), &when) &&
-                      sr_log_is_to_come(when, v->now);
+                      archive_log_is_to_come(when, v->now);
     }
-    v->no_memory = remember(v, &stored) < 0 || sr_merkle_leaf(v->hasher, line, len, &leaf) < 0 ||
-                   sr_merkle_append(v->hasher, &v->tree, &leaf) < 0;
+    v->no_memory = remember(v, &stored) < 0 ||
+                   archive_merkle_leaf(v->hasher, line, len, &leaf) < 0 ||
+                   archive_merkle_append(v->hasher, &v->tree, &leaf) < 0;
     if (v->no_memory)
         return archive_fail(err, "log", ENOMEM, "cannot be held");
     check_signed(v);
@@ -214,12 +217,12 @@ static int check_log(struct verifier *v, struct sr_error *err)
     struct sr_error broken = {0};
     v->wanted[LOG] = true;
     sr_cleanup_fd int fd =
-        openat(v->root, SR_LOG_FILE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+        openat(v->root, ARCHIVE_LOG_FILE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     check_signed(v);
     check_older(v);
     if (fd < 0)
         fault(v, LOG, "log", "cannot be opened: %s", strerror(errno));
-    else if (sr_log_each(fd, 0, take_line, v, &broken) < 0) {
+    else if (archive_log_each(fd, 0, take_line, v, &broken) < 0) {
         if (v->no_memory) {
             *err = broken;
             return -1;
@@ -256,9 +259,9 @@ static int check_log(struct verifier *v, struct sr_error *err)
 }
 
 static bool read_checkpoint(struct verifier *v, int dir, const char *name, enum check check,
-                            struct sr_checkpoint *checkpoint)
+                            struct archive_checkpoint *checkpoint)
 {
-    char note[SR_NOTE_MAX + 2];
+    char note[ARCHIVE_NOTE_MAX + 2];
     struct sr_error err;
     v->wanted[check] = true;
     ssize_t len = sr_read_small_file(dir, name, note, sizeof note);
@@ -266,7 +269,8 @@ static bool read_checkpoint(struct verifier *v, int dir, const char *name, enum 
         fault(v, check, check_names[check], "cannot be read: %s", strerror((int)-len));
         return false;
     }
-    if (sr_checkpoint_open(v->key, note, (size_t)len, check_names[check], checkpoint, &err) == 0)
+    if (archive_checkpoint_open(v->key, note, (size_t)len, check_names[check], checkpoint, &err) ==
+        0)
         return true;
     fault(v, check, err.path, "%s", err.message);
     return false;
@@ -277,10 +281,10 @@ struct bundle_check {
     char id[SR_SHA256_TEXT];
     char path[128]; /* "bundles[sha256:...]" */
     int dir, files;
-    struct sr_manifest manifest;
+    struct archive_manifest manifest;
 };
 
-static bool check_file(struct bundle_check *check, const struct sr_manifest_file *file)
+static bool check_file(struct bundle_check *check, const struct archive_manifest_file *file)
 {
     char hash[SR_SHA256_TEXT] = "";
     sr_cleanup_fd int fd = sr_open_below(check->files, file->name);
@@ -304,14 +308,14 @@ static const char *next_name(DIR *listing)
 
 static bool is_in_files(const struct bundle_check *check, const char *name)
 {
-    return sr_manifest_find(&check->manifest, name) != NULL;
+    return archive_manifest_find(&check->manifest, name) != NULL;
 }
 
 static bool is_in_bundle(const struct bundle_check *check, const char *name)
 {
     (void)check;
-    return strcmp(name, SR_BUNDLE_MANIFEST) == 0 || strcmp(name, SR_BUNDLE_FILES_DIR) == 0 ||
-           strcmp(name, SR_BUNDLE_REPORT) == 0;
+    return strcmp(name, ARCHIVE_BUNDLE_MANIFEST) == 0 ||
+           strcmp(name, ARCHIVE_BUNDLE_FILES_DIR) == 0 || strcmp(name, ARCHIVE_BUNDLE_REPORT) == 0;
 }
 
 /* Nothing lies in a bundle, or in its files/, but what belongs there. */
@@ -336,7 +340,7 @@ static void check_result(struct bundle_check *check, struct sr_json_slice said, 
 {
     struct sr_json_slice element, checks = sr_json_get(said, "checks");
     for (size_t at = 0; sr_json_is_array(checks) && sr_json_next(checks, &at, &element);)
-        if (sr_json_is(sr_json_get(element, "name"), SR_BUNDLE_OUTPUTS_CHECK))
+        if (sr_json_is(sr_json_get(element, "name"), ARCHIVE_BUNDLE_OUTPUTS_CHECK))
             valid = valid && sr_json_get(element, "ok").len == sizeof "true" - 1;
     if (!sr_json_is(sr_json_get(said, "result"), valid ? "pass" : "fail"))
         fault(check->v, BUNDLES, check->path,
@@ -350,10 +354,10 @@ static int check_report(struct bundle_check *check, const struct stored *stored,
 {
     char hash[SR_SHA256_TEXT] = "", expected[SR_SHA256_TEXT];
     sr_cleanup_verification struct sr_verification found = {0};
-    sr_cleanup_report_walk struct sr_report_walk walk;
+    sr_cleanup_report_walk struct evidence_report_walk walk;
     memset(&walk, 0, sizeof walk);
     walk.reader.copy_fd = -1;
-    sr_cleanup_fd int fd = sr_open_below(check->dir, SR_BUNDLE_REPORT);
+    sr_cleanup_fd int fd = sr_open_below(check->dir, ARCHIVE_BUNDLE_REPORT);
     int result = fd < 0 ? fd : sr_sha256_fd(check->v->hasher, fd, hash);
     to_text(stored->report, expected);
     if (result < 0 || strcmp(hash, expected) != 0) {
@@ -363,14 +367,14 @@ static int check_report(struct bundle_check *check, const struct stored *stored,
     }
     if (!intact)
         return 0; /* of what was changed nothing follows */
-    if (sr_bundle_verify(check->files, &check->manifest, NULL, &found, err) < 0)
+    if (archive_bundle_verify(check->files, &check->manifest, NULL, &found, err) < 0)
         return -1;
     struct sr_error broken;
-    if (sr_report_walk(&walk, fd, 0, NULL, NULL, &broken) < 0 ||
-        !sr_json_is(sr_json_get(sr_report_member(&walk, "integrity"), "digest"), walk.digest))
+    if (evidence_report_walk(&walk, fd, 0, NULL, NULL, &broken) < 0 ||
+        !sr_json_is(sr_json_get(evidence_report_member(&walk, "integrity"), "digest"), walk.digest))
         fault(check->v, BUNDLES, check->path, "run_report.json has the wrong digest");
     else
-        check_result(check, sr_report_member(&walk, "verification"), found.valid);
+        check_result(check, evidence_report_member(&walk, "verification"), found.valid);
     return 0;
 }
 
@@ -382,29 +386,29 @@ static int check_signature(struct bundle_check *check, struct sr_error *err)
         return 0;
     int result = vouch_is_signed_by(check->files, &check->manifest, v->required, err);
     if (result == 0)
-        fault(v, SIGNATURES, check->path, "is not signed by key %s", sr_key_id(v->required));
+        fault(v, SIGNATURES, check->path, "is not signed by key %s", evidence_key_id(v->required));
     return result < 0 ? -1 : 0;
 }
 
 static int check_bundle(struct verifier *v, const struct stored *stored, struct sr_error *err)
 {
     struct bundle_check check = {.v = v, .dir = -1, .files = -1};
-    char path[SR_BUNDLE_PATH];
+    char path[ARCHIVE_BUNDLE_PATH];
     to_text(stored->id, check.id);
     snprintf(check.path, sizeof check.path, "bundles[%s]", check.id);
-    sr_bundle_path(check.id, path);
+    archive_bundle_path(check.id, path);
     v->out->bundles++;
     sr_cleanup_fd int dir = openat(v->root, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    sr_cleanup_fd int files =
-        dir < 0 ? -1
-                : openat(dir, SR_BUNDLE_FILES_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    sr_cleanup_fd int files = dir < 0 ? -1
+                                      : openat(dir, ARCHIVE_BUNDLE_FILES_DIR,
+                                               O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (files < 0) {
         fault(v, BUNDLES, check.path, "was removed, and not by retention: %s", strerror(errno));
         return 0;
     }
     check.dir = dir;
     check.files = files;
-    if (!sr_bundle_read(dir, check.id, v->hasher, &check.manifest, NULL)) {
+    if (!archive_bundle_read(dir, check.id, v->hasher, &check.manifest, NULL)) {
         fault(v, BUNDLES, check.path, "its manifest was changed: the bundle's id does not follow");
         return 0;
     }
@@ -435,7 +439,7 @@ static void note_aside(struct verifier *v)
 {
     unsigned count = 0;
     sr_cleanup_fd int fd =
-        openat(v->root, SR_ARCHIVE_ASIDE, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        openat(v->root, ARCHIVE_ASIDE, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *listing = fd < 0 ? NULL : sr_open_list(fd);
     if (listing == NULL)
         return;
@@ -444,8 +448,8 @@ static void note_aside(struct verifier *v)
     closedir(listing);
     if (count > 0)
         snprintf(v->note[UNLOGGED], sizeof v->note[UNLOGGED],
-                 "%u in " SR_ARCHIVE_ASIDE "/: were behind a checkpoint or damaged; to store one "
-                 "again: report archive " SR_ARCHIVE_ASIDE "/.../files/run_report.json",
+                 "%u in " ARCHIVE_ASIDE "/: were behind a checkpoint or damaged; to store one "
+                 "again: report archive " ARCHIVE_ASIDE "/.../files/run_report.json",
                  count);
 }
 
@@ -527,7 +531,8 @@ static int check_bundles(struct verifier *v, struct sr_error *err)
 
 static int verify(struct verifier *v, struct sr_error *err)
 {
-    v->has_checkpoint = read_checkpoint(v, v->root, SR_CHECKPOINT_FILE, CHECKPOINT, &v->checkpoint);
+    v->has_checkpoint =
+        read_checkpoint(v, v->root, ARCHIVE_CHECKPOINT_FILE, CHECKPOINT, &v->checkpoint);
     if (v->options->checkpoint != NULL)
         v->has_older = read_checkpoint(v, AT_FDCWD, v->options->checkpoint, OLDER, &v->older);
     return check_log(v, err) < 0 ? -1 : check_bundles(v, err);
@@ -567,16 +572,16 @@ int sr_archive_verify(const struct sr_archive_place *place,
                             "%s %s, and its key is worth no more than that: name the one you trust "
                             "with --key",
                             place->root, why);
-    if (options->public_key != NULL ? sr_key_load_public(options->public_key, &key, err) < 0
+    if (options->public_key != NULL ? evidence_key_load_public(options->public_key, &key, err) < 0
                                     : archive_load_public(place, &key, err) < 0)
         return -1;
     sr_cleanup_key struct sr_key *required = NULL;
     if (options->require_key != NULL &&
-        sr_key_load_public(options->require_key, &required, err) < 0)
+        evidence_key_load_public(options->require_key, &required, err) < 0)
         return -1;
     /* No writer meanwhile. Where the lock cannot be had nobody can write either. */
     sr_cleanup_fd int lock =
-        openat(root, SR_ARCHIVE_LOCK, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        openat(root, ARCHIVE_LOCK, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     while (lock >= 0 && flock(lock, LOCK_SH) < 0 && errno == EINTR)
         continue;
     v.now = (int64_t)sr_clock_nsec(CLOCK_REALTIME);

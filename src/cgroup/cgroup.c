@@ -54,7 +54,7 @@ static int make_directory(int dirfd, const char *name)
     return openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-static void close_tree(struct sr_cgroup_tree *tree)
+static void close_tree(struct cgroup_tree *tree)
 {
     sr_close_fd(&tree->fd);
     sr_close_fd(&tree->vmm_fd);
@@ -64,7 +64,7 @@ static void close_tree(struct sr_cgroup_tree *tree)
 }
 
 /* How the caller gets in, and out again; where it could not get out it does not go in. */
-static void open_doors(struct sr_cgroup_tree *tree, const char *own)
+static void open_doors(struct cgroup_tree *tree, const char *own)
 {
     char path[PATH_MAX + 16];
     snprintf(path, sizeof path, "%s/%s", own, procs_of(tree->version));
@@ -76,7 +76,7 @@ static void open_doors(struct sr_cgroup_tree *tree, const char *own)
 }
 
 /* Before there is anything: whoever ends what a killed run has left obeys no other paths. */
-static bool record_path(struct sr_cgroup *cgroup, const char *path)
+static bool record_path(struct cgroup *cgroup, const char *path)
 {
     char line[PATH_MAX + 1];
     int len = snprintf(line, sizeof line, "%s\n", path);
@@ -94,12 +94,12 @@ struct purpose {
 };
 
 /* Makes the run's directories in one hierarchy; or there are none. Returns the tree, or NULL. */
-static struct sr_cgroup_tree *make_tree(struct sr_cgroup *cgroup, const char *parent,
-                                        const struct hierarchy *h, const char *name,
-                                        struct purpose purpose)
+static struct cgroup_tree *make_tree(struct cgroup *cgroup, const char *parent,
+                                     const struct hierarchy *h, const char *name,
+                                     struct purpose purpose)
 {
-    struct sr_cgroup_tree *tree = &cgroup->trees[cgroup->tree_count];
-    *tree = (struct sr_cgroup_tree)SR_CGROUP_TREE_INIT;
+    struct cgroup_tree *tree = &cgroup->trees[cgroup->tree_count];
+    *tree = (struct cgroup_tree)CGROUP_TREE_INIT;
     if (snprintf(tree->path, sizeof tree->path, "%s/%s", parent, name) >= (int)sizeof tree->path ||
         SR_FAILPOINT("cgroup.make") || !record_path(cgroup, tree->path) ||
         mkdir(tree->path, 0755) < 0)
@@ -110,7 +110,7 @@ static struct sr_cgroup_tree *make_tree(struct sr_cgroup *cgroup, const char *pa
     /* Held as long as somebody knows it: an empty one is not always one that was left behind. */
     bool good = tree->fd >= 0 && flock(tree->fd, LOCK_SH | LOCK_NB) == 0;
     if (good && h->version == 2) {
-        bool handed[SR_CONTROLLER_COUNT];
+        bool handed[CGROUP_CONTROLLER_COUNT];
         cgroup_hand_down(tree->fd, handed);
     }
     if (good && purpose.count) {
@@ -134,18 +134,18 @@ static struct sr_cgroup_tree *make_tree(struct sr_cgroup *cgroup, const char *pa
     return tree;
 }
 
-static void place(struct sr_cgroup *cgroup, enum sr_controller controller,
-                  const struct sr_cgroup_tree *tree)
+static void place(struct cgroup *cgroup, enum cgroup_controller controller,
+                  const struct cgroup_tree *tree)
 {
     cgroup->places[controller] =
-        (struct sr_cgroup_place){.version = tree->version, .tree = (size_t)(tree - cgroup->trees)};
+        (struct cgroup_place){.version = tree->version, .tree = (size_t)(tree - cgroup->trees)};
 }
 
 /* The directory whose files a controller has. */
-static int directory_of(const struct sr_cgroup *cgroup, enum sr_controller controller)
+static int directory_of(const struct cgroup *cgroup, enum cgroup_controller controller)
 {
-    const struct sr_cgroup_tree *tree = &cgroup->trees[cgroup->places[controller].tree];
-    return controller == SR_CONTROLLER_CPU ? tree->fd : tree->vmm_fd;
+    const struct cgroup_tree *tree = &cgroup->trees[cgroup->places[controller].tree];
+    return controller == CGROUP_CONTROLLER_CPU ? tree->fd : tree->vmm_fd;
 }
 
 /* The nearest cgroup, from the caller's own upwards, that hands down all controllers that any of
@@ -158,11 +158,11 @@ static bool find_parent(const struct hierarchy *h, char best[PATH_MAX])
     for (;;) {
         sr_cleanup_fd int fd =
             access(at, W_OK) == 0 ? open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-        bool handed[SR_CONTROLLER_COUNT];
+        bool handed[CGROUP_CONTROLLER_COUNT];
         int count = 0;
         if (fd >= 0) {
             cgroup_hand_down(fd, handed);
-            for (int c = 0; c < SR_CONTROLLER_COUNT; c++)
+            for (int c = 0; c < CGROUP_CONTROLLER_COUNT; c++)
                 count += handed[c];
         }
         if (count > most) {
@@ -176,41 +176,41 @@ static bool find_parent(const struct hierarchy *h, char best[PATH_MAX])
     }
 }
 
-static void create_v2(struct sr_cgroup *cgroup, const struct hierarchy *h, const char *name)
+static void create_v2(struct cgroup *cgroup, const struct hierarchy *h, const char *name)
 {
     char parent[PATH_MAX], given[512];
     const struct purpose purpose = {.share = true, .count = true};
-    struct sr_cgroup_tree *tree =
+    struct cgroup_tree *tree =
         find_parent(h, parent) ? make_tree(cgroup, parent, h, name, purpose) : NULL;
     if (tree == NULL)
         return;
-    place(cgroup, SR_CONTROLLER_ACCOUNT, tree); /* cpu.stat is always there */
-    for (int c = 0; c < SR_CONTROLLER_ACCOUNT; c++) {
-        int dirfd = c == SR_CONTROLLER_CPU ? tree->fd : tree->vmm_fd;
+    place(cgroup, CGROUP_CONTROLLER_ACCOUNT, tree); /* cpu.stat is always there */
+    for (int c = 0; c < CGROUP_CONTROLLER_ACCOUNT; c++) {
+        int dirfd = c == CGROUP_CONTROLLER_CPU ? tree->fd : tree->vmm_fd;
         if (sr_read_small_file(dirfd, "cgroup.controllers", given, sizeof given) >= 0 &&
             cgroup_has_word(given, cgroup_controllers[c], ' '))
-            place(cgroup, (enum sr_controller)c, tree);
+            place(cgroup, (enum cgroup_controller)c, tree);
     }
     cgroup->v2_fd = tree->vmm_fd;
     cgroup->v2_helpers_fd = tree->helpers_fd;
 }
 
-static void create_v1(struct sr_cgroup *cgroup, const struct hierarchy *h, const char *name)
+static void create_v1(struct cgroup *cgroup, const struct hierarchy *h, const char *name)
 {
-    bool wanted[SR_CONTROLLER_COUNT], any = false;
-    for (int c = 0; c < SR_CONTROLLER_COUNT; c++) {
+    bool wanted[CGROUP_CONTROLLER_COUNT], any = false;
+    for (int c = 0; c < CGROUP_CONTROLLER_COUNT; c++) {
         wanted[c] = h->controllers[c] && cgroup->places[c].version == 0;
         any = any || wanted[c];
     }
-    const struct purpose purpose = {.share = wanted[SR_CONTROLLER_CPU],
-                                    .count = wanted[SR_CONTROLLER_ACCOUNT]};
-    const struct sr_cgroup_tree *tree = any ? make_tree(cgroup, h->own, h, name, purpose) : NULL;
-    for (int c = 0; tree != NULL && c < SR_CONTROLLER_COUNT; c++)
+    const struct purpose purpose = {.share = wanted[CGROUP_CONTROLLER_CPU],
+                                    .count = wanted[CGROUP_CONTROLLER_ACCOUNT]};
+    const struct cgroup_tree *tree = any ? make_tree(cgroup, h->own, h, name, purpose) : NULL;
+    for (int c = 0; tree != NULL && c < CGROUP_CONTROLLER_COUNT; c++)
         if (wanted[c])
-            place(cgroup, (enum sr_controller)c, tree);
+            place(cgroup, (enum cgroup_controller)c, tree);
 }
 
-static int set(const struct sr_cgroup *cgroup, enum sr_controller controller, const char *file,
+static int set(const struct cgroup *cgroup, enum cgroup_controller controller, const char *file,
                const char *value, struct sr_error *err)
 {
     int result = SR_FAILPOINT("cgroup.limit")
@@ -223,7 +223,7 @@ static int set(const struct sr_cgroup *cgroup, enum sr_controller controller, co
     return 0;
 }
 
-static int set_number(const struct sr_cgroup *cgroup, enum sr_controller controller,
+static int set_number(const struct cgroup *cgroup, enum cgroup_controller controller,
                       const char *file, uint64_t value, struct sr_error *err)
 {
     char text[32];
@@ -232,7 +232,7 @@ static int set_number(const struct sr_cgroup *cgroup, enum sr_controller control
 }
 
 /* For files that some kernels are built without. */
-static int set_if_there(const struct sr_cgroup *cgroup, enum sr_controller controller,
+static int set_if_there(const struct cgroup *cgroup, enum cgroup_controller controller,
                         const char *file, uint64_t value, struct sr_error *err)
 {
     return faccessat(directory_of(cgroup, controller), file, F_OK, 0) < 0
@@ -241,11 +241,11 @@ static int set_if_there(const struct sr_cgroup *cgroup, enum sr_controller contr
 }
 
 /* Opens what will take the CPU limit. */
-static int prepare_cpu(struct sr_cgroup *cgroup, const struct sr_cgroup_limits *limits,
+static int prepare_cpu(struct cgroup *cgroup, const struct cgroup_limits *limits,
                        struct sr_error *err)
 {
-    struct sr_cgroup_place *cpu = &cgroup->places[SR_CONTROLLER_CPU];
-    int dirfd = directory_of(cgroup, SR_CONTROLLER_CPU);
+    struct cgroup_place *cpu = &cgroup->places[CGROUP_CONTROLLER_CPU];
+    int dirfd = directory_of(cgroup, CGROUP_CONTROLLER_CPU);
     if (limits->cpu_quota_usec == 0 || cpu->version == 0)
         return 0;
     if (cpu->version == 1 && faccessat(dirfd, "cpu.cfs_quota_us", F_OK, 0) < 0) {
@@ -257,7 +257,7 @@ static int prepare_cpu(struct sr_cgroup *cgroup, const struct sr_cgroup_limits *
     if (cpu->version == 2)
         snprintf(cgroup->cpu_max + len, sizeof cgroup->cpu_max - (size_t)len, " %" PRIu64,
                  limits->cpu_period_usec);
-    else if (set_number(cgroup, SR_CONTROLLER_CPU, "cpu.cfs_period_us", limits->cpu_period_usec,
+    else if (set_number(cgroup, CGROUP_CONTROLLER_CPU, "cpu.cfs_period_us", limits->cpu_period_usec,
                         err) < 0)
         return -1;
     cgroup->cpu_fd = openat(dirfd, file, O_WRONLY | O_CLOEXEC);
@@ -266,23 +266,23 @@ static int prepare_cpu(struct sr_cgroup *cgroup, const struct sr_cgroup_limits *
                               : 0;
 }
 
-int sr_cgroup_limit_cpu(struct sr_cgroup *cgroup, struct sr_error *err)
+int cgroup_limit_cpu(struct cgroup *cgroup, struct sr_error *err)
 {
     size_t len = strlen(cgroup->cpu_max);
     if (cgroup->cpu_fd < 0)
         return 0;
     if (SR_FAILPOINT("cgroup.cpu") || write(cgroup->cpu_fd, cgroup->cpu_max, len) != (ssize_t)len)
         return sr_fail(err, SR_RUN_002, PATH, "%s does not take a CPU limit of %s: %s",
-                       cgroup->trees[cgroup->places[SR_CONTROLLER_CPU].tree].path, cgroup->cpu_max,
-                       strerror(errno));
+                       cgroup->trees[cgroup->places[CGROUP_CONTROLLER_CPU].tree].path,
+                       cgroup->cpu_max, strerror(errno));
     sr_close_fd(&cgroup->cpu_fd);
     return 0;
 }
 
-static int set_memory(const struct sr_cgroup *cgroup, const struct sr_cgroup_limits *limits,
+static int set_memory(const struct cgroup *cgroup, const struct cgroup_limits *limits,
                       struct sr_error *err)
 {
-    const enum sr_controller memory = SR_CONTROLLER_MEMORY;
+    const enum cgroup_controller memory = CGROUP_CONTROLLER_MEMORY;
     const uint64_t most = limits->memory_bytes;
     int version = cgroup->places[memory].version;
     if (version == 0)
@@ -298,12 +298,12 @@ static int set_memory(const struct sr_cgroup *cgroup, const struct sr_cgroup_lim
                : set_if_there(cgroup, memory, "memory.memsw.limit_in_bytes", most, err);
 }
 
-int sr_cgroup_create(struct sr_cgroup *cgroup, const char *run_id,
-                     const struct sr_cgroup_limits *limits, int record, struct sr_error *err)
+int cgroup_create(struct cgroup *cgroup, const char *run_id, const struct cgroup_limits *limits,
+                  int record, struct sr_error *err)
 {
     struct hierarchies all;
     char name[128];
-    *cgroup = (struct sr_cgroup)SR_CGROUP_INIT;
+    *cgroup = (struct cgroup)CGROUP_INIT;
     cgroup->record = record;
     snprintf(name, sizeof name, CGROUP_PREFIX "%s", run_id);
     cgroup_find_hierarchies(&all);
@@ -317,19 +317,19 @@ int sr_cgroup_create(struct sr_cgroup *cgroup, const char *run_id,
     if (cgroup->record_error < 0) {
         sr_fail(err, SR_RUN_002, PATH, "the cgroup's path cannot be recorded: %s",
                 strerror(-cgroup->record_error));
-        sr_cgroup_remove(cgroup);
+        cgroup_remove(cgroup);
         return -1;
     }
     if (prepare_cpu(cgroup, limits, err) < 0 || set_memory(cgroup, limits, err) < 0 ||
-        (cgroup->places[SR_CONTROLLER_PIDS].version != 0 &&
-         set_number(cgroup, SR_CONTROLLER_PIDS, "pids.max", limits->pids, err) < 0)) {
-        sr_cgroup_remove(cgroup);
+        (cgroup->places[CGROUP_CONTROLLER_PIDS].version != 0 &&
+         set_number(cgroup, CGROUP_CONTROLLER_PIDS, "pids.max", limits->pids, err) < 0)) {
+        cgroup_remove(cgroup);
         return -1;
     }
     return 0;
 }
 
-int sr_cgroup_make_room(const char *name)
+int cgroup_make_room(const char *name)
 {
     struct hierarchies all;
     cgroup_find_hierarchies(&all);
@@ -345,12 +345,12 @@ int sr_cgroup_make_room(const char *name)
     return -ENOENT;
 }
 
-int sr_cgroup_enter(const struct sr_cgroup *cgroup)
+int cgroup_enter(const struct cgroup *cgroup)
 {
     if (SR_FAILPOINT("cgroup.enter"))
         return -errno;
     for (size_t i = 0; i < cgroup->tree_count; i++) {
-        const struct sr_cgroup_tree *tree = &cgroup->trees[i];
+        const struct cgroup_tree *tree = &cgroup->trees[i];
         int result = tree->version == 1 ? sr_write_kernel_file(tree->vmm_fd, "tasks", "0") : 0;
         if (result < 0)
             return result;
@@ -358,10 +358,10 @@ int sr_cgroup_enter(const struct sr_cgroup *cgroup)
     return 0;
 }
 
-int sr_cgroup_join(struct sr_cgroup *cgroup, int version, struct sr_error *err)
+int cgroup_join(struct cgroup *cgroup, int version, struct sr_error *err)
 {
     for (size_t i = 0; i < cgroup->tree_count; i++) {
-        struct sr_cgroup_tree *tree = &cgroup->trees[i];
+        struct cgroup_tree *tree = &cgroup->trees[i];
         if (tree->version != version || tree->joined || tree->enter_fd < 0)
             continue;
         if (SR_FAILPOINT("cgroup.join") || write(tree->enter_fd, "0", 1) != 1)
@@ -372,9 +372,9 @@ int sr_cgroup_join(struct sr_cgroup *cgroup, int version, struct sr_error *err)
     return 0;
 }
 
-bool sr_cgroup_holds_helpers(const struct sr_cgroup *cgroup)
+bool cgroup_holds_helpers(const struct cgroup *cgroup)
 {
-    const struct sr_cgroup_place *cpu = &cgroup->places[SR_CONTROLLER_CPU];
+    const struct cgroup_place *cpu = &cgroup->places[CGROUP_CONTROLLER_CPU];
     return cpu->version != 0 && cgroup->trees[cpu->tree].enter_fd >= 0;
 }
 
@@ -405,12 +405,12 @@ static int read_cpu(int version, int dirfd, uint64_t *usec)
     return result;
 }
 
-int sr_cgroup_read(const struct sr_cgroup *cgroup, struct sr_cgroup_usage *usage)
+int cgroup_read(const struct cgroup *cgroup, struct cgroup_usage *usage)
 {
-    const struct sr_cgroup_place *account = &cgroup->places[SR_CONTROLLER_ACCOUNT],
-                                 *memory = &cgroup->places[SR_CONTROLLER_MEMORY];
-    const struct sr_cgroup_tree *counting = &cgroup->trees[account->tree];
-    *usage = (struct sr_cgroup_usage){0};
+    const struct cgroup_place *account = &cgroup->places[CGROUP_CONTROLLER_ACCOUNT],
+                              *memory = &cgroup->places[CGROUP_CONTROLLER_MEMORY];
+    const struct cgroup_tree *counting = &cgroup->trees[account->tree];
+    *usage = (struct cgroup_usage){0};
     int cpu = account->version != 0 ? read_cpu(account->version, counting->vmm_fd, &usage->cpu_usec)
                                     : -ENOENT;
     usage->helpers_counted =
@@ -418,7 +418,7 @@ int sr_cgroup_read(const struct sr_cgroup *cgroup, struct sr_cgroup_usage *usage
         read_cpu(account->version, counting->helpers_fd, &usage->helper_cpu_usec) == 0;
     if (memory->version == 0)
         return cpu < 0 ? cpu : -ENOENT;
-    int dirfd = directory_of(cgroup, SR_CONTROLLER_MEMORY);
+    int dirfd = directory_of(cgroup, CGROUP_CONTROLLER_MEMORY);
     int bytes =
         read_number(dirfd, memory->version == 2 ? "memory.current" : "memory.usage_in_bytes", NULL,
                     &usage->memory_bytes);
@@ -429,17 +429,17 @@ int sr_cgroup_read(const struct sr_cgroup *cgroup, struct sr_cgroup_usage *usage
     return cpu < 0 ? cpu : bytes;
 }
 
-const char *sr_cgroup_holder(const struct sr_cgroup *cgroup, enum sr_controller controller)
+const char *cgroup_holder(const struct cgroup *cgroup, enum cgroup_controller controller)
 {
     static const char *const names[] = {NULL, "cgroup v1", "cgroup v2"};
     return names[cgroup->places[controller].version];
 }
 
-int sr_cgroup_remove(struct sr_cgroup *cgroup)
+int cgroup_remove(struct cgroup *cgroup)
 {
     int result = 0;
     for (size_t i = 0; i < cgroup->tree_count; i++) {
-        struct sr_cgroup_tree *tree = &cgroup->trees[i];
+        struct cgroup_tree *tree = &cgroup->trees[i];
         bool left =
             !tree->joined || (!SR_FAILPOINT("cgroup.leave") && write(tree->leave_fd, "0", 1) == 1);
         int removed = left ? cgroup_remove_tree(tree->path) : -errno;
@@ -448,6 +448,6 @@ int sr_cgroup_remove(struct sr_cgroup *cgroup)
             result = removed;
     }
     sr_close_fd(&cgroup->cpu_fd);
-    *cgroup = (struct sr_cgroup)SR_CGROUP_INIT;
+    *cgroup = (struct cgroup)CGROUP_INIT;
     return result;
 }

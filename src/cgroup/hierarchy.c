@@ -94,7 +94,7 @@ static void take_mount(struct hierarchies *all, char *line, const char *cgroups)
         return;
     h->version = 1;
     const char *any = NULL;
-    for (int c = 0; c < SR_CONTROLLER_COUNT; c++)
+    for (int c = 0; c < CGROUP_CONTROLLER_COUNT; c++)
         if (cgroup_has_word(options, cgroup_controllers[c], ',')) {
             h->controllers[c] = true;
             any = cgroup_controllers[c];
@@ -116,14 +116,14 @@ void cgroup_find_hierarchies(struct hierarchies *all)
         take_mount(all, line, cgroups);
 }
 
-void cgroup_hand_down(int dirfd, bool handed[SR_CONTROLLER_COUNT])
+void cgroup_hand_down(int dirfd, bool handed[CGROUP_CONTROLLER_COUNT])
 {
     char has[512], gives[512];
-    for (int c = 0; c < SR_CONTROLLER_COUNT; c++)
+    for (int c = 0; c < CGROUP_CONTROLLER_COUNT; c++)
         handed[c] = false;
     if (sr_read_small_file(dirfd, "cgroup.controllers", has, sizeof has) < 0)
         return;
-    for (int c = 0; c < SR_CONTROLLER_ACCOUNT; c++) {
+    for (int c = 0; c < CGROUP_CONTROLLER_ACCOUNT; c++) {
         char wish[16];
         snprintf(wish, sizeof wish, "+%s", cgroup_controllers[c]);
         if (sr_read_small_file(dirfd, "cgroup.subtree_control", gives, sizeof gives) >= 0 &&

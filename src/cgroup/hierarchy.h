@@ -10,18 +10,18 @@
 /* One mounted hierarchy, and the caller's place in it. */
 struct hierarchy {
     int version;
-    bool controllers[SR_CONTROLLER_COUNT]; /* of version 1 */
-    char own[PATH_MAX];                    /* the caller's directory */
-    size_t mount_len;                      /* of own: the mount point */
+    bool controllers[CGROUP_CONTROLLER_COUNT]; /* of version 1 */
+    char own[PATH_MAX];                        /* the caller's directory */
+    size_t mount_len;                          /* of own: the mount point */
 };
 
 struct hierarchies {
-    struct hierarchy items[SR_CONTROLLER_COUNT + 1];
+    struct hierarchy items[CGROUP_CONTROLLER_COUNT + 1];
     size_t count;
 };
 
-/* "cpu", "memory", "pids", "cpuacct", by enum sr_controller. */
-extern const char *const cgroup_controllers[SR_CONTROLLER_COUNT];
+/* "cpu", "memory", "pids", "cpuacct", by enum cgroup_controller. */
+extern const char *const cgroup_controllers[CGROUP_CONTROLLER_COUNT];
 
 /* The name of a run's directory is this prefix and the run id. */
 #define CGROUP_PREFIX "safe-run-"
@@ -36,7 +36,7 @@ bool cgroup_has_word(const char *list, const char *word, char separator) SR_MUST
 
 /* Enables the controllers of a cgroup of version 2 for the cgroups below it, and says in handed
  * which of them are. */
-void cgroup_hand_down(int dirfd, bool handed[SR_CONTROLLER_COUNT]);
+void cgroup_hand_down(int dirfd, bool handed[CGROUP_CONTROLLER_COUNT]);
 
 /* Removes a run's directory and what is in it. Returns 0 or a negative errno; a directory that is
  * gone already is no error. */

@@ -188,7 +188,7 @@ static int listen_to(int in, struct sr_error *err)
     return said.code == SR_OK ? 0 : sr_fail_as_said(err, SR_RUN_002, &said);
 }
 
-int sr_cgroup_enter_scope(const char *run_id, struct sr_error *err)
+int cgroup_enter_scope(const char *run_id, struct sr_error *err)
 {
     char unit[128];
     int pair[2];
@@ -212,7 +212,7 @@ int sr_cgroup_enter_scope(const char *run_id, struct sr_error *err)
     }
     if (result < 0)
         return -1;
-    result = SR_FAILPOINT("scope.move") ? -errno : sr_cgroup_make_room(unit);
+    result = SR_FAILPOINT("scope.move") ? -errno : cgroup_make_room(unit);
     return result == 0
                ? 0
                : sr_fail(err, SR_RUN_002, PATH, "%s cannot be used: %s", unit,

@@ -15,6 +15,6 @@
  * ended. Takes at most 2 s. Errors: SR-RUN-002 at launch.cgroup; then the caller is where it was,
  * or in a scope without controllers.
  */
-int sr_cgroup_enter_scope(const char *run_id, struct sr_error *err) SR_MUST_CHECK;
+int cgroup_enter_scope(const char *run_id, struct sr_error *err) SR_MUST_CHECK;
 
 #endif

@@ -97,7 +97,7 @@ static int sweep_path(const char *name, const char *path)
     return result < 0 ? result : 1;
 }
 
-int sr_cgroup_sweep(const char *run_id, char *paths)
+int cgroup_sweep(const char *run_id, char *paths)
 {
     char name[128], *rest;
     int found = 0, failed = 0;
@@ -115,7 +115,7 @@ int sr_cgroup_sweep(const char *run_id, char *paths)
 
 /* Other runs make and remove theirs meanwhile: what has gone is passed over, which fts(3) does and
  * nftw(3) does not. */
-int sr_cgroup_sweep_empty(int64_t min_age_sec)
+int cgroup_sweep_empty(int64_t min_age_sec)
 {
     struct hierarchies all;
     int found = 0;

@@ -23,8 +23,8 @@
  *
  * Sessions. A session is one command in the VM, with its streams, its outputs and its end. Each
  * frame names the session that it is about; HELLO and HOSTS are about the VM itself, whose number
- * is SR_SESSION_VM. For now there is one session, SR_SESSION_COMMAND, which exists from hello on. A
- * frame of any other is an error of the protocol.
+ * is CHANNEL_SESSION_VM. For now there is one session, CHANNEL_SESSION_COMMAND, which exists from
+ * hello on. A frame of any other is an error of the protocol.
  *
  * Versions. HELLO is the same in every version, so that parts that do not fit are told apart: a
  * host refuses a guest whose version is not its own. Up to version 3 frames named no session; a
@@ -38,7 +38,7 @@
  * many names it has. After ENOUGH the guest sends no more of that output than its COLLECTED.
  *
  * Flow control. Data of a stream is sent only against credit, in bytes. Each side starts with
- * SR_CHANNEL_WINDOW for each stream it sends, and gets back what the receiver has passed on. So
+ * CHANNEL_WINDOW for each stream it sends, and gets back what the receiver has passed on. So
  * neither side ever holds more than a window of a stream, one slow stream does not stop the others,
  * and both sides may always read the channel to the end. A guest that sends beyond its credit
  * breaks the protocol.
@@ -51,104 +51,105 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SR_CHANNEL_VERSION 4
-#define SR_CHANNEL_MAGIC 0x4e555253u /* "SRUN" */
+#define CHANNEL_VERSION 4
+#define CHANNEL_MAGIC 0x4e555253u /* "SRUN" */
 
 /* Header of every frame; payload follows. */
-struct sr_frame_header {
+struct channel_frame_header {
     uint32_t length; /* of the payload */
-    uint8_t type;    /* enum sr_frame_type */
+    uint8_t type;    /* enum channel_frame_type */
     uint8_t zero;
-    uint16_t session; /* sr_frame_session(type) */
+    uint16_t session; /* channel_frame_session(type) */
 };
 
-enum sr_session { SR_SESSION_VM, SR_SESSION_COMMAND };
+enum channel_session { CHANNEL_SESSION_VM, CHANNEL_SESSION_COMMAND };
 
 /* Large enough that the cost per frame vanishes, small enough for a fixed buffer on both sides. */
-#define SR_FRAME_MAX_PAYLOAD (64u * 1024u)
+#define CHANNEL_FRAME_MAX_PAYLOAD (64u * 1024u)
 /* A window covers the round trip of a slow emulated guest many times over. */
-#define SR_CHANNEL_WINDOW (256u * 1024u)
+#define CHANNEL_WINDOW (256u * 1024u)
 /* Arguments and environment; Linux's own limit for them is 2 MiB with the default stack. */
-#define SR_SPEC_MAX (2u * 1024u * 1024u)
+#define CHANNEL_SPEC_MAX (2u * 1024u * 1024u)
 
-enum sr_frame_type {
+enum channel_frame_type {
     /* guest to host */
-    SR_FRAME_HELLO = 1,   /* struct sr_frame_hello */
-    SR_FRAME_STARTED = 2, /* empty */
-    SR_FRAME_REFUSED = 3, /* u32 enum sr_refused, then a sentence (no NUL) */
-    SR_FRAME_STDOUT = 4,  /* bytes */
-    SR_FRAME_STDERR = 5,  /* bytes */
-    SR_FRAME_EXIT = 6,    /* struct sr_frame_exit */
-    SR_FRAME_ARCHIVE = 8, /* bytes */
-    SR_FRAME_COLLECTED =
-        9,               /* u32 enum sr_collected, then a sentence (no NUL), empty when it is OK */
-    SR_FRAME_USAGE = 10, /* struct sr_frame_usage */
+    CHANNEL_FRAME_HELLO = 1,   /* struct channel_frame_hello */
+    CHANNEL_FRAME_STARTED = 2, /* empty */
+    CHANNEL_FRAME_REFUSED = 3, /* u32 enum channel_refused, then a sentence (no NUL) */
+    CHANNEL_FRAME_STDOUT = 4,  /* bytes */
+    CHANNEL_FRAME_STDERR = 5,  /* bytes */
+    CHANNEL_FRAME_EXIT = 6,    /* struct channel_frame_exit */
+    CHANNEL_FRAME_ARCHIVE = 8, /* bytes */
+    CHANNEL_FRAME_COLLECTED =
+        9, /* u32 enum channel_collected, then a sentence (no NUL), empty when it is OK */
+    CHANNEL_FRAME_USAGE = 10, /* struct channel_frame_usage */
     /* both ways */
-    SR_FRAME_CREDIT = 7, /* struct sr_frame_credit */
+    CHANNEL_FRAME_CREDIT = 7, /* struct channel_frame_credit */
     /* host to guest */
-    SR_FRAME_SPEC = 16,      /* a piece of the specification */
-    SR_FRAME_START = 17,     /* empty */
-    SR_FRAME_STDIN = 18,     /* bytes */
-    SR_FRAME_STDIN_EOF = 19, /* empty */
-    SR_FRAME_SIGNAL = 20,    /* u32 Linux signal number, for the command's process group */
-    SR_FRAME_HOSTS = 22,     /* text: more of /etc/hosts */
-    SR_FRAME_CLOSE = 21,     /* u32 stream: nobody reads it any more; the command gets SIGPIPE */
-    SR_FRAME_ENOUGH = 23,    /* u32 index of an output whose archive nobody reads any more */
-    SR_FRAME_RESIZE = 24,    /* struct sr_frame_resize: the terminal's size from now on. A command
+    CHANNEL_FRAME_SPEC = 16,      /* a piece of the specification */
+    CHANNEL_FRAME_START = 17,     /* empty */
+    CHANNEL_FRAME_STDIN = 18,     /* bytes */
+    CHANNEL_FRAME_STDIN_EOF = 19, /* empty */
+    CHANNEL_FRAME_SIGNAL = 20,    /* u32 Linux signal number, for the command's process group */
+    CHANNEL_FRAME_HOSTS = 22,     /* text: more of /etc/hosts */
+    CHANNEL_FRAME_CLOSE = 21,  /* u32 stream: nobody reads it any more; the command gets SIGPIPE */
+    CHANNEL_FRAME_ENOUGH = 23, /* u32 index of an output whose archive nobody reads any more */
+    CHANNEL_FRAME_RESIZE =
+        24, /* struct channel_frame_resize: the terminal's size from now on. A command
                                 has no terminal yet: the guest takes it and does nothing */
 };
 
 /* The session that a frame of this type is about. */
-static inline uint16_t sr_frame_session(uint8_t type)
+static inline uint16_t channel_frame_session(uint8_t type)
 {
-    bool is_of_vm = type == SR_FRAME_HELLO || type == SR_FRAME_HOSTS;
-    return (uint16_t)(is_of_vm ? SR_SESSION_VM : SR_SESSION_COMMAND);
+    bool is_of_vm = type == CHANNEL_FRAME_HELLO || type == CHANNEL_FRAME_HOSTS;
+    return (uint16_t)(is_of_vm ? CHANNEL_SESSION_VM : CHANNEL_SESSION_COMMAND);
 }
 
-enum sr_stream {
-    SR_STREAM_STDIN,
-    SR_STREAM_STDOUT,
-    SR_STREAM_STDERR,
-    SR_STREAM_ARCHIVE,
-    SR_STREAM_COUNT
+enum channel_stream {
+    CHANNEL_STREAM_STDIN,
+    CHANNEL_STREAM_STDOUT,
+    CHANNEL_STREAM_STDERR,
+    CHANNEL_STREAM_ARCHIVE,
+    CHANNEL_STREAM_COUNT
 };
 
 /* Why a command was not started: as a shell would say it, or that an input could not be mounted. */
-enum sr_refused {
-    SR_REFUSED_SETUP = 125,
-    SR_REFUSED_NOT_EXEC = 126,
-    SR_REFUSED_NOT_FOUND = 127,
-    SR_REFUSED_MOUNT = 128,
+enum channel_refused {
+    CHANNEL_REFUSED_SETUP = 125,
+    CHANNEL_REFUSED_NOT_EXEC = 126,
+    CHANNEL_REFUSED_NOT_FOUND = 127,
+    CHANNEL_REFUSED_MOUNT = 128,
 };
 
 /* What became of an output in the guest. */
-enum sr_collected {
-    SR_COLLECTED_OK,
-    SR_COLLECTED_MISSING, /* there is nothing at its path */
-    SR_COLLECTED_FAILED,
-    SR_COLLECTED_CUT, /* the host had enough */
+enum channel_collected {
+    CHANNEL_COLLECTED_OK,
+    CHANNEL_COLLECTED_MISSING, /* there is nothing at its path */
+    CHANNEL_COLLECTED_FAILED,
+    CHANNEL_COLLECTED_CUT, /* the host had enough */
 };
 
-struct sr_frame_hello {
+struct channel_frame_hello {
     uint32_t magic;
     uint32_t version;
 };
 
-struct sr_frame_credit {
-    uint32_t stream; /* enum sr_stream */
+struct channel_frame_credit {
+    uint32_t stream; /* enum channel_stream */
     uint32_t bytes;
 };
 
-struct sr_frame_resize {
+struct channel_frame_resize {
     uint16_t rows, columns; /* in characters */
 };
 
-struct sr_frame_usage {
+struct channel_frame_usage {
     uint64_t cpu_usec;     /* of the command and all it started */
     uint64_t memory_bytes; /* in use in the guest: what could not be had for the asking */
 };
 
-struct sr_frame_exit {
+struct channel_frame_exit {
     uint32_t exit_code; /* when signal is 0 */
     uint32_t signal;    /* that ended the command, or 0 */
     uint64_t user_usec, system_usec;
@@ -160,26 +161,27 @@ struct sr_frame_exit {
  * The run specification: fields, each a tag byte, a u32 length and that many bytes. ARG and ENV
  * repeat, in order. Texts carry no NUL.
  */
-enum sr_spec_tag {
-    SR_SPEC_COMMAND = 1,     /* text; a name without '/' is looked up in PATH */
-    SR_SPEC_ARG = 2,         /* text */
-    SR_SPEC_ENV = 3,         /* text "KEY=value" */
-    SR_SPEC_WORKDIR = 4,     /* text */
-    SR_SPEC_USER = 5,        /* u32 uid, u32 gid */
-    SR_SPEC_PIDS = 6,        /* u32: processes and threads of the command at once */
-    SR_SPEC_DISK = 7,        /* u64: bytes of writable scratch; 0: the root stays read-only */
-    SR_SPEC_CLOCK = 8,       /* u64: wall clock, nanoseconds since the epoch */
-    SR_SPEC_ENTROPY = 9,     /* bytes for the guest's random pool */
-    SR_SPEC_STDIN = 10,      /* empty: the command's stdin is the channel's, not /dev/null */
-    SR_SPEC_HOSTNAME = 11,   /* text */
-    SR_SPEC_HOSTS = 12,      /* text: the guest's /etc/hosts */
-    SR_SPEC_STDIN_FILE = 13, /* text: the command's stdin is this file of the guest */
-    SR_SPEC_INPUT = 14,      /* struct sr_spec_input, then text: an absolute path in the guest */
-    SR_SPEC_OUTPUT = 15,     /* text: an absolute path in the guest */
+enum channel_spec_tag {
+    CHANNEL_SPEC_COMMAND = 1,     /* text; a name without '/' is looked up in PATH */
+    CHANNEL_SPEC_ARG = 2,         /* text */
+    CHANNEL_SPEC_ENV = 3,         /* text "KEY=value" */
+    CHANNEL_SPEC_WORKDIR = 4,     /* text */
+    CHANNEL_SPEC_USER = 5,        /* u32 uid, u32 gid */
+    CHANNEL_SPEC_PIDS = 6,        /* u32: processes and threads of the command at once */
+    CHANNEL_SPEC_DISK = 7,        /* u64: bytes of writable scratch; 0: the root stays read-only */
+    CHANNEL_SPEC_CLOCK = 8,       /* u64: wall clock, nanoseconds since the epoch */
+    CHANNEL_SPEC_ENTROPY = 9,     /* bytes for the guest's random pool */
+    CHANNEL_SPEC_STDIN = 10,      /* empty: the command's stdin is the channel's, not /dev/null */
+    CHANNEL_SPEC_HOSTNAME = 11,   /* text */
+    CHANNEL_SPEC_HOSTS = 12,      /* text: the guest's /etc/hosts */
+    CHANNEL_SPEC_STDIN_FILE = 13, /* text: the command's stdin is this file of the guest */
+    CHANNEL_SPEC_INPUT =
+        14, /* struct channel_spec_input, then text: an absolute path in the guest */
+    CHANNEL_SPEC_OUTPUT = 15, /* text: an absolute path in the guest */
 };
 
 /* Where the file system of an input is. */
-struct sr_spec_input {
+struct channel_spec_input {
     uint32_t disk;           /* 0: the first behind the root image's */
     uint32_t is_file;        /* the input is the only file in it, not its root directory */
     uint64_t offset, length; /* in bytes; length 0: the whole disk */

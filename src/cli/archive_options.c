@@ -11,7 +11,7 @@ enum { LIMIT = 100 };
 static bool take_limit(const char *value, void *field)
 {
     uint64_t number = 0;
-    bool good = sr_option_number(value, 0, 1000000000, &number);
+    bool good = cli_option_number(value, 0, 1000000000, &number);
     *(unsigned *)field = (unsigned)number;
     return good;
 }
@@ -21,7 +21,7 @@ static bool take_exit_code(const char *value, void *all)
 {
     struct archive_arguments *arguments = all;
     uint64_t number = 0;
-    bool good = sr_option_number(value, 0, 255, &number);
+    bool good = cli_option_number(value, 0, 255, &number);
     arguments->exit_code = (int)number;
     arguments->query.exit_code = &arguments->exit_code;
     return good;
@@ -39,7 +39,7 @@ static bool take_label(const char *value, void *all)
 #define AT(field) offsetof(struct archive_arguments, field)
 #define ROOT                                                                                       \
     {                                                                                              \
-        .name = "root", .at = AT(root), .take = sr_option_text, .value = "D",                      \
+        .name = "root", .at = AT(root), .take = cli_option_text, .value = "D",                     \
         .help = "the archive; otherwise the host configuration's archive.root, else "              \
                 "/var/lib/safe-run/archive for root and $XDG_STATE_HOME/safe-run/archive for "     \
                 "others"                                                                           \
@@ -51,7 +51,7 @@ static bool take_label(const char *value, void *all)
     }
 #define OUT(text)                                                                                  \
     {                                                                                              \
-        .name = "out", .letter = 'o', .at = AT(out), .take = sr_option_text, .value = "F",         \
+        .name = "out", .letter = 'o', .at = AT(out), .take = cli_option_text, .value = "F",        \
         .help = (text)                                                                             \
     }
 #define LIST                                                                                       \
@@ -67,17 +67,17 @@ static bool take_label(const char *value, void *all)
     }
 #define RETENTION                                                                                  \
     {                                                                                              \
-        .name = "retention", .at = AT(retention), .take = sr_option_text, .value = "T",            \
+        .name = "retention", .at = AT(retention), .take = cli_option_text, .value = "T",           \
         .help = "for how long they are kept: 90s, 30m, 12h, 180d or forever (default 180d)"        \
     }
 #define REQUIRE_KEY(text)                                                                          \
     {                                                                                              \
-        .name = "require-key", .at = AT(require_key), .take = sr_option_text, .value = "K",        \
+        .name = "require-key", .at = AT(require_key), .take = cli_option_text, .value = "K",       \
         .help = (text)                                                                             \
     }
 #define CRITERION(called, field, what, text)                                                       \
     {                                                                                              \
-        .name = (called), .at = AT(query.field), .take = sr_option_text, .value = (what),          \
+        .name = (called), .at = AT(query.field), .take = cli_option_text, .value = (what),         \
         .help = (text)                                                                             \
     }
 
@@ -90,7 +90,7 @@ const struct cli_command archive_add_command = {
              "archive what that found.\n"
              "\n" RUN_NAME_HELP,
     .options =
-        (const struct sr_option[]){
+        (const struct cli_option[]){
             REQUIRE_KEY("only if the holder of this public key (PEM) has signed the run"),
             RETENTION, COMMON},
     .status = "0 stored, or it was there already; 2 stored, but the report does not verify; 1 "
@@ -102,11 +102,11 @@ const struct cli_command archive_ls_command = {
     .name = "archive ls",
     .about = "Lists the archived runs, newest first. VERDICT is what verification found when the "
              "run was stored, who vouches for it, and whether it came from another archive.",
-    .options = (const struct sr_option[]){LIST, COMMON},
+    .options = (const struct cli_option[]){LIST, COMMON},
     .example = "  safe-run archive ls --limit 20",
 };
 
-static const struct sr_option search_options[] = {
+static const struct cli_option search_options[] = {
     CRITERION("run", run_id, "ID", "run id"),
     CRITERION("bundle", bundle, "ID", "bundle id, or the beginning of one"),
     CRITERION("policy", policy, "NAME", "metadata.name of the policy"),
@@ -148,7 +148,7 @@ const struct cli_command archive_show_command = {
     .about = "Says what a bundle holds and where. BUNDLE is a bundle id, the beginning of one (6 "
              "digits at least), a run id, the end of one, or 'last': the run of yours that ended "
              "last.",
-    .options = (const struct sr_option[]){COMMON},
+    .options = (const struct cli_option[]){COMMON},
     .example = "  safe-run archive show last",
 };
 
@@ -160,27 +160,27 @@ const struct cli_command archive_verify_command = {
              "log was not rolled back. With --proof: checks a proof of inclusion, without any "
              "archive; that takes --key, and perhaps --report.",
     .options =
-        (const struct sr_option[]){
+        (const struct cli_option[]){
             {.name = "key",
              .at = AT(key),
-             .take = sr_option_text,
+             .take = cli_option_text,
              .value = "K",
              .help = "the archive's public key (PEM) as you know it; otherwise the archive's own "
                      "word for it, archive.key.pub. --proof needs it"},
             REQUIRE_KEY("the holder of this public key (PEM) must have signed every run"),
             {.name = "checkpoint",
              .at = AT(checkpoint),
-             .take = sr_option_text,
+             .take = cli_option_text,
              .value = "F",
              .help = "an older checkpoint that was kept elsewhere: the log must go on from it"},
             {.name = "proof",
              .at = AT(proof),
-             .take = sr_option_text,
+             .take = cli_option_text,
              .value = "F",
              .help = "what 'archive prove' wrote"},
             {.name = "report",
              .at = AT(report),
-             .take = sr_option_text,
+             .take = cli_option_text,
              .value = "F",
              .help = "with --proof: F must be the report that is proved"},
             COMMON},
@@ -194,7 +194,7 @@ const struct cli_command archive_prove_command = {
     .about = "Proves that a bundle is in the archive that the checkpoint signs, to somebody who "
              "has only the archive's public key: prints a C2SP tlog-proof. BUNDLE is named as for "
              "'archive show'.",
-    .options = (const struct sr_option[]){OUT("write it to F, which must not exist"), COMMON},
+    .options = (const struct cli_option[]){OUT("write it to F, which must not exist"), COMMON},
     .example = "  safe-run archive prove -o run.tlog-proof sr-20260101T120000-abcdef\n"
                "  safe-run archive verify --proof run.tlog-proof --key archive.key.pub",
 };
@@ -207,11 +207,12 @@ const struct cli_command archive_prune_command = {
              "in it makes a bundle's retention over: the clock may be wrong, and has to be "
              "vouched for.",
     .options =
-        (const struct sr_option[]){{.name = "dry-run", .at = AT(dry_run), .help = "only say which"},
-                                   {.name = "trust-clock",
-                                    .at = AT(trust_clock),
-                                    .help = "the clock is right, whatever the log says"},
-                                   COMMON},
+        (const struct cli_option[]){
+            {.name = "dry-run", .at = AT(dry_run), .help = "only say which"},
+            {.name = "trust-clock",
+             .at = AT(trust_clock),
+             .help = "the clock is right, whatever the log says"},
+            COMMON},
     .example = "  safe-run archive prune --dry-run",
 };
 
@@ -221,7 +222,7 @@ const struct cli_command archive_export_command = {
     .about = "Writes bundles, each with a proof of inclusion, as one tar archive, the same bytes "
              "each time. BUNDLE is named as for 'archive show'.",
     .options =
-        (const struct sr_option[]){
+        (const struct cli_option[]){
             {.name = "all", .at = AT(all), .help = "all bundles"},
             OUT("write it to F, which must not exist; otherwise to standard output"),
             ROOT,
@@ -237,10 +238,10 @@ const struct cli_command archive_import_command = {
              "follows. That a report verifies says that it is whole, not that it is true: only a "
              "signature says whose it is.",
     .options =
-        (const struct sr_option[]){
+        (const struct cli_option[]){
             {.name = "from",
              .at = AT(from),
-             .take = sr_option_text,
+             .take = cli_option_text,
              .value = "K",
              .help = "the public key (PEM) of the archive that they come from: the proof of each "
                      "must hold by it"},
@@ -254,7 +255,7 @@ const struct cli_command archive_import_command = {
 const struct cli_command archive_reindex_command = {
     .name = "archive reindex",
     .about = "Makes the index of the archive anew from its bundles.",
-    .options = (const struct sr_option[]){COMMON},
+    .options = (const struct cli_option[]){COMMON},
     .example = "  safe-run archive reindex",
 };
 
@@ -263,7 +264,7 @@ int archive_parse(int argc, char **argv, const struct cli_command *command,
 {
     *arguments = (struct archive_arguments){.query = {.limit = LIMIT}};
     arguments->query.labels = arguments->labels;
-    int status = sr_options(argc, argv, command, arguments);
+    int status = cli_options(argc, argv, command, arguments);
     arguments->count = argc - optind;
     arguments->names = argv + optind;
     return status;

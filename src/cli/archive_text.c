@@ -251,7 +251,7 @@ bool archive_print_added(const struct sr_archive_added *added, bool json)
     put_added(&out, added, json);
     if (json)
         sr_buf_putc(&out, '\n');
-    return sr_emit(&out);
+    return cli_emit(&out);
 }
 
 /* ---- one bundle ---- */
@@ -371,7 +371,7 @@ static void verification_json(struct sr_buf *out, const struct sr_archive_verifi
         sr_buf_putc(out, '}');
     }
     sr_buf_puts(out, "],\"errors\":");
-    sr_error_items(out, found->errors, found->error_count);
+    cli_error_items(out, found->errors, found->error_count);
     if (found->more_errors > 0)
         sr_buf_printf(out, ",\"moreErrors\":%llu", (unsigned long long)found->more_errors);
     sr_buf_printf(out, ",\"entries\":%llu,\"bundles\":%llu,\"pruned\":%llu}\n",
@@ -407,8 +407,8 @@ bool archive_print_verification(const struct sr_archive_verification *found, boo
     if (json)
         verification_json(&out, found);
     else
-        verification_text(&out, found, sr_may_colour(STDOUT_FILENO));
-    return sr_emit(&out);
+        verification_text(&out, found, cli_may_colour(STDOUT_FILENO));
+    return cli_emit(&out);
 }
 
 /* ---- proofs ---- */
@@ -445,14 +445,14 @@ bool archive_print_proof(const struct sr_archive_proof *proof, bool json, bool c
                              proof->provenance.signature, proof->provenance.signer,
                              proof->provenance.checked_by);
     }
-    return sr_emit(&out);
+    return cli_emit(&out);
 }
 
 bool archive_print_bad_proof(const struct sr_error *error)
 {
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
     sr_buf_puts(&out, "{\"valid\":false,\"errors\":");
-    sr_error_items(&out, error, 1);
+    cli_error_items(&out, error, 1);
     sr_buf_puts(&out, "}\n");
-    return sr_emit(&out);
+    return cli_emit(&out);
 }

@@ -17,8 +17,8 @@
 
 static int failed(const struct sr_error *err)
 {
-    sr_print_error(stderr, err);
-    return SR_EXIT_IO;
+    cli_print_error(stderr, err);
+    return CLI_EXIT_IO;
 }
 
 static int open_archive(const struct archive_arguments *arguments, bool write,
@@ -52,7 +52,7 @@ static int resolve(struct sr_archive *archive, const char *name, char bundle[SR_
 
 /* ---- report archive ---- */
 
-int sr_cmd_report_archive(int argc, char **argv)
+int cli_cmd_report_archive(int argc, char **argv)
 {
     struct archive_arguments arguments;
     struct sr_error err;
@@ -60,9 +60,9 @@ int sr_cmd_report_archive(int argc, char **argv)
     if (status >= 0)
         return status;
     if (arguments.count != 1)
-        return sr_usage_error(&archive_add_command, arguments.count == 0
-                                                        ? "no report named"
-                                                        : "more than one report named");
+        return cli_usage_error(&archive_add_command, arguments.count == 0
+                                                         ? "no report named"
+                                                         : "more than one report named");
     sr_cleanup_archive struct sr_archive *archive = NULL;
     struct sr_archive_added added;
     char found[PATH_MAX];
@@ -75,8 +75,8 @@ int sr_cmd_report_archive(int argc, char **argv)
         fprintf(stderr, "safe-run: the report does not verify; it is archived as 'fail': %s\n",
                 added.note);
     if (!archive_print_added(&added, arguments.json))
-        return SR_EXIT_IO;
-    return added.valid ? SR_EXIT_OK : SR_EXIT_INVALID;
+        return CLI_EXIT_IO;
+    return added.valid ? CLI_EXIT_OK : CLI_EXIT_INVALID;
 }
 
 /* ---- archive ls, search, show ---- */
@@ -100,7 +100,7 @@ static int search(const struct archive_arguments *arguments)
     if (more)
         fprintf(stderr, "safe-run: there are more than %u; --limit shows more\n",
                 arguments->query.limit);
-    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+    return cli_emit(&out) ? CLI_EXIT_OK : CLI_EXIT_IO;
 }
 
 static int archive_ls(int argc, char **argv)
@@ -109,9 +109,9 @@ static int archive_ls(int argc, char **argv)
     int status = archive_parse(argc, argv, &archive_ls_command, &arguments);
     if (status >= 0)
         return status;
-    return arguments.count > 0
-               ? sr_usage_error(&archive_ls_command, "unexpected argument '%s'", arguments.names[0])
-               : search(&arguments);
+    return arguments.count > 0 ? cli_usage_error(&archive_ls_command, "unexpected argument '%s'",
+                                                 arguments.names[0])
+                               : search(&arguments);
 }
 
 static int archive_search(int argc, char **argv)
@@ -120,9 +120,9 @@ static int archive_search(int argc, char **argv)
     int status = archive_parse(argc, argv, &archive_search_command, &arguments);
     if (status >= 0)
         return status;
-    return arguments.count > 0 ? sr_usage_error(&archive_search_command,
-                                                "unexpected argument '%s'; criteria are options",
-                                                arguments.names[0])
+    return arguments.count > 0 ? cli_usage_error(&archive_search_command,
+                                                 "unexpected argument '%s'; criteria are options",
+                                                 arguments.names[0])
                                : search(&arguments);
 }
 
@@ -134,7 +134,7 @@ static int archive_show(int argc, char **argv)
     if (status >= 0)
         return status;
     if (arguments.count != 1)
-        return sr_usage_error(&archive_show_command, "name one bundle or run");
+        return cli_usage_error(&archive_show_command, "name one bundle or run");
     sr_cleanup_archive struct sr_archive *archive = NULL;
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
     char bundle[SR_ARCHIVE_ID];
@@ -142,7 +142,7 @@ static int archive_show(int argc, char **argv)
         resolve(archive, arguments.names[0], bundle, &err) < 0 ||
         archive_describe(archive, bundle, arguments.json, &out, &err) < 0)
         return failed(&err);
-    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+    return cli_emit(&out) ? CLI_EXIT_OK : CLI_EXIT_IO;
 }
 
 /* ---- archive verify, prove ---- */
@@ -184,18 +184,18 @@ static int verify_proof(const struct archive_arguments *arguments)
     struct sr_error err;
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
     if (arguments->key == NULL)
-        return sr_usage_error(&archive_verify_command,
-                              "--proof needs --key, the archive's public key");
+        return cli_usage_error(&archive_verify_command,
+                               "--proof needs --key, the archive's public key");
     if (read_file(arguments->proof, MAX_PROOF, &text, &err) < 0 ||
         sr_archive_check_proof(text.data != NULL ? text.data : "", text.len, arguments->key, &proof,
                                &err) < 0 ||
         (arguments->report != NULL && check_report(arguments->report, &proof, &err) < 0)) {
         if (arguments->json && !archive_print_bad_proof(&err))
-            return SR_EXIT_IO;
-        sr_print_error(stderr, &err);
-        return SR_EXIT_INVALID;
+            return CLI_EXIT_IO;
+        cli_print_error(stderr, &err);
+        return CLI_EXIT_INVALID;
     }
-    return archive_print_proof(&proof, arguments->json, true) ? SR_EXIT_OK : SR_EXIT_IO;
+    return archive_print_proof(&proof, arguments->json, true) ? CLI_EXIT_OK : CLI_EXIT_IO;
 }
 
 /* What names mean, as whole ids; to be freed with the ids. */
@@ -244,8 +244,8 @@ static int verify_archive(const struct archive_arguments *arguments)
         sr_archive_verify(&place, &options, found, &err) < 0)
         return failed(&err);
     if (!archive_print_verification(found, arguments->json))
-        return SR_EXIT_IO;
-    return found->valid ? SR_EXIT_OK : SR_EXIT_INVALID;
+        return CLI_EXIT_IO;
+    return found->valid ? CLI_EXIT_OK : CLI_EXIT_INVALID;
 }
 
 static int archive_verify(int argc, char **argv)
@@ -255,10 +255,10 @@ static int archive_verify(int argc, char **argv)
     if (status >= 0)
         return status;
     if (arguments.proof == NULL && arguments.report != NULL)
-        return sr_usage_error(&archive_verify_command, "--report goes with --proof");
+        return cli_usage_error(&archive_verify_command, "--report goes with --proof");
     if (arguments.proof != NULL &&
         (arguments.count > 0 || arguments.checkpoint != NULL || arguments.require_key != NULL))
-        return sr_usage_error(&archive_verify_command, "--proof is checked alone");
+        return cli_usage_error(&archive_verify_command, "--proof is checked alone");
     return arguments.proof != NULL ? verify_proof(&arguments) : verify_archive(&arguments);
 }
 
@@ -283,7 +283,7 @@ static int archive_prove(int argc, char **argv)
     if (status >= 0)
         return status;
     if (arguments.count != 1)
-        return sr_usage_error(&archive_prove_command, "name one bundle or run");
+        return cli_usage_error(&archive_prove_command, "name one bundle or run");
     sr_cleanup_archive struct sr_archive *archive = NULL;
     char bundle[SR_ARCHIVE_ID];
     struct sr_archive_proof proof = {0};
@@ -293,13 +293,13 @@ static int archive_prove(int argc, char **argv)
         return failed(&err);
     sr_cleanup_free char *text = proof.text;
     if (arguments.out == NULL)
-        return archive_print_proof(&proof, arguments.json, false) ? SR_EXIT_OK : SR_EXIT_IO;
+        return archive_print_proof(&proof, arguments.json, false) ? CLI_EXIT_OK : CLI_EXIT_IO;
     sr_cleanup_fd int fd = open_out(arguments.out, false, &err);
     if (fd < 0)
         return failed(&err);
     int result = sr_write_all(fd, text, strlen(text));
     if (result == 0)
-        return SR_EXIT_OK;
+        return CLI_EXIT_OK;
     unlink(arguments.out);
     sr_fail(&err, SR_OPS_301, "archive.prove", "%s cannot be written: %s", arguments.out,
             strerror(-result));
@@ -316,8 +316,8 @@ static int archive_prune(int argc, char **argv)
     if (status >= 0)
         return status;
     if (arguments.count > 0)
-        return sr_usage_error(&archive_prune_command, "unexpected argument '%s'",
-                              arguments.names[0]);
+        return cli_usage_error(&archive_prune_command, "unexpected argument '%s'",
+                               arguments.names[0]);
     sr_cleanup_archive struct sr_archive *archive = NULL;
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
     const struct sr_archive_prune_options options = {.dry_run = arguments.dry_run,
@@ -329,7 +329,7 @@ static int archive_prune(int argc, char **argv)
         sr_archive_prune(archive, &options, archive_add_pruned, &table, &err) < 0)
         return failed(&err);
     archive_end_list(&table);
-    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+    return cli_emit(&out) ? CLI_EXIT_OK : CLI_EXIT_IO;
 }
 
 static int export_to(const struct archive_arguments *arguments, struct sr_archive *archive,
@@ -360,12 +360,12 @@ static int archive_export(int argc, char **argv)
     if (status >= 0)
         return status;
     if ((arguments.count == 0) != arguments.all)
-        return sr_usage_error(&archive_export_command, "name bundles or runs, or --all");
+        return cli_usage_error(&archive_export_command, "name bundles or runs, or --all");
     sr_cleanup_archive struct sr_archive *archive = NULL;
     return open_archive(&arguments, false, &archive, &err) < 0 ||
                    export_to(&arguments, archive, &err) < 0
                ? failed(&err)
-               : SR_EXIT_OK;
+               : CLI_EXIT_OK;
 }
 
 static int archive_import(int argc, char **argv)
@@ -376,7 +376,7 @@ static int archive_import(int argc, char **argv)
     if (status >= 0)
         return status;
     if (arguments.count != 1)
-        return sr_usage_error(&archive_import_command, "name one file, or -");
+        return cli_usage_error(&archive_import_command, "name one file, or -");
     const char *path = arguments.names[0];
     sr_cleanup_archive struct sr_archive *archive = NULL;
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
@@ -395,10 +395,10 @@ static int archive_import(int argc, char **argv)
                                          archive_add_imported, &table, &err);
     archive_end_list(&table);
     if (result < 0)
-        sr_print_error(stderr, &err);
-    return !sr_emit(&out) || result < 0 ? SR_EXIT_IO
-           : table.failures > 0         ? SR_EXIT_INVALID
-                                        : SR_EXIT_OK;
+        cli_print_error(stderr, &err);
+    return !cli_emit(&out) || result < 0 ? CLI_EXIT_IO
+           : table.failures > 0          ? CLI_EXIT_INVALID
+                                         : CLI_EXIT_OK;
 }
 
 static int archive_reindex(int argc, char **argv)
@@ -409,8 +409,8 @@ static int archive_reindex(int argc, char **argv)
     if (status >= 0)
         return status;
     if (arguments.count > 0)
-        return sr_usage_error(&archive_reindex_command, "unexpected argument '%s'",
-                              arguments.names[0]);
+        return cli_usage_error(&archive_reindex_command, "unexpected argument '%s'",
+                               arguments.names[0]);
     sr_cleanup_archive struct sr_archive *archive = NULL;
     uint64_t runs;
     if (open_archive(&arguments, true, &archive, &err) < 0 ||
@@ -419,10 +419,10 @@ static int archive_reindex(int argc, char **argv)
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
     sr_buf_printf(&out, arguments.json ? "{\"runs\":%llu}\n" : "%llu runs\n",
                   (unsigned long long)runs);
-    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+    return cli_emit(&out) ? CLI_EXIT_OK : CLI_EXIT_IO;
 }
 
-static const struct sr_subcommand subcommands[] = {
+static const struct cli_subcommand subcommands[] = {
     {"ls", archive_ls, "list the archived runs, newest first"},
     {"search", archive_search, "find runs by what they did"},
     {"show", archive_show, "what a bundle holds"},
@@ -435,8 +435,8 @@ static const struct sr_subcommand subcommands[] = {
     {NULL, NULL, NULL},
 };
 
-int sr_cmd_archive(int argc, char **argv)
+int cli_cmd_archive(int argc, char **argv)
 {
-    return sr_dispatch("archive", subcommands,
-                       "safe-run archive search --policy build --denied 192.0.2.1", argc, argv);
+    return cli_dispatch("archive", subcommands,
+                        "safe-run archive search --policy build --denied 192.0.2.1", argc, argv);
 }

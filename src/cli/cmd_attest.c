@@ -12,13 +12,13 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct sr_option options[] = {{.name = "key",
-                                            .take = sr_option_text,
-                                            .value = "K",
-                                            .help = "the private key (PEM); 'safe-run key "
-                                                    "generate' makes one",
-                                            .required = true},
-                                           {0}};
+static const struct cli_option options[] = {{.name = "key",
+                                             .take = cli_option_text,
+                                             .value = "K",
+                                             .help = "the private key (PEM); 'safe-run key "
+                                                     "generate' makes one",
+                                             .required = true},
+                                            {0}};
 
 static const struct cli_command attest_command = {
     .name = "report attest",
@@ -41,8 +41,8 @@ static int attest(const char *name, const char *key)
     const char *path;
     struct sr_error err;
     if (run_name_report(name, found, &path, &err) < 0) {
-        sr_print_error(stderr, &err);
-        return SR_EXIT_IO;
+        cli_print_error(stderr, &err);
+        return CLI_EXIT_IO;
     }
     const char *slash = strrchr(path, '/');
     int len = snprintf(directory, sizeof directory, "%.*s",
@@ -51,28 +51,28 @@ static int attest(const char *name, const char *key)
         len < (int)sizeof directory ? open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     if (dirfd < 0) {
         sr_fail(&err, SR_EVD_002, "report", "%s cannot be opened: %s", directory, strerror(errno));
-        sr_print_error(stderr, &err);
-        return SR_EXIT_IO;
+        cli_print_error(stderr, &err);
+        return CLI_EXIT_IO;
     }
     if (sr_report_attest(dirfd, slash == NULL ? path : slash + 1, key, key_id, &err) < 0) {
-        sr_print_error(stderr, &err);
-        return err.code >= SR_EVD_301 && err.code <= SR_EVD_304 ? SR_EXIT_INVALID : SR_EXIT_IO;
+        cli_print_error(stderr, &err);
+        return err.code >= SR_EVD_301 && err.code <= SR_EVD_304 ? CLI_EXIT_INVALID : CLI_EXIT_IO;
     }
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
     sr_buf_printf(&out, "%s\n", key_id);
-    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+    return cli_emit(&out) ? CLI_EXIT_OK : CLI_EXIT_IO;
 }
 
-int sr_cmd_report_attest(int argc, char **argv)
+int cli_cmd_report_attest(int argc, char **argv)
 {
     const char *key = NULL;
-    int status = sr_options(argc, argv, &attest_command, &key);
+    int status = cli_options(argc, argv, &attest_command, &key);
     if (status >= 0)
         return status;
     if (key == NULL)
-        return sr_usage_error(&attest_command, "--key is missing");
+        return cli_usage_error(&attest_command, "--key is missing");
     if (argc - optind != 1)
-        return sr_usage_error(&attest_command,
-                              argc == optind ? "no report named" : "more than one report named");
+        return cli_usage_error(&attest_command,
+                               argc == optind ? "no report named" : "more than one report named");
     return attest(argv[optind], key);
 }

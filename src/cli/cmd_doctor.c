@@ -38,13 +38,13 @@ struct arguments {
     bool json;
 };
 
-static const struct sr_option options[] = {
+static const struct cli_option options[] = {
     {.name = "json",
      .at = offsetof(struct arguments, json),
      .help = "one object: {\"checks\": [{\"name\", \"result\", \"text\"}], \"ready\"}"},
     {.name = "workdir-base",
      .at = offsetof(struct arguments, base),
-     .take = sr_option_text,
+     .take = cli_option_text,
      .value = "D",
      .help = "where run directories are (or $SAFE_RUN_WORKDIR_BASE)"},
     {0}};
@@ -68,19 +68,19 @@ static int print_json(const char *base)
     sr_jcs_value(&out, answer);
     json_decref(answer);
     sr_buf_putc(&out, '\n');
-    return !sr_emit(&out) || !ready ? SR_EXIT_IO : SR_EXIT_OK;
+    return !cli_emit(&out) || !ready ? CLI_EXIT_IO : CLI_EXIT_OK;
 }
 
-int sr_cmd_doctor(int argc, char **argv)
+int cli_cmd_doctor(int argc, char **argv)
 {
     struct arguments arguments = {0};
-    int status = sr_options(argc, argv, &doctor_command, &arguments);
+    int status = cli_options(argc, argv, &doctor_command, &arguments);
     if (status >= 0)
         return status;
     if (optind < argc)
-        return sr_usage_error(&doctor_command, "unexpected argument '%s'", argv[optind]);
+        return cli_usage_error(&doctor_command, "unexpected argument '%s'", argv[optind]);
     if (arguments.json)
         return print_json(arguments.base);
-    bool colour = sr_may_colour(STDOUT_FILENO);
-    return sr_doctor(arguments.base, print_line, &colour) ? SR_EXIT_OK : SR_EXIT_IO;
+    bool colour = cli_may_colour(STDOUT_FILENO);
+    return sr_doctor(arguments.base, print_line, &colour) ? CLI_EXIT_OK : CLI_EXIT_IO;
 }

@@ -52,20 +52,20 @@ static const struct cli_command build_command = {
              "\n"
              "Of several images in one source one is named behind it: oci-archive:FILE:NAME.",
     .options =
-        (const struct sr_option[]){{.name = "from",
-                                    .at = AT(from),
-                                    .take = sr_option_text,
-                                    .value = "KIND:PATH",
-                                    .help = "the source",
-                                    .required = true},
-                                   {.name = "max-bytes",
-                                    .at = AT(bytes_max),
-                                    .take = take_size,
-                                    .value = "SIZE",
-                                    .help = "what it may unpack to, in Ki, Mi, Gi (default 16Gi)",
-                                    .takes = "512Mi, 20Gi and the like"},
-                                   JSON("print what inspect --json does"),
-                                   {0}},
+        (const struct cli_option[]){{.name = "from",
+                                     .at = AT(from),
+                                     .take = cli_option_text,
+                                     .value = "KIND:PATH",
+                                     .help = "the source",
+                                     .required = true},
+                                    {.name = "max-bytes",
+                                     .at = AT(bytes_max),
+                                     .take = take_size,
+                                     .value = "SIZE",
+                                     .help = "what it may unpack to, in Ki, Mi, Gi (default 16Gi)",
+                                     .takes = "512Mi, 20Gi and the like"},
+                                    JSON("print what inspect --json does"),
+                                    {0}},
     .status = "0; 1 it cannot be built (the store stays as it was); 64 usage.",
     .example = "  skopeo copy containers-storage:python oci-archive:python.tar\n"
                "  safe-run image build python --from oci-archive:python.tar",
@@ -74,7 +74,7 @@ static const struct cli_command build_command = {
 static const struct cli_command ls_command = {
     .name = "image ls",
     .about = "Lists the images of your store, and those that come with safe-run.",
-    .options = (const struct sr_option[]){JSON("an array of what inspect --json prints"), {0}},
+    .options = (const struct cli_option[]){JSON("an array of what inspect --json prints"), {0}},
     .example = "  safe-run image ls",
 };
 
@@ -84,7 +84,7 @@ static const struct cli_command inspect_command = {
     .about = "Shows what a name stands for: digest, where it came from, and the defaults that a "
              "policy may override. Entry point and command are shown only: a policy always names "
              "its command.",
-    .options = (const struct sr_option[]){JSON("one object"), {0}},
+    .options = (const struct cli_option[]){JSON("one object"), {0}},
     .example = "  safe-run image inspect python",
 };
 
@@ -101,7 +101,7 @@ static const struct cli_command prune_command = {
     .about = "Removes images that no name stands for any more (a name that was given to a newer "
              "one).",
     .options =
-        (const struct sr_option[]){
+        (const struct cli_option[]){
             {.name = "dry-run", .at = AT(dry_run), .help = "only say how much it would be"},
             JSON("one object {\"count\",\"bytes\"}"),
             {0}},
@@ -112,15 +112,16 @@ static const struct cli_command verify_command = {
     .name = "image verify",
     .operands = "[NAME...]",
     .about = "Reads images, all without a name given, and compares them with their digests.",
-    .options = (const struct sr_option[]){JSON("an array of {\"name\",\"digest\",\"valid\"}"), {0}},
+    .options =
+        (const struct cli_option[]){JSON("an array of {\"name\",\"digest\",\"valid\"}"), {0}},
     .status = "0 all are what they were; 2 one is not; 1 I/O; 64 usage.",
     .example = "  safe-run image verify",
 };
 
 static int failed(const struct sr_error *err)
 {
-    sr_print_error(stderr, err);
-    return SR_EXIT_IO;
+    cli_print_error(stderr, err);
+    return CLI_EXIT_IO;
 }
 
 static void add_texts(struct facts *facts, const char *name, const char *const *list, size_t count)
@@ -204,7 +205,7 @@ static int emit_json(json_t *value)
         sr_jcs_value(&out, value);
     json_decref(value);
     sr_buf_putc(&out, '\n');
-    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+    return cli_emit(&out) ? CLI_EXIT_OK : CLI_EXIT_IO;
 }
 
 /* A line whose texts came from an image. */
@@ -285,11 +286,11 @@ static void print_warning(void *context, const char *text)
 static int build(int argc, char **argv)
 {
     struct image_arguments arguments = {0};
-    int status = sr_options(argc, argv, &build_command, &arguments);
+    int status = cli_options(argc, argv, &build_command, &arguments);
     if (status >= 0)
         return status;
     if (argc - optind != 1 || arguments.from == NULL)
-        return sr_usage_error(&build_command, "a name and --from are needed");
+        return cli_usage_error(&build_command, "a name and --from are needed");
     struct progress progress = {.started_nsec = sr_now()};
     const struct sr_image_build request = {.name = argv[optind],
                                            .from = arguments.from,
@@ -308,7 +309,7 @@ static int build(int argc, char **argv)
         return emit_json(describe(&image));
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
     say(&out, "%s %s", image.name, image.digest);
-    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+    return cli_emit(&out) ? CLI_EXIT_OK : CLI_EXIT_IO;
 }
 
 static void free_images(struct sr_image *images, size_t count)
@@ -359,11 +360,11 @@ static int find(const char *name, struct sr_image *image, struct sr_error *err)
 static int ls(int argc, char **argv)
 {
     struct image_arguments arguments = {0};
-    int status = sr_options(argc, argv, &ls_command, &arguments);
+    int status = cli_options(argc, argv, &ls_command, &arguments);
     if (status >= 0)
         return status;
     if (optind < argc)
-        return sr_usage_error(&ls_command, "unexpected argument '%s'", argv[optind]);
+        return cli_usage_error(&ls_command, "unexpected argument '%s'", argv[optind]);
     struct sr_image *images, *built_in;
     size_t count, built_in_count;
     struct sr_error err = {0};
@@ -387,17 +388,17 @@ static int ls(int argc, char **argv)
     if (arguments.json)
         return emit_json(array);
     json_decref(array);
-    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+    return cli_emit(&out) ? CLI_EXIT_OK : CLI_EXIT_IO;
 }
 
 static int inspect(int argc, char **argv)
 {
     struct image_arguments arguments = {0};
-    int status = sr_options(argc, argv, &inspect_command, &arguments);
+    int status = cli_options(argc, argv, &inspect_command, &arguments);
     if (status >= 0)
         return status;
     if (argc - optind != 1)
-        return sr_usage_error(&inspect_command, "one name is needed");
+        return cli_usage_error(&inspect_command, "one name is needed");
     sr_cleanup_image struct sr_image image = {0};
     struct sr_error err = {0};
     if (find(argv[optind], &image, &err) < 0)
@@ -406,33 +407,33 @@ static int inspect(int argc, char **argv)
         return emit_json(describe(&image));
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
     say_image(&out, &image);
-    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+    return cli_emit(&out) ? CLI_EXIT_OK : CLI_EXIT_IO;
 }
 
 static int rm(int argc, char **argv)
 {
     struct image_arguments arguments = {0};
-    int status = sr_options(argc, argv, &rm_command, &arguments);
+    int status = cli_options(argc, argv, &rm_command, &arguments);
     if (status >= 0)
         return status;
     if (optind == argc)
-        return sr_usage_error(&rm_command, "no name");
+        return cli_usage_error(&rm_command, "no name");
     for (int i = optind; i < argc; i++) {
         struct sr_error err = {0};
         if (sr_image_remove(argv[i], &err) < 0)
             status = failed(&err);
     }
-    return status < 0 ? SR_EXIT_OK : status;
+    return status < 0 ? CLI_EXIT_OK : status;
 }
 
 static int prune(int argc, char **argv)
 {
     struct image_arguments arguments = {0};
-    int status = sr_options(argc, argv, &prune_command, &arguments);
+    int status = cli_options(argc, argv, &prune_command, &arguments);
     if (status >= 0)
         return status;
     if (optind < argc)
-        return sr_usage_error(&prune_command, "unexpected argument '%s'", argv[optind]);
+        return cli_usage_error(&prune_command, "unexpected argument '%s'", argv[optind]);
     struct sr_image_pruned pruned;
     struct sr_error err = {0};
     if (sr_image_prune(arguments.dry_run, &pruned, &err) < 0)
@@ -443,7 +444,7 @@ static int prune(int argc, char **argv)
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
     sr_buf_printf(&out, "%u image%s%s, %" PRIu64 " bytes\n", pruned.count,
                   pruned.count == 1 ? "" : "s", arguments.dry_run ? " would go" : "", pruned.bytes);
-    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+    return cli_emit(&out) ? CLI_EXIT_OK : CLI_EXIT_IO;
 }
 
 /* Verifies one; its verdict goes into out or array. */
@@ -452,7 +453,7 @@ static bool verify_one(const struct sr_image *image, struct sr_buf *out, json_t 
     struct sr_error err = {0};
     bool valid = sr_image_verify(image, &err) == 0;
     if (!valid)
-        sr_print_error(stderr, &err);
+        cli_print_error(stderr, &err);
     say(out, "%s %s %s", valid ? "ok     " : "DAMAGED", image->name, image->digest);
     json_array_append_new(array, json_pack("{s:s,s:s,s:b}", "name", image->name, "digest",
                                            image->digest, "valid", valid));
@@ -462,7 +463,7 @@ static bool verify_one(const struct sr_image *image, struct sr_buf *out, json_t 
 static int verify(int argc, char **argv)
 {
     struct image_arguments arguments = {0};
-    int status = sr_options(argc, argv, &verify_command, &arguments);
+    int status = cli_options(argc, argv, &verify_command, &arguments);
     if (status >= 0)
         return status;
     struct sr_image *images = NULL;
@@ -487,15 +488,15 @@ static int verify(int argc, char **argv)
     if (arguments.json)
         status = emit_json(array);
     else
-        status = sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+        status = cli_emit(&out) ? CLI_EXIT_OK : CLI_EXIT_IO;
     if (!arguments.json)
         json_decref(array);
-    return status == SR_EXIT_OK && !valid ? SR_EXIT_INVALID : status;
+    return status == CLI_EXIT_OK && !valid ? CLI_EXIT_INVALID : status;
 }
 
-int sr_cmd_image(int argc, char **argv)
+int cli_cmd_image(int argc, char **argv)
 {
-    static const struct sr_subcommand subcommands[] = {
+    static const struct cli_subcommand subcommands[] = {
         {"build", build, "make an image of an archive or a directory"},
         {"ls", ls, "list the images"},
         {"inspect", inspect, "show what a name stands for"},
@@ -504,6 +505,6 @@ int sr_cmd_image(int argc, char **argv)
         {"verify", verify, "compare images with their digests"},
         {NULL, NULL, NULL},
     };
-    return sr_dispatch("image", subcommands,
-                       "safe-run image build python --from oci-archive:python.tar", argc, argv);
+    return cli_dispatch("image", subcommands,
+                        "safe-run image build python --from oci-archive:python.tar", argc, argv);
 }

@@ -5,8 +5,8 @@
 
 #include <getopt.h>
 
-static const struct sr_option options[] = {
-    {.name = "out", .take = sr_option_text, .value = "FILE", .help = "where to", .required = true},
+static const struct cli_option options[] = {
+    {.name = "out", .take = cli_option_text, .value = "FILE", .help = "where to", .required = true},
     {0}};
 
 static const struct cli_command generate_command = {
@@ -21,31 +21,31 @@ static const struct cli_command generate_command = {
 static int generate(int argc, char **argv)
 {
     const char *path = NULL;
-    int status = sr_options(argc, argv, &generate_command, &path);
+    int status = cli_options(argc, argv, &generate_command, &path);
     if (status >= 0)
         return status;
     if (path == NULL || path[0] == '\0')
-        return sr_usage_error(&generate_command, "--out is missing");
+        return cli_usage_error(&generate_command, "--out is missing");
     if (optind < argc)
-        return sr_usage_error(&generate_command, "unexpected argument '%s'", argv[optind]);
+        return cli_usage_error(&generate_command, "unexpected argument '%s'", argv[optind]);
 
     sr_cleanup_key struct sr_key *key = NULL;
     struct sr_error err;
-    if (sr_key_generate(path, &key, &err) < 0) {
-        sr_print_error(stderr, &err);
-        return SR_EXIT_IO;
+    if (evidence_key_generate(path, &key, &err) < 0) {
+        cli_print_error(stderr, &err);
+        return CLI_EXIT_IO;
     }
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
-    sr_buf_printf(&out, "%s\n", sr_key_id(key));
-    return sr_emit(&out) ? SR_EXIT_OK : SR_EXIT_IO;
+    sr_buf_printf(&out, "%s\n", evidence_key_id(key));
+    return cli_emit(&out) ? CLI_EXIT_OK : CLI_EXIT_IO;
 }
 
-static const struct sr_subcommand subcommands[] = {
+static const struct cli_subcommand subcommands[] = {
     {"generate", generate, "make a key pair"},
     {NULL, NULL, NULL},
 };
 
-int sr_cmd_key(int argc, char **argv)
+int cli_cmd_key(int argc, char **argv)
 {
-    return sr_dispatch("key", subcommands, "safe-run key generate --out ci", argc, argv);
+    return cli_dispatch("key", subcommands, "safe-run key generate --out ci", argc, argv);
 }

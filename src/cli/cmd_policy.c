@@ -12,18 +12,18 @@
 
 /* What every subcommand that reads policies takes. */
 struct request {
-    struct sr_policy_grants grants;
+    struct cli_policy_grants grants;
     bool text;
     bool exit_code;
 };
 
 #define READING_OPTIONS                                                                            \
-    SR_POLICY_GRANT_OPTIONS(struct request),                                                       \
+    CLI_POLICY_GRANT_OPTIONS(struct request),                                                      \
     {                                                                                              \
-        .name = "format", .at = offsetof(struct request, text), .take = sr_option_format,          \
-        .value = "text|json", .help = "how to answer (default text)", .takes = SR_TAKES_FORMAT     \
+        .name = "format", .at = offsetof(struct request, text), .take = cli_option_format,         \
+        .value = "text|json", .help = "how to answer (default text)", .takes = CLI_TAKES_FORMAT    \
     }
-static const struct sr_option options[] = {READING_OPTIONS, {0}};
+static const struct cli_option options[] = {READING_OPTIONS, {0}};
 
 /* Options of a subcommand up to its operands, which begin at optind. Returns -1 to go on, else the
  * exit status. */
@@ -31,7 +31,7 @@ static int take_options(int argc, char **argv, const struct cli_command *command
                         struct request *request)
 {
     *request = (struct request){.text = true};
-    return sr_options(argc, argv, command, request);
+    return cli_options(argc, argv, command, request);
 }
 
 /* Sentences under the headings of their topics, or as JSON {"topic":[...],...}. */
@@ -68,7 +68,7 @@ static bool emit_listing(struct listing *listing)
 {
     if (!listing->text)
         sr_buf_puts(&listing->out, listing->topic != NULL ? "]}\n" : "{}\n");
-    bool written = sr_emit(&listing->out);
+    bool written = cli_emit(&listing->out);
     sr_buf_free(&listing->out);
     return written;
 }
@@ -76,12 +76,12 @@ static bool emit_listing(struct listing *listing)
 /* A subcommand without options or operands, which prints a text. */
 static int print_text(int argc, char **argv, const struct cli_command *command, const char *text)
 {
-    int status = sr_options(argc, argv, command, NULL);
+    int status = cli_options(argc, argv, command, NULL);
     if (status >= 0)
         return status;
     if (optind < argc)
-        return sr_usage_error(command, "unexpected argument '%s'", argv[optind]);
-    return sr_emit_text(text, strlen(text)) ? SR_EXIT_OK : SR_EXIT_IO;
+        return cli_usage_error(command, "unexpected argument '%s'", argv[optind]);
+    return cli_emit_text(text, strlen(text)) ? CLI_EXIT_OK : CLI_EXIT_IO;
 }
 
 static int init(int argc, char **argv)
@@ -123,13 +123,13 @@ static int explain(int argc, char **argv)
     if (status >= 0)
         return status;
     if (argc - optind != 1)
-        return sr_usage_error(&command,
-                              argc == optind ? "no policy named" : "more than one policy named");
-    sr_cleanup_policy_file struct sr_policy_file file = {0};
-    status = sr_policy_file_require(argv[optind], &request.grants, NULL, &file);
-    if (status != SR_EXIT_OK)
+        return cli_usage_error(&command,
+                               argc == optind ? "no policy named" : "more than one policy named");
+    sr_cleanup_policy_file struct cli_policy_file file = {0};
+    status = cli_policy_file_require(argv[optind], &request.grants, NULL, &file);
+    if (status != CLI_EXIT_OK)
         return status;
-    struct listing listing = {.text = request.text, .colour = sr_may_colour(STDOUT_FILENO)};
+    struct listing listing = {.text = request.text, .colour = cli_may_colour(STDOUT_FILENO)};
     struct sr_error err;
     sr_cleanup_image struct sr_image image = {0};
     char name[PATH_MAX], pinned[SR_IMAGE_DIGEST_TEXT];
@@ -138,10 +138,10 @@ static int explain(int argc, char **argv)
     if (sr_policy_explain(file.check.policy, stored ? &image : NULL, list_sentence, &listing,
                           &err) < 0) {
         sr_buf_free(&listing.out);
-        sr_print_error(stderr, &err);
-        return SR_EXIT_IO;
+        cli_print_error(stderr, &err);
+        return CLI_EXIT_IO;
     }
-    return emit_listing(&listing) ? SR_EXIT_OK : SR_EXIT_IO;
+    return emit_listing(&listing) ? CLI_EXIT_OK : CLI_EXIT_IO;
 }
 
 static void verdict_json(struct sr_buf *out, const struct sr_policy *policy,
@@ -170,7 +170,7 @@ static void verdict_text(struct sr_buf *out, const char *file, const char *desti
                   verdict->allowed ? "allowed" : "denied", plain, destination, verdict->reason);
     if (verdict->rule != SR_NO_RULE) {
         sr_buf_printf(out, "    network.egress[%zu] is at ", verdict->rule);
-        sr_buf_printable(out, file);
+        cli_buf_printable(out, file);
         sr_buf_printf(out, ":%u\n", policy->egress[verdict->rule].line);
     }
     if (verdict->remedy[0] != '\0')
@@ -198,35 +198,35 @@ static int why(int argc, char **argv)
     if (status >= 0)
         return status;
     if (argc - optind != 2)
-        return sr_usage_error(&command, "a policy and a destination are needed");
+        return cli_usage_error(&command, "a policy and a destination are needed");
     struct sr_destination destination;
     struct sr_error err;
     if (sr_destination_parse(argv[optind + 1], &destination, &err) < 0)
-        return sr_usage_error(&command, "%s", err.message);
-    sr_cleanup_policy_file struct sr_policy_file file = {0};
-    status = sr_policy_file_require(argv[optind], &request.grants, NULL, &file);
-    if (status != SR_EXIT_OK)
+        return cli_usage_error(&command, "%s", err.message);
+    sr_cleanup_policy_file struct cli_policy_file file = {0};
+    status = cli_policy_file_require(argv[optind], &request.grants, NULL, &file);
+    if (status != CLI_EXIT_OK)
         return status;
     struct sr_verdict verdict;
     sr_policy_why(file.check.policy, &destination, &verdict);
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
     if (request.text)
         verdict_text(&out, argv[optind], argv[optind + 1], file.check.policy, &verdict,
-                     sr_may_colour(STDOUT_FILENO));
+                     cli_may_colour(STDOUT_FILENO));
     else
         verdict_json(&out, file.check.policy, &verdict);
-    if (!sr_emit(&out))
-        return SR_EXIT_IO;
-    return verdict.allowed ? SR_EXIT_OK : SR_EXIT_INVALID;
+    if (!cli_emit(&out))
+        return CLI_EXIT_IO;
+    return verdict.allowed ? CLI_EXIT_OK : CLI_EXIT_INVALID;
 }
 
 static int diff(int argc, char **argv)
 {
-    static const struct sr_option diff_options[] = {READING_OPTIONS,
-                                                    {.name = "exit-code",
-                                                     .at = offsetof(struct request, exit_code),
-                                                     .help = "exit with 2 when they differ"},
-                                                    {0}};
+    static const struct cli_option diff_options[] = {READING_OPTIONS,
+                                                     {.name = "exit-code",
+                                                      .at = offsetof(struct request, exit_code),
+                                                      .help = "exit with 2 when they differ"},
+                                                     {0}};
     static const struct cli_command command = {
         .name = "policy diff",
         .operands = "A B",
@@ -242,30 +242,30 @@ static int diff(int argc, char **argv)
     if (status >= 0)
         return status;
     if (argc - optind != 2)
-        return sr_usage_error(&command, "two policies are needed");
-    if ((status = sr_one_stdin(&command, 2, argv + optind)) != SR_EXIT_OK)
+        return cli_usage_error(&command, "two policies are needed");
+    if ((status = cli_one_stdin(&command, 2, argv + optind)) != CLI_EXIT_OK)
         return status;
-    sr_cleanup_policy_file struct sr_policy_file a = {0}, b = {0};
-    int other = sr_policy_file_require(argv[optind], &request.grants, NULL, &a);
-    status = sr_policy_file_require(argv[optind + 1], &request.grants, NULL, &b);
-    if (other != SR_EXIT_OK || status != SR_EXIT_OK)
-        return other != SR_EXIT_OK ? other : status;
+    sr_cleanup_policy_file struct cli_policy_file a = {0}, b = {0};
+    int other = cli_policy_file_require(argv[optind], &request.grants, NULL, &a);
+    status = cli_policy_file_require(argv[optind + 1], &request.grants, NULL, &b);
+    if (other != CLI_EXIT_OK || status != CLI_EXIT_OK)
+        return other != CLI_EXIT_OK ? other : status;
     sr_cleanup_bundle struct sr_bundle old = {0}, new = {0};
-    struct listing listing = {.text = request.text, .colour = sr_may_colour(STDOUT_FILENO)};
+    struct listing listing = {.text = request.text, .colour = cli_may_colour(STDOUT_FILENO)};
     struct sr_error err;
     size_t changes;
     if (sr_compile(a.check.policy, &old, &err) < 0 || sr_compile(b.check.policy, &new, &err) < 0 ||
         sr_bundle_diff(&old, &new, list_sentence, &listing, &changes, &err) < 0) {
         sr_buf_free(&listing.out);
-        sr_print_error(stderr, &err);
-        return SR_EXIT_INVALID;
+        cli_print_error(stderr, &err);
+        return CLI_EXIT_INVALID;
     }
     if (!emit_listing(&listing))
-        return SR_EXIT_IO;
-    return request.exit_code && changes > 0 ? SR_EXIT_INVALID : SR_EXIT_OK;
+        return CLI_EXIT_IO;
+    return request.exit_code && changes > 0 ? CLI_EXIT_INVALID : CLI_EXIT_OK;
 }
 
-static const struct sr_subcommand subcommands[] = {
+static const struct cli_subcommand subcommands[] = {
     {"init", init, "print a commented policy to start from"},
     {"explain", explain, "say in sentences what a policy allows and denies"},
     {"why", why, "say which rule allows a destination, or why it is denied"},
@@ -274,7 +274,7 @@ static const struct sr_subcommand subcommands[] = {
     {NULL, NULL, NULL},
 };
 
-int sr_cmd_policy(int argc, char **argv)
+int cli_cmd_policy(int argc, char **argv)
 {
-    return sr_dispatch("policy", subcommands, "safe-run policy explain policy.yaml", argc, argv);
+    return cli_dispatch("policy", subcommands, "safe-run policy explain policy.yaml", argc, argv);
 }

@@ -26,7 +26,7 @@ static void verify_json(struct sr_buf *out, const struct sr_verification *result
         sr_buf_putc(out, '}');
     }
     sr_buf_puts(out, "],\"errors\":");
-    sr_error_items(out, result->errors, result->error_count);
+    cli_error_items(out, result->errors, result->error_count);
     if (result->more_errors > 0) {
         sr_buf_puts(out, ",\"moreErrors\":");
         sr_buf_u64(out, result->more_errors);
@@ -100,21 +100,21 @@ static bool take_key(const char *value, void *all)
 }
 
 #define AT(field) offsetof(struct verify_arguments, field)
-static const struct sr_option verify_options[] = {
+static const struct cli_option verify_options[] = {
     {.name = "events",
      .at = AT(material.events_path),
-     .take = sr_option_text,
+     .take = cli_option_text,
      .value = "F",
      .help = "also compare the events with events.jsonl"},
     {.name = "artifacts",
      .at = AT(material.artifacts_dir),
-     .take = sr_option_text,
+     .take = cli_option_text,
      .value = "D",
      .help = "also hash the files in D that the report names (policy.json, vmlinux, rootfs.img, "
              "those of artifacts.files, and outputs/), e.g. the run directory"},
     {.name = "outputs",
      .at = AT(material.outputs_dir),
-     .take = sr_option_text,
+     .take = cli_option_text,
      .value = "D",
      .help = "also hash the outputs in D, which was --output-dir of the run"},
     {.name = "key",
@@ -126,15 +126,15 @@ static const struct sr_option verify_options[] = {
      .repeats = true},
     {.name = "attestation",
      .at = AT(material.attestation_path),
-     .take = sr_option_text,
+     .take = cli_option_text,
      .value = "F",
      .help = "where the signatures are; run_report.dsse.json beside the report otherwise"},
     {.name = "format",
      .at = AT(text),
-     .take = sr_option_format,
+     .take = cli_option_format,
      .value = "text|json",
      .help = "how to answer; text on a terminal, else JSON",
-     .takes = SR_TAKES_FORMAT},
+     .takes = CLI_TAKES_FORMAT},
     {.name = "text", .at = AT(as_text), .help = "the same as --format text"},
     {.name = "json", .at = AT(as_json), .help = "the same as --format json"},
     {0}};
@@ -154,22 +154,22 @@ static const struct cli_command verify_command = {
 static int parse_verify(int argc, char **argv, struct verify_arguments *arguments)
 {
     struct sr_verify_options *material = &arguments->material;
-    int status = sr_options(argc, argv, &verify_command, arguments);
+    int status = cli_options(argc, argv, &verify_command, arguments);
     if (status >= 0)
         return status;
     arguments->text = (arguments->text && !arguments->as_json) || arguments->as_text;
     if (argc - optind != 1)
-        return sr_usage_error(&verify_command,
-                              argc == optind ? "no report named" : "more than one report named");
+        return cli_usage_error(&verify_command,
+                               argc == optind ? "no report named" : "more than one report named");
     struct sr_error err;
     const char *report;
     if (run_name_report(argv[optind], arguments->found, &report, &err) < 0) {
-        sr_print_error(stderr, &err);
-        return SR_EXIT_INVALID;
+        cli_print_error(stderr, &err);
+        return CLI_EXIT_INVALID;
     }
     arguments->report = report;
     material->key_paths = arguments->keys;
-    return SR_EXIT_OK;
+    return CLI_EXIT_OK;
 }
 
 static int report_verify(int argc, char **argv)
@@ -181,13 +181,14 @@ static int report_verify(int argc, char **argv)
         return status;
     bool unused = false; /* there is an attestation, and nothing to check it with */
     if (material->attestation_path != NULL && material->key_count == 0)
-        return sr_usage_error(&verify_command, "--attestation needs --key: whose signature is it?");
+        return cli_usage_error(&verify_command,
+                               "--attestation needs --key: whose signature is it?");
     if (material->attestation_path == NULL) {
         bool found = find_beside(&arguments);
         unused = found && material->key_count == 0;
         if (material->key_count > 0 && arguments.beside[0] == '\0')
-            return sr_usage_error(&verify_command,
-                                  "--key needs --attestation when the report has no directory");
+            return cli_usage_error(&verify_command,
+                                   "--key needs --attestation when the report has no directory");
         if (material->key_count > 0)
             material->attestation_path = arguments.beside;
     }
@@ -195,34 +196,34 @@ static int report_verify(int argc, char **argv)
     sr_cleanup_verification struct sr_verification result = {0};
     struct sr_error err;
     if (sr_report_verify(arguments.report, material, &result, &err) < 0) {
-        sr_print_error(stderr, &err);
-        return SR_EXIT_IO;
+        cli_print_error(stderr, &err);
+        return CLI_EXIT_IO;
     }
     const char *note = unused ? SR_ATTESTATION_FILE " lies beside the report and was not checked: "
                                                     "--key names the public key of who signed it"
                               : NULL;
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
     if (arguments.text)
-        verify_text(&out, &result, note, sr_may_colour(STDOUT_FILENO));
+        verify_text(&out, &result, note, cli_may_colour(STDOUT_FILENO));
     else
         verify_json(&out, &result, note);
-    if (!sr_emit(&out))
-        return SR_EXIT_IO;
-    return result.valid ? SR_EXIT_OK : SR_EXIT_INVALID;
+    if (!cli_emit(&out))
+        return CLI_EXIT_IO;
+    return result.valid ? CLI_EXIT_OK : CLI_EXIT_INVALID;
 }
 
-static const struct sr_subcommand subcommands[] = {
+static const struct cli_subcommand subcommands[] = {
     {"verify", report_verify, "check a report offline"},
-    {"show", sr_report_show, "what ran, where it went, what was stopped"},
-    {"html", sr_report_html, "the same as a page for a browser"},
-    {"diff", sr_report_diff, "what differs between two runs"},
-    {"export", sr_report_export, "events as OCSF records for log systems"},
-    {"attest", sr_cmd_report_attest, "sign a report"},
-    {"archive", sr_cmd_report_archive, "keep a run in the archive"},
+    {"show", cli_report_show, "what ran, where it went, what was stopped"},
+    {"html", cli_report_html, "the same as a page for a browser"},
+    {"diff", cli_report_diff, "what differs between two runs"},
+    {"export", cli_report_export, "events as OCSF records for log systems"},
+    {"attest", cli_cmd_report_attest, "sign a report"},
+    {"archive", cli_cmd_report_archive, "keep a run in the archive"},
     {NULL, NULL, NULL},
 };
 
-int sr_cmd_report(int argc, char **argv)
+int cli_cmd_report(int argc, char **argv)
 {
-    return sr_dispatch("report", subcommands, "safe-run report verify last", argc, argv);
+    return cli_dispatch("report", subcommands, "safe-run report verify last", argc, argv);
 }

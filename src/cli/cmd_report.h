@@ -6,10 +6,10 @@
 #include "cli/run_name.h"
 #include "evidence/reading.h"
 
-int sr_report_show(int argc, char **argv);
-int sr_report_html(int argc, char **argv);
-int sr_report_diff(int argc, char **argv);
-int sr_report_export(int argc, char **argv);
+int cli_report_show(int argc, char **argv);
+int cli_report_html(int argc, char **argv);
+int cli_report_diff(int argc, char **argv);
+int cli_report_export(int argc, char **argv);
 
 struct report_request {
     const char *output, *artifacts, *format, *key;
@@ -20,18 +20,18 @@ struct report_request {
 #define REPORT_OUTPUT                                                                              \
     {                                                                                              \
         .name = "output", .letter = 'o', .at = offsetof(struct report_request, output),            \
-        .take = sr_option_text, .value = "OUT",                                                    \
+        .take = cli_option_text, .value = "OUT",                                                   \
         .help = "into a file, which is there whole or not at all; else stdout"                     \
     }
 #define REPORT_ARTIFACTS                                                                           \
     {                                                                                              \
         .name = "artifacts", .at = offsetof(struct report_request, artifacts),                     \
-        .take = sr_option_text, .value = "D",                                                      \
+        .take = cli_option_text, .value = "D",                                                     \
         .help = "the run directory, when the report is somewhere else"                             \
     }
 #define REPORT_KEY                                                                                 \
     {                                                                                              \
-        .name = "key", .at = offsetof(struct report_request, key), .take = sr_option_text,         \
+        .name = "key", .at = offsetof(struct report_request, key), .take = cli_option_text,        \
         .value = "K", .help = "also check that the holder of this public key (PEM) has signed it"  \
     }
 
@@ -42,7 +42,7 @@ int report_options(int argc, char **argv, const struct cli_command *verb, int op
 
 /* A report that was opened, and where it was found. */
 struct report_opened {
-    struct sr_reading reading;
+    struct evidence_reading reading;
     const char *path; /* the operand, or what it means */
     char found[PATH_MAX];
 };
@@ -50,12 +50,12 @@ struct report_opened {
 #define REPORT_OPENED_INIT                                                                         \
     (struct report_opened)                                                                         \
     {                                                                                              \
-        .reading = SR_READING_INIT                                                                 \
+        .reading = EVIDENCE_READING_INIT                                                           \
     }
 
 static inline void report_close(struct report_opened *opened)
 {
-    sr_reading_close(&opened->reading);
+    evidence_reading_close(&opened->reading);
 }
 #define cleanup_report __attribute__((cleanup(report_close)))
 

@@ -21,7 +21,7 @@ static int export_to(const char *path, int fd, struct sr_error *err)
 {
     char temporary[4096];
     if (path == NULL || strcmp(path, "-") == 0) {
-        int result = sr_ocsf_export(fd, SR_VERSION, write_record, stdout, err);
+        int result = evidence_ocsf_export(fd, SR_VERSION, write_record, stdout, err);
         return result == 0 && fflush(stdout) != 0
                    ? sr_fail(err, SR_EVD_002, "export", "cannot be written: %s", strerror(errno))
                    : result;
@@ -34,7 +34,7 @@ static int export_to(const char *path, int fd, struct sr_error *err)
     if (out == NULL)
         return sr_fail(err, SR_EVD_002, "export", "%s cannot be created: %s", temporary,
                        strerror(errno));
-    int result = sr_ocsf_export(fd, SR_VERSION, write_record, out, err);
+    int result = evidence_ocsf_export(fd, SR_VERSION, write_record, out, err);
     bool closed = fclose(out) == 0;
     if (result == 0 && (!closed || rename(temporary, path) < 0))
         result =
@@ -44,17 +44,17 @@ static int export_to(const char *path, int fd, struct sr_error *err)
     return result;
 }
 
-int sr_report_export(int argc, char **argv)
+int cli_report_export(int argc, char **argv)
 {
-    static const struct sr_option taken[] = {{.name = "format",
-                                              .at = offsetof(struct report_request, format),
-                                              .take = sr_option_text,
-                                              .value = "ocsf",
-                                              .help = "the only one so far",
-                                              .required = true},
-                                             REPORT_OUTPUT,
-                                             REPORT_ARTIFACTS,
-                                             {0}};
+    static const struct cli_option taken[] = {{.name = "format",
+                                               .at = offsetof(struct report_request, format),
+                                               .take = cli_option_text,
+                                               .value = "ocsf",
+                                               .help = "the only one so far",
+                                               .required = true},
+                                              REPORT_OUTPUT,
+                                              REPORT_ARTIFACTS,
+                                              {0}};
     static const struct cli_command verb = {
         .name = "report export",
         .operands = "FILE|-",
@@ -72,12 +72,12 @@ int sr_report_export(int argc, char **argv)
     if (status >= 0)
         return status;
     if (request.format == NULL || strcmp(request.format, "ocsf") != 0)
-        return sr_usage_error(&verb, "--format ocsf is what there is");
-    if ((status = report_open(argv[optind], &request, &opened)) != SR_EXIT_OK ||
-        (status = report_verdict(&opened)) != SR_EXIT_OK)
+        return cli_usage_error(&verb, "--format ocsf is what there is");
+    if ((status = report_open(argv[optind], &request, &opened)) != CLI_EXIT_OK ||
+        (status = report_verdict(&opened)) != CLI_EXIT_OK)
         return status;
     if (export_to(request.output, opened.reading.fd, &err) == 0)
-        return SR_EXIT_OK;
-    sr_print_error(stderr, &err);
-    return SR_EXIT_IO;
+        return CLI_EXIT_OK;
+    cli_print_error(stderr, &err);
+    return CLI_EXIT_IO;
 }

@@ -16,12 +16,12 @@ int report_options(int argc, char **argv, const struct cli_command *verb, int op
                    struct report_request *request)
 {
     *request = (struct report_request){0};
-    int status = sr_options(argc, argv, verb, request);
+    int status = cli_options(argc, argv, verb, request);
     if (status >= 0)
         return status;
     if (argc - optind != operands)
-        return sr_usage_error(verb, argc - optind < operands ? "no report named"
-                                                             : "too many reports named");
+        return cli_usage_error(verb, argc - optind < operands ? "no report named"
+                                                              : "too many reports named");
     return -1;
 }
 
@@ -30,13 +30,13 @@ int report_open(const char *name, const struct report_request *request,
 {
     struct sr_error err;
     if (run_name_report(name, opened->found, &opened->path, &err) == 0) {
-        if (sr_reading_open(opened->path, request->artifacts, request->key, &opened->reading,
-                            &err) == 0)
-            return SR_EXIT_OK;
+        if (evidence_reading_open(opened->path, request->artifacts, request->key, &opened->reading,
+                                  &err) == 0)
+            return CLI_EXIT_OK;
         sr_wrap(&err, "%s", opened->path);
     }
-    sr_print_error(stderr, &err);
-    return SR_EXIT_INVALID;
+    cli_print_error(stderr, &err);
+    return CLI_EXIT_INVALID;
 }
 
 int report_begin(int argc, char **argv, const struct cli_command *verb,
@@ -46,22 +46,22 @@ int report_begin(int argc, char **argv, const struct cli_command *verb,
     if (status >= 0)
         return status;
     status = report_open(argv[optind], request, opened);
-    return status == SR_EXIT_OK ? -1 : status;
+    return status == CLI_EXIT_OK ? -1 : status;
 }
 
 int report_verdict(const struct report_opened *opened)
 {
     if (opened->reading.verification.valid)
-        return SR_EXIT_OK;
+        return CLI_EXIT_OK;
     fprintf(stderr, "safe-run: %s is NOT VALID; 'safe-run report verify' says why\n", opened->path);
-    return SR_EXIT_INVALID;
+    return CLI_EXIT_INVALID;
 }
 
 /* Writes to a file, whole or not at all, or to stdout. */
 static bool deliver(const char *path, const struct sr_buf *out)
 {
     if (path == NULL || strcmp(path, "-") == 0)
-        return sr_emit(out);
+        return cli_emit(out);
     sr_cleanup_free char *directory = strdup(path), *name = strdup(path);
     int result = -ENOMEM;
     if (sr_buf_ok(out) && directory != NULL && name != NULL) {
@@ -82,9 +82,9 @@ static unsigned terminal_width(void)
     return size.ws_col < 40 ? 40 : size.ws_col > 120 ? 120 : size.ws_col;
 }
 
-int sr_report_show(int argc, char **argv)
+int cli_report_show(int argc, char **argv)
 {
-    static const struct sr_option taken[] = {REPORT_ARTIFACTS, REPORT_KEY, {0}};
+    static const struct cli_option taken[] = {REPORT_ARTIFACTS, REPORT_KEY, {0}};
     static const struct cli_command verb = {
         .name = "report show",
         .operands = "FILE|-",
@@ -103,14 +103,14 @@ int sr_report_show(int argc, char **argv)
     int status = report_begin(argc, argv, &verb, &request, &opened);
     if (status >= 0)
         return status;
-    const struct sr_show_options options = {terminal_width(), sr_may_colour(STDOUT_FILENO)};
-    sr_show(&opened.reading, &options, &out);
-    return sr_emit(&out) ? report_verdict(&opened) : SR_EXIT_IO;
+    const struct evidence_show_options options = {terminal_width(), cli_may_colour(STDOUT_FILENO)};
+    evidence_show(&opened.reading, &options, &out);
+    return cli_emit(&out) ? report_verdict(&opened) : CLI_EXIT_IO;
 }
 
-int sr_report_html(int argc, char **argv)
+int cli_report_html(int argc, char **argv)
 {
-    static const struct sr_option taken[] = {REPORT_OUTPUT, REPORT_ARTIFACTS, REPORT_KEY, {0}};
+    static const struct cli_option taken[] = {REPORT_OUTPUT, REPORT_ARTIFACTS, REPORT_KEY, {0}};
     static const struct cli_command verb = {
         .name = "report html",
         .operands = "FILE|-",
@@ -129,8 +129,8 @@ int sr_report_html(int argc, char **argv)
     int status = report_begin(argc, argv, &verb, &request, &opened);
     if (status >= 0)
         return status;
-    if (sr_html(&opened.reading, SR_VERSION, &out) < 0 || !deliver(request.output, &out))
-        return SR_EXIT_IO;
+    if (evidence_html(&opened.reading, SR_VERSION, &out) < 0 || !deliver(request.output, &out))
+        return CLI_EXIT_IO;
     return report_verdict(&opened);
 }
 
@@ -150,9 +150,9 @@ static void list_difference(void *context, const char *topic, const char *senten
     listing->topic = topic;
 }
 
-int sr_report_diff(int argc, char **argv)
+int cli_report_diff(int argc, char **argv)
 {
-    static const struct sr_option taken[] = {
+    static const struct cli_option taken[] = {
         {.name = "exit-code",
          .at = offsetof(struct report_request, exit_code),
          .help = "exit with 2 when they differ in anything but run id, times and what was used"},
@@ -170,23 +170,23 @@ int sr_report_diff(int argc, char **argv)
     };
     struct report_request request;
     cleanup_report struct report_opened a = REPORT_OPENED_INIT, b = REPORT_OPENED_INIT;
-    struct listing listing = {.out = SR_BUF_INIT, .colour = sr_may_colour(STDOUT_FILENO)};
+    struct listing listing = {.out = SR_BUF_INIT, .colour = cli_may_colour(STDOUT_FILENO)};
     bool differs = false;
     int status = report_options(argc, argv, &verb, 2, &request);
     if (status >= 0)
         return status;
-    if ((status = sr_one_stdin(&verb, 2, argv + optind)) != SR_EXIT_OK ||
-        (status = report_open(argv[optind], &request, &a)) != SR_EXIT_OK ||
-        (status = report_open(argv[optind + 1], &request, &b)) != SR_EXIT_OK)
+    if ((status = cli_one_stdin(&verb, 2, argv + optind)) != CLI_EXIT_OK ||
+        (status = report_open(argv[optind], &request, &a)) != CLI_EXIT_OK ||
+        (status = report_open(argv[optind + 1], &request, &b)) != CLI_EXIT_OK)
         return status;
-    sr_diff(&a.reading, &b.reading, list_difference, &listing, &differs);
-    bool written = sr_emit(&listing.out);
+    evidence_diff(&a.reading, &b.reading, list_difference, &listing, &differs);
+    bool written = cli_emit(&listing.out);
     sr_buf_free(&listing.out);
     if (!written)
-        return SR_EXIT_IO;
+        return CLI_EXIT_IO;
     status = report_verdict(&a);
     int other = report_verdict(&b);
-    if (status == SR_EXIT_OK)
+    if (status == CLI_EXIT_OK)
         status = other;
-    return status == SR_EXIT_OK && request.exit_code && differs ? SR_EXIT_INVALID : status;
+    return status == CLI_EXIT_OK && request.exit_code && differs ? CLI_EXIT_INVALID : status;
 }

@@ -14,7 +14,7 @@
 
 struct run_arguments {
     const char *policy;
-    struct sr_policy_grants grants;
+    struct cli_policy_grants grants;
     struct sr_run_options options;
     bool json, verbose;
 };
@@ -22,7 +22,7 @@ struct run_arguments {
 static bool take_timeout(const char *value, void *field)
 {
     uint64_t seconds = 0;
-    bool good = sr_option_number(value, 1, 604800, &seconds);
+    bool good = cli_option_number(value, 1, 604800, &seconds);
     *(uint32_t *)field = (uint32_t)seconds;
     return good;
 }
@@ -42,7 +42,7 @@ static bool take_accel(const char *value, void *field)
 
 static bool take_directory(const char *value, void *field)
 {
-    return sr_option_text(value, field) && value[0] != '\0';
+    return cli_option_text(value, field) && value[0] != '\0';
 }
 
 static bool take_vmm(const char *value, void *field)
@@ -52,14 +52,14 @@ static bool take_vmm(const char *value, void *field)
 }
 
 #define AT(field) offsetof(struct run_arguments, field)
-static const struct sr_option run_options[] = {
+static const struct cli_option run_options[] = {
     {.name = "policy",
      .at = AT(policy),
-     .take = sr_option_text,
+     .take = cli_option_text,
      .value = "P",
      .help = "the policy (YAML or JSON), - for standard input",
      .required = true},
-    SR_POLICY_GRANT_OPTIONS(struct run_arguments),
+    CLI_POLICY_GRANT_OPTIONS(struct run_arguments),
     {.name = "stdin",
      .at = AT(options.with_stdin),
      .help = "pass this standard input on to the command (default: /dev/null)"},
@@ -92,7 +92,7 @@ static const struct sr_option run_options[] = {
      .takes = "the name of a directory"},
     {.name = "workdir-base",
      .at = AT(options.workdir_base),
-     .take = sr_option_text,
+     .take = cli_option_text,
      .value = "D",
      .help = "where run directories are made (or $SAFE_RUN_WORKDIR_BASE)"},
     {.name = "rehash",
@@ -126,18 +126,18 @@ static const struct cli_command run_command = {
 static int parse_arguments(int argc, char **argv, struct run_arguments *arguments)
 {
     struct sr_run_options *options = &arguments->options;
-    int status = sr_options_first(argc, argv, &run_command, arguments);
+    int status = cli_options_first(argc, argv, &run_command, arguments);
     if (status >= 0)
         return status;
     bool separated = optind > 1 && strcmp(argv[optind - 1], "--") == 0;
     if (optind < argc && !separated)
-        return sr_usage_error(&run_command,
-                              "unexpected argument '%s'; arguments for the command come after --",
-                              argv[optind]);
+        return cli_usage_error(&run_command,
+                               "unexpected argument '%s'; arguments for the command come after --",
+                               argv[optind]);
     if (arguments->policy == NULL)
-        return sr_usage_error(&run_command, "--policy is missing");
+        return cli_usage_error(&run_command, "--policy is missing");
     if (options->with_stdin && strcmp(arguments->policy, "-") == 0)
-        return sr_usage_error(&run_command, "the policy and the command cannot both have stdin");
+        return cli_usage_error(&run_command, "the policy and the command cannot both have stdin");
     options->more_args = (const char *const *)argv + optind;
     return -1;
 }
@@ -168,7 +168,7 @@ static json_t *error_item(const struct sr_error *error)
 
 /* {"runId","state","exitCode","report","artifacts"}, and the error when there is one; file's errors
  * when it has some. */
-static int print_json(const struct sr_run_result *result, const struct sr_policy_file *file)
+static int print_json(const struct sr_run_result *result, const struct cli_policy_file *file)
 {
     const char *dir = result->run_dir;
     json_t *object =
@@ -214,22 +214,22 @@ static void print_where(const struct sr_run_result *result, const char *base)
             base != NULL ? result->run_dir : sr_run_suffix(result->run_id));
 }
 
-int sr_cmd_run(int argc, char **argv)
+int cli_cmd_run(int argc, char **argv)
 {
     struct run_arguments arguments = {0};
     int status = parse_arguments(argc, argv, &arguments);
     if (status >= 0)
         return status;
 
-    sr_cleanup_policy_file struct sr_policy_file file = {0};
+    sr_cleanup_policy_file struct cli_policy_file file = {0};
     struct sr_run_result result = {.exit_code = SR_EXIT_FAILED, .cause = SR_CAUSE_SETUP};
     struct sr_ceilings ceilings;
     if (sr_host_ceilings(&ceilings, &result.error) < 0) {
-        sr_print_error(stderr, &result.error);
+        cli_print_error(stderr, &result.error);
         return arguments.json ? print_json(&result, &file) : SR_EXIT_FAILED;
     }
-    if (sr_policy_file_require(arguments.policy, &arguments.grants, &ceilings, &file) !=
-        SR_EXIT_OK) {
+    if (cli_policy_file_require(arguments.policy, &arguments.grants, &ceilings, &file) !=
+        CLI_EXIT_OK) {
         result.error = file.errors[0];
         return arguments.json ? print_json(&result, &file) : SR_EXIT_FAILED;
     }
@@ -242,13 +242,13 @@ int sr_cmd_run(int argc, char **argv)
     options->stderr_fd = arguments.json ? -1 : STDERR_FILENO;
     options->progress = arguments.verbose ? print_progress : NULL;
     options->warn = print_warning;
-    struct sr_meter meter = {0};
-    options->meter = !arguments.json && isatty(STDERR_FILENO) ? sr_meter_show : NULL;
+    struct cli_meter meter = {0};
+    options->meter = !arguments.json && isatty(STDERR_FILENO) ? cli_meter_show : NULL;
     options->progress_context = &meter;
     sr_run(options, &result);
 
     if (result.error.code != SR_OK)
-        sr_print_error(stderr, &result.error);
+        cli_print_error(stderr, &result.error);
     if (result.error.code != SR_OK || result.cause != SR_CAUSE_WORKLOAD)
         print_where(&result, options->workdir_base);
     if (arguments.verbose && result.run_dir[0] != '\0')

@@ -28,7 +28,7 @@ struct runs_arguments {
 static bool take_seconds(const char *value, void *field)
 {
     uint64_t seconds = 0;
-    bool good = sr_option_number(value, 0, 3600, &seconds);
+    bool good = cli_option_number(value, 0, 3600, &seconds);
     *(uint32_t *)field = (uint32_t)seconds;
     return good;
 }
@@ -41,14 +41,14 @@ static bool take_age(const char *value, void *field)
 #define AT(field) offsetof(struct runs_arguments, field)
 #define BASE                                                                                       \
     {                                                                                              \
-        .name = "workdir-base", .at = AT(base), .take = sr_option_text, .value = "D",              \
+        .name = "workdir-base", .at = AT(base), .take = cli_option_text, .value = "D",             \
         .help = "where run directories are (or $SAFE_RUN_WORKDIR_BASE)"                            \
     }
 static const struct cli_command ps_command = {
     .name = "ps",
     .about = "Lists the runs that live, oldest first.",
     .options =
-        (const struct sr_option[]){
+        (const struct cli_option[]){
             {.name = "all",
              .letter = 'a',
              .at = AT(all),
@@ -67,7 +67,7 @@ static const struct cli_command stop_command = {
     .about = "Ends runs. RUN is a run id or the end of one that no other live run has. The command "
              "gets SIGTERM and two seconds; the report is written.",
     .options =
-        (const struct sr_option[]){
+        (const struct cli_option[]){
             {.name = "kill",
              .at = AT(kill),
              .help = "kill safe-run itself: the VM is gone at once, and the next safe-run closes "
@@ -90,7 +90,7 @@ static const struct cli_command gc_command = {
     .about = "Closes runs whose safe-run died: removes their cgroups, gives their evidence an end "
              "and a report. Every run does this when it starts, too. Live runs are not touched.",
     .options =
-        (const struct sr_option[]){
+        (const struct cli_option[]){
             {.name = "dry-run", .at = AT(dry_run), .help = "say what would be done"},
             {.name = "older-than",
              .at = AT(older_than_sec),
@@ -119,7 +119,7 @@ static bool is_base_there(const struct runs_arguments *arguments)
         return true;
     struct sr_error err;
     sr_fail(&err, SR_RUN_001, "prepare.workdir", "%s cannot be opened: %s", base, strerror(errno));
-    sr_print_error(stderr, &err);
+    cli_print_error(stderr, &err);
     return false;
 }
 
@@ -130,7 +130,7 @@ static int list(const struct runs_arguments *arguments, struct sr_live_run **run
         return -1;
     if (sr_runs_list(arguments->base, runs, count, &err) == 0)
         return 0;
-    sr_print_error(stderr, &err);
+    cli_print_error(stderr, &err);
     return -1;
 }
 
@@ -146,7 +146,7 @@ static int print_table(struct sr_live_run *runs, size_t count)
         printf("%-26s %8d %9s  %-20s %s\n", runs[i].id, (int)runs[i].pid, age, runs[i].name,
                runs[i].command);
     }
-    return fflush(stdout) != 0 ? SR_EXIT_IO : SR_EXIT_OK;
+    return fflush(stdout) != 0 ? CLI_EXIT_IO : CLI_EXIT_OK;
 }
 
 static int print_json(json_t *array)
@@ -154,7 +154,7 @@ static int print_json(json_t *array)
     int failed = json_dumpf(array, stdout, JSON_COMPACT);
     json_decref(array);
     putchar('\n');
-    return failed != 0 || fflush(stdout) != 0 ? SR_EXIT_IO : SR_EXIT_OK;
+    return failed != 0 || fflush(stdout) != 0 ? CLI_EXIT_IO : CLI_EXIT_OK;
 }
 
 static int print_array(struct sr_live_run *runs, size_t count)
@@ -228,7 +228,7 @@ static int print_all_table(struct sr_any_run *runs, size_t count)
                run->cause[0] != '\0' ? run->cause : state_of(run), exit_code,
                age_text(now - run->started, age), size_text(run, size), run->name, run->command);
     }
-    return fflush(stdout) != 0 ? SR_EXIT_IO : SR_EXIT_OK;
+    return fflush(stdout) != 0 ? CLI_EXIT_IO : CLI_EXIT_OK;
 }
 
 static void add_number(struct facts *facts, const char *name, bool known, int64_t number)
@@ -273,30 +273,30 @@ static int list_all(const struct runs_arguments *arguments)
     size_t count;
     struct sr_error err;
     if (!is_base_there(arguments))
-        return SR_EXIT_IO;
+        return CLI_EXIT_IO;
     if (sr_runs_list_all(arguments->base, &runs, &count, &err) < 0) {
-        sr_print_error(stderr, &err);
-        return SR_EXIT_IO;
+        cli_print_error(stderr, &err);
+        return CLI_EXIT_IO;
     }
     int status = arguments->json ? print_all_array(runs, count) : print_all_table(runs, count);
     free(runs);
     return status;
 }
 
-int sr_cmd_ps(int argc, char **argv)
+int cli_cmd_ps(int argc, char **argv)
 {
     struct runs_arguments arguments = RUNS_ARGUMENTS;
-    int status = sr_options(argc, argv, &ps_command, &arguments);
+    int status = cli_options(argc, argv, &ps_command, &arguments);
     if (status >= 0)
         return status;
     if (optind < argc)
-        return sr_usage_error(&ps_command, "unexpected argument '%s'", argv[optind]);
+        return cli_usage_error(&ps_command, "unexpected argument '%s'", argv[optind]);
     if (arguments.all)
         return list_all(&arguments);
     struct sr_live_run *runs;
     size_t count;
     if (list(&arguments, &runs, &count) < 0)
-        return SR_EXIT_IO;
+        return CLI_EXIT_IO;
     status = arguments.json ? print_array(runs, count) : print_table(runs, count);
     free(runs);
     return status;
@@ -323,28 +323,28 @@ static const struct sr_live_run *find(const struct sr_live_run *runs, size_t cou
     return found;
 }
 
-int sr_cmd_stop(int argc, char **argv)
+int cli_cmd_stop(int argc, char **argv)
 {
     struct runs_arguments arguments = RUNS_ARGUMENTS;
-    int status = sr_options(argc, argv, &stop_command, &arguments);
+    int status = cli_options(argc, argv, &stop_command, &arguments);
     if (status >= 0)
         return status;
     if (optind == argc)
-        return sr_usage_error(&stop_command, "which run?");
+        return cli_usage_error(&stop_command, "which run?");
     struct sr_live_run *runs;
     size_t count;
     if (list(&arguments, &runs, &count) < 0)
-        return SR_EXIT_IO;
-    status = SR_EXIT_OK;
+        return CLI_EXIT_IO;
+    status = CLI_EXIT_OK;
     for (int i = optind; i < argc; i++) {
         const struct sr_live_run *run = find(runs, count, argv[i]);
         struct sr_error err;
         if (run == NULL) {
-            status = SR_EXIT_IO;
+            status = CLI_EXIT_IO;
         } else if (sr_run_stop(run, arguments.base, arguments.kill, arguments.timeout_sec, &err) <
                    0) {
-            sr_print_error(stderr, &err);
-            status = SR_EXIT_IO;
+            cli_print_error(stderr, &err);
+            status = CLI_EXIT_IO;
         } else {
             puts(run->id);
         }
@@ -358,29 +358,29 @@ static void print_action(void *context, const char *id, enum sr_gc_action action
 {
     bool dry_run = *(const bool *)context;
     if (action == SR_GC_FAILED)
-        sr_print_error(stderr, error);
+        cli_print_error(stderr, error);
     else
         printf("%s%s %s\n", dry_run ? "would have " : "",
                action == SR_GC_CLOSED ? "closed" : "removed", id);
 }
 
-int sr_cmd_gc(int argc, char **argv)
+int cli_cmd_gc(int argc, char **argv)
 {
     struct runs_arguments arguments = RUNS_ARGUMENTS;
-    int status = sr_options(argc, argv, &gc_command, &arguments);
+    int status = cli_options(argc, argv, &gc_command, &arguments);
     if (status >= 0)
         return status;
     if (optind < argc)
-        return sr_usage_error(&gc_command, "unexpected argument '%s'", argv[optind]);
+        return cli_usage_error(&gc_command, "unexpected argument '%s'", argv[optind]);
     const struct sr_gc_options gc = {.older_than_sec = arguments.older_than_sec,
                                      .dry_run = arguments.dry_run,
                                      .tell = print_action,
                                      .context = &arguments.dry_run};
     if (!is_base_there(&arguments))
-        return SR_EXIT_IO;
+        return CLI_EXIT_IO;
     struct sr_error err;
     int failures = sr_runs_gc(arguments.base, &gc, &err);
     if (failures < 0)
-        sr_print_error(stderr, &err);
-    return failures != 0 ? SR_EXIT_IO : SR_EXIT_OK;
+        cli_print_error(stderr, &err);
+    return failures != 0 ? CLI_EXIT_IO : CLI_EXIT_OK;
 }

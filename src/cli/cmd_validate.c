@@ -9,18 +9,18 @@
 #include <unistd.h>
 
 struct arguments {
-    struct sr_policy_grants grants;
+    struct cli_policy_grants grants;
     bool text, host;
 };
 
-static const struct sr_option options[] = {
-    SR_POLICY_GRANT_OPTIONS(struct arguments),
+static const struct cli_option options[] = {
+    CLI_POLICY_GRANT_OPTIONS(struct arguments),
     {.name = "format",
      .at = offsetof(struct arguments, text),
-     .take = sr_option_format,
+     .take = cli_option_format,
      .value = "text|json",
      .help = "text for people (default on a terminal), one JSON object a file else",
-     .takes = SR_TAKES_FORMAT},
+     .takes = CLI_TAKES_FORMAT},
     {.name = "host",
      .at = offsetof(struct arguments, host),
      .help = "hold them to this host's ceilings too, as a run does (limits of its configuration)"},
@@ -38,7 +38,7 @@ static const struct cli_command validate_command = {
                "  generate-policy | safe-run validate - --format json | jq .errors",
 };
 
-static void answer_json(struct sr_buf *out, const struct sr_policy_file *file, bool name_it)
+static void answer_json(struct sr_buf *out, const struct cli_policy_file *file, bool name_it)
 {
     sr_buf_puts(out, file->error_count == 0 ? "{\"valid\":true" : "{\"valid\":false");
     if (name_it) {
@@ -46,9 +46,9 @@ static void answer_json(struct sr_buf *out, const struct sr_policy_file *file, b
         sr_jcs_text(out, file->name);
     }
     sr_buf_puts(out, ",\"errors\":");
-    sr_error_items(out, file->errors, file->error_count);
+    cli_error_items(out, file->errors, file->error_count);
     sr_buf_puts(out, ",\"warnings\":");
-    sr_error_items(out, file->check.warnings, file->check.warning_count);
+    cli_error_items(out, file->check.warnings, file->check.warning_count);
     sr_buf_puts(out, ",\"normalizedPolicy\":");
     if (file->check.policy != NULL)
         sr_buf_append(out, file->check.policy->json, file->check.policy->json_len);
@@ -57,58 +57,58 @@ static void answer_json(struct sr_buf *out, const struct sr_policy_file *file, b
     sr_buf_puts(out, "}\n");
 }
 
-static void answer_text(struct sr_buf *out, const struct sr_policy_file *file, bool colour)
+static void answer_text(struct sr_buf *out, const struct cli_policy_file *file, bool colour)
 {
-    sr_policy_file_errors(out, file, colour);
+    cli_policy_file_errors(out, file, colour);
     for (size_t i = 0; i < file->check.warning_count; i++)
-        sr_policy_file_finding(out, file, &file->check.warnings[i], "warning",
-                               colour ? "\033[33m" : "");
-    sr_buf_printable(out, file->name);
+        cli_policy_file_finding(out, file, &file->check.warnings[i], "warning",
+                                colour ? "\033[33m" : "");
+    cli_buf_printable(out, file->name);
     if (file->error_count == 0)
         sr_buf_puts(out, ": valid\n");
     else
         sr_buf_printf(out, ": %zu error%s\n", file->error_count, file->error_count == 1 ? "" : "s");
 }
 
-static int validate(char **names, int count, const struct sr_policy_grants *grants,
+static int validate(char **names, int count, const struct cli_policy_grants *grants,
                     const struct sr_ceilings *ceilings, bool text)
 {
-    int status = SR_EXIT_OK;
+    int status = CLI_EXIT_OK;
     for (int i = 0; i < count; i++) {
-        sr_cleanup_policy_file struct sr_policy_file file = {0};
+        sr_cleanup_policy_file struct cli_policy_file file = {0};
         struct sr_error err;
         sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
-        if (sr_policy_file_check(names[i], grants, ceilings, &file, &err) < 0) {
-            sr_print_error(stderr, &err);
-            return SR_EXIT_IO;
+        if (cli_policy_file_check(names[i], grants, ceilings, &file, &err) < 0) {
+            cli_print_error(stderr, &err);
+            return CLI_EXIT_IO;
         }
         if (text)
-            answer_text(&out, &file, sr_may_colour(STDOUT_FILENO));
+            answer_text(&out, &file, cli_may_colour(STDOUT_FILENO));
         else
             answer_json(&out, &file, count > 1);
         if (file.error_count > 0)
-            status = SR_EXIT_INVALID;
-        if (!sr_emit(&out))
-            return SR_EXIT_IO;
+            status = CLI_EXIT_INVALID;
+        if (!cli_emit(&out))
+            return CLI_EXIT_IO;
     }
     return status;
 }
 
-int sr_cmd_validate(int argc, char **argv)
+int cli_cmd_validate(int argc, char **argv)
 {
     struct arguments arguments = {.text = isatty(STDOUT_FILENO)};
-    int status = sr_options(argc, argv, &validate_command, &arguments);
+    int status = cli_options(argc, argv, &validate_command, &arguments);
     if (status >= 0)
         return status;
     if (optind == argc)
-        return sr_usage_error(&validate_command, "no policy named");
-    if ((status = sr_one_stdin(&validate_command, argc - optind, argv + optind)) != SR_EXIT_OK)
+        return cli_usage_error(&validate_command, "no policy named");
+    if ((status = cli_one_stdin(&validate_command, argc - optind, argv + optind)) != CLI_EXIT_OK)
         return status;
     struct sr_ceilings ceilings;
     struct sr_error err;
     if (arguments.host && sr_host_ceilings(&ceilings, &err) < 0) {
-        sr_print_error(stderr, &err);
-        return SR_EXIT_IO;
+        cli_print_error(stderr, &err);
+        return CLI_EXIT_IO;
     }
     return validate(argv + optind, argc - optind, &arguments.grants,
                     arguments.host ? &ceilings : NULL, arguments.text);

@@ -66,7 +66,7 @@ void cli_print_usage(FILE *out, const struct cli_command *command)
     size_t count = 0;
     while (command->options[count].name != NULL)
         count++;
-    for (const struct sr_option *one = command->options; one->name != NULL; one++) {
+    for (const struct cli_option *one = command->options; one->name != NULL; one++) {
         char word[96];
         const char letter[] = {one->letter, '\0'};
         int len = snprintf(word, sizeof word, "%s-%s%s%s%s%s%s", one->required ? "" : "[",
@@ -84,7 +84,7 @@ void cli_print_usage(FILE *out, const struct cli_command *command)
 }
 
 /* "  -o, --output OUT"; returns its length. */
-static int option_head(const struct sr_option *option, char head[64])
+static int option_head(const struct cli_option *option, char head[64])
 {
     char letter[8] = "";
     if (option->letter != 0)
@@ -93,7 +93,7 @@ static int option_head(const struct sr_option *option, char head[64])
                     option->value != NULL ? " " : "", option->value != NULL ? option->value : "");
 }
 
-static void print_option(const struct sr_option *option, int column)
+static void print_option(const struct cli_option *option, int column)
 {
     char head[64];
     int len = option_head(option, head);
@@ -105,10 +105,11 @@ static void print_option(const struct sr_option *option, int column)
 
 void cli_print_help(const struct cli_command *command)
 {
-    static const struct sr_option help = {.name = "help", .letter = 'h', .help = "print this text"};
+    static const struct cli_option help = {
+        .name = "help", .letter = 'h', .help = "print this text"};
     char head[64];
     int column = option_head(&help, head);
-    for (const struct sr_option *one = command->options; one->name != NULL; one++) {
+    for (const struct cli_option *one = command->options; one->name != NULL; one++) {
         int len = option_head(one, head);
         column = len > column ? len : column;
     }
@@ -117,7 +118,7 @@ void cli_print_help(const struct cli_command *command)
     putchar('\n');
     print_text(command->about);
     fputs("\nOptions:\n", stdout);
-    for (const struct sr_option *one = command->options; one->name != NULL; one++)
+    for (const struct cli_option *one = command->options; one->name != NULL; one++)
         print_option(one, column);
     print_option(&help, column);
     if (command->status != NULL) {
@@ -131,7 +132,7 @@ void cli_print_help(const struct cli_command *command)
     print_text(command->example);
 }
 
-int sr_usage_error(const struct cli_command *command, const char *fmt, ...)
+int cli_usage_error(const struct cli_command *command, const char *fmt, ...)
 {
     fputs("safe-run: ", stderr);
     va_list ap;
@@ -140,5 +141,5 @@ int sr_usage_error(const struct cli_command *command, const char *fmt, ...)
     va_end(ap);
     fputc('\n', stderr);
     cli_print_usage(stderr, command);
-    return SR_EXIT_USAGE;
+    return CLI_EXIT_USAGE;
 }

@@ -12,20 +12,20 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-static const struct sr_subcommand commands[] = {
-    {"validate", sr_cmd_validate, "check policies; every error at once"},
-    {"compile", sr_cmd_compile, "print the plans made of a policy"},
-    {"policy", sr_cmd_policy, "write, understand and compare policies"},
-    {"run", sr_cmd_run, "run a policy's command in a microVM"},
-    {"report", sr_cmd_report, "look at the evidence of a run"},
-    {"archive", sr_cmd_archive, "keep, find and check the evidence of many runs"},
-    {"key", sr_cmd_key, "make a key that signs reports"},
-    {"ps", sr_cmd_ps, "list the runs that live"},
-    {"stop", sr_cmd_stop, "end runs"},
-    {"gc", sr_cmd_gc, "close what died, remove what is old"},
-    {"image", sr_cmd_image, "make and keep the images that guests boot from"},
-    {"doctor", sr_cmd_doctor, "say what this host can do for runs"},
-    {"version", sr_cmd_version, "print the version"},
+static const struct cli_subcommand commands[] = {
+    {"validate", cli_cmd_validate, "check policies; every error at once"},
+    {"compile", cli_cmd_compile, "print the plans made of a policy"},
+    {"policy", cli_cmd_policy, "write, understand and compare policies"},
+    {"run", cli_cmd_run, "run a policy's command in a microVM"},
+    {"report", cli_cmd_report, "look at the evidence of a run"},
+    {"archive", cli_cmd_archive, "keep, find and check the evidence of many runs"},
+    {"key", cli_cmd_key, "make a key that signs reports"},
+    {"ps", cli_cmd_ps, "list the runs that live"},
+    {"stop", cli_cmd_stop, "end runs"},
+    {"gc", cli_cmd_gc, "close what died, remove what is old"},
+    {"image", cli_cmd_image, "make and keep the images that guests boot from"},
+    {"doctor", cli_cmd_doctor, "say what this host can do for runs"},
+    {"version", cli_cmd_version, "print the version"},
     {NULL, NULL, NULL},
 };
 
@@ -37,15 +37,15 @@ static const struct cli_command version_command = {.name = "version",
                                                    .options = cli_no_options,
                                                    .example = "  safe-run version"};
 
-int sr_cmd_version(int argc, char **argv)
+int cli_cmd_version(int argc, char **argv)
 {
-    int status = sr_options(argc, argv, &version_command, NULL);
+    int status = cli_options(argc, argv, &version_command, NULL);
     if (status >= 0)
         return status;
     if (optind < argc)
-        return sr_usage_error(&version_command, "unexpected argument '%s'", argv[optind]);
+        return cli_usage_error(&version_command, "unexpected argument '%s'", argv[optind]);
     puts("safe-run " SR_VERSION);
-    return SR_EXIT_OK;
+    return CLI_EXIT_OK;
 }
 
 static int help(void)
@@ -54,11 +54,11 @@ static int help(void)
          "default, and leaves evidence that anyone can check offline.\n");
     cli_print_usage(stdout, &top);
     puts("\nCommands:");
-    for (const struct sr_subcommand *one = commands; one->name != NULL; one++)
+    for (const struct cli_subcommand *one = commands; one->name != NULL; one++)
         printf("  %-10s %s\n", one->name, one->summary);
     puts("  help       explain a command\n\n'safe-run COMMAND --help' explains a command.\n\n"
          "Example:\n  safe-run run --policy examples/hello.yaml");
-    return SR_EXIT_OK;
+    return CLI_EXIT_OK;
 }
 
 /* Descriptors 0 to 2 that the caller has closed become /dev/null, lest a file of ours is taken for
@@ -124,10 +124,10 @@ static int dispatch(int argc, char **argv)
     const char *name = argv[0];
     if (strcmp(name, "--version") == 0)
         name = "version";
-    for (const struct sr_subcommand *one = commands; one->name != NULL; one++)
+    for (const struct cli_subcommand *one = commands; one->name != NULL; one++)
         if (strcmp(name, one->name) == 0)
             return one->run(argc, argv);
-    return sr_unknown(&top, "command", name, commands, "safe-run help");
+    return cli_unknown(&top, "command", name, commands, "safe-run help");
 }
 
 /* Whether nobody reads stdout any more. */
@@ -144,22 +144,22 @@ int main(int argc, char **argv)
     signal(SIGCHLD, SIG_DFL);
     /* What `run` cannot even begin is no exit status of a command. */
     if (!fill_standard_descriptors() || !raise_stack_limit())
-        return argc > 1 && strcmp(argv[1], "run") == 0 ? SR_EXIT_FAILED : SR_EXIT_IO;
+        return argc > 1 && strcmp(argv[1], "run") == 0 ? SR_EXIT_FAILED : CLI_EXIT_IO;
     /* A closed pipe is an error to report, not a reason to die with evidence unsealed. */
     bool by_signal = signal(SIGPIPE, SIG_IGN) == SIG_DFL;
     signal(SIGXFSZ, SIG_IGN); /* likewise a file that reached its size limit */
     if (argc < 2)
-        return sr_usage_error(&top, "no command; 'safe-run help' lists them");
+        return cli_usage_error(&top, "no command; 'safe-run help' lists them");
     int status = dispatch(argc - 1, argv + 1);
     bool lost = (fflush(stdout) != 0) | ferror(stdout);
     if (lost && by_signal &&
         reader_gone()) { /* `| head` has seen enough: end as every filter does */
         signal(SIGPIPE, SIG_DFL);
-        if (status == SR_EXIT_OK || status == SR_EXIT_IO)
+        if (status == CLI_EXIT_OK || status == CLI_EXIT_IO)
             raise(SIGPIPE);
         return status;
     }
     if (lost)
         fputs("safe-run: the answer cannot be written\n", stderr);
-    return lost && status == SR_EXIT_OK ? SR_EXIT_IO : status;
+    return lost && status == CLI_EXIT_OK ? CLI_EXIT_IO : status;
 }

@@ -10,14 +10,14 @@
 #define PATIENCE_NSEC (SR_NSEC_PER_SEC / 2)
 #define WIDTH 24u
 
-void sr_meter_show(void *context, const char *what, uint64_t done, uint64_t total)
+void cli_meter_show(void *context, const char *what, uint64_t done, uint64_t total)
 {
-    struct sr_meter *meter = context;
+    struct cli_meter *meter = context;
     uint64_t now = sr_now();
     if (done >= total && total > 0) {
         if (meter->shown)
             fputs("\r\033[K", stderr);
-        *meter = (struct sr_meter){0};
+        *meter = (struct cli_meter){0};
         return;
     }
     if (meter->started_nsec == 0)

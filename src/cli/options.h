@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct sr_option {
+struct cli_option {
     const char *name; /* without "--"; NULL ends a table */
     char letter;      /* of its short form, or 0 */
     size_t at;        /* offset of its field in the command's arguments */
@@ -30,34 +30,34 @@ struct cli_command {
     const char *name;     /* behind "safe-run": "archive ls" */
     const char *operands; /* "RUN..."; NULL for none */
     const char *about;    /* what it does: paragraphs, with an empty line between them */
-    const struct sr_option *options;
+    const struct cli_option *options;
     const char *status;  /* what its exit statuses mean: "0 good, ..."; NULL for nothing special */
     const char *example; /* lines of it */
 };
 
-bool sr_option_text(const char *value, void *field); /* const char *, not copied */
-/* struct sr_option_texts: one more of an option that may be given several times, not copied; false
+bool cli_option_text(const char *value, void *field); /* const char *, not copied */
+/* struct cli_option_texts: one more of an option that may be given several times, not copied; false
  * when there are too many. */
-bool sr_option_texts(const char *value, void *field);
-#define SR_OPTION_TEXTS_MAX 64
-struct sr_option_texts {
-    const char *items[SR_OPTION_TEXTS_MAX];
+bool cli_option_texts(const char *value, void *field);
+#define CLI_OPTION_TEXTS_MAX 64
+struct cli_option_texts {
+    const char *items[CLI_OPTION_TEXTS_MAX];
     size_t count;
 };
 /* A whole number in decimal digits, min to max; false when value is none, and number is as it
  * was. */
-bool sr_option_number(const char *value, uint64_t min, uint64_t max, uint64_t *number);
-bool sr_option_format(const char *value, void *field); /* bool: text, or else json */
-#define SR_TAKES_FORMAT "text or json"
+bool cli_option_number(const char *value, uint64_t min, uint64_t max, uint64_t *number);
+bool cli_option_format(const char *value, void *field); /* bool: text, or else json */
+#define CLI_TAKES_FORMAT "text or json"
 
-extern const struct sr_option cli_no_options[];
+extern const struct cli_option cli_no_options[];
 
 /* Takes the options, --help among them, up to the operands, which begin at optind. Returns -1 to go
  * on, else the exit status. */
-int sr_options(int argc, char **argv, const struct cli_command *command, void *arguments);
+int cli_options(int argc, char **argv, const struct cli_command *command, void *arguments);
 
 /* The same for a command whose operands are another's command line: options end at the first of
  * them. */
-int sr_options_first(int argc, char **argv, const struct cli_command *command, void *arguments);
+int cli_options_first(int argc, char **argv, const struct cli_command *command, void *arguments);
 
 #endif

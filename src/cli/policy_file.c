@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 /* The mount allowlist that is in force; NULL: the built-in one. */
-static const char *find_allowlist(const struct sr_policy_grants *grants)
+static const char *find_allowlist(const struct cli_policy_grants *grants)
 {
     if (grants->allowlist != NULL)
         return grants->allowlist; /* an empty name too: it cannot be read, and that is said */
@@ -26,11 +26,11 @@ static char *directory_of(const char *name)
     return slash == name ? strdup("/") : strndup(name, (size_t)(slash - name));
 }
 
-int sr_policy_file_check(const char *name, const struct sr_policy_grants *grants,
-                         const struct sr_ceilings *ceilings, struct sr_policy_file *file,
-                         struct sr_error *err)
+int cli_policy_file_check(const char *name, const struct cli_policy_grants *grants,
+                          const struct sr_ceilings *ceilings, struct cli_policy_file *file,
+                          struct sr_error *err)
 {
-    *file = (struct sr_policy_file){.name = name, .allowlist = find_allowlist(grants)};
+    *file = (struct cli_policy_file){.name = name, .allowlist = find_allowlist(grants)};
     if (strcmp(name, "-") != 0 && (file->directory = directory_of(name)) == NULL)
         return sr_fail(err, SR_POL_001, "policy", "out of memory");
     if (sr_policy_read(name, &file->text, &file->len, &file->unreadable) < 0) {
@@ -52,7 +52,7 @@ int sr_policy_file_check(const char *name, const struct sr_policy_grants *grants
     return 0;
 }
 
-void sr_policy_file_free(struct sr_policy_file *file)
+void cli_policy_file_free(struct cli_policy_file *file)
 {
     free(file->text);
     free(file->directory);
@@ -104,7 +104,7 @@ static unsigned columns(const char *text, size_t bytes)
 
 /* The line of the file and a caret under the column (which counts characters). Of a long line only
  * what is around the column is shown; nothing harmful is passed on to the terminal. */
-static void quote_line(struct sr_buf *out, const struct sr_policy_file *file,
+static void quote_line(struct sr_buf *out, const struct cli_policy_file *file,
                        const struct sr_error *err, const char *mark)
 {
     enum { BEFORE = 70, SHOWN = 110 };
@@ -141,7 +141,7 @@ static void quote_line(struct sr_buf *out, const struct sr_policy_file *file,
                   bytes < len ? "..." : "", (int)indent, "", mark);
 }
 
-void sr_buf_printable(struct sr_buf *out, const char *text)
+void cli_buf_printable(struct sr_buf *out, const char *text)
 {
     size_t start = out->len;
     sr_buf_puts(out, text);
@@ -151,12 +151,12 @@ void sr_buf_printable(struct sr_buf *out, const char *text)
     out->len = start + strlen(out->data + start);
 }
 
-void sr_policy_file_finding(struct sr_buf *out, const struct sr_policy_file *file,
-                            const struct sr_error *err, const char *kind, const char *colour)
+void cli_policy_file_finding(struct sr_buf *out, const struct cli_policy_file *file,
+                             const struct sr_error *err, const char *kind, const char *colour)
 {
     const char *plain = colour[0] != '\0' ? "\033[0m" : "";
     bool elsewhere = sr_error_is_allowlists(err);
-    sr_buf_printable(out, elsewhere ? file->allowlist : file->name);
+    cli_buf_printable(out, elsewhere ? file->allowlist : file->name);
     if (err->line > 0)
         sr_buf_printf(out, ":%u:%u", err->line, err->column);
     sr_buf_printf(out, ": %s%s%s: %s: %s [%s]\n", colour, kind, plain, err->path, err->message,
@@ -169,31 +169,31 @@ void sr_policy_file_finding(struct sr_buf *out, const struct sr_policy_file *fil
         sr_buf_printf(out, "    hint: %s\n", err->hint);
 }
 
-void sr_policy_file_errors(struct sr_buf *out, const struct sr_policy_file *file, bool colour)
+void cli_policy_file_errors(struct sr_buf *out, const struct cli_policy_file *file, bool colour)
 {
     for (size_t i = 0; i < file->error_count; i++)
-        sr_policy_file_finding(out, file, &file->errors[i], "error", colour ? "\033[31m" : "");
+        cli_policy_file_finding(out, file, &file->errors[i], "error", colour ? "\033[31m" : "");
 }
 
-int sr_policy_file_require(const char *name, const struct sr_policy_grants *grants,
-                           const struct sr_ceilings *ceilings, struct sr_policy_file *file)
+int cli_policy_file_require(const char *name, const struct cli_policy_grants *grants,
+                            const struct sr_ceilings *ceilings, struct cli_policy_file *file)
 {
     struct sr_error err;
-    if (sr_policy_file_check(name, grants, ceilings, file, &err) < 0) {
-        sr_print_error(stderr, &err);
+    if (cli_policy_file_check(name, grants, ceilings, file, &err) < 0) {
+        cli_print_error(stderr, &err);
         file->unreadable = err;
         file->errors = &file->unreadable;
         file->error_count = 1;
-        return SR_EXIT_IO;
+        return CLI_EXIT_IO;
     }
     if (file->error_count == 0)
-        return SR_EXIT_OK;
+        return CLI_EXIT_OK;
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
-    sr_policy_file_errors(&out, file, sr_may_colour(STDERR_FILENO));
+    cli_policy_file_errors(&out, file, cli_may_colour(STDERR_FILENO));
     sr_buf_puts(&out, "safe-run: ");
-    sr_buf_printable(&out, name);
+    cli_buf_printable(&out, name);
     sr_buf_puts(&out, " is not a valid policy\n");
     if (sr_buf_ok(&out))
         fwrite(out.data, 1, out.len, stderr);
-    return SR_EXIT_INVALID;
+    return CLI_EXIT_INVALID;
 }

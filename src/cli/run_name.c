@@ -13,7 +13,7 @@ static int put_path(const char *directory, char path[PATH_MAX], struct sr_error 
     size_t len = strlen(directory);
     bool slash = len > 0 && directory[len - 1] == '/';
     char joined[PATH_MAX];
-    if (snprintf(joined, sizeof joined, "%s%s" SR_REPORT_FILE, directory, slash ? "" : "/") >=
+    if (snprintf(joined, sizeof joined, "%s%s" EVIDENCE_REPORT_FILE, directory, slash ? "" : "/") >=
         (int)sizeof joined)
         return sr_fail(err, SR_RUN_001, "run", "%s: %s", directory, strerror(ENAMETOOLONG));
     memcpy(path, joined, sizeof joined);

@@ -1,12 +1,12 @@
 #include "evidence/aggregate.h"
 
-void sr_aggregate_free(struct sr_aggregate *aggregate)
+void evidence_aggregate_free(struct evidence_aggregate *aggregate)
 {
     sr_buf_free(&aggregate->reasons);
     sr_buf_free(&aggregate->mode);
 }
 
-static uint64_t number(struct sr_aggregate *aggregate, struct sr_json_slice payload,
+static uint64_t number(struct evidence_aggregate *aggregate, struct sr_json_slice payload,
                        const char *name)
 {
     int64_t value;
@@ -30,9 +30,9 @@ static void append_string(struct sr_buf *out, struct sr_json_slice payload, cons
         sr_buf_append(out, value.text + 1, value.len - 2);
 }
 
-static void add_rejected(struct sr_aggregate *aggregate, struct sr_json_slice payload)
+static void add_rejected(struct evidence_aggregate *aggregate, struct sr_json_slice payload)
 {
-    if (aggregate->rejected++ >= SR_MAX_REASONS)
+    if (aggregate->rejected++ >= EVIDENCE_MAX_REASONS)
         return;
     struct sr_buf *out = &aggregate->reasons;
     /* Insides of canonical strings put together are the inside of a canonical string. */
@@ -43,7 +43,7 @@ static void add_rejected(struct sr_aggregate *aggregate, struct sr_json_slice pa
     sr_buf_putc(out, '"');
 }
 
-static void add_plan(struct sr_aggregate *aggregate, struct sr_json_slice payload)
+static void add_plan(struct evidence_aggregate *aggregate, struct sr_json_slice payload)
 {
     struct sr_json_slice mode = sr_json_get(payload, "mode");
     aggregate->planned = true;
@@ -55,13 +55,13 @@ static void add_plan(struct sr_aggregate *aggregate, struct sr_json_slice payloa
         aggregate->lacking = true;
 }
 
-const char *sr_drop_name(enum sr_drop drop)
+const char *evidence_drop_name(enum evidence_drop drop)
 {
     /* In the order of their names, as canonical objects have it. */
-    static const char *const names[SR_DROP_COUNT] = {
-        [SR_DROP_INVALID] = "invalid",         [SR_DROP_NOT_IPV4] = "notIpv4",
-        [SR_DROP_SPOOFED] = "spoofed",         [SR_DROP_TO_GATEWAY] = "toGateway",
-        [SR_DROP_UNACCOUNTED] = "unaccounted",
+    static const char *const names[EVIDENCE_DROP_COUNT] = {
+        [EVIDENCE_DROP_INVALID] = "invalid",         [EVIDENCE_DROP_NOT_IPV4] = "notIpv4",
+        [EVIDENCE_DROP_SPOOFED] = "spoofed",         [EVIDENCE_DROP_TO_GATEWAY] = "toGateway",
+        [EVIDENCE_DROP_UNACCOUNTED] = "unaccounted",
     };
     return names[drop];
 }
@@ -72,23 +72,23 @@ static uint64_t count_at(struct sr_json_slice object, const char *name)
     return sr_json_integer(sr_json_get(object, name), &value) && value > 0 ? (uint64_t)value : 0;
 }
 
-void sr_drops_read(struct sr_json_slice frames, uint64_t dropped[SR_DROP_COUNT])
+void evidence_drops_read(struct sr_json_slice frames, uint64_t dropped[EVIDENCE_DROP_COUNT])
 {
-    for (int i = 0; i < SR_DROP_COUNT; i++)
-        dropped[i] = count_at(frames, sr_drop_name((enum sr_drop)i));
+    for (int i = 0; i < EVIDENCE_DROP_COUNT; i++)
+        dropped[i] = count_at(frames, evidence_drop_name((enum evidence_drop)i));
 }
 
-static void add_frames(struct sr_aggregate *aggregate, struct sr_json_slice payload)
+static void add_frames(struct evidence_aggregate *aggregate, struct sr_json_slice payload)
 {
     struct sr_json_slice frames = sr_json_get(payload, "frames");
     if (!sr_json_is_object(frames))
         return;
     aggregate->framed = true;
     aggregate->frames_denied = count_at(frames, "denied");
-    sr_drops_read(frames, aggregate->dropped);
+    evidence_drops_read(frames, aggregate->dropped);
 }
 
-int sr_aggregate_add(struct sr_aggregate *aggregate, const struct sr_event *event)
+int evidence_aggregate_add(struct evidence_aggregate *aggregate, const struct evidence_event *event)
 {
     aggregate->event_count++;
     aggregate->last = event->kind;
@@ -137,7 +137,7 @@ static void put_number(struct sr_buf *out, const char *before, uint64_t value)
     sr_buf_u64(out, value);
 }
 
-void sr_aggregate_mounts(const struct sr_aggregate *aggregate, struct sr_buf *out)
+void evidence_aggregate_mounts(const struct evidence_aggregate *aggregate, struct sr_buf *out)
 {
     put_number(out, "{\"accepted\":", aggregate->validated);
     sr_buf_puts(out, ",\"reasons\":[");
@@ -147,8 +147,9 @@ void sr_aggregate_mounts(const struct sr_aggregate *aggregate, struct sr_buf *ou
     sr_buf_putc(out, '}');
 }
 
-void sr_aggregate_network(const struct sr_aggregate *aggregate, const char *fallback_mode,
-                          uint64_t fallback_rules, struct sr_buf *out)
+void evidence_aggregate_network(const struct evidence_aggregate *aggregate,
+                                const char *fallback_mode, uint64_t fallback_rules,
+                                struct sr_buf *out)
 {
     uint64_t rules = aggregate->planned             ? aggregate->plan_rules
                      : aggregate->applied_rules > 0 ? aggregate->applied_rules
@@ -156,9 +157,9 @@ void sr_aggregate_network(const struct sr_aggregate *aggregate, const char *fall
     put_number(out, "{\"allowedHits\":", aggregate->allowed_hits);
     put_number(out, ",\"blockedHits\":", aggregate->blocked_hits);
     put_number(out, ",\"denied\":", aggregate->denied);
-    for (int i = 0; aggregate->framed && i < SR_DROP_COUNT; i++) {
+    for (int i = 0; aggregate->framed && i < EVIDENCE_DROP_COUNT; i++) {
         sr_buf_printf(out, "%s\"%s\":", i == 0 ? ",\"dropped\":{" : ",",
-                      sr_drop_name((enum sr_drop)i));
+                      evidence_drop_name((enum evidence_drop)i));
         sr_buf_u64(out, aggregate->dropped[i]);
     }
     sr_buf_puts(out, aggregate->framed ? "},\"mode\":" : ",\"mode\":");
@@ -173,7 +174,7 @@ void sr_aggregate_network(const struct sr_aggregate *aggregate, const char *fall
     sr_buf_putc(out, '}');
 }
 
-void sr_aggregate_resources(const struct sr_aggregate *aggregate, struct sr_buf *out)
+void evidence_aggregate_resources(const struct evidence_aggregate *aggregate, struct sr_buf *out)
 {
     put_number(out, "{\"cpu\":\"cpuUsageUsec=", aggregate->cpu_usec);
     put_number(out, "\",\"memory\":\"memoryCurrentBytes=", aggregate->memory_bytes);

@@ -4,7 +4,7 @@
  * from the events.
  *
  *   mountAudit     accepted: mount.validated events; rejected: mount.rejected events; requested:
- *                  their sum; reasons: "<errorCode>: <message>" of the first SR_MAX_REASONS
+ *                  their sum; reasons: "<errorCode>: <message>" of the first EVIDENCE_MAX_REASONS
  *                  rejected.
  *   networkAudit   mode, rulesTotal: of the last network.plan.generated; without one, rulesTotal is
  *                  the number of network.rule.applied; without those, both are the policy's.
@@ -21,25 +21,25 @@
 
 #include "evidence/chain.h"
 
-#define SR_MAX_REASONS 64
+#define EVIDENCE_MAX_REASONS 64
 
 /* Why a frame of the guest was dropped, other than that no rule allows its destination. */
-enum sr_drop {
-    SR_DROP_INVALID,     /* it belongs to no connection, or has options */
-    SR_DROP_NOT_IPV4,    /* nor ARP: IPv6, say */
-    SR_DROP_SPOOFED,     /* its source address is not the guest's */
-    SR_DROP_TO_GATEWAY,  /* it was for the gateway itself */
-    SR_DROP_UNACCOUNTED, /* the kernel's own checks, or a fragment of a packet that is counted once
-                          */
-    SR_DROP_COUNT
+enum evidence_drop {
+    EVIDENCE_DROP_INVALID,    /* it belongs to no connection, or has options */
+    EVIDENCE_DROP_NOT_IPV4,   /* nor ARP: IPv6, say */
+    EVIDENCE_DROP_SPOOFED,    /* its source address is not the guest's */
+    EVIDENCE_DROP_TO_GATEWAY, /* it was for the gateway itself */
+    /* The kernel's own checks, or a fragment of a packet that is counted once. */
+    EVIDENCE_DROP_UNACCOUNTED,
+    EVIDENCE_DROP_COUNT
 };
 
 /* The name of a drop, as in `frames` of an event and in networkAudit.dropped. */
-const char *sr_drop_name(enum sr_drop drop);
+const char *evidence_drop_name(enum evidence_drop drop);
 /* Reads the drops of `frames`; one that is missing or negative counts as 0. */
-void sr_drops_read(struct sr_json_slice frames, uint64_t dropped[SR_DROP_COUNT]);
+void evidence_drops_read(struct sr_json_slice frames, uint64_t dropped[EVIDENCE_DROP_COUNT]);
 
-struct sr_aggregate {
+struct evidence_aggregate {
     uint64_t validated, rejected;
     struct sr_buf reasons; /* canonical elements, separated by commas */
     bool planned;
@@ -49,7 +49,7 @@ struct sr_aggregate {
     uint64_t denied;        /* packets whose destinations events name */
     bool framed;            /* an event counts frames: */
     uint64_t frames_denied; /* packets, by that event */
-    uint64_t dropped[SR_DROP_COUNT];
+    uint64_t dropped[EVIDENCE_DROP_COUNT];
     uint64_t samples;
     uint64_t cpu_usec, memory_bytes;
     bool lacking; /* an event had no number in a field that is added up */
@@ -57,21 +57,23 @@ struct sr_aggregate {
     enum sr_event_type last; /* of the last event, when there is one */
 };
 
-#define SR_AGGREGATE_INIT                                                                          \
-    (struct sr_aggregate)                                                                          \
+#define EVIDENCE_AGGREGATE_INIT                                                                    \
+    (struct evidence_aggregate)                                                                    \
     {                                                                                              \
         0                                                                                          \
     }
-void sr_aggregate_free(struct sr_aggregate *aggregate);
-#define sr_cleanup_aggregate __attribute__((cleanup(sr_aggregate_free)))
+void evidence_aggregate_free(struct evidence_aggregate *aggregate);
+#define sr_cleanup_aggregate __attribute__((cleanup(evidence_aggregate_free)))
 
 /* Adds an event. Fields that are missing or no numbers count as zero. -1: memory is out. */
-int sr_aggregate_add(struct sr_aggregate *aggregate, const struct sr_event *event) SR_MUST_CHECK;
+int evidence_aggregate_add(struct evidence_aggregate *aggregate,
+                           const struct evidence_event *event) SR_MUST_CHECK;
 
 /* Append the canonical objects. fallback_* are the policy's. */
-void sr_aggregate_mounts(const struct sr_aggregate *aggregate, struct sr_buf *out);
-void sr_aggregate_network(const struct sr_aggregate *aggregate, const char *fallback_mode,
-                          uint64_t fallback_rules, struct sr_buf *out);
-void sr_aggregate_resources(const struct sr_aggregate *aggregate, struct sr_buf *out);
+void evidence_aggregate_mounts(const struct evidence_aggregate *aggregate, struct sr_buf *out);
+void evidence_aggregate_network(const struct evidence_aggregate *aggregate,
+                                const char *fallback_mode, uint64_t fallback_rules,
+                                struct sr_buf *out);
+void evidence_aggregate_resources(const struct evidence_aggregate *aggregate, struct sr_buf *out);
 
 #endif

@@ -8,7 +8,7 @@
 #include "saferun/report.h"
 
 /* Does what sr_report_attest() does. Opens no file but those in dirfd. */
-int sr_attest(int dirfd, const char *name, const struct sr_key *key,
-              struct sr_error *err) SR_MUST_CHECK;
+int evidence_attest(int dirfd, const char *name, const struct sr_key *key,
+                    struct sr_error *err) SR_MUST_CHECK;
 
 #endif

@@ -22,7 +22,7 @@ int attestation_read(int dirfd, const char *path, struct sr_buf *text, struct sr
     if (!S_ISREG(st.st_mode))
         return unreadable(err, "it is not a regular file");
     char chunk[16 * 1024];
-    while (text->len <= SR_ENVELOPE_MAX) {
+    while (text->len <= EVIDENCE_ENVELOPE_MAX) {
         ssize_t got = read(fd, chunk, sizeof chunk);
         if (got < 0 && errno == EINTR)
             continue;

@@ -4,13 +4,14 @@
 
 #include <string.h>
 
-static const char *const stage_names[SR_STAGE_COUNT] = {
-    [SR_STAGE_COMPILE] = "compile", [SR_STAGE_PREPARE] = "prepare", [SR_STAGE_MOUNT] = "mount",
-    [SR_STAGE_NETWORK] = "network", [SR_STAGE_LAUNCH] = "launch",   [SR_STAGE_MONITOR] = "monitor",
-    [SR_STAGE_CLEANUP] = "cleanup",
+static const char *const stage_names[EVIDENCE_STAGE_COUNT] = {
+    [EVIDENCE_STAGE_COMPILE] = "compile", [EVIDENCE_STAGE_PREPARE] = "prepare",
+    [EVIDENCE_STAGE_MOUNT] = "mount",     [EVIDENCE_STAGE_NETWORK] = "network",
+    [EVIDENCE_STAGE_LAUNCH] = "launch",   [EVIDENCE_STAGE_MONITOR] = "monitor",
+    [EVIDENCE_STAGE_CLEANUP] = "cleanup",
 };
 
-const char *sr_stage_name(enum sr_stage stage)
+const char *evidence_stage_name(enum evidence_stage stage)
 {
     return stage_names[stage];
 }
@@ -21,8 +22,8 @@ static void append_part(struct sr_buf *buf, struct sr_json_slice part)
     sr_buf_putc(buf, '|');
 }
 
-int sr_chain_hash(struct sr_hasher *hasher, const struct sr_chain_parts *parts,
-                  struct sr_buf *scratch, char text[SR_SHA256_TEXT])
+int evidence_chain_hash(struct sr_hasher *hasher, const struct evidence_chain_parts *parts,
+                        struct sr_buf *scratch, char text[SR_SHA256_TEXT])
 {
     scratch->len = 0;
     append_part(scratch, parts->prev);
@@ -42,22 +43,22 @@ bool evidence_is_hash(struct sr_json_slice value)
     return sr_json_copy_plain(value, text, sizeof text) && sr_is_sha256(text);
 }
 
-void sr_event_free(struct sr_event *event)
+void evidence_event_free(struct evidence_event *event)
 {
     for (size_t i = 0; i < sizeof event->decoded / sizeof event->decoded[0]; i++)
         sr_buf_free(&event->decoded[i]);
 }
 
-static int fault_at(struct sr_event_fault *fault, const char *field, const char *what)
+static int fault_at(struct evidence_event_fault *fault, const char *field, const char *what)
 {
-    *fault = (struct sr_event_fault){field, what};
+    *fault = (struct evidence_event_fault){field, what};
     return -1;
 }
 
 /* A member that must be a string that says something; its inside goes to *out, decoded with the
  * help of scratch when it has escapes. */
 static int take_string(const struct sr_json_scan *scan, const char *field, struct sr_buf *scratch,
-                       struct sr_json_slice *out, struct sr_event_fault *fault)
+                       struct sr_json_slice *out, struct evidence_event_fault *fault)
 {
     const struct sr_json_member *member = sr_json_find(scan, field);
     if (member == NULL)
@@ -101,14 +102,14 @@ static bool parse_type(struct sr_json_slice text, enum sr_event_type *type)
 
 static bool is_stage(struct sr_json_slice text)
 {
-    for (int i = 0; i < SR_STAGE_COUNT; i++)
+    for (int i = 0; i < EVIDENCE_STAGE_COUNT; i++)
         if (equals(text, stage_names[i]))
             return true;
     return false;
 }
 
-int sr_event_parse(const struct sr_json_scan *scan, const char *text, struct sr_event *event,
-                   struct sr_event_fault *fault)
+int evidence_event_parse(const struct sr_json_scan *scan, const char *text,
+                         struct evidence_event *event, struct evidence_event_fault *fault)
 {
     event->text = (struct sr_json_slice){text, scan->len};
     if (!sr_json_is_object(event->text))
@@ -135,7 +136,7 @@ int sr_event_parse(const struct sr_json_scan *scan, const char *text, struct sr_
     return 0;
 }
 
-int64_t sr_event_nsec(const struct sr_event *event)
+int64_t evidence_event_nsec(const struct evidence_event *event)
 {
     static const char unix_time[] = "unix:";
     enum { PREFIX = sizeof unix_time - 1, FRACTION = 9, MOST = PREFIX + 10 + 1 + FRACTION };
@@ -157,9 +158,10 @@ int64_t sr_event_nsec(const struct sr_event *event)
     return nsec;
 }
 
-int sr_event_hash(struct sr_hasher *hasher, struct sr_event *event, char text[SR_SHA256_TEXT])
+int evidence_event_hash(struct sr_hasher *hasher, struct evidence_event *event,
+                        char text[SR_SHA256_TEXT])
 {
-    struct sr_chain_parts parts = {event->prev,  event->timestamp, event->run_id,
-                                   event->stage, event->type,      event->payload};
-    return sr_chain_hash(hasher, &parts, &event->decoded[2], text);
+    struct evidence_chain_parts parts = {event->prev,  event->timestamp, event->run_id,
+                                         event->stage, event->type,      event->payload};
+    return evidence_chain_hash(hasher, &parts, &event->decoded[2], text);
 }

@@ -14,7 +14,7 @@ struct chart {
     char description[256];
     bool steps;   /* a value holds for the time before its point */
     bool percent; /* else bytes */
-    uint64_t x[SR_SUMMARY_POINTS + 1], y[SR_SUMMARY_POINTS + 1];
+    uint64_t x[EVIDENCE_SUMMARY_POINTS + 1], y[EVIDENCE_SUMMARY_POINTS + 1];
     size_t count;
     uint64_t limit; /* a line to compare with; 0: none */
 };
@@ -37,16 +37,16 @@ static uint64_t round_up(uint64_t value, bool bytes)
     return power;
 }
 
-static void label(char text[SR_QUANTITY], uint64_t value, bool percent)
+static void label(char text[EVIDENCE_QUANTITY], uint64_t value, bool percent)
 {
     if (value == 0)
-        snprintf(text, SR_QUANTITY, "0");
+        snprintf(text, EVIDENCE_QUANTITY, "0");
     else if (percent)
-        snprintf(text, SR_QUANTITY, "%llu %%", (unsigned long long)value);
+        snprintf(text, EVIDENCE_QUANTITY, "%llu %%", (unsigned long long)value);
     else if (value % (UINT64_C(1) << 20) == 0 && value < UINT64_C(1) << 40)
-        snprintf(text, SR_QUANTITY, "%llu MiB", (unsigned long long)value >> 20);
+        snprintf(text, EVIDENCE_QUANTITY, "%llu MiB", (unsigned long long)value >> 20);
     else
-        sr_bytes_text(value, text);
+        evidence_bytes_text(value, text);
 }
 
 /* Places in tenths of a unit. */
@@ -79,7 +79,7 @@ static void put_curve(struct sr_buf *out, const struct chart *chart, uint64_t to
 
 static void put_grid(struct sr_buf *out, const struct chart *chart, uint64_t top)
 {
-    char text[SR_QUANTITY];
+    char text[EVIDENCE_QUANTITY];
     for (unsigned i = 0; i <= 2; i++) {
         uint64_t value = top / 2 * i;
         unsigned y = place_y(value, top);
@@ -96,7 +96,7 @@ static void put_grid(struct sr_buf *out, const struct chart *chart, uint64_t top
         if (at == 0)
             snprintf(text, sizeof text, "0");
         else if (at < 1000000)
-            sr_usec_text(at, text);
+            evidence_usec_text(at, text);
         else
             snprintf(text, sizeof text, "%llu.%llu s", (unsigned long long)at / 1000000,
                      (unsigned long long)at / 100000 % 10);
@@ -148,16 +148,16 @@ static void add_point(struct chart *chart, uint64_t x, uint64_t y)
 }
 
 /* Percent of one CPU between the samples, from the VM's start on. */
-static void make_cpu(struct chart *chart, const struct sr_reading *reading)
+static void make_cpu(struct chart *chart, const struct evidence_reading *reading)
 {
-    const struct sr_summary *s = reading->summary;
+    const struct evidence_summary *s = reading->summary;
     int64_t begin = s->vm_started_nsec > 0 ? s->vm_started_nsec : s->points[0].nsec;
     uint64_t before_cpu = 0, before_x = 0, most = 0;
     if (s->vm_started_nsec == 0)
         before_cpu = s->points[0].cpu_usec;
     add_point(chart, 0, 0);
     for (size_t i = 0; i < s->point_count; i++) {
-        const struct sr_summary_point *point = &s->points[i];
+        const struct evidence_summary_point *point = &s->points[i];
         uint64_t x = point->nsec > begin ? (uint64_t)(point->nsec - begin) / 1000 : 0;
         if (x <= before_x || point->cpu_usec < before_cpu)
             continue;
@@ -177,11 +177,11 @@ static void make_cpu(struct chart *chart, const struct sr_reading *reading)
         chart->y[0] = chart->y[1];
 }
 
-static void make_memory(struct chart *chart, const struct sr_reading *reading)
+static void make_memory(struct chart *chart, const struct evidence_reading *reading)
 {
-    const struct sr_summary *s = reading->summary;
+    const struct evidence_summary *s = reading->summary;
     int64_t begin = s->vm_started_nsec > 0 ? s->vm_started_nsec : s->points[0].nsec;
-    char most[SR_QUANTITY];
+    char most[EVIDENCE_QUANTITY];
     add_point(chart, 0, s->vm_started_nsec > 0 ? 0 : s->points[0].memory_bytes);
     for (size_t i = 0; i < s->point_count; i++)
         if (s->points[i].nsec > begin)
@@ -190,10 +190,10 @@ static void make_memory(struct chart *chart, const struct sr_reading *reading)
     chart->limit = s->exit.ram_bytes;
     snprintf(chart->description, sizeof chart->description,
              "Memory of the VM at %zu samples, its VMM included. The most was %s.",
-             chart->count - 1, sr_bytes_text(s->peak_memory_bytes, most));
+             chart->count - 1, evidence_bytes_text(s->peak_memory_bytes, most));
 }
 
-bool page_charts(struct sr_buf *out, const struct sr_reading *reading)
+bool page_charts(struct sr_buf *out, const struct evidence_reading *reading)
 {
     if (reading->summary->point_count == 0)
         return false;
@@ -213,7 +213,7 @@ bool page_charts(struct sr_buf *out, const struct sr_reading *reading)
     return true;
 }
 
-void page_phases(struct sr_buf *out, const struct sr_summary *s)
+void page_phases(struct sr_buf *out, const struct evidence_summary *s)
 {
     if (s->first_nsec == 0 || s->vm_started_nsec < s->first_nsec ||
         s->vm_exited_nsec < s->vm_started_nsec || s->last_nsec < s->vm_exited_nsec ||
@@ -225,9 +225,10 @@ void page_phases(struct sr_buf *out, const struct sr_summary *s)
     static const char *const classes[] = {"before", "run", "after"}, *const names[] = {"preparing",
                                                                                        "VM alive",
                                                                                        "closing"};
-    char took[3][SR_QUANTITY];
+    char took[3][EVIDENCE_QUANTITY];
     for (int i = 0; i < 3; i++)
-        sr_usec_text((uint64_t)(ends[i] - (i == 0 ? s->first_nsec : ends[i - 1])) / 1000, took[i]);
+        evidence_usec_text((uint64_t)(ends[i] - (i == 0 ? s->first_nsec : ends[i - 1])) / 1000,
+                           took[i]);
     sr_buf_printf(out,
                   "<svg viewBox=\"0 0 %d 14\" role=\"img\" aria-labelledby=\"phases-title "
                   "phases-text\"><title id=\"phases-title\">Phases of the run</title><desc "

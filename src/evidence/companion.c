@@ -23,26 +23,26 @@ static int open_companion(int dirfd, const char *name, off_t *size)
 }
 
 /* Reads a document whole into text, if its bytes have that hash. */
-static enum sr_companion_state read_document(int dirfd, const char *name, const char *hash,
-                                             struct sr_hasher *hasher, struct sr_buf *text)
+static enum evidence_companion_state read_document(int dirfd, const char *name, const char *hash,
+                                                   struct sr_hasher *hasher, struct sr_buf *text)
 {
     off_t size;
     char found[SR_SHA256_TEXT], chunk[16384];
     sr_cleanup_fd int fd = open_companion(dirfd, name, &size);
     if (fd < 0)
-        return SR_COMPANION_ABSENT;
+        return EVIDENCE_COMPANION_ABSENT;
     ssize_t got = 0;
     while (text->len <= SR_JSON_MAX_VALUE && (got = read(fd, chunk, sizeof chunk)) > 0)
         sr_buf_append(text, chunk, (size_t)got);
     if (got != 0 || !sr_buf_ok(text) || text->len == 0 ||
         sr_sha256(hasher, text->data, text->len, found) < 0 || strcmp(found, hash) != 0)
-        return SR_COMPANION_OTHER;
+        return EVIDENCE_COMPANION_OTHER;
     /* Our own documents are canonical; values of any other are not looked up in it. */
     struct sr_json_scan scan;
     return sr_json_scan(text->data, text->len, SR_JSON_LAST, &scan) == SR_JSON_OK &&
                    scan.canonical && scan.len == text->len
-               ? SR_COMPANION_KNOWN
-               : SR_COMPANION_OTHER;
+               ? EVIDENCE_COMPANION_KNOWN
+               : EVIDENCE_COMPANION_OTHER;
 }
 
 /* "a=b, c=d" of an object of texts, as much as there is room for. */
@@ -53,16 +53,16 @@ static void take_pairs(struct sr_json_slice object, char *text, size_t size)
         return;
     for (size_t at = 0; sr_json_next_member(object, &at, &member);) {
         char name[64], value[64], pair[sizeof name + sizeof value];
-        sr_take_key(member.key, name, sizeof name);
-        sr_take_string(member.value, value, sizeof value);
+        evidence_take_key(member.key, name, sizeof name);
+        evidence_take_string(member.value, value, sizeof value);
         snprintf(pair, sizeof pair, "%s=%s", name, value);
-        if (!sr_join_text(pair, text, size))
+        if (!evidence_join_text(pair, text, size))
             return;
     }
 }
 
 /* Values that the policy has, and where the others come from. */
-static void take_env(struct sr_companions *c, struct sr_json_slice env)
+static void take_env(struct evidence_companions *c, struct sr_json_slice env)
 {
     struct sr_json_member member;
     bool full[2] = {false, false};
@@ -71,26 +71,26 @@ static void take_env(struct sr_companions *c, struct sr_json_slice env)
     for (size_t at = 0; sr_json_next_member(env, &at, &member);) {
         char name[64], value[64], pair[sizeof name + sizeof value + 16], from[16];
         bool outside = sr_json_is_object(member.value);
-        sr_take_key(member.key, name, sizeof name);
+        evidence_take_key(member.key, name, sizeof name);
         if (outside) {
-            sr_take_text(member.value, "from", from, sizeof from);
-            sr_take_text(member.value, "path", value, sizeof value);
+            evidence_take_text(member.value, "from", from, sizeof from);
+            evidence_take_text(member.value, "path", value, sizeof value);
             snprintf(pair, sizeof pair, "%s from %s%s%s", name, from, value[0] != '\0' ? " " : "",
                      value);
         } else {
-            sr_take_string(member.value, value, sizeof value);
+            evidence_take_string(member.value, value, sizeof value);
             snprintf(pair, sizeof pair, "%s=%s", name, value);
         }
         if (!full[outside])
-            full[outside] = !sr_join_text(pair, outside ? c->env_from : c->env,
-                                          outside ? sizeof c->env_from : sizeof c->env);
+            full[outside] = !evidence_join_text(pair, outside ? c->env_from : c->env,
+                                                outside ? sizeof c->env_from : sizeof c->env);
     }
 }
 
 /* A number, a text, or whatever else a policy has there, as JSON. */
-static void take_port(struct sr_json_slice port, struct sr_companion_rule *rule)
+static void take_port(struct sr_json_slice port, struct evidence_companion_rule *rule)
 {
-    sr_take_string(port, rule->port, sizeof rule->port);
+    evidence_take_string(port, rule->port, sizeof rule->port);
     if (sr_json_is_string(port) || port.len == 0 || sr_json_is_null(port))
         return;
     snprintf(rule->port, sizeof rule->port, "%.*s", (int)(port.len < 60 ? port.len : 60),
@@ -98,46 +98,47 @@ static void take_port(struct sr_json_slice port, struct sr_companion_rule *rule)
     sr_make_printable(rule->port);
 }
 
-static int take_rules(struct sr_companions *c, struct sr_json_slice egress)
+static int take_rules(struct evidence_companions *c, struct sr_json_slice egress)
 {
     struct sr_json_slice rule;
     if (!sr_json_is_array(egress))
         return 0;
-    c->rules = calloc(SR_COMPANION_RULES, sizeof *c->rules);
+    c->rules = calloc(EVIDENCE_COMPANION_RULES, sizeof *c->rules);
     if (c->rules == NULL)
         return -1;
     for (size_t at = 0; sr_json_next(egress, &at, &rule);) {
-        if (c->rule_count == SR_COMPANION_RULES) {
+        if (c->rule_count == EVIDENCE_COMPANION_RULES) {
             c->more_rules++;
             continue;
         }
-        struct sr_companion_rule *one = &c->rules[c->rule_count++];
-        sr_take_text(rule, "host", one->where, sizeof one->where);
+        struct evidence_companion_rule *one = &c->rules[c->rule_count++];
+        evidence_take_text(rule, "host", one->where, sizeof one->where);
         if (one->where[0] == '\0')
-            sr_take_text(rule, "cidr", one->where, sizeof one->where);
-        sr_take_text(rule, "protocol", one->protocol, sizeof one->protocol);
+            evidence_take_text(rule, "cidr", one->where, sizeof one->where);
+        evidence_take_text(rule, "protocol", one->protocol, sizeof one->protocol);
         take_port(sr_json_get(rule, "port"), one);
     }
     return 0;
 }
 
-static int take_policy(struct sr_companions *c, struct sr_json_slice policy)
+static int take_policy(struct evidence_companions *c, struct sr_json_slice policy)
 {
     struct sr_json_slice metadata = sr_json_get(policy, "metadata"),
                          runtime = sr_json_get(policy, "runtime"),
                          resources = sr_json_get(policy, "resources");
-    sr_take_text(metadata, "name", c->name, sizeof c->name);
+    evidence_take_text(metadata, "name", c->name, sizeof c->name);
     take_pairs(sr_json_get(metadata, "labels"), c->labels, sizeof c->labels);
     take_env(c, sr_json_get(runtime, "env"));
-    sr_take_text(runtime, "image", c->image, sizeof c->image);
-    sr_take_text(runtime, "user", c->user, sizeof c->user);
-    sr_take_text(runtime, "workdir", c->workdir, sizeof c->workdir);
-    c->timeout_sec = sr_take_number(runtime, "timeoutSec");
-    sr_take_text(sr_json_get(policy, "audit"), "level", c->audit, sizeof c->audit);
-    sr_take_text(sr_json_get(resources, "cpu"), "max", c->cpu_max, sizeof c->cpu_max);
-    sr_take_text(sr_json_get(resources, "memory"), "max", c->memory_max, sizeof c->memory_max);
-    sr_take_text(sr_json_get(resources, "disk"), "max", c->disk_max, sizeof c->disk_max);
-    c->pids_max = sr_take_number(sr_json_get(resources, "pids"), "max");
+    evidence_take_text(runtime, "image", c->image, sizeof c->image);
+    evidence_take_text(runtime, "user", c->user, sizeof c->user);
+    evidence_take_text(runtime, "workdir", c->workdir, sizeof c->workdir);
+    c->timeout_sec = evidence_take_number(runtime, "timeoutSec");
+    evidence_take_text(sr_json_get(policy, "audit"), "level", c->audit, sizeof c->audit);
+    evidence_take_text(sr_json_get(resources, "cpu"), "max", c->cpu_max, sizeof c->cpu_max);
+    evidence_take_text(sr_json_get(resources, "memory"), "max", c->memory_max,
+                       sizeof c->memory_max);
+    evidence_take_text(sr_json_get(resources, "disk"), "max", c->disk_max, sizeof c->disk_max);
+    c->pids_max = evidence_take_number(sr_json_get(resources, "pids"), "max");
     return take_rules(c, sr_json_get(sr_json_get(policy, "network"), "egress"));
 }
 
@@ -147,7 +148,7 @@ static void put_word(struct sr_buf *out, struct sr_json_slice value)
     static const char plain[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=:,./@%";
     char word[COMMAND_MAX];
-    sr_take_string(value, word, sizeof word);
+    evidence_take_string(value, word, sizeof word);
     if (word[0] != '\0' && word[strspn(word, plain)] == '\0') {
         sr_buf_puts(out, word);
         return;
@@ -161,7 +162,7 @@ static void put_word(struct sr_buf *out, struct sr_json_slice value)
     sr_buf_putc(out, '\'');
 }
 
-static int take_command(struct sr_companions *c, struct sr_json_slice command)
+static int take_command(struct evidence_companions *c, struct sr_json_slice command)
 {
     struct sr_buf line = SR_BUF_INIT;
     struct sr_json_slice args = sr_json_get(command, "args"), arg;
@@ -181,7 +182,7 @@ static int take_command(struct sr_companions *c, struct sr_json_slice command)
 /* The last bytes of a file, from the first whole line or at least character on. */
 static int read_tail(int fd, uint64_t size, char **tail)
 {
-    char bytes[SR_COMPANION_TAIL];
+    char bytes[EVIDENCE_COMPANION_TAIL];
     uint64_t at = size > sizeof bytes ? size - sizeof bytes : 0;
     ssize_t got = pread(fd, bytes, sizeof bytes, (off_t)at);
     size_t start = 0, len = got > 0 ? (size_t)got : 0;
@@ -193,7 +194,7 @@ static int read_tail(int fd, uint64_t size, char **tail)
     while (start < len) {
         newline = memchr(bytes + start, '\n', len - start);
         size_t end = newline != NULL ? (size_t)(newline - bytes) : len;
-        char line[SR_COMPANION_TAIL + 1];
+        char line[EVIDENCE_COMPANION_TAIL + 1];
         memcpy(line, bytes + start, end - start);
         for (size_t i = 0; i < end - start; i++)
             if (line[i] == '\0')
@@ -210,7 +211,7 @@ static int read_tail(int fd, uint64_t size, char **tail)
     return *tail != NULL ? 0 : -1;
 }
 
-static const char *hash_named(const struct sr_summary *summary, const char *name)
+static const char *hash_named(const struct evidence_summary *summary, const char *name)
 {
     for (size_t i = 0; i < summary->file_count; i++)
         if (strcmp(summary->files[i].name, name) == 0)
@@ -218,8 +219,8 @@ static const char *hash_named(const struct sr_summary *summary, const char *name
     return NULL;
 }
 
-static int take_output(int dirfd, const char *name, const struct sr_summary *summary,
-                       struct sr_hasher *hasher, struct sr_companion_output *output)
+static int take_output(int dirfd, const char *name, const struct evidence_summary *summary,
+                       struct sr_hasher *hasher, struct evidence_companion_output *output)
 {
     char found[SR_SHA256_TEXT];
     const char *hash = hash_named(summary, name);
@@ -227,26 +228,27 @@ static int take_output(int dirfd, const char *name, const struct sr_summary *sum
     sr_cleanup_fd int fd = hash != NULL ? open_companion(dirfd, name, &size) : -1;
     if (fd < 0)
         return 0;
-    output->state = SR_COMPANION_OTHER;
+    output->state = EVIDENCE_COMPANION_OTHER;
     if (sr_sha256_fd(hasher, fd, found) < 0 || strcmp(found, hash) != 0)
         return 0;
-    output->state = SR_COMPANION_KNOWN;
+    output->state = EVIDENCE_COMPANION_KNOWN;
     output->size = (uint64_t)size;
     return read_tail(fd, output->size, &output->tail);
 }
 
-int sr_companions_read(struct sr_companions *c, int dirfd, const struct sr_summary *summary)
+int evidence_companions_read(struct evidence_companions *c, int dirfd,
+                             const struct evidence_summary *summary)
 {
     sr_cleanup_hasher struct sr_hasher *hasher = sr_hasher_new();
     sr_cleanup_buf struct sr_buf policy = SR_BUF_INIT, command = SR_BUF_INIT;
     if (hasher == NULL)
         return -1;
     c->policy = read_document(dirfd, "policy.json", summary->policy_hash, hasher, &policy);
-    if (c->policy == SR_COMPANION_KNOWN &&
+    if (c->policy == EVIDENCE_COMPANION_KNOWN &&
         take_policy(c, (struct sr_json_slice){policy.data, policy.len}) < 0)
         return -1;
     c->command = read_document(dirfd, "command.json", summary->command_hash, hasher, &command);
-    if (c->command == SR_COMPANION_KNOWN &&
+    if (c->command == EVIDENCE_COMPANION_KNOWN &&
         take_command(c, (struct sr_json_slice){command.data, command.len}) < 0)
         return -1;
     if (!sr_buf_ok(&policy) || !sr_buf_ok(&command))
@@ -256,7 +258,7 @@ int sr_companions_read(struct sr_companions *c, int dirfd, const struct sr_summa
     return take_output(dirfd, "stderr.log", summary, hasher, &c->err);
 }
 
-void sr_companions_free(struct sr_companions *c)
+void evidence_companions_free(struct evidence_companions *c)
 {
     free(c->rules);
     free(c->command_line);

@@ -8,7 +8,7 @@
 #define CPU_TOLERANCE_USEC 200000
 
 struct list {
-    struct sr_contradiction *found;
+    struct evidence_contradiction *found;
     size_t count;
 };
 
@@ -18,8 +18,8 @@ __attribute__((format(printf, 6, 7))) static void add(struct list *list, const c
                                                       const char *const names[2], uint64_t first,
                                                       uint64_t second, const char *fmt, ...)
 {
-    struct sr_contradiction *one = &list->found[list->count++];
-    *one = (struct sr_contradiction){
+    struct evidence_contradiction *one = &list->found[list->count++];
+    *one = (struct evidence_contradiction){
         .about = about, .names = {names[0], names[1]}, .values = {first, second}};
     va_list ap;
     va_start(ap, fmt);
@@ -28,10 +28,10 @@ __attribute__((format(printf, 6, 7))) static void add(struct list *list, const c
 }
 
 static void compare_time(struct list *list, const char *about, const char *what,
-                         const struct sr_exit_time *time)
+                         const struct evidence_exit_time *time)
 {
     uint64_t most;
-    if (__builtin_add_overflow(time->limit_usec, SR_TIME_TOLERANCE_USEC, &most) ||
+    if (__builtin_add_overflow(time->limit_usec, EVIDENCE_TIME_TOLERANCE_USEC, &most) ||
         time->used_usec <= most)
         return;
     add(list, about, by_time, time->used_usec, time->limit_usec,
@@ -40,7 +40,7 @@ static void compare_time(struct list *list, const char *about, const char *what,
 }
 
 /* What the guest says of the command's end, against the host's word. */
-static void compare_words(struct list *list, const struct sr_exit_facts *facts)
+static void compare_words(struct list *list, const struct evidence_exit_facts *facts)
 {
     typedef unsigned long long ull;
     uint64_t possible;
@@ -70,8 +70,8 @@ static void compare_words(struct list *list, const struct sr_exit_facts *facts)
             (ull)facts->host_oom_kills);
 }
 
-size_t sr_contradictions(const struct sr_exit_facts *facts,
-                         struct sr_contradiction found[SR_CONTRADICTIONS_MAX])
+size_t evidence_contradictions(const struct evidence_exit_facts *facts,
+                               struct evidence_contradiction found[EVIDENCE_CONTRADICTIONS_MAX])
 {
     struct list list = {found, 0};
     if (facts->guest_spoke)
@@ -97,14 +97,14 @@ static uint64_t plus(uint64_t a, uint64_t b)
     return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
 }
 
-void sr_exit_facts_read(struct sr_json_slice payload, struct sr_exit_facts *facts)
+void evidence_exit_facts_read(struct sr_json_slice payload, struct evidence_exit_facts *facts)
 {
     struct sr_json_slice guest = sr_json_get(payload, "guest"), vmm = sr_json_get(payload, "vmm");
     struct sr_json_slice took = sr_json_get(payload, "durations"),
                          may = sr_json_get(payload, "limits");
     uint64_t kib = count_at(guest, "maxRssKib"), seconds = count_at(may, "timeoutSec");
     uint64_t timeout = seconds > UINT64_MAX / 1000000u ? UINT64_MAX : seconds * 1000000u;
-    *facts = (struct sr_exit_facts){
+    *facts = (struct evidence_exit_facts){
         .wall_usec = count_at(payload, "wallUsec"),
         .vcpus = count_at(payload, "vcpus"),
         .ram_bytes = count_at(payload, "guestRamBytes"),

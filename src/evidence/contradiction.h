@@ -24,7 +24,7 @@
 #include "common/json_text.h"
 
 /* What is known of a run's end. An unknown member is 0 or false and contradicts nothing. */
-struct sr_exit_facts {
+struct evidence_exit_facts {
     /* The host's. */
     uint64_t wall_usec; /* from the VM's start to its end */
     uint64_t vcpus;
@@ -34,7 +34,7 @@ struct sr_exit_facts {
     bool vmm_ended_by_us;
     uint64_t vmm_status, vmm_signal;
     bool timed; /* durations and their limits are known: */
-    struct sr_exit_time {
+    struct evidence_exit_time {
         uint64_t used_usec, limit_usec;
     } command, collect,
         end; /* of boot and command together, of outputs, and from then on until the VMM is gone */
@@ -44,23 +44,23 @@ struct sr_exit_facts {
     uint64_t guest_rss_bytes; /* of the command's largest process */
 };
 
-struct sr_contradiction {
+struct evidence_contradiction {
     const char *about;    /* "cpu", "memory", "exit", "oom", "command", "collect", "end"; static */
     const char *names[2]; /* "guest" and "host", or "used" and "limit"; static */
     uint64_t values[2];   /* in the message's units */
     char message[160];    /* a sentence */
 };
 
-#define SR_CONTRADICTIONS_MAX 7
+#define EVIDENCE_CONTRADICTIONS_MAX 7
 
 /* A phase may exceed its limit by this: a supervisor may have to wait for a processor. */
-#define SR_TIME_TOLERANCE_USEC UINT64_C(5000000)
+#define EVIDENCE_TIME_TOLERANCE_USEC UINT64_C(5000000)
 
 /* Finds the contradictions in the facts. Returns their number. */
-size_t sr_contradictions(const struct sr_exit_facts *facts,
-                         struct sr_contradiction found[SR_CONTRADICTIONS_MAX]);
+size_t evidence_contradictions(const struct evidence_exit_facts *facts,
+                               struct evidence_contradiction found[EVIDENCE_CONTRADICTIONS_MAX]);
 
 /* Reads the facts from the canonical payload of a vm.exited. */
-void sr_exit_facts_read(struct sr_json_slice payload, struct sr_exit_facts *facts);
+void evidence_exit_facts_read(struct sr_json_slice payload, struct evidence_exit_facts *facts);
 
 #endif

@@ -11,10 +11,10 @@ static int fault(struct sr_error *err, const char *path, const char *what)
     return -1;
 }
 
-void sr_envelope_free(struct sr_envelope *envelope)
+void evidence_envelope_free(struct evidence_envelope *envelope)
 {
     sr_buf_free(&envelope->payload);
-    for (size_t i = 0; i < SR_ENVELOPE_MAX_SIGNATURES; i++) {
+    for (size_t i = 0; i < EVIDENCE_ENVELOPE_MAX_SIGNATURES; i++) {
         sr_buf_free(&envelope->signatures[i].key_id);
         sr_buf_free(&envelope->signatures[i].bytes);
     }
@@ -37,7 +37,7 @@ static int read_base64(struct sr_json_slice value, struct sr_buf *out, const cha
 }
 
 static int read_signature(struct sr_json_slice value, size_t index,
-                          struct sr_envelope_signature *signature, struct sr_error *err)
+                          struct evidence_envelope_signature *signature, struct sr_error *err)
 {
     char path[64];
     snprintf(path, sizeof path, "attestation.signatures[%zu]", index);
@@ -59,7 +59,7 @@ static int read_signature(struct sr_json_slice value, size_t index,
     return read_base64(sr_json_get(value, "sig"), &signature->bytes, path, err);
 }
 
-static int read_signatures(struct sr_json_slice value, struct sr_envelope *envelope,
+static int read_signatures(struct sr_json_slice value, struct evidence_envelope *envelope,
                            struct sr_error *err)
 {
     static const char path[] = "attestation.signatures";
@@ -68,7 +68,7 @@ static int read_signatures(struct sr_json_slice value, struct sr_envelope *envel
         return fault(err, path, "expected an array");
     for (size_t at = 0; sr_json_next(value, &at, &element);) {
         size_t i = envelope->count;
-        if (i == SR_ENVELOPE_MAX_SIGNATURES)
+        if (i == EVIDENCE_ENVELOPE_MAX_SIGNATURES)
             return fault(err, path, "there are more than 16");
         if (read_signature(element, i, &envelope->signatures[i], err) < 0)
             return -1;
@@ -81,7 +81,7 @@ static int scan_envelope(const char *text, size_t len, struct sr_json_scan *scan
                          struct sr_error *err)
 {
     char path[220];
-    if (len > SR_ENVELOPE_MAX)
+    if (len > EVIDENCE_ENVELOPE_MAX)
         return fault(err, "attestation", "is larger than 8 MiB");
     if (len == 0)
         return fault(err, "attestation", "is empty");
@@ -99,8 +99,8 @@ static int scan_envelope(const char *text, size_t len, struct sr_json_scan *scan
     return 0;
 }
 
-int sr_envelope_parse(const char *text, size_t len, struct sr_envelope *envelope,
-                      struct sr_error *err)
+int evidence_envelope_parse(const char *text, size_t len, struct evidence_envelope *envelope,
+                            struct sr_error *err)
 {
     struct sr_json_scan scan;
     if (scan_envelope(text, len, &scan, err) < 0)
@@ -111,21 +111,22 @@ int sr_envelope_parse(const char *text, size_t len, struct sr_envelope *envelope
     if (payload == NULL || type == NULL || signatures == NULL || scan.member_count != 3)
         return fault(err, "attestation",
                      "expected payload, payloadType, signatures, and nothing else");
-    if (!sr_json_is(type->value, SR_ENVELOPE_PAYLOAD_TYPE))
-        return fault(err, "attestation.payloadType", "expected \"" SR_ENVELOPE_PAYLOAD_TYPE "\"");
+    if (!sr_json_is(type->value, EVIDENCE_ENVELOPE_PAYLOAD_TYPE))
+        return fault(err, "attestation.payloadType",
+                     "expected \"" EVIDENCE_ENVELOPE_PAYLOAD_TYPE "\"");
     if (read_base64(payload->value, &envelope->payload, "attestation.payload", err) < 0 ||
         read_signatures(signatures->value, envelope, err) < 0)
         return -1;
     return 0;
 }
 
-void sr_envelope_write(const struct sr_envelope *envelope, struct sr_buf *out)
+void evidence_envelope_write(const struct evidence_envelope *envelope, struct sr_buf *out)
 {
     sr_buf_puts(out, "{\"payload\":\"");
     sr_base64_encode(out, envelope->payload.data, envelope->payload.len);
-    sr_buf_puts(out, "\",\"payloadType\":\"" SR_ENVELOPE_PAYLOAD_TYPE "\",\"signatures\":[");
+    sr_buf_puts(out, "\",\"payloadType\":\"" EVIDENCE_ENVELOPE_PAYLOAD_TYPE "\",\"signatures\":[");
     for (size_t i = 0; i < envelope->count; i++) {
-        const struct sr_envelope_signature *signature = &envelope->signatures[i];
+        const struct evidence_envelope_signature *signature = &envelope->signatures[i];
         sr_buf_puts(out, i > 0 ? ",{" : "{");
         if (signature->key_id.len > 0) {
             sr_buf_puts(out, "\"keyid\":");
@@ -139,33 +140,35 @@ void sr_envelope_write(const struct sr_envelope *envelope, struct sr_buf *out)
     sr_buf_puts(out, "]}\n");
 }
 
-bool sr_envelope_names(const struct sr_envelope *envelope, size_t i, const struct sr_key *key)
+bool evidence_envelope_names(const struct evidence_envelope *envelope, size_t i,
+                             const struct sr_key *key)
 {
     const struct sr_buf *key_id = &envelope->signatures[i].key_id;
     return key_id->len == 0 ||
-           sr_json_is((struct sr_json_slice){key_id->data, key_id->len}, sr_key_id(key));
+           sr_json_is((struct sr_json_slice){key_id->data, key_id->len}, evidence_key_id(key));
 }
 
-void sr_envelope_encode(const struct sr_envelope *envelope, struct sr_buf *out)
+void evidence_envelope_encode(const struct evidence_envelope *envelope, struct sr_buf *out)
 {
-    sr_buf_printf(out, "DSSEv1 %zu %s %zu ", sizeof SR_ENVELOPE_PAYLOAD_TYPE - 1,
-                  SR_ENVELOPE_PAYLOAD_TYPE, envelope->payload.len);
+    sr_buf_printf(out, "DSSEv1 %zu %s %zu ", sizeof EVIDENCE_ENVELOPE_PAYLOAD_TYPE - 1,
+                  EVIDENCE_ENVELOPE_PAYLOAD_TYPE, envelope->payload.len);
     sr_buf_append(out, envelope->payload.data, envelope->payload.len);
 }
 
-int sr_envelope_sign(struct sr_envelope *envelope, const struct sr_key *key, struct sr_error *err)
+int evidence_envelope_sign(struct evidence_envelope *envelope, const struct sr_key *key,
+                           struct sr_error *err)
 {
-    if (envelope->count == SR_ENVELOPE_MAX_SIGNATURES)
+    if (envelope->count == EVIDENCE_ENVELOPE_MAX_SIGNATURES)
         return sr_fail(err, SR_EVD_002, "attestation", "there are 16 signatures, no more fit");
     sr_cleanup_buf struct sr_buf encoded = SR_BUF_INIT;
-    unsigned char bytes[SR_KEY_SIGNATURE_SIZE];
-    sr_envelope_encode(envelope, &encoded);
+    unsigned char bytes[EVIDENCE_KEY_SIGNATURE_SIZE];
+    evidence_envelope_encode(envelope, &encoded);
     if (!sr_buf_ok(&encoded))
         return sr_fail(err, SR_EVD_002, "attestation", "out of memory");
-    if (sr_key_sign(key, encoded.data, encoded.len, bytes, err) < 0)
+    if (evidence_key_sign(key, encoded.data, encoded.len, bytes, err) < 0)
         return -1;
-    struct sr_envelope_signature *signature = &envelope->signatures[envelope->count++];
-    sr_jcs_text(&signature->key_id, sr_key_id(key));
+    struct evidence_envelope_signature *signature = &envelope->signatures[envelope->count++];
+    sr_jcs_text(&signature->key_id, evidence_key_id(key));
     sr_buf_append(&signature->bytes, bytes, sizeof bytes);
     return sr_buf_ok(&signature->key_id) && sr_buf_ok(&signature->bytes)
                ? 0

@@ -14,7 +14,7 @@
  * SR_JSON_MAX_DEPTH. */
 enum { MAX_PAYLOAD_DEPTH = 32 };
 
-struct sr_event_log {
+struct evidence_event_log {
     int fd;
     char *run_id;
     uint32_t types;
@@ -38,13 +38,13 @@ static int64_t read_clock(clockid_t clock)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static int64_t log_time(const struct sr_event_log *log)
+static int64_t log_time(const struct evidence_event_log *log)
 {
     int64_t now = read_clock(CLOCK_BOOTTIME) + log->clock_offset;
     return now > log->last_nsec ? now : log->last_nsec + 1;
 }
 
-void sr_event_log_now(const struct sr_event_log *log, char text[SR_TIMESTAMP_TEXT])
+void evidence_event_log_now(const struct evidence_event_log *log, char text[SR_TIMESTAMP_TEXT])
 {
     sr_timestamp_format(log_time(log), text);
 }
@@ -64,24 +64,24 @@ static bool run_id_is_fine(const char *run_id)
 }
 
 /* A log without its file. */
-static struct sr_event_log *new_log(const char *run_id, uint32_t types, struct sr_error *err)
+static struct evidence_event_log *new_log(const char *run_id, uint32_t types, struct sr_error *err)
 {
     if (!run_id_is_fine(run_id)) {
         sr_fail(err, SR_EVD_001, "events", "the run id is not 1 to 128 plain ASCII characters");
         return NULL;
     }
-    struct sr_event_log *log = calloc(1, sizeof *log);
+    struct evidence_event_log *log = calloc(1, sizeof *log);
     if (log != NULL) {
         log->fd = -1;
         log->types = types;
         log->run_id = strdup(run_id);
         log->hasher = sr_hasher_new();
-        memcpy(log->last, SR_HASH_ZERO, sizeof log->last);
-        memcpy(log->acknowledged, SR_HASH_ZERO, sizeof log->acknowledged);
+        memcpy(log->last, EVIDENCE_HASH_ZERO, sizeof log->last);
+        memcpy(log->acknowledged, EVIDENCE_HASH_ZERO, sizeof log->acknowledged);
         log->clock_offset = read_clock(CLOCK_REALTIME) - read_clock(CLOCK_BOOTTIME);
     }
     if (log == NULL || log->run_id == NULL || log->hasher == NULL) {
-        sr_event_log_close(log);
+        evidence_event_log_close(log);
         sr_fail(err, SR_EVD_001, "events", "out of memory, or libcrypto has no SHA-256");
         return NULL;
     }
@@ -95,19 +95,19 @@ static int lock_log(int fd, struct sr_error *err)
         return 0;
     if (errno == EAGAIN || errno == EACCES)
         return sr_fail(err, SR_EVD_001, "events.lock", "another process writes this log");
-    return fail_errno(err, errno, "cannot lock " SR_EVENTS_FILE);
+    return fail_errno(err, errno, "cannot lock " EVIDENCE_EVENTS_FILE);
 }
 
-int sr_event_log_create(int run_dirfd, const char *run_id, uint32_t types,
-                        struct sr_event_log **out, struct sr_error *err)
+int evidence_event_log_create(int run_dirfd, const char *run_id, uint32_t types,
+                              struct evidence_event_log **out, struct sr_error *err)
 {
-    struct sr_event_log *log = new_log(run_id, types, err);
+    struct evidence_event_log *log = new_log(run_id, types, err);
     if (log == NULL)
         return -1;
-    log->fd =
-        openat(run_dirfd, SR_EVENTS_FILE, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    log->fd = openat(run_dirfd, EVIDENCE_EVENTS_FILE,
+                     O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (log->fd < 0) {
-        fail_errno(err, errno, "cannot create " SR_EVENTS_FILE);
+        fail_errno(err, errno, "cannot create " EVIDENCE_EVENTS_FILE);
     } else if (lock_log(log->fd, err) == 0) {
         if (fsync(run_dirfd) == 0) {
             sr_timestamp_format(log_time(log), log->opened);
@@ -115,9 +115,9 @@ int sr_event_log_create(int run_dirfd, const char *run_id, uint32_t types,
             return 0;
         }
         fail_errno(err, errno, "cannot make the run directory durable");
-        unlinkat(run_dirfd, SR_EVENTS_FILE, 0);
+        unlinkat(run_dirfd, EVIDENCE_EVENTS_FILE, 0);
     }
-    sr_event_log_close(log);
+    evidence_event_log_close(log);
     return -1;
 }
 
@@ -158,7 +158,7 @@ static void put_member(struct sr_buf *buf, const char *before, const char *text)
 
 /* Appends the line to what is held. Everything but the payload is plain ASCII that needs no escape;
  * the keys are in canonical order. */
-static void put_line(struct sr_event_log *log, const char *self, const char *stage,
+static void put_line(struct evidence_event_log *log, const char *self, const char *stage,
                      const char *timestamp, const char *type)
 {
     struct sr_buf *held = &log->held;
@@ -173,7 +173,7 @@ static void put_line(struct sr_event_log *log, const char *self, const char *sta
     sr_buf_puts(held, "\"}\n");
 }
 
-static int append(struct sr_event_log *log, const char *stage, const char *type,
+static int append(struct evidence_event_log *log, const char *stage, const char *type,
                   const json_t *payload, struct sr_error *err)
 {
     if (payload == NULL || !json_is_object(payload))
@@ -188,17 +188,17 @@ static int append(struct sr_event_log *log, const char *stage, const char *type,
     int64_t now = log_time(log);
     char timestamp[SR_TIMESTAMP_TEXT], self[SR_SHA256_TEXT];
     sr_timestamp_format(now, timestamp);
-    struct sr_chain_parts parts = {slice_of(log->last),   slice_of(timestamp),
-                                   slice_of(log->run_id), slice_of(stage),
-                                   slice_of(type),        {log->payload.data, log->payload.len}};
+    struct evidence_chain_parts parts = {
+        slice_of(log->last), slice_of(timestamp), slice_of(log->run_id),
+        slice_of(stage),     slice_of(type),      {log->payload.data, log->payload.len}};
     size_t before = log->held.len;
-    bool ok =
-        sr_buf_ok(&log->payload) && sr_chain_hash(log->hasher, &parts, &log->scratch, self) == 0;
+    bool ok = sr_buf_ok(&log->payload) &&
+              evidence_chain_hash(log->hasher, &parts, &log->scratch, self) == 0;
     if (ok)
         put_line(log, self, stage, timestamp, type);
     size_t len = log->held.len - before;
     if (!ok || !sr_buf_ok(&log->held) || len > SR_JSON_MAX_VALUE ||
-        log->held.len > SR_EVENT_LOG_MAX_HELD) {
+        log->held.len > EVIDENCE_EVENT_LOG_MAX_HELD) {
         bool memory = !ok || !sr_buf_ok(&log->held);
         log->held.len = before;
         log->held.failed = log->payload.failed = log->scratch.failed = false;
@@ -210,31 +210,32 @@ static int append(struct sr_event_log *log, const char *stage, const char *type,
     memcpy(log->last, self, sizeof log->last);
     log->last_nsec = now;
     log->held_count++;
-    return log->held.len >= SR_EVENT_LOG_HOLD ? sr_event_log_sync(log, err) : 0;
+    return log->held.len >= EVIDENCE_EVENT_LOG_HOLD ? evidence_event_log_sync(log, err) : 0;
 }
 
 /* False when memory is out. What is no object append() refuses. */
 static bool say_who_saw_it(json_t *payload)
 {
-    return !json_is_object(payload) || json_object_get(payload, SR_OBSERVED_BY) != NULL ||
-           json_object_set_new(payload, SR_OBSERVED_BY, json_string(SR_OBSERVED_HOST)) == 0;
+    return !json_is_object(payload) || json_object_get(payload, EVIDENCE_OBSERVED_BY) != NULL ||
+           json_object_set_new(payload, EVIDENCE_OBSERVED_BY,
+                               json_string(EVIDENCE_OBSERVED_HOST)) == 0;
 }
 
-int sr_event_append(struct sr_event_log *log, enum sr_stage stage, enum sr_event_type type,
-                    json_t *payload, struct sr_error *err)
+int evidence_event_append(struct evidence_event_log *log, enum evidence_stage stage,
+                          enum sr_event_type type, json_t *payload, struct sr_error *err)
 {
     int result = 0;
     if ((log->types & UINT32_C(1) << type) != 0 && !say_who_saw_it(payload))
         result = sr_fail(err, SR_EVD_001, "events", "%s cannot be appended: out of memory",
                          sr_event_type_name(type));
     else if ((log->types & UINT32_C(1) << type) != 0)
-        result = append(log, sr_stage_name(stage), sr_event_type_name(type), payload, err);
+        result = append(log, evidence_stage_name(stage), sr_event_type_name(type), payload, err);
     json_decref(payload);
     return result;
 }
 
 /* Writes what is held behind what is acknowledged. 0 or a negative errno. */
-static int write_held(struct sr_event_log *log)
+static int write_held(struct evidence_event_log *log)
 {
     size_t done = 0;
     if (SR_FAILPOINT("evidence.events"))
@@ -256,7 +257,7 @@ static int write_held(struct sr_event_log *log)
     return 0;
 }
 
-int sr_event_log_sync(struct sr_event_log *log, struct sr_error *err)
+int evidence_event_log_sync(struct evidence_event_log *log, struct sr_error *err)
 {
     if (log->held.len == 0)
         return 0;
@@ -265,7 +266,7 @@ int sr_event_log_sync(struct sr_event_log *log, struct sr_error *err)
         /* If this fails too, a torn tail stays, which reopen removes. */
         int ignored = ftruncate(log->fd, (off_t)log->size);
         (void)ignored;
-        return fail_errno(err, -result, "cannot write " SR_EVENTS_FILE);
+        return fail_errno(err, -result, "cannot write " EVIDENCE_EVENTS_FILE);
     }
     log->size += log->held.len;
     log->count += log->held_count;
@@ -275,22 +276,22 @@ int sr_event_log_sync(struct sr_event_log *log, struct sr_error *err)
     return 0;
 }
 
-struct sr_event_log_state sr_event_log_state(const struct sr_event_log *log)
+struct evidence_event_log_state evidence_event_log_state(const struct evidence_event_log *log)
 {
-    return (struct sr_event_log_state){.fd = log->fd,
-                                       .size = log->size,
-                                       .count = log->count,
-                                       .run_id = log->run_id,
-                                       .last = log->acknowledged,
-                                       .opened = log->opened};
+    return (struct evidence_event_log_state){.fd = log->fd,
+                                             .size = log->size,
+                                             .count = log->count,
+                                             .run_id = log->run_id,
+                                             .last = log->acknowledged,
+                                             .opened = log->opened};
 }
 
-uint64_t sr_event_log_bytes(const struct sr_event_log *log)
+uint64_t evidence_event_log_bytes(const struct evidence_event_log *log)
 {
     return log->size + log->held.len;
 }
 
-void sr_event_log_close(struct sr_event_log *log)
+void evidence_event_log_close(struct evidence_event_log *log)
 {
     if (log == NULL)
         return;
@@ -309,8 +310,8 @@ static int damaged(struct sr_error *err, uint64_t line, const char *what)
 {
     char path[40];
     snprintf(path, sizeof path, "events[%llu]", (unsigned long long)line);
-    return sr_fail(err, SR_EVD_001, path, "%s is damaged, and not by a crash: %s", SR_EVENTS_FILE,
-                   what);
+    return sr_fail(err, SR_EVD_001, path, "%s is damaged, and not by a crash: %s",
+                   EVIDENCE_EVENTS_FILE, what);
 }
 
 /* Is what begins at offset the torn tail of a write that a crash cut off? Then it has no newline,
@@ -335,17 +336,17 @@ static int tail_is_torn(int fd, uint64_t offset)
 }
 
 /* Checks one line against the chain; NULL when it is its next link. */
-static const char *link_fault(struct sr_event_log *log, struct sr_event *event,
+static const char *link_fault(struct evidence_event_log *log, struct evidence_event *event,
                               const struct sr_json_scan *scan, const char *text)
 {
-    struct sr_event_fault fault;
+    struct evidence_event_fault fault;
     char self[SR_SHA256_TEXT];
-    if (sr_event_parse(scan, text, event, &fault) < 0)
+    if (evidence_event_parse(scan, text, event, &fault) < 0)
         return "not an event";
     if (event->run_id.len != strlen(log->run_id) ||
         memcmp(event->run_id.text, log->run_id, event->run_id.len) != 0)
         return "an event of another run";
-    if (sr_event_hash(log->hasher, event, self) < 0)
+    if (evidence_event_hash(log->hasher, event, self) < 0)
         return "out of memory";
     if (event->self.len != SR_SHA256_TEXT - 1 ||
         memcmp(event->self.text, self, event->self.len) != 0)
@@ -362,15 +363,15 @@ static const char *link_fault(struct sr_event_log *log, struct sr_event *event,
 }
 
 /* Reads the file into the log's state: size, count and last are those of its whole lines. */
-static int recover(struct sr_event_log *log, uint64_t file_size, struct sr_error *err)
+static int recover(struct evidence_event_log *log, uint64_t file_size, struct sr_error *err)
 {
-    sr_cleanup_event_file struct sr_event_file file;
-    struct sr_event event = {0};
-    int result = sr_event_file_open(&file, log->fd, file_size);
+    sr_cleanup_event_file struct evidence_event_file file;
+    struct evidence_event event = {0};
+    int result = evidence_event_file_open(&file, log->fd, file_size);
     if (result < 0)
-        return fail_errno(err, -result, "cannot read " SR_EVENTS_FILE);
+        return fail_errno(err, -result, "cannot read " EVIDENCE_EVENTS_FILE);
     const char *text, *fault = NULL;
-    while ((result = sr_event_file_next(&file, &text)) == 1) {
+    while ((result = evidence_event_file_next(&file, &text)) == 1) {
         char before[SR_SHA256_TEXT];
         memcpy(before, log->last, sizeof before);
         fault = link_fault(log, &event, &file.scan, text);
@@ -385,10 +386,10 @@ static int recover(struct sr_event_log *log, uint64_t file_size, struct sr_error
         log->size = sr_json_tell(&file.reader) + 1;
         log->count++;
     }
-    sr_event_free(&event);
+    evidence_event_free(&event);
     if (result < 0) {
         if (file.reader.io_error != 0)
-            return fail_errno(err, file.reader.io_error, "cannot read " SR_EVENTS_FILE);
+            return fail_errno(err, file.reader.io_error, "cannot read " EVIDENCE_EVENTS_FILE);
         fault = file.reader.error;
     } else if (fault == NULL && !file.canonical) {
         fault = "not written as we write";
@@ -398,41 +399,43 @@ static int recover(struct sr_event_log *log, uint64_t file_size, struct sr_error
         return 0;
     int torn = tail_is_torn(log->fd, log->size);
     if (torn < 0)
-        return fail_errno(err, -torn, "cannot read " SR_EVENTS_FILE);
+        return fail_errno(err, -torn, "cannot read " EVIDENCE_EVENTS_FILE);
     return torn ? 0 : damaged(err, log->count, fault);
 }
 
-static int reopen(struct sr_event_log *log, int run_dirfd, uint64_t *dropped, struct sr_error *err)
+static int reopen(struct evidence_event_log *log, int run_dirfd, uint64_t *dropped,
+                  struct sr_error *err)
 {
-    log->fd =
-        openat(run_dirfd, SR_EVENTS_FILE, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    log->fd = openat(run_dirfd, EVIDENCE_EVENTS_FILE,
+                     O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     struct stat st;
     if (log->fd < 0 || fstat(log->fd, &st) < 0)
-        return fail_errno(err, errno, "cannot open " SR_EVENTS_FILE);
+        return fail_errno(err, errno, "cannot open " EVIDENCE_EVENTS_FILE);
     if (!S_ISREG(st.st_mode))
-        return sr_fail(err, SR_EVD_001, "events", SR_EVENTS_FILE " is not a regular file");
+        return sr_fail(err, SR_EVD_001, "events", EVIDENCE_EVENTS_FILE " is not a regular file");
     if (lock_log(log->fd, err) < 0)
         return -1;
     if (fstat(log->fd, &st) < 0) /* it may have grown until the lock was ours */
-        return fail_errno(err, errno, "cannot open " SR_EVENTS_FILE);
+        return fail_errno(err, errno, "cannot open " EVIDENCE_EVENTS_FILE);
     if (recover(log, (uint64_t)st.st_size, err) < 0)
         return -1;
     *dropped = (uint64_t)st.st_size - log->size;
     if (*dropped > 0 && (ftruncate(log->fd, (off_t)log->size) < 0 || fdatasync(log->fd) < 0))
-        return fail_errno(err, errno, "cannot remove the torn tail of " SR_EVENTS_FILE);
+        return fail_errno(err, errno, "cannot remove the torn tail of " EVIDENCE_EVENTS_FILE);
     sr_timestamp_format(log_time(log), log->opened);
     return 0;
 }
 
-int sr_event_log_reopen(int run_dirfd, const char *run_id, uint32_t types,
-                        struct sr_event_log **out, uint64_t *dropped, struct sr_error *err)
+int evidence_event_log_reopen(int run_dirfd, const char *run_id, uint32_t types,
+                              struct evidence_event_log **out, uint64_t *dropped,
+                              struct sr_error *err)
 {
     uint64_t torn = 0;
-    struct sr_event_log *log = new_log(run_id, types, err);
+    struct evidence_event_log *log = new_log(run_id, types, err);
     if (log == NULL)
         return -1;
     if (reopen(log, run_dirfd, &torn, err) < 0) {
-        sr_event_log_close(log);
+        evidence_event_log_close(log);
         return -1;
     }
     if (dropped != NULL)

@@ -1,17 +1,18 @@
 /*
  * The event log of one run: events.jsonl, one canonical JSON object a line, chained by hashes.
  *
- *   sr_event_log_create()  sr_event_append()...  sr_event_log_sync()  sr_event_log_close()
+ *   evidence_event_log_create()  evidence_event_append()...  evidence_event_log_sync()
+ *   evidence_event_log_close()
  *
  * Theory of operation
  *
- * An append hashes the event and holds its line in memory. sr_event_log_sync() is the durability
- * barrier: it writes all held lines with one write and one fdatasync, and only when both succeeded
- * are they acknowledged. When either fails the file is cut back to what was acknowledged and the
- * lines stay held, so that the next barrier writes them again: the file never has a torn line in
- * front of a good one, and a page that the kernel gave up on is dirtied anew. What a crash can lose
- * is therefore what was appended after the last barrier, and what it can leave is one torn tail,
- * which sr_event_log_reopen() removes.
+ * An append hashes the event and holds its line in memory. evidence_event_log_sync() is the
+ * durability barrier: it writes all held lines with one write and one fdatasync, and only when both
+ * succeeded are they acknowledged. When either fails the file is cut back to what was acknowledged
+ * and the lines stay held, so that the next barrier writes them again: the file never has a torn
+ * line in front of a good one, and a page that the kernel gave up on is dirtied anew. What a crash
+ * can lose is therefore what was appended after the last barrier, and what it can leave is one torn
+ * tail, which evidence_event_log_reopen() removes.
  *
  * One writer: the log holds an exclusive OFD lock on events.jsonl, which ends with the last copy of
  * the descriptor (a forked child that does not exec keeps one).
@@ -29,21 +30,21 @@
 
 #include <jansson.h>
 
-#define SR_EVENTS_FILE "events.jsonl"
+#define EVIDENCE_EVENTS_FILE "events.jsonl"
 /* Lines held in memory before an append becomes a barrier by itself. */
-#define SR_EVENT_LOG_HOLD ((size_t)256 * 1024)
+#define EVIDENCE_EVENT_LOG_HOLD ((size_t)256 * 1024)
 /* Lines held at most, while barriers fail; appends beyond that fail, too. */
-#define SR_EVENT_LOG_MAX_HELD ((size_t)4 * 1024 * 1024)
+#define EVIDENCE_EVENT_LOG_MAX_HELD ((size_t)4 * 1024 * 1024)
 
-struct sr_event_log;
+struct evidence_event_log;
 
 /*
  * Creates events.jsonl (0600, must not exist) in run_dirfd and makes its name durable. types has a
  * bit 1 << sr_event_type for each type that is to be written (sr_bundle.events). run_id is copied:
  * printable ASCII without quote, backslash and '|'. SR-EVD-001 at `events`.
  */
-int sr_event_log_create(int run_dirfd, const char *run_id, uint32_t types,
-                        struct sr_event_log **log, struct sr_error *err) SR_MUST_CHECK;
+int evidence_event_log_create(int run_dirfd, const char *run_id, uint32_t types,
+                              struct evidence_event_log **log, struct sr_error *err) SR_MUST_CHECK;
 
 /*
  * Opens the log of a run that has died, checks its chain, removes a torn tail and goes on behind
@@ -52,9 +53,9 @@ int sr_event_log_create(int run_dirfd, const char *run_id, uint32_t types,
  * otherwise (path `events[<line>]`): a torn tail has no newline, or a hole of NUL bytes; anything
  * else is no crash.
  */
-int sr_event_log_reopen(int run_dirfd, const char *run_id, uint32_t types,
-                        struct sr_event_log **log, uint64_t *dropped,
-                        struct sr_error *err) SR_MUST_CHECK;
+int evidence_event_log_reopen(int run_dirfd, const char *run_id, uint32_t types,
+                              struct evidence_event_log **log, uint64_t *dropped,
+                              struct sr_error *err) SR_MUST_CHECK;
 
 /*
  * Appends an event; takes payload (an object whose numbers are integers within +-(2^53 - 1); NULL
@@ -62,18 +63,19 @@ int sr_event_log_reopen(int run_dirfd, const char *run_id, uint32_t types,
  * host as the one who saw it. A type that is not in `types` is not written. SR-EVD-001 at `events`;
  * the log is as before then.
  */
-int sr_event_append(struct sr_event_log *log, enum sr_stage stage, enum sr_event_type type,
-                    json_t *payload, struct sr_error *err) SR_MUST_CHECK;
+int evidence_event_append(struct evidence_event_log *log, enum evidence_stage stage,
+                          enum sr_event_type type, json_t *payload,
+                          struct sr_error *err) SR_MUST_CHECK;
 
 /* The barrier: when it returns 0, all events appended so far are on disk. SR-EVD-001 at `events`;
  * it may be called again then. */
-int sr_event_log_sync(struct sr_event_log *log, struct sr_error *err) SR_MUST_CHECK;
+int evidence_event_log_sync(struct evidence_event_log *log, struct sr_error *err) SR_MUST_CHECK;
 
 /* Writes the log's own time, which agrees with its timestamps. */
-void sr_event_log_now(const struct sr_event_log *log, char text[SR_TIMESTAMP_TEXT]);
+void evidence_event_log_now(const struct evidence_event_log *log, char text[SR_TIMESTAMP_TEXT]);
 
 /* What a report needs of the log; valid until it is closed. */
-struct sr_event_log_state {
+struct evidence_event_log_state {
     int fd;         /* events.jsonl, readable with pread */
     uint64_t size;  /* acknowledged bytes */
     uint64_t count; /* acknowledged events */
@@ -81,12 +83,12 @@ struct sr_event_log_state {
     const char *last;   /* hashSelf of the last one */
     const char *opened; /* timestamp of create or reopen */
 };
-struct sr_event_log_state sr_event_log_state(const struct sr_event_log *log);
+struct evidence_event_log_state evidence_event_log_state(const struct evidence_event_log *log);
 
 /* Returns the size of the log with all that was appended, acknowledged or not. */
-uint64_t sr_event_log_bytes(const struct sr_event_log *log);
+uint64_t evidence_event_log_bytes(const struct evidence_event_log *log);
 
 /* Closes the log without a barrier: lines that are still held are lost. log may be NULL. */
-void sr_event_log_close(struct sr_event_log *log);
+void evidence_event_log_close(struct evidence_event_log *log);
 
 #endif

@@ -3,20 +3,20 @@
 #include <errno.h>
 #include <stdio.h>
 
-int sr_event_file_open(struct sr_event_file *file, int fd, uint64_t size)
+int evidence_event_file_open(struct evidence_event_file *file, int fd, uint64_t size)
 {
-    *file = (struct sr_event_file){.text = SR_BUF_INIT, .canonical = true};
+    *file = (struct evidence_event_file){.text = SR_BUF_INIT, .canonical = true};
     return sr_json_reader_open(&file->reader, fd, 0, size, false);
 }
 
-void sr_event_file_close(struct sr_event_file *file)
+void evidence_event_file_close(struct evidence_event_file *file)
 {
     sr_json_reader_close(&file->reader);
     sr_buf_free(&file->text);
 }
 
 /* The line's canonical text in file->text, scanned again. */
-static int canonicalise(struct sr_event_file *file, const char **text)
+static int canonicalise(struct evidence_event_file *file, const char **text)
 {
     struct sr_json_reader *reader = &file->reader;
     file->text.len = 0;
@@ -36,7 +36,7 @@ static int canonicalise(struct sr_event_file *file, const char **text)
     return 0;
 }
 
-int sr_event_file_next(struct sr_event_file *file, const char **text)
+int evidence_event_file_next(struct evidence_event_file *file, const char **text)
 {
     struct sr_json_reader *reader = &file->reader;
     /* The newline that ended the line before is taken here, so that *text stays in the window. */

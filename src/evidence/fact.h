@@ -7,8 +7,9 @@
  *   return facts_end(&facts);
  *
  * Nothing needs a check in between. When memory is out, or a text is not UTF-8, the object is gone
- * and stays gone, further calls do nothing, and facts_end() returns NULL, which sr_event_append()
- * refuses. Every call sets a member; a member that is there already is replaced. Texts are copied.
+ * and stays gone, further calls do nothing, and facts_end() returns NULL, which
+ * evidence_event_append() refuses. Every call sets a member; a member that is there already is
+ * replaced. Texts are copied.
  */
 #ifndef SR_EVIDENCE_FACT_H
 #define SR_EVIDENCE_FACT_H

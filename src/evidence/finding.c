@@ -75,8 +75,8 @@ const char *verify_show(struct sr_json_slice value, char out[SHOWN_SIZE])
 struct sr_json_slice verify_field(const struct verify *v, const char *parent, const char *name)
 {
     if (parent[0] == '\0')
-        return sr_report_member(&v->walk, name);
-    return sr_json_get(sr_report_member(&v->walk, parent), name);
+        return evidence_report_member(&v->walk, name);
+    return sr_json_get(evidence_report_member(&v->walk, parent), name);
 }
 
 void verify_differs(struct verify *v, const char *path, const char *expected,

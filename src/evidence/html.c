@@ -32,14 +32,15 @@ static int put_style_source(struct sr_buf *out)
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned len;
     char text[4 * ((EVP_MAX_MD_SIZE + 2) / 3) + 1];
-    if (EVP_Digest(sr_page_style, strlen(sr_page_style), digest, &len, EVP_sha256(), NULL) != 1)
+    if (EVP_Digest(evidence_page_style, strlen(evidence_page_style), digest, &len, EVP_sha256(),
+                   NULL) != 1)
         return -1;
     EVP_EncodeBlock((unsigned char *)text, digest, (int)len);
     sr_buf_printf(out, "'sha256-%s'", text);
     return 0;
 }
 
-static int put_head(struct sr_buf *out, const struct sr_reading *r)
+static int put_head(struct sr_buf *out, const struct evidence_reading *r)
 {
     sr_buf_puts(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
                      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
@@ -51,21 +52,21 @@ static int put_head(struct sr_buf *out, const struct sr_reading *r)
                      "<title>safe-run report ");
     page_text(out, r->summary->run_id);
     sr_buf_puts(out, "</title>\n<style>");
-    sr_buf_puts(out, sr_page_style);
+    sr_buf_puts(out, evidence_page_style);
     sr_buf_puts(out, "</style>\n</head>\n<body>\n");
     return 0;
 }
 
-static bool is_guests(const struct sr_summary *s)
+static bool is_guests(const struct evidence_summary *s)
 {
-    return strcmp(s->exit_seen_by, SR_OBSERVED_GUEST) == 0;
+    return strcmp(s->exit_seen_by, EVIDENCE_OBSERVED_GUEST) == 0;
 }
 
-static void put_header(struct sr_buf *out, const struct sr_reading *r)
+static void put_header(struct sr_buf *out, const struct evidence_reading *r)
 {
-    const struct sr_summary *s = r->summary;
-    const struct sr_companions *c = &r->companions;
-    char took[SR_QUANTITY], when[SR_QUANTITY];
+    const struct evidence_summary *s = r->summary;
+    const struct evidence_companions *c = &r->companions;
+    char took[EVIDENCE_QUANTITY], when[EVIDENCE_QUANTITY];
     sr_buf_puts(out, "<header>\n<p class=\"kicker\">safe-run report</p>\n<h1>");
     page_bdi(out, c->name[0] != '\0'          ? c->name
                   : s->policy_name[0] != '\0' ? s->policy_name
@@ -73,9 +74,9 @@ static void put_header(struct sr_buf *out, const struct sr_reading *r)
     sr_buf_puts(out, "</h1>\n<p class=\"meta\">");
     page_bdi(out, s->run_id);
     sr_buf_puts(out, " · ");
-    page_bdi(out, sr_when_text(s->started, when));
-    if (sr_reading_usec(r) > 0)
-        sr_buf_printf(out, " · %s", sr_usec_text(sr_reading_usec(r), took));
+    page_bdi(out, evidence_when_text(s->started, when));
+    if (evidence_reading_usec(r) > 0)
+        sr_buf_printf(out, " · %s", evidence_usec_text(evidence_reading_usec(r), took));
     sr_buf_puts(out, "</p>\n");
     if (c->labels[0] != '\0') {
         sr_buf_puts(out, "<p class=\"meta\">");
@@ -107,7 +108,7 @@ static void open_tile(struct sr_buf *out, const char *name, const char *tone)
 }
 
 /* A good end is nothing to be glad of where it cannot be relied on. */
-static const char *outcome_tone(const struct sr_reading *r)
+static const char *outcome_tone(const struct evidence_reading *r)
 {
     if (r->summary->exit_code != 0)
         return "bad";
@@ -116,14 +117,14 @@ static const char *outcome_tone(const struct sr_reading *r)
     return r->verification.valid ? "good" : "";
 }
 
-static void put_tiles(struct sr_buf *out, const struct sr_reading *r)
+static void put_tiles(struct sr_buf *out, const struct evidence_reading *r)
 {
-    const struct sr_summary *s = r->summary;
+    const struct evidence_summary *s = r->summary;
     const struct sr_verification *v = &r->verification;
-    char how[SR_SUMMARY_TEXT];
+    char how[EVIDENCE_SUMMARY_TEXT];
     typedef unsigned long long ull;
     const ull destinations = s->target_count + s->more_targets;
-    sr_exit_sentence(s, how, sizeof how);
+    evidence_exit_sentence(s, how, sizeof how);
     if (how[0] >= 'a' && how[0] <= 'z')
         how[0] = (char)(how[0] - 'a' + 'A');
     sr_buf_puts(out, "<ul class=\"tiles\">\n");
@@ -144,17 +145,17 @@ static void put_tiles(struct sr_buf *out, const struct sr_reading *r)
                       "%lld</span><span class=\"note\">packets of new connections, to %llu "
                       "allowed destinations</span></li>\n",
                       (long long)s->allowed_hits, destinations);
-    uint64_t stopped = sr_summary_denied(s) + sr_summary_dropped(s);
+    uint64_t stopped = evidence_summary_denied(s) + evidence_summary_dropped(s);
     open_tile(out, "Stopped",
-              stopped > 0 || s->mounts_rejected > 0 || sr_summary_uncounted(s) ? "bad" : "");
+              stopped > 0 || s->mounts_rejected > 0 || evidence_summary_uncounted(s) ? "bad" : "");
     if (stopped > 0)
         sr_buf_printf(out, "%llu</span><span class=\"note\">packet%s%s</span></li>\n", (ull)stopped,
-                      sr_plural((int64_t)stopped),
+                      evidence_plural((int64_t)stopped),
                       s->flow_count > 0 ? "; the denied destinations are below" : "");
     else if (s->mounts_rejected > 0)
         sr_buf_printf(out, "%lld</span><span class=\"note\">mounts</span></li>\n",
                       (long long)s->mounts_rejected);
-    else if (sr_summary_uncounted(s))
+    else if (evidence_summary_uncounted(s))
         sr_buf_puts(out, "Not known</span><span class=\"note\">the counters were not read in the "
                          "end</span></li>\n");
     else
@@ -162,42 +163,43 @@ static void put_tiles(struct sr_buf *out, const struct sr_reading *r)
     sr_buf_puts(out, "</ul>\n");
 }
 
-static void put_companion(struct sr_buf *out, const char *name, enum sr_companion_state state,
+static void put_companion(struct sr_buf *out, const char *name, enum evidence_companion_state state,
                           const char *text, const char *hash)
 {
-    if (state == SR_COMPANION_KNOWN) {
+    if (state == EVIDENCE_COMPANION_KNOWN) {
         put_field(out, name, text, true);
         return;
     }
     sr_buf_printf(out, "<dt>%s</dt><dd>", name);
-    sr_buf_puts(out, state == SR_COMPANION_OTHER ? "the file beside the report is another one; "
-                                                 : "not beside the report; ");
+    sr_buf_puts(out, state == EVIDENCE_COMPANION_OTHER
+                         ? "the file beside the report is another one; "
+                         : "not beside the report; ");
     page_code(out, hash);
     sr_buf_puts(out, "</dd>\n");
 }
 
-static void put_what_ran(struct sr_buf *out, const struct sr_reading *r)
+static void put_what_ran(struct sr_buf *out, const struct evidence_reading *r)
 {
-    const struct sr_summary *s = r->summary;
-    const struct sr_companions *c = &r->companions;
+    const struct evidence_summary *s = r->summary;
+    const struct evidence_companions *c = &r->companions;
     char text[640];
-    char ran[SR_RAN];
+    char ran[EVIDENCE_RAN];
     page_open_section(out, "ran", "What ran");
     sr_buf_puts(out, "<dl>\n");
     put_companion(out, "Command", c->command, c->command_line, s->command_hash);
-    if (c->policy == SR_COMPANION_KNOWN) {
+    if (c->policy == EVIDENCE_COMPANION_KNOWN) {
         put_field(out, "Image", c->image, false);
-        if (strcmp(s->rootfs_hash, SR_HASH_ZERO) != 0)
+        if (strcmp(s->rootfs_hash, EVIDENCE_HASH_ZERO) != 0)
             put_field(out, "Image digest", s->rootfs_hash, true);
         put_field(out, "Audit level", c->audit, false);
     } else {
         put_companion(out, "Policy", c->policy, "", s->policy_hash);
     }
-    put_field(out, "User", sr_ran_user(r, ran), false);
-    put_field(out, "Directory", sr_ran_workdir(r, ran), true);
+    put_field(out, "User", evidence_ran_user(r, ran), false);
+    put_field(out, "Directory", evidence_ran_workdir(r, ran), true);
     put_field(out, "Variables", c->env, true);
     for (size_t i = 0; i < s->secret_count; i++) {
-        sr_secret_sentence(&s->secrets[i], text, sizeof text);
+        evidence_secret_sentence(&s->secrets[i], text, sizeof text);
         put_field(out, "Variable from outside", text, true);
     }
     put_field(out, "Variables from outside", s->secret_count == 0 ? c->env_from : "", true);
@@ -211,10 +213,10 @@ static void put_what_ran(struct sr_buf *out, const struct sr_reading *r)
     sr_buf_puts(out, "</dl>\n</section>\n");
 }
 
-static void put_reach(struct sr_buf *out, const struct sr_reading *r)
+static void put_reach(struct sr_buf *out, const struct evidence_reading *r)
 {
     static const char *const columns[] = {"Destination", "Protocol", "Port", "Let out", "Blocked"};
-    const struct sr_summary *s = r->summary;
+    const struct evidence_summary *s = r->summary;
     page_open_section(out, "reach", "Where it could go, and went");
     if (s->target_count == 0) {
         sr_buf_puts(out, strcmp(s->network_mode, "allowlist") == 0
@@ -226,7 +228,7 @@ static void put_reach(struct sr_buf *out, const struct sr_reading *r)
                     columns, 5, 2);
     size_t shown = s->target_count < ROWS ? s->target_count : ROWS;
     for (size_t i = 0; i < shown; i++) {
-        const struct sr_summary_target *target = &s->targets[i];
+        const struct evidence_summary_target *target = &s->targets[i];
         sr_buf_puts(out, "<tr><th scope=\"row\">");
         page_bdi(out, target->host[0] != '\0' ? target->host : target->target);
         if (target->host[0] != '\0') {
@@ -246,12 +248,12 @@ static void put_reach(struct sr_buf *out, const struct sr_reading *r)
     sr_buf_puts(out, "</section>\n");
 }
 
-static void put_stopped(struct sr_buf *out, const struct sr_reading *r)
+static void put_stopped(struct sr_buf *out, const struct evidence_reading *r)
 {
     static const char *const columns[] = {"Destination", "Protocol", "When", "Port", "Packets"};
-    const struct sr_summary *s = r->summary;
-    uint64_t denied = sr_summary_denied(s);
-    char when[SR_FLOW_TIME];
+    const struct evidence_summary *s = r->summary;
+    uint64_t denied = evidence_summary_denied(s);
+    char when[EVIDENCE_FLOW_TIME];
     page_open_section(out, "stopped", "What was stopped");
     if (s->failure_code[0] != '\0') {
         sr_buf_puts(out, "<p class=\"bad\">The run: ");
@@ -260,23 +262,23 @@ static void put_stopped(struct sr_buf *out, const struct sr_reading *r)
         page_bdi(out, s->failure_code);
         sr_buf_puts(out, "</span></p>\n");
     }
-    if (sr_summary_uncounted(s))
+    if (evidence_summary_uncounted(s))
         sr_buf_puts(out, "<p class=\"bad\">The network's counters were not read in the end: there "
                          "may have been more packets, let out and stopped.</p>\n");
     if (s->mounts_rejected > 0)
         sr_buf_printf(out, "<p>%lld mount%s refused; the time line says which.</p>\n",
-                      (long long)s->mounts_rejected, sr_plural(s->mounts_rejected));
+                      (long long)s->mounts_rejected, evidence_plural(s->mounts_rejected));
     if (s->flow_count > 0) {
         page_open_table(out, "Denied destinations, as the host's kernel noted them.", columns, 5,
                         3);
         size_t shown = s->flow_count < ROWS ? s->flow_count : ROWS;
         for (size_t i = 0; i < shown; i++) {
-            const struct sr_summary_flow *flow = &s->flows[i];
+            const struct evidence_summary_flow *flow = &s->flows[i];
             sr_buf_puts(out, "<tr class=\"bad\"><th scope=\"row\">");
             page_bdi(out, flow->destination);
             sr_buf_puts(out, "</th><td>");
             page_bdi(out, flow->protocol);
-            sr_flow_time(s, flow, when);
+            evidence_flow_time(s, flow, when);
             sr_buf_printf(out, "</td><td>%s</td><td class=\"number\">",
                           when[0] != '\0' ? when + 2 : "");
             if (flow->port > 0)
@@ -289,32 +291,33 @@ static void put_stopped(struct sr_buf *out, const struct sr_reading *r)
     if (denied > s->flow_packets && denied > (uint64_t)s->blocked_hits)
         sr_buf_printf(out, "<p>%llu packet%s to destinations that are not recorded.</p>\n",
                       (unsigned long long)(denied - s->flow_packets),
-                      sr_plural((int64_t)(denied - s->flow_packets)));
-    for (int i = 0; i < SR_DROP_COUNT; i++)
+                      evidence_plural((int64_t)(denied - s->flow_packets)));
+    for (int i = 0; i < EVIDENCE_DROP_COUNT; i++)
         if (s->dropped[i] > 0)
             sr_buf_printf(out, "<p>%llu frame%s %s.</p>\n", (unsigned long long)s->dropped[i],
-                          sr_plural((int64_t)s->dropped[i]), sr_drop_sentence((enum sr_drop)i));
+                          evidence_plural((int64_t)s->dropped[i]),
+                          evidence_drop_sentence((enum evidence_drop)i));
     if (s->blocked_hits > 0)
         sr_buf_printf(out,
                       "<p>%s%lld packet%s to an allowed address, but to a port or protocol that no "
                       "rule allows there.</p>\n",
                       s->flow_count > 0 ? "Of the denied ones " : "", (long long)s->blocked_hits,
-                      sr_plural(s->blocked_hits));
-    if (denied + sr_summary_dropped(s) == 0 && s->failure_code[0] == '\0' &&
+                      evidence_plural(s->blocked_hits));
+    if (denied + evidence_summary_dropped(s) == 0 && s->failure_code[0] == '\0' &&
         s->mounts_rejected == 0)
         sr_buf_puts(out, "<p>Nothing was seen to try.</p>\n");
     sr_buf_puts(out, "</section>\n");
 }
 
-static void put_limits(struct sr_buf *out, const struct sr_reading *r)
+static void put_limits(struct sr_buf *out, const struct evidence_reading *r)
 {
     static const char *const columns[] = {"Resource", "Limit", "Used", "Held by"};
-    struct sr_limit_row rows[SR_LIMIT_ROWS];
-    sr_limit_rows(r, rows);
+    struct evidence_limit_row rows[EVIDENCE_LIMIT_ROWS];
+    evidence_limit_rows(r, rows);
     page_open_section(out, "limits", "Limits and use");
     page_open_table(out, "What the policy gave, what the host saw used, and who enforced it.",
                     columns, 4, 4);
-    for (int i = 0; i < SR_LIMIT_ROWS; i++) {
+    for (int i = 0; i < EVIDENCE_LIMIT_ROWS; i++) {
         const char *const cells[] = {rows[i].limit, rows[i].used, rows[i].holder};
         sr_buf_printf(out, "<tr><th scope=\"row\">%s</th>", rows[i].name);
         for (int k = 0; k < 3; k++) {
@@ -333,17 +336,17 @@ static void put_limits(struct sr_buf *out, const struct sr_reading *r)
     sr_buf_puts(out, "</section>\n");
 }
 
-static void put_time_line(struct sr_buf *out, const struct sr_reading *r)
+static void put_time_line(struct sr_buf *out, const struct evidence_reading *r)
 {
-    const struct sr_summary *s = r->summary;
-    size_t count = sr_summary_steps(s);
+    const struct evidence_summary *s = r->summary;
+    size_t count = evidence_summary_steps(s);
     page_open_section(out, "line", "Time line");
     page_phases(out, s);
     sr_buf_puts(out, "<p class=\"soft\">Seen by the host, unless marked as the guest's "
                      "word.</p>\n<ol class=\"line\">\n");
     for (size_t i = 0; i < count; i++) {
-        const struct sr_summary_step *step = sr_summary_step(s, i);
-        if (i == SR_SUMMARY_FIRST_STEPS && s->step_count > count)
+        const struct evidence_summary_step *step = evidence_summary_step(s, i);
+        if (i == EVIDENCE_SUMMARY_FIRST_STEPS && s->step_count > count)
             sr_buf_printf(
                 out, "<li><time></time><span class=\"soft\">%llu more in the report</span></li>\n",
                 (unsigned long long)(s->step_count - count));
@@ -374,31 +377,31 @@ static void put_time_line(struct sr_buf *out, const struct sr_reading *r)
 }
 
 static void put_output(struct sr_buf *out, const char *name,
-                       const struct sr_companion_output *output, int64_t received)
+                       const struct evidence_companion_output *output, int64_t received)
 {
-    char size[SR_QUANTITY];
+    char size[EVIDENCE_QUANTITY];
     sr_buf_printf(out, "<h3>%s</h3>\n", name);
-    if (output->state == SR_COMPANION_KNOWN && output->tail[0] != '\0') {
+    if (output->state == EVIDENCE_COMPANION_KNOWN && output->tail[0] != '\0') {
         sr_buf_printf(out,
                       "<p class=\"soft\">%s in the log%s</p>\n<pre tabindex=\"0\" "
                       "role=\"region\" aria-label=\"%s\"><bdi>",
-                      sr_bytes_text(output->size, size),
-                      output->size > SR_COMPANION_TAIL ? "; this is its end" : "", name);
+                      evidence_bytes_text(output->size, size),
+                      output->size > EVIDENCE_COMPANION_TAIL ? "; this is its end" : "", name);
         page_text(out, output->tail);
         sr_buf_puts(out, "</bdi></pre>\n");
-    } else if (output->state == SR_COMPANION_KNOWN) {
+    } else if (output->state == EVIDENCE_COMPANION_KNOWN) {
         sr_buf_puts(out, "<p class=\"soft\">empty</p>\n");
-    } else if (output->state == SR_COMPANION_OTHER) {
+    } else if (output->state == EVIDENCE_COMPANION_OTHER) {
         sr_buf_puts(out, "<p class=\"bad\">The file beside the report is another one; it is not "
                          "shown.</p>\n");
     } else {
         sr_buf_printf(out, "<p class=\"soft\">%s received; the log is not beside the report</p>\n",
-                      received >= 0 ? sr_bytes_text((uint64_t)received, size)
+                      received >= 0 ? evidence_bytes_text((uint64_t)received, size)
                                     : "not known what was");
     }
 }
 
-static void put_outputs(struct sr_buf *out, const struct sr_reading *r)
+static void put_outputs(struct sr_buf *out, const struct evidence_reading *r)
 {
     page_open_section(out, "output", "What the command said");
     put_output(out, "stdout", &r->companions.out, r->summary->stdout_bytes);
@@ -425,10 +428,10 @@ static void put_errors(struct sr_buf *out, const struct sr_verification *v)
     sr_buf_puts(out, "</ul>\n");
 }
 
-static void put_verification(struct sr_buf *out, const struct sr_reading *r)
+static void put_verification(struct sr_buf *out, const struct evidence_reading *r)
 {
     const struct sr_verification *v = &r->verification;
-    const struct sr_summary *s = r->summary;
+    const struct evidence_summary *s = r->summary;
     page_open_section(out, "verification", "Verification");
     sr_buf_printf(out,
                   "<p>The verifier was run on this report%s%s when the page was made: "
@@ -465,7 +468,7 @@ static void put_verification(struct sr_buf *out, const struct sr_reading *r)
     sr_buf_puts(out, "</dl>\n</section>\n");
 }
 
-int sr_html(const struct sr_reading *r, const char *version, struct sr_buf *out)
+int evidence_html(const struct evidence_reading *r, const char *version, struct sr_buf *out)
 {
     if (put_head(out, r) < 0)
         return -1;

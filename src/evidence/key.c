@@ -24,12 +24,12 @@ static const unsigned char public_prefix[] = {0x30, 0x2a, 0x30, 0x05, 0x06, 0x03
                                               0x2b, 0x65, 0x70, 0x03, 0x21, 0x00};
 enum {
     PRIVATE_DER_SIZE = sizeof private_prefix + SEED_SIZE,
-    PUBLIC_DER_SIZE = sizeof public_prefix + SR_KEY_PUBLIC_SIZE,
+    PUBLIC_DER_SIZE = sizeof public_prefix + EVIDENCE_KEY_PUBLIC_SIZE,
 };
 
 struct sr_key {
-    unsigned char public_half[SR_KEY_PUBLIC_SIZE];
-    char id[SR_KEY_ID_SIZE];
+    unsigned char public_half[EVIDENCE_KEY_PUBLIC_SIZE];
+    char id[EVIDENCE_KEY_ID_SIZE];
     unsigned char *seed; /* a page of its own; NULL: there is only the public half */
 };
 
@@ -59,12 +59,13 @@ static int make_id(struct sr_key *key)
 
 /* libcrypto's form of the private half, to be freed, and the public half that follows from it; or
  * NULL. */
-static EVP_PKEY *open_seed(const struct sr_key *key, unsigned char derived[SR_KEY_PUBLIC_SIZE])
+static EVP_PKEY *open_seed(const struct sr_key *key,
+                           unsigned char derived[EVIDENCE_KEY_PUBLIC_SIZE])
 {
-    size_t len = SR_KEY_PUBLIC_SIZE;
+    size_t len = EVIDENCE_KEY_PUBLIC_SIZE;
     EVP_PKEY *pkey = EVP_PKEY_new_raw_private_key_ex(NULL, "ED25519", NULL, key->seed, SEED_SIZE);
     if (pkey != NULL && EVP_PKEY_get_raw_public_key(pkey, derived, &len) == 1 &&
-        len == SR_KEY_PUBLIC_SIZE)
+        len == EVIDENCE_KEY_PUBLIC_SIZE)
         return pkey;
     EVP_PKEY_free(pkey);
     return NULL;
@@ -100,14 +101,14 @@ static int import(const unsigned char *der, bool is_private, struct sr_key **key
     if (result == 0)
         result = make_id(made);
     if (result < 0) {
-        sr_key_free(made);
+        evidence_key_free(made);
         return key_error(err, "libcrypto has no Ed25519, or memory is out");
     }
     *key = made;
     return 0;
 }
 
-void sr_key_free(struct sr_key *key)
+void evidence_key_free(struct sr_key *key)
 {
     if (key == NULL)
         return;
@@ -118,22 +119,22 @@ void sr_key_free(struct sr_key *key)
     free(key);
 }
 
-const char *sr_key_id(const struct sr_key *key)
+const char *evidence_key_id(const struct sr_key *key)
 {
     return key->id;
 }
 
-const unsigned char *sr_key_public(const struct sr_key *key)
+const unsigned char *evidence_key_public(const struct sr_key *key)
 {
     return key->public_half;
 }
 
-int sr_key_sign(const struct sr_key *key, const void *data, size_t len,
-                unsigned char signature[SR_KEY_SIGNATURE_SIZE], struct sr_error *err)
+int evidence_key_sign(const struct sr_key *key, const void *data, size_t len,
+                      unsigned char signature[EVIDENCE_KEY_SIGNATURE_SIZE], struct sr_error *err)
 {
     if (key->seed == NULL)
         return key_error(err, "a public key cannot sign");
-    unsigned char derived[SR_KEY_PUBLIC_SIZE], made[SR_KEY_SIGNATURE_SIZE];
+    unsigned char derived[EVIDENCE_KEY_PUBLIC_SIZE], made[EVIDENCE_KEY_SIGNATURE_SIZE];
     size_t made_len = sizeof made;
     EVP_PKEY *pkey = open_seed(key, derived);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
@@ -150,13 +151,13 @@ int sr_key_sign(const struct sr_key *key, const void *data, size_t len,
     return 0;
 }
 
-bool sr_key_verify(const struct sr_key *key, const void *data, size_t len,
-                   const unsigned char *signature, size_t signature_len)
+bool evidence_key_verify(const struct sr_key *key, const void *data, size_t len,
+                         const unsigned char *signature, size_t signature_len)
 {
     EVP_PKEY *pkey = EVP_PKEY_new_raw_public_key_ex(NULL, "ED25519", NULL, key->public_half,
                                                     sizeof key->public_half);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    bool good = pkey != NULL && ctx != NULL && signature_len == SR_KEY_SIGNATURE_SIZE &&
+    bool good = pkey != NULL && ctx != NULL && signature_len == EVIDENCE_KEY_SIGNATURE_SIZE &&
                 EVP_DigestVerifyInit_ex(ctx, NULL, NULL, NULL, NULL, pkey, NULL) == 1 &&
                 EVP_DigestVerify(ctx, signature, signature_len, data, len) == 1;
     EVP_MD_CTX_free(ctx);
@@ -192,13 +193,13 @@ static const char *block_fault(const char *name, const char *header, const unsig
     return NULL;
 }
 
-int sr_key_parse(const char *text, size_t len, bool is_private, struct sr_key **key,
-                 struct sr_error *err)
+int evidence_key_parse(const char *text, size_t len, bool is_private, struct sr_key **key,
+                       struct sr_error *err)
 {
     char *name = NULL, *header = NULL;
     unsigned char *der = NULL;
     long der_len = 0;
-    if (len > SR_KEY_MAX_FILE)
+    if (len > EVIDENCE_KEY_MAX_FILE)
         return key_error(err, "too large for a key");
     OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);
     BIO *bio = BIO_new_mem_buf(text, (int)len);
@@ -219,8 +220,8 @@ int sr_key_parse(const char *text, size_t len, bool is_private, struct sr_key **
 }
 
 /* *len is 0 at first. */
-static int read_key(const char *path, bool is_private, char text[SR_KEY_MAX_FILE + 1], size_t *len,
-                    struct sr_error *err)
+static int read_key(const char *path, bool is_private, char text[EVIDENCE_KEY_MAX_FILE + 1],
+                    size_t *len, struct sr_error *err)
 {
     char why[SR_OWNER_TEXT];
     /* Whoever checks a signature may take a public key from where he likes. */
@@ -239,8 +240,8 @@ static int read_key(const char *path, bool is_private, char text[SR_KEY_MAX_FILE
         return sr_fail(err, SR_EVD_003, "key",
                        "%s has mode %04o: others may use this private key; chmod 600 closes it",
                        path, (unsigned)st.st_mode & 07777);
-    while (*len <= SR_KEY_MAX_FILE) {
-        ssize_t got = read(fd, text + *len, SR_KEY_MAX_FILE + 1 - *len);
+    while (*len <= EVIDENCE_KEY_MAX_FILE) {
+        ssize_t got = read(fd, text + *len, EVIDENCE_KEY_MAX_FILE + 1 - *len);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
@@ -254,21 +255,21 @@ static int read_key(const char *path, bool is_private, char text[SR_KEY_MAX_FILE
 
 static int load(const char *path, bool is_private, struct sr_key **key, struct sr_error *err)
 {
-    char text[SR_KEY_MAX_FILE + 1];
+    char text[EVIDENCE_KEY_MAX_FILE + 1];
     size_t len = 0;
     int result = read_key(path, is_private, text, &len, err);
-    if (result == 0 && sr_key_parse(text, len, is_private, key, err) < 0)
+    if (result == 0 && evidence_key_parse(text, len, is_private, key, err) < 0)
         result = sr_wrap(err, "%s", path);
     OPENSSL_cleanse(text, sizeof text);
     return result;
 }
 
-int sr_key_load_private(const char *path, struct sr_key **key, struct sr_error *err)
+int evidence_key_load_private(const char *path, struct sr_key **key, struct sr_error *err)
 {
     return load(path, true, key, err);
 }
 
-int sr_key_load_public(const char *path, struct sr_key **key, struct sr_error *err)
+int evidence_key_load_public(const char *path, struct sr_key **key, struct sr_error *err)
 {
     return load(path, false, key, err);
 }
@@ -342,7 +343,7 @@ static int write_halves(const char *path, const unsigned char der[PRIVATE_DER_SI
     return result;
 }
 
-int sr_key_generate(const char *path, struct sr_key **key, struct sr_error *err)
+int evidence_key_generate(const char *path, struct sr_key **key, struct sr_error *err)
 {
     unsigned char der[PRIVATE_DER_SIZE];
     if (draw(der) < 0)
@@ -350,7 +351,7 @@ int sr_key_generate(const char *path, struct sr_key **key, struct sr_error *err)
     struct sr_key *made = NULL;
     int result = import(der, true, &made, err);
     if (made != NULL && write_halves(path, der, made, err) < 0) {
-        sr_key_free(made);
+        evidence_key_free(made);
         made = NULL;
         result = -1;
     }

@@ -65,9 +65,9 @@ static const struct category *category_of(enum class class)
 
 struct exporter {
     const char *version;
-    sr_ocsf_emit *emit;
+    evidence_ocsf_emit *emit;
     void *context;
-    struct sr_event event;
+    struct evidence_event event;
     struct sr_buf line, printable;
     int64_t vmm_pid; /* of the VM that was started last; -1: not known */
 };
@@ -101,10 +101,10 @@ static void put_product(struct sr_buf *out, const char *version)
 static void put_metadata(struct sr_buf *out, const struct exporter *exporter, uint64_t index,
                          bool controlled)
 {
-    const struct sr_event *event = &exporter->event;
-    sr_buf_puts(out, ",\"metadata\":{\"version\":\"" SR_OCSF_VERSION "\",\"product\":");
+    const struct evidence_event *event = &exporter->event;
+    sr_buf_puts(out, ",\"metadata\":{\"version\":\"" EVIDENCE_OCSF_VERSION "\",\"product\":");
     put_product(out, exporter->version);
-    put_text(out, "log_name", SR_EVENTS_FILE);
+    put_text(out, "log_name", EVIDENCE_EVENTS_FILE);
     put_text(out, "log_provider", "safe-run");
     put_text(out, "event_code", sr_event_type_name(event->kind));
     put_slice(out, "uid", event->self);
@@ -115,7 +115,7 @@ static void put_metadata(struct sr_buf *out, const struct exporter *exporter, ui
 }
 
 /* The machine is the VM: it is known by its run, and the host's name is in no evidence. */
-static void put_system(struct sr_buf *out, const struct sr_event *event)
+static void put_system(struct sr_buf *out, const struct evidence_event *event)
 {
     sr_buf_puts(out, ",\"actor\":{\"app_name\":\"safe-run\"},\"device\":{\"type_id\":6,\"type\":"
                      "\"Virtual\",\"name\":\"microVM\"");
@@ -126,7 +126,7 @@ static void put_system(struct sr_buf *out, const struct sr_event *event)
 static void put_file(struct sr_buf *out, struct sr_json_slice payload, const char *member)
 {
     char path[4096];
-    sr_take_text(payload, member, path, sizeof path);
+    evidence_take_text(payload, member, path, sizeof path);
     const char *slash = strrchr(path, '/');
     sr_buf_puts(out, ",\"file\":{\"type_id\":0");
     put_text(out, "name", slash != NULL && slash[1] != '\0' ? slash + 1 : path);
@@ -140,8 +140,8 @@ static void put_process(struct sr_buf *out, struct exporter *exporter)
                          argv = sr_json_get(payload, "argv");
     char text[4096];
     if (exporter->event.kind == SR_EVENT_VM_STARTED)
-        exporter->vmm_pid = sr_take_number(payload, "pid");
-    sr_take_text(payload, "launcher", text, sizeof text);
+        exporter->vmm_pid = evidence_take_number(payload, "pid");
+    evidence_take_text(payload, "launcher", text, sizeof text);
     sr_buf_puts(out, ",\"process\":{");
     sr_buf_puts(out, "\"name\":");
     sr_jcs_text(out, text[0] != '\0' ? text : "vmm");
@@ -150,13 +150,13 @@ static void put_process(struct sr_buf *out, struct exporter *exporter)
     if (sr_json_is_array(argv)) {
         sr_cleanup_buf struct sr_buf words = SR_BUF_INIT;
         for (size_t at = 0; sr_json_next(argv, &at, &arg);) {
-            sr_take_string(arg, text, sizeof text);
+            evidence_take_string(arg, text, sizeof text);
             sr_buf_printf(&words, "%s%s", words.len > 0 ? " " : "", text);
         }
         put_text(out, "cmd_line", words.data != NULL ? words.data : "");
     }
     sr_buf_putc(out, '}');
-    int64_t status = sr_take_number(sr_json_get(payload, "vmm"), "status");
+    int64_t status = evidence_take_number(sr_json_get(payload, "vmm"), "status");
     if (exporter->event.kind == SR_EVENT_VM_EXITED && status >= 0)
         put_number(out, "exit_code", status);
 }
@@ -174,10 +174,10 @@ static void put_control(struct sr_buf *out, int action, const char *action_name,
 static void put_destination(struct sr_buf *out, struct sr_json_slice payload)
 {
     char target[64], host[256];
-    sr_take_text(payload, "target", target, sizeof target);
+    evidence_take_text(payload, "target", target, sizeof target);
     if (target[0] == '\0')
-        sr_take_text(payload, "destination", target, sizeof target);
-    sr_take_text(payload, "host", host, sizeof host);
+        evidence_take_text(payload, "destination", target, sizeof target);
+    evidence_take_text(payload, "host", host, sizeof host);
     size_t len = strlen(target);
     if (len > 3 && strcmp(target + len - 3, "/32") == 0)
         target[len - 3] = '\0';
@@ -186,28 +186,28 @@ static void put_destination(struct sr_buf *out, struct sr_json_slice payload)
     sr_jcs_text(out, target);
     if (host[0] != '\0')
         put_text(out, "hostname", host);
-    int64_t port = sr_take_number(payload, "port");
+    int64_t port = evidence_take_number(payload, "port");
     if (port > 0 && port <= 65535)
         put_number(out, "port", port);
     sr_buf_putc(out, '}');
 }
 
-static void put_network(struct sr_buf *out, const struct sr_event *event)
+static void put_network(struct sr_buf *out, const struct evidence_event *event)
 {
     static const struct {
         const char *name;
         int number;
     } protocols[] = {{"icmp", 1}, {"tcp", 6}, {"udp", 17}};
     char protocol[32];
-    int64_t allowed = 0, denied = sr_take_number(event->payload, "packets");
+    int64_t allowed = 0, denied = evidence_take_number(event->payload, "packets");
     if (event->kind == SR_EVENT_NETWORK_RULE_HIT) {
-        allowed = sr_take_number(event->payload, "allowedHits");
-        denied = sr_take_number(event->payload, "blockedHits");
+        allowed = evidence_take_number(event->payload, "allowedHits");
+        denied = evidence_take_number(event->payload, "blockedHits");
     }
     allowed = allowed < 0 ? 0 : allowed;
     denied = denied < 0 ? 0 : denied;
     put_destination(out, event->payload);
-    sr_take_text(event->payload, "protocol", protocol, sizeof protocol);
+    evidence_take_text(event->payload, "protocol", protocol, sizeof protocol);
     sr_buf_puts(out, ",\"connection_info\":{\"direction_id\":2,\"direction\":\"Outbound\","
                      "\"protocol_ver_id\":4");
     put_text(out, "protocol_name", protocol);
@@ -225,7 +225,7 @@ static void put_network(struct sr_buf *out, const struct sr_event *event)
         put_control(out, 1, "Allowed", 1, "Allowed");
 }
 
-static void put_unmapped(struct sr_buf *out, const struct sr_event *event)
+static void put_unmapped(struct sr_buf *out, const struct evidence_event *event)
 {
     sr_buf_puts(out, ",\"unmapped\":{\"payload\":");
     sr_buf_append(out, event->payload.text, event->payload.len);
@@ -236,32 +236,32 @@ static void put_unmapped(struct sr_buf *out, const struct sr_event *event)
 }
 
 /* Contradicted by the host, an ordinary end is none. */
-static enum severity severity_of(const struct mapping *mapping, const struct sr_event *event)
+static enum severity severity_of(const struct mapping *mapping, const struct evidence_event *event)
 {
-    struct sr_exit_facts facts;
-    struct sr_contradiction found[SR_CONTRADICTIONS_MAX];
+    struct evidence_exit_facts facts;
+    struct evidence_contradiction found[EVIDENCE_CONTRADICTIONS_MAX];
     if (event->kind != SR_EVENT_VM_EXITED)
         return event->kind == SR_EVENT_NETWORK_RULE_HIT &&
-                       sr_take_number(event->payload, "blockedHits") > 0
+                       evidence_take_number(event->payload, "blockedHits") > 0
                    ? MEDIUM
                    : mapping->severity;
-    sr_exit_facts_read(event->payload, &facts);
-    return sr_contradictions(&facts, found) > 0 ? HIGH : mapping->severity;
+    evidence_exit_facts_read(event->payload, &facts);
+    return evidence_contradictions(&facts, found) > 0 ? HIGH : mapping->severity;
 }
 
 /* An output may also not have been collected. */
-static enum status status_of(const struct mapping *mapping, const struct sr_event *event)
+static enum status status_of(const struct mapping *mapping, const struct evidence_event *event)
 {
     struct sr_json_slice collected = sr_json_get(event->payload, "collected");
     return collected.len > 0 && collected.text[0] == 'f' ? FAILURE : mapping->status;
 }
 
 /* How often, and not before and not after which time. */
-static void put_denial(struct sr_buf *out, const struct sr_event *event)
+static void put_denial(struct sr_buf *out, const struct evidence_event *event)
 {
-    int64_t first = sr_take_time(event->payload, "firstAt"),
-            last = sr_take_time(event->payload, "lastAt"),
-            packets = sr_take_number(event->payload, "packets");
+    int64_t first = evidence_take_time(event->payload, "firstAt"),
+            last = evidence_take_time(event->payload, "lastAt"),
+            packets = evidence_take_number(event->payload, "packets");
     if (packets >= 0)
         put_number(out, "count", packets);
     if (first > 0)
@@ -274,15 +274,15 @@ static void put_record(struct exporter *exporter, uint64_t index)
 {
     static const char *const severities[] = {"Unknown", "Informational", "Low", "Medium", "High"};
     static const char *const statuses[] = {"Unknown", "Success", "Failure"};
-    const struct sr_event *event = &exporter->event;
+    const struct evidence_event *event = &exporter->event;
     const struct mapping *mapping = &mappings[event->kind];
     const struct category *category = category_of(mapping->class);
     struct sr_buf *out = &exporter->line;
-    char sentence[SR_SUMMARY_TEXT];
+    char sentence[EVIDENCE_SUMMARY_TEXT];
     enum severity severity = severity_of(mapping, event);
     bool refused = event->kind == SR_EVENT_MOUNT_REJECTED,
          controlled = mapping->class == CLASS_NETWORK || refused;
-    sr_event_sentence(event->kind, event->payload, sentence, sizeof sentence);
+    evidence_event_sentence(event->kind, event->payload, sentence, sizeof sentence);
 
     sr_buf_printf(out, "{\"activity_id\":%u", mapping->activity);
     put_text(out, "activity_name", mapping->activity_name);
@@ -299,7 +299,7 @@ static void put_record(struct exporter *exporter, uint64_t index)
         put_number(out, "status_id", status);
         put_text(out, "status", statuses[status]);
     }
-    put_number(out, "time", sr_event_nsec(event) / 1000000);
+    put_number(out, "time", evidence_event_nsec(event) / 1000000);
     if (event->kind == SR_EVENT_NETWORK_FLOW_DENIED)
         put_denial(out, event);
     put_text(out, "message", sentence);
@@ -333,8 +333,8 @@ static int export_event(void *context, uint64_t index, const struct sr_json_scan
                         const char *text, struct sr_error *err)
 {
     struct exporter *exporter = context;
-    struct sr_event_fault fault;
-    if (sr_event_parse(scan, text, &exporter->event, &fault) < 0) {
+    struct evidence_event_fault fault;
+    if (evidence_event_parse(scan, text, &exporter->event, &fault) < 0) {
         char path[64];
         snprintf(path, sizeof path, "events[%llu].%s", (unsigned long long)index, fault.field);
         return sr_fail(err, SR_EVD_301, path, "%s", fault.what);
@@ -349,14 +349,14 @@ static int export_event(void *context, uint64_t index, const struct sr_json_scan
                           err);
 }
 
-int sr_ocsf_export(int fd, const char *version, sr_ocsf_emit *emit, void *context,
-                   struct sr_error *err)
+int evidence_ocsf_export(int fd, const char *version, evidence_ocsf_emit *emit, void *context,
+                         struct sr_error *err)
 {
-    sr_cleanup_report_walk struct sr_report_walk walk = {.reader.copy_fd = -1};
+    sr_cleanup_report_walk struct evidence_report_walk walk = {.reader.copy_fd = -1};
     struct exporter exporter = {
         .version = version, .emit = emit, .context = context, .vmm_pid = -1};
-    int result = sr_report_walk(&walk, fd, 0, export_event, &exporter, err);
-    sr_event_free(&exporter.event);
+    int result = evidence_report_walk(&walk, fd, 0, export_event, &exporter, err);
+    evidence_event_free(&exporter.event);
     sr_buf_free(&exporter.line);
     sr_buf_free(&exporter.printable);
     return result;

@@ -13,14 +13,14 @@
 
 #include <stddef.h>
 
-#define SR_OCSF_VERSION "1.3.0"
+#define EVIDENCE_OCSF_VERSION "1.3.0"
 
 /* Takes a record with its newline. Returns 0, or -1 with err to end the export. */
-typedef int sr_ocsf_emit(void *context, const char *line, size_t len, struct sr_error *err);
+typedef int evidence_ocsf_emit(void *context, const char *line, size_t len, struct sr_error *err);
 
 /* Exports the report behind fd (regular file, from its start); version is safe-run's. -1 as
- * sr_report_walk(), as emit, or SR-EVD-301 at `events[n]` for an event that is none. */
-int sr_ocsf_export(int fd, const char *version, sr_ocsf_emit *emit, void *context,
-                   struct sr_error *err) __attribute__((warn_unused_result));
+ * evidence_report_walk(), as emit, or SR-EVD-301 at `events[n]` for an event that is none. */
+int evidence_ocsf_export(int fd, const char *version, evidence_ocsf_emit *emit, void *context,
+                         struct sr_error *err) __attribute__((warn_unused_result));
 
 #endif

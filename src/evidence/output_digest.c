@@ -13,8 +13,8 @@ struct digesting {
     struct sr_walk walk; /* first: the walk hands itself back */
     struct sr_hasher *hasher;
     struct sr_hasher *each; /* of the file at hand; NULL when nobody is told of files */
-    const struct sr_output_listener *listener;
-    struct sr_output_digest *digest;
+    const struct evidence_output_listener *listener;
+    struct evidence_output_digest *digest;
     uint64_t bytes_max;
     struct sr_error strange; /* the first entry that is no result */
 };
@@ -30,8 +30,8 @@ static void add_head(struct digesting *digesting, char kind, const char *path)
     add(digesting, path, strlen(path) + 1);
 }
 
-void sr_output_manifest_line(struct sr_buf *out, const char *output,
-                             const struct sr_output_file *file)
+void evidence_output_manifest_line(struct sr_buf *out, const char *output,
+                                   const struct evidence_output_file *file)
 {
     const char *const parts[] = {output, file->path[0] != '\0' ? "/" : "", file->path};
     bool escaped = strpbrk(output, "\\\n") != NULL || strpbrk(file->path, "\\\n") != NULL;
@@ -48,7 +48,7 @@ void sr_output_manifest_line(struct sr_buf *out, const char *output,
 static int tell_file(struct digesting *digesting, const char *path, uint64_t size,
                      struct sr_error *err)
 {
-    struct sr_output_file file = {.path = path, .size = size};
+    struct evidence_output_file file = {.path = path, .size = size};
     if (digesting->each == NULL)
         return 0;
     if (sr_hasher_final(digesting->each, file.hash) < 0)
@@ -127,11 +127,12 @@ static void note_strange(struct sr_walk *walk, const char *why)
         sr_walk_fail(walk, what, 0, &digesting->strange);
 }
 
-int sr_output_digest(int directory, const char *name, const char *path, uint64_t bytes_max,
-                     struct sr_hasher *hasher, const struct sr_output_listener *listener,
-                     struct sr_output_digest *digest, struct sr_error *err)
+int evidence_output_digest(int directory, const char *name, const char *path, uint64_t bytes_max,
+                           struct sr_hasher *hasher,
+                           const struct evidence_output_listener *listener,
+                           struct evidence_output_digest *digest, struct sr_error *err)
 {
-    struct sr_output_digest done = {0};
+    struct evidence_output_digest done = {0};
     bool told = listener != NULL && listener->on_file != NULL;
     sr_cleanup_hasher struct sr_hasher *each = told ? sr_hasher_new() : NULL;
     struct digesting digesting = {
@@ -140,7 +141,7 @@ int sr_output_digest(int directory, const char *name, const char *path, uint64_t
                  .code = SR_RUN_001,
                  .path = path,
                  .name = name,
-                 .entries_max = SR_OUTPUT_ENTRIES_MAX},
+                 .entries_max = EVIDENCE_OUTPUT_ENTRIES_MAX},
         .hasher = hasher,
         .each = each,
         .listener = listener,

@@ -7,16 +7,16 @@
 #include "evidence/reading.h"
 
 /* page.css, whole; its hash is in the page's Content-Security-Policy. */
-extern const char sr_page_style[];
+extern const char evidence_page_style[];
 
 /* page_lists.c: the rules of the policy, if it is known; what came out; who has signed. */
-void page_rules(struct sr_buf *out, const struct sr_reading *reading);
-void page_outputs(struct sr_buf *out, const struct sr_reading *reading);
-void page_signers(struct sr_buf *out, const struct sr_reading *reading);
+void page_rules(struct sr_buf *out, const struct evidence_reading *reading);
+void page_outputs(struct sr_buf *out, const struct evidence_reading *reading);
+void page_signers(struct sr_buf *out, const struct evidence_reading *reading);
 
 /* chart.c. Draws CPU and memory over time; returns whether there were samples enough. */
-bool page_charts(struct sr_buf *out, const struct sr_reading *reading);
+bool page_charts(struct sr_buf *out, const struct evidence_reading *reading);
 /* Draws the run's phases as a bar with a legend; nothing when their times are not known. */
-void page_phases(struct sr_buf *out, const struct sr_summary *summary);
+void page_phases(struct sr_buf *out, const struct evidence_summary *summary);
 
 #endif

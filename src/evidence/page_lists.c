@@ -5,16 +5,16 @@
 #include <stdio.h>
 #include <string.h>
 
-void page_rules(struct sr_buf *out, const struct sr_reading *r)
+void page_rules(struct sr_buf *out, const struct evidence_reading *r)
 {
     static const char *const columns[] = {"Name or addresses", "Protocol", "Port"};
-    const struct sr_companions *c = &r->companions;
+    const struct evidence_companions *c = &r->companions;
     if (c->rule_count == 0)
         return;
     page_open_section(out, "rules", "Rules");
     page_open_table(out, "What the policy lets out; everything else is stopped.", columns, 3, 2);
     for (size_t i = 0; i < c->rule_count; i++) {
-        const struct sr_companion_rule *rule = &c->rules[i];
+        const struct evidence_companion_rule *rule = &c->rules[i];
         sr_buf_puts(out, "<tr><th scope=\"row\">");
         page_bdi(out, rule->where);
         sr_buf_puts(out, "</th><td>");
@@ -27,9 +27,9 @@ void page_rules(struct sr_buf *out, const struct sr_reading *r)
     sr_buf_puts(out, "</section>\n");
 }
 
-static void put_output(struct sr_buf *out, const struct sr_summary_output *output)
+static void put_output(struct sr_buf *out, const struct evidence_summary_output *output)
 {
-    char size[SR_QUANTITY];
+    char size[EVIDENCE_QUANTITY];
     sr_buf_puts(out, output->collected ? "<tr><th scope=\"row\">"
                                        : "<tr class=\"bad\"><th scope=\"row\">");
     page_bdi(out, output->name);
@@ -43,11 +43,11 @@ static void put_output(struct sr_buf *out, const struct sr_summary_output *outpu
         sr_buf_i64(out, output->files);
     sr_buf_printf(out, "</td><td class=\"number\">%s</td></tr>\n",
                   output->collected && output->bytes >= 0
-                      ? sr_bytes_text((uint64_t)output->bytes, size)
+                      ? evidence_bytes_text((uint64_t)output->bytes, size)
                       : "");
 }
 
-static void put_output_files(struct sr_buf *out, const struct sr_summary *s)
+static void put_output_files(struct sr_buf *out, const struct evidence_summary *s)
 {
     static const char *const columns[] = {"File", "SHA-256", "Bytes"};
     bool in_manifest = false;
@@ -61,7 +61,7 @@ static void put_output_files(struct sr_buf *out, const struct sr_summary *s)
         return;
     page_open_table(out, "Each file that came out.", columns, 3, 2);
     for (size_t i = 0; i < s->output_file_count; i++) {
-        const struct sr_summary_output_file *file = &s->output_files[i];
+        const struct evidence_summary_output_file *file = &s->output_files[i];
         sr_buf_puts(out, "<tr><th scope=\"row\">");
         page_bdi(out, file->path);
         sr_buf_puts(out, "</th><td>");
@@ -73,11 +73,11 @@ static void put_output_files(struct sr_buf *out, const struct sr_summary *s)
     page_close_table(out, s->more_output_files);
 }
 
-void page_outputs(struct sr_buf *out, const struct sr_reading *r)
+void page_outputs(struct sr_buf *out, const struct evidence_reading *r)
 {
     static const char *const columns[] = {"Output", "Hash over its content, or why it is not there",
                                           "Files", "Size"};
-    const struct sr_summary *s = r->summary;
+    const struct evidence_summary *s = r->summary;
     if (s->output_count == 0)
         return;
     page_open_section(out, "outputs", "What came out");
@@ -98,7 +98,7 @@ static bool is_signature_good(const struct sr_verification *v)
     return false;
 }
 
-void page_signers(struct sr_buf *out, const struct sr_reading *r)
+void page_signers(struct sr_buf *out, const struct evidence_reading *r)
 {
     if (r->with_key) {
         bool good = is_signature_good(&r->verification);

@@ -10,7 +10,7 @@
 #include <fcntl.h>
 #include <string.h>
 
-#define TEMPORARY SR_REPORT_FILE ".tmp"
+#define TEMPORARY EVIDENCE_REPORT_FILE ".tmp"
 
 enum { OUT_FLUSH = 64 * 1024 };
 
@@ -45,11 +45,11 @@ static void put_member(struct sr_buf *buf, const char *key, const char *text)
 
 static void put_hash(struct sr_buf *buf, const char *key, const char *hash)
 {
-    put_member(buf, key, hash != NULL && hash[0] != '\0' ? hash : SR_HASH_ZERO);
+    put_member(buf, key, hash != NULL && hash[0] != '\0' ? hash : EVIDENCE_HASH_ZERO);
 }
 
 /* Everything in front of the events' elements. */
-static void put_head(struct sr_buf *buf, const struct sr_report_facts *facts)
+static void put_head(struct sr_buf *buf, const struct evidence_report_facts *facts)
 {
     put_hash(buf, "{\"artifacts\":{\"commandHash\":", facts->command_hash);
     if (facts->file_count > 0) {
@@ -89,52 +89,55 @@ static void put_code(struct sr_buf *buf, const char *key, bool known, int value)
 
 static void put_observer(struct sr_buf *buf, const char *field, bool guest)
 {
-    sr_buf_printf(buf, ",\"%s\":\"%s\"", field, guest ? SR_OBSERVED_GUEST : SR_OBSERVED_HOST);
+    sr_buf_printf(buf, ",\"%s\":\"%s\"", field,
+                  guest ? EVIDENCE_OBSERVED_GUEST : EVIDENCE_OBSERVED_HOST);
 }
 
 /* From the end of the events to the digest's opening quote. */
-static void put_middle(struct sr_buf *buf, const struct sr_report_facts *facts,
+static void put_middle(struct sr_buf *buf, const struct evidence_report_facts *facts,
                        const char *finished_at)
 {
     put_member(buf, "],\"exit\":{\"cause\":", facts->cause);
     put_code(buf, ",\"code\":", facts->code >= 0, facts->code);
     if (facts->guest_spoke) {
-        put_observer(buf, SR_CODE_OBSERVED_BY, true);
+        put_observer(buf, EVIDENCE_CODE_OBSERVED_BY, true);
         put_code(buf, ",\"guest\":{\"code\":", facts->code >= 0, facts->code);
-        put_observer(buf, SR_OBSERVED_BY, true);
+        put_observer(buf, EVIDENCE_OBSERVED_BY, true);
         put_code(buf, ",\"signal\":", facts->signal > 0, facts->signal);
         sr_buf_putc(buf, '}');
     }
-    put_observer(buf, SR_OBSERVED_BY, facts->cause_by_guest);
+    put_observer(buf, EVIDENCE_OBSERVED_BY, facts->cause_by_guest);
     put_code(buf, ",\"signal\":", facts->signal > 0, facts->signal);
     if (facts->guest_spoke)
-        put_observer(buf, SR_SIGNAL_OBSERVED_BY, true);
+        put_observer(buf, EVIDENCE_SIGNAL_OBSERVED_BY, true);
     put_code(buf, "},\"exitCode\":", true, facts->exit_code);
-    put_observer(buf, SR_EXIT_CODE_OBSERVED_BY, facts->status_by_guest);
+    put_observer(buf, EVIDENCE_EXIT_CODE_OBSERVED_BY, facts->status_by_guest);
     put_member(buf, ",\"finishedAt\":", finished_at);
-    sr_buf_puts(buf, ",\"integrity\":{\"canonicalization\":\"" SR_REPORT_CANONICALIZATION
+    sr_buf_puts(buf, ",\"integrity\":{\"canonicalization\":\"" EVIDENCE_REPORT_CANONICALIZATION
                      "\",\"digest\":\"");
 }
 
 /* From the digest's closing quote to the end. */
-static void put_tail(struct sr_buf *buf, const struct sr_report_facts *facts,
-                     const struct sr_aggregate *aggregate, const char *run_id,
+static void put_tail(struct sr_buf *buf, const struct evidence_report_facts *facts,
+                     const struct evidence_aggregate *aggregate, const char *run_id,
                      const char *started_at)
 {
     const char *mode = facts->network_mode == SR_NETWORK_ALLOWLIST ? "allowlist" : "none";
-    sr_buf_puts(buf, "\",\"" SR_OBSERVERS "\":\"" SR_OBSERVERS_FIELD "\"},\"mountAudit\":");
-    sr_aggregate_mounts(aggregate, buf);
+    sr_buf_puts(buf,
+                "\",\"" EVIDENCE_OBSERVERS "\":\"" EVIDENCE_OBSERVERS_FIELD "\"},\"mountAudit\":");
+    evidence_aggregate_mounts(aggregate, buf);
     sr_buf_puts(buf, ",\"networkAudit\":");
-    sr_aggregate_network(aggregate, mode, facts->rules_total, buf);
-    sr_buf_puts(buf, ",\"observedBy\":\"" SR_OBSERVED_HOST "\",\"policySummary\":{\"mounts\":");
+    evidence_aggregate_network(aggregate, mode, facts->rules_total, buf);
+    sr_buf_puts(buf,
+                ",\"observedBy\":\"" EVIDENCE_OBSERVED_HOST "\",\"policySummary\":{\"mounts\":");
     sr_buf_u64(buf, facts->mount_count);
     if (facts->policy_name != NULL)
         put_member(buf, ",\"name\":", facts->policy_name);
     put_member(buf, ",\"network\":", mode);
     sr_buf_puts(buf, "},\"resourceUsage\":");
-    sr_aggregate_resources(aggregate, buf);
+    evidence_aggregate_resources(aggregate, buf);
     put_member(buf, ",\"runId\":", run_id);
-    sr_buf_puts(buf, ",\"schemaVersion\":\"" SR_REPORT_SCHEMA "\"");
+    sr_buf_puts(buf, ",\"schemaVersion\":\"" EVIDENCE_REPORT_SCHEMA "\"");
     put_member(buf, ",\"startedAt\":", started_at);
     sr_buf_putc(buf, '}');
 }
@@ -147,28 +150,29 @@ static int fail_errno(struct sr_error *err, int error, const char *what)
 static int changed(struct sr_error *err, uint64_t index, const char *what)
 {
     return sr_fail(err, SR_EVD_002, "report",
-                   SR_EVENTS_FILE " is not what this run wrote, from event %llu on: %s",
+                   EVIDENCE_EVENTS_FILE " is not what this run wrote, from event %llu on: %s",
                    (unsigned long long)index, what);
 }
 
 /* Copies the events from the log's file and adds them up. The chain is followed on the way, because
  * somebody else may have had a hand on the file. */
-static int copy_events(struct output *out, const struct sr_event_log_state *state,
-                       struct sr_aggregate *aggregate, struct sr_hasher *hasher,
-                       struct sr_event *event, struct sr_error *err)
+static int copy_events(struct output *out, const struct evidence_event_log_state *state,
+                       struct evidence_aggregate *aggregate, struct sr_hasher *hasher,
+                       struct evidence_event *event, struct sr_error *err)
 {
-    sr_cleanup_event_file struct sr_event_file file;
-    char last[SR_SHA256_TEXT] = SR_HASH_ZERO, self[SR_SHA256_TEXT];
-    int result = sr_event_file_open(&file, state->fd, state->size);
+    sr_cleanup_event_file struct evidence_event_file file;
+    char last[SR_SHA256_TEXT] = EVIDENCE_HASH_ZERO, self[SR_SHA256_TEXT];
+    int result = evidence_event_file_open(&file, state->fd, state->size);
     if (result < 0)
-        return fail_errno(err, -result, "cannot read " SR_EVENTS_FILE);
+        return fail_errno(err, -result, "cannot read " EVIDENCE_EVENTS_FILE);
     const char *text;
-    while ((result = sr_event_file_next(&file, &text)) == 1) {
-        struct sr_event_fault fault;
-        if (sr_event_parse(&file.scan, text, event, &fault) < 0)
+    while ((result = evidence_event_file_next(&file, &text)) == 1) {
+        struct evidence_event_fault fault;
+        if (evidence_event_parse(&file.scan, text, event, &fault) < 0)
             return changed(err, file.index - 1, fault.what);
-        if (sr_event_hash(hasher, event, self) < 0 || sr_aggregate_add(aggregate, event) < 0)
-            return fail_errno(err, ENOMEM, "cannot read " SR_EVENTS_FILE);
+        if (evidence_event_hash(hasher, event, self) < 0 ||
+            evidence_aggregate_add(aggregate, event) < 0)
+            return fail_errno(err, ENOMEM, "cannot read " EVIDENCE_EVENTS_FILE);
         if (event->prev.len != SR_SHA256_TEXT - 1 || event->self.len != SR_SHA256_TEXT - 1 ||
             memcmp(event->prev.text, last, event->prev.len) != 0 ||
             memcmp(event->self.text, self, event->self.len) != 0)
@@ -179,7 +183,7 @@ static int copy_events(struct output *out, const struct sr_event_log_state *stat
         put(out, text, event->text.len);
     }
     if (result < 0 && file.reader.io_error != 0)
-        return fail_errno(err, file.reader.io_error, "cannot read " SR_EVENTS_FILE);
+        return fail_errno(err, file.reader.io_error, "cannot read " EVIDENCE_EVENTS_FILE);
     if (result < 0)
         return changed(err, file.index, file.reader.error);
     if (file.index != state->count || strcmp(last, state->last) != 0)
@@ -187,11 +191,11 @@ static int copy_events(struct output *out, const struct sr_event_log_state *stat
     return 0;
 }
 
-static int write_report(struct output *out, const struct sr_report_facts *facts,
-                        const struct sr_event_log *log, struct sr_error *err)
+static int write_report(struct output *out, const struct evidence_report_facts *facts,
+                        const struct evidence_event_log *log, struct sr_error *err)
 {
-    struct sr_event_log_state state = sr_event_log_state(log);
-    sr_cleanup_aggregate struct sr_aggregate aggregate = SR_AGGREGATE_INIT;
+    struct evidence_event_log_state state = evidence_event_log_state(log);
+    sr_cleanup_aggregate struct evidence_aggregate aggregate = EVIDENCE_AGGREGATE_INIT;
     sr_cleanup_buf struct sr_buf piece = SR_BUF_INIT;
     sr_cleanup_hasher struct sr_hasher *hasher = sr_hasher_new();
     if (hasher == NULL)
@@ -199,15 +203,15 @@ static int write_report(struct output *out, const struct sr_report_facts *facts,
     if (facts->run_id != NULL && strcmp(facts->run_id, state.run_id) != 0)
         return sr_fail(err, SR_EVD_002, "report", "the run id is not that of the events");
     char now[SR_TIMESTAMP_TEXT], digest[SR_SHA256_TEXT];
-    sr_event_log_now(log, now);
+    evidence_event_log_now(log, now);
 
     sr_hasher_reset(out->digest);
     put_head(&piece, facts);
     put(out, piece.data, piece.len);
 
-    struct sr_event event = {0};
+    struct evidence_event event = {0};
     int result = copy_events(out, &state, &aggregate, hasher, &event, err);
-    sr_event_free(&event);
+    evidence_event_free(&event);
     if (result < 0)
         return -1;
 
@@ -232,10 +236,10 @@ static int write_report(struct output *out, const struct sr_report_facts *facts,
     return out->error == 0 ? 0 : fail_errno(err, -out->error, "cannot be written");
 }
 
-int sr_report_write(int run_dirfd, const struct sr_report_facts *facts, struct sr_event_log *log,
-                    struct sr_error *err)
+int evidence_report_write(int run_dirfd, const struct evidence_report_facts *facts,
+                          struct evidence_event_log *log, struct sr_error *err)
 {
-    if (sr_event_log_sync(log, err) < 0)
+    if (evidence_event_log_sync(log, err) < 0)
         return -1;
     struct output out = {.digest = sr_hasher_new()};
     if (out.digest == NULL)
@@ -247,7 +251,7 @@ int sr_report_write(int run_dirfd, const struct sr_report_facts *facts, struct s
     int result = out.fd < 0 ? fail_errno(err, errno, "cannot create " TEMPORARY)
                             : write_report(&out, facts, log, err);
     if (result == 0 && (SR_FAILPOINT("evidence.rename") ||
-                        renameat(run_dirfd, TEMPORARY, run_dirfd, SR_REPORT_FILE) < 0))
+                        renameat(run_dirfd, TEMPORARY, run_dirfd, EVIDENCE_REPORT_FILE) < 0))
         result = fail_errno(err, errno, "cannot rename " TEMPORARY);
     if (result < 0 && out.fd >= 0)
         unlinkat(run_dirfd, TEMPORARY, 0);
@@ -259,8 +263,8 @@ int sr_report_write(int run_dirfd, const struct sr_report_facts *facts, struct s
     return result;
 }
 
-int sr_policy_hash(struct sr_hasher *hasher, const char *json, size_t len,
-                   char text[SR_SHA256_TEXT])
+int evidence_policy_hash(struct sr_hasher *hasher, const char *json, size_t len,
+                         char text[SR_SHA256_TEXT])
 {
     return sr_sha256(hasher, json, len, text);
 }

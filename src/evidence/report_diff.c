@@ -7,7 +7,7 @@
 #include <string.h>
 
 struct speaker {
-    sr_diff_say *say;
+    evidence_diff_say *say;
     void *context;
     const char *topic;
     bool *differs; /* NULL: what is said now always differs */
@@ -51,12 +51,13 @@ static void hashes(const struct speaker *speaker, const char *what, const char *
         say(speaker, "another %s: %.23s..., then %.23s...", what, or_nothing(a), or_nothing(b));
 }
 
-static void asked(struct speaker *speaker, const struct sr_reading *a, const struct sr_reading *b)
+static void asked(struct speaker *speaker, const struct evidence_reading *a,
+                  const struct evidence_reading *b)
 {
-    const struct sr_companions *x = &a->companions, *y = &b->companions;
+    const struct evidence_companions *x = &a->companions, *y = &b->companions;
     speaker->topic = "Asked";
     hashes(speaker, "policy", a->summary->policy_hash, b->summary->policy_hash);
-    if (x->policy == SR_COMPANION_KNOWN && y->policy == SR_COMPANION_KNOWN) {
+    if (x->policy == EVIDENCE_COMPANION_KNOWN && y->policy == EVIDENCE_COMPANION_KNOWN) {
         texts(speaker, "name", x->name, y->name);
         texts(speaker, "labels", x->labels, y->labels);
         texts(speaker, "image", x->image, y->image);
@@ -86,10 +87,11 @@ static void ran_as(const struct speaker *speaker, const char *what, const char *
         texts(speaker, what, a, b);
 }
 
-static void runtime(struct speaker *speaker, const struct sr_reading *a, const struct sr_reading *b)
+static void runtime(struct speaker *speaker, const struct evidence_reading *a,
+                    const struct evidence_reading *b)
 {
-    const struct sr_summary *s = a->summary, *t = b->summary;
-    const struct sr_companions *x = &a->companions, *y = &b->companions;
+    const struct evidence_summary *s = a->summary, *t = b->summary;
+    const struct evidence_companions *x = &a->companions, *y = &b->companions;
     speaker->topic = "Ran as";
     ran_as(speaker, "user", s->ran_user, x->user, t->ran_user, y->user);
     ran_as(speaker, "directory", s->ran_workdir, x->workdir, t->ran_workdir, y->workdir);
@@ -100,7 +102,8 @@ static void runtime(struct speaker *speaker, const struct sr_reading *a, const s
             t->ran_image_env[0] != '\0' ? t->ran_image_env : "none");
 }
 
-static void ran_on(struct speaker *speaker, const struct sr_summary *a, const struct sr_summary *b)
+static void ran_on(struct speaker *speaker, const struct evidence_summary *a,
+                   const struct evidence_summary *b)
 {
     speaker->topic = "Ran on";
     hashes(speaker, "kernel", a->kernel_hash, b->kernel_hash);
@@ -112,12 +115,13 @@ static void ran_on(struct speaker *speaker, const struct sr_summary *a, const st
     texts(speaker, "uplink", a->uplink, b->uplink);
 }
 
-static void ended(struct speaker *speaker, const struct sr_reading *a, const struct sr_reading *b)
+static void ended(struct speaker *speaker, const struct evidence_reading *a,
+                  const struct evidence_reading *b)
 {
-    char x[SR_SUMMARY_TEXT], y[SR_SUMMARY_TEXT];
+    char x[EVIDENCE_SUMMARY_TEXT], y[EVIDENCE_SUMMARY_TEXT];
     speaker->topic = "Ended";
-    sr_exit_sentence(a->summary, x, sizeof x);
-    sr_exit_sentence(b->summary, y, sizeof y);
+    evidence_exit_sentence(a->summary, x, sizeof x);
+    evidence_exit_sentence(b->summary, y, sizeof y);
     texts(speaker, "outcome", x, y);
     numbers(speaker, "exit status of safe-run", a->summary->exit_code, b->summary->exit_code);
     texts(speaker, "failure", a->summary->failure, b->summary->failure);
@@ -127,8 +131,8 @@ static void ended(struct speaker *speaker, const struct sr_reading *a, const str
           b->verification.valid ? "valid" : "not valid");
 }
 
-static const struct sr_summary_target *target_in(const struct sr_summary *s,
-                                                 const struct sr_summary_target *wanted)
+static const struct evidence_summary_target *target_in(const struct evidence_summary *s,
+                                                       const struct evidence_summary_target *wanted)
 {
     for (size_t i = 0; i < s->target_count; i++)
         if (s->targets[i].port == wanted->port &&
@@ -140,30 +144,31 @@ static const struct sr_summary_target *target_in(const struct sr_summary *s,
 }
 
 /* What could be reached, and whether it was; how many packets that took says nothing. */
-static void reached(struct speaker *speaker, const struct sr_summary *a, const struct sr_summary *b)
+static void reached(struct speaker *speaker, const struct evidence_summary *a,
+                    const struct evidence_summary *b)
 {
-    char name[SR_DESTINATION];
+    char name[EVIDENCE_DESTINATION];
     speaker->topic = "Reached";
     texts(speaker, "network mode", a->network_mode, b->network_mode);
     numbers(speaker, "rules", a->rules_total, b->rules_total);
     for (size_t i = 0; i < a->target_count; i++)
         if (target_in(b, &a->targets[i]) == NULL)
-            say(speaker, "no longer allowed: %s", sr_target_text(&a->targets[i], name));
+            say(speaker, "no longer allowed: %s", evidence_target_text(&a->targets[i], name));
     for (size_t i = 0; i < b->target_count; i++) {
-        const struct sr_summary_target *now = &b->targets[i], *before = target_in(a, now);
+        const struct evidence_summary_target *now = &b->targets[i], *before = target_in(a, now);
         if (before == NULL)
-            say(speaker, "newly allowed: %s%s", sr_target_text(now, name),
+            say(speaker, "newly allowed: %s%s", evidence_target_text(now, name),
                 now->allowed > 0 ? ", and reached" : "");
         else if ((before->allowed > 0) != (now->allowed > 0))
             say(speaker, "%s: %s", now->allowed > 0 ? "now reached" : "no longer reached",
-                sr_target_text(now, name));
+                evidence_target_text(now, name));
     }
     if (a->more_targets + b->more_targets > 0)
         say(speaker, "not compared: %llu destinations, then %llu; there are too many",
             (unsigned long long)a->more_targets, (unsigned long long)b->more_targets);
 }
 
-static bool has_flow(const struct sr_summary *s, const struct sr_summary_flow *wanted)
+static bool has_flow(const struct evidence_summary *s, const struct evidence_summary_flow *wanted)
 {
     for (size_t i = 0; i < s->flow_count; i++)
         if (s->flows[i].port == wanted->port &&
@@ -173,31 +178,34 @@ static bool has_flow(const struct sr_summary *s, const struct sr_summary_flow *w
     return false;
 }
 
-static void flows_only_in(struct speaker *speaker, const struct sr_summary *s,
-                          const struct sr_summary *other, const char *what)
+static void flows_only_in(struct speaker *speaker, const struct evidence_summary *s,
+                          const struct evidence_summary *other, const char *what)
 {
-    char name[SR_DESTINATION];
+    char name[EVIDENCE_DESTINATION];
     for (size_t i = 0; i < s->flow_count; i++)
         if (!has_flow(other, &s->flows[i]))
-            say(speaker, "%s: %s", what, sr_flow_text(&s->flows[i], name));
+            say(speaker, "%s: %s", what, evidence_flow_text(&s->flows[i], name));
 }
 
-static void stopped(struct speaker *speaker, const struct sr_summary *a, const struct sr_summary *b)
+static void stopped(struct speaker *speaker, const struct evidence_summary *a,
+                    const struct evidence_summary *b)
 {
     speaker->topic = "Stopped";
     flows_only_in(speaker, a, b, "no longer tried");
     flows_only_in(speaker, b, a, "newly tried and stopped");
-    if ((sr_summary_denied(a) > 0) != (sr_summary_denied(b) > 0))
-        say(speaker, "packets denied: %llu, then %llu", (unsigned long long)sr_summary_denied(a),
-            (unsigned long long)sr_summary_denied(b));
-    if (sr_summary_uncounted(a) != sr_summary_uncounted(b))
+    if ((evidence_summary_denied(a) > 0) != (evidence_summary_denied(b) > 0))
+        say(speaker, "packets denied: %llu, then %llu",
+            (unsigned long long)evidence_summary_denied(a),
+            (unsigned long long)evidence_summary_denied(b));
+    if (evidence_summary_uncounted(a) != evidence_summary_uncounted(b))
         say(speaker, "counters read in the end: %s, then %s",
-            sr_summary_uncounted(a) ? "no, there may have been more" : "yes",
-            sr_summary_uncounted(b) ? "no, there may have been more" : "yes");
-    for (int i = 0; i < SR_DROP_COUNT; i++)
+            evidence_summary_uncounted(a) ? "no, there may have been more" : "yes",
+            evidence_summary_uncounted(b) ? "no, there may have been more" : "yes");
+    for (int i = 0; i < EVIDENCE_DROP_COUNT; i++)
         if ((a->dropped[i] > 0) != (b->dropped[i] > 0))
-            say(speaker, "frames %s: %llu, then %llu", sr_drop_sentence((enum sr_drop)i),
-                (unsigned long long)a->dropped[i], (unsigned long long)b->dropped[i]);
+            say(speaker, "frames %s: %llu, then %llu",
+                evidence_drop_sentence((enum evidence_drop)i), (unsigned long long)a->dropped[i],
+                (unsigned long long)b->dropped[i]);
     if ((a->blocked_hits > 0) != (b->blocked_hits > 0))
         say(speaker,
             "packets to an allowed address, but not to what is allowed there: %lld, then "
@@ -207,28 +215,29 @@ static void stopped(struct speaker *speaker, const struct sr_summary *a, const s
     numbers(speaker, "mounts accepted", a->mounts_accepted, b->mounts_accepted);
 }
 
-static void limits(struct speaker *speaker, const struct sr_reading *a, const struct sr_reading *b)
+static void limits(struct speaker *speaker, const struct evidence_reading *a,
+                   const struct evidence_reading *b)
 {
-    struct sr_limit_row x[SR_LIMIT_ROWS], y[SR_LIMIT_ROWS];
+    struct evidence_limit_row x[EVIDENCE_LIMIT_ROWS], y[EVIDENCE_LIMIT_ROWS];
     char what[64];
-    sr_limit_rows(a, x);
-    sr_limit_rows(b, y);
+    evidence_limit_rows(a, x);
+    evidence_limit_rows(b, y);
     speaker->topic = "Limits";
-    for (int i = 0; i < SR_LIMIT_ROWS; i++) {
-        if (a->companions.policy == SR_COMPANION_KNOWN &&
-            b->companions.policy == SR_COMPANION_KNOWN)
+    for (int i = 0; i < EVIDENCE_LIMIT_ROWS; i++) {
+        if (a->companions.policy == EVIDENCE_COMPANION_KNOWN &&
+            b->companions.policy == EVIDENCE_COMPANION_KNOWN)
             texts(speaker, x[i].name, x[i].limit, y[i].limit);
         snprintf(what, sizeof what, "%s held by", x[i].name);
         texts(speaker, what, x[i].holder, y[i].holder);
     }
     speaker->topic = "Used";
     speaker->differs = NULL;
-    for (int i = 0; i < SR_LIMIT_ROWS; i++)
+    for (int i = 0; i < EVIDENCE_LIMIT_ROWS; i++)
         texts(speaker, x[i].name, x[i].used, y[i].used);
 }
 
-void sr_diff(const struct sr_reading *a, const struct sr_reading *b, sr_diff_say *to, void *context,
-             bool *differs)
+void evidence_diff(const struct evidence_reading *a, const struct evidence_reading *b,
+                   evidence_diff_say *to, void *context, bool *differs)
 {
     struct speaker speaker = {.say = to, .context = context, .differs = differs};
     *differs = false;

@@ -18,7 +18,8 @@ static struct sr_json_slice inside(const struct sr_buf *key)
     return (struct sr_json_slice){key->data + 1, key->len - 2};
 }
 
-struct sr_json_slice sr_report_member(const struct sr_report_walk *walk, const char *name)
+struct sr_json_slice evidence_report_member(const struct evidence_report_walk *walk,
+                                            const char *name)
 {
     for (unsigned i = 0; i < walk->member_count; i++)
         if (sr_json_is(slice(&walk->keys[i]), name))
@@ -26,13 +27,13 @@ struct sr_json_slice sr_report_member(const struct sr_report_walk *walk, const c
     return (struct sr_json_slice){"", 0};
 }
 
-void sr_report_walk_free(struct sr_report_walk *walk)
+void evidence_report_walk_free(struct evidence_report_walk *walk)
 {
     sr_json_reader_close(&walk->reader);
     sr_hasher_free(walk->hasher);
     walk->hasher = NULL;
     sr_buf_free(&walk->text);
-    for (unsigned i = 0; i < SR_REPORT_MAX_MEMBERS; i++) {
+    for (unsigned i = 0; i < EVIDENCE_REPORT_MAX_MEMBERS; i++) {
         sr_buf_free(&walk->keys[i]);
         sr_buf_free(&walk->values[i]);
     }
@@ -61,7 +62,7 @@ static int fault(const struct sr_json_reader *reader, struct sr_error *err, cons
     return -1;
 }
 
-static int fault_here(struct sr_report_walk *walk, struct sr_error *err, const char *base,
+static int fault_here(struct evidence_report_walk *walk, struct sr_error *err, const char *base,
                       const char *what)
 {
     sr_json_reader_fault(&walk->reader, what);
@@ -74,7 +75,7 @@ static int out_of_memory(struct sr_error *err)
 }
 
 /* The file is not in canonical form, which shows at this offset. */
-static void spelled_otherwise(struct sr_report_walk *walk, uint64_t at)
+static void spelled_otherwise(struct evidence_report_walk *walk, uint64_t at)
 {
     if (walk->canonical || at < walk->odd_at)
         walk->odd_at = at;
@@ -83,7 +84,7 @@ static void spelled_otherwise(struct sr_report_walk *walk, uint64_t at)
 
 /* Brings a value that was just read into canonical form: itself, or rewritten into out (unless keep
  * asks for a copy in any case). walk->scan is of the canonical text afterwards. */
-static int canonicalise(struct sr_report_walk *walk, struct sr_buf *out, bool keep,
+static int canonicalise(struct evidence_report_walk *walk, struct sr_buf *out, bool keep,
                         const char **text, const char *base, struct sr_error *err)
 {
     struct sr_json_scan *scan = &walk->scan;
@@ -108,14 +109,14 @@ static int canonicalise(struct sr_report_walk *walk, struct sr_buf *out, bool ke
     return 0;
 }
 
-static void note_odd_number(struct sr_report_walk *walk, const char *base)
+static void note_odd_number(struct evidence_report_walk *walk, const char *base)
 {
     if (walk->scan.odd_number && walk->odd_number[0] == '\0')
         snprintf(walk->odd_number, sizeof walk->odd_number, "%s%s", base, walk->scan.odd_path);
 }
 
 /* The members' order in the canonical form. */
-static unsigned sort_members(const struct sr_report_walk *walk, unsigned order[])
+static unsigned sort_members(const struct evidence_report_walk *walk, unsigned order[])
 {
     for (unsigned i = 0; i < walk->member_count; i++) {
         unsigned at = i;
@@ -137,7 +138,7 @@ static bool sorts_before_events(const struct sr_buf *key)
 }
 
 /* A member's value as the digest sees it. */
-static void hash_value(struct sr_report_walk *walk, const struct sr_buf *key,
+static void hash_value(struct evidence_report_walk *walk, const struct sr_buf *key,
                        const struct sr_buf *value)
 {
     struct sr_json_slice digest = {"", 0};
@@ -154,7 +155,7 @@ static void hash_value(struct sr_report_walk *walk, const struct sr_buf *key,
     sr_hasher_update(walk->hasher, value->data + after, value->len - after);
 }
 
-static bool any_before_events(const struct sr_report_walk *walk)
+static bool any_before_events(const struct evidence_report_walk *walk)
 {
     for (unsigned i = 0; i < walk->member_count; i++)
         if (sorts_before_events(&walk->keys[i]))
@@ -163,9 +164,9 @@ static bool any_before_events(const struct sr_report_walk *walk)
 }
 
 /* Feeds the members that sort before events, or those behind, to the digest. */
-static void hash_members(struct sr_report_walk *walk, bool before)
+static void hash_members(struct evidence_report_walk *walk, bool before)
 {
-    unsigned order[SR_REPORT_MAX_MEMBERS];
+    unsigned order[EVIDENCE_REPORT_MAX_MEMBERS];
     unsigned count = sort_members(walk, order);
     bool first = before || (!walk->has_events && !any_before_events(walk));
     for (unsigned i = 0; i < count; i++) {
@@ -182,7 +183,7 @@ static void hash_members(struct sr_report_walk *walk, bool before)
 }
 
 /* From the opening brace to the events' opening bracket. */
-static void hash_beginning(struct sr_report_walk *walk)
+static void hash_beginning(struct evidence_report_walk *walk)
 {
     sr_hasher_reset(walk->hasher);
     sr_hasher_update(walk->hasher, "{", 1);
@@ -196,8 +197,8 @@ static void hash_beginning(struct sr_report_walk *walk)
 
 /* The array of events, with reader on its opening bracket: each one to the digest and, unless it is
  * NULL, to on_event. */
-static int walk_events(struct sr_report_walk *walk, struct sr_json_reader *reader,
-                       sr_report_on_event *on_event, void *context, struct sr_error *err)
+static int walk_events(struct evidence_report_walk *walk, struct sr_json_reader *reader,
+                       evidence_report_on_event *on_event, void *context, struct sr_error *err)
 {
     sr_json_take(reader);
     int c = sr_json_peek(reader);
@@ -237,8 +238,8 @@ static int walk_events(struct sr_report_walk *walk, struct sr_json_reader *reade
     return 0;
 }
 
-static int read_events(struct sr_report_walk *walk, sr_report_on_event *on_event, void *context,
-                       struct sr_error *err)
+static int read_events(struct evidence_report_walk *walk, evidence_report_on_event *on_event,
+                       void *context, struct sr_error *err)
 {
     walk->has_events = true;
     walk->before_events = walk->member_count;
@@ -248,10 +249,10 @@ static int read_events(struct sr_report_walk *walk, sr_report_on_event *on_event
 }
 
 /* A member's key, with the reader on its opening quote; kept in the next free place. */
-static int read_key(struct sr_report_walk *walk, struct sr_error *err)
+static int read_key(struct evidence_report_walk *walk, struct sr_error *err)
 {
     const char *text;
-    if (walk->member_count == SR_REPORT_MAX_MEMBERS)
+    if (walk->member_count == EVIDENCE_REPORT_MAX_MEMBERS)
         return fault_here(walk, err, "", "a report has no more than 64 members");
     struct sr_buf *key = &walk->keys[walk->member_count];
     if (sr_json_read_value(&walk->reader, &walk->scan, &text) < 0)
@@ -267,7 +268,7 @@ static int read_key(struct sr_report_walk *walk, struct sr_error *err)
     return 0;
 }
 
-static int read_rest(struct sr_report_walk *walk, struct sr_error *err)
+static int read_rest(struct evidence_report_walk *walk, struct sr_error *err)
 {
     struct sr_buf *key = &walk->keys[walk->member_count];
     struct sr_buf *value = &walk->values[walk->member_count];
@@ -283,14 +284,14 @@ static int read_rest(struct sr_report_walk *walk, struct sr_error *err)
         return -1;
     note_odd_number(walk, base);
     walk->rest_bytes += value->len;
-    if (walk->rest_bytes > SR_REPORT_MAX_REST)
+    if (walk->rest_bytes > EVIDENCE_REPORT_MAX_REST)
         return fault_here(walk, err, base, "what is not events is larger than 2 MiB");
     walk->member_count++;
     return 0;
 }
 
-static int read_members(struct sr_report_walk *walk, sr_report_on_event *on_event, void *context,
-                        struct sr_error *err)
+static int read_members(struct evidence_report_walk *walk, evidence_report_on_event *on_event,
+                        void *context, struct sr_error *err)
 {
     struct sr_json_reader *reader = &walk->reader;
     struct sr_json_slice previous = {"", 0};
@@ -341,7 +342,7 @@ static int read_members(struct sr_report_walk *walk, sr_report_on_event *on_even
 }
 
 /* After the closing brace: one newline is canonical, white space is allowed. */
-static int read_end(struct sr_report_walk *walk, struct sr_error *err)
+static int read_end(struct evidence_report_walk *walk, struct sr_error *err)
 {
     struct sr_json_reader *reader = &walk->reader;
     int c = sr_json_peek_byte(reader);
@@ -359,7 +360,7 @@ static int read_end(struct sr_report_walk *walk, struct sr_error *err)
 }
 
 /* The digest once more from the start, when a member came too late for the first time. */
-static int hash_again(struct sr_report_walk *walk, struct sr_error *err)
+static int hash_again(struct evidence_report_walk *walk, struct sr_error *err)
 {
     int fd = sr_json_reader_again(&walk->reader);
     if (fd < 0)
@@ -368,7 +369,7 @@ static int hash_again(struct sr_report_walk *walk, struct sr_error *err)
                        "room for a temporary copy of standard input; name a file");
     sr_cleanup_json_reader struct sr_json_reader reader;
     uint64_t at = walk->events_at;
-    int result = sr_json_reader_open(&reader, fd, at, SR_REPORT_MAX_BYTES, false);
+    int result = sr_json_reader_open(&reader, fd, at, EVIDENCE_REPORT_MAX_BYTES, false);
     if (result < 0)
         return unreadable(err, -result);
     hash_beginning(walk);
@@ -377,7 +378,7 @@ static int hash_again(struct sr_report_walk *walk, struct sr_error *err)
     return walk_events(walk, &reader, NULL, NULL, err);
 }
 
-static int finish_digest(struct sr_report_walk *walk, struct sr_error *err)
+static int finish_digest(struct evidence_report_walk *walk, struct sr_error *err)
 {
     bool late = false;
     for (unsigned i = walk->before_events; walk->has_events && i < walk->member_count; i++)
@@ -393,9 +394,9 @@ static int finish_digest(struct sr_report_walk *walk, struct sr_error *err)
     return sr_hasher_final(walk->hasher, walk->digest) == 0 ? 0 : out_of_memory(err);
 }
 
-int sr_report_walk_bytes(struct sr_report_walk *walk, int fd, uint64_t offset,
-                         struct sr_hasher *bytes, sr_report_on_event *on_event, void *context,
-                         struct sr_error *err)
+int evidence_report_walk_bytes(struct evidence_report_walk *walk, int fd, uint64_t offset,
+                               struct sr_hasher *bytes, evidence_report_on_event *on_event,
+                               void *context, struct sr_error *err)
 {
     memset(walk, 0, sizeof *walk);
     walk->canonical = true;
@@ -403,7 +404,7 @@ int sr_report_walk_bytes(struct sr_report_walk *walk, int fd, uint64_t offset,
     walk->hasher = sr_hasher_new();
     if (walk->hasher == NULL)
         return out_of_memory(err);
-    int result = sr_json_reader_open(&walk->reader, fd, offset, SR_REPORT_MAX_BYTES, true);
+    int result = sr_json_reader_open(&walk->reader, fd, offset, EVIDENCE_REPORT_MAX_BYTES, true);
     if (result < 0)
         return unreadable(err, -result);
     walk->reader.bytes = bytes;
@@ -418,8 +419,8 @@ int sr_report_walk_bytes(struct sr_report_walk *walk, int fd, uint64_t offset,
     return finish_digest(walk, err);
 }
 
-int sr_report_walk(struct sr_report_walk *walk, int fd, uint64_t offset,
-                   sr_report_on_event *on_event, void *context, struct sr_error *err)
+int evidence_report_walk(struct evidence_report_walk *walk, int fd, uint64_t offset,
+                         evidence_report_on_event *on_event, void *context, struct sr_error *err)
 {
-    return sr_report_walk_bytes(walk, fd, offset, NULL, on_event, context, err);
+    return evidence_report_walk_bytes(walk, fd, offset, NULL, on_event, context, err);
 }

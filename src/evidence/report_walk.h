@@ -18,19 +18,19 @@
 #include "saferun/error.h"
 
 /* A report has 16 members; the rest is for what may be added. */
-#define SR_REPORT_MAX_MEMBERS 64
+#define EVIDENCE_REPORT_MAX_MEMBERS 64
 /* Size of all members other than events: a run of 256 mounts needs 0.1 MB. */
-#define SR_REPORT_MAX_REST ((size_t)2 * 1024 * 1024)
+#define EVIDENCE_REPORT_MAX_REST ((size_t)2 * 1024 * 1024)
 /* Size of a report: 10 million events. */
-#define SR_REPORT_MAX_BYTES (UINT64_C(4) << 30)
+#define EVIDENCE_REPORT_MAX_BYTES (UINT64_C(4) << 30)
 
-struct sr_report_walk {
+struct evidence_report_walk {
     struct sr_json_reader reader;
     struct sr_hasher *hasher;
     struct sr_json_scan scan;
-    struct sr_buf text;                        /* canonical form of the event at hand */
-    struct sr_buf keys[SR_REPORT_MAX_MEMBERS]; /* canonical, with quotes */
-    struct sr_buf values[SR_REPORT_MAX_MEMBERS];
+    struct sr_buf text;                              /* canonical form of the event at hand */
+    struct sr_buf keys[EVIDENCE_REPORT_MAX_MEMBERS]; /* canonical, with quotes */
+    struct sr_buf values[EVIDENCE_REPORT_MAX_MEMBERS];
     unsigned member_count;
     unsigned before_events; /* members that came before events */
     size_t rest_bytes;
@@ -45,8 +45,8 @@ struct sr_report_walk {
 };
 
 /* Takes each event: canonical text, scanned. Returns 0, or -1 with err to end the walk. */
-typedef int sr_report_on_event(void *context, uint64_t index, const struct sr_json_scan *scan,
-                               const char *text, struct sr_error *err);
+typedef int evidence_report_on_event(void *context, uint64_t index, const struct sr_json_scan *scan,
+                                     const char *text, struct sr_error *err);
 
 /*
  * Walks through the report behind fd, which stays the caller's: a regular file from offset on, or
@@ -54,16 +54,18 @@ typedef int sr_report_on_event(void *context, uint64_t index, const struct sr_js
  * fault's place, with line and column, when it is not the strict JSON of a report. The caller frees
  * walk either way; it holds what was found up to the fault.
  */
-int sr_report_walk(struct sr_report_walk *walk, int fd, uint64_t offset,
-                   sr_report_on_event *on_event, void *context, struct sr_error *err) SR_MUST_CHECK;
-/* Does the same and feeds bytes (reset; may be NULL) with the file as it is. */
-int sr_report_walk_bytes(struct sr_report_walk *walk, int fd, uint64_t offset,
-                         struct sr_hasher *bytes, sr_report_on_event *on_event, void *context,
+int evidence_report_walk(struct evidence_report_walk *walk, int fd, uint64_t offset,
+                         evidence_report_on_event *on_event, void *context,
                          struct sr_error *err) SR_MUST_CHECK;
-void sr_report_walk_free(struct sr_report_walk *walk);
-#define sr_cleanup_report_walk __attribute__((cleanup(sr_report_walk_free)))
+/* Does the same and feeds bytes (reset; may be NULL) with the file as it is. */
+int evidence_report_walk_bytes(struct evidence_report_walk *walk, int fd, uint64_t offset,
+                               struct sr_hasher *bytes, evidence_report_on_event *on_event,
+                               void *context, struct sr_error *err) SR_MUST_CHECK;
+void evidence_report_walk_free(struct evidence_report_walk *walk);
+#define sr_cleanup_report_walk __attribute__((cleanup(evidence_report_walk_free)))
 
 /* Returns a member's canonical value; an empty slice when the report has none of that name. */
-struct sr_json_slice sr_report_member(const struct sr_report_walk *walk, const char *name);
+struct sr_json_slice evidence_report_member(const struct evidence_report_walk *walk,
+                                            const char *name);
 
 #endif

@@ -13,19 +13,19 @@ static const char *or_unknown(const char *text)
     return text[0] != '\0' ? text : "unknown";
 }
 
-const char *sr_drop_sentence(enum sr_drop drop)
+const char *evidence_drop_sentence(enum evidence_drop drop)
 {
-    static const char *const sentences[SR_DROP_COUNT] = {
-        [SR_DROP_INVALID] = "of no connection, or with options",
-        [SR_DROP_NOT_IPV4] = "neither IPv4 nor ARP",
-        [SR_DROP_SPOOFED] = "with a source address that is not the guest's",
-        [SR_DROP_TO_GATEWAY] = "to the gateway itself",
-        [SR_DROP_UNACCOUNTED] = "that the kernel's own checks stopped, or parts of a packet",
+    static const char *const sentences[EVIDENCE_DROP_COUNT] = {
+        [EVIDENCE_DROP_INVALID] = "of no connection, or with options",
+        [EVIDENCE_DROP_NOT_IPV4] = "neither IPv4 nor ARP",
+        [EVIDENCE_DROP_SPOOFED] = "with a source address that is not the guest's",
+        [EVIDENCE_DROP_TO_GATEWAY] = "to the gateway itself",
+        [EVIDENCE_DROP_UNACCOUNTED] = "that the kernel's own checks stopped, or parts of a packet",
     };
     return sentences[drop];
 }
 
-void sr_secret_sentence(const struct sr_summary_secret *secret, char *text, size_t size)
+void evidence_secret_sentence(const struct evidence_summary_secret *secret, char *text, size_t size)
 {
     const char *digits = secret->hmac;
     if (strncmp(digits, SR_HMAC_PREFIX, strlen(SR_HMAC_PREFIX)) == 0)
@@ -35,11 +35,11 @@ void sr_secret_sentence(const struct sr_summary_secret *secret, char *text, size
              digits[0] != '\0' ? ", HMAC " : ", which gave no value", digits);
 }
 
-void sr_take_message(struct sr_json_slice payload, char *text, size_t size)
+void evidence_take_message(struct sr_json_slice payload, char *text, size_t size)
 {
     char words[WORD];
-    sr_take_text(payload, "message", text, size);
-    sr_take_text(sr_json_get(payload, "guest"), "message", words, sizeof words);
+    evidence_take_text(payload, "message", text, size);
+    evidence_take_text(sr_json_get(payload, "guest"), "message", words, sizeof words);
     size_t len = strlen(text);
     if (words[0] != '\0')
         snprintf(text + len, size - len, ": \"%s\"", words);
@@ -49,10 +49,10 @@ static void say_mount(enum sr_event_type kind, struct sr_json_slice payload, cha
                       size_t size)
 {
     char source[WORD], target[WORD], code[32], message[WORD];
-    sr_take_text(payload, "source", source, sizeof source);
-    sr_take_text(payload, "target", target, sizeof target);
-    sr_take_text(payload, "errorCode", code, sizeof code);
-    sr_take_text(payload, "message", message, sizeof message);
+    evidence_take_text(payload, "source", source, sizeof source);
+    evidence_take_text(payload, "target", target, sizeof target);
+    evidence_take_text(payload, "errorCode", code, sizeof code);
+    evidence_take_text(payload, "message", message, sizeof message);
     if (kind == SR_EVENT_MOUNT_REJECTED)
         snprintf(text, size, "mount of %s at %s refused: %s %s", source, target, code, message);
     else
@@ -66,19 +66,19 @@ static void say_network(enum sr_event_type kind, struct sr_json_slice payload, c
                         size_t size)
 {
     char one[WORD], two[WORD];
-    long long rules = (long long)sr_take_number(payload, "rulesTotal");
+    long long rules = (long long)evidence_take_number(payload, "rulesTotal");
     if (kind == SR_EVENT_NETWORK_PLAN_GENERATED) {
-        sr_take_text(payload, "uplink", one, sizeof one);
+        evidence_take_text(payload, "uplink", one, sizeof one);
         snprintf(text, size, "network set up: %lld %s%s%s", rules < 0 ? 0 : rules,
                  rules == 1 ? "rule" : "rules", one[0] != '\0' ? ", uplink " : "", one);
     } else if (kind == SR_EVENT_NETWORK_RULE_RELEASED) {
-        rules = (long long)sr_take_number(sr_json_get(payload, "frames"), "denied");
+        rules = (long long)evidence_take_number(sr_json_get(payload, "frames"), "denied");
         snprintf(text, size,
                  rules > 0 ? "network taken down; packets denied: %lld" : "network taken down",
                  rules);
     } else {
-        sr_take_text(payload, "errorCode", one, sizeof one);
-        sr_take_text(payload, "message", two, sizeof two);
+        evidence_take_text(payload, "errorCode", one, sizeof one);
+        evidence_take_text(payload, "message", two, sizeof two);
         snprintf(text, size, "network could not be taken down: %s %s", one, two);
     }
 }
@@ -88,23 +88,23 @@ static void say_count(enum sr_event_type kind, struct sr_json_slice payload, cha
                       size_t size)
 {
     char protocol[32], target[WORD];
-    long long port = (long long)sr_take_number(payload, "port");
-    sr_take_text(payload, "protocol", protocol, sizeof protocol);
+    long long port = (long long)evidence_take_number(payload, "port");
+    evidence_take_text(payload, "protocol", protocol, sizeof protocol);
     if (kind == SR_EVENT_RESOURCE_SAMPLED) {
         snprintf(text, size, "%lld us of CPU time, %lld bytes of memory",
-                 (long long)sr_take_number(payload, "cpuUsageUsec"),
-                 (long long)sr_take_number(payload, "memoryCurrentBytes"));
+                 (long long)evidence_take_number(payload, "cpuUsageUsec"),
+                 (long long)evidence_take_number(payload, "memoryCurrentBytes"));
     } else if (kind == SR_EVENT_NETWORK_FLOW_DENIED) {
-        sr_take_text(payload, "destination", target, sizeof target);
+        evidence_take_text(payload, "destination", target, sizeof target);
         snprintf(text, size, "%s %s port %lld denied, %lld packets", protocol, target, port,
-                 (long long)sr_take_number(payload, "packets"));
+                 (long long)evidence_take_number(payload, "packets"));
     } else if (kind == SR_EVENT_NETWORK_RULE_HIT) {
-        sr_take_text(payload, "target", target, sizeof target);
+        evidence_take_text(payload, "target", target, sizeof target);
         snprintf(text, size, "%s %s port %lld: %lld packets allowed, %lld blocked", protocol,
-                 target, port, (long long)sr_take_number(payload, "allowedHits"),
-                 (long long)sr_take_number(payload, "blockedHits"));
+                 target, port, (long long)evidence_take_number(payload, "allowedHits"),
+                 (long long)evidence_take_number(payload, "blockedHits"));
     } else {
-        sr_take_text(payload, "target", target, sizeof target);
+        evidence_take_text(payload, "target", target, sizeof target);
         snprintf(text, size, "%s %s port %lld may be reached", protocol, target, port);
     }
 }
@@ -112,8 +112,8 @@ static void say_count(enum sr_event_type kind, struct sr_json_slice payload, cha
 static void say_vm_exit(struct sr_json_slice payload, char *text, size_t size)
 {
     struct sr_json_slice guest = sr_json_get(payload, "guest");
-    long long code = (long long)sr_take_number(guest, "exitCode"),
-              number = (long long)sr_take_number(guest, "signal");
+    long long code = (long long)evidence_take_number(guest, "exitCode"),
+              number = (long long)evidence_take_number(guest, "signal");
     if (!sr_json_is_object(guest))
         snprintf(text, size, "VM ended");
     else if (number > 0)
@@ -127,9 +127,9 @@ static void say_output(struct sr_json_slice payload, char *text, size_t size)
 {
     char path[WORD], message[2 * WORD + 8];
     struct sr_json_slice collected = sr_json_get(payload, "collected");
-    long long bytes = (long long)sr_take_number(payload, "bytes");
-    sr_take_text(payload, "path", path, sizeof path);
-    sr_take_message(payload, message, sizeof message);
+    long long bytes = (long long)evidence_take_number(payload, "bytes");
+    evidence_take_text(payload, "path", path, sizeof path);
+    evidence_take_message(payload, message, sizeof message);
     if (collected.len > 0 && collected.text[0] == 'f')
         snprintf(text, size, "output %s not collected%s%s", path, message[0] != '\0' ? ": " : "",
                  message);
@@ -139,8 +139,8 @@ static void say_output(struct sr_json_slice payload, char *text, size_t size)
         snprintf(text, size, "output %s collected", path);
 }
 
-void sr_event_sentence(enum sr_event_type kind, struct sr_json_slice payload, char *text,
-                       size_t size)
+void evidence_event_sentence(enum sr_event_type kind, struct sr_json_slice payload, char *text,
+                             size_t size)
 {
     char one[WORD], two[WORD], three[2 * WORD + 8];
     switch (kind) {
@@ -149,7 +149,7 @@ void sr_event_sentence(enum sr_event_type kind, struct sr_json_slice payload, ch
         return;
     case SR_EVENT_RUN_PREPARED:
         snprintf(text, size, "run prepared, with %lld s to run",
-                 (long long)sr_take_number(payload, "timeoutSec"));
+                 (long long)evidence_take_number(payload, "timeoutSec"));
         return;
     case SR_EVENT_MOUNT_VALIDATED:
     case SR_EVENT_MOUNT_REJECTED:
@@ -168,15 +168,15 @@ void sr_event_sentence(enum sr_event_type kind, struct sr_json_slice payload, ch
         say_count(kind, payload, text, size);
         return;
     case SR_EVENT_VM_STARTED:
-        sr_take_text(payload, "launcher", one, sizeof one);
-        sr_take_text(payload, "accel", two, sizeof two);
+        evidence_take_text(payload, "launcher", one, sizeof one);
+        evidence_take_text(payload, "accel", two, sizeof two);
         snprintf(text, size, "VM started by %s%s%s", or_unknown(one),
                  two[0] != '\0' ? ", accelerator " : "", two);
         return;
     case SR_EVENT_VM_ACCEL_SELECTED:
-        sr_take_text(payload, "accel", one, sizeof one);
-        sr_take_text(payload, "reason", two, sizeof two);
-        sr_take_message(payload, three, sizeof three);
+        evidence_take_text(payload, "accel", one, sizeof one);
+        evidence_take_text(payload, "reason", two, sizeof two);
+        evidence_take_message(payload, three, sizeof three);
         snprintf(text, size, "accelerator %s: %s%s", or_unknown(one), two, three);
         return;
     case SR_EVENT_VM_EXITED:
@@ -186,9 +186,9 @@ void sr_event_sentence(enum sr_event_type kind, struct sr_json_slice payload, ch
         snprintf(text, size, "nothing left on the host but the run's directory");
         return;
     case SR_EVENT_RUN_FAILED:
-        sr_take_text(payload, "errorCode", one, sizeof one);
-        sr_take_text(payload, "path", two, sizeof two);
-        sr_take_message(payload, three, sizeof three);
+        evidence_take_text(payload, "errorCode", one, sizeof one);
+        evidence_take_text(payload, "path", two, sizeof two);
+        evidence_take_message(payload, three, sizeof three);
         snprintf(text, size, "failed: %s %s: %s", one, two, three);
         return;
     case SR_EVENT_OUTPUT_COLLECTED:
@@ -200,7 +200,7 @@ void sr_event_sentence(enum sr_event_type kind, struct sr_json_slice payload, ch
     text[0] = '\0';
 }
 
-void sr_exit_sentence(const struct sr_summary *s, char *text, size_t size)
+void evidence_exit_sentence(const struct evidence_summary *s, char *text, size_t size)
 {
     static const struct {
         const char *cause, *sentence;

@@ -108,7 +108,7 @@ __attribute__((format(printf, 3, 4))) static void say(const struct printer *p, e
     }
 }
 
-static void verification(const struct printer *p, const struct sr_reading *r)
+static void verification(const struct printer *p, const struct evidence_reading *r)
 {
     const struct sr_verification *v = &r->verification;
     sr_cleanup_buf struct sr_buf checks = SR_BUF_INIT;
@@ -143,26 +143,26 @@ static void verification(const struct printer *p, const struct sr_reading *r)
 }
 
 /* In place of a document, why it is not there, and its hash. */
-static void not_shown(const struct printer *p, const char *label, enum sr_companion_state state,
-                      const char *hash)
+static void not_shown(const struct printer *p, const char *label,
+                      enum evidence_companion_state state, const char *hash)
 {
     field(p, label,
-          state == SR_COMPANION_OTHER ? "the file beside the report is another one; not shown"
-                                      : "not beside the report");
+          state == EVIDENCE_COMPANION_OTHER ? "the file beside the report is another one; not shown"
+                                            : "not beside the report");
     field(p, "", hash);
 }
 
-static void what_ran(const struct printer *p, const struct sr_reading *r)
+static void what_ran(const struct printer *p, const struct evidence_reading *r)
 {
-    const struct sr_summary *s = r->summary;
-    const struct sr_companions *c = &r->companions;
-    char text[640], ran[SR_RAN], took[SR_QUANTITY], when[SR_QUANTITY];
+    const struct evidence_summary *s = r->summary;
+    const struct evidence_companions *c = &r->companions;
+    char text[640], ran[EVIDENCE_RAN], took[EVIDENCE_QUANTITY], when[EVIDENCE_QUANTITY];
     heading(p, "What ran");
     if (c->command_line != NULL)
         field(p, "command", c->command_line);
     else
         not_shown(p, "command", c->command, s->command_hash);
-    if (c->policy == SR_COMPANION_KNOWN) {
+    if (c->policy == EVIDENCE_COMPANION_KNOWN) {
         snprintf(text, sizeof text, "%s%s%s%s", c->name, c->labels[0] != '\0' ? " (" : "",
                  c->labels, c->labels[0] != '\0' ? ")" : "");
         field(p, "policy", text);
@@ -171,11 +171,11 @@ static void what_ran(const struct printer *p, const struct sr_reading *r)
         field(p, "policy", s->policy_name);
         not_shown(p, s->policy_name[0] != '\0' ? "" : "policy", c->policy, s->policy_hash);
     }
-    field(p, "user", sr_ran_user(r, ran));
-    field(p, "directory", sr_ran_workdir(r, ran));
+    field(p, "user", evidence_ran_user(r, ran));
+    field(p, "directory", evidence_ran_workdir(r, ran));
     field(p, "variables", c->env);
     for (size_t i = 0; i < s->secret_count; i++) {
-        sr_secret_sentence(&s->secrets[i], text, sizeof text);
+        evidence_secret_sentence(&s->secrets[i], text, sizeof text);
         field(p, "variables", text);
     }
     field(p, "variables", s->secret_count == 0 ? c->env_from : "");
@@ -185,8 +185,8 @@ static void what_ran(const struct printer *p, const struct sr_reading *r)
              s->vmm_version, s->accel[0] != '\0' ? ", accelerator " : "", s->accel);
     field(p, "VM", text);
     field(p, "jail", s->jail);
-    snprintf(text, sizeof text, "%s%sfor %s", sr_when_text(s->started, when),
-             s->started[0] != '\0' ? ", " : "", sr_usec_text(sr_reading_usec(r), took));
+    snprintf(text, sizeof text, "%s%sfor %s", evidence_when_text(s->started, when),
+             s->started[0] != '\0' ? ", " : "", evidence_usec_text(evidence_reading_usec(r), took));
     field(p, "when", text);
 }
 
@@ -204,12 +204,13 @@ static void cell(const struct printer *p, const char *text, size_t width)
         sr_buf_putc(p->out, ' ');
 }
 
-static void target(const struct printer *p, const struct sr_summary_target *target, size_t wide)
+static void target(const struct printer *p, const struct evidence_summary_target *target,
+                   size_t wide)
 {
-    char name[SR_DESTINATION];
+    char name[EVIDENCE_DESTINATION];
     unsigned long long allowed = target->allowed, blocked = target->blocked;
     enum tone tone = blocked > 0 ? BAD : PLAIN;
-    sr_target_text(target, name);
+    evidence_target_text(target, name);
     if (wide == 0) {
         say(p, PLAIN, "%s: %llu allowed, %llu blocked", name, allowed, blocked);
         return;
@@ -219,9 +220,9 @@ static void target(const struct printer *p, const struct sr_summary_target *targ
     sr_buf_printf(p->out, " %10llu %s%10llu%s\n", allowed, begin(p, tone), blocked, end(p, tone));
 }
 
-static void reach(const struct printer *p, const struct sr_reading *r)
+static void reach(const struct printer *p, const struct evidence_reading *r)
 {
-    const struct sr_summary *s = r->summary;
+    const struct evidence_summary *s = r->summary;
     size_t wide = p->width >= 72 ? p->width - 26 : 0; /* 0: no room for a table */
     heading(p, "Where it could go, and went");
     if (s->target_count == 0) {
@@ -244,66 +245,67 @@ static void reach(const struct printer *p, const struct sr_reading *r)
         say(p, FAINT, "and %llu more", (unsigned long long)more);
     say(p, PLAIN, "packets of new connections: %lld let out; %lld stopped at these addresses",
         (long long)s->allowed_hits, (long long)s->blocked_hits);
-    if (sr_summary_uncounted(s))
+    if (evidence_summary_uncounted(s))
         say(p, BAD, "there may have been more: the counters were not read in the end");
 }
 
-static void stopped(const struct printer *p, const struct sr_reading *r)
+static void stopped(const struct printer *p, const struct evidence_reading *r)
 {
-    const struct sr_summary *s = r->summary;
-    char name[SR_DESTINATION], when[SR_FLOW_TIME];
+    const struct evidence_summary *s = r->summary;
+    char name[EVIDENCE_DESTINATION], when[EVIDENCE_FLOW_TIME];
     heading(p, "What was stopped");
-    uint64_t denied = sr_summary_denied(s);
-    if (denied + sr_summary_dropped(s) == 0 && s->mounts_rejected <= 0 &&
+    uint64_t denied = evidence_summary_denied(s);
+    if (denied + evidence_summary_dropped(s) == 0 && s->mounts_rejected <= 0 &&
         s->failure_code[0] == '\0' && !s->timed_out) {
         say(p, PLAIN, "nothing");
         return;
     }
     size_t shown = s->flow_count < ROWS ? s->flow_count : ROWS;
     for (size_t i = 0; i < shown; i++)
-        say(p, PLAIN, "%s: %llu packet%s%s", sr_flow_text(&s->flows[i], name),
-            (unsigned long long)s->flows[i].packets, sr_plural((int64_t)s->flows[i].packets),
-            sr_flow_time(s, &s->flows[i], when));
+        say(p, PLAIN, "%s: %llu packet%s%s", evidence_flow_text(&s->flows[i], name),
+            (unsigned long long)s->flows[i].packets, evidence_plural((int64_t)s->flows[i].packets),
+            evidence_flow_time(s, &s->flows[i], when));
     uint64_t more = s->flow_count - shown + s->more_flows;
     if (more > 0)
         say(p, FAINT, "and %llu more destinations", (unsigned long long)more);
     if (denied > s->flow_packets && denied > (uint64_t)s->blocked_hits)
         say(p, PLAIN, "%llu packet%s to destinations that are not recorded",
             (unsigned long long)(denied - s->flow_packets),
-            sr_plural((int64_t)(denied - s->flow_packets)));
-    for (int i = 0; i < SR_DROP_COUNT; i++)
+            evidence_plural((int64_t)(denied - s->flow_packets)));
+    for (int i = 0; i < EVIDENCE_DROP_COUNT; i++)
         if (s->dropped[i] > 0)
             say(p, PLAIN, "%llu frame%s %s", (unsigned long long)s->dropped[i],
-                sr_plural((int64_t)s->dropped[i]), sr_drop_sentence((enum sr_drop)i));
+                evidence_plural((int64_t)s->dropped[i]),
+                evidence_drop_sentence((enum evidence_drop)i));
     if (s->blocked_hits > 0)
         say(p, PLAIN, "%s%lld packet%s to an allowed address, but not to what is allowed there",
             s->flow_count > 0 ? "of the denied ones " : "", (long long)s->blocked_hits,
-            sr_plural(s->blocked_hits));
+            evidence_plural(s->blocked_hits));
     if (s->mounts_rejected > 0)
         say(p, PLAIN, "%lld mount%s refused", (long long)s->mounts_rejected,
-            sr_plural(s->mounts_rejected));
+            evidence_plural(s->mounts_rejected));
     if (s->timed_out)
         say(p, BAD, "the command: its time was up");
     if (s->failure_code[0] != '\0')
         say(p, BAD, "%s %s: %s", s->failure_code, s->failure_path, s->failure);
-    if (sr_summary_uncounted(s))
+    if (evidence_summary_uncounted(s))
         say(p, BAD, "packets: the counters were not read in the end, so there may have been any");
 }
 
-static void outputs(const struct printer *p, const struct sr_summary *s)
+static void outputs(const struct printer *p, const struct evidence_summary *s)
 {
     bool in_manifest = false;
-    char size[SR_QUANTITY];
+    char size[EVIDENCE_QUANTITY];
     if (s->output_count == 0)
         return;
     heading(p, "What came out");
     for (size_t i = 0; i < s->output_count; i++) {
-        const struct sr_summary_output *output = &s->outputs[i];
+        const struct evidence_summary_output *output = &s->outputs[i];
         uint64_t bytes = output->bytes > 0 ? (uint64_t)output->bytes : 0;
         in_manifest = in_manifest || output->in_manifest;
         if (output->collected)
             say(p, PLAIN, "%s: %lld file%s, %s, %s", output->name, (long long)output->files,
-                sr_plural(output->files), sr_bytes_text(bytes, size), output->hash);
+                evidence_plural(output->files), evidence_bytes_text(bytes, size), output->hash);
         else
             say(p, BAD, "%s: %s", output->name, output->message);
     }
@@ -319,12 +321,12 @@ static void outputs(const struct printer *p, const struct sr_summary *s)
         say(p, FAINT, "each file's SHA-256 is in outputs.manifest in the run directory");
 }
 
-static void limits(const struct printer *p, const struct sr_reading *r)
+static void limits(const struct printer *p, const struct evidence_reading *r)
 {
-    struct sr_limit_row rows[SR_LIMIT_ROWS];
-    sr_limit_rows(r, rows);
+    struct evidence_limit_row rows[EVIDENCE_LIMIT_ROWS];
+    evidence_limit_rows(r, rows);
     heading(p, "Limits and use");
-    for (int i = 0; i < SR_LIMIT_ROWS; i++) {
+    for (int i = 0; i < EVIDENCE_LIMIT_ROWS; i++) {
         char text[400];
         snprintf(text, sizeof text, "%s%s%s%s%s%s", rows[i].limit[0] != '\0' ? "limit " : "",
                  rows[i].limit[0] != '\0' ? rows[i].limit : "limit not known",
@@ -334,7 +336,7 @@ static void limits(const struct printer *p, const struct sr_reading *r)
     }
 }
 
-static void guest_against_host(const struct printer *p, const struct sr_summary *s)
+static void guest_against_host(const struct printer *p, const struct evidence_summary *s)
 {
     if (s->contradiction_count == 0)
         return;
@@ -343,17 +345,17 @@ static void guest_against_host(const struct printer *p, const struct sr_summary 
         say(p, BAD, "%s: %s", s->contradictions[i].about, s->contradictions[i].message);
 }
 
-static void time_line(const struct printer *p, const struct sr_summary *s)
+static void time_line(const struct printer *p, const struct evidence_summary *s)
 {
-    size_t count = sr_summary_steps(s), gap = count;
+    size_t count = evidence_summary_steps(s), gap = count;
     heading(p, "Time line");
     if (s->step_count > count)
-        gap = SR_SUMMARY_FIRST_STEPS;
+        gap = EVIDENCE_SUMMARY_FIRST_STEPS;
     for (size_t i = 0; i < count; i++) {
-        const struct sr_summary_step *step = sr_summary_step(s, i);
+        const struct evidence_summary_step *step = evidence_summary_step(s, i);
         if (i == gap)
             say(p, FAINT, "... %llu more ...", (unsigned long long)(s->step_count - count));
-        char line[SR_SUMMARY_TEXT + 32];
+        char line[EVIDENCE_SUMMARY_TEXT + 32];
         if (step->timed && s->first_nsec > 0 && step->nsec >= s->first_nsec)
             sr_buf_printf(p->out, "  %+10.3f s  ", (double)(step->nsec - s->first_nsec) / 1e9);
         else
@@ -372,16 +374,17 @@ static void time_line(const struct printer *p, const struct sr_summary *s)
         say(p, BAD, "%llu events are none", (unsigned long long)s->odd_events);
 }
 
-void sr_show(const struct sr_reading *r, const struct sr_show_options *options, struct sr_buf *out)
+void evidence_show(const struct evidence_reading *r, const struct evidence_show_options *options,
+                   struct sr_buf *out)
 {
-    const struct sr_summary *s = r->summary;
+    const struct evidence_summary *s = r->summary;
     const struct printer p = {out, options->width, options->colour};
-    char how[SR_SUMMARY_TEXT];
-    sr_exit_sentence(s, how, sizeof how);
+    char how[EVIDENCE_SUMMARY_TEXT];
+    evidence_exit_sentence(s, how, sizeof how);
     sr_buf_printf(out, "%s%s%s\n", begin(&p, BOLD),
                   s->run_id[0] != '\0' ? s->run_id : "(no run id)", end(&p, BOLD));
     say(&p, s->exit_code == 0 ? GOOD : BAD, "%s%s", how,
-        strcmp(s->exit_seen_by, SR_OBSERVED_GUEST) == 0 ? " (the guest's word)" : "");
+        strcmp(s->exit_seen_by, EVIDENCE_OBSERVED_GUEST) == 0 ? " (the guest's word)" : "");
     what_ran(&p, r);
     verification(&p, r);
     guest_against_host(&p, s);

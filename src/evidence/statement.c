@@ -166,9 +166,9 @@ void statement_write(const struct verify *v, struct sr_buf *out)
     sr_buf_puts(out, "{\"_type\":\"" STATEMENT_TYPE "\",\"predicate\":");
     put_predicate(v, out);
     sr_buf_puts(out, ",\"predicateType\":\"" PREDICATE_TYPE "\",\"subject\":[");
-    put_subject(out, true, slice(SR_REPORT_FILE), slice(v->report_hash));
+    put_subject(out, true, slice(EVIDENCE_REPORT_FILE), slice(v->report_hash));
     if (v->events_hash[0] != '\0')
-        put_subject(out, false, slice(SR_EVENTS_FILE), slice(v->events_hash));
+        put_subject(out, false, slice(EVIDENCE_EVENTS_FILE), slice(v->events_hash));
     for (size_t at = 0; sr_json_is_object(files) && sr_json_next_member(files, &at, &member);)
         put_subject(out, false, member.key, sr_json_inside(member.value));
     sr_buf_append(out, v->outputs.data, v->outputs.len);
@@ -238,9 +238,9 @@ static bool expected_hash(struct verify *v, struct sr_json_slice name, char text
 {
     struct sr_json_slice files = verify_field(v, "artifacts", "files");
     struct sr_json_member member;
-    if (sr_json_is(name, SR_REPORT_FILE)) {
+    if (sr_json_is(name, EVIDENCE_REPORT_FILE)) {
         memcpy(text, v->report_hash, sizeof v->report_hash);
-    } else if (sr_json_is(name, SR_EVENTS_FILE)) {
+    } else if (sr_json_is(name, EVIDENCE_EVENTS_FILE)) {
         memcpy(text, v->events_hash, sizeof v->events_hash);
     } else {
         text[0] = '\0';
@@ -312,7 +312,7 @@ static bool compare_subject(struct verify *v, size_t index, struct sr_json_slice
                      "expected an object with name and digest.sha256 or digest." OUTPUT_DIGEST);
         return true;
     }
-    *has_report = *has_report || (digest.len > 0 && sr_json_is(name, SR_REPORT_FILE));
+    *has_report = *has_report || (digest.len > 0 && sr_json_is(name, EVIDENCE_REPORT_FILE));
     struct sr_json_slice told = output_digests(v, name);
     bool compared = compare_digest(v, path, name, sr_json_get(told, OUTPUT_DIGEST), of_output);
     if (told.len > 0) {
@@ -334,7 +334,7 @@ static void compare_subjects(struct verify *v, struct sr_json_slice subjects)
             unknown += !compare_subject(v, index, subject, &has_report);
     if (!has_report)
         verify_error(v, CHECK_SIGNATURE, SR_EVD_304, "attestation.payload.subject",
-                     "expected " SR_REPORT_FILE " among the subjects: the statement is of "
+                     "expected " EVIDENCE_REPORT_FILE " among the subjects: the statement is of "
                      "something else");
     if (unknown > 0)
         verify_note(v, CHECK_SIGNATURE, "%zu of the subjects are not at hand", unknown);

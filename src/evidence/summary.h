@@ -7,7 +7,7 @@
  * where they are long, and numbers are within 2^53 - 1. The verifier decides whether any of it is
  * true.
  *
- *   sr_summary_new()  sr_summary_read()  sr_summary_free()
+ *   evidence_summary_new()  evidence_summary_read()  evidence_summary_free()
  */
 #ifndef SR_EVIDENCE_SUMMARY_H
 #define SR_EVIDENCE_SUMMARY_H
@@ -20,25 +20,25 @@
 #include "saferun/policy.h"
 
 /* Half of them are for rules as they were applied, half for those that were hit. */
-#define SR_SUMMARY_TARGETS 512
-#define SR_SUMMARY_FLOWS 256
+#define EVIDENCE_SUMMARY_TARGETS 512
+#define EVIDENCE_SUMMARY_FLOWS 256
 /* The beginning and the end of the time line: why a run failed comes last. */
-#define SR_SUMMARY_FIRST_STEPS 100
-#define SR_SUMMARY_LAST_STEPS 50
-#define SR_SUMMARY_POINTS 256
-#define SR_SUMMARY_FILES 64
-#define SR_SUMMARY_TEXT 320
-#define SR_SUMMARY_OUTPUTS 64
-#define SR_SUMMARY_OUTPUT_FILES 200
+#define EVIDENCE_SUMMARY_FIRST_STEPS 100
+#define EVIDENCE_SUMMARY_LAST_STEPS 50
+#define EVIDENCE_SUMMARY_POINTS 256
+#define EVIDENCE_SUMMARY_FILES 64
+#define EVIDENCE_SUMMARY_TEXT 320
+#define EVIDENCE_SUMMARY_OUTPUTS 64
+#define EVIDENCE_SUMMARY_OUTPUT_FILES 200
 
-struct sr_summary_target {
+struct evidence_summary_target {
     char protocol[16], target[64], host[256];
     int64_t port;
     uint64_t allowed, blocked; /* packets, added up */
     uint32_t hash;
 };
 
-struct sr_summary_flow {
+struct evidence_summary_flow {
     char protocol[16], destination[64];
     int64_t port;
     uint64_t packets;
@@ -47,58 +47,58 @@ struct sr_summary_flow {
 };
 
 /* An event as a sentence. Events that come in large numbers (samples, rules, hits) are no steps. */
-struct sr_summary_step {
+struct evidence_summary_step {
     enum sr_event_type kind;
     bool timed;
     bool guest;   /* the guest's word */
     int64_t nsec; /* since 1970 */
     char stage[16];
-    char text[SR_SUMMARY_TEXT];
+    char text[EVIDENCE_SUMMARY_TEXT];
 };
 
 /* A sample, or several in a row as one: the last CPU time, the most memory. */
-struct sr_summary_point {
+struct evidence_summary_point {
     int64_t nsec;
     uint64_t cpu_usec, memory_bytes;
 };
 
-struct sr_summary_mount {
+struct evidence_summary_mount {
     char source[128], target[128];
 };
 
-struct sr_summary_file {
+struct evidence_summary_file {
     char name[96], hash[SR_SHA256_TEXT];
 };
 
 /* An output of the policy, and why it is not there if it is not. */
-struct sr_summary_output {
-    char name[128], hash[SR_SHA256_TEXT], message[SR_SUMMARY_TEXT];
+struct evidence_summary_output {
+    char name[128], hash[SR_SHA256_TEXT], message[EVIDENCE_SUMMARY_TEXT];
     bool collected, in_manifest; /* in_manifest: its files are listed in a file beside the report */
     int64_t files, bytes;
 };
 
-struct sr_summary_output_file {
+struct evidence_summary_output_file {
     char path[256], hash[SR_SHA256_TEXT]; /* path begins with the output's name */
     int64_t size;
 };
 
 /* What evidence has of a value from outside of the policy. */
-struct sr_summary_secret {
+struct evidence_summary_secret {
     char name[SR_SECRET_NAME_MAX + 1], from[8], path[256], hmac[SR_HMAC_TEXT];
 };
 
-struct sr_summary_contradiction {
-    char about[32], message[SR_SUMMARY_TEXT];
+struct evidence_summary_contradiction {
+    char about[32], message[EVIDENCE_SUMMARY_TEXT];
 };
 
-struct sr_summary {
+struct evidence_summary {
     /* The report's own members. A text that the report does not have is "", a number -1. */
     char run_id[128], started[64], finished[64], cause[32], exit_seen_by[16];
     bool has_exit; /* exit{} is there */
     int64_t exit_code, code, signal;
     char kernel_hash[SR_SHA256_TEXT], rootfs_hash[SR_SHA256_TEXT], policy_hash[SR_SHA256_TEXT],
         command_hash[SR_SHA256_TEXT], digest[SR_SHA256_TEXT];
-    struct sr_summary_file files[SR_SUMMARY_FILES];
+    struct evidence_summary_file files[EVIDENCE_SUMMARY_FILES];
     size_t file_count, more_files;
     char vmm[64], vmm_version[64], accel[32], jail[128], uplink[64];
     char limit_cpu[128], limit_memory[128], limit_pids[128], limit_disk[128];
@@ -112,7 +112,7 @@ struct sr_summary {
      * "default"), and the variables that the image sets. */
     char ran_user[32], ran_user_from[16], ran_workdir[128], ran_workdir_from[16],
         ran_image_env[512];
-    struct sr_summary_secret secrets[SR_SECRETS_MAX];
+    struct evidence_summary_secret secrets[SR_SECRETS_MAX];
     size_t secret_count;
 
     /* Of the events. */
@@ -121,71 +121,75 @@ struct sr_summary {
     int64_t first_nsec, last_nsec, vm_started_nsec, vm_exited_nsec; /* 0: not known */
     int64_t timeout_sec;
     bool timed_out;
-    struct sr_summary_target targets[SR_SUMMARY_TARGETS];
+    struct evidence_summary_target targets[EVIDENCE_SUMMARY_TARGETS];
     size_t target_count;
     uint64_t more_targets, more_allowed, more_blocked;
-    struct sr_summary_flow flows[SR_SUMMARY_FLOWS]; /* the largest, in that order */
+    struct evidence_summary_flow flows[EVIDENCE_SUMMARY_FLOWS]; /* the largest, in that order */
     size_t flow_count;
     uint64_t more_flows, more_flow_packets, flow_packets; /* flow_packets: all of them */
     /* What counters say beside these, of the frames that the guest sent. */
     bool framed;
-    uint64_t frames_denied, dropped[SR_DROP_COUNT];
-    struct sr_summary_step first[SR_SUMMARY_FIRST_STEPS];
-    struct sr_summary_step last[SR_SUMMARY_LAST_STEPS]; /* a ring */
+    uint64_t frames_denied, dropped[EVIDENCE_DROP_COUNT];
+    struct evidence_summary_step first[EVIDENCE_SUMMARY_FIRST_STEPS];
+    struct evidence_summary_step last[EVIDENCE_SUMMARY_LAST_STEPS]; /* a ring */
     uint64_t step_count;
-    struct sr_summary_point points[SR_SUMMARY_POINTS];
+    struct evidence_summary_point points[EVIDENCE_SUMMARY_POINTS];
     size_t point_count;
     uint64_t points_each, points_held; /* samples in a point; in the last one so far */
     char sample_source[64];
     uint64_t cpu_usec, peak_memory_bytes; /* of the samples */
 
     /* Of vm.exited. */
-    struct sr_exit_facts exit;
+    struct evidence_exit_facts exit;
     bool vm_exited;
     int64_t vmm_cpu_usec, stdout_bytes, stderr_bytes, guest_exit_code, guest_signal,
         guest_oom_kills;
-    struct sr_summary_contradiction contradictions[16];
+    struct evidence_summary_contradiction contradictions[16];
     size_t contradiction_count;
 
-    struct sr_summary_output outputs[SR_SUMMARY_OUTPUTS];
+    struct evidence_summary_output outputs[EVIDENCE_SUMMARY_OUTPUTS];
     size_t output_count;
-    struct sr_summary_output_file output_files[SR_SUMMARY_OUTPUT_FILES];
+    struct evidence_summary_output_file output_files[EVIDENCE_SUMMARY_OUTPUT_FILES];
     size_t output_file_count;
     uint64_t more_outputs, more_output_files;
 
-    char failure_code[32], failure_path[128], failure[SR_SUMMARY_TEXT]; /* of run.failed */
+    char failure_code[32], failure_path[128], failure[EVIDENCE_SUMMARY_TEXT]; /* of run.failed */
 };
 
 /* NULL when memory is out. */
-struct sr_summary *sr_summary_new(void);
-void sr_summary_free(struct sr_summary *summary);
+struct evidence_summary *evidence_summary_new(void);
+void evidence_summary_free(struct evidence_summary *summary);
 
-/* Reads the report behind fd (from its start; regular file). Fails as sr_report_walk() does, and
- * with SR-EVD-301 at `schemaVersion` for another document. After a failure, only free summary. */
-int sr_summary_read(struct sr_summary *summary, int fd, struct sr_error *err) SR_MUST_CHECK;
+/* Reads the report behind fd (from its start; regular file). Fails as evidence_report_walk() does,
+ * and with SR-EVD-301 at `schemaVersion` for another document. After a failure, only free
+ * summary. */
+int evidence_summary_read(struct evidence_summary *summary, int fd,
+                          struct sr_error *err) SR_MUST_CHECK;
 
 /* Return the packets that the network stopped: denied ones, whether their destinations are known or
  * not; and frames that were dropped for another reason. */
-uint64_t sr_summary_denied(const struct sr_summary *summary);
-uint64_t sr_summary_dropped(const struct sr_summary *summary);
+uint64_t evidence_summary_denied(const struct evidence_summary *summary);
+uint64_t evidence_summary_dropped(const struct evidence_summary *summary);
 /* Returns true when the network's counters were not read at the end, because safe-run died. Only
  * events say then what was let out and stopped. */
-bool sr_summary_uncounted(const struct sr_summary *summary);
+bool evidence_summary_uncounted(const struct evidence_summary *summary);
 /* Returns why frames were dropped, to follow their number: "neither IPv4 nor ARP". */
-const char *sr_drop_sentence(enum sr_drop drop);
+const char *evidence_drop_sentence(enum evidence_drop drop);
 
 /* Return how many steps are kept, and each of them in order. */
-size_t sr_summary_steps(const struct sr_summary *summary);
-const struct sr_summary_step *sr_summary_step(const struct sr_summary *summary, size_t index);
+size_t evidence_summary_steps(const struct evidence_summary *summary);
+const struct evidence_summary_step *evidence_summary_step(const struct evidence_summary *summary,
+                                                          size_t index);
 
 /* Writes an event's message, and behind it what the guest said, as a quotation (sentence.c). */
-void sr_take_message(struct sr_json_slice payload, char *text, size_t size);
+void evidence_take_message(struct sr_json_slice payload, char *text, size_t size);
 /* Writes what an event says as one sentence (sentence.c). */
-void sr_event_sentence(enum sr_event_type kind, struct sr_json_slice payload, char *text,
-                       size_t size);
+void evidence_event_sentence(enum sr_event_type kind, struct sr_json_slice payload, char *text,
+                             size_t size);
 /* Writes name, source, and the digits of the HMAC (sentence.c): "TOKEN from env, HMAC 0123...". */
-void sr_secret_sentence(const struct sr_summary_secret *secret, char *text, size_t size);
+void evidence_secret_sentence(const struct evidence_summary_secret *secret, char *text,
+                              size_t size);
 /* Writes how the run ended as one sentence (sentence.c). */
-void sr_exit_sentence(const struct sr_summary *summary, char *text, size_t size);
+void evidence_exit_sentence(const struct evidence_summary *summary, char *text, size_t size);
 
 #endif

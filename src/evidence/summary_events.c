@@ -26,30 +26,31 @@ static uint32_t hash_of(const char *protocol, const char *where, int64_t port)
 }
 
 /* The same destination; names that lead there may be several. */
-static bool same_target(const struct sr_summary_target *a, const struct sr_summary_target *b)
+static bool same_target(const struct evidence_summary_target *a,
+                        const struct evidence_summary_target *b)
 {
     return a->hash == b->hash && a->port == b->port && strcmp(a->target, b->target) == 0 &&
            strcmp(a->protocol, b->protocol) == 0;
 }
 
-static struct sr_summary_target target_of(struct sr_json_slice payload)
+static struct evidence_summary_target target_of(struct sr_json_slice payload)
 {
-    struct sr_summary_target target = {.port = sr_take_number(payload, "port")};
-    sr_take_text(payload, "protocol", target.protocol, sizeof target.protocol);
-    sr_take_text(payload, "target", target.target, sizeof target.target);
-    sr_take_text(payload, "host", target.host, sizeof target.host);
+    struct evidence_summary_target target = {.port = evidence_take_number(payload, "port")};
+    evidence_take_text(payload, "protocol", target.protocol, sizeof target.protocol);
+    evidence_take_text(payload, "target", target.target, sizeof target.target);
+    evidence_take_text(payload, "host", target.host, sizeof target.host);
     target.hash = hash_of(target.protocol, target.target, target.port);
     return target;
 }
 
 /* A rule that was applied: each name of a destination has its own. */
-static void add_rule(struct sr_summary *s, struct sr_json_slice payload)
+static void add_rule(struct evidence_summary *s, struct sr_json_slice payload)
 {
-    const struct sr_summary_target rule = target_of(payload);
+    const struct evidence_summary_target rule = target_of(payload);
     for (size_t i = 0; i < s->target_count; i++)
         if (same_target(&s->targets[i], &rule) && strcmp(s->targets[i].host, rule.host) == 0)
             return;
-    if (s->target_count < SR_SUMMARY_TARGETS / 2)
+    if (s->target_count < EVIDENCE_SUMMARY_TARGETS / 2)
         s->targets[s->target_count++] = rule;
     else
         s->more_targets++;
@@ -57,22 +58,22 @@ static void add_rule(struct sr_summary *s, struct sr_json_slice payload)
 
 /* A hit belongs to every rule at its destination. The sums are networkAudit's, which counts it
  * once. */
-static void add_hit(struct sr_summary *s, struct sr_json_slice payload)
+static void add_hit(struct evidence_summary *s, struct sr_json_slice payload)
 {
-    const struct sr_summary_target hit = target_of(payload);
-    int64_t allowed = sr_take_number(payload, "allowedHits"),
-            blocked = sr_take_number(payload, "blockedHits");
+    const struct evidence_summary_target hit = target_of(payload);
+    int64_t allowed = evidence_take_number(payload, "allowedHits"),
+            blocked = evidence_take_number(payload, "blockedHits");
     bool found = false;
     for (size_t i = 0; i < s->target_count; i++) {
-        struct sr_summary_target *target = &s->targets[i];
+        struct evidence_summary_target *target = &s->targets[i];
         if (!same_target(target, &hit))
             continue;
         found = true;
         add_to(&target->allowed, allowed);
         add_to(&target->blocked, blocked);
     }
-    if (!found && s->target_count < SR_SUMMARY_TARGETS) {
-        struct sr_summary_target *target = &s->targets[s->target_count++];
+    if (!found && s->target_count < EVIDENCE_SUMMARY_TARGETS) {
+        struct evidence_summary_target *target = &s->targets[s->target_count++];
         *target = hit;
         add_to(&target->allowed, allowed);
         add_to(&target->blocked, blocked);
@@ -82,10 +83,11 @@ static void add_hit(struct sr_summary *s, struct sr_json_slice payload)
     }
 }
 
-static struct sr_summary_flow *find_flow(struct sr_summary *s, const struct sr_summary_flow *flow)
+static struct evidence_summary_flow *find_flow(struct evidence_summary *s,
+                                               const struct evidence_summary_flow *flow)
 {
     for (size_t i = 0; i < s->flow_count; i++) {
-        struct sr_summary_flow *known = &s->flows[i];
+        struct evidence_summary_flow *known = &s->flows[i];
         if (known->hash == flow->hash && known->port == flow->port &&
             strcmp(known->destination, flow->destination) == 0 &&
             strcmp(known->protocol, flow->protocol) == 0)
@@ -95,29 +97,29 @@ static struct sr_summary_flow *find_flow(struct sr_summary *s, const struct sr_s
 }
 
 /* Adds up what is said of a destination, and keeps the largest. */
-static void add_flow(struct sr_summary *s, struct sr_json_slice payload)
+static void add_flow(struct evidence_summary *s, struct sr_json_slice payload)
 {
-    struct sr_summary_flow flow = {.port = sr_take_number(payload, "port"),
-                                   .first_nsec = sr_take_time(payload, "firstAt"),
-                                   .last_nsec = sr_take_time(payload, "lastAt")};
-    sr_take_text(payload, "protocol", flow.protocol, sizeof flow.protocol);
-    sr_take_text(payload, "destination", flow.destination, sizeof flow.destination);
+    struct evidence_summary_flow flow = {.port = evidence_take_number(payload, "port"),
+                                         .first_nsec = evidence_take_time(payload, "firstAt"),
+                                         .last_nsec = evidence_take_time(payload, "lastAt")};
+    evidence_take_text(payload, "protocol", flow.protocol, sizeof flow.protocol);
+    evidence_take_text(payload, "destination", flow.destination, sizeof flow.destination);
     flow.hash = hash_of(flow.protocol, flow.destination, flow.port);
-    add_to(&flow.packets, sr_take_number(payload, "packets"));
+    add_to(&flow.packets, evidence_take_number(payload, "packets"));
     add_to(&s->flow_packets, (int64_t)flow.packets);
-    struct sr_summary_flow *known = find_flow(s, &flow);
+    struct evidence_summary_flow *known = find_flow(s, &flow);
     if (known != NULL) {
         add_to(&known->packets, (int64_t)flow.packets);
         if (flow.last_nsec > known->last_nsec)
             known->last_nsec = flow.last_nsec;
         return;
     }
-    if (s->flow_count < SR_SUMMARY_FLOWS) {
+    if (s->flow_count < EVIDENCE_SUMMARY_FLOWS) {
         s->flows[s->flow_count++] = flow;
         return;
     }
-    struct sr_summary_flow *least = &s->flows[0];
-    for (size_t i = 1; i < SR_SUMMARY_FLOWS; i++)
+    struct evidence_summary_flow *least = &s->flows[0];
+    for (size_t i = 1; i < EVIDENCE_SUMMARY_FLOWS; i++)
         if (s->flows[i].packets < least->packets)
             least = &s->flows[i];
     s->more_flows++;
@@ -129,43 +131,43 @@ static void add_flow(struct sr_summary *s, struct sr_json_slice payload)
     }
 }
 
-static void add_frames(struct sr_summary *s, struct sr_json_slice frames)
+static void add_frames(struct evidence_summary *s, struct sr_json_slice frames)
 {
     if (!sr_json_is_object(frames))
         return;
     s->framed = true;
     s->frames_denied = 0;
-    add_to(&s->frames_denied, sr_take_number(frames, "denied"));
-    sr_drops_read(frames, s->dropped);
+    add_to(&s->frames_denied, evidence_take_number(frames, "denied"));
+    evidence_drops_read(frames, s->dropped);
 }
 
 /* When there is no more room each two points become one, and from then on twice as many samples. */
-static void merge_points(struct sr_summary *s)
+static void merge_points(struct evidence_summary *s)
 {
-    for (size_t i = 0; i < SR_SUMMARY_POINTS / 2; i++) {
-        const struct sr_summary_point a = s->points[2 * i], b = s->points[2 * i + 1];
+    for (size_t i = 0; i < EVIDENCE_SUMMARY_POINTS / 2; i++) {
+        const struct evidence_summary_point a = s->points[2 * i], b = s->points[2 * i + 1];
         s->points[i] = b;
         if (a.memory_bytes > b.memory_bytes)
             s->points[i].memory_bytes = a.memory_bytes;
     }
-    s->point_count = SR_SUMMARY_POINTS / 2;
+    s->point_count = EVIDENCE_SUMMARY_POINTS / 2;
     s->points_each *= 2;
     s->points_held = s->points_each;
 }
 
-static void add_sample(struct sr_summary *s, struct sr_json_slice payload, int64_t nsec)
+static void add_sample(struct evidence_summary *s, struct sr_json_slice payload, int64_t nsec)
 {
-    struct sr_summary_point point = {.nsec = nsec};
-    add_to(&point.cpu_usec, sr_take_number(payload, "cpuUsageUsec"));
-    add_to(&point.memory_bytes, sr_take_number(payload, "memoryCurrentBytes"));
-    sr_take_text(payload, "source", s->sample_source, sizeof s->sample_source);
+    struct evidence_summary_point point = {.nsec = nsec};
+    add_to(&point.cpu_usec, evidence_take_number(payload, "cpuUsageUsec"));
+    add_to(&point.memory_bytes, evidence_take_number(payload, "memoryCurrentBytes"));
+    evidence_take_text(payload, "source", s->sample_source, sizeof s->sample_source);
     s->cpu_usec = point.cpu_usec;
     if (point.memory_bytes > s->peak_memory_bytes)
         s->peak_memory_bytes = point.memory_bytes;
     if (nsec == 0)
         return; /* a time that nobody can read has no place on a chart */
     if (s->point_count > 0 && s->points_held < s->points_each) {
-        struct sr_summary_point *last = &s->points[s->point_count - 1];
+        struct evidence_summary_point *last = &s->points[s->point_count - 1];
         uint64_t most = last->memory_bytes;
         *last = point;
         if (most > last->memory_bytes)
@@ -173,13 +175,13 @@ static void add_sample(struct sr_summary *s, struct sr_json_slice payload, int64
         s->points_held++;
         return;
     }
-    if (s->point_count == SR_SUMMARY_POINTS)
+    if (s->point_count == EVIDENCE_SUMMARY_POINTS)
         merge_points(s);
     s->points[s->point_count++] = point;
     s->points_held = 1;
 }
 
-static void add_contradiction(struct sr_summary *s, const char *about, const char *message)
+static void add_contradiction(struct evidence_summary *s, const char *about, const char *message)
 {
     if (message[0] == '\0')
         return;
@@ -188,75 +190,77 @@ static void add_contradiction(struct sr_summary *s, const char *about, const cha
             return;
     if (s->contradiction_count == sizeof s->contradictions / sizeof s->contradictions[0])
         return;
-    struct sr_summary_contradiction *one = &s->contradictions[s->contradiction_count++];
+    struct evidence_summary_contradiction *one = &s->contradictions[s->contradiction_count++];
     snprintf(one->about, sizeof one->about, "%s", about);
     snprintf(one->message, sizeof one->message, "%s", message);
 }
 
-static void add_exit(struct sr_summary *s, struct sr_json_slice payload)
+static void add_exit(struct evidence_summary *s, struct sr_json_slice payload)
 {
     struct sr_json_slice guest = sr_json_get(payload, "guest"), element,
                          list = sr_json_get(payload, "contradictions");
     s->vm_exited = true;
     s->timed_out = sr_json_is_true(sr_json_get(payload, "timedOut"));
-    sr_exit_facts_read(payload, &s->exit);
-    s->vmm_cpu_usec = sr_take_number(payload, "vmmCpuUsec");
-    s->stdout_bytes = sr_take_number(sr_json_get(payload, "stdout"), "bytes");
-    s->stderr_bytes = sr_take_number(sr_json_get(payload, "stderr"), "bytes");
-    s->guest_exit_code = sr_take_number(guest, "exitCode");
-    s->guest_signal = sr_take_number(guest, "signal");
-    s->guest_oom_kills = sr_take_number(guest, "oomKills");
+    evidence_exit_facts_read(payload, &s->exit);
+    s->vmm_cpu_usec = evidence_take_number(payload, "vmmCpuUsec");
+    s->stdout_bytes = evidence_take_number(sr_json_get(payload, "stdout"), "bytes");
+    s->stderr_bytes = evidence_take_number(sr_json_get(payload, "stderr"), "bytes");
+    s->guest_exit_code = evidence_take_number(guest, "exitCode");
+    s->guest_signal = evidence_take_number(guest, "signal");
+    s->guest_oom_kills = evidence_take_number(guest, "oomKills");
     /* What follows from the numbers comes first, in its own words, and cannot be crowded out. */
-    struct sr_contradiction found[SR_CONTRADICTIONS_MAX];
-    size_t count = sr_contradictions(&s->exit, found);
+    struct evidence_contradiction found[EVIDENCE_CONTRADICTIONS_MAX];
+    size_t count = evidence_contradictions(&s->exit, found);
     for (size_t i = 0; i < count; i++)
         add_contradiction(s, found[i].about, found[i].message);
     for (size_t at = 0; sr_json_is_array(list) && sr_json_next(list, &at, &element);) {
-        struct sr_summary_contradiction one;
-        sr_take_text(element, "about", one.about, sizeof one.about);
-        sr_take_text(element, "message", one.message, sizeof one.message);
+        struct evidence_summary_contradiction one;
+        evidence_take_text(element, "about", one.about, sizeof one.about);
+        evidence_take_text(element, "message", one.message, sizeof one.message);
         add_contradiction(s, one.about, one.message);
     }
 }
 
-static void add_step(struct sr_summary *s, const struct sr_event *event, int64_t nsec)
+static void add_step(struct evidence_summary *s, const struct evidence_event *event, int64_t nsec)
 {
-    struct sr_summary_step *step =
-        s->step_count < SR_SUMMARY_FIRST_STEPS
+    struct evidence_summary_step *step =
+        s->step_count < EVIDENCE_SUMMARY_FIRST_STEPS
             ? &s->first[s->step_count]
-            : &s->last[(s->step_count - SR_SUMMARY_FIRST_STEPS) % SR_SUMMARY_LAST_STEPS];
+            : &s->last[(s->step_count - EVIDENCE_SUMMARY_FIRST_STEPS) %
+                       EVIDENCE_SUMMARY_LAST_STEPS];
     s->step_count++;
-    *step = (struct sr_summary_step){.kind = event->kind, .nsec = nsec, .timed = nsec != 0};
-    step->guest = sr_json_is(sr_json_get(event->payload, SR_OBSERVED_BY), SR_OBSERVED_GUEST);
+    *step = (struct evidence_summary_step){.kind = event->kind, .nsec = nsec, .timed = nsec != 0};
+    step->guest =
+        sr_json_is(sr_json_get(event->payload, EVIDENCE_OBSERVED_BY), EVIDENCE_OBSERVED_GUEST);
     snprintf(step->stage, sizeof step->stage, "%.*s", (int)event->stage.len, event->stage.text);
-    sr_event_sentence(event->kind, event->payload, step->text, sizeof step->text);
+    evidence_event_sentence(event->kind, event->payload, step->text, sizeof step->text);
 }
 
-static void add_prepared(struct sr_summary *s, struct sr_json_slice payload)
+static void add_prepared(struct evidence_summary *s, struct sr_json_slice payload)
 {
     struct sr_json_slice runtime = sr_json_get(payload, "runtime"), element,
                          env = sr_json_get(runtime, "imageEnv");
     char pair[128];
-    s->timeout_sec = sr_take_number(payload, "timeoutSec");
-    sr_take_text(runtime, "user", s->ran_user, sizeof s->ran_user);
-    sr_take_text(runtime, "userFrom", s->ran_user_from, sizeof s->ran_user_from);
-    sr_take_text(runtime, "workdir", s->ran_workdir, sizeof s->ran_workdir);
-    sr_take_text(runtime, "workdirFrom", s->ran_workdir_from, sizeof s->ran_workdir_from);
+    s->timeout_sec = evidence_take_number(payload, "timeoutSec");
+    evidence_take_text(runtime, "user", s->ran_user, sizeof s->ran_user);
+    evidence_take_text(runtime, "userFrom", s->ran_user_from, sizeof s->ran_user_from);
+    evidence_take_text(runtime, "workdir", s->ran_workdir, sizeof s->ran_workdir);
+    evidence_take_text(runtime, "workdirFrom", s->ran_workdir_from, sizeof s->ran_workdir_from);
     s->ran_image_env[0] = '\0';
     for (size_t at = 0; sr_json_is_array(env) && sr_json_next(env, &at, &element);) {
-        sr_take_string(element, pair, sizeof pair);
-        if (!sr_join_text(pair, s->ran_image_env, sizeof s->ran_image_env))
+        evidence_take_string(element, pair, sizeof pair);
+        if (!evidence_join_text(pair, s->ran_image_env, sizeof s->ran_image_env))
             break;
     }
     struct sr_json_slice secrets = sr_json_get(runtime, "envFrom");
     s->secret_count = 0;
     for (size_t at = 0; sr_json_is_array(secrets) && s->secret_count < SR_SECRETS_MAX &&
                         sr_json_next(secrets, &at, &element);) {
-        struct sr_summary_secret *secret = &s->secrets[s->secret_count++];
-        sr_take_text(element, "name", secret->name, sizeof secret->name);
-        sr_take_text(element, "from", secret->from, sizeof secret->from);
-        sr_take_text(element, "path", secret->path, sizeof secret->path);
-        sr_take_text(element, "hmac", secret->hmac, sizeof secret->hmac);
+        struct evidence_summary_secret *secret = &s->secrets[s->secret_count++];
+        evidence_take_text(element, "name", secret->name, sizeof secret->name);
+        evidence_take_text(element, "from", secret->from, sizeof secret->from);
+        evidence_take_text(element, "path", secret->path, sizeof secret->path);
+        evidence_take_text(element, "hmac", secret->hmac, sizeof secret->hmac);
     }
 }
 
@@ -264,17 +268,17 @@ int summary_event(void *context, uint64_t index, const struct sr_json_scan *scan
                   struct sr_error *err)
 {
     struct summary_reader *reader = context;
-    struct sr_summary *s = reader->summary;
-    struct sr_event *event = &reader->event;
-    struct sr_event_fault fault;
+    struct evidence_summary *s = reader->summary;
+    struct evidence_event *event = &reader->event;
+    struct evidence_event_fault fault;
     (void)index;
     (void)err;
     s->event_count++;
-    if (sr_event_parse(scan, text, event, &fault) < 0) {
+    if (evidence_event_parse(scan, text, event, &fault) < 0) {
         s->odd_events++;
         return 0;
     }
-    int64_t nsec = sr_event_nsec(event);
+    int64_t nsec = evidence_event_nsec(event);
     s->counts[event->kind]++;
     if (s->first_nsec == 0)
         s->first_nsec = nsec;
@@ -311,9 +315,9 @@ int summary_event(void *context, uint64_t index, const struct sr_json_scan *scan
         add_exit(s, event->payload);
         break;
     case SR_EVENT_RUN_FAILED:
-        sr_take_text(event->payload, "errorCode", s->failure_code, sizeof s->failure_code);
-        sr_take_text(event->payload, "path", s->failure_path, sizeof s->failure_path);
-        sr_take_message(event->payload, s->failure, sizeof s->failure);
+        evidence_take_text(event->payload, "errorCode", s->failure_code, sizeof s->failure_code);
+        evidence_take_text(event->payload, "path", s->failure_path, sizeof s->failure_path);
+        evidence_take_message(event->payload, s->failure, sizeof s->failure);
         break;
     default:
         break;
@@ -324,14 +328,14 @@ int summary_event(void *context, uint64_t index, const struct sr_json_scan *scan
 
 static int by_packets(const void *a, const void *b)
 {
-    const struct sr_summary_flow *x = a, *y = b;
+    const struct evidence_summary_flow *x = a, *y = b;
     if (x->packets != y->packets)
         return x->packets < y->packets ? 1 : -1;
     int order = strcmp(x->destination, y->destination);
     return order != 0 ? order : (x->port > y->port) - (x->port < y->port);
 }
 
-void summary_events_end(struct sr_summary *s)
+void summary_events_end(struct evidence_summary *s)
 {
     qsort(s->flows, s->flow_count, sizeof s->flows[0], by_packets);
 }

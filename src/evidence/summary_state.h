@@ -6,14 +6,14 @@
 #include "evidence/summary.h"
 
 struct summary_reader {
-    struct sr_summary *summary;
-    struct sr_event event;
+    struct evidence_summary *summary;
+    struct evidence_event event;
 };
 
-sr_report_on_event summary_event;
+evidence_report_on_event summary_event;
 /* summary_outputs.c: an output.collected. */
-void summary_take_output(struct sr_summary *summary, struct sr_json_slice payload);
+void summary_take_output(struct evidence_summary *summary, struct sr_json_slice payload);
 /* After the last event: puts lists in order, looks for contradictions that were not recorded. */
-void summary_events_end(struct sr_summary *summary);
+void summary_events_end(struct evidence_summary *summary);
 
 #endif

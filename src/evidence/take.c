@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-void sr_take_string(struct sr_json_slice value, char *text, size_t size)
+void evidence_take_string(struct sr_json_slice value, char *text, size_t size)
 {
     text[0] = '\0';
     if (!sr_json_is_string(value))
@@ -33,17 +33,17 @@ void sr_take_string(struct sr_json_slice value, char *text, size_t size)
     }
 }
 
-void sr_take_key(struct sr_json_slice key, char *text, size_t size)
+void evidence_take_key(struct sr_json_slice key, char *text, size_t size)
 {
-    sr_take_string(sr_json_quoted(key), text, size);
+    evidence_take_string(sr_json_quoted(key), text, size);
 }
 
-void sr_take_text(struct sr_json_slice object, const char *name, char *text, size_t size)
+void evidence_take_text(struct sr_json_slice object, const char *name, char *text, size_t size)
 {
-    sr_take_string(sr_json_get(object, name), text, size);
+    evidence_take_string(sr_json_get(object, name), text, size);
 }
 
-bool sr_join_text(const char *item, char *text, size_t size)
+bool evidence_join_text(const char *item, char *text, size_t size)
 {
     size_t len = strlen(text), room = size - len;
     bool fits = strlen(item) + sizeof ", , ..." <= room;
@@ -51,13 +51,13 @@ bool sr_join_text(const char *item, char *text, size_t size)
     return fits;
 }
 
-int64_t sr_take_number(struct sr_json_slice object, const char *name)
+int64_t evidence_take_number(struct sr_json_slice object, const char *name)
 {
     int64_t number;
     return sr_json_integer(sr_json_get(object, name), &number) ? number : -1;
 }
 
-int64_t sr_take_time(struct sr_json_slice object, const char *name)
+int64_t evidence_take_time(struct sr_json_slice object, const char *name)
 {
     struct sr_json_slice value = sr_json_get(object, name);
     int64_t nsec;

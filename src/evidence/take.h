@@ -12,16 +12,16 @@
 #include <stdint.h>
 
 /* Writes a member of a canonical object as a printable text, cut; "" when it is no string. */
-void sr_take_text(struct sr_json_slice object, const char *name, char *text, size_t size);
+void evidence_take_text(struct sr_json_slice object, const char *name, char *text, size_t size);
 /* Does the same with a value. */
-void sr_take_string(struct sr_json_slice value, char *text, size_t size);
+void evidence_take_string(struct sr_json_slice value, char *text, size_t size);
 /* Does the same with a member's key, as sr_json_next_member() gives it. */
-void sr_take_key(struct sr_json_slice key, char *text, size_t size);
+void evidence_take_key(struct sr_json_slice key, char *text, size_t size);
 /* Appends an item to a list, behind ", ". Appends "..." and returns false when there is no room. */
-bool sr_join_text(const char *item, char *text, size_t size);
+bool evidence_join_text(const char *item, char *text, size_t size);
 /* Returns a member that is an integer, else -1. */
-int64_t sr_take_number(struct sr_json_slice object, const char *name);
+int64_t evidence_take_number(struct sr_json_slice object, const char *name);
 /* Returns a member that is a timestamp of safe-run's, as nanoseconds since 1970, else 0. */
-int64_t sr_take_time(struct sr_json_slice object, const char *name);
+int64_t evidence_take_time(struct sr_json_slice object, const char *name);
 
 #endif

@@ -21,7 +21,7 @@ struct sr_json_slice verify_told(const struct verify *v, enum told_kind kind)
 
 bool verify_is_fielded(const struct verify *v)
 {
-    return verify_field(v, "integrity", SR_OBSERVERS).len > 0;
+    return verify_field(v, "integrity", EVIDENCE_OBSERVERS).len > 0;
 }
 
 void verify_told_free(struct verify_told *told)

@@ -23,7 +23,7 @@ static const char *const check_names[CHECK_COUNT] = {
 
 static void take_run_id(struct verify *v)
 {
-    struct sr_json_slice run_id = sr_report_member(&v->walk, "runId");
+    struct sr_json_slice run_id = evidence_report_member(&v->walk, "runId");
     if (!sr_json_is_string(run_id))
         return;
     size_t room = sizeof v->out->run_id - 1;
@@ -37,11 +37,14 @@ static void take_run_id(struct verify *v)
  * less is known. */
 static bool is_sealed(const struct verify *v)
 {
-    static const char *const ours[][2] = {
-        {"", "assurance"},           {"", "exit"},
-        {"", SR_OBSERVED_BY},        {"artifacts", "files"},
-        {"policySummary", "name"},   {"integrity", "canonicalization"},
-        {"integrity", SR_OBSERVERS}, {"", SR_EXIT_CODE_OBSERVED_BY}};
+    static const char *const ours[][2] = {{"", "assurance"},
+                                          {"", "exit"},
+                                          {"", EVIDENCE_OBSERVED_BY},
+                                          {"artifacts", "files"},
+                                          {"policySummary", "name"},
+                                          {"integrity", "canonicalization"},
+                                          {"integrity", EVIDENCE_OBSERVERS},
+                                          {"", EVIDENCE_EXIT_CODE_OBSERVED_BY}};
     for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
         if (verify_field(v, ours[i][0], ours[i][1]).len > 0)
             return true;
@@ -52,7 +55,8 @@ static void judge(struct verify *v, int fd, uint64_t offset)
 {
     struct sr_error fault = {0};
     verify_open_events(v);
-    if (sr_report_walk_bytes(&v->walk, fd, offset, v->report_bytes, verify_event, v, &fault) < 0) {
+    if (evidence_report_walk_bytes(&v->walk, fd, offset, v->report_bytes, verify_event, v, &fault) <
+        0) {
         verify_give_up(v, &fault);
         return;
     }
@@ -86,7 +90,7 @@ static void begin(struct verify *v, const struct sr_verify_options *options,
     v->walk.reader.copy_fd = -1;
     v->events_fd = -1;
     v->events.reader.copy_fd = -1;
-    memcpy(v->last, SR_HASH_ZERO, sizeof v->last);
+    memcpy(v->last, EVIDENCE_HASH_ZERO, sizeof v->last);
     v->last_known = true;
     for (int i = 0; i < CHECK_COUNT; i++) {
         v->checks[i].name = check_names[i];
@@ -114,11 +118,11 @@ static void conclude(struct verify *v)
 
 static void release(struct verify *v)
 {
-    sr_report_walk_free(&v->walk);
-    sr_event_file_close(&v->events);
+    evidence_report_walk_free(&v->walk);
+    evidence_event_file_close(&v->events);
     sr_close_fd(&v->events_fd);
-    sr_event_free(&v->event);
-    sr_aggregate_free(&v->aggregate);
+    evidence_event_free(&v->event);
+    evidence_aggregate_free(&v->aggregate);
     verify_told_free(&v->told);
     sr_buf_free(&v->run_id);
     sr_buf_free(&v->outputs);

@@ -28,7 +28,7 @@ int verify_report(int fd, const struct sr_verify_options *options,
 
 /* verify_events.c */
 void verify_open_events(struct verify *v);
-sr_report_on_event verify_event;
+evidence_report_on_event verify_event;
 void verify_events_end(struct verify *v); /* after the walk */
 
 /* verify_fields.c, after the walk */

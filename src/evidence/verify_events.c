@@ -35,7 +35,7 @@ void verify_open_events(struct verify *v)
     }
     int result = S_ISREG(st.st_mode) ? 0 : -EINVAL;
     if (result == 0)
-        result = sr_event_file_open(&v->events, v->events_fd, SR_REPORT_MAX_BYTES);
+        result = evidence_event_file_open(&v->events, v->events_fd, EVIDENCE_REPORT_MAX_BYTES);
     if (result < 0)
         verify_error(v, CHECK_EVENTS_FILE, SR_EVD_002, "events",
                      result == -EINVAL ? "is not a regular file" : "out of memory");
@@ -82,7 +82,7 @@ static void compare_with_file(struct verify *v, uint64_t index, const struct sr_
 {
     const char *line;
     char path[PATH_SIZE];
-    int result = sr_event_file_next(&v->events, &line);
+    int result = evidence_event_file_next(&v->events, &line);
     if (result < 0) {
         events_fault(v, index);
         return;
@@ -107,7 +107,7 @@ static void compare_with_file(struct verify *v, uint64_t index, const struct sr_
 /* Fields that the chain's hash covers only as text: same run, time that does not run backwards. */
 static void check_continuity(struct verify *v, uint64_t index)
 {
-    const struct sr_event *event = &v->event;
+    const struct evidence_event *event = &v->event;
     char path[PATH_SIZE], expected[SHOWN_SIZE], found[SHOWN_SIZE];
     if (index == 0) {
         sr_buf_append(&v->run_id, event->run_id.text, event->run_id.len);
@@ -145,7 +145,7 @@ static bool is_time(struct sr_json_slice value)
 /* When packets were stopped, where an event says so: in the run, and before it was told. */
 static void check_denial(struct verify *v, uint64_t index)
 {
-    const struct sr_event *event = &v->event;
+    const struct evidence_event *event = &v->event;
     struct sr_json_slice first = sr_json_get(event->payload, "firstAt"),
                          last = sr_json_get(event->payload, "lastAt");
     const size_t len = SR_TIMESTAMP_TEXT - 1;
@@ -164,10 +164,10 @@ static void check_denial(struct verify *v, uint64_t index)
 
 static void check_hashes(struct verify *v, uint64_t index)
 {
-    struct sr_event *event = &v->event;
+    struct evidence_event *event = &v->event;
     char path[PATH_SIZE], self[SR_SHA256_TEXT], found[SHOWN_SIZE];
     const size_t len = SR_SHA256_TEXT - 1;
-    if (sr_event_hash(v->hasher, event, self) < 0) {
+    if (evidence_event_hash(v->hasher, event, self) < 0) {
         v->no_memory = true;
         return;
     }
@@ -189,11 +189,11 @@ int verify_event(void *context, uint64_t index, const struct sr_json_scan *scan,
                  struct sr_error *err)
 {
     struct verify *v = context;
-    struct sr_event_fault fault;
+    struct evidence_event_fault fault;
     (void)err;
     if (v->comparing)
         compare_with_file(v, index, scan, text);
-    if (sr_event_parse(scan, text, &v->event, &fault) < 0) {
+    if (evidence_event_parse(scan, text, &v->event, &fault) < 0) {
         char path[PATH_SIZE], found[SHOWN_SIZE];
         const struct sr_json_member *member = sr_json_find(scan, fault.field);
         struct sr_json_slice value = {text, scan->len};
@@ -218,7 +218,7 @@ int verify_event(void *context, uint64_t index, const struct sr_json_scan *scan,
         check_denial(v, index);
     verify_secrets_take(v, index);
     verify_told_take(v, index);
-    if (sr_aggregate_add(&v->aggregate, &v->event) < 0)
+    if (evidence_aggregate_add(&v->aggregate, &v->event) < 0)
         v->no_memory = true;
     return 0;
 }
@@ -228,7 +228,7 @@ static void finish_comparison(struct verify *v)
 {
     const char *line;
     char path[PATH_SIZE];
-    int result = sr_event_file_next(&v->events, &line);
+    int result = evidence_event_file_next(&v->events, &line);
     if (result < 0) {
         events_fault(v, v->walk.event_count);
     } else if (result == 1) {
@@ -246,7 +246,7 @@ static void finish_comparison(struct verify *v)
 void verify_events_end(struct verify *v)
 {
     char path[PATH_SIZE], expected[SHOWN_SIZE], found[SHOWN_SIZE];
-    struct sr_json_slice run_id = sr_report_member(&v->walk, "runId");
+    struct sr_json_slice run_id = evidence_report_member(&v->walk, "runId");
     if (v->run_id.len > 0 && sr_json_is_string(run_id)) {
         sr_cleanup_buf struct sr_buf plain = SR_BUF_INIT;
         sr_json_string(run_id, &plain);

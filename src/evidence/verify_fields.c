@@ -61,17 +61,17 @@ static const struct field {
     {"", "integrity", KIND_OBJECT, false},
     {"integrity", "digest", KIND_HASH, false},
     {"integrity", "canonicalization", KIND_TEXT, true},
-    {"integrity", SR_OBSERVERS, KIND_TEXT, true},
+    {"integrity", EVIDENCE_OBSERVERS, KIND_TEXT, true},
     {"", "exit", KIND_OBJECT, true},
     {"exit", "cause", KIND_CAUSE, false},
     {"exit", "code", KIND_INTEGER_OR_NULL, true},
     {"exit", "signal", KIND_INTEGER_OR_NULL, true},
-    {"exit", SR_OBSERVED_BY, KIND_OBSERVER, true},
-    {"exit", SR_CODE_OBSERVED_BY, KIND_OBSERVER, true},
-    {"exit", SR_SIGNAL_OBSERVED_BY, KIND_OBSERVER, true},
+    {"exit", EVIDENCE_OBSERVED_BY, KIND_OBSERVER, true},
+    {"exit", EVIDENCE_CODE_OBSERVED_BY, KIND_OBSERVER, true},
+    {"exit", EVIDENCE_SIGNAL_OBSERVED_BY, KIND_OBSERVER, true},
     {"exit", "guest", KIND_OBJECT, true},
-    {"", SR_EXIT_CODE_OBSERVED_BY, KIND_OBSERVER, true},
-    {"", SR_OBSERVED_BY, KIND_OBSERVER, true},
+    {"", EVIDENCE_EXIT_CODE_OBSERVED_BY, KIND_OBSERVER, true},
+    {"", EVIDENCE_OBSERVED_BY, KIND_OBSERVER, true},
     {"", "assurance", KIND_OBJECT, true},
     {"assurance", "vmm", KIND_STRING, true},
     {"assurance", "vmmVersion", KIND_STRING, true},
@@ -117,7 +117,7 @@ static const char *expected_kind(enum kind kind, struct sr_json_slice value)
     bool integer = sr_json_integer(value, &number);
     switch (kind) {
     case KIND_SCHEMA_VERSION:
-        return sr_json_is(value, SR_REPORT_SCHEMA) ? NULL : "\"" SR_REPORT_SCHEMA "\"";
+        return sr_json_is(value, EVIDENCE_REPORT_SCHEMA) ? NULL : "\"" EVIDENCE_REPORT_SCHEMA "\"";
     case KIND_TEXT:
         return sr_json_is_string(value) && value.len > 2 ? NULL : "a string that is not empty";
     case KIND_STRING:
@@ -132,7 +132,8 @@ static const char *expected_kind(enum kind kind, struct sr_json_slice value)
     case KIND_CAUSE:
         return is_cause(value) ? NULL : "a cause of the contract";
     case KIND_OBSERVER:
-        return sr_json_is(value, SR_OBSERVED_HOST) || sr_json_is(value, SR_OBSERVED_GUEST)
+        return sr_json_is(value, EVIDENCE_OBSERVED_HOST) ||
+                       sr_json_is(value, EVIDENCE_OBSERVED_GUEST)
                    ? NULL
                    : "\"host\" or \"guest\"";
     case KIND_OBJECT:
@@ -173,7 +174,8 @@ static void check_field(struct verify *v, const struct field *field)
 {
     if (field->kind == KIND_EVENTS && v->walk.has_events)
         return; /* an array: the walk has been through it */
-    if (field->parent[0] != '\0' && !sr_json_is_object(sr_report_member(&v->walk, field->parent)))
+    if (field->parent[0] != '\0' &&
+        !sr_json_is_object(evidence_report_member(&v->walk, field->parent)))
         return; /* the parent has its own error, or is optional */
     struct sr_json_slice value = verify_field(v, field->parent, field->name);
     char path[64], found[SHOWN_SIZE];
@@ -233,7 +235,7 @@ static struct sr_json_slice slice_of(const struct sr_buf *buf)
 static void check_mounts(struct verify *v)
 {
     sr_cleanup_buf struct sr_buf mounts = SR_BUF_INIT;
-    sr_aggregate_mounts(&v->aggregate, &mounts);
+    evidence_aggregate_mounts(&v->aggregate, &mounts);
     if (!sr_buf_ok(&mounts)) {
         v->no_memory = true;
         return;
@@ -249,7 +251,7 @@ static void check_mounts(struct verify *v)
 static void check_denied(struct verify *v, struct sr_json_slice computed)
 {
     static const char *const names[] = {"denied", "dropped"};
-    const struct sr_aggregate *events = &v->aggregate;
+    const struct evidence_aggregate *events = &v->aggregate;
     char path[64];
     for (size_t i = 0; i < 2; i++) {
         check_sum(v, "networkAudit", names[i], computed);
@@ -267,15 +269,15 @@ static void check_denied(struct verify *v, struct sr_json_slice computed)
 
 static void check_network(struct verify *v)
 {
-    const struct sr_aggregate *events = &v->aggregate;
+    const struct evidence_aggregate *events = &v->aggregate;
     /* Where no event says otherwise the policy does, of which the report has the mode. */
     bool allowlist = sr_json_is(verify_field(v, "policySummary", "network"), "allowlist");
     int64_t rules = 0;
     if (allowlist)
         (void)sr_json_integer(verify_field(v, "networkAudit", "rulesTotal"), &rules);
     sr_cleanup_buf struct sr_buf network = SR_BUF_INIT;
-    sr_aggregate_network(events, allowlist ? "allowlist" : "none",
-                         (uint64_t)(rules > 0 ? rules : 0), &network);
+    evidence_aggregate_network(events, allowlist ? "allowlist" : "none",
+                               (uint64_t)(rules > 0 ? rules : 0), &network);
     if (!sr_buf_ok(&network)) {
         v->no_memory = true;
         return;
@@ -294,7 +296,7 @@ static void check_network(struct verify *v)
 static void check_resources(struct verify *v)
 {
     sr_cleanup_buf struct sr_buf resources = SR_BUF_INIT;
-    sr_aggregate_resources(&v->aggregate, &resources);
+    evidence_aggregate_resources(&v->aggregate, &resources);
     if (!sr_buf_ok(&resources)) {
         v->no_memory = true;
         return;
@@ -305,7 +307,7 @@ static void check_resources(struct verify *v)
 
 void verify_aggregates(struct verify *v)
 {
-    const struct sr_aggregate *events = &v->aggregate;
+    const struct evidence_aggregate *events = &v->aggregate;
     v->wanted[CHECK_AGGREGATES] = true;
     if (events->event_count != v->walk.event_count) {
         verify_note(v, CHECK_AGGREGATES, "not decided: some events could not be read");

@@ -61,7 +61,7 @@ static void compare_file(struct files *files, const char *path, const char *name
  * file. */
 static bool is_unknown(struct files *files, const char *field, const char *name)
 {
-    if (!sr_json_is(verify_field(files->v, "artifacts", field), SR_HASH_ZERO))
+    if (!sr_json_is(verify_field(files->v, "artifacts", field), EVIDENCE_HASH_ZERO))
         return false;
     verify_note(files->v, CHECK_ARTIFACT_FILES, "%s is not vouched for: %s is zeros", name, field);
     return true;

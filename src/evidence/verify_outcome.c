@@ -32,7 +32,7 @@ void verify_told_take(struct verify *v, uint64_t index)
                   sr_json_is(sr_json_get(v->event.payload, "path"), "monitor.supervisor");
     if (closer)
         ; /* who closed the run, perhaps one of a later generation */
-    else if (sr_json_get(v->event.payload, SR_OBSERVED_BY).len > 0)
+    else if (sr_json_get(v->event.payload, EVIDENCE_OBSERVED_BY).len > 0)
         told->observed++;
     else if (told->silent++ == 0)
         told->silent_at = index;
@@ -143,10 +143,10 @@ static void check_generation(struct verify *v, bool observed)
             verify_missing(v, sealed[i], "a sealed report has it");
     if (!observed)
         return;
-    if (verify_field(v, "", SR_OBSERVED_BY).len == 0)
-        verify_missing(v, SR_OBSERVED_BY, "the report's events say who saw them");
+    if (verify_field(v, "", EVIDENCE_OBSERVED_BY).len == 0)
+        verify_missing(v, EVIDENCE_OBSERVED_BY, "the report's events say who saw them");
     if (v->told.silent > 0) {
-        snprintf(path, sizeof path, "events[%llu].payload." SR_OBSERVED_BY,
+        snprintf(path, sizeof path, "events[%llu].payload." EVIDENCE_OBSERVED_BY,
                  (unsigned long long)v->told.silent_at);
         verify_missing(v, path, "every event of an observed report has it");
     }
@@ -217,7 +217,7 @@ static void check_hash(struct verify *v, enum told_kind kind, const char *name)
 
 static void check_policy(struct verify *v, bool closed)
 {
-    const struct sr_aggregate *events = &v->aggregate;
+    const struct evidence_aggregate *events = &v->aggregate;
     struct sr_json_slice mode = verify_field(v, "policySummary", "network"),
                          plan = {events->mode.data, events->mode.len},
                          mounts = verify_field(v, "policySummary", "mounts");
@@ -374,19 +374,20 @@ static void check_status(struct verify *v, const char *path, struct sr_json_slic
 
 static const char *named(bool guest)
 {
-    return guest ? SR_OBSERVED_GUEST : SR_OBSERVED_HOST;
+    return guest ? EVIDENCE_OBSERVED_GUEST : EVIDENCE_OBSERVED_HOST;
 }
 
 static bool failure_is_guests(const struct outcome *o, const char *field)
 {
-    return sr_json_is(sr_json_get(o->failure, field), SR_OBSERVED_GUEST);
+    return sr_json_is(sr_json_get(o->failure, field), EVIDENCE_OBSERVED_GUEST);
 }
 
 /* Who saw how the run ended; a set-up may have failed on either side, and run.failed says on
  * which. */
 static const char *observer(const struct outcome *o)
 {
-    const char *field = o->fielded && !o->closed ? SR_REASON_OBSERVED_BY : SR_OBSERVED_BY;
+    const char *field =
+        o->fielded && !o->closed ? EVIDENCE_REASON_OBSERVED_BY : EVIDENCE_OBSERVED_BY;
     return named(is_cause(o, "setup") ? failure_is_guests(o, field) : o->of_command);
 }
 
@@ -395,8 +396,8 @@ static const char *observer(const struct outcome *o)
 static const char *status_observer(const struct outcome *o)
 {
     if (o->of_command && o->failed && o->signal <= 0 && o->code == 0)
-        return named(failure_is_guests(o, SR_OBSERVED_BY));
-    return o->closed ? SR_OBSERVED_HOST : observer(o);
+        return named(failure_is_guests(o, EVIDENCE_OBSERVED_BY));
+    return o->closed ? EVIDENCE_OBSERVED_HOST : observer(o);
 }
 
 static void check_observer(struct verify *v, const char *path, const char *expected,
@@ -410,18 +411,20 @@ static void check_observer(struct verify *v, const char *path, const char *expec
 static void check_observers(struct verify *v, const struct outcome *o, bool carried)
 {
     const char *who = observer(o), *whose = o->fielded ? status_observer(o) : who,
-               *failed_by = o->fielded && !o->closed ? SR_REASON_OBSERVED_BY : SR_OBSERVED_BY;
+               *failed_by =
+                   o->fielded && !o->closed ? EVIDENCE_REASON_OBSERVED_BY : EVIDENCE_OBSERVED_BY;
     char path[PATH_SIZE];
-    check_observer(v, "exit." SR_OBSERVED_BY, who, verify_field(v, "exit", SR_OBSERVED_BY));
+    check_observer(v, "exit." EVIDENCE_OBSERVED_BY, who,
+                   verify_field(v, "exit", EVIDENCE_OBSERVED_BY));
     if (o->fielded)
-        check_observer(v, SR_EXIT_CODE_OBSERVED_BY, whose,
-                       verify_field(v, "", SR_EXIT_CODE_OBSERVED_BY));
+        check_observer(v, EVIDENCE_EXIT_CODE_OBSERVED_BY, whose,
+                       verify_field(v, "", EVIDENCE_EXIT_CODE_OBSERVED_BY));
     if (o->failed)
         check_observer(v, place(path, v, TOLD_FAILED, failed_by), who,
                        sr_json_get(o->failure, failed_by));
     if (carried)
-        check_observer(v, place(path, v, TOLD_EXITED, SR_EXIT_OBSERVED_BY), whose,
-                       sr_json_get(o->exited, SR_EXIT_OBSERVED_BY));
+        check_observer(v, place(path, v, TOLD_EXITED, EVIDENCE_EXIT_OBSERVED_BY), whose,
+                       sr_json_get(o->exited, EVIDENCE_EXIT_OBSERVED_BY));
 }
 
 static void check_exit(struct verify *v, const struct outcome *o)
@@ -436,7 +439,7 @@ static void check_exit(struct verify *v, const struct outcome *o)
     /* What ended a run whose network could not be released then, or that was closed, is only in
      * vm.exited. */
     bool carried = o->exited.len > 0 && !o->closed && !is_cause(o, "cleanup");
-    bool guests_word = !o->observed || strcmp(observer(o), SR_OBSERVED_GUEST) == 0;
+    bool guests_word = !o->observed || strcmp(observer(o), EVIDENCE_OBSERVED_GUEST) == 0;
     int64_t low, high;
     if (o->known) {
         check_number(v, "code", o->code);
@@ -492,7 +495,7 @@ static int64_t written(uint64_t number)
 }
 
 /* Whether an element of the list records this contradiction, in the words of contradiction.c. */
-static bool records(struct sr_json_slice element, const struct sr_contradiction *found)
+static bool records(struct sr_json_slice element, const struct evidence_contradiction *found)
 {
     return sr_json_is(sr_json_get(element, "about"), found->about) &&
            count(element, found->names[0]) == written(found->values[0]) &&
@@ -504,12 +507,12 @@ static bool records(struct sr_json_slice element, const struct sr_contradiction 
  * of a later writer that finds more. */
 static void check_contradictions(struct verify *v)
 {
-    struct sr_exit_facts facts = {0};
-    struct sr_contradiction found[SR_CONTRADICTIONS_MAX];
+    struct evidence_exit_facts facts = {0};
+    struct evidence_contradiction found[EVIDENCE_CONTRADICTIONS_MAX];
     struct sr_json_slice element, list = sr_json_get(verify_told(v, TOLD_EXITED), "contradictions");
     char path[PATH_SIZE];
-    sr_exit_facts_read(verify_told(v, TOLD_EXITED), &facts);
-    for (size_t i = sr_contradictions(&facts, found); i-- > 0;) {
+    evidence_exit_facts_read(verify_told(v, TOLD_EXITED), &facts);
+    for (size_t i = evidence_contradictions(&facts, found); i-- > 0;) {
         bool recorded = false;
         for (size_t at = 0; sr_json_is_array(list) && sr_json_next(list, &at, &element);)
             recorded = recorded || records(element, &found[i]);
@@ -530,11 +533,12 @@ static bool is_observed(const struct verify *v)
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
         if (sr_json_get(exited, members[i]).len > 0)
             return true;
-    if (v->told.observed > 0 || sr_json_get(sr_json_get(exited, "guest"), SR_OBSERVED_BY).len > 0)
+    if (v->told.observed > 0 ||
+        sr_json_get(sr_json_get(exited, "guest"), EVIDENCE_OBSERVED_BY).len > 0)
         return true;
     /* Who closes a run of an older safe-run speaks for itself only. */
-    return !is_closed(v) && (verify_field(v, "", SR_OBSERVED_BY).len > 0 ||
-                             verify_field(v, "exit", SR_OBSERVED_BY).len > 0);
+    return !is_closed(v) && (verify_field(v, "", EVIDENCE_OBSERVED_BY).len > 0 ||
+                             verify_field(v, "exit", EVIDENCE_OBSERVED_BY).len > 0);
 }
 
 void verify_outcome(struct verify *v)

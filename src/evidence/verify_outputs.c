@@ -27,12 +27,12 @@
 
 /* Entries that are kept, as text: twice what a writer lists. What a report has beyond is
  * refused. */
-#define ENTRIES_TEXT_MAX (2 * SR_OUTPUT_LISTED_TEXT)
+#define ENTRIES_TEXT_MAX (2 * EVIDENCE_OUTPUT_LISTED_TEXT)
 
 struct told {
     uint64_t index; /* of the event */
     char name[NAME_MAX + 1];
-    struct sr_output_digest digest;
+    struct evidence_output_digest digest;
     struct sr_buf entries; /* canonical array; empty when the event lists none */
 };
 
@@ -202,10 +202,11 @@ void verify_outputs_take(struct verify *v, uint64_t index)
 void verify_outputs_manifest(struct verify *v)
 {
     struct sr_json_slice vouched =
-        sr_json_get(verify_field(v, "artifacts", "files"), SR_OUTPUT_MANIFEST);
+        sr_json_get(verify_field(v, "artifacts", "files"), EVIDENCE_OUTPUT_MANIFEST);
     char found[SHOWN_SIZE];
     if (v->manifest[0] != '\0' && !sr_json_is(vouched, v->manifest))
-        verify_error(v, CHECK_AGGREGATES, SR_EVD_303, "artifacts.files[\"" SR_OUTPUT_MANIFEST "\"]",
+        verify_error(v, CHECK_AGGREGATES, SR_EVD_303,
+                     "artifacts.files[\"" EVIDENCE_OUTPUT_MANIFEST "\"]",
                      "expected %s, which output.collected names, found %s", v->manifest,
                      verify_show(vouched, found));
 }
@@ -236,7 +237,7 @@ static bool is_path(struct sr_json_slice entry, const char *path)
 }
 
 /* Says so of the first file that is not as the event lists it. */
-static void compare_entry(struct comparison *comparison, const struct sr_output_file *file)
+static void compare_entry(struct comparison *comparison, const struct evidence_output_file *file)
 {
     const struct told *told = comparison->told;
     struct sr_json_slice entry, entries = {told->entries.data, told->entries.len};
@@ -259,7 +260,8 @@ static void compare_entry(struct comparison *comparison, const struct sr_output_
              told->name, slash, file->path);
 }
 
-static int compare_file(void *context, const struct sr_output_file *file, struct sr_error *err)
+static int compare_file(void *context, const struct evidence_output_file *file,
+                        struct sr_error *err)
 {
     struct comparison *comparison = context;
     const struct told *told = comparison->told;
@@ -267,7 +269,7 @@ static int compare_file(void *context, const struct sr_output_file *file, struct
     (void)err;
     if (v->collected->manifest != NULL) {
         sr_cleanup_buf struct sr_buf line = SR_BUF_INIT;
-        sr_output_manifest_line(&line, told->name, file);
+        evidence_output_manifest_line(&line, told->name, file);
         v->no_memory = v->no_memory || !sr_buf_ok(&line);
         sr_hasher_update(v->collected->manifest, line.data, line.len);
     }
@@ -278,10 +280,10 @@ static int compare_file(void *context, const struct sr_output_file *file, struct
 
 static void check(struct verify *v, int dir, const struct told *told)
 {
-    const struct sr_output_digest *expected = &told->digest;
+    const struct evidence_output_digest *expected = &told->digest;
     struct comparison comparison = {.v = v, .told = told};
-    const struct sr_output_listener listener = {compare_file, &comparison};
-    struct sr_output_digest found;
+    const struct evidence_output_listener listener = {compare_file, &comparison};
+    struct evidence_output_digest found;
     struct sr_error why = {0};
     if (faccessat(dir, told->name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT) {
         v->collected->manifest_known = false;
@@ -289,8 +291,8 @@ static void check(struct verify *v, int dir, const struct told *told)
             fail(v, told->index, "name", "%s/%s is not there", DIRECTORY, told->name);
         return;
     }
-    if (sr_output_digest(dir, told->name, "", expected->bytes, v->hasher, &listener, &found, &why) <
-        0) {
+    if (evidence_output_digest(dir, told->name, "", expected->bytes, v->hasher, &listener, &found,
+                               &why) < 0) {
         v->collected->manifest_known = false;
         fail(v, told->index, "hash", "%s/%s", DIRECTORY, why.message);
     } else if (other_count(found.files, expected->files))
@@ -317,7 +319,7 @@ static void check_manifest(struct verify *v)
         v->no_memory = true;
     else if (strcmp(found, v->manifest) != 0) {
         v->out->outputs_differ = true;
-        verify_error(v, CHECK_ARTIFACT_FILES, SR_EVD_302, SR_OUTPUT_MANIFEST,
+        verify_error(v, CHECK_ARTIFACT_FILES, SR_EVD_302, EVIDENCE_OUTPUT_MANIFEST,
                      "expected %s, found %s: the files are not those that it lists", v->manifest,
                      found);
     }

@@ -16,12 +16,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static bool read_envelope(struct verify *v, struct sr_envelope *envelope)
+static bool read_envelope(struct verify *v, struct evidence_envelope *envelope)
 {
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
     struct sr_error err;
     if (attestation_read(verify_base(v), v->options->attestation_path, &text, &err) == 0 &&
-        sr_envelope_parse(text.data, text.len, envelope, &err) == 0)
+        evidence_envelope_parse(text.data, text.len, envelope, &err) == 0)
         return true;
     verify_error(v, CHECK_SIGNATURE, err.code, err.path, "%s", err.message);
     return false;
@@ -34,23 +34,23 @@ static struct sr_key *load_key(struct verify *v, size_t i)
     struct sr_error err;
     char path[32];
     snprintf(path, sizeof path, v->options->key_count > 1 ? "key[%zu]" : "key", i);
-    if (sr_key_load_public(v->options->key_paths[i], &key, &err) < 0)
+    if (evidence_key_load_public(v->options->key_paths[i], &key, &err) < 0)
         verify_error(v, CHECK_SIGNATURE, err.code, path, "%s", err.message);
     return key;
 }
 
 /* Whether the key has signed. claimed: marks the signatures that are or say they are the key's. */
-static bool has_signed(struct verify *v, const struct sr_envelope *envelope,
+static bool has_signed(struct verify *v, const struct evidence_envelope *envelope,
                        const struct sr_buf *encoded, const struct sr_key *key, bool claimed[])
 {
     bool signed_once = false, lied = false;
     for (size_t i = 0; i < envelope->count; i++) {
-        const struct sr_envelope_signature *signature = &envelope->signatures[i];
-        if (!sr_envelope_names(envelope, i, key))
+        const struct evidence_envelope_signature *signature = &envelope->signatures[i];
+        if (!evidence_envelope_names(envelope, i, key))
             continue;
         bool good =
-            sr_key_verify(key, encoded->data, encoded->len,
-                          (const unsigned char *)signature->bytes.data, signature->bytes.len);
+            evidence_key_verify(key, encoded->data, encoded->len,
+                                (const unsigned char *)signature->bytes.data, signature->bytes.len);
         signed_once = signed_once || good;
         if (good || signature->key_id.len > 0)
             claimed[i] = true;
@@ -60,19 +60,20 @@ static bool has_signed(struct verify *v, const struct sr_envelope *envelope,
         lied = true;
         snprintf(path, sizeof path, "attestation.signatures[%zu].sig", i);
         verify_error(v, CHECK_SIGNATURE, SR_EVD_304, path,
-                     "this is not a signature of the payload by key %s", sr_key_id(key));
+                     "this is not a signature of the payload by key %s", evidence_key_id(key));
     }
     /* Nobody signs under another's name: a keyid that leads elsewhere was changed. */
     for (size_t i = 0; !signed_once && !lied && i < envelope->count; i++) {
-        const struct sr_envelope_signature *signature = &envelope->signatures[i];
-        lied = sr_key_verify(key, encoded->data, encoded->len,
-                             (const unsigned char *)signature->bytes.data, signature->bytes.len);
+        const struct evidence_envelope_signature *signature = &envelope->signatures[i];
+        lied =
+            evidence_key_verify(key, encoded->data, encoded->len,
+                                (const unsigned char *)signature->bytes.data, signature->bytes.len);
         char path[64], shown[SHOWN_SIZE];
         snprintf(path, sizeof path, "attestation.signatures[%zu].keyid", i);
         if (lied)
             verify_error(
                 v, CHECK_SIGNATURE, SR_EVD_304, path,
-                "the signature is by key %s, and its keyid was changed to %s", sr_key_id(key),
+                "the signature is by key %s, and its keyid was changed to %s", evidence_key_id(key),
                 verify_show((struct sr_json_slice){signature->key_id.data, signature->key_id.len},
                             shown));
     }
@@ -80,20 +81,20 @@ static bool has_signed(struct verify *v, const struct sr_envelope *envelope,
         const struct sr_buf *first = &envelope->signatures[0].key_id;
         char shown[SHOWN_SIZE];
         verify_error(v, CHECK_SIGNATURE, SR_EVD_304, "attestation.signatures",
-                     "expected one by key %s, found %zu by others, the first by %s", sr_key_id(key),
-                     envelope->count,
+                     "expected one by key %s, found %zu by others, the first by %s",
+                     evidence_key_id(key), envelope->count,
                      verify_show((struct sr_json_slice){first->data, first->len}, shown));
     }
     return signed_once && !lied;
 }
 
-static bool is_signed(struct verify *v, const struct sr_envelope *envelope)
+static bool is_signed(struct verify *v, const struct evidence_envelope *envelope)
 {
     sr_cleanup_buf struct sr_buf encoded = SR_BUF_INIT;
     const struct sr_key *loaded = v->options->key;
-    bool claimed[SR_ENVELOPE_MAX_SIGNATURES] = {false},
+    bool claimed[EVIDENCE_ENVELOPE_MAX_SIGNATURES] = {false},
          good = v->options->key_count > 0 || loaded != NULL;
-    sr_envelope_encode(envelope, &encoded);
+    evidence_envelope_encode(envelope, &encoded);
     if (!sr_buf_ok(&encoded)) {
         v->no_memory = true;
         return false;
@@ -118,7 +119,7 @@ static bool is_signed(struct verify *v, const struct sr_envelope *envelope)
 
 void verify_signature(struct verify *v)
 {
-    sr_cleanup_envelope struct sr_envelope envelope = SR_ENVELOPE_INIT;
+    sr_cleanup_envelope struct evidence_envelope envelope = EVIDENCE_ENVELOPE_INIT;
     if (v->options->attestation_path == NULL)
         return;
     if (read_envelope(v, &envelope) && is_signed(v, &envelope))

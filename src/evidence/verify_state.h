@@ -21,13 +21,13 @@ struct verify {
     bool wanted[CHECK_COUNT]; /* the result lists this check */
     bool no_memory;
 
-    struct sr_report_walk walk;
+    struct evidence_report_walk walk;
     bool sealed; /* written by safe-run: says so, or has members that no other report has */
 
     /* Events. */
     struct sr_hasher *hasher;
-    struct sr_event event;
-    struct sr_aggregate aggregate;
+    struct evidence_event event;
+    struct evidence_aggregate aggregate;
     struct verify_told told;
     struct sr_buf run_id;      /* of the first event */
     char last[SR_SHA256_TEXT]; /* hashSelf of the last event */
@@ -40,8 +40,8 @@ struct verify {
     char time_before[SR_TIMESTAMP_TEXT];
     bool secret_open; /* run.prepared has a secret without an HMAC */
     int events_fd;
-    struct sr_event_file events; /* events.jsonl, read in step with the report */
-    bool comparing;              /* no difference was found so far */
+    struct evidence_event_file events; /* events.jsonl, read in step with the report */
+    bool comparing;                    /* no difference was found so far */
 
     /* For attestations: hashes of the files as they were read, empty when not (wholly) read. */
     struct sr_hasher *report_bytes, *events_bytes;

@@ -36,36 +36,37 @@ static bool circumstances(const char *qemu, char *text, size_t size)
     return true;
 }
 
-enum sr_kvm_state sr_kvm_state(const char *qemu)
+enum host_kvm_state host_kvm_state(const char *qemu)
 {
     sr_cleanup_fd int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (kvm < 0)
-        return SR_KVM_ABSENT;
-    sr_cleanup_fd int cache = sr_cache_open();
+        return HOST_KVM_ABSENT;
+    sr_cleanup_fd int cache = host_cache_open();
     char now[160], known[192];
     if (cache < 0 || !circumstances(qemu, now, sizeof now) ||
         sr_read_small_file(cache, KVM_FILE, known, sizeof known) < 0)
-        return SR_KVM_UNKNOWN;
+        return HOST_KVM_UNKNOWN;
     size_t len = strlen(now);
     if (strncmp(known, now, len) != 0)
-        return SR_KVM_UNKNOWN;
+        return HOST_KVM_UNKNOWN;
     if (strcmp(known + len, " works") == 0)
-        return SR_KVM_WORKS;
-    return strcmp(known + len, " broken") == 0 ? SR_KVM_BROKEN : SR_KVM_UNKNOWN;
+        return HOST_KVM_WORKS;
+    return strcmp(known + len, " broken") == 0 ? HOST_KVM_BROKEN : HOST_KVM_UNKNOWN;
 }
 
-void sr_kvm_remember(const char *qemu, enum sr_kvm_state state)
+void host_kvm_remember(const char *qemu, enum host_kvm_state state)
 {
-    sr_cleanup_fd int cache = sr_cache_open();
+    sr_cleanup_fd int cache = host_cache_open();
     char now[160], text[192];
     if (cache < 0 || !circumstances(qemu, now, sizeof now))
         return;
-    int len = snprintf(text, sizeof text, "%s %s", now, state == SR_KVM_WORKS ? "works" : "broken");
+    int len =
+        snprintf(text, sizeof text, "%s %s", now, state == HOST_KVM_WORKS ? "works" : "broken");
     if (sr_replace_file(cache, KVM_FILE, text, (size_t)len) < 0)
         return; /* the next run probes again */
 }
 
-struct sr_cpu_times sr_cpu_times(void)
+struct host_cpu_times host_cpu_times(void)
 {
     char text[512];
     unsigned long long idle, disk;
@@ -74,8 +75,8 @@ struct sr_cpu_times sr_cpu_times(void)
     /* proc_stat(5): user, nice, system, idle, iowait of all CPUs, in ticks. */
     /* NOLINTNEXTLINE(cert-err34-c): the kernel's own numbers */
     if (len <= 0 || ticks <= 0 || sscanf(text, "cpu %*u %*u %*u %llu %llu", &idle, &disk) != 2)
-        return (struct sr_cpu_times){0};
-    return (struct sr_cpu_times){
+        return (struct host_cpu_times){0};
+    return (struct host_cpu_times){
         .known = true,
         .idle_usec = idle * 1000000u / (unsigned long)ticks,
         .disk_usec = disk * 1000000u / (unsigned long)ticks,
@@ -83,8 +84,8 @@ struct sr_cpu_times sr_cpu_times(void)
     };
 }
 
-bool sr_cpu_was_free(const struct sr_cpu_times *from, const struct sr_cpu_times *to,
-                     uint64_t used_usec)
+bool host_cpu_was_free(const struct host_cpu_times *from, const struct host_cpu_times *to,
+                       uint64_t used_usec)
 {
     if (!from->known || !to->known || to->nsec <= from->nsec || to->idle_usec < from->idle_usec ||
         to->disk_usec < from->disk_usec)

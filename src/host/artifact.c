@@ -68,7 +68,7 @@ static bool stays_as_it_is(int fd, const struct stat *st, bool is_stored)
     return (roots || stored) && is_local(fd) && sr_file_has_writer(fd) <= 0;
 }
 
-static int fail(const struct sr_artifact_plan *plan, const char *how, int error,
+static int fail(const struct host_artifact_plan *plan, const char *how, int error,
                 struct sr_error *err)
 {
     char step[64];
@@ -107,11 +107,11 @@ static void remember(const struct memo *memo, int fd, const struct stat *st, boo
         return; /* not remembering costs time, nothing else */
 }
 
-static int hash_in_place(int fd, const struct stat *st, const struct sr_artifact_plan *plan,
-                         const struct sr_artifact_context *context, char hash[SR_SHA256_TEXT],
+static int hash_in_place(int fd, const struct stat *st, const struct host_artifact_plan *plan,
+                         const struct host_artifact_context *context, char hash[SR_SHA256_TEXT],
                          struct sr_error *err)
 {
-    sr_cleanup_fd int cache = sr_cache_open();
+    sr_cleanup_fd int cache = host_cache_open();
     struct memo memo = {.cache = cache};
     look_up(fd, st, false, &memo);
     if (!context->rehash && plan->known != NULL && strcmp(plan->known->identity, memo.who) == 0) {
@@ -145,8 +145,8 @@ static void locate(int copies, const char *hash, char name[KEPT_NAME], char path
         path[0] = '\0';
 }
 
-static int copy_anew(int fd, int directory, int copies, const struct sr_artifact_plan *plan,
-                     const struct sr_artifact_context *context, struct sr_artifact *made,
+static int copy_anew(int fd, int directory, int copies, const struct host_artifact_plan *plan,
+                     const struct host_artifact_context *context, struct host_artifact *made,
                      struct sr_error *err)
 {
     char how[PATH_MAX + 160], place[PATH_MAX];
@@ -169,7 +169,8 @@ static int copy_anew(int fd, int directory, int copies, const struct sr_artifact
 }
 
 /* Names a copy that was just made, or takes the one that is kept already. */
-static void keep(int copies, const struct sr_artifact_context *context, struct sr_artifact *made)
+static void keep(int copies, const struct host_artifact_context *context,
+                 struct host_artifact *made)
 {
     char name[KEPT_NAME], text[KEPT_TEXT];
     locate(copies, made->hash, name, made->path);
@@ -185,13 +186,13 @@ static void keep(int copies, const struct sr_artifact_context *context, struct s
     kept_trim(copies, context->config->copies_max, -1);
 }
 
-static int open_copy(int fd, const struct stat *st, const struct sr_artifact_plan *plan,
-                     const struct sr_artifact_context *context, struct sr_artifact *artifact,
+static int open_copy(int fd, const struct stat *st, const struct host_artifact_plan *plan,
+                     const struct host_artifact_context *context, struct host_artifact *artifact,
                      struct sr_error *err)
 {
     char name[KEPT_NAME], text[KEPT_TEXT];
-    struct sr_artifact made = *artifact;
-    sr_cleanup_fd int cache = sr_cache_open(), copies = sr_copies_open(context->config);
+    struct host_artifact made = *artifact;
+    sr_cleanup_fd int cache = host_cache_open(), copies = host_copies_open(context->config);
     struct memo memo = {.cache = cache};
     look_up(fd, st, true, &memo);
     if (!context->rehash && copies >= 0 && memo.usable &&
@@ -221,8 +222,8 @@ static int open_copy(int fd, const struct stat *st, const struct sr_artifact_pla
     return 0;
 }
 
-int sr_artifact_open(struct sr_artifact *artifact, const struct sr_artifact_plan *plan,
-                     const struct sr_artifact_context *context, struct sr_error *err)
+int host_artifact_open(struct host_artifact *artifact, const struct host_artifact_plan *plan,
+                       const struct host_artifact_context *context, struct sr_error *err)
 {
     char step[64];
     const char *path = plan->path, *what = plan->what;
@@ -236,7 +237,7 @@ int sr_artifact_open(struct sr_artifact *artifact, const struct sr_artifact_plan
         return sr_fail(err, SR_RUN_002, step, "the %s %s is not a regular file", what, path);
     if (st.st_size == 0)
         return sr_fail(err, SR_RUN_002, step, "the %s %s is empty", what, path);
-    struct sr_artifact opened = {.fd = -1, .device = st.st_dev, .inode = st.st_ino};
+    struct host_artifact opened = {.fd = -1, .device = st.st_dev, .inode = st.st_ino};
     if (!stays_as_it_is(fd, &st, plan->known != NULL)) {
         if (open_copy(fd, &st, plan, context, &opened, err) < 0)
             return -1;

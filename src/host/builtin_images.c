@@ -52,8 +52,8 @@ static int describe(const char *directory, const char *file, struct sr_hasher *h
 
 int sr_image_list_built_in(struct sr_image **images, size_t *count, struct sr_error *err)
 {
-    struct sr_host_config config;
-    if (sr_host_config_load(&config, err) < 0)
+    struct host_config config;
+    if (host_config_load(&config, err) < 0)
         return -1;
     struct dirent **entries = NULL;
     int found = scandir(config.images, &entries, is_image, alphasort);

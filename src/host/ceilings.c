@@ -19,7 +19,7 @@
 #define MEMORY_MAX (1024 * GIB)
 #define MILLI_CPUS_MAX 8000u
 #define TIME_MAX 604800u
-#define ENTRIES_MAX ((uint64_t)SR_OUTPUTS_MAX * SR_OUTPUT_ENTRIES_MAX)
+#define ENTRIES_MAX ((uint64_t)SR_OUTPUTS_MAX * EVIDENCE_OUTPUT_ENTRIES_MAX)
 #define RULES_MAX 65536u
 #define PROCESSES_MAX 4194304u
 /* A guest and the VMM need this much; less is no ceiling but a broken machine. */
@@ -87,7 +87,7 @@ static uint64_t spare_disk(void)
     return half > GIB ? half : GIB;
 }
 
-void sr_ceilings_default(struct sr_ceilings *ceilings)
+void host_ceilings_default(struct sr_ceilings *ceilings)
 {
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     uint64_t cpus = online > 0 ? (uint64_t)online * 1000 : 1000, disk = spare_disk();
@@ -97,7 +97,7 @@ void sr_ceilings_default(struct sr_ceilings *ceilings)
         .disk_bytes = disk,
         .time_sec = TIME_DEFAULT,
         .output_bytes = disk,
-        .output_entries = SR_OUTPUT_ENTRIES_MAX,
+        .output_entries = EVIDENCE_OUTPUT_ENTRIES_MAX,
         .event_bytes = EVENTS_DEFAULT,
         .rules = RULES_DEFAULT,
         .processes = PROCESSES_DEFAULT,
@@ -147,22 +147,22 @@ static bool read_cpus(const char *text, uint64_t *value)
     return true;
 }
 
-static void say_range(const struct ceiling *known, char why[SR_CEILING_WHY])
+static void say_range(const struct ceiling *known, char why[HOST_CEILING_WHY])
 {
     char from[SR_SIZE_TEXT], to[SR_SIZE_TEXT];
     if (known->unit == UNIT_SIZE)
-        snprintf(why, SR_CEILING_WHY, "must be a size from %s to %s",
+        snprintf(why, HOST_CEILING_WHY, "must be a size from %s to %s",
                  sr_size_text(known->min, from), sr_size_text(known->max, to));
     else if (known->unit == UNIT_CPUS)
-        snprintf(why, SR_CEILING_WHY, "must be a number of CPUs from %s to %s",
+        snprintf(why, HOST_CEILING_WHY, "must be a number of CPUs from %s to %s",
                  sr_cpus_text(known->min, from), sr_cpus_text(known->max, to));
     else
-        snprintf(why, SR_CEILING_WHY, "must be a whole number from %" PRIu64 " to %" PRIu64,
+        snprintf(why, HOST_CEILING_WHY, "must be a whole number from %" PRIu64 " to %" PRIu64,
                  known->min, known->max);
 }
 
-int sr_ceilings_read(struct sr_ceilings *ceilings, const char *name, const char *text,
-                     char why[SR_CEILING_WHY])
+int host_ceilings_read(struct sr_ceilings *ceilings, const char *name, const char *text,
+                       char why[HOST_CEILING_WHY])
 {
     size_t i = 0, count = sizeof ceilings_known / sizeof ceilings_known[0];
     while (i < count && strcmp(ceilings_known[i].name, name) != 0)

@@ -49,11 +49,11 @@ static void find_artifacts(char dir[PATH_MAX])
     }
 }
 
-static void set_defaults(struct sr_host_config *config)
+static void set_defaults(struct host_config *config)
 {
     char dir[PATH_MAX];
     find_artifacts(dir);
-    *config = (struct sr_host_config){
+    *config = (struct host_config){
         .jail = true,
         .uids = {UIDS_FIRST, UIDS_FIRST + 65535},
         .accel = SR_ACCEL_CHOICE_AUTO,
@@ -65,7 +65,7 @@ static void set_defaults(struct sr_host_config *config)
         .refresh_min_sec = REFRESH_MIN_SEC,
         .flows_max = FLOWS_MAX,
     };
-    sr_ceilings_default(&config->ceilings);
+    host_ceilings_default(&config->ceilings);
     snprintf(config->archive.retention, sizeof config->archive.retention, SR_ARCHIVE_RETENTION);
     snprintf(config->qemu, sizeof config->qemu, "/usr/bin/qemu-system-x86_64");
     snprintf(config->nft, sizeof config->nft, "/usr/sbin/nft");
@@ -141,7 +141,7 @@ static int read_uplink(const char *text, void *to)
  * once. */
 static int read_addresses(const char *text, void *to)
 {
-    struct sr_net_pool *pool = to;
+    struct net_pool *pool = to;
     const char *rest = sr_ipv4_parse(text, &pool->first);
     pool->last = pool->first;
     if (rest != NULL && *rest == '-')
@@ -152,7 +152,7 @@ static int read_addresses(const char *text, void *to)
     unsigned long prefix = strtoul(rest + 1, NULL, 10);
     uint32_t mask = sr_ipv4_mask((unsigned)prefix);
     if (prefix < 1 || prefix > 30 || pool->first > pool->last ||
-        pool->last - pool->first >= SR_NET_POOL_MAX || ((pool->first ^ pool->last) & mask) != 0 ||
+        pool->last - pool->first >= NET_POOL_MAX || ((pool->first ^ pool->last) & mask) != 0 ||
         (pool->first & ~mask) == 0 || (pool->last & ~mask) == ~mask)
         return -1;
     pool->prefix = (uint8_t)prefix;
@@ -174,7 +174,7 @@ static int read_jail(const char *text, void *to)
 /* "first-last"; 0 is not an id for anybody's guest. */
 static int read_uids(const char *text, void *to)
 {
-    struct sr_uid_range *range = to;
+    struct host_uid_range *range = to;
     unsigned long values[2];
     for (int i = 0; i < 2; i++) {
         size_t digits = strspn(text, "0123456789");
@@ -185,7 +185,7 @@ static int read_uids(const char *text, void *to)
     }
     if (values[0] == 0 || values[0] > values[1] || values[1] >= UINT32_MAX)
         return -1;
-    *range = (struct sr_uid_range){(uint32_t)values[0], (uint32_t)values[1]};
+    *range = (struct host_uid_range){(uint32_t)values[0], (uint32_t)values[1]};
     return 0;
 }
 
@@ -220,7 +220,7 @@ static int read_seconds(const char *text, void *to)
 
 static int read_flows(const char *text, void *to)
 {
-    return read_number(text, SR_NET_FLOWS_MAX, to);
+    return read_number(text, NET_FLOWS_MAX, to);
 }
 
 static int read_size(const char *text, void *to)
@@ -260,45 +260,45 @@ static int read_name(const char *text, void *to)
 }
 
 static const struct config_field fields[] = {
-    {"qemu", read_path, offsetof(struct sr_host_config, qemu)},
-    {"kernel", read_path, offsetof(struct sr_host_config, kernel)},
-    {"initrd", read_path, offsetof(struct sr_host_config, initrd)},
-    {"images", read_path, offsetof(struct sr_host_config, images)},
-    {"nft", read_path, offsetof(struct sr_host_config, nft)},
-    {"pasta", read_path, offsetof(struct sr_host_config, pasta)},
-    {"jail.mode", read_jail, offsetof(struct sr_host_config, jail)},
-    {"jail.uids", read_uids, offsetof(struct sr_host_config, uids)},
-    {"network.uplink", read_uplink, offsetof(struct sr_host_config, bridge)},
-    {"network.addresses", read_addresses, offsetof(struct sr_host_config, pool)},
-    {"network.gateway", read_gateway, offsetof(struct sr_host_config, pool.gateway)},
-    {"network.refreshMinSec", read_seconds, offsetof(struct sr_host_config, refresh_min_sec)},
-    {"network.flowsMax", read_flows, offsetof(struct sr_host_config, flows_max)},
-    {"network.resolver", read_resolver, offsetof(struct sr_host_config, resolver)},
-    {"accel", read_accel, offsetof(struct sr_host_config, accel)},
-    {"bootTimeoutSec", read_seconds, offsetof(struct sr_host_config, boot_timeout_sec)},
-    {"archive.root", read_path, offsetof(struct sr_host_config, archive.root)},
-    {"archive.key", read_path, offsetof(struct sr_host_config, archive.key)},
-    {"archive.retention", read_retention, offsetof(struct sr_host_config, archive.retention)},
-    {"env.allow", read_name, offsetof(struct sr_host_config, ceilings.env_allow)},
-    {"env.key", read_path, offsetof(struct sr_host_config, env_key)},
-    {"collect.timeoutSec", read_seconds, offsetof(struct sr_host_config, collect_timeout_sec)},
-    {"logs.max", read_size, offsetof(struct sr_host_config, logs_max)},
-    {"sign", read_bool, offsetof(struct sr_host_config, sign)},
-    {"signKey", read_path, offsetof(struct sr_host_config, sign_key)},
-    {"copies.directory", read_path, offsetof(struct sr_host_config, copies)},
-    {"copies.keepMax", read_size, offsetof(struct sr_host_config, copies_max)},
-    {"inputs.directory", read_path, offsetof(struct sr_host_config, inputs)},
-    {"inputs.keepMax", read_size, offsetof(struct sr_host_config, inputs_max)},
+    {"qemu", read_path, offsetof(struct host_config, qemu)},
+    {"kernel", read_path, offsetof(struct host_config, kernel)},
+    {"initrd", read_path, offsetof(struct host_config, initrd)},
+    {"images", read_path, offsetof(struct host_config, images)},
+    {"nft", read_path, offsetof(struct host_config, nft)},
+    {"pasta", read_path, offsetof(struct host_config, pasta)},
+    {"jail.mode", read_jail, offsetof(struct host_config, jail)},
+    {"jail.uids", read_uids, offsetof(struct host_config, uids)},
+    {"network.uplink", read_uplink, offsetof(struct host_config, bridge)},
+    {"network.addresses", read_addresses, offsetof(struct host_config, pool)},
+    {"network.gateway", read_gateway, offsetof(struct host_config, pool.gateway)},
+    {"network.refreshMinSec", read_seconds, offsetof(struct host_config, refresh_min_sec)},
+    {"network.flowsMax", read_flows, offsetof(struct host_config, flows_max)},
+    {"network.resolver", read_resolver, offsetof(struct host_config, resolver)},
+    {"accel", read_accel, offsetof(struct host_config, accel)},
+    {"bootTimeoutSec", read_seconds, offsetof(struct host_config, boot_timeout_sec)},
+    {"archive.root", read_path, offsetof(struct host_config, archive.root)},
+    {"archive.key", read_path, offsetof(struct host_config, archive.key)},
+    {"archive.retention", read_retention, offsetof(struct host_config, archive.retention)},
+    {"env.allow", read_name, offsetof(struct host_config, ceilings.env_allow)},
+    {"env.key", read_path, offsetof(struct host_config, env_key)},
+    {"collect.timeoutSec", read_seconds, offsetof(struct host_config, collect_timeout_sec)},
+    {"logs.max", read_size, offsetof(struct host_config, logs_max)},
+    {"sign", read_bool, offsetof(struct host_config, sign)},
+    {"signKey", read_path, offsetof(struct host_config, sign_key)},
+    {"copies.directory", read_path, offsetof(struct host_config, copies)},
+    {"copies.keepMax", read_size, offsetof(struct host_config, copies_max)},
+    {"inputs.directory", read_path, offsetof(struct host_config, inputs)},
+    {"inputs.keepMax", read_size, offsetof(struct host_config, inputs_max)},
 };
 
-static int config_error(struct sr_error *err, const char *file, const struct sr_node *node,
+static int config_error(struct sr_error *err, const char *file, const struct policy_node *node,
                         const char *field, const char *what)
 {
     char path[128];
     snprintf(path, sizeof path, "prepare.config%s%.100s", field[0] != '\0' ? "." : "", field);
-    return sr_fail_at(err, SR_RUN_001, node->line, node->column, path,
-                      "%s:%u:%u: %s; docs/OPERATIONS.md lists the fields", file, node->line,
-                      node->column, what);
+    return policy_fail_at(err, SR_RUN_001, node->line, node->column, path,
+                          "%s:%u:%u: %s; docs/OPERATIONS.md lists the fields", file, node->line,
+                          node->column, what);
 }
 
 static const char *find_section(const char *name)
@@ -312,22 +312,24 @@ static const char *find_section(const char *name)
     return NULL;
 }
 
-static const char *text_of(const struct sr_node *value)
+static const char *text_of(const struct policy_node *value)
 {
-    return value->kind == SR_NODE_SCALAR && strlen(value->text) == value->len ? value->text : NULL;
+    return value->kind == POLICY_NODE_SCALAR && strlen(value->text) == value->len ? value->text
+                                                                                  : NULL;
 }
 
 /* The node that cannot be used, or NULL. */
-static const struct sr_node *read_value(const struct config_field *field,
-                                        const struct sr_node *value, struct sr_host_config *config)
+static const struct policy_node *read_value(const struct config_field *field,
+                                            const struct policy_node *value,
+                                            struct host_config *config)
 {
     void *to = (char *)config + field->offset;
     const bool is_list = field->read == read_name; /* the only one */
-    if (is_list != (value->kind == SR_NODE_LIST))
+    if (is_list != (value->kind == POLICY_NODE_LIST))
         return value;
     const size_t count = is_list ? value->count : 1;
     for (size_t i = 0; i < count; i++) {
-        const struct sr_node *item = is_list ? value->items[i] : value;
+        const struct policy_node *item = is_list ? value->items[i] : value;
         const char *text = text_of(item);
         if (text == NULL || field->read(text, to) < 0)
             return item;
@@ -336,19 +338,19 @@ static const struct sr_node *read_value(const struct config_field *field,
 }
 
 /* Reads the fields of a map; prefix is "" or that of a section ("logs."). */
-static int read_fields(struct sr_host_config *config, const char *file, const struct sr_node *map,
+static int read_fields(struct host_config *config, const char *file, const struct policy_node *map,
                        const char *prefix, struct sr_error *err)
 {
-    if (map->kind == SR_NODE_SCALAR && map->form == SR_SCALAR_PLAIN && map->len == 0)
+    if (map->kind == POLICY_NODE_SCALAR && map->form == POLICY_SCALAR_PLAIN && map->len == 0)
         return 0; /* "logs:" and nothing below it */
-    if (map->kind != SR_NODE_MAP)
+    if (map->kind != POLICY_NODE_MAP)
         return config_error(err, file, map, "", "must be a map of fields");
     size_t state = 0;
-    const struct sr_node *repeated = sr_node_repeated_key(map, &state);
+    const struct policy_node *repeated = policy_node_repeated_key(map, &state);
     if (repeated != NULL)
         return config_error(err, file, repeated, repeated->text, "this field is given twice");
     for (size_t i = 0; i < map->count; i++) {
-        const struct sr_node *key = map->items[2 * i], *value = map->items[2 * i + 1];
+        const struct policy_node *key = map->items[2 * i], *value = map->items[2 * i + 1];
         char name[64];
         snprintf(name, sizeof name, "%s%.40s", prefix, key->text);
         const char *section = prefix[0] == '\0' ? find_section(key->text) : NULL;
@@ -357,11 +359,11 @@ static int read_fields(struct sr_host_config *config, const char *file, const st
                 return -1;
             continue;
         }
-        char why[SR_CEILING_WHY] = "this value cannot be used";
+        char why[HOST_CEILING_WHY] = "this value cannot be used";
         const char *text = text_of(value);
         if (strcmp(prefix, "limits.") == 0) {
             int known =
-                sr_ceilings_read(&config->ceilings, key->text, text != NULL ? text : "", why);
+                host_ceilings_read(&config->ceilings, key->text, text != NULL ? text : "", why);
             if (known < 0)
                 return config_error(err, file, value, name, why);
             if (known > 0)
@@ -372,7 +374,7 @@ static int read_fields(struct sr_host_config *config, const char *file, const st
             f++;
         if (f == sizeof fields / sizeof fields[0])
             return config_error(err, file, key, name, "there is no such field");
-        const struct sr_node *wrong = read_value(&fields[f], value, config);
+        const struct policy_node *wrong = read_value(&fields[f], value, config);
         if (wrong != NULL)
             return config_error(err, file, wrong, name, why);
     }
@@ -380,10 +382,10 @@ static int read_fields(struct sr_host_config *config, const char *file, const st
 }
 
 /* A bridge needs to be told where on it the runs are. */
-static int check_bridge(const struct sr_host_config *config, const char *file,
-                        const struct sr_node *root, struct sr_error *err)
+static int check_bridge(const struct host_config *config, const char *file,
+                        const struct policy_node *root, struct sr_error *err)
 {
-    const struct sr_net_pool *pool = &config->pool;
+    const struct net_pool *pool = &config->pool;
     if (pool->prefix == 0)
         return config_error(err, file, root, "network.addresses",
                             "network.uplink is a bridge, which needs network.addresses "
@@ -396,7 +398,7 @@ static int check_bridge(const struct sr_host_config *config, const char *file,
     return 0;
 }
 
-int sr_host_config_load(struct sr_host_config *config, struct sr_error *err)
+int host_config_load(struct host_config *config, struct sr_error *err)
 {
     char path[PATH_MAX];
     set_defaults(config);
@@ -405,13 +407,13 @@ int sr_host_config_load(struct sr_host_config *config, struct sr_error *err)
     sr_cleanup_free char *text = NULL;
     size_t len;
     struct sr_error fault = {0};
-    struct sr_arena arena = {0};
-    struct sr_node *root;
+    struct policy_arena arena = {0};
+    struct policy_node *root;
     if (sr_policy_read_owned(path, &text, &len, &fault) < 0)
         return sr_fail(err, SR_RUN_001, "prepare.config", "the host configuration: %s",
                        fault.message);
-    if (sr_document_parse(&arena, text, len, &root, &fault) < 0) {
-        sr_arena_free(&arena);
+    if (policy_document_parse(&arena, text, len, &root, &fault) < 0) {
+        policy_arena_free(&arena);
         /* Empty: every field has its default. (Memory that is out has the same code, and no
          * line.) */
         return fault.code == SR_POL_001 && fault.line > 0
@@ -425,14 +427,14 @@ int sr_host_config_load(struct sr_host_config *config, struct sr_error *err)
     if (result == 0 && config->sign && config->sign_key[0] == '\0')
         result = config_error(err, path, root, "signKey",
                               "sign: true needs signKey, a private key (safe-run key generate)");
-    sr_arena_free(&arena);
+    policy_arena_free(&arena);
     return result;
 }
 
 int sr_host_ceilings(struct sr_ceilings *ceilings, struct sr_error *err)
 {
-    struct sr_host_config config;
-    if (sr_host_config_load(&config, err) < 0)
+    struct host_config config;
+    if (host_config_load(&config, err) < 0)
         return -1;
     *ceilings = config.ceilings;
     return 0;
@@ -440,13 +442,13 @@ int sr_host_ceilings(struct sr_ceilings *ceilings, struct sr_error *err)
 
 int sr_archive_place(const char *root, struct sr_archive_place *place, struct sr_error *err)
 {
-    struct sr_host_config config;
-    if (sr_host_config_load(&config, err) < 0)
+    struct host_config config;
+    if (host_config_load(&config, err) < 0)
         return -1;
     *place = config.archive;
     snprintf(place->sign_key, sizeof place->sign_key, "%s", config.sign_key);
     int len = root != NULL ? snprintf(place->root, PATH_MAX, "%s", root) : 0;
-    if (root != NULL ? len == 0 || len >= PATH_MAX : !sr_host_archive_root(&config, place->root))
+    if (root != NULL ? len == 0 || len >= PATH_MAX : !host_archive_root(&config, place->root))
         return sr_fail(err, SR_OPS_301, "archive.root",
                        "there is no place for the archive: set HOME or name one with --root");
     return 0;

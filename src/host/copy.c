@@ -16,13 +16,13 @@
 
 #define CHUNK ((size_t)256 * 1024)
 
-int sr_copies_open(const struct sr_host_config *config)
+int host_copies_open(const struct host_config *config)
 {
     return kept_open(config->copies, "copies");
 }
 
 struct copying {
-    const struct sr_artifact_context *context;
+    const struct host_artifact_context *context;
     const char *what;
     int source, copy; /* copy -1: only hashed, as what source is */
     unsigned char *chunk;
@@ -31,7 +31,7 @@ struct copying {
 
 static bool goes_on(const struct copying *copying)
 {
-    const struct sr_artifact_context *context = copying->context;
+    const struct host_artifact_context *context = copying->context;
     return context->progress == NULL ||
            context->progress(context->context, copying->what, (uint64_t)copying->at,
                              (uint64_t)copying->size);
@@ -115,7 +115,7 @@ static int take_all(struct copying *copying)
 }
 
 /* Hashes source into hash, and copies it to copy unless that is -1. */
-static int take(const struct sr_artifact_context *context, const char *what, int source, int copy,
+static int take(const struct host_artifact_context *context, const char *what, int source, int copy,
                 char hash[SR_SHA256_TEXT])
 {
     struct stat st;
@@ -141,7 +141,7 @@ static int take(const struct sr_artifact_context *context, const char *what, int
     return result;
 }
 
-int copy_file(int source, int directory, const struct sr_artifact_context *context,
+int copy_file(int source, int directory, const struct host_artifact_context *context,
               const char *what, int *copy, char hash[SR_SHA256_TEXT])
 {
     char self[40], found[SR_SHA256_TEXT];

@@ -6,7 +6,7 @@
 #include "host/host.h"
 
 /* The directory of kept copies, made if need be; a descriptor, or -1: there is none. */
-int sr_copies_open(const struct sr_host_config *config);
+int host_copies_open(const struct host_config *config);
 
 /*
  * Copies source into a new file without a name in directory, holes staying holes, and hashes the
@@ -16,7 +16,7 @@ int sr_copies_open(const struct sr_host_config *config);
  * writing. 0 or a negative errno: -ENOSPC, -EDQUOT for no room, -EINTR when progress said to give
  * up, -ESTALE when source became shorter.
  */
-int copy_file(int source, int directory, const struct sr_artifact_context *context,
+int copy_file(int source, int directory, const struct host_artifact_context *context,
               const char *what, int *copy, char hash[SR_SHA256_TEXT]) SR_MUST_CHECK;
 
 #endif

@@ -19,15 +19,15 @@
 
 #define FIELD "env.key"
 
-bool sr_host_env_key_path(const struct sr_host_config *config, char path[PATH_MAX])
+bool host_env_key_path(const struct host_config *config, char path[PATH_MAX])
 {
     if (config->env_key[0] == '\0')
-        return sr_host_state_path("env.key", path);
+        return host_state_path("env.key", path);
     return snprintf(path, PATH_MAX, "%s", config->env_key) < PATH_MAX;
 }
 
 /* fd is at the file's start. */
-static int read_key(int fd, const char *path, unsigned char key[SR_ENV_KEY_SIZE],
+static int read_key(int fd, const char *path, unsigned char key[HOST_ENV_KEY_SIZE],
                     struct sr_error *err)
 {
     struct stat st;
@@ -38,19 +38,19 @@ static int read_key(int fd, const char *path, unsigned char key[SR_ENV_KEY_SIZE]
                        "%s has mode %04o: whoever reads it can try values against the evidence; "
                        "chmod 600 closes it",
                        path, (unsigned)st.st_mode & 07777);
-    ssize_t got = st.st_size == SR_ENV_KEY_SIZE ? sr_read_full(fd, key, SR_ENV_KEY_SIZE, 0) : 0;
-    if (got != SR_ENV_KEY_SIZE)
+    ssize_t got = st.st_size == HOST_ENV_KEY_SIZE ? sr_read_full(fd, key, HOST_ENV_KEY_SIZE, 0) : 0;
+    if (got != HOST_ENV_KEY_SIZE)
         return sr_fail(err, SR_EVD_003, FIELD,
                        "%s is not the %d bytes of a key; what was recorded with it cannot be "
                        "checked any more; once it is moved away the next run makes another",
-                       path, SR_ENV_KEY_SIZE);
+                       path, HOST_ENV_KEY_SIZE);
     return 0;
 }
 
 /* In a directory that nobody else writes to. -EEXIST: there is one by now. */
 static int make_key(int dirfd, const char *name)
 {
-    unsigned char key[SR_ENV_KEY_SIZE];
+    unsigned char key[HOST_ENV_KEY_SIZE];
     char self[40];
     sr_cleanup_fd int fd = openat(dirfd, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -86,11 +86,11 @@ static int make_at(const char *path, bool usual, struct sr_error *err)
     return 0;
 }
 
-int sr_host_env_key(const struct sr_host_config *config, unsigned char key[SR_ENV_KEY_SIZE],
-                    struct sr_error *err)
+int host_env_key(const struct host_config *config, unsigned char key[HOST_ENV_KEY_SIZE],
+                 struct sr_error *err)
 {
     char path[PATH_MAX], why[SR_OWNER_TEXT];
-    if (!sr_host_env_key_path(config, path))
+    if (!host_env_key_path(config, path))
         return sr_fail(err, SR_EVD_003, FIELD,
                        "there is no place for the key of secrets: set HOME, or env.key of the host "
                        "configuration");

@@ -22,20 +22,20 @@
 
 /* The host configuration: $SAFE_RUN_CONFIG, else $XDG_CONFIG_HOME/safe-run/config.yaml, else
  * /etc/safe-run/config.yaml, else the defaults. docs/OPERATIONS.md lists the fields. */
-struct sr_host_config {
+struct host_config {
     char qemu[PATH_MAX];
     char kernel[PATH_MAX];
     char initrd[PATH_MAX];
     char images[PATH_MAX]; /* directory of <name>.img */
     char nft[PATH_MAX];
     char pasta[PATH_MAX];
-    char bridge[16];         /* the uplink is this bridge; empty: pasta */
-    struct sr_net_pool pool; /* addresses on the bridge */
+    char bridge[16];      /* the uplink is this bridge; empty: pasta */
+    struct net_pool pool; /* addresses on the bridge */
     uint32_t refresh_min_sec;
     uint32_t flows_max; /* of a run's UDP */
     char resolver[64];  /* address of a name server; empty: those of /etc/resolv.conf */
     bool jail;          /* the VMM runs in one */
-    struct sr_uid_range {
+    struct host_uid_range {
         uint32_t first, last;
     } uids; /* of jails of root's runs */
     enum sr_accel_choice accel;
@@ -46,29 +46,30 @@ struct sr_host_config {
     bool sign;                       /* every run's report, not only where the policy requires it */
     char sign_key[PATH_MAX];         /* private key; empty: none */
     char env_key[PATH_MAX];          /* of the HMACs of secrets; empty: the usual place */
-    char inputs[PATH_MAX]; /* directory of packed inputs; empty: "inputs" in sr_cache_open()'s */
+    char inputs[PATH_MAX]; /* directory of packed inputs; empty: "inputs" in host_cache_open()'s */
     uint64_t inputs_max;   /* bytes of them that are kept for the next run; 0: none are */
-    char copies[PATH_MAX]; /* directory of copied artefacts; empty: "copies" in sr_cache_open()'s */
-    uint64_t copies_max;   /* bytes of them that are kept for the next run */
+    char copies
+        [PATH_MAX];      /* directory of copied artefacts; empty: "copies" in host_cache_open()'s */
+    uint64_t copies_max; /* bytes of them that are kept for the next run */
     struct sr_ceilings ceilings;
 };
 
 /* Fills config. Errors: SR-RUN-001 at prepare.config[.field]. */
-int sr_host_config_load(struct sr_host_config *config, struct sr_error *err) SR_MUST_CHECK;
+int host_config_load(struct host_config *config, struct sr_error *err) SR_MUST_CHECK;
 
 /* ceilings.c: what the machine can spare. */
-void sr_ceilings_default(struct sr_ceilings *ceilings);
+void host_ceilings_default(struct sr_ceilings *ceilings);
 /* Reads the ceiling of that name ("memory"). 1: done; 0: there is none of that name; -1: the text
  * is none of its values, and why says which are. */
-#define SR_CEILING_WHY 96
-int sr_ceilings_read(struct sr_ceilings *ceilings, const char *name, const char *text,
-                     char why[SR_CEILING_WHY]) SR_MUST_CHECK;
+#define HOST_CEILING_WHY 96
+int host_ceilings_read(struct sr_ceilings *ceilings, const char *name, const char *text,
+                       char why[HOST_CEILING_WHY]) SR_MUST_CHECK;
 
 /*
  * An artefact: kernel, initrd or root image, by the descriptor that the VMM gets. Nobody but root,
  * or who runs safe-run, can change what is behind it, so what was hashed is what runs.
  */
-struct sr_artifact {
+struct host_artifact {
     int fd;
     char hash[SR_SHA256_TEXT];
     char path[PATH_MAX]; /* of what is behind fd; empty: it has no name */
@@ -77,22 +78,23 @@ struct sr_artifact {
 };
 
 /* What somebody else remembers of an artefact: its hash when its identity (fs.h) was this. */
-struct sr_known_hash {
+struct host_known_hash {
     const char *identity, *hash;
 };
 
 /* What to do about one that comes with safe-run and is not there. */
-#define SR_ARTIFACT_ADVICE "'make setup build' makes it, and the host configuration names another"
+#define HOST_ARTIFACT_ADVICE "'make setup build' makes it, and the host configuration names another"
 
-struct sr_artifact_plan {
-    const char *path, *what;           /* "kernel", "initrd", "image" */
-    const char *advice;                /* for whoever finds that it cannot be opened */
-    const struct sr_known_hash *known; /* of an image in a store, which nobody writes to; or NULL */
-    bool by_path;                      /* the VMM's jail needs it by its path */
+struct host_artifact_plan {
+    const char *path, *what; /* "kernel", "initrd", "image" */
+    const char *advice;      /* for whoever finds that it cannot be opened */
+    const struct host_known_hash
+        *known;   /* of an image in a store, which nobody writes to; or NULL */
+    bool by_path; /* the VMM's jail needs it by its path */
 };
 
-struct sr_artifact_context {
-    const struct sr_host_config *config;
+struct host_artifact_context {
+    const struct host_config *config;
     struct sr_hasher *hasher;
     int scratch_fd; /* directory for a copy that cannot be kept */
     bool rehash;    /* trust no note: copy and hash again */
@@ -108,59 +110,60 @@ struct sr_artifact_context {
  * mtime and ctime are unchanged, or computed. artifact->fd must be -1. Errors: SR-RUN-002 at
  * launch.preflight.<what>.
  */
-int sr_artifact_open(struct sr_artifact *artifact, const struct sr_artifact_plan *plan,
-                     const struct sr_artifact_context *context, struct sr_error *err) SR_MUST_CHECK;
+int host_artifact_open(struct host_artifact *artifact, const struct host_artifact_plan *plan,
+                       const struct host_artifact_context *context,
+                       struct sr_error *err) SR_MUST_CHECK;
 
 /* Opens the directory of remembered facts (hashes, what KVM is worth here), creating it;
  * $SAFE_RUN_CACHE_DIR, else /var/cache/safe-run for root, else $XDG_CACHE_HOME/safe-run. A
  * descriptor to close, or -1: then nothing is remembered. */
-int sr_cache_open(void);
+int host_cache_open(void);
 
 /* A file or directory of this name in the directory where safe-run keeps what lasts:
  * /var/lib/safe-run for root, else $XDG_STATE_HOME/safe-run. False: there is no place for it. */
-bool sr_host_state_path(const char *name, char path[PATH_MAX]);
+bool host_state_path(const char *name, char path[PATH_MAX]);
 
 /* env_key.c: the key of the HMACs that evidence has of secrets, which stays on this host. */
-#define SR_ENV_KEY_SIZE 32
+#define HOST_ENV_KEY_SIZE 32
 /* Where it is: as configured, or the usual place for this user. False: there is no place for
  * one. */
-bool sr_host_env_key_path(const struct sr_host_config *config, char path[PATH_MAX]);
+bool host_env_key_path(const struct host_config *config, char path[PATH_MAX]);
 /* Reads it, made if there is none yet. It belongs to the caller or to root and nobody else may read
  * it. The caller wipes key. Errors: SR-EVD-003 at env.key. */
-int sr_host_env_key(const struct sr_host_config *config, unsigned char key[SR_ENV_KEY_SIZE],
-                    struct sr_error *err) SR_MUST_CHECK;
+int host_env_key(const struct host_config *config, unsigned char key[HOST_ENV_KEY_SIZE],
+                 struct sr_error *err) SR_MUST_CHECK;
 
 /* Where the archive is: as configured, or the default for this user. False: there is no place for
  * one. */
-bool sr_host_archive_root(const struct sr_host_config *config, char root[PATH_MAX]);
+bool host_archive_root(const struct host_config *config, char root[PATH_MAX]);
 
 /* How long the CPUs of this host have had nothing to do since it came up, and at what time that
  * was. */
-struct sr_cpu_times {
+struct host_cpu_times {
     bool known;
     uint64_t idle_usec,
         disk_usec; /* of all CPUs together: idle, and idle while somebody waits for a disk */
     uint64_t nsec; /* monotonic */
 };
-struct sr_cpu_times sr_cpu_times(void);
+struct host_cpu_times host_cpu_times(void);
 /* Whether a process that used so much CPU time between the two could have had more: a CPU was free
  * for it, and it was not the disk that it waited for. False when that is not known. */
-bool sr_cpu_was_free(const struct sr_cpu_times *from, const struct sr_cpu_times *to,
-                     uint64_t used_usec);
+bool host_cpu_was_free(const struct host_cpu_times *from, const struct host_cpu_times *to,
+                       uint64_t used_usec);
 
 /* What is known of KVM on this boot of the host with this QEMU. */
-enum sr_kvm_state { SR_KVM_ABSENT, SR_KVM_UNKNOWN, SR_KVM_WORKS, SR_KVM_BROKEN };
-enum sr_kvm_state sr_kvm_state(const char *qemu);
+enum host_kvm_state { HOST_KVM_ABSENT, HOST_KVM_UNKNOWN, HOST_KVM_WORKS, HOST_KVM_BROKEN };
+enum host_kvm_state host_kvm_state(const char *qemu);
 /* Remembers that a guest did (WORKS) or did not (BROKEN) come up under KVM. */
-void sr_kvm_remember(const char *qemu, enum sr_kvm_state state);
+void host_kvm_remember(const char *qemu, enum host_kvm_state state);
 
 /* A reading of the TSC beside the monotonic clock. */
-struct sr_tsc_sample {
+struct host_tsc_sample {
     uint64_t ticks, nsec;
 };
-struct sr_tsc_sample sr_tsc_sample(void);
+struct host_tsc_sample host_tsc_sample(void);
 /* Frequency in kHz from the time since start (at least 2 ms: waits for the rest); 0 when this CPU's
  * TSC does not tick evenly, so that a guest must calibrate for itself. */
-uint32_t sr_tsc_khz(const struct sr_tsc_sample *start);
+uint32_t host_tsc_khz(const struct host_tsc_sample *start);
 
 #endif

@@ -1,6 +1,6 @@
 /* Packed inputs that are kept (kept.h): under the hash of what the kernel tells of the source
- * (sr_pack_fingerprint()) and of the owner its entries have. The note says the image's own hash and
- * what is in it. */
+ * (image_pack_fingerprint()) and of the owner its entries have. The note says the image's own hash
+ * and what is in it. */
 #include "host/input_store.h"
 
 #include "host/kept.h"
@@ -11,7 +11,7 @@
 
 _Static_assert(INPUT_STORE_NAME <= KEPT_NAME, "a name must fit");
 
-int sr_input_store_open(const struct sr_host_config *config)
+int host_input_store_open(const struct host_config *config)
 {
     return config->inputs_max == 0 ? -1 : kept_open(config->inputs, "inputs");
 }
@@ -22,10 +22,10 @@ void input_store_name(const char *fingerprint, uint32_t uid, uint32_t gid,
     snprintf(name, INPUT_STORE_NAME, "%s-%u-%u", fingerprint + strlen(SR_SHA256_PREFIX), uid, gid);
 }
 
-bool input_store_find(int store, const char *name, struct sr_input *input)
+bool input_store_find(int store, const char *name, struct host_input *input)
 {
     char text[KEPT_TEXT];
-    struct sr_input found = {.is_file = input->is_file, .reused = true};
+    struct host_input found = {.is_file = input->is_file, .reused = true};
     sr_cleanup_fd int fd = kept_find(store, name, text);
     if (fd < 0)
         return false;
@@ -41,7 +41,7 @@ bool input_store_find(int store, const char *name, struct sr_input *input)
     return true;
 }
 
-void input_store_keep(int store, const char *name, const struct sr_input *input)
+void input_store_keep(int store, const char *name, const struct host_input *input)
 {
     char text[KEPT_TEXT];
     snprintf(text, sizeof text, "%s\n%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n%s\n",
@@ -50,7 +50,7 @@ void input_store_keep(int store, const char *name, const struct sr_input *input)
     kept_add(store, name, input->fd, text, false);
 }
 
-void sr_input_store_trim(int store, uint64_t max, int64_t older_than_sec)
+void host_input_store_trim(int store, uint64_t max, int64_t older_than_sec)
 {
     kept_trim(store, max, older_than_sec);
 }

@@ -12,9 +12,9 @@ void input_store_name(const char *fingerprint, uint32_t uid, uint32_t gid,
                       char name[INPUT_STORE_NAME]);
 
 /* Opens a kept image; input->is_file stays. False: it is not there, or not what was kept. */
-bool input_store_find(int store, const char *name, struct sr_input *input);
+bool input_store_find(int store, const char *name, struct host_input *input);
 
 /* Keeps an image that has no name yet; not keeping it costs time later, nothing else. */
-void input_store_keep(int store, const char *name, const struct sr_input *input);
+void input_store_keep(int store, const char *name, const struct host_input *input);
 
 #endif

@@ -31,7 +31,7 @@
 /* Where a file system may begin on a disk: the block size of the guest's page cache. */
 #define ALIGNMENT 4096u
 
-int sr_input_check(const struct sr_mount *mount, struct sr_error *err)
+int host_input_check(const struct sr_mount *mount, struct sr_error *err)
 {
     struct stat st;
     if (fstat(mount->fd, &st) < 0)
@@ -45,22 +45,22 @@ int sr_input_check(const struct sr_mount *mount, struct sr_error *err)
 }
 
 struct packing {
-    const struct sr_input_context *context;
+    const struct host_input_context *context;
     const char *what;
     uint64_t total;
-    struct sr_input *input;
+    struct host_input *input;
 };
 
 static bool tell_progress(void *context, uint64_t bytes)
 {
     const struct packing *packing = context;
-    const struct sr_input_context *of = packing->context;
+    const struct host_input_context *of = packing->context;
     return of->progress == NULL || of->progress(of->context, packing->what, bytes, packing->total);
 }
 
 static void note_skipped(void *context, const char *entry, const char *why)
 {
-    struct sr_input *input = ((struct packing *)context)->input;
+    struct host_input *input = ((struct packing *)context)->input;
     if (input->first_skipped[0] == '\0')
         snprintf(input->first_skipped, sizeof input->first_skipped, "%.150s (%s)", entry, why);
 }
@@ -74,13 +74,13 @@ static int reopen_read_only(int fd)
 }
 
 /* Packs into a file without a name, in the store or beside the run's other files. */
-static int pack(const struct sr_mount *mount, const struct sr_input_context *context,
-                const struct sr_fingerprint *before, int directory, struct sr_input *input,
+static int pack(const struct sr_mount *mount, const struct host_input_context *context,
+                const struct image_fingerprint *before, int directory, struct host_input *input,
                 struct sr_error *err)
 {
     struct packing packing = {context, mount->source, before->bytes, input};
-    const struct sr_pack_options options = {
-        .compressor = SR_SQFS_LZ4,
+    const struct image_pack_options options = {
+        .compressor = IMAGE_SQFS_LZ4,
         .own = true,
         .uid = context->uid,
         .gid = context->gid,
@@ -97,10 +97,11 @@ static int pack(const struct sr_mount *mount, const struct sr_input_context *con
     if (image < 0)
         return sr_fail(err, SR_RUN_101, PATH, "there is no place to pack %s: %s", mount->source,
                        strerror(errno));
-    struct sr_pack_result result;
-    struct sr_fingerprint after;
-    if (sr_pack(mount->fd, mount->source, image, &options, context->hasher, &result, err) < 0 ||
-        sr_pack_fingerprint(mount->fd, mount->source, &options, context->hasher, &after, err) < 0)
+    struct image_pack_result result;
+    struct image_fingerprint after;
+    if (image_pack(mount->fd, mount->source, image, &options, context->hasher, &result, err) < 0 ||
+        image_pack_fingerprint(mount->fd, mount->source, &options, context->hasher, &after, err) <
+            0)
         return -1;
     if (strcmp(before->hash, after.hash) != 0)
         return sr_fail(err, SR_RUN_101, PATH, "%s changed while it was packed", mount->source);
@@ -116,21 +117,21 @@ static int pack(const struct sr_mount *mount, const struct sr_input_context *con
     return 0;
 }
 
-int sr_input_open(const struct sr_mount *mount, const struct sr_input_context *context,
-                  struct sr_input *input, struct sr_error *err)
+int host_input_open(const struct sr_mount *mount, const struct host_input_context *context,
+                    struct host_input *input, struct sr_error *err)
 {
-    const struct sr_pack_options options = {.code = SR_RUN_101, .path = PATH};
-    struct sr_fingerprint fingerprint;
+    const struct image_pack_options options = {.code = SR_RUN_101, .path = PATH};
+    struct image_fingerprint fingerprint;
     struct stat st;
     char name[INPUT_STORE_NAME];
-    if (sr_input_check(mount, err) < 0 ||
-        sr_pack_fingerprint(mount->fd, mount->source, &options, context->hasher, &fingerprint,
-                            err) < 0)
+    if (host_input_check(mount, err) < 0 ||
+        image_pack_fingerprint(mount->fd, mount->source, &options, context->hasher, &fingerprint,
+                               err) < 0)
         return -1;
     if (fstat(mount->fd, &st) < 0)
         return sr_fail(err, SR_RUN_101, PATH, "%s: %s", mount->source, strerror(errno));
-    struct sr_input found = {.fd = -1, .is_file = S_ISREG(st.st_mode)};
-    sr_cleanup_fd int store = sr_input_store_open(context->config);
+    struct host_input found = {.fd = -1, .is_file = S_ISREG(st.st_mode)};
+    sr_cleanup_fd int store = host_input_store_open(context->config);
     input_store_name(fingerprint.hash, context->uid, context->gid, name);
     if (!context->rehash && fingerprint.settled && input_store_find(store, name, &found)) {
         *input = found;
@@ -141,7 +142,7 @@ int sr_input_open(const struct sr_mount *mount, const struct sr_input_context *c
         return -1;
     if (store >= 0 && fingerprint.settled && found.image_bytes <= context->config->inputs_max) {
         input_store_keep(store, name, &found);
-        sr_input_store_trim(store, context->config->inputs_max, -1);
+        host_input_store_trim(store, context->config->inputs_max, -1);
     }
     *input = found;
     return 0;
@@ -152,7 +153,8 @@ int sr_input_open(const struct sr_mount *mount, const struct sr_input_context *c
 
 static int larger_first(const void *a, const void *b)
 {
-    const struct sr_input *x = *(struct sr_input *const *)a, *y = *(struct sr_input *const *)b;
+    const struct host_input *x = *(struct host_input *const *)a,
+                            *y = *(struct host_input *const *)b;
     if (x->image_bytes != y->image_bytes)
         return x->image_bytes > y->image_bytes ? -1 : 1;
     return x < y ? -1 : x > y; /* of the same array */
@@ -192,7 +194,7 @@ static int append(int from, int to, uint64_t offset, uint64_t size)
 }
 
 /* Copies images behind each other into one file. */
-static int join(struct sr_input *const *inputs, size_t count, uint32_t disk, int scratch_fd,
+static int join(struct host_input *const *inputs, size_t count, uint32_t disk, int scratch_fd,
                 int *joined)
 {
     sr_cleanup_fd int file = SR_FAILPOINT("inputs.join")
@@ -217,16 +219,16 @@ static int join(struct sr_input *const *inputs, size_t count, uint32_t disk, int
     return *joined < 0 ? -1 : 0;
 }
 
-int sr_inputs_arrange(struct sr_input *inputs, size_t count, int scratch_fd,
-                      int disks[VMM_INPUTS_MAX], size_t *disk_count, int *joined,
-                      struct sr_error *err)
+int host_inputs_arrange(struct host_input *inputs, size_t count, int scratch_fd,
+                        int disks[VMM_INPUTS_MAX], size_t *disk_count, int *joined,
+                        struct sr_error *err)
 {
-    sr_cleanup_free struct sr_input **order = calloc(count + 1, sizeof *order);
+    sr_cleanup_free struct host_input **order = calloc(count + 1, sizeof *order);
     if (order == NULL)
         return sr_fail(err, SR_RUN_101, PATH, "out of memory");
     for (size_t i = 0; i < count; i++) {
         order[i] = &inputs[i];
-        inputs[i].where = (struct sr_spec_input){.is_file = inputs[i].is_file};
+        inputs[i].where = (struct channel_spec_input){.is_file = inputs[i].is_file};
     }
     qsort(order, count, sizeof *order, larger_first);
     bool all_fit = count <= VMM_INPUTS_MAX;

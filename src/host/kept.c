@@ -39,7 +39,7 @@ int kept_open(const char *configured, const char *name)
             return -1;
         fd = open(configured, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     } else {
-        sr_cleanup_fd int cache = sr_cache_open();
+        sr_cleanup_fd int cache = host_cache_open();
         if (cache < 0 || (mkdirat(cache, name, 0700) < 0 && errno != EEXIST))
             return -1;
         fd = openat(cache, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

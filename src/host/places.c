@@ -1,5 +1,5 @@
-/* Where safe-run keeps what lasts: runs, the archive, keys, and what can be made again. Root's places
- * are the system's, everybody else's follow the XDG base directory specification. */
+/* Where safe-run keeps what lasts: runs, the archive, keys, and what can be made again. Root's
+ * places are the system's, everybody else's follow the XDG base directory specification. */
 #include "host/host.h"
 
 #include "common/fs.h"
@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* "<roots>/<name>" for root, else below xdg (the value of a variable, or NULL) or $HOME/<below>/safe-run. False: there
- * is no such place. */
+/* "<roots>/<name>" for root, else below xdg (the value of a variable, or NULL) or
+ * $HOME/<below>/safe-run. False: there is no such place. */
 static bool find_place(const char *roots, const char *xdg, const char *below, const char *name,
                        char path[PATH_MAX])
 {
@@ -27,7 +27,7 @@ static bool find_place(const char *roots, const char *xdg, const char *below, co
     return len > 0 && len < PATH_MAX;
 }
 
-bool sr_host_state_path(const char *name, char path[PATH_MAX])
+bool host_state_path(const char *name, char path[PATH_MAX])
 {
     char below[NAME_MAX + 2];
     snprintf(below, sizeof below, "/%s", name);
@@ -42,7 +42,7 @@ int sr_runs_base(const char *base, char path[PATH_MAX], struct sr_error *err)
         if (snprintf(path, PATH_MAX, "%s", base) >= PATH_MAX)
             return sr_fail(err, SR_RUN_001, "prepare.workdir",
                            "the path of the run directory is too long");
-    } else if (!sr_host_state_path("runs", path)) {
+    } else if (!host_state_path("runs", path)) {
         return sr_fail(err, SR_RUN_001, "prepare.workdir",
                        "there is no place for the run directory: set HOME, SAFE_RUN_WORKDIR_BASE "
                        "or --workdir-base");
@@ -50,7 +50,7 @@ int sr_runs_base(const char *base, char path[PATH_MAX], struct sr_error *err)
     return 0;
 }
 
-int sr_cache_open(void)
+int host_cache_open(void)
 {
     char path[PATH_MAX], why[SR_OWNER_TEXT];
     const char *named = getenv("SAFE_RUN_CACHE_DIR");
@@ -70,9 +70,9 @@ int sr_cache_open(void)
     return sr_take_fd(&fd);
 }
 
-bool sr_host_archive_root(const struct sr_host_config *config, char root[PATH_MAX])
+bool host_archive_root(const struct host_config *config, char root[PATH_MAX])
 {
     if (config->archive.root[0] == '\0')
-        return sr_host_state_path("archive", root);
+        return host_state_path("archive", root);
     return snprintf(root, PATH_MAX, "%s", config->archive.root) < PATH_MAX;
 }

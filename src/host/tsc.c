@@ -8,9 +8,9 @@
 /* Long enough that the two readings' jitter (some 30 ns) is below 20 ppm. */
 #define BASELINE_NSEC (2 * SR_NSEC_PER_MSEC)
 
-struct sr_tsc_sample sr_tsc_sample(void)
+struct host_tsc_sample host_tsc_sample(void)
 {
-    struct sr_tsc_sample best = {0};
+    struct host_tsc_sample best = {0};
     uint64_t best_width = UINT64_MAX;
     /* The tightest of a few readings: an interrupt between the three calls shows as width. */
     for (int i = 0; i < 5; i++) {
@@ -19,13 +19,13 @@ struct sr_tsc_sample sr_tsc_sample(void)
         uint64_t width = __rdtsc() - before;
         if (width < best_width) {
             best_width = width;
-            best = (struct sr_tsc_sample){before + width / 2, nsec};
+            best = (struct host_tsc_sample){before + width / 2, nsec};
         }
     }
     return best;
 }
 
-uint32_t sr_tsc_khz(const struct sr_tsc_sample *start)
+uint32_t host_tsc_khz(const struct host_tsc_sample *start)
 {
     unsigned eax, ebx, ecx, edx;
     const unsigned invariant_tsc = 1u << 8; /* CPUID 8000_0007h, EDX bit 8 */
@@ -34,7 +34,7 @@ uint32_t sr_tsc_khz(const struct sr_tsc_sample *start)
     uint64_t since = sr_clock_nsec(CLOCK_MONOTONIC_RAW) - start->nsec;
     if (since < BASELINE_NSEC)
         nanosleep(&(struct timespec){.tv_nsec = (long)(BASELINE_NSEC - since)}, NULL);
-    struct sr_tsc_sample end = sr_tsc_sample();
+    struct host_tsc_sample end = host_tsc_sample();
     double khz = (double)(end.ticks - start->ticks) * 1e6 / (double)(end.nsec - start->nsec);
     return khz > 0 && khz < (double)UINT32_MAX ? (uint32_t)khz : 0;
 }

@@ -13,38 +13,38 @@
 #include "image/sqfs_writer.h"
 
 /* Files whose content is kept, to look up the configuration's user. */
-#define SR_CAPTURE_MAX ((size_t)1 << 20)
-enum sr_captured { SR_CAPTURED_PASSWD, SR_CAPTURED_GROUP, SR_CAPTURED_COUNT };
+#define IMAGE_CAPTURE_MAX ((size_t)1 << 20)
+enum image_captured { IMAGE_CAPTURED_PASSWD, IMAGE_CAPTURED_GROUP, IMAGE_CAPTURED_COUNT };
 
-struct sr_apply {
-    struct sr_tree *tree;
-    struct sr_sqfs *sqfs;
-    struct sr_layer *layer;
+struct image_apply {
+    struct image_tree *tree;
+    struct image_sqfs *sqfs;
+    struct image_layer *layer;
     bool whiteouts;   /* names that begin with .wh. are whiteouts */
-    bool streams;     /* contents are written at once, not by sr_apply_contents() */
+    bool streams;     /* contents are written at once, not by image_apply_contents() */
     uint32_t number;  /* of the layer, from 1 */
     uint32_t ordinal; /* of the entry in it */
     uint32_t entries, entries_max;
-    uint64_t content;                  /* bytes of all files so far */
-    uint32_t devices;                  /* left out */
-    char *captured[SR_CAPTURED_COUNT]; /* NUL-terminated, owned; NULL: not there */
+    uint64_t content;                     /* bytes of all files so far */
+    uint32_t devices;                     /* left out */
+    char *captured[IMAGE_CAPTURED_COUNT]; /* NUL-terminated, owned; NULL: not there */
 };
 
 /* Applies all entries of the layer. */
-int sr_apply_layer(struct sr_apply *apply, struct sr_error *err) SR_MUST_CHECK;
+int image_apply_layer(struct image_apply *apply, struct sr_error *err) SR_MUST_CHECK;
 
 /* Lists the files whose contents are not written yet, by layer and entry, in an array that the
  * caller frees. */
-int sr_apply_left(struct sr_apply *apply, struct sr_inode ***files, size_t *count,
-                  struct sr_error *err) SR_MUST_CHECK;
+int image_apply_left(struct image_apply *apply, struct image_inode ***files, size_t *count,
+                     struct sr_error *err) SR_MUST_CHECK;
 
 /* Returns the number of the layer that has a file's content. */
-uint32_t sr_apply_layer_of(const struct sr_inode *file);
+uint32_t image_apply_layer_of(const struct image_inode *file);
 
 /* Writes the contents of files of that list, all of this layer, in their order. */
-int sr_apply_contents(struct sr_apply *apply, struct sr_inode *const *files, size_t count,
-                      struct sr_error *err) SR_MUST_CHECK;
+int image_apply_contents(struct image_apply *apply, struct image_inode *const *files, size_t count,
+                         struct sr_error *err) SR_MUST_CHECK;
 
-void sr_apply_free(struct sr_apply *apply);
+void image_apply_free(struct image_apply *apply);
 
 #endif

@@ -9,13 +9,13 @@
 
 static const char *const names[] = {
 #define NAME(name) #name,
-    SR_ARCHIVE_FUNCTIONS(NAME)
+    IMAGE_ARCHIVE_FUNCTIONS(NAME)
 #undef NAME
 };
 
-const struct sr_archive_lib *sr_archive_load(struct sr_error *err)
+const struct image_archive_lib *image_archive_load(struct sr_error *err)
 {
-    static struct sr_archive_lib lib;
+    static struct image_archive_lib lib;
     static bool loaded;
     void *functions[sizeof names / sizeof names[0]];
     _Static_assert(sizeof functions == sizeof lib, "a pointer for each name");

@@ -12,7 +12,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 
-#define SR_ARCHIVE_FUNCTIONS(F)                                                                    \
+#define IMAGE_ARCHIVE_FUNCTIONS(F)                                                                 \
     F(archive_error_string)                                                                        \
     F(archive_read_new)                                                                            \
     F(archive_read_free)                                                                           \
@@ -39,13 +39,14 @@
     F(archive_entry_xattr_next)                                                                    \
     F(archive_entry_xattr_reset)
 
-struct sr_archive_lib {
-#define SR_ARCHIVE_MEMBER(name) __typeof__(&(name)) name; /* NOLINT(bugprone-macro-parentheses) */
-    SR_ARCHIVE_FUNCTIONS(SR_ARCHIVE_MEMBER)
-#undef SR_ARCHIVE_MEMBER
+struct image_archive_lib {
+#define IMAGE_ARCHIVE_MEMBER(name)                                                                 \
+    __typeof__(&(name)) name; /* NOLINT(bugprone-macro-parentheses) */
+    IMAGE_ARCHIVE_FUNCTIONS(IMAGE_ARCHIVE_MEMBER)
+#undef IMAGE_ARCHIVE_MEMBER
 };
 
 /* Loads it once. Returns NULL with err when that fails (SR-OPS-101 at "libarchive"). */
-const struct sr_archive_lib *sr_archive_load(struct sr_error *err) SR_MUST_CHECK;
+const struct image_archive_lib *image_archive_load(struct sr_error *err) SR_MUST_CHECK;
 
 #endif

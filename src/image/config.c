@@ -133,9 +133,9 @@ static json_t *make_workdir(const json_t *config, const struct maker *maker)
     return json_null();
 }
 
-json_t *sr_image_config_make(const json_t *oci, const char *passwd, const char *group,
-                             void (*tell)(void *context, const char *text), void *context,
-                             struct sr_error *err)
+json_t *image_config_make(const json_t *oci, const char *passwd, const char *group,
+                          void (*tell)(void *context, const char *text), void *context,
+                          struct sr_error *err)
 {
     const struct maker maker = {tell, context};
     const json_t *config = json_object_get(oci, "config");
@@ -145,11 +145,11 @@ json_t *sr_image_config_make(const json_t *oci, const char *passwd, const char *
         texts(json_object_get(config, "Cmd"), false, &maker), "workdir",
         make_workdir(config, &maker), "user", make_user(config, passwd, group, &maker));
     size_t size = made == NULL ? 0 : json_dumpb(made, NULL, 0, JSON_COMPACT);
-    if (size > 0 && size <= SR_IMAGE_CONFIG_MAX)
+    if (size > 0 && size <= IMAGE_CONFIG_MAX)
         return made;
     json_decref(made);
     sr_fail(err, SR_OPS_107, "image.source", "the image's configuration has %zu bytes; %d fit",
-            size, SR_IMAGE_CONFIG_MAX);
+            size, IMAGE_CONFIG_MAX);
     return NULL;
 }
 
@@ -180,7 +180,7 @@ static bool take_id(const json_t *object, const char *name, uint32_t *id)
     return true;
 }
 
-int sr_image_config_take(const json_t *json, struct sr_image_config *config)
+int image_config_take(const json_t *json, struct sr_image_config *config)
 {
     struct sr_image_config taken = {0};
     const json_t *user = json_object_get(json, "user"), *workdir = json_object_get(json, "workdir");
@@ -197,14 +197,14 @@ int sr_image_config_take(const json_t *json, struct sr_image_config *config)
     for (size_t i = 0; good && i < taken.env_count; i++)
         good = taken.env[i][0] != '=' && strchr(taken.env[i], '=') != NULL;
     if (!good) {
-        sr_image_config_free(&taken);
+        image_config_free(&taken);
         return -1;
     }
     *config = taken;
     return 0;
 }
 
-void sr_image_config_free(struct sr_image_config *config)
+void image_config_free(struct sr_image_config *config)
 {
     free(config->env);
     free(config->entrypoint);

@@ -15,20 +15,20 @@
 #include <jansson.h>
 
 /* Size of that JSON: it fits into the specification of a run beside the policy's own values. */
-#define SR_IMAGE_CONFIG_MAX 65536
+#define IMAGE_CONFIG_MAX 65536
 
 /*
  * Makes it from a whole OCI configuration (NULL: none). Looks the user's names up in passwd and
  * group, the image's own files (NULL: it has none). Leaves out what cannot be used, and warns.
  * Returns a new reference, or NULL with err (SR-OPS-107 at "image.source").
  */
-json_t *sr_image_config_make(const json_t *oci, const char *passwd, const char *group,
-                             void (*warn)(void *context, const char *text), void *context,
-                             struct sr_error *err) SR_MUST_CHECK;
+json_t *image_config_make(const json_t *oci, const char *passwd, const char *group,
+                          void (*warn)(void *context, const char *text), void *context,
+                          struct sr_error *err) SR_MUST_CHECK;
 
 /* Reads that JSON into config, whose texts belong to json and whose lists are allocated. Returns 0,
  * or -1 when json is not of that form. */
-int sr_image_config_take(const json_t *json, struct sr_image_config *config) SR_MUST_CHECK;
-void sr_image_config_free(struct sr_image_config *config);
+int image_config_take(const json_t *json, struct sr_image_config *config) SR_MUST_CHECK;
+void image_config_free(struct sr_image_config *config);
 
 #endif

@@ -60,9 +60,9 @@ static void print_skip(struct sr_walk *walk, const char *why)
     sr_hasher_update(printing->hasher, why, strlen(why) + 1);
 }
 
-int sr_pack_fingerprint(int source, const char *name, const struct sr_pack_options *options,
-                        struct sr_hasher *hasher, struct sr_fingerprint *fingerprint,
-                        struct sr_error *err)
+int image_pack_fingerprint(int source, const char *name, const struct image_pack_options *options,
+                           struct sr_hasher *hasher, struct image_fingerprint *fingerprint,
+                           struct sr_error *err)
 {
     struct printing printing = {
         .walk = {.entry = print_entry,
@@ -71,7 +71,7 @@ int sr_pack_fingerprint(int source, const char *name, const struct sr_pack_optio
                  .path = options->path,
                  .name = name,
                  .entries_max =
-                     options->entries_max > 0 ? options->entries_max : SR_PACK_ENTRIES_MAX},
+                     options->entries_max > 0 ? options->entries_max : IMAGE_PACK_ENTRIES_MAX},
         .hasher = hasher,
         .newest = INT64_MIN,
     };
@@ -83,7 +83,7 @@ int sr_pack_fingerprint(int source, const char *name, const struct sr_pack_optio
     add(&printing, ".", &st);
     if (S_ISDIR(st.stx_mode) && sr_walk(&printing.walk, source, NULL, err) < 0)
         return -1;
-    struct sr_fingerprint done = {
+    struct image_fingerprint done = {
         .bytes = printing.bytes,
         .entries = printing.walk.entries,
         .settled = now.tv_sec - printing.newest > SETTLED_SEC,

@@ -16,14 +16,14 @@
 
 static const struct kind {
     const char *prefix;
-    enum sr_build_kind kind;
+    enum image_build_kind kind;
     bool is_directory, has_tags, is_tree;
 } kinds[] = {
-    {.prefix = "oci-archive:", .kind = SR_BUILD_OCI_ARCHIVE, .has_tags = true},
-    {.prefix = "docker-archive:", .kind = SR_BUILD_DOCKER_ARCHIVE, .has_tags = true},
-    {.prefix = "oci:", .kind = SR_BUILD_OCI, .is_directory = true, .has_tags = true},
+    {.prefix = "oci-archive:", .kind = IMAGE_BUILD_OCI_ARCHIVE, .has_tags = true},
+    {.prefix = "docker-archive:", .kind = IMAGE_BUILD_DOCKER_ARCHIVE, .has_tags = true},
+    {.prefix = "oci:", .kind = IMAGE_BUILD_OCI, .is_directory = true, .has_tags = true},
     {.prefix = "dir:", .is_directory = true, .is_tree = true},
-    {.prefix = "tar:", .kind = SR_BUILD_TAR},
+    {.prefix = "tar:", .kind = IMAGE_BUILD_TAR},
 };
 
 static int check_name(const char *name, struct sr_error *err)
@@ -79,11 +79,11 @@ static bool tell_progress(void *context, uint64_t bytes)
 }
 
 static int build_directory(const struct sr_image_build *build, int source, const char *path,
-                           int image, struct sr_hasher *hasher, struct sr_built *built,
+                           int image, struct sr_hasher *hasher, struct image_built *built,
                            json_t **config, struct sr_error *err)
 {
-    const struct sr_pack_options options = {
-        .compressor = SR_SQFS_ZSTD,
+    const struct image_pack_options options = {
+        .compressor = IMAGE_SQFS_ZSTD,
         .xattrs = true,
         .bytes_max = build->bytes_max > 0 ? build->bytes_max : SR_IMAGE_BYTES_MAX,
         .entries_max = build->entries_max > 0 ? build->entries_max : SR_IMAGE_ENTRIES_MAX,
@@ -93,17 +93,17 @@ static int build_directory(const struct sr_image_build *build, int source, const
         .skipped = tell_skipped,
         .context = (void *)build,
     };
-    struct sr_pack_result packed;
-    if (sr_pack(source, path, image, &options, hasher, &packed, err) < 0)
+    struct image_pack_result packed;
+    if (image_pack(source, path, image, &options, hasher, &packed, err) < 0)
         return -1;
-    *config = sr_image_config_make(NULL, NULL, NULL, NULL, NULL, err);
+    *config = image_config_make(NULL, NULL, NULL, NULL, NULL, err);
     built->counts = packed.counts;
     return *config != NULL ? 0 : -1;
 }
 
-static json_t *facts_of(const struct kind *kind, const struct sr_built *built, json_t *config)
+static json_t *facts_of(const struct kind *kind, const struct image_built *built, json_t *config)
 {
-    const struct sr_image_counts *counts = &built->counts;
+    const struct image_counts *counts = &built->counts;
     char name[16];
     snprintf(name, sizeof name, "%.*s", (int)strlen(kind->prefix) - 1, kind->prefix);
     return json_pack("{s:O,s:I,s:I,s:I,s:I,s:I,s:I,s:{s:s,s:s}}", "config", config, "imageBytes",
@@ -115,21 +115,21 @@ static json_t *facts_of(const struct kind *kind, const struct sr_built *built, j
 
 /* Everything between the open source and the name in the store. */
 static int make_image(const struct sr_image_build *build, const struct kind *kind, int source,
-                      const char *path, const char *tag, struct sr_store *store,
+                      const char *path, const char *tag, struct image_store *store,
                       struct sr_error *err)
 {
-    struct sr_built built = {0};
+    struct image_built built = {0};
     json_t *config = NULL;
     char digest[SR_SHA256_TEXT], warning[100];
-    sr_cleanup_fd int image = sr_store_temporary(store, err);
+    sr_cleanup_fd int image = image_store_temporary(store, err);
     sr_cleanup_hasher struct sr_hasher *hasher = sr_hasher_new();
     if (image < 0)
         return -1;
     if (hasher == NULL)
         return sr_fail(err, SR_OPS_108, SOURCE_PATH, "out of memory");
-    if ((kind->is_tree
-             ? build_directory(build, source, path, image, hasher, &built, &config, err)
-             : sr_build_archive(build, kind->kind, source, tag, image, &built, &config, err)) < 0)
+    if ((kind->is_tree ? build_directory(build, source, path, image, hasher, &built, &config, err)
+                       : image_build_archive(build, kind->kind, source, tag, image, &built, &config,
+                                             err)) < 0)
         return -1;
     if (built.devices > 0 && build->warn != NULL) {
         snprintf(warning, sizeof warning, "%u devices in /dev are left out", built.devices);
@@ -139,7 +139,7 @@ static int make_image(const struct sr_image_build *build, const struct kind *kin
     json_decref(config);
     int result = facts == NULL || sr_sha256_fd(hasher, image, digest) < 0
                      ? sr_fail(err, SR_OPS_108, "image.store", "the image cannot be read")
-                     : sr_store_add(store, image, build->name, digest, facts, hasher, err);
+                     : image_store_add(store, image, build->name, digest, facts, hasher, err);
     json_decref(facts);
     return result;
 }
@@ -178,13 +178,13 @@ int sr_image_build(const struct sr_image_build *build, struct sr_image *image, s
         open_source(kind, build->from + strlen(kind->prefix), path, &tag, err);
     if (source < 0)
         return -1;
-    struct sr_store store;
-    if (sr_store_open(SR_STORE_OWN, true, &store, err) != 0)
+    struct image_store store;
+    if (image_store_open(IMAGE_STORE_OWN, true, &store, err) != 0)
         return -1;
     int result = make_image(build, kind, source, path, tag, &store, err);
     if (result == 0)
-        result = sr_store_read(&store, build->name, image, err);
-    sr_store_close(&store);
+        result = image_store_read(&store, build->name, image, err);
+    image_store_close(&store);
     return result > 0
                ? sr_fail(err, SR_OPS_109, NAME_PATH, "somebody removed %s meanwhile", build->name)
                : result;
@@ -192,21 +192,21 @@ int sr_image_build(const struct sr_image_build *build, struct sr_image *image, s
 
 int sr_image_find(const char *name, struct sr_image *image, struct sr_error *err)
 {
-    static const enum sr_store_which stores[] = {SR_STORE_OWN, SR_STORE_SYSTEM};
+    static const enum image_store_which stores[] = {IMAGE_STORE_OWN, IMAGE_STORE_SYSTEM};
     struct sr_error closed = {0};
     if (check_name(name, err) < 0)
         return -1;
     for (size_t i = 0; i < sizeof stores / sizeof stores[0]; i++) {
-        struct sr_store store;
-        int result = sr_store_open(stores[i], false, &store, &closed);
+        struct image_store store;
+        int result = image_store_open(stores[i], false, &store, &closed);
         if (result < 0) {
             *err = closed;
             return -1;
         }
         if (result > 0)
             continue;
-        result = sr_store_read(&store, name, image, err);
-        sr_store_close(&store);
+        result = image_store_read(&store, name, image, err);
+        image_store_close(&store);
         if (result <= 0)
             return result;
     }
@@ -216,23 +216,23 @@ int sr_image_find(const char *name, struct sr_image *image, struct sr_error *err
 }
 
 /* The user's store, which is there; 1: it is not. */
-static int open_own(struct sr_store *store, bool lock, struct sr_error *err)
+static int open_own(struct image_store *store, bool lock, struct sr_error *err)
 {
-    int result = sr_store_open(SR_STORE_OWN, false, store, err);
+    int result = image_store_open(IMAGE_STORE_OWN, false, store, err);
     if (result > 0 && access(store->path, F_OK) < 0 && errno != ENOENT) /* a run does without */
-        return sr_fail(err, SR_OPS_108, SR_STORE_PATH, "the image store %s cannot be read: %s",
+        return sr_fail(err, SR_OPS_108, IMAGE_STORE_PATH, "the image store %s cannot be read: %s",
                        store->path, strerror(errno));
     if (result != 0 || !lock)
         return result;
-    result = sr_store_lock(store, err);
+    result = image_store_lock(store, err);
     if (result < 0)
-        sr_store_close(store);
+        image_store_close(store);
     return result;
 }
 
 int sr_image_list(struct sr_image **images, size_t *count, struct sr_error *err)
 {
-    struct sr_store store;
+    struct image_store store;
     char **names = NULL;
     size_t name_count = 0, found = 0;
     int result = open_own(&store, false, err);
@@ -243,17 +243,17 @@ int sr_image_list(struct sr_image **images, size_t *count, struct sr_error *err)
     }
     if (result != 0)
         return -1;
-    result = sr_store_names(&store, &names, &name_count, err);
+    result = image_store_names(&store, &names, &name_count, err);
     struct sr_image *list = calloc(name_count + 1, sizeof *list);
     if (result == 0 && list == NULL)
         result = sr_fail(err, SR_OPS_108, "image.store", "out of memory");
     for (size_t i = 0; list != NULL && result == 0 && i < name_count; i++) {
-        result = sr_store_read(&store, names[i], &list[found], err);
+        result = image_store_read(&store, names[i], &list[found], err);
         found += result == 0;
         result = result > 0 ? 0 : result;
     }
-    sr_store_free_names(names, name_count);
-    sr_store_close(&store);
+    image_store_free_names(names, name_count);
+    image_store_close(&store);
     if (result < 0) {
         for (size_t i = 0; list != NULL && i < found; i++)
             sr_image_free(&list[i]);
@@ -267,7 +267,7 @@ int sr_image_list(struct sr_image **images, size_t *count, struct sr_error *err)
 
 int sr_image_remove(const char *name, struct sr_error *err)
 {
-    struct sr_store store;
+    struct image_store store;
     struct sr_image_pruned pruned = {0};
     if (check_name(name, err) < 0)
         return -1;
@@ -276,22 +276,22 @@ int sr_image_remove(const char *name, struct sr_error *err)
         return sr_fail(err, SR_OPS_109, NAME_PATH, "there is no image %s", name);
     if (result < 0)
         return -1;
-    result = sr_store_unname(&store, name, err);
+    result = image_store_unname(&store, name, err);
     if (result == 0)
-        result = sr_store_sweep(&store, false, &pruned, err);
-    sr_store_close(&store);
+        result = image_store_sweep(&store, false, &pruned, err);
+    image_store_close(&store);
     return result;
 }
 
 int sr_image_prune(bool dry_run, struct sr_image_pruned *pruned, struct sr_error *err)
 {
-    struct sr_store store;
+    struct image_store store;
     *pruned = (struct sr_image_pruned){0};
     int result = open_own(&store, true, err);
     if (result != 0)
         return result > 0 ? 0 : -1;
-    result = sr_store_sweep(&store, dry_run, pruned, err);
-    sr_store_close(&store);
+    result = image_store_sweep(&store, dry_run, pruned, err);
+    image_store_close(&store);
     return result;
 }
 

@@ -12,7 +12,7 @@
 /* A tar ends with two blocks of zeros; one is what some writers leave. */
 #define TAR_END 512
 
-static int fail_with(struct sr_layer *layer, struct archive *archive, struct sr_error *err)
+static int fail_with(struct image_layer *layer, struct archive *archive, struct sr_error *err)
 {
     if (layer->failure.code != SR_OK) {
         if (err != NULL)
@@ -20,19 +20,19 @@ static int fail_with(struct sr_layer *layer, struct archive *archive, struct sr_
         return -1;
     }
     const char *why = archive != NULL ? layer->lib->archive_error_string(archive) : NULL;
-    return sr_fail(err, SR_OPS_101, SR_SOURCE_PATH, "layer %u is damaged or cut off: %s",
+    return sr_fail(err, SR_OPS_101, IMAGE_SOURCE_PATH, "layer %u is damaged or cut off: %s",
                    layer->number, why != NULL ? why : "out of memory");
 }
 
 static la_ssize_t feed_compressed(struct archive *archive, void *context, const void **data)
 {
-    struct sr_layer *layer = context;
+    struct image_layer *layer = context;
     (void)archive;
-    ssize_t got = sr_blob_read(&layer->blob, data, &layer->failure);
+    ssize_t got = image_blob_read(&layer->blob, data, &layer->failure);
     if (got < 0)
         return ARCHIVE_FATAL;
     if (layer->budget->worker != NULL)
-        sr_worker_progress(layer->budget->worker, layer->budget->done, 0);
+        jail_worker_progress(layer->budget->worker, layer->budget->done, 0);
     return got;
 }
 
@@ -47,8 +47,8 @@ static size_t count_zeros(const char *data, size_t len, size_t before)
 
 static la_ssize_t feed_tar(struct archive *archive, void *context, const void **data)
 {
-    struct sr_layer *layer = context;
-    struct sr_layer_budget *budget = layer->budget;
+    struct image_layer *layer = context;
+    struct image_layer_budget *budget = layer->budget;
     (void)archive;
     la_ssize_t got = layer->lib->archive_read_data(layer->raw, layer->buffer, sizeof layer->buffer);
     if (got < 0) {
@@ -57,7 +57,7 @@ static la_ssize_t feed_tar(struct archive *archive, void *context, const void **
         return ARCHIVE_FATAL;
     }
     if ((uint64_t)got > budget->bytes) {
-        sr_fail(&layer->failure, SR_OPS_105, SR_SOURCE_PATH,
+        sr_fail(&layer->failure, SR_OPS_105, IMAGE_SOURCE_PATH,
                 "the image unpacks to more than %llu bytes (--max-bytes allows more)",
                 (unsigned long long)budget->bytes_max);
         return ARCHIVE_FATAL;
@@ -70,9 +70,9 @@ static la_ssize_t feed_tar(struct archive *archive, void *context, const void **
     return got;
 }
 
-static bool open_raw(struct sr_layer *layer)
+static bool open_raw(struct image_layer *layer)
 {
-    const struct sr_archive_lib *lib = layer->lib;
+    const struct image_archive_lib *lib = layer->lib;
     struct archive_entry *entry;
     layer->raw = lib->archive_read_new();
     return layer->raw != NULL && lib->archive_read_support_filter_gzip(layer->raw) == ARCHIVE_OK &&
@@ -83,17 +83,18 @@ static bool open_raw(struct sr_layer *layer)
            lib->archive_read_next_header(layer->raw, &entry) == ARCHIVE_OK;
 }
 
-static bool open_tar(struct sr_layer *layer)
+static bool open_tar(struct image_layer *layer)
 {
-    const struct sr_archive_lib *lib = layer->lib;
+    const struct image_archive_lib *lib = layer->lib;
     layer->tar = lib->archive_read_new();
     return layer->tar != NULL && lib->archive_read_support_format_tar(layer->tar) == ARCHIVE_OK &&
            lib->archive_read_open(layer->tar, layer, NULL, feed_tar, NULL) == ARCHIVE_OK;
 }
 
-int sr_layer_open(const struct sr_source *source, const struct sr_layer_description *description,
-                  unsigned number, struct sr_layer_budget *budget, struct sr_layer *layer,
-                  struct sr_error *err)
+int image_layer_open(const struct image_source *source,
+                     const struct image_layer_description *description, unsigned number,
+                     struct image_layer_budget *budget, struct image_layer *layer,
+                     struct sr_error *err)
 {
     layer->lib = source->lib;
     layer->description = description;
@@ -103,10 +104,10 @@ int sr_layer_open(const struct sr_source *source, const struct sr_layer_descript
     layer->failure = (struct sr_error){0};
     layer->zeros = 0;
     layer->hasher = sr_hasher_new();
-    int found = sr_blob_open(source, description->member[0] != '\0' ? description->member : NULL,
-                             &layer->blob, err);
+    int found = image_blob_open(source, description->member[0] != '\0' ? description->member : NULL,
+                                &layer->blob, err);
     if (found > 0)
-        return sr_fail(err, SR_OPS_101, SR_SOURCE_PATH, "layer %u (%s) is not in the source",
+        return sr_fail(err, SR_OPS_101, IMAGE_SOURCE_PATH, "layer %u (%s) is not in the source",
                        number, description->member);
     if (found < 0)
         return -1;
@@ -119,9 +120,9 @@ int sr_layer_open(const struct sr_source *source, const struct sr_layer_descript
 }
 
 /* Reads what follows the end of the tar, and judges the whole. */
-static int check_digests(struct sr_layer *layer, struct sr_error *err)
+static int check_digests(struct image_layer *layer, struct sr_error *err)
 {
-    const struct sr_layer_description *said = layer->description;
+    const struct image_layer_description *said = layer->description;
     char digest[SR_SHA256_TEXT], diff_id[SR_SHA256_TEXT];
     const void *data;
     la_ssize_t got;
@@ -129,28 +130,29 @@ static int check_digests(struct sr_layer *layer, struct sr_error *err)
         ;
     if (got < 0)
         return fail_with(layer, layer->raw, err);
-    if (sr_blob_finish(&layer->blob, digest, err) < 0)
+    if (image_blob_finish(&layer->blob, digest, err) < 0)
         return -1;
     if (sr_hasher_final(layer->hasher, diff_id) < 0)
-        return sr_fail(err, SR_OPS_101, SR_SOURCE_PATH, "a digest cannot be computed");
+        return sr_fail(err, SR_OPS_101, IMAGE_SOURCE_PATH, "a digest cannot be computed");
     /* What has a digest is whole; of what has none the end must be there. */
     if (said->digest[0] == '\0' && said->diff_id[0] == '\0' && layer->zeros < TAR_END)
-        return sr_fail(err, SR_OPS_101, SR_SOURCE_PATH, "the archive is cut off");
+        return sr_fail(err, SR_OPS_101, IMAGE_SOURCE_PATH, "the archive is cut off");
     memcpy(layer->digest, digest, sizeof digest);
     if (said->size >= 0 && (uint64_t)said->size != layer->blob.size)
-        return sr_fail(err, SR_OPS_102, SR_SOURCE_PATH, "layer %u has %llu bytes instead of %lld",
-                       layer->number, (unsigned long long)layer->blob.size, (long long)said->size);
+        return sr_fail(err, SR_OPS_102, IMAGE_SOURCE_PATH,
+                       "layer %u has %llu bytes instead of %lld", layer->number,
+                       (unsigned long long)layer->blob.size, (long long)said->size);
     if (said->digest[0] != '\0' && strcmp(said->digest, digest) != 0)
-        return sr_fail(err, SR_OPS_102, SR_SOURCE_PATH, "layer %u is %s and was said to be %s",
+        return sr_fail(err, SR_OPS_102, IMAGE_SOURCE_PATH, "layer %u is %s and was said to be %s",
                        layer->number, digest, said->digest);
     if (said->diff_id[0] != '\0' && strcmp(said->diff_id, diff_id) != 0)
-        return sr_fail(err, SR_OPS_102, SR_SOURCE_PATH,
+        return sr_fail(err, SR_OPS_102, IMAGE_SOURCE_PATH,
                        "layer %u is %s uncompressed and was said to be %s", layer->number, diff_id,
                        said->diff_id);
     return 0;
 }
 
-int sr_layer_next(struct sr_layer *layer, struct archive_entry **entry, struct sr_error *err)
+int image_layer_next(struct image_layer *layer, struct archive_entry **entry, struct sr_error *err)
 {
     int result = layer->lib->archive_read_next_header(layer->tar, entry);
     if (result == ARCHIVE_EOF)
@@ -158,8 +160,8 @@ int sr_layer_next(struct sr_layer *layer, struct archive_entry **entry, struct s
     return result == ARCHIVE_OK || result == ARCHIVE_WARN ? 1 : fail_with(layer, layer->tar, err);
 }
 
-int sr_layer_data(struct sr_layer *layer, const void **data, size_t *len, int64_t *offset,
-                  struct sr_error *err)
+int image_layer_data(struct image_layer *layer, const void **data, size_t *len, int64_t *offset,
+                     struct sr_error *err)
 {
     la_int64_t at;
     int result = layer->lib->archive_read_data_block(layer->tar, data, len, &at);
@@ -169,7 +171,7 @@ int sr_layer_data(struct sr_layer *layer, const void **data, size_t *len, int64_
     return result == ARCHIVE_OK || result == ARCHIVE_WARN ? 1 : fail_with(layer, layer->tar, err);
 }
 
-void sr_layer_close(struct sr_layer *layer)
+void image_layer_close(struct image_layer *layer)
 {
     if (layer->tar != NULL)
         layer->lib->archive_read_free(layer->tar);
@@ -178,5 +180,5 @@ void sr_layer_close(struct sr_layer *layer)
     layer->tar = layer->raw = NULL;
     sr_hasher_free(layer->hasher);
     layer->hasher = NULL;
-    sr_blob_close(&layer->blob);
+    image_blob_close(&layer->blob);
 }

@@ -7,10 +7,10 @@
 
 #include "image/source.h"
 
-struct sr_worker;
+struct image_worker;
 
 /* What the manifest says of a layer. Empty texts: nothing. */
-struct sr_layer_description {
+struct image_layer_description {
     char member[256];             /* of the source; empty: the whole source */
     char digest[SR_SHA256_TEXT];  /* of its bytes */
     char diff_id[SR_SHA256_TEXT]; /* of its bytes uncompressed */
@@ -18,43 +18,44 @@ struct sr_layer_description {
 };
 
 /* The limit on the bytes of all layers together. */
-struct sr_layer_budget {
-    uint64_t bytes;           /* left, uncompressed */
-    uint64_t bytes_max;       /* the limit, for messages */
-    uint64_t done;            /* read so far */
-    struct sr_worker *worker; /* reports progress; may be NULL */
+struct image_layer_budget {
+    uint64_t bytes;              /* left, uncompressed */
+    uint64_t bytes_max;          /* the limit, for messages */
+    uint64_t done;               /* read so far */
+    struct image_worker *worker; /* reports progress; may be NULL */
 };
 
-struct sr_layer {
-    const struct sr_archive_lib *lib;
-    const struct sr_layer_description *description;
-    struct sr_layer_budget *budget;
-    struct sr_blob blob;
+struct image_layer {
+    const struct image_archive_lib *lib;
+    const struct image_layer_description *description;
+    struct image_layer_budget *budget;
+    struct image_blob blob;
     struct archive *raw, *tar;
     struct sr_hasher *hasher; /* of the uncompressed bytes */
     struct sr_error failure;  /* of the stream below libarchive, which hides it; code SR_OK: none */
     unsigned number;          /* from 1, for messages */
     size_t zeros;             /* bytes of zero at the end so far */
-    char digest[SR_SHA256_TEXT]; /* of its bytes; known when sr_layer_next() has said 0 */
-    char buffer[SR_BLOB_BUFFER];
+    char digest[SR_SHA256_TEXT]; /* of its bytes; known when image_layer_next() has said 0 */
+    char buffer[IMAGE_BLOB_BUFFER];
 };
 
-/* Opens a layer. The caller closes it, also after a failure. struct sr_layer is too large for a
+/* Opens a layer. The caller closes it, also after a failure. struct image_layer is too large for a
  * stack. */
-int sr_layer_open(const struct sr_source *source, const struct sr_layer_description *description,
-                  unsigned number, struct sr_layer_budget *budget, struct sr_layer *layer,
-                  struct sr_error *err) SR_MUST_CHECK;
+int image_layer_open(const struct image_source *source,
+                     const struct image_layer_description *description, unsigned number,
+                     struct image_layer_budget *budget, struct image_layer *layer,
+                     struct sr_error *err) SR_MUST_CHECK;
 
 /* Reads the next entry. Returns 1 and *entry, which lives until the next call; 0 at the end, when
  * every digest was right; -1 with err. */
-int sr_layer_next(struct sr_layer *layer, struct archive_entry **entry,
-                  struct sr_error *err) SR_MUST_CHECK;
+int image_layer_next(struct image_layer *layer, struct archive_entry **entry,
+                     struct sr_error *err) SR_MUST_CHECK;
 
 /* Reads the next piece of the entry's content. Returns 1 with data, its length and its offset; 0 at
  * the end; -1 with err. */
-int sr_layer_data(struct sr_layer *layer, const void **data, size_t *len, int64_t *offset,
-                  struct sr_error *err) SR_MUST_CHECK;
+int image_layer_data(struct image_layer *layer, const void **data, size_t *len, int64_t *offset,
+                     struct sr_error *err) SR_MUST_CHECK;
 
-void sr_layer_close(struct sr_layer *layer);
+void image_layer_close(struct image_layer *layer);
 
 #endif

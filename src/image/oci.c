@@ -13,19 +13,19 @@ __attribute__((format(printf, 2, 3))) static int refuse(struct sr_error *err, co
 {
     va_list ap;
     va_start(ap, fmt);
-    sr_vfail(err, SR_OPS_107, SR_SOURCE_PATH, fmt, ap);
+    sr_vfail(err, SR_OPS_107, IMAGE_SOURCE_PATH, fmt, ap);
     va_end(ap);
     return -1;
 }
 
 /* Reads a member as JSON; digest may be NULL. */
-static int read_json(const struct sr_source *source, const char *member, const char *digest,
+static int read_json(const struct image_source *source, const char *member, const char *digest,
                      json_t **json, struct sr_error *err)
 {
     sr_cleanup_free char *text = NULL;
     size_t len;
     json_error_t fault;
-    int result = sr_source_read(source, member, digest, SR_DESCRIPTION_MAX, &text, &len, err);
+    int result = image_source_read(source, member, digest, IMAGE_DESCRIPTION_MAX, &text, &len, err);
     if (result > 0)
         return refuse(err, "%s is not in the source", member);
     if (result < 0)
@@ -45,7 +45,7 @@ static int blob_path(const json_t *descriptor, const char *what, char path[256],
     return 0;
 }
 
-static int read_blob(const struct sr_source *source, const json_t *descriptor, const char *what,
+static int read_blob(const struct image_source *source, const json_t *descriptor, const char *what,
                      json_t **json, struct sr_error *err)
 {
     char path[256];
@@ -111,19 +111,19 @@ static bool is_tar(const char *type)
     return false;
 }
 
-static int make_layers(struct sr_oci *oci, size_t count, struct sr_error *err)
+static int make_layers(struct image_oci *oci, size_t count, struct sr_error *err)
 {
-    if (count == 0 || count > SR_LAYERS_MAX)
-        return refuse(err, "an image has 1 to %d layers, this one %zu", SR_LAYERS_MAX, count);
+    if (count == 0 || count > IMAGE_LAYERS_MAX)
+        return refuse(err, "an image has 1 to %d layers, this one %zu", IMAGE_LAYERS_MAX, count);
     oci->layers = calloc(count, sizeof *oci->layers);
     oci->layer_count = count;
     for (size_t i = 0; oci->layers != NULL && i < count; i++)
         oci->layers[i].size = -1;
-    return oci->layers != NULL ? 0 : sr_fail(err, SR_OPS_105, SR_SOURCE_PATH, "out of memory");
+    return oci->layers != NULL ? 0 : sr_fail(err, SR_OPS_105, IMAGE_SOURCE_PATH, "out of memory");
 }
 
 /* The layers' digests uncompressed, which the configuration lists. */
-static int take_diff_ids(struct sr_oci *oci, bool required, struct sr_error *err)
+static int take_diff_ids(struct image_oci *oci, bool required, struct sr_error *err)
 {
     const json_t *list = json_object_get(json_object_get(oci->config, "rootfs"), "diff_ids");
     if (list == NULL && !required)
@@ -140,8 +140,8 @@ static int take_diff_ids(struct sr_oci *oci, bool required, struct sr_error *err
     return 0;
 }
 
-static int take_manifest(const struct sr_source *source, const json_t *manifest, struct sr_oci *oci,
-                         struct sr_error *err)
+static int take_manifest(const struct image_source *source, const json_t *manifest,
+                         struct image_oci *oci, struct sr_error *err)
 {
     const json_t *layers = json_object_get(manifest, "layers"), *descriptor;
     size_t i;
@@ -149,7 +149,7 @@ static int take_manifest(const struct sr_source *source, const json_t *manifest,
         return -1;
     json_array_foreach(layers, i, descriptor)
     {
-        struct sr_layer_description *layer = &oci->layers[i];
+        struct image_layer_description *layer = &oci->layers[i];
         const char *type = sr_member_text(descriptor, "mediaType");
         uint64_t size;
         if (!is_tar(type))
@@ -168,8 +168,8 @@ static int take_manifest(const struct sr_source *source, const json_t *manifest,
     return take_diff_ids(oci, false, err);
 }
 
-int sr_oci_read(const struct sr_source *source, const char *tag, struct sr_oci *oci,
-                struct sr_error *err)
+int image_oci_read(const struct image_source *source, const char *tag, struct image_oci *oci,
+                   struct sr_error *err)
 {
     json_t *document = NULL;
     const json_t *descriptor = NULL;
@@ -198,8 +198,8 @@ int sr_oci_read(const struct sr_source *source, const char *tag, struct sr_oci *
 }
 
 /* docker names a configuration by its digest: "<hex>.json", or as OCI does. */
-static int read_docker_config(const struct sr_source *source, const char *member,
-                              struct sr_oci *oci, struct sr_error *err)
+static int read_docker_config(const struct image_source *source, const char *member,
+                              struct image_oci *oci, struct sr_error *err)
 {
     const char *last = strrchr(member, '/');
     last = last != NULL ? last + 1 : member;
@@ -219,8 +219,8 @@ static bool has_tag(const json_t *image, const char *tag)
     return tag[0] == '\0';
 }
 
-static int take_docker(const struct sr_source *source, const json_t *list, const char *tag,
-                       struct sr_oci *oci, struct sr_error *err)
+static int take_docker(const struct image_source *source, const json_t *list, const char *tag,
+                       struct image_oci *oci, struct sr_error *err)
 {
     const json_t *image = NULL, *candidate;
     size_t i, found = 0;
@@ -248,8 +248,8 @@ static int take_docker(const struct sr_source *source, const json_t *list, const
     return take_diff_ids(oci, true, err);
 }
 
-int sr_oci_read_docker(const struct sr_source *source, const char *tag, struct sr_oci *oci,
-                       struct sr_error *err)
+int image_oci_read_docker(const struct image_source *source, const char *tag, struct image_oci *oci,
+                          struct sr_error *err)
 {
     json_t *list = NULL;
     int result = read_json(source, "manifest.json", NULL, &list, err);
@@ -259,9 +259,9 @@ int sr_oci_read_docker(const struct sr_source *source, const char *tag, struct s
     return result;
 }
 
-void sr_oci_free(struct sr_oci *oci)
+void image_oci_free(struct image_oci *oci)
 {
     free(oci->layers);
     json_decref(oci->config);
-    *oci = (struct sr_oci){0};
+    *oci = (struct image_oci){0};
 }

@@ -11,12 +11,12 @@
 #include <jansson.h>
 
 /* docker builds at most 127. */
-#define SR_LAYERS_MAX 512
+#define IMAGE_LAYERS_MAX 512
 /* An index, a manifest, a configuration: kilobytes. */
-#define SR_DESCRIPTION_MAX ((size_t)4 << 20)
+#define IMAGE_DESCRIPTION_MAX ((size_t)4 << 20)
 
-struct sr_oci {
-    struct sr_layer_description *layers; /* lowest first */
+struct image_oci {
+    struct image_layer_description *layers; /* lowest first */
     size_t layer_count;
     json_t *config;              /* the image's configuration, whole */
     char digest[SR_SHA256_TEXT]; /* of the manifest (OCI) or of the configuration (docker) */
@@ -24,10 +24,10 @@ struct sr_oci {
 
 /* Read the descriptions. tag names one of several images, or is empty. oci must be zeroed; the
  * caller frees it, also after a failure. */
-int sr_oci_read(const struct sr_source *source, const char *tag, struct sr_oci *oci,
-                struct sr_error *err) SR_MUST_CHECK;
-int sr_oci_read_docker(const struct sr_source *source, const char *tag, struct sr_oci *oci,
-                       struct sr_error *err) SR_MUST_CHECK;
-void sr_oci_free(struct sr_oci *oci);
+int image_oci_read(const struct image_source *source, const char *tag, struct image_oci *oci,
+                   struct sr_error *err) SR_MUST_CHECK;
+int image_oci_read_docker(const struct image_source *source, const char *tag, struct image_oci *oci,
+                          struct sr_error *err) SR_MUST_CHECK;
+void image_oci_free(struct image_oci *oci);
 
 #endif

@@ -28,21 +28,21 @@ enum note_kind { NOTE_SKIP = 1 };
 struct links {
     struct link {
         uint64_t device, number;
-        struct sr_inode *inode;
+        struct image_inode *inode;
     } * table;
     size_t places, taken;
 };
 
 struct packing {
     struct sr_walk walk; /* first: the walk hands itself back */
-    const struct sr_pack_options *options;
+    const struct image_pack_options *options;
     int source, image;
     bool is_file;    /* then the worker cannot stat: */
     struct statx st; /* of the source, when it was opened */
     unsigned threads;
-    struct sr_worker *worker;
-    struct sr_tree *tree;
-    struct sr_sqfs *sqfs;
+    struct image_worker *worker;
+    struct image_tree *tree;
+    struct image_sqfs *sqfs;
     struct links links;
     uint64_t bytes, bytes_max;
     uint32_t skipped, told;
@@ -50,7 +50,7 @@ struct packing {
 
 /* What the worker hands back. */
 struct packed {
-    struct sr_image_counts counts;
+    struct image_counts counts;
     uint32_t skipped;
 };
 
@@ -85,9 +85,10 @@ static struct link *find_link(struct links *links, uint64_t device, uint64_t num
     return link_place(links, device, number);
 }
 
-static void describe(const struct packing *packing, const struct statx *st, struct sr_inode *inode)
+static void describe(const struct packing *packing, const struct statx *st,
+                     struct image_inode *inode)
 {
-    const struct sr_pack_options *options = packing->options;
+    const struct image_pack_options *options = packing->options;
     int64_t seconds = st->stx_mtime.tv_sec;
     inode->mode = st->stx_mode;
     inode->uid = options->own ? options->uid : st->stx_uid;
@@ -95,7 +96,7 @@ static void describe(const struct packing *packing, const struct statx *st, stru
     inode->mtime = seconds < 0 ? 0 : seconds > UINT32_MAX ? UINT32_MAX : (uint32_t)seconds;
 }
 
-static int copy_xattrs(struct packing *packing, int fd, struct sr_inode *inode,
+static int copy_xattrs(struct packing *packing, int fd, struct image_inode *inode,
                        struct sr_error *err)
 {
     static char names[XATTRS_MAX], value[XATTRS_MAX];
@@ -104,16 +105,16 @@ static int copy_xattrs(struct packing *packing, int fd, struct sr_inode *inode,
         return len == 0 || errno == EOPNOTSUPP
                    ? 0
                    : sr_walk_fail(&packing->walk, "has unreadable attributes", errno, err);
-    if (sr_sqfs_xattrs_begin(packing->sqfs, err) < 0)
+    if (image_sqfs_xattrs_begin(packing->sqfs, err) < 0)
         return -1;
     for (const char *name = names; name < names + len; name += strlen(name) + 1) {
         ssize_t size = fgetxattr(fd, name, value, sizeof value);
         if (size < 0)
             return sr_walk_fail(&packing->walk, "has unreadable attributes", errno, err);
-        if (sr_sqfs_xattrs_add(packing->sqfs, name, value, (size_t)size, err) < 0)
+        if (image_sqfs_xattrs_add(packing->sqfs, name, value, (size_t)size, err) < 0)
             return -1;
     }
-    return sr_sqfs_xattrs_end(packing->sqfs, &inode->xattrs, err);
+    return image_sqfs_xattrs_end(packing->sqfs, &inode->xattrs, err);
 }
 
 static bool same_content(const struct statx *a, const struct statx *b)
@@ -126,12 +127,12 @@ static bool same_content(const struct statx *a, const struct statx *b)
 
 /* The content of a file, all of one moment: what changes meanwhile is refused. */
 static int copy_content(struct packing *packing, int fd, const struct statx *st,
-                        struct sr_inode *inode, struct sr_error *err)
+                        struct image_inode *inode, struct sr_error *err)
 {
     static char piece[READ_SIZE];
     struct statx after;
     uint64_t size = 0;
-    if (sr_sqfs_file_begin(packing->sqfs, inode, err) < 0)
+    if (image_sqfs_file_begin(packing->sqfs, inode, err) < 0)
         return -1;
     ssize_t got;
     while ((got = read(fd, piece, sizeof piece)) != 0) {
@@ -145,14 +146,14 @@ static int copy_content(struct packing *packing, int fd, const struct statx *st,
             return sr_fail(err, packing->options->code, packing->options->path,
                            "%s has more than %llu bytes", packing->walk.name,
                            (unsigned long long)packing->bytes_max);
-        if (sr_sqfs_file_append(packing->sqfs, piece, (size_t)got, err) < 0)
+        if (image_sqfs_file_append(packing->sqfs, piece, (size_t)got, err) < 0)
             return -1;
-        sr_worker_progress(packing->worker, packing->bytes, 0);
+        jail_worker_progress(packing->worker, packing->bytes, 0);
     }
     if (size != st->stx_size ||
         (!packing->is_file && (sr_walk_stat(fd, "", &after) < 0 || !same_content(st, &after))))
         return sr_walk_fail(&packing->walk, "changed while it was read", 0, err);
-    return sr_sqfs_file_end(packing->sqfs, err);
+    return image_sqfs_file_end(packing->sqfs, err);
 }
 
 static int out_of_memory(const struct packing *packing, struct sr_error *err)
@@ -160,7 +161,7 @@ static int out_of_memory(const struct packing *packing, struct sr_error *err)
     return sr_walk_fail(&packing->walk, "cannot be packed", errno, err);
 }
 
-static int pack_file(struct packing *packing, struct sr_node *parent, int fd, const char *name,
+static int pack_file(struct packing *packing, struct image_node *parent, int fd, const char *name,
                      const struct statx *st, struct sr_error *err)
 {
     size_t len = strlen(name);
@@ -169,10 +170,10 @@ static int pack_file(struct packing *packing, struct sr_node *parent, int fd, co
     if (st->stx_nlink > 1 && link == NULL)
         return out_of_memory(packing, err);
     if (link != NULL && link->inode != NULL)
-        return sr_tree_link(packing->tree, parent, name, len, 0, link->inode) != NULL
+        return image_tree_link(packing->tree, parent, name, len, 0, link->inode) != NULL
                    ? 0
                    : out_of_memory(packing, err);
-    struct sr_node *node = sr_tree_add(packing->tree, parent, name, len, 0, st->stx_mode);
+    struct image_node *node = image_tree_add(packing->tree, parent, name, len, 0, st->stx_mode);
     if (node == NULL)
         return out_of_memory(packing, err);
     if (link != NULL) {
@@ -185,19 +186,19 @@ static int pack_file(struct packing *packing, struct sr_node *parent, int fd, co
     return copy_content(packing, fd, st, node->inode, err);
 }
 
-static int pack_symlink(struct packing *packing, struct sr_node *parent, int directory_fd,
+static int pack_symlink(struct packing *packing, struct image_node *parent, int directory_fd,
                         const char *name, const struct statx *st, struct sr_error *err)
 {
     char target[PATH_MAX];
     ssize_t len = readlinkat(directory_fd, name, target, sizeof target);
     if (len < 0 || len == sizeof target)
         return sr_walk_fail(&packing->walk, "cannot be read", len < 0 ? errno : ENAMETOOLONG, err);
-    struct sr_node *node =
-        sr_tree_add(packing->tree, parent, name, strlen(name), 0, S_IFLNK | 0777);
+    struct image_node *node =
+        image_tree_add(packing->tree, parent, name, strlen(name), 0, S_IFLNK | 0777);
     if (node == NULL)
         return out_of_memory(packing, err);
     describe(packing, st, node->inode);
-    node->inode->target = sr_tree_text(packing->tree, target, (size_t)len);
+    node->inode->target = image_tree_text(packing->tree, target, (size_t)len);
     return node->inode->target != NULL ? 0 : out_of_memory(packing, err);
 }
 
@@ -215,7 +216,8 @@ static int pack_entry(struct sr_walk *walk, void *parent, int directory_fd, cons
     }
     if (S_ISLNK(st->stx_mode))
         return pack_symlink(packing, parent, directory_fd, name, st, err);
-    struct sr_node *node = sr_tree_add(packing->tree, parent, name, strlen(name), 0, st->stx_mode);
+    struct image_node *node =
+        image_tree_add(packing->tree, parent, name, strlen(name), 0, st->stx_mode);
     if (node == NULL)
         return out_of_memory(packing, err);
     describe(packing, st, node->inode);
@@ -229,23 +231,23 @@ static void pack_skip(struct sr_walk *walk, const char *why)
 {
     struct packing *packing = (struct packing *)walk;
     packing->skipped++;
-    if (packing->told++ >= SR_PACK_SKIPS_TOLD)
+    if (packing->told++ >= IMAGE_PACK_SKIPS_TOLD)
         return;
     char note[PATH_MAX + 64];
     int len = snprintf(note, sizeof note, "%s", walk->at);
     len += 1 + snprintf(note + len + 1, sizeof note - (size_t)len - 1, "%s", why);
-    sr_worker_note(packing->worker, NOTE_SKIP, note, (size_t)len + 1);
+    jail_worker_note(packing->worker, NOTE_SKIP, note, (size_t)len + 1);
 }
 
 static int pack_source(struct packing *packing, struct sr_error *err)
 {
-    struct sr_node *root = sr_tree_root(packing->tree);
+    struct image_node *root = image_tree_root(packing->tree);
     if (packing->is_file) {
         if (packing->options->own) {
             root->inode->uid = packing->options->uid;
             root->inode->gid = packing->options->gid;
         }
-        return pack_file(packing, root, packing->source, SR_PACK_FILE_NAME, &packing->st, err);
+        return pack_file(packing, root, packing->source, IMAGE_PACK_FILE_NAME, &packing->st, err);
     }
     describe(packing, &packing->st, root->inode);
     if (packing->options->xattrs && copy_xattrs(packing, packing->source, root->inode, err) < 0)
@@ -254,18 +256,18 @@ static int pack_source(struct packing *packing, struct sr_error *err)
 }
 
 /* The worker's work. */
-static int pack(void *context, struct sr_worker *worker, void *result, struct sr_error *err)
+static int pack(void *context, struct image_worker *worker, void *result, struct sr_error *err)
 {
     struct packing *packing = context;
     struct packed *packed = result;
     packing->worker = worker;
-    packing->tree = sr_tree_new(packing->walk.entries_max);
+    packing->tree = image_tree_new(packing->walk.entries_max);
     if (packing->tree == NULL)
         return sr_walk_fail(&packing->walk, "cannot be packed", ENOMEM, err);
-    if (sr_sqfs_open(packing->image, packing->options->compressor, packing->threads, &packing->sqfs,
-                     err) < 0 ||
+    if (image_sqfs_open(packing->image, packing->options->compressor, packing->threads,
+                        &packing->sqfs, err) < 0 ||
         pack_source(packing, err) < 0 ||
-        sr_sqfs_finish(packing->sqfs, packing->tree, &packed->counts, err) < 0)
+        image_sqfs_finish(packing->sqfs, packing->tree, &packed->counts, err) < 0)
         return -1;
     packed->skipped = packing->skipped;
     return 0;
@@ -273,14 +275,14 @@ static int pack(void *context, struct sr_worker *worker, void *result, struct sr
 
 static bool tell_progress(void *context, uint64_t done, uint64_t total)
 {
-    const struct sr_pack_options *options = context;
+    const struct image_pack_options *options = context;
     (void)total;
     return options->progress == NULL || options->progress(options->context, done);
 }
 
 static void tell_note(void *context, unsigned kind, const void *data, size_t len)
 {
-    const struct sr_pack_options *options = context;
+    const struct image_pack_options *options = context;
     const char *text = data;
     size_t first = strnlen(text, len);
     if (kind != NOTE_SKIP || options->skipped == NULL || first >= len || len > PATH_MAX + 64 ||
@@ -309,19 +311,19 @@ static int reopen(struct packing *packing, int source, struct sr_error *err)
     return fd >= 0 ? fd : sr_walk_fail(&packing->walk, "cannot be read", errno, err);
 }
 
-static struct sr_walk make_walk(const struct sr_pack_options *options, const char *name)
+static struct sr_walk make_walk(const struct image_pack_options *options, const char *name)
 {
     return (struct sr_walk){
         .code = options->code,
         .path = options->path,
         .name = name,
-        .entries_max = options->entries_max > 0 ? options->entries_max : SR_PACK_ENTRIES_MAX,
+        .entries_max = options->entries_max > 0 ? options->entries_max : IMAGE_PACK_ENTRIES_MAX,
     };
 }
 
 /* The image writer's errors have a code and a path of their own, which only those know who build an
  * image for the store. */
-static int rename_error(const struct sr_pack_options *options, struct sr_error *err)
+static int rename_error(const struct image_pack_options *options, struct sr_error *err)
 {
     if (err != NULL && err->code != options->code && options->code != SR_OPS_101) {
         err->code = options->code;
@@ -330,15 +332,15 @@ static int rename_error(const struct sr_pack_options *options, struct sr_error *
     return -1;
 }
 
-int sr_pack(int source, const char *name, int image, const struct sr_pack_options *options,
-            struct sr_hasher *hasher, struct sr_pack_result *result, struct sr_error *err)
+int image_pack(int source, const char *name, int image, const struct image_pack_options *options,
+               struct sr_hasher *hasher, struct image_pack_result *result, struct sr_error *err)
 {
     struct packing packing = {
         .walk = make_walk(options, name),
         .options = options,
         .image = image,
-        .threads = options->threads > 0 ? options->threads : sr_worker_threads(),
-        .bytes_max = options->bytes_max > 0 ? options->bytes_max : SR_PACK_BYTES_MAX};
+        .threads = options->threads > 0 ? options->threads : jail_worker_threads(),
+        .bytes_max = options->bytes_max > 0 ? options->bytes_max : IMAGE_PACK_BYTES_MAX};
     packing.walk.entry = pack_entry;
     packing.walk.skip = pack_skip;
     sr_cleanup_fd int fd = reopen(&packing, source, err);
@@ -346,7 +348,7 @@ int sr_pack(int source, const char *name, int image, const struct sr_pack_option
         return -1;
     packing.source = fd;
     const int kept[] = {image, fd};
-    const struct sr_worker_plan plan = {
+    const struct jail_worker_plan plan = {
         .what = "the packer",
         .code = options->code,
         .path = options->path,
@@ -355,17 +357,17 @@ int sr_pack(int source, const char *name, int image, const struct sr_pack_option
         .read_dir = packing.is_file ? -1 : fd,
         .write_dir = -1,
         .read_any = true,
-        .memory_max = SR_PACK_MEMORY_MAX,
-        .file_max = packing.bytes_max + packing.bytes_max / 8 + SR_PACK_MEMORY_MAX,
-        .cpu_sec = SR_PACK_CPU_SEC,
+        .memory_max = IMAGE_PACK_MEMORY_MAX,
+        .file_max = packing.bytes_max + packing.bytes_max / 8 + IMAGE_PACK_MEMORY_MAX,
+        .cpu_sec = IMAGE_PACK_CPU_SEC,
         .progress = tell_progress,
         .note = tell_note,
         .context = (void *)options,
         .cgroup_fd = options->cgroup_fd,
     };
     struct packed packed;
-    struct sr_pack_result done = {0};
-    if (sr_worker_run(&plan, pack, &packing, &packed, sizeof packed, err) < 0)
+    struct image_pack_result done = {0};
+    if (jail_worker_run(&plan, pack, &packing, &packed, sizeof packed, err) < 0)
         return rename_error(options, err);
     struct statx after;
     if (packing.is_file && (sr_walk_stat(fd, "", &after) < 0 || !same_content(&packing.st, &after)))

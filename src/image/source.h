@@ -16,47 +16,48 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define SR_SOURCE_PATH "image.source"
-#define SR_BLOB_BUFFER 65536
+#define IMAGE_SOURCE_PATH "image.source"
+#define IMAGE_BLOB_BUFFER 65536
 
-struct sr_source {
-    const struct sr_archive_lib *lib;
+struct image_source {
+    const struct image_archive_lib *lib;
     int fd;            /* of the file, or of the directory */
     bool is_directory; /* pieces are files below it; else members of the archive */
 };
 
 /* A piece that is being read. */
-struct sr_blob {
-    const struct sr_source *source;
+struct image_blob {
+    const struct image_source *source;
     int fd;                   /* of the file that has it */
     off_t at;                 /* in that file */
     struct archive *outer;    /* the archive that has it, or NULL: it is the file */
     struct sr_hasher *hasher; /* of its bytes */
     uint64_t size;            /* read so far */
     bool own_fd;
-    char buffer[SR_BLOB_BUFFER];
-    char text[SR_BLOB_BUFFER]; /* of the outer archive's content */
+    char buffer[IMAGE_BLOB_BUFFER];
+    char text[IMAGE_BLOB_BUFFER]; /* of the outer archive's content */
 };
 
 /* Opens the member of that name, or the whole source when it is NULL. Returns 0; 1 when there is
  * none; -1 with err. The caller closes blob, also after a failure. It is too large for a stack. */
-int sr_blob_open(const struct sr_source *source, const char *member, struct sr_blob *blob,
-                 struct sr_error *err) SR_MUST_CHECK;
+int image_blob_open(const struct image_source *source, const char *member, struct image_blob *blob,
+                    struct sr_error *err) SR_MUST_CHECK;
 
 /* Reads the next bytes, which stay until the next call. Returns their number, 0 at the end, or -1
  * with err. */
-ssize_t sr_blob_read(struct sr_blob *blob, const void **data, struct sr_error *err) SR_MUST_CHECK;
+ssize_t image_blob_read(struct image_blob *blob, const void **data,
+                        struct sr_error *err) SR_MUST_CHECK;
 
 /* Reads the rest and writes the digest of all bytes. */
-int sr_blob_finish(struct sr_blob *blob, char digest[SR_SHA256_TEXT],
-                   struct sr_error *err) SR_MUST_CHECK;
+int image_blob_finish(struct image_blob *blob, char digest[SR_SHA256_TEXT],
+                      struct sr_error *err) SR_MUST_CHECK;
 
-void sr_blob_close(struct sr_blob *blob);
+void image_blob_close(struct image_blob *blob);
 
 /* Reads a whole member of at most max bytes into *text, with a NUL behind it, which the caller
  * frees; checks it against digest when that is not NULL. Returns 0; 1 when there is none; -1 with
  * err. */
-int sr_source_read(const struct sr_source *source, const char *member, const char *digest,
-                   size_t max, char **text, size_t *len, struct sr_error *err) SR_MUST_CHECK;
+int image_source_read(const struct image_source *source, const char *member, const char *digest,
+                      size_t max, char **text, size_t *len, struct sr_error *err) SR_MUST_CHECK;
 
 #endif

@@ -45,7 +45,7 @@ struct file {
     uint64_t size;
 };
 
-struct sr_sqfs {
+struct image_sqfs {
     struct file file;
     sqfs_super_t super;
     sqfs_compressor_t *compressor, *decompressor;
@@ -57,9 +57,9 @@ struct sr_sqfs {
     sqfs_meta_writer_t *inode_table, *directory_table;
     sqfs_dir_writer_t *directories;
     uint64_t file_size; /* of the one that is being written */
-    struct sr_inode *open;
+    struct image_inode *open;
     bool has_xattrs;
-    struct sr_image_counts counts;
+    struct image_counts counts;
 };
 
 static int read_at(sqfs_file_t *base, sqfs_u64 offset, void *buffer, size_t size)
@@ -119,7 +119,7 @@ static int truncate_to(sqfs_file_t *base, sqfs_u64 size)
 }
 
 /* Says what a call of libsquashfs came to. */
-static int check(const struct sr_sqfs *sqfs, int result, struct sr_error *err)
+static int check(const struct image_sqfs *sqfs, int result, struct sr_error *err)
 {
     if (result >= 0)
         return 0;
@@ -133,10 +133,10 @@ static int check(const struct sr_sqfs *sqfs, int result, struct sr_error *err)
     return sr_fail(err, SR_OPS_108, PATH, "the image cannot be made: libsquashfs error %d", result);
 }
 
-static int start_compressor(struct sr_sqfs *sqfs, enum sr_sqfs_compressor wanted)
+static int start_compressor(struct image_sqfs *sqfs, enum image_sqfs_compressor wanted)
 {
     sqfs_compressor_config_t config;
-    SQFS_COMPRESSOR id = wanted == SR_SQFS_LZ4 ? SQFS_COMP_LZ4 : SQFS_COMP_ZSTD;
+    SQFS_COMPRESSOR id = wanted == IMAGE_SQFS_LZ4 ? SQFS_COMP_LZ4 : SQFS_COMP_ZSTD;
     int result = sqfs_compressor_config_init(&config, id, SQFS_DEFAULT_BLOCK_SIZE, 0);
     if (result == 0 && id == SQFS_COMP_ZSTD)
         config.level = ZSTD_LEVEL;
@@ -156,7 +156,7 @@ static int start_compressor(struct sr_sqfs *sqfs, enum sr_sqfs_compressor wanted
     return result < 0 ? result : 0;
 }
 
-static int start_writers(struct sr_sqfs *sqfs, unsigned threads)
+static int start_writers(struct image_sqfs *sqfs, unsigned threads)
 {
     sqfs->blocks = sqfs_block_writer_create(&sqfs->file.base, PAGE, 0);
     sqfs->fragments = sqfs_frag_table_create(0);
@@ -187,10 +187,10 @@ static int start_writers(struct sr_sqfs *sqfs, unsigned threads)
                : sqfs_block_processor_create_ex(&description, &sqfs->processor);
 }
 
-int sr_sqfs_open(int fd, enum sr_sqfs_compressor compressor, unsigned threads, struct sr_sqfs **out,
-                 struct sr_error *err)
+int image_sqfs_open(int fd, enum image_sqfs_compressor compressor, unsigned threads,
+                    struct image_sqfs **out, struct sr_error *err)
 {
-    struct sr_sqfs *sqfs = calloc(1, sizeof *sqfs);
+    struct image_sqfs *sqfs = calloc(1, sizeof *sqfs);
     if (sqfs == NULL)
         return sr_fail(err, SR_OPS_105, PATH, "out of memory");
     sqfs->file = (struct file){.base = {.read_at = read_at,
@@ -202,14 +202,14 @@ int sr_sqfs_open(int fd, enum sr_sqfs_compressor compressor, unsigned threads, s
     if (result == 0)
         result = start_writers(sqfs, threads);
     if (check(sqfs, result, err) < 0) {
-        sr_sqfs_close(sqfs);
+        image_sqfs_close(sqfs);
         return -1;
     }
     *out = sqfs;
     return 0;
 }
 
-void sr_sqfs_close(struct sr_sqfs *sqfs)
+void image_sqfs_close(struct image_sqfs *sqfs)
 {
     if (sqfs == NULL)
         return;
@@ -231,9 +231,9 @@ void sr_sqfs_close(struct sr_sqfs *sqfs)
     free(sqfs);
 }
 
-static void forget(const struct sr_node *directory)
+static void forget(const struct image_node *directory)
 {
-    for (struct sr_node *node = directory->inode->directory.first; node != NULL;
+    for (struct image_node *node = directory->inode->directory.first; node != NULL;
          node = node->next) {
         if (S_ISDIR(node->inode->mode))
             forget(node);
@@ -244,12 +244,12 @@ static void forget(const struct sr_node *directory)
     }
 }
 
-void sr_sqfs_forget(struct sr_tree *tree)
+void image_sqfs_forget(struct image_tree *tree)
 {
-    forget(sr_tree_root(tree));
+    forget(image_tree_root(tree));
 }
 
-int sr_sqfs_file_begin(struct sr_sqfs *sqfs, struct sr_inode *inode, struct sr_error *err)
+int image_sqfs_file_begin(struct image_sqfs *sqfs, struct image_inode *inode, struct sr_error *err)
 {
     sqfs->file_size = 0;
     /* void * and a pointer to a structure have one representation here; the processor keeps the
@@ -261,25 +261,26 @@ int sr_sqfs_file_begin(struct sr_sqfs *sqfs, struct sr_inode *inode, struct sr_e
     return check(sqfs, result, err);
 }
 
-int sr_sqfs_file_append(struct sr_sqfs *sqfs, const void *data, size_t len, struct sr_error *err)
+int image_sqfs_file_append(struct image_sqfs *sqfs, const void *data, size_t len,
+                           struct sr_error *err)
 {
     sqfs->file_size += len;
     return check(sqfs, sqfs_block_processor_append(sqfs->processor, data, len), err);
 }
 
-int sr_sqfs_file_append_zeros(struct sr_sqfs *sqfs, uint64_t len, struct sr_error *err)
+int image_sqfs_file_append_zeros(struct image_sqfs *sqfs, uint64_t len, struct sr_error *err)
 {
     static const char zeros[65536];
     while (len > 0) {
         size_t piece = len < sizeof zeros ? (size_t)len : sizeof zeros;
-        if (sr_sqfs_file_append(sqfs, zeros, piece, err) < 0)
+        if (image_sqfs_file_append(sqfs, zeros, piece, err) < 0)
             return -1;
         len -= piece;
     }
     return 0;
 }
 
-int sr_sqfs_file_end(struct sr_sqfs *sqfs, struct sr_error *err)
+int image_sqfs_file_end(struct image_sqfs *sqfs, struct sr_error *err)
 {
     if (sqfs->open != NULL)
         sqfs->open->file.size = sqfs->file_size;
@@ -287,14 +288,14 @@ int sr_sqfs_file_end(struct sr_sqfs *sqfs, struct sr_error *err)
     return check(sqfs, sqfs_block_processor_end_file(sqfs->processor), err);
 }
 
-int sr_sqfs_xattrs_begin(struct sr_sqfs *sqfs, struct sr_error *err)
+int image_sqfs_xattrs_begin(struct image_sqfs *sqfs, struct sr_error *err)
 {
     sqfs->has_xattrs = false;
     return check(sqfs, sqfs_xattr_writer_begin(sqfs->xattrs, 0), err);
 }
 
-int sr_sqfs_xattrs_add(struct sr_sqfs *sqfs, const char *key, const void *value, size_t len,
-                       struct sr_error *err)
+int image_sqfs_xattrs_add(struct image_sqfs *sqfs, const char *key, const void *value, size_t len,
+                          struct sr_error *err)
 {
     if (sqfs_get_xattr_prefix_id(key) < 0)
         return 0;
@@ -302,26 +303,27 @@ int sr_sqfs_xattrs_add(struct sr_sqfs *sqfs, const char *key, const void *value,
     return check(sqfs, sqfs_xattr_writer_add(sqfs->xattrs, key, value, len), err);
 }
 
-int sr_sqfs_xattrs_end(struct sr_sqfs *sqfs, uint32_t *token, struct sr_error *err)
+int image_sqfs_xattrs_end(struct image_sqfs *sqfs, uint32_t *token, struct sr_error *err)
 {
-    sqfs_u32 index = SR_TREE_NO_XATTRS;
+    sqfs_u32 index = IMAGE_TREE_NO_XATTRS;
     if (check(sqfs, sqfs_xattr_writer_end(sqfs->xattrs, &index), err) < 0)
         return -1;
-    *token = sqfs->has_xattrs ? index : SR_TREE_NO_XATTRS;
+    *token = sqfs->has_xattrs ? index : IMAGE_TREE_NO_XATTRS;
     return 0;
 }
 
 /* Numbers what is below a directory and counts names. */
-static int number(struct sr_sqfs *sqfs, struct sr_node *directory, uint32_t floor, uint32_t *next)
+static int number(struct image_sqfs *sqfs, struct image_node *directory, uint32_t floor,
+                  uint32_t *next)
 {
-    sr_cleanup_free struct sr_node **children = NULL;
+    sr_cleanup_free struct image_node **children = NULL;
     size_t count;
-    if (sr_tree_children(directory, floor, &children, &count) < 0)
+    if (image_tree_children(directory, floor, &children, &count) < 0)
         return SQFS_ERROR_ALLOC;
-    uint32_t below = sr_tree_floor(directory, floor);
+    uint32_t below = image_tree_floor(directory, floor);
     directory->inode->links = 2;
     for (size_t i = 0; i < count; i++) {
-        struct sr_inode *inode = children[i]->inode;
+        struct image_inode *inode = children[i]->inode;
         if (S_ISDIR(inode->mode))
             directory->inode->links++;
         else
@@ -344,7 +346,7 @@ static uint32_t encode_device(uint32_t device)
     return (minor_number & 0xff) | major_number << 8 | (minor_number & ~0xffu) << 12;
 }
 
-static sqfs_inode_generic_t *make_symlink(const struct sr_inode *inode)
+static sqfs_inode_generic_t *make_symlink(const struct image_inode *inode)
 {
     size_t len = strlen(inode->target);
     sqfs_inode_generic_t *made = calloc(1, sizeof *made + len + 1);
@@ -357,7 +359,7 @@ static sqfs_inode_generic_t *make_symlink(const struct sr_inode *inode)
     return made;
 }
 
-static sqfs_inode_generic_t *make_special(const struct sr_inode *inode)
+static sqfs_inode_generic_t *make_special(const struct image_inode *inode)
 {
     sqfs_inode_generic_t *made = calloc(1, sizeof *made);
     if (made == NULL)
@@ -374,7 +376,7 @@ static sqfs_inode_generic_t *make_special(const struct sr_inode *inode)
 
 /* The file's inode as the block processor made it, which is libsquashfs's to allocate and ours to
  * free. */
-static int take_file(const struct sr_inode *inode, sqfs_inode_generic_t **made)
+static int take_file(const struct image_inode *inode, sqfs_inode_generic_t **made)
 {
     *made = inode->file.blocks;
     int result = inode->links > 1 ? sqfs_inode_make_extended(*made) : 0;
@@ -383,12 +385,13 @@ static int take_file(const struct sr_inode *inode, sqfs_inode_generic_t **made)
     return result;
 }
 
-static int write_inode(struct sr_sqfs *sqfs, struct sr_inode *inode, sqfs_inode_generic_t *made)
+static int write_inode(struct image_sqfs *sqfs, struct image_inode *inode,
+                       sqfs_inode_generic_t *made)
 {
     int result = sqfs_id_table_id_to_index(sqfs->ids, inode->uid, &made->base.uid_idx);
     if (result == 0)
         result = sqfs_id_table_id_to_index(sqfs->ids, inode->gid, &made->base.gid_idx);
-    if (result == 0 && inode->xattrs != SR_TREE_NO_XATTRS)
+    if (result == 0 && inode->xattrs != IMAGE_TREE_NO_XATTRS)
         result = sqfs_inode_set_xattr_index(made, inode->xattrs);
     made->base.mode = (sqfs_u16)inode->mode;
     made->base.mod_time = inode->mtime;
@@ -400,7 +403,7 @@ static int write_inode(struct sr_sqfs *sqfs, struct sr_inode *inode, sqfs_inode_
     return result < 0 ? result : sqfs_meta_writer_write_inode(sqfs->inode_table, made);
 }
 
-static void count_inode(struct sr_image_counts *counts, const struct sr_inode *inode)
+static void count_inode(struct image_counts *counts, const struct image_inode *inode)
 {
     if (S_ISREG(inode->mode)) {
         counts->files++;
@@ -415,7 +418,7 @@ static void count_inode(struct sr_image_counts *counts, const struct sr_inode *i
 }
 
 /* An inode that is no directory, once. */
-static int write_leaf(struct sr_sqfs *sqfs, struct sr_inode *inode)
+static int write_leaf(struct image_sqfs *sqfs, struct image_inode *inode)
 {
     if (inode->place != UINT64_MAX)
         return 0;
@@ -434,13 +437,13 @@ static int write_leaf(struct sr_sqfs *sqfs, struct sr_inode *inode)
     return made == NULL ? SQFS_ERROR_ALLOC : write_inode(sqfs, inode, made);
 }
 
-static int write_directory(struct sr_sqfs *sqfs, struct sr_node *directory, uint32_t floor)
+static int write_directory(struct image_sqfs *sqfs, struct image_node *directory, uint32_t floor)
 {
-    sr_cleanup_free struct sr_node **children = NULL;
+    sr_cleanup_free struct image_node **children = NULL;
     size_t count;
-    if (sr_tree_children(directory, floor, &children, &count) < 0)
+    if (image_tree_children(directory, floor, &children, &count) < 0)
         return SQFS_ERROR_ALLOC;
-    uint32_t below = sr_tree_floor(directory, floor);
+    uint32_t below = image_tree_floor(directory, floor);
     int result = 0;
     for (size_t i = 0; result == 0 && i < count; i++)
         result = S_ISDIR(children[i]->inode->mode) ? write_directory(sqfs, children[i], below)
@@ -448,7 +451,7 @@ static int write_directory(struct sr_sqfs *sqfs, struct sr_node *directory, uint
     if (result == 0)
         result = sqfs_dir_writer_begin(sqfs->directories, 0);
     for (size_t i = 0; result == 0 && i < count; i++) {
-        const struct sr_inode *inode = children[i]->inode;
+        const struct image_inode *inode = children[i]->inode;
         result = sqfs_dir_writer_add_entry(sqfs->directories, children[i]->name, inode->number,
                                            inode->place, (sqfs_u16)inode->mode);
     }
@@ -456,7 +459,7 @@ static int write_directory(struct sr_sqfs *sqfs, struct sr_node *directory, uint
         result = sqfs_dir_writer_end(sqfs->directories);
     if (result < 0)
         return result;
-    struct sr_inode *inode = directory->inode;
+    struct image_inode *inode = directory->inode;
     uint32_t parent = directory->parent == NULL ? inode->number + 1 /* as mksquashfs has it */
                                                 : directory->parent->inode->number;
     sr_cleanup_free sqfs_inode_generic_t *made =
@@ -473,19 +476,19 @@ static int write_directory(struct sr_sqfs *sqfs, struct sr_node *directory, uint
 }
 
 /* Every inode gets a place that says "not written yet", and every file has a content. */
-static int prepare_inodes(struct sr_sqfs *sqfs, struct sr_node *directory, uint32_t floor,
+static int prepare_inodes(struct image_sqfs *sqfs, struct image_node *directory, uint32_t floor,
                           struct sr_error *err)
 {
-    sr_cleanup_free struct sr_node **children = NULL;
+    sr_cleanup_free struct image_node **children = NULL;
     size_t count;
-    if (sr_tree_children(directory, floor, &children, &count) < 0)
+    if (image_tree_children(directory, floor, &children, &count) < 0)
         return check(sqfs, SQFS_ERROR_ALLOC, err);
-    uint32_t below = sr_tree_floor(directory, floor);
+    uint32_t below = image_tree_floor(directory, floor);
     for (size_t i = 0; i < count; i++) {
-        struct sr_inode *inode = children[i]->inode;
+        struct image_inode *inode = children[i]->inode;
         inode->place = UINT64_MAX;
         if (S_ISREG(inode->mode) && inode->file.blocks == NULL &&
-            (sr_sqfs_file_begin(sqfs, inode, err) < 0 || sr_sqfs_file_end(sqfs, err) < 0))
+            (image_sqfs_file_begin(sqfs, inode, err) < 0 || image_sqfs_file_end(sqfs, err) < 0))
             return -1;
         if (S_ISDIR(inode->mode) && prepare_inodes(sqfs, children[i], below, err) < 0)
             return -1;
@@ -493,7 +496,7 @@ static int prepare_inodes(struct sr_sqfs *sqfs, struct sr_node *directory, uint3
     return 0;
 }
 
-static int write_tables(struct sr_sqfs *sqfs, struct sr_node *root)
+static int write_tables(struct image_sqfs *sqfs, struct image_node *root)
 {
     sqfs_file_t *file = &sqfs->file.base;
     uint32_t last = 0;
@@ -523,10 +526,10 @@ static int write_tables(struct sr_sqfs *sqfs, struct sr_node *root)
     return result < 0 ? result : truncate_to(file, (get_size(file) + PAGE - 1) / PAGE * PAGE);
 }
 
-int sr_sqfs_finish(struct sr_sqfs *sqfs, struct sr_tree *tree, struct sr_image_counts *counts,
-                   struct sr_error *err)
+int image_sqfs_finish(struct image_sqfs *sqfs, struct image_tree *tree, struct image_counts *counts,
+                      struct sr_error *err)
 {
-    struct sr_node *root = sr_tree_root(tree);
+    struct image_node *root = image_tree_root(tree);
     if (prepare_inodes(sqfs, root, 0, err) < 0 ||
         check(sqfs, sqfs_block_processor_finish(sqfs->processor), err) < 0 ||
         check(sqfs, write_tables(sqfs, root), err) < 0)

@@ -29,13 +29,13 @@
 #define SUFFIX ".json"
 #define TEMPORARY "."
 /* A description: a configuration and a few numbers. */
-#define DESCRIPTION_MAX (2 * SR_IMAGE_CONFIG_MAX)
+#define DESCRIPTION_MAX (2 * IMAGE_CONFIG_MAX)
 
-static int store_error(struct sr_error *err, const struct sr_store *store, const char *what,
+static int store_error(struct sr_error *err, const struct image_store *store, const char *what,
                        int error)
 {
-    return sr_fail(err, SR_OPS_108, SR_STORE_PATH, "the image store %s %s: %s", store->path, what,
-                   strerror(error));
+    return sr_fail(err, SR_OPS_108, IMAGE_STORE_PATH, "the image store %s %s: %s", store->path,
+                   what, strerror(error));
 }
 
 static int own_path(char path[PATH_MAX])
@@ -70,7 +70,7 @@ static int open_trusted(int parent, const char *name, char why[SR_OWNER_TEXT])
     return result < 0 ? result : sr_take_fd(&fd);
 }
 
-static int make_store(const struct sr_store *store, struct sr_error *err)
+static int make_store(const struct image_store *store, struct sr_error *err)
 {
     char below[PATH_MAX + 16];
     mode_t mode = geteuid() == 0 ? 0755 : 0700;
@@ -84,19 +84,19 @@ static int make_store(const struct sr_store *store, struct sr_error *err)
     return 0;
 }
 
-int sr_store_open(enum sr_store_which which, bool create, struct sr_store *store,
-                  struct sr_error *err)
+int image_store_open(enum image_store_which which, bool create, struct image_store *store,
+                     struct sr_error *err)
 {
     char real[PATH_MAX];
-    *store = (struct sr_store){.names = -1, .blobs = -1, .lock = -1};
+    *store = (struct image_store){.names = -1, .blobs = -1, .lock = -1};
     if (own_path(store->path) < 0) {
-        if (which == SR_STORE_OWN)
-            return sr_fail(err, SR_OPS_108, SR_STORE_PATH,
+        if (which == IMAGE_STORE_OWN)
+            return sr_fail(err, SR_OPS_108, IMAGE_STORE_PATH,
                            "there is no place for images: set HOME or SAFE_RUN_IMAGE_STORE");
-    } else if (which == SR_STORE_SYSTEM && strcmp(store->path, SYSTEM_STORE) == 0) {
+    } else if (which == IMAGE_STORE_SYSTEM && strcmp(store->path, SYSTEM_STORE) == 0) {
         return 1;
     }
-    if (which == SR_STORE_SYSTEM)
+    if (which == IMAGE_STORE_SYSTEM)
         snprintf(store->path, sizeof store->path, SYSTEM_STORE);
     if (create && make_store(store, err) < 0)
         return -1;
@@ -117,21 +117,22 @@ int sr_store_open(enum sr_store_which which, bool create, struct sr_store *store
         fault = (store->names = open_trusted(top, "names", why)) < 0 ? store->names : 0;
     if (fault == 0)
         return 0;
-    sr_store_close(store);
+    image_store_close(store);
     if (fault == -ENOENT)
         return 1;
-    int result = sr_fail(err, SR_OPS_108, SR_STORE_PATH, "the image store %s %s", store->path, why);
-    return which == SR_STORE_SYSTEM && fault == -EACCES ? 1 : result;
+    int result =
+        sr_fail(err, SR_OPS_108, IMAGE_STORE_PATH, "the image store %s %s", store->path, why);
+    return which == IMAGE_STORE_SYSTEM && fault == -EACCES ? 1 : result;
 }
 
-void sr_store_close(struct sr_store *store)
+void image_store_close(struct image_store *store)
 {
     sr_close_fd(&store->names);
     sr_close_fd(&store->blobs);
     sr_close_fd(&store->lock);
 }
 
-int sr_store_lock(struct sr_store *store, struct sr_error *err)
+int image_store_lock(struct image_store *store, struct sr_error *err)
 {
     store->lock =
         openat(store->names, TEMPORARY "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -143,7 +144,7 @@ int sr_store_lock(struct sr_store *store, struct sr_error *err)
     return 0;
 }
 
-int sr_store_temporary(const struct sr_store *store, struct sr_error *err)
+int image_store_temporary(const struct image_store *store, struct sr_error *err)
 {
     int fd = SR_FAILPOINT("image.temporary")
                  ? -1
@@ -152,7 +153,7 @@ int sr_store_temporary(const struct sr_store *store, struct sr_error *err)
 }
 
 /* Whether the image that is there has the digest of its name. */
-static bool holds(const struct sr_store *store, const char *file, const char *digest,
+static bool holds(const struct image_store *store, const char *file, const char *digest,
                   struct sr_hasher *hasher)
 {
     char found[SR_SHA256_TEXT];
@@ -160,7 +161,7 @@ static bool holds(const struct sr_store *store, const char *file, const char *di
     return fd >= 0 && sr_sha256_fd(hasher, fd, found) == 0 && strcmp(found, digest) == 0;
 }
 
-static int place_blob(const struct sr_store *store, int image, const char *digest,
+static int place_blob(const struct image_store *store, int image, const char *digest,
                       struct sr_hasher *hasher, char file[SR_SHA256_TEXT + 8], struct sr_error *err)
 {
     char path[32];
@@ -178,7 +179,7 @@ static int place_blob(const struct sr_store *store, int image, const char *diges
     return 0;
 }
 
-static int write_description(const struct sr_store *store, const char *name, const json_t *facts,
+static int write_description(const struct image_store *store, const char *name, const json_t *facts,
                              struct sr_error *err)
 {
     char file[SR_IMAGE_NAME_MAX + 16], temporary[SR_IMAGE_NAME_MAX + 32];
@@ -186,7 +187,7 @@ static int write_description(const struct sr_store *store, const char *name, con
     sr_jcs_value(&text, facts);
     sr_buf_putc(&text, '\n');
     if (!sr_buf_ok(&text) || text.len > DESCRIPTION_MAX)
-        return sr_fail(err, SR_OPS_108, SR_STORE_PATH, "the image's description is too long");
+        return sr_fail(err, SR_OPS_108, IMAGE_STORE_PATH, "the image's description is too long");
     snprintf(file, sizeof file, "%s" SUFFIX, name);
     snprintf(temporary, sizeof temporary, TEMPORARY "new-%s", name); /* the lock makes it ours */
     unlinkat(store->names, temporary, 0);
@@ -203,17 +204,17 @@ static int write_description(const struct sr_store *store, const char *name, con
     return result < 0 ? store_error(err, store, "cannot be written", -result) : 0;
 }
 
-int sr_store_add(struct sr_store *store, int image, const char *name, const char *digest,
-                 json_t *facts, struct sr_hasher *hasher, struct sr_error *err)
+int image_store_add(struct image_store *store, int image, const char *name, const char *digest,
+                    json_t *facts, struct sr_hasher *hasher, struct sr_error *err)
 {
     char file[SR_SHA256_TEXT + 8], identity[SR_IDENTITY_TEXT], now[SR_TIMESTAMP_TEXT];
-    if (sr_store_lock(store, err) < 0 || place_blob(store, image, digest, hasher, file, err) < 0)
+    if (image_store_lock(store, err) < 0 || place_blob(store, image, digest, hasher, file, err) < 0)
         return -1;
     sr_cleanup_fd int stored = openat(store->blobs, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (stored < 0 || sr_file_identity(stored, identity) < 0)
         return store_error(err, store, "cannot be read", errno);
     sr_timestamp_now(now);
-    if (json_object_set_new(facts, "schemaVersion", json_string(SR_IMAGE_SCHEMA)) < 0 ||
+    if (json_object_set_new(facts, "schemaVersion", json_string(IMAGE_SCHEMA)) < 0 ||
         json_object_set_new(facts, "name", json_string(name)) < 0 ||
         json_object_set_new(facts, "digest", json_string(digest)) < 0 ||
         json_object_set_new(facts, "identity", json_string(identity)) < 0 ||
@@ -239,13 +240,13 @@ static bool take_counts(const json_t *json, struct sr_image *image)
     return true;
 }
 
-static bool take_description(const struct sr_store *store, const json_t *json,
+static bool take_description(const struct image_store *store, const json_t *json,
                              struct sr_image *image)
 {
     char schema[32];
     const json_t *source = json_object_get(json, "source");
     if (!sr_member_copy(json, "schemaVersion", schema, sizeof schema) ||
-        strcmp(schema, SR_IMAGE_SCHEMA) != 0 ||
+        strcmp(schema, IMAGE_SCHEMA) != 0 ||
         !sr_member_copy(json, "name", image->name, sizeof image->name) ||
         !sr_member_copy(json, "digest", image->digest, sizeof image->digest) ||
         !sr_member_copy(json, "identity", image->identity, sizeof image->identity) ||
@@ -258,11 +259,11 @@ static bool take_description(const struct sr_store *store, const json_t *json,
         return false;
     return snprintf(image->path, sizeof image->path, "%s/blobs/%s.img", store->path,
                     image->digest + strlen(SR_SHA256_PREFIX)) < (int)sizeof image->path &&
-           sr_image_config_take(json_object_get(json, "config"), &image->config) == 0;
+           image_config_take(json_object_get(json, "config"), &image->config) == 0;
 }
 
-int sr_store_read(const struct sr_store *store, const char *name, struct sr_image *image,
-                  struct sr_error *err)
+int image_store_read(const struct image_store *store, const char *name, struct sr_image *image,
+                     struct sr_error *err)
 {
     char file[SR_IMAGE_NAME_MAX + 16];
     snprintf(file, sizeof file, "%s" SUFFIX, name);
@@ -278,7 +279,7 @@ int sr_store_read(const struct sr_store *store, const char *name, struct sr_imag
     json_t *json = json_loadb(text, (size_t)len, JSON_REJECT_DUPLICATES, NULL);
     if (json == NULL || !take_description(store, json, &found) || strcmp(found.name, name) != 0) {
         json_decref(json);
-        return sr_fail(err, SR_OPS_110, SR_STORE_PATH,
+        return sr_fail(err, SR_OPS_110, IMAGE_STORE_PATH,
                        "%s/names/%s is not what safe-run wrote; build the image again", store->path,
                        file);
     }
@@ -289,12 +290,12 @@ int sr_store_read(const struct sr_store *store, const char *name, struct sr_imag
 
 void sr_image_free(struct sr_image *image)
 {
-    sr_image_config_free(&image->config);
+    image_config_free(&image->config);
     json_decref(image->owner);
     image->owner = NULL;
 }
 
-int sr_store_unname(struct sr_store *store, const char *name, struct sr_error *err)
+int image_store_unname(struct image_store *store, const char *name, struct sr_error *err)
 {
     char file[SR_IMAGE_NAME_MAX + 16];
     snprintf(file, sizeof file, "%s" SUFFIX, name);
@@ -336,7 +337,7 @@ static int list(int directory, const char *suffix, char ***names, size_t *count)
     }
     closedir(stream);
     if (!good) {
-        sr_store_free_names(found, number);
+        image_store_free_names(found, number);
         errno = ENOMEM;
         return -1;
     }
@@ -347,14 +348,15 @@ static int list(int directory, const char *suffix, char ***names, size_t *count)
     return 0;
 }
 
-void sr_store_free_names(char **names, size_t count)
+void image_store_free_names(char **names, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         free(names[i]);
     free(names);
 }
 
-int sr_store_names(const struct sr_store *store, char ***names, size_t *count, struct sr_error *err)
+int image_store_names(const struct image_store *store, char ***names, size_t *count,
+                      struct sr_error *err)
 {
     if (list(store->names, SUFFIX, names, count) < 0)
         return store_error(err, store, "cannot be read", errno);
@@ -377,7 +379,7 @@ static bool is_named(const struct sr_image *images, size_t count, const char *he
     return false;
 }
 
-static int sweep_blobs(struct sr_store *store, bool dry_run, const struct sr_image *images,
+static int sweep_blobs(struct image_store *store, bool dry_run, const struct sr_image *images,
                        size_t image_count, struct sr_image_pruned *pruned, struct sr_error *err)
 {
     char **blobs = NULL;
@@ -399,12 +401,12 @@ static int sweep_blobs(struct sr_store *store, bool dry_run, const struct sr_ima
         pruned->count++;
         pruned->bytes += (uint64_t)st.st_size;
     }
-    sr_store_free_names(blobs, count);
+    image_store_free_names(blobs, count);
     return result;
 }
 
 /* Descriptions that never got their name; the lock keeps others from making some meanwhile. */
-static void sweep_descriptions(const struct sr_store *store)
+static void sweep_descriptions(const struct image_store *store)
 {
     char **names = NULL;
     size_t count = 0;
@@ -414,24 +416,24 @@ static void sweep_descriptions(const struct sr_store *store)
     for (size_t i = 0; i < count; i++)
         if (strncmp(names[i], prefix, strlen(prefix)) == 0)
             unlinkat(store->names, names[i], 0);
-    sr_store_free_names(names, count);
+    image_store_free_names(names, count);
 }
 
-int sr_store_sweep(struct sr_store *store, bool dry_run, struct sr_image_pruned *pruned,
-                   struct sr_error *err)
+int image_store_sweep(struct image_store *store, bool dry_run, struct sr_image_pruned *pruned,
+                      struct sr_error *err)
 {
     char **names = NULL;
     size_t count = 0, read = 0;
-    if (sr_store_names(store, &names, &count, err) < 0)
+    if (image_store_names(store, &names, &count, err) < 0)
         return -1;
     struct sr_image *images = calloc(count + 1, sizeof *images);
     if (images == NULL) {
-        sr_store_free_names(names, count);
+        image_store_free_names(names, count);
         return store_error(err, store, "cannot be read", ENOMEM);
     }
     int result = 0;
     for (size_t i = 0; result == 0 && i < count; i++) {
-        result = sr_store_read(store, names[i], &images[read], err);
+        result = image_store_read(store, names[i], &images[read], err);
         read += result == 0;
         result = result > 0 ? 0 : result; /* a name that went away between the two */
     }
@@ -442,6 +444,6 @@ int sr_store_sweep(struct sr_store *store, bool dry_run, struct sr_image_pruned 
     for (size_t i = 0; i < read; i++)
         sr_image_free(&images[i]);
     free(images);
-    sr_store_free_names(names, count);
+    image_store_free_names(names, count);
     return result;
 }

@@ -36,9 +36,9 @@ static int keep_capabilities(uint32_t kept)
 }
 
 #ifndef SR_WITH_FAILPOINTS
-static int restrict_files(const struct sr_jail_self *self)
+static int restrict_files(const struct jail_self *self)
 {
-    struct jail_access places[3 + 2 * SR_JAIL_SELF_MAX];
+    struct jail_access places[3 + 2 * JAIL_SELF_MAX];
     size_t count = 0;
     for (size_t i = 0; i < self->write_count; i++)
         places[count++] = (struct jail_access){self->write[i], JAIL_WRITE | JAIL_READ_DIR};
@@ -52,7 +52,7 @@ static int restrict_files(const struct sr_jail_self *self)
 }
 #endif
 
-int sr_jail_confine_self(const struct sr_jail_self *self, const char **step)
+int jail_confine_self(const struct jail_self *self, const char **step)
 {
     uint32_t kept = 1u << CAP_KILL;
     if (self->remove_count > 0) /* the root of a cgroup hierarchy is not even root's to write */
@@ -65,7 +65,7 @@ int sr_jail_confine_self(const struct sr_jail_self *self, const char **step)
     if (restrict_files(self) < 0)
         return -1;
     *step = "seccomp";
-    int result = sr_jail_filter(SR_JAIL_SUPERVISOR);
+    int result = jail_filter(JAIL_SUPERVISOR);
     if (result < 0) {
         errno = -result;
         return -1;

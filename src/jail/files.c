@@ -42,7 +42,7 @@ static const char *const firmware[] = {"qboot.rom",        "bios-microvm.bin",  
                                        "multiboot_dma.bin"};
 
 /* Adds a path, once. */
-static bool add(struct sr_jail_files *files, const char *path)
+static bool add(struct jail_files *files, const char *path)
 {
     for (size_t i = 0; i < files->count; i++)
         if (strcmp(files->paths[i], path) == 0)
@@ -61,12 +61,12 @@ static bool add(struct sr_jail_files *files, const char *path)
     return true;
 }
 
-void sr_jail_files_free(struct sr_jail_files *files)
+void jail_files_free(struct jail_files *files)
 {
     for (size_t i = 0; i < files->count; i++)
         free(files->paths[i]);
     free(files->paths);
-    *files = (struct sr_jail_files){0};
+    *files = (struct jail_files){0};
 }
 
 /* The loader a program asks for (ELF, PT_INTERP). 1: there is one; 0: a program without; -1: not a
@@ -127,7 +127,7 @@ static int ask_loader(const char *loader, const char *object, struct sr_buf *tex
 }
 
 /* Lines "name => /path (0x...)" and "/path (0x...)": adds the paths. */
-static bool add_listed(struct sr_jail_files *files, char *text)
+static bool add_listed(struct jail_files *files, char *text)
 {
     char *state;
     for (char *line = strtok_r(text, "\n", &state); line != NULL;
@@ -141,7 +141,7 @@ static bool add_listed(struct sr_jail_files *files, char *text)
     return true;
 }
 
-static bool add_with_libraries(struct sr_jail_files *files, const char *loader, const char *object)
+static bool add_with_libraries(struct jail_files *files, const char *loader, const char *object)
 {
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
     if (!add(files, object) || ask_loader(loader, object, &text) < 0)
@@ -149,8 +149,7 @@ static bool add_with_libraries(struct sr_jail_files *files, const char *loader, 
     return sr_buf_ok(&text) && add_listed(files, text.data);
 }
 
-static bool add_modules(struct sr_jail_files *files, struct sr_jail_files *watched,
-                        const char *loader)
+static bool add_modules(struct jail_files *files, struct jail_files *watched, const char *loader)
 {
     for (size_t m = 0; m < sizeof modules / sizeof modules[0]; m++)
         for (size_t i = 0, count = files->count; i < count; i++) {
@@ -170,8 +169,7 @@ static bool add_modules(struct sr_jail_files *files, struct sr_jail_files *watch
     return true;
 }
 
-static bool add_firmware(struct sr_jail_files *files, struct sr_jail_files *watched,
-                         const char *program)
+static bool add_firmware(struct jail_files *files, struct jail_files *watched, const char *program)
 {
     char prefix[PATH_MAX], path[PATH_MAX];
     snprintf(prefix, sizeof prefix, "%s", program);
@@ -190,8 +188,8 @@ static bool add_firmware(struct sr_jail_files *files, struct sr_jail_files *watc
     return true;
 }
 
-static int find(const char *program, bool vmm, struct sr_jail_files *files,
-                struct sr_jail_files *watched, struct sr_error *err)
+static int find(const char *program, bool vmm, struct jail_files *files, struct jail_files *watched,
+                struct sr_error *err)
 {
     char loader[256];
     int dynamic = find_loader(program, loader, sizeof loader);
@@ -225,7 +223,7 @@ static int identify(const char *path, char text[SR_IDENTITY_TEXT])
 }
 
 /* One remembered line, "+identity:/path". */
-static bool recall_file(char *line, struct sr_jail_files *files)
+static bool recall_file(char *line, struct jail_files *files)
 {
     char is[SR_IDENTITY_TEXT], *was = line + 1, *colon = strchr(line, ':');
     if (colon == NULL || (line[0] != LISTED && line[0] != WATCHED))
@@ -235,7 +233,7 @@ static bool recall_file(char *line, struct sr_jail_files *files)
     return strcmp(is, was) == 0 && (line[0] == WATCHED || add(files, colon + 1));
 }
 
-static bool recall(int cache, const char *name, const char *program, struct sr_jail_files *files)
+static bool recall(int cache, const char *name, const char *program, struct jail_files *files)
 {
     static char text[TEXT_MAX];
     ssize_t len = sr_read_small_file(cache, name, text, sizeof text);
@@ -245,13 +243,13 @@ static bool recall(int cache, const char *name, const char *program, struct sr_j
     for (char *line = strtok_r(text, "\n", &state); line != NULL;
          line = strtok_r(NULL, "\n", &state))
         if (!recall_file(line, files)) {
-            sr_jail_files_free(files);
+            jail_files_free(files);
             return false;
         }
     return files->count > 0 && strcmp(files->paths[0], program) == 0;
 }
 
-static bool describe(struct sr_buf *text, char kind, const struct sr_jail_files *files)
+static bool describe(struct sr_buf *text, char kind, const struct jail_files *files)
 {
     char identity[SR_IDENTITY_TEXT];
     for (size_t i = 0; i < files->count; i++) {
@@ -262,8 +260,8 @@ static bool describe(struct sr_buf *text, char kind, const struct sr_jail_files 
     return true;
 }
 
-static void remember(int cache, const char *name, const struct sr_jail_files *files,
-                     const struct sr_jail_files *watched)
+static void remember(int cache, const char *name, const struct jail_files *files,
+                     const struct jail_files *watched)
 {
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
     if (!describe(&text, LISTED, files) || !describe(&text, WATCHED, watched) ||
@@ -273,10 +271,10 @@ static void remember(int cache, const char *name, const struct sr_jail_files *fi
 }
 
 /* Finds them into a list of their own, or takes what is remembered. */
-static int find_or_recall(const char *program, bool vmm, int cache, struct sr_jail_files *files,
+static int find_or_recall(const char *program, bool vmm, int cache, struct jail_files *files,
                           struct sr_error *err)
 {
-    __attribute__((cleanup(sr_jail_files_free))) struct sr_jail_files watched = {0};
+    __attribute__((cleanup(jail_files_free))) struct jail_files watched = {0};
     char name[SR_MEMO_NAME] = "";
     struct stat st;
     bool known = cache >= 0 && stat(program, &st) == 0;
@@ -292,15 +290,15 @@ static int find_or_recall(const char *program, bool vmm, int cache, struct sr_ja
     return 0;
 }
 
-int sr_jail_files_find(const char *program, bool vmm, int cache, struct sr_jail_files *files,
-                       struct sr_error *err)
+int jail_files_find(const char *program, bool vmm, int cache, struct jail_files *files,
+                    struct sr_error *err)
 {
-    struct sr_jail_files found = {0};
+    struct jail_files found = {0};
     int result = find_or_recall(program, vmm, cache, &found, err);
     for (size_t i = 0; result == 0 && i < found.count; i++)
         if (!add(files, found.paths[i]))
             result =
                 sr_fail(err, SR_RUN_002, PATH, "too many files for %s, or out of memory", program);
-    sr_jail_files_free(&found);
+    jail_files_free(&found);
     return result;
 }

@@ -47,7 +47,7 @@
 /* Files that QEMU keeps open are some twenty. */
 #define FILES_MAX 256
 
-const char *sr_jail_clone_fault(int error, bool new_user)
+const char *jail_clone_fault(int error, bool new_user)
 {
     switch (error) { /* clone(2), user_namespaces(7) */
     case ENOSPC:
@@ -66,7 +66,7 @@ const char *sr_jail_clone_fault(int error, bool new_user)
     }
 }
 
-pid_t sr_jail_clone(const struct sr_jail_plan *plan, int *pidfd)
+pid_t jail_clone(const struct jail_plan *plan, int *pidfd)
 {
     struct clone_args how = {
         .flags = CLONE_PIDFD | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC |
@@ -105,7 +105,7 @@ int jail_map_ids(const char *process, const struct jail_ids *inside, const struc
 }
 
 /* Never 0 inside, whose execve would bring capabilities. */
-static int map_own_ids(const struct sr_jail_plan *plan)
+static int map_own_ids(const struct jail_plan *plan)
 {
     const struct jail_ids outside = {plan->uid, plan->gid};
     const struct jail_ids inside = {plan->uid != 0 ? plan->uid : NOBODY,
@@ -114,7 +114,7 @@ static int map_own_ids(const struct sr_jail_plan *plan)
 }
 
 /* Descriptors from before the clone are of another mount namespace and cannot be bound. */
-static int open_same(const struct sr_jail_bind *bind)
+static int open_same(const struct jail_bind *bind)
 {
     struct stat given, found;
     sr_cleanup_fd int file = open(bind->path, O_PATH | O_CLOEXEC);
@@ -129,7 +129,7 @@ static int open_same(const struct sr_jail_bind *bind)
 
 /* The device, as a mount to put into the sealed root: an ordinary user's right to it is the host's
  * to say; the uid of a run of root's gets a node of its own. -1 with errno. */
-static int open_device(const struct sr_jail_plan *plan, int root)
+static int open_device(const struct jail_plan *plan, int root)
 {
     static const char node[] = "device";
     const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
@@ -142,36 +142,36 @@ static int open_device(const struct sr_jail_plan *plan, int root)
     return (int)syscall(SYS_open_tree, root, node, flags);
 }
 
-static int furnish(const struct sr_jail_plan *plan, int root)
+static int furnish(const struct jail_plan *plan, int root)
 {
     for (size_t i = 0; i < plan->files->count; i++)
-        if (sr_jail_root_add(root, plan->files->paths[i]) < 0)
+        if (jail_root_add(root, plan->files->paths[i]) < 0)
             return -1;
     for (size_t i = 0; i < plan->bind_count; i++) {
-        const struct sr_jail_bind *bind = &plan->binds[i];
+        const struct jail_bind *bind = &plan->binds[i];
         sr_cleanup_fd int file = open_same(bind);
-        if (file < 0 || sr_jail_root_place(root, bind->name) < 0 ||
-            sr_jail_root_bind(root, file, "", bind->name, MOUNT_ATTR_NOEXEC) < 0)
+        if (file < 0 || jail_root_place(root, bind->name) < 0 ||
+            jail_root_bind(root, file, "", bind->name, MOUNT_ATTR_NOEXEC) < 0)
             return -1;
     }
     if (plan->device == NULL)
-        return sr_jail_root_seal(root);
+        return jail_root_seal(root);
     const char *place = plan->device + 1;
     sr_cleanup_fd int device = open_device(plan, root);
-    if (device < 0 || sr_jail_root_place(root, place) < 0 || sr_jail_root_seal(root) < 0)
+    if (device < 0 || jail_root_place(root, place) < 0 || jail_root_seal(root) < 0)
         return -1;
-    return sr_jail_root_put(root, device, place, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+    return jail_root_put(root, device, place, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
 }
 
-static int enter_root(const struct sr_jail_plan *plan)
+static int enter_root(const struct jail_plan *plan)
 {
-    sr_cleanup_fd int root = SR_FAILPOINT("jail.mounts") ? -1 : sr_jail_root_make();
+    sr_cleanup_fd int root = SR_FAILPOINT("jail.mounts") ? -1 : jail_root_make();
     if (root < 0 || furnish(plan, root) < 0 || SR_FAILPOINT("jail.root"))
         return -1;
-    return sr_jail_root_enter(root);
+    return jail_root_enter(root);
 }
 
-int sr_jail_limit(const struct sr_jail_limit *limits, size_t count)
+int jail_limit(const struct jail_limit *limits, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         struct rlimit now;
@@ -186,9 +186,9 @@ int sr_jail_limit(const struct sr_jail_limit *limits, size_t count)
     return 0;
 }
 
-static int set_limits(const struct sr_jail_plan *plan)
+static int set_limits(const struct jail_plan *plan)
 {
-    const struct sr_jail_limit limits[] = {
+    const struct jail_limit limits[] = {
         {RLIMIT_CORE, 0},
         {RLIMIT_FSIZE, 0},
         {RLIMIT_MEMLOCK, 0},
@@ -197,17 +197,17 @@ static int set_limits(const struct sr_jail_plan *plan)
         {RLIMIT_NPROC, FILES_MAX}, /* threads; an ordinary user's are counted over all its processes
                                     */
     };
-    return sr_jail_limit(limits, sizeof limits / sizeof limits[0] - plan->new_user);
+    return jail_limit(limits, sizeof limits / sizeof limits[0] - plan->new_user);
 }
 
-static int drop_privileges(const struct sr_jail_plan *plan)
+static int drop_privileges(const struct jail_plan *plan)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     const struct __user_cap_data_struct none[2] = {0};
     for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
         if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
             return -1;
-    if (!plan->new_user && sr_jail_become(plan->uid, plan->gid) < 0)
+    if (!plan->new_user && jail_become(plan->uid, plan->gid) < 0)
         return -1;
     if (syscall(SYS_capset, &header, none) < 0 ||
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
@@ -215,7 +215,7 @@ static int drop_privileges(const struct sr_jail_plan *plan)
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-int sr_jail_die_with_parent(int socket)
+int jail_die_with_parent(int socket)
 {
     struct pollfd end = {.fd = socket};
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
@@ -230,7 +230,7 @@ int sr_jail_die_with_parent(int socket)
 }
 
 /* Only reading and executing; the device, when there is one. */
-static int restrict_files(const struct sr_jail_plan *plan)
+static int restrict_files(const struct jail_plan *plan)
 {
     sr_cleanup_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     sr_cleanup_fd int device = plan->device != NULL ? open(plan->device, O_PATH | O_CLOEXEC) : -1;
@@ -239,7 +239,7 @@ static int restrict_files(const struct sr_jail_plan *plan)
     return jail_landlock(places, plan->device != NULL ? 2 : 1, true);
 }
 
-int sr_jail_enter(const struct sr_jail_plan *plan, const char **step)
+int jail_enter(const struct jail_plan *plan, const char **step)
 {
     static const char host[] = "vm";
     *step = "user namespace";
@@ -264,13 +264,13 @@ int sr_jail_enter(const struct sr_jail_plan *plan, const char **step)
     if (drop_privileges(plan) < 0)
         return -1;
     *step = "parent";
-    if (sr_jail_die_with_parent(plan->parent) < 0)
+    if (jail_die_with_parent(plan->parent) < 0)
         return -1;
     *step = "landlock";
     if (restrict_files(plan) < 0)
         return -1;
     *step = "seccomp";
-    int result = sr_jail_filter(SR_JAIL_VMM);
+    int result = jail_filter(JAIL_VMM);
     errno = -result;
     return result < 0 ? -1 : 0;
 }

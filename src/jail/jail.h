@@ -3,9 +3,9 @@
  * call filter. It confines a program that handles what the guest says; jail.c has the theory of
  * operation. Other confined processes use its parts.
  *
- *   1. sr_jail_files_find(), once for a program: what its loader and it will open.
- *   2. sr_jail_clone() instead of fork().
- *   3. In the child: sr_jail_enter(), then execve().
+ *   1. jail_files_find(), once for a program: what its loader and it will open.
+ *   2. jail_clone() instead of fork().
+ *   3. In the child: jail_enter(), then execve().
  */
 #ifndef SR_JAIL_JAIL_H
 #define SR_JAIL_JAIL_H
@@ -19,7 +19,7 @@
 #include <sys/types.h>
 
 /* Absolute paths. Each leads to the same file inside the jail and outside. */
-struct sr_jail_files {
+struct jail_files {
     char **paths;
     size_t count;
 };
@@ -30,20 +30,20 @@ struct sr_jail_files {
  * directory to remember it in, or -1. Errors: SR-RUN-002 at launch.jail; files is then as it was,
  * or holds some of them.
  */
-int sr_jail_files_find(const char *program, bool vmm, int cache, struct sr_jail_files *files,
-                       struct sr_error *err) SR_MUST_CHECK;
-void sr_jail_files_free(struct sr_jail_files *files);
+int jail_files_find(const char *program, bool vmm, int cache, struct jail_files *files,
+                    struct sr_error *err) SR_MUST_CHECK;
+void jail_files_free(struct jail_files *files);
 
 /* A file that has been opened and checked as fd; the jail fails when path leads to another one by
  * then. name is its name in the jail's root: one component. */
-struct sr_jail_bind {
+struct jail_bind {
     int fd;
     const char *path, *name;
 };
 
-struct sr_jail_plan {
-    const struct sr_jail_files *files;
-    struct sr_jail_bind binds[2]; /* read-only */
+struct jail_plan {
+    const struct jail_files *files;
+    struct jail_bind binds[2]; /* read-only */
     size_t bind_count;
     const char *device; /* a character device to read and write, or NULL */
     bool new_user;      /* a user namespace, for a caller that is not root */
@@ -55,11 +55,11 @@ struct sr_jail_plan {
 
 /* Forks into the jail's namespaces. Returns 0 in the child, its pid and *pidfd in the caller, -1
  * with errno. */
-pid_t sr_jail_clone(const struct sr_jail_plan *plan, int *pidfd) SR_MUST_CHECK;
+pid_t jail_clone(const struct jail_plan *plan, int *pidfd) SR_MUST_CHECK;
 
 /* Returns a sentence for the user about a clone into new namespaces that failed with error.
  * new_user: one of them was a user namespace. The text is static, or strerror()'s. */
-const char *sr_jail_clone_fault(int error, bool new_user);
+const char *jail_clone_fault(int error, bool new_user);
 
 struct jail_ids {
     uid_t uid;
@@ -72,71 +72,71 @@ int jail_map_ids(const char *process, const struct jail_ids *inside,
 
 /* Completes the jail, in the child; nothing of the host is left but open descriptors. Returns 0, or
  * -1 with what failed in step and errno. */
-int sr_jail_enter(const struct sr_jail_plan *plan, const char **step) SR_MUST_CHECK;
+int jail_enter(const struct jail_plan *plan, const char **step) SR_MUST_CHECK;
 
 /* Asks to be killed when the parent dies, and fails with ESRCH when it is dead already. socket as
- * sr_jail_plan.parent. */
-int sr_jail_die_with_parent(int socket) SR_MUST_CHECK;
+ * jail_plan.parent. */
+int jail_die_with_parent(int socket) SR_MUST_CHECK;
 
 /* Raises the OOM score of the calling process, so that the kernel kills it before others. Returns
  * 0, or -1 with errno. */
 int jail_raise_oom_score(void) SR_MUST_CHECK;
 
-struct sr_jail_limit {
+struct jail_limit {
     int resource; /* of setrlimit(2) */
     uint64_t value;
 };
 
 /* Lowers resource limits, hard and soft, to these values; lower ones stay. Returns 0, or -1 with
  * errno. */
-int sr_jail_limit(const struct sr_jail_limit *limits, size_t count) SR_MUST_CHECK;
+int jail_limit(const struct jail_limit *limits, size_t count) SR_MUST_CHECK;
 
 /* Whose process is filtered; seccomp.c lists the system calls of each. */
-enum sr_jail_role {
-    SR_JAIL_VMM, /* what QEMU needs to start and to run */
-    SR_JAIL_SUPERVISOR,
-    SR_JAIL_WORKER, /* uses the descriptors it has, and threads */
-    SR_JAIL_READER, /* opens files to read, too */
-    SR_JAIL_WRITER, /* writes files below a directory, too */
-    SR_JAIL_NET_CELL,
-    SR_JAIL_UPLINK,
-    SR_JAIL_RELAY, /* UDP to peers that its sockets are connected to */
-    SR_JAIL_RESOLVER,
+enum jail_role {
+    JAIL_VMM, /* what QEMU needs to start and to run */
+    JAIL_SUPERVISOR,
+    JAIL_WORKER, /* uses the descriptors it has, and threads */
+    JAIL_READER, /* opens files to read, too */
+    JAIL_WRITER, /* writes files below a directory, too */
+    JAIL_NET_CELL,
+    JAIL_UPLINK,
+    JAIL_RELAY, /* UDP to peers that its sockets are connected to */
+    JAIL_RESOLVER,
 };
 
 /* Loads the role's filter for the rest of the life of the process and of those that it starts.
  * System calls that the filter does not list fail with EPERM. Returns 0 or a negative errno. Needs
  * no_new_privs. */
-int sr_jail_filter(enum sr_jail_role role) SR_MUST_CHECK;
+int jail_filter(enum jail_role role) SR_MUST_CHECK;
 
 /* What the supervisor keeps; directories by descriptor. */
-#define SR_JAIL_SELF_MAX 6
-struct sr_jail_self {
+#define JAIL_SELF_MAX 6
+struct jail_self {
     int write[2]; /* to read, make and write files in */
     size_t write_count;
-    int read[SR_JAIL_SELF_MAX]; /* to read files in */
+    int read[JAIL_SELF_MAX]; /* to read files in */
     size_t read_count;
-    int remove[SR_JAIL_SELF_MAX]; /* to remove directories from */
+    int remove[JAIL_SELF_MAX]; /* to remove directories from */
     size_t remove_count;
     int tree; /* to make, rename and remove anything in; -1: none */
 };
 
 /* Confines the calling process for the rest of its life (confine.c). 0, or -1 with what failed in
  * step and errno. */
-int sr_jail_confine_self(const struct sr_jail_self *self, const char **step) SR_MUST_CHECK;
+int jail_confine_self(const struct jail_self *self, const char **step) SR_MUST_CHECK;
 
 /* True when the caller can become these ids: it is root, and its user namespace has them. */
-bool sr_jail_has_uids(uint32_t first, uint32_t last);
+bool jail_has_uids(uint32_t first, uint32_t last);
 
 /* Gives up the supplementary groups and takes these ids for good. 0, or -1 with errno. */
-int sr_jail_become(uid_t uid, gid_t gid) SR_MUST_CHECK;
+int jail_become(uid_t uid, gid_t gid) SR_MUST_CHECK;
 
 /* Makes a caller that is root nobody (65534), where its user namespace has that id; an ordinary
  * user keeps the own id. Returns 0, or -1 with errno. */
-int sr_jail_become_nobody(void) SR_MUST_CHECK;
+int jail_become_nobody(void) SR_MUST_CHECK;
 
 /* Reserves a uid of first..last that no other run has. Returns a descriptor, which holds it until
  * it is closed; or -1 with err (SR-RUN-002 at launch.jail). For root. */
-int sr_jail_take_uid(uint32_t first, uint32_t last, uid_t *uid, struct sr_error *err) SR_MUST_CHECK;
+int jail_take_uid(uint32_t first, uint32_t last, uid_t *uid, struct sr_error *err) SR_MUST_CHECK;
 
 #endif

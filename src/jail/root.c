@@ -11,7 +11,7 @@
 
 #define MOUNT_POINT "/proc"
 
-int sr_jail_root_make(void)
+int jail_root_make(void)
 {
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
         mount("jail", MOUNT_POINT, "tmpfs", MS_NOSUID, "size=1m,mode=0755") < 0)
@@ -36,7 +36,7 @@ static int make_directories(int root, const char *place)
     return 0;
 }
 
-int sr_jail_root_place(int root, const char *place)
+int jail_root_place(int root, const char *place)
 {
     const mode_t mode = S_IFREG | 0444;
     int result = mknodat(root, place, mode, 0);
@@ -45,7 +45,7 @@ int sr_jail_root_place(int root, const char *place)
     return result;
 }
 
-int sr_jail_root_put(int root, int tree, const char *place, uint64_t attributes)
+int jail_root_put(int root, int tree, const char *place, uint64_t attributes)
 {
     struct mount_attr set = {.attr_set = attributes};
     if (tree < 0 || (attributes != 0 &&
@@ -54,27 +54,26 @@ int sr_jail_root_put(int root, int tree, const char *place, uint64_t attributes)
     return (int)syscall(SYS_move_mount, tree, "", root, place, MOVE_MOUNT_F_EMPTY_PATH);
 }
 
-int sr_jail_root_bind(int root, int fd, const char *path, const char *place, uint64_t attributes)
+int jail_root_bind(int root, int fd, const char *path, const char *place, uint64_t attributes)
 {
     sr_cleanup_fd int tree =
         (int)syscall(SYS_open_tree, fd, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
-    return sr_jail_root_put(root, tree, place, attributes);
+    return jail_root_put(root, tree, place, attributes);
 }
 
-int sr_jail_root_add(int root, const char *path)
+int jail_root_add(int root, const char *path)
 {
-    return sr_jail_root_place(root, path + 1) < 0 ? -1
-                                                  : sr_jail_root_bind(root, -1, path, path + 1, 0);
+    return jail_root_place(root, path + 1) < 0 ? -1 : jail_root_bind(root, -1, path, path + 1, 0);
 }
 
-int sr_jail_root_seal(int root)
+int jail_root_seal(int root)
 {
     struct mount_attr set = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
     return (int)syscall(SYS_mount_setattr, root, "", AT_EMPTY_PATH | AT_RECURSIVE, &set,
                         sizeof set);
 }
 
-int sr_jail_root_enter(int root)
+int jail_root_enter(int root)
 {
     if (fchdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0)
         return -1;

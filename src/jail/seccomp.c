@@ -442,20 +442,20 @@ static const struct role {
     } lists[3];
     int (*add)(scmp_filter_ctx filter);
 } roles[] = {
-    [SR_JAIL_VMM] = {true, {LIST(for_vmm)}, add_for_vmm},
-    [SR_JAIL_SUPERVISOR] = {true, {LIST(for_supervisor)}, add_for_supervisor},
-    [SR_JAIL_WORKER] = {false, {LIST(for_worker)}, add_for_worker},
-    [SR_JAIL_READER] = {false, {LIST(for_worker), LIST(for_reading)}, add_for_worker},
-    [SR_JAIL_WRITER] = {false,
-                        {LIST(for_worker), LIST(for_reading), LIST(for_writing)},
-                        add_for_worker},
-    [SR_JAIL_NET_CELL] = {true, {LIST(for_net_cell)}, add_for_net_cell},
-    [SR_JAIL_UPLINK] = {true, {LIST(for_uplink)}, add_for_uplink},
-    [SR_JAIL_RELAY] = {false, {LIST(for_relay)}, add_for_relay},
-    [SR_JAIL_RESOLVER] = {false, {LIST(for_resolver)}, add_for_resolver},
+    [JAIL_VMM] = {true, {LIST(for_vmm)}, add_for_vmm},
+    [JAIL_SUPERVISOR] = {true, {LIST(for_supervisor)}, add_for_supervisor},
+    [JAIL_WORKER] = {false, {LIST(for_worker)}, add_for_worker},
+    [JAIL_READER] = {false, {LIST(for_worker), LIST(for_reading)}, add_for_worker},
+    [JAIL_WRITER] = {false,
+                     {LIST(for_worker), LIST(for_reading), LIST(for_writing)},
+                     add_for_worker},
+    [JAIL_NET_CELL] = {true, {LIST(for_net_cell)}, add_for_net_cell},
+    [JAIL_UPLINK] = {true, {LIST(for_uplink)}, add_for_uplink},
+    [JAIL_RELAY] = {false, {LIST(for_relay)}, add_for_relay},
+    [JAIL_RESOLVER] = {false, {LIST(for_resolver)}, add_for_resolver},
 };
 
-int sr_jail_filter(enum sr_jail_role role)
+int jail_filter(enum jail_role role)
 {
     const struct role *list = &roles[role];
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
@@ -469,7 +469,7 @@ int sr_jail_filter(enum sr_jail_role role)
     if (result == 0)
         result = list->add(filter);
     if (result == 0)
-        result = forbid_requests(role == SR_JAIL_VMM);
+        result = forbid_requests(role == JAIL_VMM);
     if (result == 0)
         result = seccomp_load(filter);
     seccomp_release(filter);

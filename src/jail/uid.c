@@ -14,7 +14,7 @@
 #define DIRECTORY "/run/safe-run"
 #define NOBODY 65534u
 
-bool sr_jail_has_uids(uint32_t first, uint32_t last)
+bool jail_has_uids(uint32_t first, uint32_t last)
 {
     char text[4096];
     if (geteuid() != 0 || sr_read_small_file(AT_FDCWD, "/proc/self/uid_map", text, sizeof text) < 0)
@@ -31,19 +31,19 @@ bool sr_jail_has_uids(uint32_t first, uint32_t last)
     return false;
 }
 
-int sr_jail_become(uid_t uid, gid_t gid)
+int jail_become(uid_t uid, gid_t gid)
 {
     return setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0
                ? -1
                : 0;
 }
 
-int sr_jail_become_nobody(void)
+int jail_become_nobody(void)
 {
-    return sr_jail_has_uids(NOBODY, NOBODY) ? sr_jail_become(NOBODY, NOBODY) : 0;
+    return jail_has_uids(NOBODY, NOBODY) ? jail_become(NOBODY, NOBODY) : 0;
 }
 
-int sr_jail_take_uid(uint32_t first, uint32_t last, uid_t *uid, struct sr_error *err)
+int jail_take_uid(uint32_t first, uint32_t last, uid_t *uid, struct sr_error *err)
 {
     int result = sr_mkdir_all(DIRECTORY, 0755);
     sr_cleanup_fd int fd =

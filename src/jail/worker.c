@@ -65,16 +65,16 @@ struct header {
 
 struct message {
     struct header header;
-    char data[SR_WORKER_NOTE_MAX];
+    char data[JAIL_WORKER_NOTE_MAX];
 };
 
-struct sr_worker {
+struct image_worker {
     int socket;
     uint64_t told_nsec;
     struct message out;
 };
 
-unsigned sr_worker_threads(void)
+unsigned jail_worker_threads(void)
 {
     cpu_set_t set;
     int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
@@ -82,7 +82,7 @@ unsigned sr_worker_threads(void)
 }
 
 /* A caller that does not take it any more has gone, and then so are we. */
-static void send_message(struct sr_worker *worker, struct header header, const void *data,
+static void send_message(struct image_worker *worker, struct header header, const void *data,
                          size_t len)
 {
     worker->out.header = header;
@@ -96,7 +96,7 @@ static void send_message(struct sr_worker *worker, struct header header, const v
         _exit(1);
 }
 
-void sr_worker_progress(struct sr_worker *worker, uint64_t done, uint64_t total)
+void jail_worker_progress(struct image_worker *worker, uint64_t done, uint64_t total)
 {
     uint64_t now = sr_now();
     if (now - worker->told_nsec < TICK_MSEC / 2 * SR_NSEC_PER_MSEC)
@@ -106,15 +106,15 @@ void sr_worker_progress(struct sr_worker *worker, uint64_t done, uint64_t total)
                  NULL, 0);
 }
 
-void sr_worker_note(struct sr_worker *worker, unsigned kind, const void *data, size_t len)
+void jail_worker_note(struct image_worker *worker, unsigned kind, const void *data, size_t len)
 {
     send_message(worker, (struct header){.kind = MESSAGE_NOTE, .detail = kind}, data,
-                 len < SR_WORKER_NOTE_MAX ? len : SR_WORKER_NOTE_MAX);
+                 len < JAIL_WORKER_NOTE_MAX ? len : JAIL_WORKER_NOTE_MAX);
 }
 
-static int set_limits(const struct sr_worker_plan *plan)
+static int set_limits(const struct jail_worker_plan *plan)
 {
-    const struct sr_jail_limit limits[] = {
+    const struct jail_limit limits[] = {
         {RLIMIT_FSIZE, plan->file_max},
         {RLIMIT_NOFILE, FILES_MAX},
         {RLIMIT_CORE, 0},
@@ -124,9 +124,8 @@ static int set_limits(const struct sr_worker_plan *plan)
     };
     /* Beyond the soft limit is SIGXCPU, which says what it was; beyond the hard one SIGKILL. */
     const struct rlimit cpu = {plan->cpu_sec, plan->cpu_sec + 5};
-    return setrlimit(RLIMIT_CPU, &cpu) < 0
-               ? -1
-               : sr_jail_limit(limits, sizeof limits / sizeof limits[0]);
+    return setrlimit(RLIMIT_CPU, &cpu) < 0 ? -1
+                                           : jail_limit(limits, sizeof limits / sizeof limits[0]);
 }
 
 static int compare_fds(const void *a, const void *b)
@@ -135,7 +134,7 @@ static int compare_fds(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static int keep_descriptors(const struct sr_worker_plan *plan, int socket)
+static int keep_descriptors(const struct jail_worker_plan *plan, int socket)
 {
     int kept[KEPT_MAX];
     size_t count = 0;
@@ -172,13 +171,13 @@ static int silence_standard_descriptors(void)
 #endif
 }
 
-static int change_identity(const struct sr_worker_plan *plan)
+static int change_identity(const struct jail_worker_plan *plan)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2] = {0};
     if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
         return -1;
-    if (plan->write_dir < 0 && sr_jail_become_nobody() < 0)
+    if (plan->write_dir < 0 && jail_become_nobody() < 0)
         return -1;
     if (syscall(SYS_capget, &header, data) < 0)
         return -1;
@@ -196,7 +195,7 @@ static int change_identity(const struct sr_worker_plan *plan)
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-static int confine(const struct sr_worker_plan *plan, int socket, const char **step)
+static int confine(const struct jail_worker_plan *plan, int socket, const char **step)
 {
     *step = "resource limits";
     if (SR_FAILPOINT("worker.confine") || set_limits(plan) < 0)
@@ -205,7 +204,7 @@ static int confine(const struct sr_worker_plan *plan, int socket, const char **s
     if (change_identity(plan) < 0)
         return -1;
     *step = "parent"; /* here because a change of identity undoes it */
-    if (sr_jail_die_with_parent(socket) < 0)
+    if (jail_die_with_parent(socket) < 0)
         return -1;
     struct jail_access places[2];
     size_t count = 0;
@@ -217,21 +216,21 @@ static int confine(const struct sr_worker_plan *plan, int socket, const char **s
     if (jail_landlock(places, count, true) < 0)
         return -1;
     *step = "seccomp";
-    int result = sr_jail_filter(plan->write_dir >= 0  ? SR_JAIL_WRITER
-                                : plan->read_dir >= 0 ? SR_JAIL_READER
-                                                      : SR_JAIL_WORKER);
+    int result = jail_filter(plan->write_dir >= 0  ? JAIL_WRITER
+                             : plan->read_dir >= 0 ? JAIL_READER
+                                                   : JAIL_WORKER);
     errno = -result;
     return result < 0 ? -1 : 0;
 }
 
 /* The child. */
-_Noreturn static void serve(const struct sr_worker_plan *plan, int socket, sr_worker_fn *work,
+_Noreturn static void serve(const struct jail_worker_plan *plan, int socket, jail_worker_fn *work,
                             void *context, size_t result_size)
 {
-    static struct sr_worker worker;
+    static struct image_worker worker;
     static union {
         max_align_t alignment;
-        char bytes[SR_WORKER_RESULT_MAX];
+        char bytes[JAIL_WORKER_RESULT_MAX];
     } result;
     struct sr_error err = {0};
     const char *step = "descriptors";
@@ -249,7 +248,7 @@ _Noreturn static void serve(const struct sr_worker_plan *plan, int socket, sr_wo
 }
 
 struct listener {
-    const struct sr_worker_plan *plan;
+    const struct jail_worker_plan *plan;
     int socket;
     uint64_t done, total;
     size_t noted;
@@ -269,7 +268,7 @@ static int take_error(const struct listener *listener, size_t len, struct sr_err
 
 static bool tell_progress(const struct listener *listener)
 {
-    const struct sr_worker_plan *plan = listener->plan;
+    const struct jail_worker_plan *plan = listener->plan;
     return plan->progress == NULL || plan->progress(plan->context, listener->done, listener->total);
 }
 
@@ -277,7 +276,7 @@ static bool tell_progress(const struct listener *listener)
 static int listen_once(struct listener *listener, void *result, size_t result_size,
                        struct sr_error *err)
 {
-    const struct sr_worker_plan *plan = listener->plan;
+    const struct jail_worker_plan *plan = listener->plan;
     ssize_t got = read(listener->socket, &listener->in, sizeof listener->in);
     if (got < 0 && errno == EINTR)
         return 1;
@@ -296,7 +295,7 @@ static int listen_once(struct listener *listener, void *result, size_t result_si
                    : sr_fail(err, plan->code, plan->path, "%s was told to stop", plan->what);
     case MESSAGE_NOTE:
         listener->noted += len;
-        if (listener->noted > SR_WORKER_NOTES_MAX)
+        if (listener->noted > JAIL_WORKER_NOTES_MAX)
             return sr_fail(err, plan->code, plan->path, "%s says too much", plan->what);
         if (plan->note != NULL)
             plan->note(plan->context, header->detail, listener->in.data, len);
@@ -313,7 +312,7 @@ static int listen_once(struct listener *listener, void *result, size_t result_si
     }
 }
 
-static int say_death(const struct sr_worker_plan *plan, int status, struct sr_error *err)
+static int say_death(const struct jail_worker_plan *plan, int status, struct sr_error *err)
 {
     int signal_number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     if (signal_number == SIGXCPU)
@@ -328,7 +327,7 @@ static int say_death(const struct sr_worker_plan *plan, int status, struct sr_er
 static int listen_to_the_end(struct listener *listener, void *result, size_t result_size,
                              struct sr_error *err)
 {
-    const struct sr_worker_plan *plan = listener->plan;
+    const struct jail_worker_plan *plan = listener->plan;
     int more = 1;
     while (more == 1) {
         struct pollfd event = {.fd = listener->socket, .events = POLLIN};
@@ -344,11 +343,11 @@ static int listen_to_the_end(struct listener *listener, void *result, size_t res
     return more;
 }
 
-int sr_worker_start(const struct sr_worker_plan *plan, sr_worker_fn *work, void *context,
-                    size_t result_size, struct sr_worker_process *process, struct sr_error *err)
+int jail_worker_start(const struct jail_worker_plan *plan, jail_worker_fn *work, void *context,
+                      size_t result_size, struct jail_worker_process *process, struct sr_error *err)
 {
     int pair[2];
-    if (result_size > SR_WORKER_RESULT_MAX)
+    if (result_size > JAIL_WORKER_RESULT_MAX)
         return sr_fail(err, plan->code, plan->path, "%s: its result is too large", plan->what);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return sr_fail(err, plan->code, plan->path, "%s cannot be started: %s", plan->what,
@@ -368,12 +367,12 @@ int sr_worker_start(const struct sr_worker_plan *plan, sr_worker_fn *work, void 
         return sr_fail(err, plan->code, plan->path, "%s cannot be started: %s", plan->what,
                        strerror(error));
     *process =
-        (struct sr_worker_process){.pid = pid, .pidfd = pidfd, .socket = sr_take_fd(&socket)};
+        (struct jail_worker_process){.pid = pid, .pidfd = pidfd, .socket = sr_take_fd(&socket)};
     return 0;
 }
 
 /* One that does not end by itself, because it was stopped say, is killed. */
-static int reap(struct sr_worker_process *process)
+static int reap(struct jail_worker_process *process)
 {
     int status = 0;
     if (!sr_reap(process->pid, process->pidfd, END_MSEC, &status)) {
@@ -386,12 +385,12 @@ static int reap(struct sr_worker_process *process)
     return status;
 }
 
-int sr_worker_wait(const struct sr_worker_plan *plan, struct sr_worker_process *process,
-                   void *result, size_t result_size, struct sr_error *err)
+int jail_worker_wait(const struct jail_worker_plan *plan, struct jail_worker_process *process,
+                     void *result, size_t result_size, struct sr_error *err)
 {
     sr_cleanup_free struct listener *listener = calloc(1, sizeof *listener);
     if (listener == NULL) {
-        sr_worker_kill(process);
+        jail_worker_kill(process);
         return sr_fail(err, plan->code, plan->path, "%s: out of memory", plan->what);
     }
     *listener = (struct listener){.plan = plan, .socket = process->socket};
@@ -402,7 +401,7 @@ int sr_worker_wait(const struct sr_worker_plan *plan, struct sr_worker_process *
     return ended == -2 ? say_death(plan, status, err) : ended;
 }
 
-void sr_worker_kill(struct sr_worker_process *process)
+void jail_worker_kill(struct jail_worker_process *process)
 {
     if (process->pid <= 0)
         return;
@@ -410,11 +409,11 @@ void sr_worker_kill(struct sr_worker_process *process)
     reap(process);
 }
 
-int sr_worker_run(const struct sr_worker_plan *plan, sr_worker_fn *work, void *context,
-                  void *result, size_t result_size, struct sr_error *err)
+int jail_worker_run(const struct jail_worker_plan *plan, jail_worker_fn *work, void *context,
+                    void *result, size_t result_size, struct sr_error *err)
 {
-    struct sr_worker_process process = {.pid = -1, .pidfd = -1, .socket = -1};
-    if (sr_worker_start(plan, work, context, result_size, &process, err) < 0)
+    struct jail_worker_process process = {.pid = -1, .pidfd = -1, .socket = -1};
+    if (jail_worker_start(plan, work, context, result_size, &process, err) < 0)
         return -1;
-    return sr_worker_wait(plan, &process, result, result_size, err);
+    return jail_worker_wait(plan, &process, result, result_size, err);
 }

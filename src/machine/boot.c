@@ -31,13 +31,13 @@ static int choose_accel(struct machine *machine, enum vmm_accel *accel, const ch
     if (choice == SR_ACCEL_CHOICE_TCG)
         return sr_fail(err, SR_RUN_002, "require.accel",
                        "the policy requires KVM, the caller chose TCG");
-    enum sr_kvm_state state = sr_kvm_state(machine->plan.config->qemu);
-    if (required && (state == SR_KVM_ABSENT || state == SR_KVM_BROKEN))
+    enum host_kvm_state state = host_kvm_state(machine->plan.config->qemu);
+    if (required && (state == HOST_KVM_ABSENT || state == HOST_KVM_BROKEN))
         return sr_fail(err, SR_RUN_002, "require.accel", "the policy requires KVM, and %s",
-                       state == SR_KVM_ABSENT ? "/dev/kvm cannot be opened here"
-                                              : "no guest came up under KVM on this host");
+                       state == HOST_KVM_ABSENT ? "/dev/kvm cannot be opened here"
+                                                : "no guest came up under KVM on this host");
     if (required || choice == SR_ACCEL_CHOICE_KVM) {
-        if (state == SR_KVM_ABSENT)
+        if (state == HOST_KVM_ABSENT)
             return sr_fail_vm(
                 err, SR_RUN_002, "launch.vm",
                 "/dev/kvm cannot be opened: %s; --accel auto uses it only where it works",
@@ -45,19 +45,19 @@ static int choose_accel(struct machine *machine, enum vmm_accel *accel, const ch
         return 0;
     }
     switch (state) {
-    case SR_KVM_WORKS:
+    case HOST_KVM_WORKS:
         *reason = "KVM has worked on this host";
         *fallback = true;
         break;
-    case SR_KVM_UNKNOWN:
+    case HOST_KVM_UNKNOWN:
         *reason = "KVM is tried for the first time on this boot of the host";
         *fallback = true;
         break;
-    case SR_KVM_BROKEN:
+    case HOST_KVM_BROKEN:
         *accel = VMM_ACCEL_TCG;
         *reason = "no guest came up under KVM on this host";
         break;
-    case SR_KVM_ABSENT:
+    case HOST_KVM_ABSENT:
         *accel = VMM_ACCEL_TCG;
         *reason = "/dev/kvm cannot be opened";
         break;
@@ -67,15 +67,15 @@ static int choose_accel(struct machine *machine, enum vmm_accel *accel, const ch
 
 int machine_make_jail(struct machine *machine, struct sr_error *err)
 {
-    const struct sr_host_config *config = machine->plan.config;
+    const struct host_config *config = machine->plan.config;
     if (!config->jail)
         return 0;
-    sr_cleanup_fd int cache = sr_cache_open();
-    if (sr_jail_files_find(config->qemu, true, cache, &machine->jail.files, err) < 0)
+    sr_cleanup_fd int cache = host_cache_open();
+    if (jail_files_find(config->qemu, true, cache, &machine->jail.files, err) < 0)
         return -1;
-    machine->jail.plan = (struct sr_jail_plan){
+    machine->jail.plan = (struct jail_plan){
         .files = &machine->jail.files,
-        .new_user = !sr_jail_has_uids(config->uids.first, config->uids.last),
+        .new_user = !jail_has_uids(config->uids.first, config->uids.last),
         .uid = geteuid(),
         .gid = getegid(),
         .cgroup_fd = machine->limits.cgroup.v2_fd,
@@ -83,7 +83,7 @@ int machine_make_jail(struct machine *machine, struct sr_error *err)
     if (machine->jail.plan.new_user)
         return 0;
     machine->jail.uid_fd =
-        sr_jail_take_uid(config->uids.first, config->uids.last, &machine->jail.plan.uid, err);
+        jail_take_uid(config->uids.first, config->uids.last, &machine->jail.plan.uid, err);
     machine->jail.plan.gid = machine->jail.plan.uid;
     return machine->jail.uid_fd < 0 ? -1 : 0;
 }
@@ -100,7 +100,7 @@ static int start_vmm(struct machine *machine, struct sr_error *err)
         .vcpu_count = machine->plan.bundle->vcpu_count,
         .mem_size_mib = machine->plan.bundle->mem_size_mib,
         .data_max = machine_data_max(machine),
-        .tsc_khz = machine->accel == VMM_ACCEL_TCG ? sr_tsc_khz(&machine->tsc_start) : 0,
+        .tsc_khz = machine->accel == VMM_ACCEL_TCG ? host_tsc_khz(&machine->tsc_start) : 0,
         .kernel = machine->kernel.path,
         .initrd = machine->initrd.path,
         .kernel_fd = machine->kernel.fd,
@@ -115,7 +115,7 @@ static int start_vmm(struct machine *machine, struct sr_error *err)
         spec.input_fds[i] = machine->devices.disks[i];
     if (machine->driver->start(&spec, &machine->vmm, err) < 0)
         return -1;
-    sr_channel_init(&machine->channel);
+    channel_init(&machine->channel);
     machine->channel_fd = sr_take_fd(&machine->vmm.channel_fd);
     machine->console.in_fd = sr_take_fd(&machine->vmm.console_fd);
     machine->vmm_log.in_fd = sr_take_fd(&machine->vmm.log_fd);
@@ -153,7 +153,7 @@ static int launch(struct machine *machine, enum vmm_accel accel, const char *rea
                   struct sr_error *err)
 {
     machine->accel = accel;
-    if (record_event(machine->plan.record, SR_STAGE_LAUNCH, SR_EVENT_VM_ACCEL_SELECTED,
+    if (record_event(machine->plan.record, EVIDENCE_STAGE_LAUNCH, SR_EVENT_VM_ACCEL_SELECTED,
                      selected_facts(machine, reason), err) < 0 ||
         record_barrier(machine->plan.record, err) < 0)
         return -1;
@@ -168,12 +168,12 @@ static int launch(struct machine *machine, enum vmm_accel accel, const char *rea
     machine_begin(machine);
     uint64_t now = sr_now();
     bool probing =
-        accel == VMM_ACCEL_KVM && sr_kvm_state(machine->plan.config->qemu) == SR_KVM_UNKNOWN;
+        accel == VMM_ACCEL_KVM && host_kvm_state(machine->plan.config->qemu) == HOST_KVM_UNKNOWN;
     machine->boot_deadline =
         now +
         (probing && !last ? PROBE_NSEC : machine->plan.config->boot_timeout_sec * SR_NSEC_PER_SEC);
-    machine->boot_cpus = probing ? sr_cpu_times() : (struct sr_cpu_times){0};
-    return record_event(machine->plan.record, SR_STAGE_LAUNCH, SR_EVENT_VM_STARTED,
+    machine->boot_cpus = probing ? host_cpu_times() : (struct host_cpu_times){0};
+    return record_event(machine->plan.record, EVIDENCE_STAGE_LAUNCH, SR_EVENT_VM_STARTED,
                         started_facts(machine), err) < 0
                ? -1
                : record_barrier(machine->plan.record, err);
@@ -197,14 +197,14 @@ void machine_drop(struct machine *machine)
     sr_close_fd(&machine->channel_fd);
     sr_close_fd(&machine->console.in_fd);
     sr_close_fd(&machine->vmm_log.in_fd);
-    sr_channel_free(&machine->channel);
+    channel_free(&machine->channel);
 }
 
 /* The counters of the run's cgroup, and its removal. */
-static int keep_cgroup(const struct sr_cgroup *cgroup, struct sr_jail_self *self)
+static int keep_cgroup(const struct cgroup *cgroup, struct jail_self *self)
 {
     for (size_t i = 0; i < cgroup->tree_count; i++) {
-        const struct sr_cgroup_tree *tree = &cgroup->trees[i];
+        const struct cgroup_tree *tree = &cgroup->trees[i];
         int own = fcntl(tree->fd, F_DUPFD_CLOEXEC, 0),
             parent = openat(tree->fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (own >= 0)
@@ -219,7 +219,7 @@ static int keep_cgroup(const struct sr_cgroup *cgroup, struct sr_jail_self *self
 
 int machine_confine(struct machine *machine, int tree, struct sr_error *err)
 {
-    struct sr_jail_self self = {
+    struct jail_self self = {
         .write = {record_directory(machine->plan.record), record_register(machine->plan.record)},
         .write_count = 2,
         .tree = tree,
@@ -229,7 +229,7 @@ int machine_confine(struct machine *machine, int tree, struct sr_error *err)
         return 0;
     int result = keep_cgroup(&machine->limits.cgroup, &self);
     if (result == 0)
-        result = sr_jail_confine_self(&self, &step);
+        result = jail_confine_self(&self, &step);
     int failure = errno;
     for (size_t i = 0; i < self.remove_count; i++)
         close(self.remove[i]);
@@ -268,9 +268,9 @@ static int await_hello(struct machine *machine, struct sr_error *err)
     return 0;
 }
 
-/* Starts one VM and waits for its hello. 0: it came, or was not wanted any more. -1 with err: it did
- * not, and *retry tells whether that was the accelerator's fault for all we know. last: no other VM
- * will be started. */
+/* Starts one VM and waits for its hello. 0: it came, or was not wanted any more. -1 with err: it
+ * did not, and *retry tells whether that was the accelerator's fault for all we know. last: no
+ * other VM will be started. */
 static int boot_once(struct machine *machine, enum vmm_accel accel, const char *reason, bool last,
                      int tree, bool *retry, struct sr_error *err)
 {
@@ -291,11 +291,11 @@ static int boot_once(struct machine *machine, enum vmm_accel accel, const char *
 static void learn(const struct machine *machine, bool retry)
 {
     const char *qemu = machine->plan.config->qemu;
-    enum sr_kvm_state learnt = machine->phase == MACHINE_READY ? SR_KVM_WORKS
-                               : retry && blames_kvm(machine)  ? SR_KVM_BROKEN
-                                                               : SR_KVM_UNKNOWN;
-    if (learnt != SR_KVM_UNKNOWN && learnt != sr_kvm_state(qemu))
-        sr_kvm_remember(qemu, learnt);
+    enum host_kvm_state learnt = machine->phase == MACHINE_READY ? HOST_KVM_WORKS
+                                 : retry && blames_kvm(machine)  ? HOST_KVM_BROKEN
+                                                                 : HOST_KVM_UNKNOWN;
+    if (learnt != HOST_KVM_UNKNOWN && learnt != host_kvm_state(qemu))
+        host_kvm_remember(qemu, learnt);
 }
 
 int machine_boot(struct machine *machine, const struct machine_devices *devices, int tree,

@@ -35,26 +35,26 @@ uint64_t machine_data_max(const struct machine *machine)
 }
 
 /* Makes the run's cgroup and lists what no cgroup holds of what should be held. */
-static int create(struct machine *machine, const struct sr_cgroup_limits *limits, char missing[64],
+static int create(struct machine *machine, const struct cgroup_limits *limits, char missing[64],
                   struct sr_error *err)
 {
     static const char *const names[] = {"cpu", "memory", "pids"};
-    if (sr_cgroup_create(&machine->limits.cgroup, record_id(machine->plan.record), limits,
-                         record_entry(machine->plan.record), err) < 0)
+    if (cgroup_create(&machine->limits.cgroup, record_id(machine->plan.record), limits,
+                      record_entry(machine->plan.record), err) < 0)
         return -1;
-    if (sr_cgroup_join(&machine->limits.cgroup, 1, err) < 0)
+    if (cgroup_join(&machine->limits.cgroup, 1, err) < 0)
         return -1;
     missing[0] = '\0';
-    for (int c = SR_CONTROLLER_CPU; c <= SR_CONTROLLER_PIDS; c++) {
+    for (int c = CGROUP_CONTROLLER_CPU; c <= CGROUP_CONTROLLER_PIDS; c++) {
         machine->limits.holders[c] =
-            sr_cgroup_holder(&machine->limits.cgroup, (enum sr_controller)c);
+            cgroup_holder(&machine->limits.cgroup, (enum cgroup_controller)c);
         if (machine->limits.holders[c] == NULL &&
-            (c != SR_CONTROLLER_CPU || limits->cpu_quota_usec > 0))
+            (c != CGROUP_CONTROLLER_CPU || limits->cpu_quota_usec > 0))
             snprintf(missing + strlen(missing), 64 - strlen(missing), "%s%s",
                      missing[0] != '\0' ? ", " : "", names[c]);
     }
-    machine->limits.helpers_held = sr_cgroup_holds_helpers(&machine->limits.cgroup);
-    if (machine->limits.holders[SR_CONTROLLER_CPU] != NULL && limits->cpu_quota_usec > 0 &&
+    machine->limits.helpers_held = cgroup_holds_helpers(&machine->limits.cgroup);
+    if (machine->limits.holders[CGROUP_CONTROLLER_CPU] != NULL && limits->cpu_quota_usec > 0 &&
         !machine->limits.helpers_held)
         snprintf(missing + strlen(missing), 64 - strlen(missing), "%scpu of helpers",
                  missing[0] != '\0' ? ", " : "");
@@ -65,7 +65,7 @@ int machine_make_limits(struct machine *machine, char *why, size_t size, struct 
 {
     const struct sr_policy *policy = machine->plan.policy;
     const uint64_t pids = policy->pids_max + VMM_THREADS;
-    const struct sr_cgroup_limits limits = {
+    const struct cgroup_limits limits = {
         .cpu_quota_usec = policy->cpu_quota_usec,
         .cpu_period_usec = policy->cpu_period_usec,
         .memory_bytes = vmm_memory(machine),
@@ -76,10 +76,10 @@ int machine_make_limits(struct machine *machine, char *why, size_t size, struct 
     if (create(machine, &limits, missing, err) < 0)
         return -1;
     if (missing[0] != '\0' && geteuid() != 0) {
-        if (sr_cgroup_enter_scope(record_id(machine->plan.record), &none) < 0) {
+        if (cgroup_enter_scope(record_id(machine->plan.record), &none) < 0) {
             sr_tell(&machine->plan.tell, "no cgroup from systemd: %s", none.message);
         } else {
-            sr_cgroup_remove(&machine->limits.cgroup);
+            cgroup_remove(&machine->limits.cgroup);
             if (create(machine, &limits, missing, err) < 0)
                 return -1;
         }
@@ -101,25 +101,25 @@ void machine_limits_text(const struct machine *machine, struct machine_limits_te
     const char *const *by = machine->limits.holders;
     if (machine->plan.policy->cpu_quota_usec == 0)
         snprintf(text->cpu, sizeof text->cpu, "vm (%u vCPU)", machine->plan.bundle->vcpu_count);
-    else if (by[SR_CONTROLLER_CPU] != NULL)
-        snprintf(text->cpu, sizeof text->cpu, "%s%s", by[SR_CONTROLLER_CPU],
+    else if (by[CGROUP_CONTROLLER_CPU] != NULL)
+        snprintf(text->cpu, sizeof text->cpu, "%s%s", by[CGROUP_CONTROLLER_CPU],
                  machine->limits.helpers_held ? "" : " (VMM only)");
     else
         snprintf(text->cpu, sizeof text->cpu, "vm (%u vCPU; quota not enforced)",
                  machine->plan.bundle->vcpu_count);
     snprintf(text->memory, sizeof text->memory, "vm (guest RAM), rlimit (QEMU: %ju MiB)%s%s",
              (uintmax_t)(machine_data_max(machine) / MIB) - machine->plan.bundle->mem_size_mib,
-             by[SR_CONTROLLER_MEMORY] != NULL ? ", " : "",
-             by[SR_CONTROLLER_MEMORY] != NULL ? by[SR_CONTROLLER_MEMORY] : "");
+             by[CGROUP_CONTROLLER_MEMORY] != NULL ? ", " : "",
+             by[CGROUP_CONTROLLER_MEMORY] != NULL ? by[CGROUP_CONTROLLER_MEMORY] : "");
     snprintf(text->pids, sizeof text->pids, "guest (cgroup v2 pids.max)%s%s",
-             by[SR_CONTROLLER_PIDS] != NULL ? ", " : "",
-             by[SR_CONTROLLER_PIDS] != NULL ? by[SR_CONTROLLER_PIDS] : "");
+             by[CGROUP_CONTROLLER_PIDS] != NULL ? ", " : "",
+             by[CGROUP_CONTROLLER_PIDS] != NULL ? by[CGROUP_CONTROLLER_PIDS] : "");
 }
 
-int machine_usage(const struct machine *machine, struct sr_cgroup_usage *usage, const char **source)
+int machine_usage(const struct machine *machine, struct cgroup_usage *usage, const char **source)
 {
-    const char *holder = sr_cgroup_holder(&machine->limits.cgroup, SR_CONTROLLER_MEMORY);
-    if (sr_cgroup_read(&machine->limits.cgroup, usage) == 0 && holder != NULL) {
+    const char *holder = cgroup_holder(&machine->limits.cgroup, CGROUP_CONTROLLER_MEMORY);
+    if (cgroup_read(&machine->limits.cgroup, usage) == 0 && holder != NULL) {
         *source = holder;
         return 0;
     }
@@ -127,10 +127,10 @@ int machine_usage(const struct machine *machine, struct sr_cgroup_usage *usage, 
     return vmm_usage(&machine->vmm, &usage->cpu_usec, &usage->memory_bytes);
 }
 
-struct sr_cgroup_usage machine_last_usage(struct machine *machine)
+struct cgroup_usage machine_last_usage(struct machine *machine)
 {
-    struct sr_cgroup_usage usage = {0};
-    if (sr_cgroup_read(&machine->limits.cgroup, &usage) < 0)
+    struct cgroup_usage usage = {0};
+    if (cgroup_read(&machine->limits.cgroup, &usage) < 0)
         usage.oom_kills = 0;
     return usage;
 }
@@ -139,7 +139,7 @@ const char *machine_release(struct machine *machine)
 {
     struct machine_limits *limits = &machine->limits;
     if (limits->cgroup.tree_count > 0) {
-        limits->left = sr_cgroup_remove(&limits->cgroup) < 0;
+        limits->left = cgroup_remove(&limits->cgroup) < 0;
         limits->end = limits->left ? "left for safe-run gc" : "removed";
     }
     return limits->end != NULL ? limits->end : "none";

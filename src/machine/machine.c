@@ -10,10 +10,10 @@ struct machine *machine_new(const struct machine_plan *plan)
     if (machine == NULL)
         return NULL;
     machine->plan = *plan;
-    machine->tsc_start = sr_tsc_sample();
+    machine->tsc_start = host_tsc_sample();
     machine->driver = &vmm_qemu;
     machine->vmm = (struct vmm)VMM_INIT;
-    machine->limits.cgroup = (struct sr_cgroup)SR_CGROUP_INIT;
+    machine->limits.cgroup = (struct cgroup)CGROUP_INIT;
     machine->kernel.fd = machine->initrd.fd = machine->jail.uid_fd = machine->channel_fd = -1;
     machine->console.in_fd = machine->console.log_fd = -1;
     machine->vmm_log.in_fd = machine->vmm_log.log_fd = -1;
@@ -31,22 +31,22 @@ void machine_free(struct machine *machine)
     sr_close_fd(&machine->kernel.fd);
     sr_close_fd(&machine->initrd.fd);
     sr_close_fd(&machine->jail.uid_fd);
-    sr_jail_files_free(&machine->jail.files);
+    jail_files_free(&machine->jail.files);
     free(machine);
 }
 
-int machine_check(struct machine *machine, const struct sr_artifact_context *artifacts,
+int machine_check(struct machine *machine, const struct host_artifact_context *artifacts,
                   struct sr_error *err)
 {
-    const struct sr_host_config *config = machine->plan.config;
-    const struct sr_artifact_plan kernel = {
-        .path = config->kernel, .what = "kernel", .advice = SR_ARTIFACT_ADVICE, .by_path = true};
-    const struct sr_artifact_plan initrd = {
-        .path = config->initrd, .what = "initrd", .advice = SR_ARTIFACT_ADVICE, .by_path = true};
+    const struct host_config *config = machine->plan.config;
+    const struct host_artifact_plan kernel = {
+        .path = config->kernel, .what = "kernel", .advice = HOST_ARTIFACT_ADVICE, .by_path = true};
+    const struct host_artifact_plan initrd = {
+        .path = config->initrd, .what = "initrd", .advice = HOST_ARTIFACT_ADVICE, .by_path = true};
     if (machine->driver->check(config->qemu, err) < 0 ||
-        sr_artifact_open(&machine->kernel, &kernel, artifacts, err) < 0)
+        host_artifact_open(&machine->kernel, &kernel, artifacts, err) < 0)
         return -1;
-    return sr_artifact_open(&machine->initrd, &initrd, artifacts, err);
+    return host_artifact_open(&machine->initrd, &initrd, artifacts, err);
 }
 
 int machine_prepare(struct machine *machine, char *why, size_t size, struct sr_error *err)
@@ -65,9 +65,9 @@ int machine_open_logs(struct machine *machine, struct sr_error *err)
 
 int machine_join(struct machine *machine, struct sr_error *err)
 {
-    return sr_cgroup_join(&machine->limits.cgroup, 2, err) < 0
+    return cgroup_join(&machine->limits.cgroup, 2, err) < 0
                ? -1
-               : sr_cgroup_limit_cpu(&machine->limits.cgroup, err);
+               : cgroup_limit_cpu(&machine->limits.cgroup, err);
 }
 
 enum machine_phase machine_phase(const struct machine *machine)
@@ -75,7 +75,7 @@ enum machine_phase machine_phase(const struct machine *machine)
     return machine->phase;
 }
 
-struct sr_channel *machine_channel(struct machine *machine)
+struct channel *machine_channel(struct machine *machine)
 {
     return &machine->channel;
 }

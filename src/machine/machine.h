@@ -1,15 +1,15 @@
 /*
  * The machine of a run: one microVM, what confines it, what limits it, and the channel to its init.
  *
- *   1. machine_new() with a plan. machine_check() finds the VMM and what it boots, machine_prepare()
- *      makes the run's cgroup and what the jail needs.
+ *   1. machine_new() with a plan. machine_check() finds the VMM and what it boots,
+ *      machine_prepare() makes the run's cgroup and what the jail needs.
  *   2. machine_boot() starts the VMM and serves the loop until the guest's init says hello (READY),
  *      under another accelerator if the first does not work.
  *   3. machine_confine(), machine_join(): the supervisor gives up what it does not need any more,
  *      and comes under the run's limits.
- *   4. While the loop is served: what the guest sends comes to plan->frame(), what goes to it is put
- *      into machine_channel() and leaves by machine_flush(). machine_end() ends the VM; the loop goes
- *      on until machine_is_over(), for what the guest said last is not lost.
+ *   4. While the loop is served: what the guest sends comes to plan->frame(), what goes to it is
+ *      put into machine_channel() and leaves by machine_flush(). machine_end() ends the VM; the
+ *      loop goes on until machine_is_over(), for what the guest said last is not lost.
  *   5. machine_conclude() in any case: the VM is reaped. machine_release() removes the cgroup, once
  *      every process of the run is gone. machine_free().
  *
@@ -42,7 +42,7 @@ enum machine_phase {
 
 /* All of it is the caller's and lives as long as the machine. */
 struct machine_plan {
-    const struct sr_host_config *config;
+    const struct host_config *config;
     const struct sr_policy *policy;
     const struct sr_bundle *bundle;
     struct record *record;
@@ -51,13 +51,13 @@ struct machine_plan {
     enum sr_accel_choice accel;
     bool confine; /* machine_confine() does something */
     /* Takes what init sends, its hello excepted. */
-    int (*frame)(void *context, const struct sr_channel_event *event, struct sr_error *err);
+    int (*frame)(void *context, const struct channel_event *event, struct sr_error *err);
     void *context;
 };
 
 /* What a VM is given beside kernel and initrd; the caller's, until machine_conclude(). */
 struct machine_devices {
-    const struct sr_artifact *rootfs;
+    const struct host_artifact *rootfs;
     const int *disks; /* read-only, VMM_INPUTS_MAX of them at most */
     size_t disk_count;
     const char *network; /* the kernel's ip= argument; NULL: no network */
@@ -72,12 +72,12 @@ struct machine *machine_new(const struct machine_plan *plan);
 void machine_free(struct machine *machine);
 
 /* Opens kernel and initrd, in this way. Errors: SR-RUN-002 at launch.preflight.*. */
-int machine_check(struct machine *machine, const struct sr_artifact_context *artifacts,
+int machine_check(struct machine *machine, const struct host_artifact_context *artifacts,
                   struct sr_error *err) SR_MUST_CHECK;
 
-/* Makes the cgroup and finds what the jail needs. why (of size bytes) is why no cgroup holds a limit
- * that one should hold; empty: each is held. Errors: SR-RUN-002 at launch.cgroup, launch.jail,
- * require.limits. */
+/* Makes the cgroup and finds what the jail needs. why (of size bytes) is why no cgroup holds a
+ * limit that one should hold; empty: each is held. Errors: SR-RUN-002 at launch.cgroup,
+ * launch.jail, require.limits. */
 int machine_prepare(struct machine *machine, char *why, size_t size,
                     struct sr_error *err) SR_MUST_CHECK;
 
@@ -101,7 +101,7 @@ int machine_confine(struct machine *machine, int tree, struct sr_error *err) SR_
 int machine_join(struct machine *machine, struct sr_error *err) SR_MUST_CHECK;
 
 enum machine_phase machine_phase(const struct machine *machine);
-struct sr_channel *machine_channel(struct machine *machine);
+struct channel *machine_channel(struct machine *machine);
 /* Whether init can still be heard. */
 bool machine_listens(const struct machine *machine);
 /* Sends what is in the channel, as far as the VM takes it: before each loop_step(). SR-RUN-001 at
@@ -124,7 +124,7 @@ struct machine_times {
 struct machine_times machine_times(const struct machine *machine);
 
 /* CPU time and memory of the VMM, what else is known of the run, and who says so. -1: not known. */
-int machine_usage(const struct machine *machine, struct sr_cgroup_usage *usage,
+int machine_usage(const struct machine *machine, struct cgroup_usage *usage,
                   const char **source) SR_MUST_CHECK;
 
 /* What a VMM that was killed has to be gone. */
@@ -150,7 +150,7 @@ struct machine_outcome {
 void machine_conclude(struct machine *machine, struct machine_outcome *outcome);
 
 /* The last counters of the cgroup: once the VMM is reaped and outputs are concluded. */
-struct sr_cgroup_usage machine_last_usage(struct machine *machine);
+struct cgroup_usage machine_last_usage(struct machine *machine);
 
 /* Which cgroup helpers are born in; -1: none. */
 int machine_helpers_cgroup(const struct machine *machine);

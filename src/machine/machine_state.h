@@ -21,16 +21,16 @@ struct machine_tail {
 };
 
 struct machine_limits {
-    struct sr_cgroup cgroup;
-    const char *holders[SR_CONTROLLER_COUNT]; /* of the limits, from the cgroup's creation on */
-    bool helpers_held;                        /* by the limit on CPU time, too */
-    const char *end;                          /* what became of it; NULL: not yet known */
-    bool left;                                /* it could not be removed */
+    struct cgroup cgroup;
+    const char *holders[CGROUP_CONTROLLER_COUNT]; /* of the limits, from the cgroup's creation on */
+    bool helpers_held;                            /* by the limit on CPU time, too */
+    const char *end;                              /* what became of it; NULL: not yet known */
+    bool left;                                    /* it could not be removed */
 };
 
 struct machine_jail {
-    struct sr_jail_files files; /* empty: no jail */
-    struct sr_jail_plan plan;
+    struct jail_files files; /* empty: no jail */
+    struct jail_plan plan;
     int uid_fd;    /* holds plan.uid for this run */
     bool confined; /* the supervisor */
 };
@@ -41,15 +41,15 @@ struct machine {
     struct machine_plan plan;
     struct machine_devices devices;
     enum machine_phase phase;
-    struct sr_artifact kernel, initrd;
+    struct host_artifact kernel, initrd;
     struct machine_limits limits;
     struct machine_jail jail;
-    struct sr_tsc_sample tsc_start;
+    struct host_tsc_sample tsc_start;
 
     const struct vmm_driver *driver;
     struct vmm vmm;
     enum vmm_accel accel;
-    struct sr_channel channel;
+    struct channel channel;
     int channel_fd;
     struct machine_tail console, vmm_log;
     struct machine_times times;
@@ -58,7 +58,7 @@ struct machine {
     bool ended_by_us, forced;
     bool asked; /* by machine_end(), to end */
     /* When a VM was started under an accelerator on trial; else not known. */
-    struct sr_cpu_times boot_cpus;
+    struct host_cpu_times boot_cpus;
     bool silent; /* its guest said nothing although it could have */
     uint64_t boot_deadline, end_deadline;
     struct loop_source sources[MACHINE_SOURCES];

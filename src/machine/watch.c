@@ -1,10 +1,10 @@
 /*
- * What the loop serves of a machine: the VMM's end (pidfd), what it says of itself, the channel, the
- * console and the VMM's log. A guest has until its boot deadline to say hello; a VMM that was killed
- * has until its end deadline to be gone.
+ * What the loop serves of a machine: the VMM's end (pidfd), what it says of itself, the channel,
+ * the console and the VMM's log. A guest has until its boot deadline to say hello; a VMM that was
+ * killed has until its end deadline to be gone.
  *
- * The channel is always read: who takes what comes bounds it by credit. After machine_end() the loop
- * goes on until the VMM is gone and the streams are read to their end.
+ * The channel is always read: who takes what comes bounds it by credit. After machine_end() the
+ * loop goes on until the VMM is gone and the streams are read to their end.
  */
 #include "machine/machine_state.h"
 
@@ -42,7 +42,7 @@ static int on_control(void *owner, struct sr_error *err)
     machine->driver->on_control(&machine->vmm);
     /* The VMM has its threads, and the guest's kernel starts: nobody waits for us, or makes
      * processes. */
-    return sr_cgroup_join(&machine->limits.cgroup, 2, err);
+    return cgroup_join(&machine->limits.cgroup, 2, err);
 }
 
 static int wants_channel(const void *owner, uint32_t *events)
@@ -54,10 +54,10 @@ static int wants_channel(const void *owner, uint32_t *events)
 
 int machine_hear(struct machine *machine, struct sr_error *err)
 {
-    struct sr_channel_event event;
+    struct channel_event event;
     int result;
-    while ((result = sr_channel_next(&machine->channel, &event, err)) > 0) {
-        if (event.type == SR_CHANNEL_HELLO) {
+    while ((result = channel_next(&machine->channel, &event, err)) > 0) {
+        if (event.type == CHANNEL_HELLO) {
             /* The caller has something to do before anything else is heard. The last word of a VM
              * that is gone may be its hello. */
             machine->boot_deadline = LOOP_NEVER;
@@ -75,7 +75,7 @@ static int on_channel(void *owner, struct sr_error *err)
 {
     struct machine *machine = owner;
     size_t room;
-    uint8_t *space = sr_channel_space(&machine->channel, &room);
+    uint8_t *space = channel_space(&machine->channel, &room);
     ssize_t got = recv(machine->channel_fd, space, room, MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
@@ -83,21 +83,21 @@ static int on_channel(void *owner, struct sr_error *err)
         sr_close_fd(&machine->channel_fd);
         return 0;
     }
-    sr_channel_received(&machine->channel, (size_t)got);
+    channel_received(&machine->channel, (size_t)got);
     return machine_hear(machine, err);
 }
 
 int machine_flush(struct machine *machine, struct sr_error *err)
 {
     size_t len;
-    const char *data = sr_channel_pending(&machine->channel, &len);
+    const char *data = channel_pending(&machine->channel, &len);
     if (!sr_buf_ok(&machine->channel.out))
         return sr_fail_vm(err, SR_RUN_001, "monitor.channel", "out of memory");
     if (len == 0 || machine->channel_fd < 0)
         return 0;
     ssize_t put = send(machine->channel_fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (put > 0)
-        sr_channel_sent(&machine->channel, (size_t)put);
+        channel_sent(&machine->channel, (size_t)put);
     return 0; /* an error shows as the end of the channel */
 }
 
@@ -166,10 +166,11 @@ static uint64_t boot_deadline(const void *owner)
 static void note_silence(struct machine *machine)
 {
     uint64_t cpu, memory;
-    const struct sr_cpu_times now = machine->boot_cpus.known ? sr_cpu_times() : machine->boot_cpus;
+    const struct host_cpu_times now =
+        machine->boot_cpus.known ? host_cpu_times() : machine->boot_cpus;
     machine->silent = !vmm_is_stopped(&machine->vmm) &&
                       vmm_usage(&machine->vmm, &cpu, &memory) == 0 &&
-                      sr_cpu_was_free(&machine->boot_cpus, &now, cpu);
+                      host_cpu_was_free(&machine->boot_cpus, &now, cpu);
 }
 
 static void end_vm(struct machine *machine, bool forced)

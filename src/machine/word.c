@@ -17,7 +17,7 @@ void machine_word_record(const struct machine_word *word, struct facts *facts)
     if (word->outcome == NULL && word->text[0] == '\0')
         return;
     struct facts guest = facts_new();
-    fact_text(&guest, SR_OBSERVED_BY, SR_OBSERVED_GUEST);
+    fact_text(&guest, EVIDENCE_OBSERVED_BY, EVIDENCE_OBSERVED_GUEST);
     fact_text_if_any(&guest, "outcome", word->outcome);
     fact_text_if_any(&guest, "message", word->text[0] != '\0' ? word->text : NULL);
     if (word->status != 0)
@@ -27,7 +27,7 @@ void machine_word_record(const struct machine_word *word, struct facts *facts)
 
 struct sr_error machine_word_error(const struct machine_word *word, const struct sr_error *error)
 {
-    static const char says[] = SR_GUEST_SAYS;
+    static const char says[] = EVIDENCE_GUEST_SAYS;
     struct sr_error told = *error;
     bool missing = word->outcome != NULL && strcmp(word->outcome, "missing") == 0;
     if (word->decides && word->text[0] != '\0' && !missing)

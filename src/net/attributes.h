@@ -16,16 +16,16 @@ static inline struct nlmsghdr *netlink_request(void *buffer, uint16_t type, int 
     return request;
 }
 
-#define SR_EACH_ATTRIBUTE(at, first, end)                                                          \
+#define NET_EACH_ATTRIBUTE(at, first, end)                                                         \
     for ((at) = (first); mnl_attr_ok((at), (int)((const char *)(end) - (const char *)(at)));       \
          (at) = mnl_attr_next(at))
 
-#define SR_EACH_NESTED(at, nest)                                                                   \
-    SR_EACH_ATTRIBUTE (at, (const struct nlattr *)mnl_attr_get_payload(nest),                      \
+#define NET_EACH_NESTED(at, nest)                                                                  \
+    NET_EACH_ATTRIBUTE(at, (const struct nlattr *)mnl_attr_get_payload(nest),                      \
                        (const char *)mnl_attr_get_payload(nest) + mnl_attr_get_payload_len(nest))
 
-#define SR_EACH_OF_MESSAGE(at, message, header)                                                    \
-    SR_EACH_ATTRIBUTE (at, (const struct nlattr *)mnl_nlmsg_get_payload_offset(message, header),   \
+#define NET_EACH_OF_MESSAGE(at, message, header)                                                   \
+    NET_EACH_ATTRIBUTE(at, (const struct nlattr *)mnl_nlmsg_get_payload_offset(message, header),   \
                        mnl_nlmsg_get_payload_tail(message))
 
 #endif

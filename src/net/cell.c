@@ -63,7 +63,7 @@ struct cell {
     int tap, signals;
     const struct uplink_kind *kind;
     struct uplink uplink;
-    struct sr_local *local; /* the host's addresses */
+    struct net_local *local; /* the host's addresses */
 };
 
 int cell_map_ids(const struct cell_plan *plan, pid_t pid, int socket, struct sr_error *err)
@@ -124,11 +124,11 @@ static int set_up_links(struct cell *cell, struct sr_error *err)
         return -1;
     int result = set_up_kernel();
     if (result == 0)
-        result = sr_rtnl_link_up("lo", 0);
+        result = net_rtnl_link_up("lo", 0);
     if (result == 0)
-        result = sr_rtnl_address_add(cell->plan->tap, SR_NET_GATEWAY, 30);
+        result = net_rtnl_address_add(cell->plan->tap, NET_GATEWAY, 30);
     if (result == 0)
-        result = sr_rtnl_link_up(cell->plan->tap, cell->plan->mtu);
+        result = net_rtnl_link_up(cell->plan->tap, cell->plan->mtu);
     if (result < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the run's interfaces cannot be set up: %s",
                        strerror(-result));
@@ -205,7 +205,7 @@ static int close_host(const struct cell *cell, const char *text, size_t len, str
 {
     sr_cleanup_buf struct sr_buf whole = SR_BUF_INIT;
     sr_buf_append(&whole, text, len);
-    sr_local_text(&cell->local->own, &whole);
+    net_local_text(&cell->local->own, &whole);
     if (!sr_buf_ok(&whole))
         return sr_fail(err, SR_RUN_201, PATH, "out of memory for the rules");
     return run_nft(cell, whole.data, whole.len, err);
@@ -216,14 +216,14 @@ static int close_host(const struct cell *cell, const char *text, size_t len, str
 static bool follow_host(struct cell *cell, struct sr_error *err)
 {
     struct sr_error error = {0};
-    int result = sr_local_read(cell->local);
+    int result = net_local_read(cell->local);
     if (result == 0 || (result > 0 && close_host(cell, "", 0, &error) == 0))
         return true;
-    int shut = sr_rtnl_link_down(cell->plan->tap);
+    int shut = net_rtnl_link_down(cell->plan->tap);
     (void)shut; /* the supervisor ends the run */
     sr_close_fd(&cell->local->fd);
     if (result == -E2BIG)
-        sr_fail(err, SR_RUN_001, "monitor.network", SR_LOCAL_TOO_MANY);
+        sr_fail(err, SR_RUN_001, "monitor.network", NET_LOCAL_TOO_MANY);
     else
         sr_fail(err, SR_RUN_001, "monitor.network",
                 "addresses that became the host's own could not be closed: %s",
@@ -249,7 +249,7 @@ static int apply(struct cell *cell, struct sr_error *err)
         return sr_fail(err, SR_RUN_201, PATH, "the OOM score cannot be set: %s", strerror(errno));
     if (cell->kind->prepare(&cell->uplink, err) < 0)
         return -1;
-    int result = SR_FAILPOINT("net.local") ? -errno : sr_local_open(cell->local);
+    int result = SR_FAILPOINT("net.local") ? -errno : net_local_open(cell->local);
     if (result < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the host's addresses cannot be followed: %s",
                        strerror(-result));
@@ -272,7 +272,7 @@ static int apply(struct cell *cell, struct sr_error *err)
 static int take_down(struct cell *cell, struct sr_error *err)
 {
     int disconnected = cell->kind->disconnect(&cell->uplink, err);
-    int result = SR_FAILPOINT("net.release") ? -errno : sr_net_tables_delete();
+    int result = SR_FAILPOINT("net.release") ? -errno : net_tables_delete();
     if (result < 0)
         return sr_fail(err, SR_RUN_202, "cleanup.network.release",
                        "the rules cannot be deleted: %s", strerror(-result));
@@ -281,11 +281,11 @@ static int take_down(struct cell *cell, struct sr_error *err)
 
 static int sample(struct cell *cell, struct sr_error *err)
 {
-    struct sr_net_sample *into = cell->plan->sample;
-    int result = SR_FAILPOINT("net.sample") ? -errno : sr_net_counters_read(into);
+    struct net_sample *into = cell->plan->sample;
+    int result = SR_FAILPOINT("net.sample") ? -errno : net_counters_read(into);
     struct rtnl_link_stats64 stats;
     if (result == 0)
-        result = sr_rtnl_stats(cell->plan->tap, &stats);
+        result = net_rtnl_stats(cell->plan->tap, &stats);
     if (result == 0) {
         into->tap_received = stats.rx_packets;
         into->tap_sent = stats.tx_packets;
@@ -311,7 +311,7 @@ static bool answer(const struct cell *cell, enum cell_operation operation,
 static int release(struct cell *cell, struct sr_error *err)
 {
     struct sr_error counting = {0}, failure = {0};
-    int shut = SR_FAILPOINT("net.shut") ? -errno : sr_rtnl_link_down(cell->plan->tap);
+    int shut = SR_FAILPOINT("net.shut") ? -errno : net_rtnl_link_down(cell->plan->tap);
     int counted = sample(cell, &counting);
     (void)counted; /* counting says it */
     bool told = answer(cell, CELL_SAMPLE, &counting, -1);
@@ -349,7 +349,7 @@ static void serve(struct cell *cell)
 {
     static struct {
         struct cell_message message;
-        char text[SR_NET_ADD_MAX];
+        char text[NET_ADD_MAX];
     } request;
     for (;;) {
         struct pollfd wait[] = {{.fd = cell->plan->socket, .events = POLLIN},
@@ -391,7 +391,7 @@ static void serve(struct cell *cell)
 
 _Noreturn static void live(const struct cell_plan *plan)
 {
-    static struct sr_local local = {.fd = -1};
+    static struct net_local local = {.fd = -1};
     struct cell cell = {
         .plan = plan,
         .local = &local,
@@ -449,7 +449,7 @@ int cell_start(const struct cell_plan *plan, pid_t *pid, struct sr_error *err)
     long child = SR_FAILPOINT("net.clone") ? -1 : syscall(SYS_clone3, &how, sizeof how);
     if (child < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the net cell cannot be started: %s",
-                       sr_jail_clone_fault(errno, plan->new_user));
+                       jail_clone_fault(errno, plan->new_user));
     if (child == 0)
         live(plan);
     *pid = (pid_t)child;

@@ -14,15 +14,15 @@
 
 /* What the cell makes, fixed before it starts. */
 struct cell_plan {
-    const char *nft, *pasta;           /* programs */
-    const char *pasta_program;         /* what pasta really is (uplink_pasta_find()) */
-    const struct sr_jail_files *files; /* what nft and pasta open */
+    const char *nft, *pasta;        /* programs */
+    const char *pasta_program;      /* what pasta really is (uplink_pasta_find()) */
+    const struct jail_files *files; /* what nft and pasta open */
     const char *run_id;
-    const char *tap;         /* interface name */
-    uint32_t mtu;            /* of the TAP */
-    const char *bridge;      /* the uplink; NULL: pasta */
-    struct sr_net_pool pool; /* addresses on the bridge */
-    const char *ruleset;     /* text of sr_net_ruleset_text() */
+    const char *tap;      /* interface name */
+    uint32_t mtu;         /* of the TAP */
+    const char *bridge;   /* the uplink; NULL: pasta */
+    struct net_pool pool; /* addresses on the bridge */
+    const char *ruleset;  /* text of net_ruleset_text() */
     size_t ruleset_len;
     int socket; /* the cell's end, SOCK_SEQPACKET */
     int log_fd; /* for the output of its programs */
@@ -31,10 +31,10 @@ struct cell_plan {
     bool new_user;
     uid_t uid;
     gid_t gid;
-    struct sr_net_sample *sample; /* shared with the supervisor */
-    int cgroup_fd;                /* cgroup of version 2 to start in; -1: the caller's */
-    uint32_t flows_max;           /* of UDP, at a time; pasta's limit of descriptors, too */
-    bool relay;                   /* UDP leaves by the relay */
+    struct net_sample *sample; /* shared with the supervisor */
+    int cgroup_fd;             /* cgroup of version 2 to start in; -1: the caller's */
+    uint32_t flows_max;        /* of UDP, at a time; pasta's limit of descriptors, too */
+    bool relay;                /* UDP leaves by the relay */
 };
 
 #endif

@@ -14,25 +14,25 @@
 #include <string.h>
 #include <time.h>
 
-static const char *const set_names[SR_NET_SET_COUNT] = {
-    [SR_NET_SET_ALLOW_ADDRESS] = "allow_address",
-    [SR_NET_SET_ALLOW_RANGE] = "allow_range",
-    [SR_NET_SET_BLOCK_ADDRESS] = "block_address",
-    [SR_NET_SET_BLOCK_RANGE] = "block_range",
-    [SR_NET_SET_FLOWS] = "flows",
-    [SR_NET_SET_ODD_FLOWS] = "odd_flows",
+static const char *const set_names[NET_SET_COUNT] = {
+    [NET_SET_ALLOW_ADDRESS] = "allow_address",
+    [NET_SET_ALLOW_RANGE] = "allow_range",
+    [NET_SET_BLOCK_ADDRESS] = "block_address",
+    [NET_SET_BLOCK_RANGE] = "block_range",
+    [NET_SET_FLOWS] = "flows",
+    [NET_SET_ODD_FLOWS] = "odd_flows",
 };
 
-static const char *const total_names[SR_NET_TOTAL_COUNT] = {
-    [SR_NET_FRAMES_ARP] = "frames_arp",     [SR_NET_FRAMES_IPV4] = "frames_ipv4",
-    [SR_NET_FRAMES_OTHER] = "frames_other", [SR_NET_REPLIES] = "replies",
-    [SR_NET_SPOOFED] = "spoofed",           [SR_NET_ESTABLISHED] = "established",
-    [SR_NET_INVALID] = "invalid",           [SR_NET_DENIED] = "denied",
-    [SR_NET_UNLISTED] = "unlisted",         [SR_NET_TO_GATEWAY] = "to_gateway",
+static const char *const total_names[NET_TOTAL_COUNT] = {
+    [NET_FRAMES_ARP] = "frames_arp",     [NET_FRAMES_IPV4] = "frames_ipv4",
+    [NET_FRAMES_OTHER] = "frames_other", [NET_REPLIES] = "replies",
+    [NET_SPOOFED] = "spoofed",           [NET_ESTABLISHED] = "established",
+    [NET_INVALID] = "invalid",           [NET_DENIED] = "denied",
+    [NET_UNLISTED] = "unlisted",         [NET_TO_GATEWAY] = "to_gateway",
 };
 
 struct reader {
-    struct sr_net_sample *sample;
+    struct net_sample *sample;
     uint8_t set;
     bool full;
 };
@@ -41,10 +41,10 @@ struct reader {
 static const struct nlattr *find(const struct nlattr *nest, uint16_t type)
 {
     const struct nlattr *attribute;
-    SR_EACH_NESTED (attribute, nest)
-        if (mnl_attr_get_type(attribute) == type) {
-            return attribute;
-        }
+    NET_EACH_NESTED(attribute, nest)
+    if (mnl_attr_get_type(attribute) == type) {
+        return attribute;
+    }
     return NULL;
 }
 
@@ -73,7 +73,7 @@ static void take_element(struct reader *reader, const struct nlattr *element)
         reader->full = true;
         return;
     }
-    struct sr_net_count count = {.set = reader->set, .packets = packets};
+    struct net_count count = {.set = reader->set, .packets = packets};
     uint32_t address;
     uint16_t port = 0;
     memcpy(&address, bytes, sizeof address); /* fields of a concatenation are padded to 4 bytes */
@@ -89,26 +89,27 @@ static void take_element(struct reader *reader, const struct nlattr *element)
 static int take_elements(const struct nlmsghdr *message, void *data)
 {
     const struct nlattr *attribute, *element;
-    SR_EACH_OF_MESSAGE (attribute, message, sizeof(struct nfgenmsg))
-        if (mnl_attr_get_type(attribute) == NFTA_SET_ELEM_LIST_ELEMENTS)
-            SR_EACH_NESTED (element, attribute)
-                take_element(data, element);
+    NET_EACH_OF_MESSAGE(attribute, message, sizeof(struct nfgenmsg))
+    if (mnl_attr_get_type(attribute) == NFTA_SET_ELEM_LIST_ELEMENTS)
+        NET_EACH_NESTED(element, attribute)
+    take_element(data, element);
     return MNL_CB_OK;
 }
 
 static int take_counter(const struct nlmsghdr *message, void *data)
 {
-    struct sr_net_sample *sample = data;
+    struct net_sample *sample = data;
     const struct nlattr *attribute, *counter = NULL;
     const char *name = NULL;
-    SR_EACH_OF_MESSAGE (attribute, message, sizeof(struct nfgenmsg)) {
+    NET_EACH_OF_MESSAGE(attribute, message, sizeof(struct nfgenmsg))
+    {
         if (mnl_attr_get_type(attribute) == NFTA_OBJ_NAME &&
             mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) >= 0)
             name = mnl_attr_get_str(attribute);
         else if (mnl_attr_get_type(attribute) == NFTA_OBJ_DATA)
             counter = attribute;
     }
-    for (int i = 0; name != NULL && i < SR_NET_TOTAL_COUNT; i++)
+    for (int i = 0; name != NULL && i < NET_TOTAL_COUNT; i++)
         if (strcmp(name, total_names[i]) == 0)
             sample->totals[i] = packets_of(counter);
     return MNL_CB_OK;
@@ -125,7 +126,7 @@ static struct nlmsghdr *request_header(char *buffer, uint16_t type, uint8_t fami
     return request;
 }
 
-static int read_all(struct mnl_socket *socket, struct sr_net_sample *sample)
+static int read_all(struct mnl_socket *socket, struct net_sample *sample)
 {
     char buffer[512];
     static const uint8_t families[] = {NFPROTO_INET, NFPROTO_NETDEV};
@@ -133,19 +134,19 @@ static int read_all(struct mnl_socket *socket, struct sr_net_sample *sample)
     memset(sample->totals, 0, sizeof sample->totals);
     for (size_t i = 0; i < 2; i++) {
         struct nlmsghdr *request = request_header(buffer, NFT_MSG_GETOBJ, families[i]);
-        mnl_attr_put_strz(request, NFTA_OBJ_TABLE, SR_NET_TABLE);
+        mnl_attr_put_strz(request, NFTA_OBJ_TABLE, NET_TABLE);
         mnl_attr_put_u32(request, NFTA_OBJ_TYPE, htonl(NFT_OBJECT_COUNTER));
-        int result = sr_netlink_ask(socket, request, take_counter, sample);
+        int result = net_netlink_ask(socket, request, take_counter, sample);
         if (result < 0)
             return result;
     }
     struct reader reader = {.sample = sample};
-    for (unsigned set = 0; set < SR_NET_SET_COUNT; set++) {
+    for (unsigned set = 0; set < NET_SET_COUNT; set++) {
         reader.set = (uint8_t)set;
         struct nlmsghdr *request = request_header(buffer, NFT_MSG_GETSETELEM, NFPROTO_INET);
-        mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_TABLE, SR_NET_TABLE);
+        mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_TABLE, NET_TABLE);
         mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_SET, set_names[set]);
-        int result = sr_netlink_ask(socket, request, take_elements, &reader);
+        int result = net_netlink_ask(socket, request, take_elements, &reader);
         if (result < 0)
             return result;
     }
@@ -167,15 +168,15 @@ static struct nlmsghdr *batch_message(char *buffer, uint16_t type, uint16_t flag
 static int take_table(const struct nlmsghdr *message, void *data)
 {
     const struct nlattr *attribute;
-    SR_EACH_OF_MESSAGE (attribute, message, sizeof(struct nfgenmsg))
-        if (mnl_attr_get_type(attribute) == NFTA_TABLE_NAME &&
-            mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) >= 0 &&
-            strcmp(mnl_attr_get_str(attribute), SR_NET_TABLE) == 0)
-            *(bool *)data = true;
+    NET_EACH_OF_MESSAGE(attribute, message, sizeof(struct nfgenmsg))
+    if (mnl_attr_get_type(attribute) == NFTA_TABLE_NAME &&
+        mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) >= 0 &&
+        strcmp(mnl_attr_get_str(attribute), NET_TABLE) == 0)
+        *(bool *)data = true;
     return MNL_CB_OK;
 }
 
-int sr_net_tables_delete(void)
+int net_tables_delete(void)
 {
     static const uint8_t families[] = {NFPROTO_INET, NFPROTO_NETDEV};
     char buffer[1024], answer[1024];
@@ -185,7 +186,7 @@ int sr_net_tables_delete(void)
         struct nlmsghdr *message =
             batch_message(buffer + len, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELTABLE,
                           i == 1 ? NLM_F_ACK : 0, families[i], 0);
-        mnl_attr_put_strz(message, NFTA_TABLE_NAME, SR_NET_TABLE);
+        mnl_attr_put_strz(message, NFTA_TABLE_NAME, NET_TABLE);
         len += message->nlmsg_len;
     }
     len += batch_message(buffer + len, NFNL_MSG_BATCH_END, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES)
@@ -201,11 +202,11 @@ int sr_net_tables_delete(void)
         return -errno;
     bool left = false;
     struct nlmsghdr *request = request_header(buffer, NFT_MSG_GETTABLE, NFPROTO_UNSPEC);
-    int result = sr_netlink_ask(socket, request, take_table, &left);
+    int result = net_netlink_ask(socket, request, take_table, &left);
     return result < 0 ? result : left ? -EBUSY : 0;
 }
 
-int sr_net_counters_read(struct sr_net_sample *sample)
+int net_counters_read(struct net_sample *sample)
 {
     struct mnl_socket *socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
     if (socket == NULL)

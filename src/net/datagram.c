@@ -36,17 +36,17 @@ static bool is_host(uint32_t address)
     return network != 0 && network != 127 && network < 224;
 }
 
-bool sr_datagram_parse(const uint8_t *packet, size_t len, struct sr_datagram *datagram)
+bool net_datagram_parse(const uint8_t *packet, size_t len, struct net_datagram *datagram)
 {
-    if (len < SR_DATAGRAM_HEAD || packet[0] != 0x45 || packet[9] != IPPROTO_UDP)
+    if (len < NET_DATAGRAM_HEAD || packet[0] != 0x45 || packet[9] != IPPROTO_UDP)
         return false;
     size_t total = get16(packet + 2);
-    if (total < SR_DATAGRAM_HEAD || total > len ||
+    if (total < NET_DATAGRAM_HEAD || total > len ||
         (get16(packet + 6) & (MORE_FRAGMENTS | FRAGMENT_OFFSET)) != 0)
         return false;
     const uint8_t *udp = packet + IP_HEAD;
     size_t udp_len = get16(udp + 4);
-    const struct sr_datagram_ends ends = {
+    const struct net_datagram_ends ends = {
         .guest = get32(packet + 12),
         .peer = get32(packet + 16),
         .guest_port = get16(udp),
@@ -55,7 +55,7 @@ bool sr_datagram_parse(const uint8_t *packet, size_t len, struct sr_datagram *da
     if (udp_len < UDP_HEAD || udp_len > total - IP_HEAD || ends.guest_port == 0 ||
         ends.peer_port == 0 || !is_host(ends.peer))
         return false;
-    *datagram = (struct sr_datagram){ends, udp + UDP_HEAD, udp_len - UDP_HEAD};
+    *datagram = (struct net_datagram){ends, udp + UDP_HEAD, udp_len - UDP_HEAD};
     return true;
 }
 
@@ -88,8 +88,8 @@ static void put_ip_head(uint8_t *at, uint8_t protocol, uint32_t source, uint32_t
     put16(at + 10, checksum(add_words(0, at, IP_HEAD)));
 }
 
-size_t sr_datagram_answer(uint8_t *packet, const struct sr_datagram_ends *ends, uint16_t id,
-                          size_t len)
+size_t net_datagram_answer(uint8_t *packet, const struct net_datagram_ends *ends, uint16_t id,
+                           size_t len)
 {
     size_t udp_len = UDP_HEAD + len;
     uint8_t *udp = packet + IP_HEAD;
@@ -105,11 +105,11 @@ size_t sr_datagram_answer(uint8_t *packet, const struct sr_datagram_ends *ends, 
     return IP_HEAD + udp_len;
 }
 
-void sr_datagram_unreachable(uint8_t packet[SR_UNREACHABLE_SIZE],
-                             const struct sr_datagram_ends *ends, uint16_t id)
+void net_datagram_unreachable(uint8_t packet[NET_UNREACHABLE_SIZE],
+                              const struct net_datagram_ends *ends, uint16_t id)
 {
     uint8_t *icmp = packet + IP_HEAD, *about = icmp + ICMP_HEAD, *udp = about + IP_HEAD;
-    put_ip_head(packet, IPPROTO_ICMP, ends->peer, ends->guest, id, SR_UNREACHABLE_SIZE);
+    put_ip_head(packet, IPPROTO_ICMP, ends->peer, ends->guest, id, NET_UNREACHABLE_SIZE);
     memset(icmp, 0, ICMP_HEAD);
     put16(icmp, PORT_UNREACHABLE);
     put_ip_head(about, IPPROTO_UDP, ends->guest, ends->peer, 0, IP_HEAD + UDP_HEAD);
@@ -117,5 +117,5 @@ void sr_datagram_unreachable(uint8_t packet[SR_UNREACHABLE_SIZE],
     put16(udp + 2, ends->peer_port);
     put16(udp + 4, UDP_HEAD);
     put16(udp + 6, 0);
-    put16(icmp + 2, checksum(add_words(0, icmp, SR_UNREACHABLE_SIZE - IP_HEAD)));
+    put16(icmp + 2, checksum(add_words(0, icmp, NET_UNREACHABLE_SIZE - IP_HEAD)));
 }

@@ -10,57 +10,57 @@
 
 #include <stdint.h>
 
-#define SR_FLOW_NONE UINT32_MAX
+#define NET_FLOW_NONE UINT32_MAX
 
 /* Says how long an unused flow is kept. */
-enum sr_flow_state {
-    SR_FLOW_ASKING,   /* 30 s: the peer has not answered since the flow was made */
-    SR_FLOW_TALKING,  /* 180 s: the peer has answered */
-    SR_FLOW_ANSWERED, /* 2 s: a name server has answered every question */
-    SR_FLOW_STATES
+enum net_flow_state {
+    NET_FLOW_ASKING,   /* 30 s: the peer has not answered since the flow was made */
+    NET_FLOW_TALKING,  /* 180 s: the peer has answered */
+    NET_FLOW_ANSWERED, /* 2 s: a name server has answered every question */
+    NET_FLOW_STATES
 };
 
-struct sr_flow {
-    struct sr_datagram_ends ends;
+struct net_flow {
+    struct net_datagram_ends ends;
     int fd; /* -1: this is no flow */
-    enum sr_flow_state state;
+    enum net_flow_state state;
     uint64_t used;         /* monotonic nanoseconds */
     uint32_t pending;      /* datagrams sent and not answered, if each is a question */
     uint32_t next;         /* in its bucket, or in the list of free ones */
     uint32_t newer, older; /* among those of its state */
 };
 
-struct sr_flows {
-    struct sr_flow *items; /* cap of them */
+struct net_flows {
+    struct net_flow *items; /* cap of them */
     uint32_t *buckets;
     uint32_t cap, mask, count, free;
     uint64_t seed;
-    struct sr_flow_queue {
+    struct net_flow_queue {
         uint32_t newest, oldest;
-    } queues[SR_FLOW_STATES];
+    } queues[NET_FLOW_STATES];
 };
 
 /* Makes room for cap flows. seed is a random number, which the guest must not know. False when
  * memory is out. */
-bool sr_flows_make(struct sr_flows *flows, uint32_t cap, uint64_t seed);
-void sr_flows_free(struct sr_flows *flows);
+bool net_flows_make(struct net_flows *flows, uint32_t cap, uint64_t seed);
+void net_flows_free(struct net_flows *flows);
 
-/* Returns the index of a flow, SR_FLOW_NONE when there is none between these ends. */
-uint32_t sr_flows_find(const struct sr_flows *flows, const struct sr_datagram_ends *ends);
+/* Returns the index of a flow, NET_FLOW_NONE when there is none between these ends. */
+uint32_t net_flows_find(const struct net_flows *flows, const struct net_datagram_ends *ends);
 
-/* Adds a flow that is not there yet, with its socket; SR_FLOW_NONE when all are taken. */
-uint32_t sr_flows_add(struct sr_flows *flows, const struct sr_datagram_ends *ends, int fd,
-                      uint64_t now);
+/* Adds a flow that is not there yet, with its socket; NET_FLOW_NONE when all are taken. */
+uint32_t net_flows_add(struct net_flows *flows, const struct net_datagram_ends *ends, int fd,
+                       uint64_t now);
 
 /* Record that a datagram was sent on the flow, or has come. */
-void sr_flows_sent(struct sr_flows *flows, uint32_t index, uint64_t now);
-void sr_flows_received(struct sr_flows *flows, uint32_t index, uint64_t now);
+void net_flows_sent(struct net_flows *flows, uint32_t index, uint64_t now);
+void net_flows_received(struct net_flows *flows, uint32_t index, uint64_t now);
 
 /* Forgets a flow, whose socket the caller has closed. */
-void sr_flows_remove(struct sr_flows *flows, uint32_t index);
+void net_flows_remove(struct net_flows *flows, uint32_t index);
 
-/* Returns a flow that was not used for as long as its state allows, or SR_FLOW_NONE; then *wait is
+/* Returns a flow that was not used for as long as its state allows, or NET_FLOW_NONE; then *wait is
  * the time until there is one (UINT64_MAX: never). */
-uint32_t sr_flows_expired(const struct sr_flows *flows, uint64_t now, uint64_t *wait);
+uint32_t net_flows_expired(const struct net_flows *flows, uint64_t now, uint64_t *wait);
 
 #endif

@@ -35,7 +35,7 @@
 #define ANSWER_NSEC (5 * SR_NSEC_PER_SEC)
 
 /* The first range that ends at or after address; count: none. */
-static size_t find(const struct sr_local_list *own, uint32_t address)
+static size_t find(const struct net_local_list *own, uint32_t address)
 {
     size_t low = 0, high = own->count;
     while (low < high) {
@@ -48,24 +48,24 @@ static size_t find(const struct sr_local_list *own, uint32_t address)
     return low;
 }
 
-bool sr_local_has(const struct sr_local_list *own, uint32_t address)
+bool net_local_has(const struct net_local_list *own, uint32_t address)
 {
     size_t at = find(own, address);
     return at < own->count && own->ranges[at].first <= address;
 }
 
-int sr_local_add(struct sr_local_list *own, uint32_t first, uint32_t last)
+int net_local_add(struct net_local_list *own, uint32_t first, uint32_t last)
 {
-    struct sr_local_range *ranges = own->ranges;
+    struct net_local_range *ranges = own->ranges;
     size_t from = find(own, first > 0 ? first - 1 : 0), to = from; /* neighbours become one */
     while (to < own->count && ranges[to].first <= (uint64_t)last + 1)
         to++;
     for (size_t i = from; i < to; i++)
         if (ranges[i].first <= first && ranges[i].last >= last)
             return 0;
-    if (from == to && own->count == SR_LOCAL_MAX)
+    if (from == to && own->count == NET_LOCAL_MAX)
         return -E2BIG;
-    struct sr_local_range whole = {first, last};
+    struct net_local_range whole = {first, last};
     if (from < to) {
         whole.first = ranges[from].first < first ? ranges[from].first : first;
         whole.last = ranges[to - 1].last > last ? ranges[to - 1].last : last;
@@ -76,14 +76,13 @@ int sr_local_add(struct sr_local_list *own, uint32_t first, uint32_t last)
     return 1;
 }
 
-void sr_local_text(const struct sr_local_list *own, struct sr_buf *out)
+void net_local_text(const struct net_local_list *own, struct sr_buf *out)
 {
     char first[SR_IPV4_TEXT_MAX], last[SR_IPV4_TEXT_MAX];
-    sr_buf_puts(out, "flush set inet " SR_NET_TABLE " " SR_NET_HOST_SET "\n");
+    sr_buf_puts(out, "flush set inet " NET_TABLE " " NET_HOST_SET "\n");
     for (size_t i = 0; i < own->count; i++) {
-        const struct sr_local_range *range = &own->ranges[i];
-        sr_buf_puts(out,
-                    i == 0 ? "add element inet " SR_NET_TABLE " " SR_NET_HOST_SET " { " : ", ");
+        const struct net_local_range *range = &own->ranges[i];
+        sr_buf_puts(out, i == 0 ? "add element inet " NET_TABLE " " NET_HOST_SET " { " : ", ");
         sr_buf_puts(out, sr_ipv4_format(range->first, first));
         if (range->first != range->last)
             sr_buf_printf(out, "-%s", sr_ipv4_format(range->last, last));
@@ -93,7 +92,7 @@ void sr_local_text(const struct sr_local_list *own, struct sr_buf *out)
 }
 
 /* Local routes of every table: an interface of a VRF has its addresses in a table of its own. */
-static int ask(struct sr_local *local)
+static int ask(struct net_local *local)
 {
     char buffer[256];
     struct nlmsghdr *request = netlink_request(buffer, RTM_GETROUTE, NLM_F_DUMP);
@@ -110,7 +109,7 @@ static int ask(struct sr_local *local)
 /* In other tables than "local" only what the kernel has put there for an interface is the host's
  * address: a route that somebody has made there holds for packets of some rule of theirs (a
  * transparent proxy's has all addresses). */
-static int take_route(struct sr_local *local, const struct nlmsghdr *message)
+static int take_route(struct net_local *local, const struct nlmsghdr *message)
 {
     const struct rtmsg *route = mnl_nlmsg_get_payload(message);
     if (mnl_nlmsg_get_payload_len(message) < sizeof *route || route->rtm_family != AF_INET ||
@@ -119,14 +118,14 @@ static int take_route(struct sr_local *local, const struct nlmsghdr *message)
         return 0;
     uint32_t address = 0, mask = sr_ipv4_mask(route->rtm_dst_len);
     const struct nlattr *attribute;
-    SR_EACH_OF_MESSAGE (attribute, message, sizeof *route)
-        if (mnl_attr_get_type(attribute) == RTA_DST &&
-            mnl_attr_get_payload_len(attribute) == sizeof address)
-            address = ntohl(mnl_attr_get_u32(attribute));
-    return sr_local_add(&local->own, address & mask, (address & mask) | ~mask);
+    NET_EACH_OF_MESSAGE(attribute, message, sizeof *route)
+    if (mnl_attr_get_type(attribute) == RTA_DST &&
+        mnl_attr_get_payload_len(attribute) == sizeof address)
+        address = ntohl(mnl_attr_get_u32(attribute));
+    return net_local_add(&local->own, address & mask, (address & mask) | ~mask);
 }
 
-static int take_message(struct sr_local *local, const struct nlmsghdr *message)
+static int take_message(struct net_local *local, const struct nlmsghdr *message)
 {
     if ((message->nlmsg_flags & NLM_F_DUMP_INTR) != 0)
         local->unknown = true;
@@ -142,7 +141,7 @@ static int take_message(struct sr_local *local, const struct nlmsghdr *message)
     return error < 0 ? error : done ? 0 : -EPROTO;
 }
 
-int sr_local_take(struct sr_local *local, const void *bytes, size_t len)
+int net_local_take(struct net_local *local, const void *bytes, size_t len)
 {
     int left = (int)len;
     bool more = false;
@@ -156,8 +155,8 @@ int sr_local_take(struct sr_local *local, const void *bytes, size_t len)
     return more;
 }
 
-/* Takes one piece that the kernel has sent. As sr_local_read(); *empty: there was none. */
-static int take_piece(struct sr_local *local, bool *empty)
+/* Takes one piece that the kernel has sent. As net_local_read(); *empty: there was none. */
+static int take_piece(struct net_local *local, bool *empty)
 {
     static _Alignas(struct nlmsghdr) char buffer[65536];
     struct sockaddr_nl from = {0};
@@ -170,14 +169,14 @@ static int take_piece(struct sr_local *local, bool *empty)
     else if (got < 0 && errno != EINTR && errno != EAGAIN)
         return -errno;
     bool kernel = got > 0 && from.nl_pid == 0;
-    int more = kernel ? sr_local_take(local, buffer, (size_t)got) : 0;
+    int more = kernel ? net_local_take(local, buffer, (size_t)got) : 0;
     if (more < 0 || local->asked || !local->unknown)
         return more;
     int result = ask(local);
     return result < 0 ? result : more;
 }
 
-int sr_local_read(struct sr_local *local)
+int net_local_read(struct net_local *local)
 {
     bool more = false, empty = false;
     for (int i = 0; i < TURN && !empty; i++) {
@@ -228,7 +227,7 @@ static int hear_local_routes_only(int fd)
 }
 
 /* Strict checks have the kernel heed what kind of route it is asked for. */
-static int begin(struct sr_local *local)
+static int begin(struct net_local *local)
 {
     const struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_ROUTE};
     const int on = 1;
@@ -239,7 +238,7 @@ static int begin(struct sr_local *local)
     return ask(local);
 }
 
-int sr_local_open(struct sr_local *local)
+int net_local_open(struct net_local *local)
 {
     uint64_t deadline = sr_now() + ANSWER_NSEC;
     local->fd = open_powerless();
@@ -247,7 +246,7 @@ int sr_local_open(struct sr_local *local)
     while (result >= 0 && (local->asked || local->unknown)) {
         if (!sr_await(local->fd, deadline) || sr_now() >= deadline)
             return -ETIMEDOUT;
-        result = sr_local_read(local);
+        result = net_local_read(local);
     }
     return result < 0 ? result : 0;
 }

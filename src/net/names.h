@@ -10,12 +10,12 @@
 /* Resolves every name, with one deadline, and fills net->targets (policy order, prefixes too),
  * counters and hosts. SR-RUN-201 at launch.network.dns, naming host and rule, or at
  * launch.network.apply. */
-int sr_net_names_resolve(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
+int net_names_resolve(struct net *net, struct sr_error *err) SR_MUST_CHECK;
 
-void sr_net_names_free(struct sr_net *net);
+void net_names_free(struct net *net);
 
 /* Size of the text that adds targets: two elements for each, " 255.255.255.255 . tcp . 65535," and
  * " 255.255.255.255,". */
-#define SR_NET_ADD_MAX (SR_NET_MORE_TARGETS * 48 + 256)
+#define NET_ADD_MAX (NET_MORE_TARGETS * 48 + 256)
 
 #endif

@@ -32,30 +32,30 @@
 /* For a cell to end by itself, and once more when it was killed, which takes all it has along. */
 #define END_MSEC 1000
 /* Elements that may still be added while the run goes on, and the flows the kernel notes. */
-#define MORE_COUNTS (2 * SR_NET_MORE_TARGETS + 4096 + 256)
+#define MORE_COUNTS (2 * NET_MORE_TARGETS + 4096 + 256)
 
-static const struct sr_net_pool pasta_pool = {SR_NET_UPLINK_ADDRESS, SR_NET_UPLINK_ADDRESS,
-                                              SR_NET_UPLINK_GATEWAY, 30};
+static const struct net_pool pasta_pool = {NET_UPLINK_ADDRESS, NET_UPLINK_ADDRESS,
+                                           NET_UPLINK_GATEWAY, 30};
 
 /* The host's own addresses and the run's: opened by rules for them alone. */
-static int own_addresses(struct sr_net *net, const struct sr_net_pool *pool, struct sr_error *err)
+static int own_addresses(struct net *net, const struct net_pool *pool, struct sr_error *err)
 {
-    struct sr_local *local = calloc(1, sizeof *local);
-    int result = local == NULL ? -ENOMEM : sr_local_open(local);
+    struct net_local *local = calloc(1, sizeof *local);
+    int result = local == NULL ? -ENOMEM : net_local_open(local);
     if (local != NULL) {
         net->own = local->own;
         sr_close_fd(&local->fd);
     }
     free(local);
-    const struct sr_local_range ours[] = {
-        {SR_NET_GATEWAY, SR_NET_GUEST},
+    const struct net_local_range ours[] = {
+        {NET_GATEWAY, NET_GUEST},
         {pool->gateway, pool->gateway},
         {pool->first, pool->last},
     };
     for (size_t i = 0; result >= 0 && i < sizeof ours / sizeof ours[0]; i++)
-        result = sr_local_add(&net->own, ours[i].first, ours[i].last);
+        result = net_local_add(&net->own, ours[i].first, ours[i].last);
     if (result == -E2BIG)
-        return sr_fail(err, SR_RUN_201, PATH, SR_LOCAL_TOO_MANY);
+        return sr_fail(err, SR_RUN_201, PATH, NET_LOCAL_TOO_MANY);
     if (result < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the host's addresses cannot be listed: %s",
                        strerror(-result));
@@ -64,32 +64,32 @@ static int own_addresses(struct sr_net *net, const struct sr_net_pool *pool, str
 
 /* Whether root's cell and pasta can do without root: not with a bridge, whose port takes it, nor
  * where the TAP's device node is root's only, which pasta opens too. */
-static bool can_have_own_id(const struct sr_net_config *config)
+static bool can_have_own_id(const struct net_config *config)
 {
     struct stat st;
     return config->uid != 0 && config->bridge == NULL && stat("/dev/net/tun", &st) == 0 &&
            (st.st_mode & 0006) == 0006;
 }
 
-static int find_programs(const struct sr_net_config *config, struct sr_jail_files *files,
+static int find_programs(const struct net_config *config, struct jail_files *files,
                          char pasta[PATH_MAX], struct sr_error *err)
 {
-    if (sr_jail_files_find(config->nft, false, config->cache, files, err) < 0)
+    if (jail_files_find(config->nft, false, config->cache, files, err) < 0)
         return -1;
     if (config->bridge != NULL)
         return 0;
     int result = uplink_pasta_find(config->pasta, pasta);
     if (result < 0)
         return sr_fail(err, SR_RUN_201, PATH, "%s: %s", config->pasta, strerror(-result));
-    return sr_jail_files_find(pasta, false, config->cache, files, err);
+    return jail_files_find(pasta, false, config->cache, files, err);
 }
 
-static int start_cell(struct sr_net *net, const char *run_id, const struct sr_net_config *config,
+static int start_cell(struct net *net, const char *run_id, const struct net_config *config,
                       const struct sr_buf *ruleset, int dirfd, struct sr_error *err)
 {
     int pair[2];
     char pasta[PATH_MAX] = "";
-    __attribute__((cleanup(sr_jail_files_free))) struct sr_jail_files files = {0};
+    __attribute__((cleanup(jail_files_free))) struct jail_files files = {0};
     if (find_programs(config, &files, pasta, err) < 0)
         return -1;
     sr_cleanup_fd int log =
@@ -143,7 +143,7 @@ static int start_cell(struct sr_net *net, const char *run_id, const struct sr_ne
     return 0;
 }
 
-static int share_sample(struct sr_net *net, struct sr_error *err)
+static int share_sample(struct net *net, struct sr_error *err)
 {
     size_t cap = net->ruleset.allow.count + net->ruleset.block.count + MORE_COUNTS;
     net->sample_size = sizeof *net->sample + cap * sizeof net->sample->counts[0];
@@ -157,7 +157,7 @@ static int share_sample(struct sr_net *net, struct sr_error *err)
 }
 
 /* sr-tap-<8 hex of sha256(runId)>: 15 characters, all that the kernel allows. */
-static int name_tap(struct sr_net *net, const char *run_id, struct sr_hasher *hasher,
+static int name_tap(struct net *net, const char *run_id, struct sr_hasher *hasher,
                     struct sr_error *err)
 {
     char hash[SR_SHA256_TEXT];
@@ -167,12 +167,11 @@ static int name_tap(struct sr_net *net, const char *run_id, struct sr_hasher *ha
     return 0;
 }
 
-static int choose_uplink(struct sr_net *net, const struct sr_net_config *config,
-                         struct sr_error *err)
+static int choose_uplink(struct net *net, const struct net_config *config, struct sr_error *err)
 {
     net->bridge = config->bridge;
     if (net->bridge == NULL) {
-        net->mtu = SR_NET_MTU_MAX;
+        net->mtu = NET_MTU_MAX;
         return 0;
     }
     if (geteuid() != 0)
@@ -186,12 +185,12 @@ static int choose_uplink(struct sr_net *net, const struct sr_net_config *config,
                        "network.uplink in the host configuration names %s: %s; the host's owner "
                        "makes it (ip link add %s type bridge)",
                        net->bridge, strerror(errno), net->bridge);
-    net->mtu = request.ifr_mtu < SR_NET_MTU_MAX ? (uint16_t)request.ifr_mtu : SR_NET_MTU_MAX;
+    net->mtu = request.ifr_mtu < NET_MTU_MAX ? (uint16_t)request.ifr_mtu : NET_MTU_MAX;
     return 0;
 }
 
 /* A rule that lets UDP through needs the relay, unless packets go out as they are. */
-static bool needs_relay(const struct sr_net *net)
+static bool needs_relay(const struct net *net)
 {
     for (size_t i = 0; net->bridge == NULL && i < net->policy->egress_count; i++)
         if (net->policy->egress[i].protocol == SR_PROTOCOL_UDP)
@@ -199,8 +198,8 @@ static bool needs_relay(const struct sr_net *net)
     return false;
 }
 
-static int apply(struct sr_net *net, const struct sr_policy *policy, const char *run_id, int dirfd,
-                 const struct sr_net_config *config, struct sr_hasher *hasher, struct sr_error *err)
+static int apply(struct net *net, const struct sr_policy *policy, const char *run_id, int dirfd,
+                 const struct net_config *config, struct sr_hasher *hasher, struct sr_error *err)
 {
     net->policy = policy;
     net->resolver_address = config->resolver;
@@ -208,23 +207,23 @@ static int apply(struct sr_net *net, const struct sr_policy *policy, const char 
     net->refresh_min_sec = config->refresh_min_sec;
     if (name_tap(net, run_id, hasher, err) < 0 || choose_uplink(net, config, err) < 0 ||
         own_addresses(net, net->bridge != NULL ? &config->pool : &pasta_pool, err) < 0 ||
-        sr_net_names_resolve(net, err) < 0)
+        net_names_resolve(net, err) < 0)
         return -1;
     net->relay = needs_relay(net);
     net->flows_max = net->relay ? config->flows_max : 0;
-    const struct sr_net_ruleset_input input = {
+    const struct net_ruleset_input input = {
         .targets = net->targets,
         .target_count = net->target_count,
-        .guest = SR_NET_GUEST,
+        .guest = NET_GUEST,
         .own = &net->own,
         .tap = net->tap,
-        .uplink = SR_NET_UPLINK,
-        .relay = net->bridge == NULL ? SR_NET_RELAY : NULL,
+        .uplink = NET_UPLINK,
+        .relay = net->bridge == NULL ? NET_RELAY : NULL,
     };
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
-    if (sr_net_split(&input, &net->ruleset, err) < 0)
+    if (net_split(&input, &net->ruleset, err) < 0)
         return -1;
-    sr_net_ruleset_text(&input, &net->ruleset, &text);
+    net_ruleset_text(&input, &net->ruleset, &text);
     if (!sr_buf_ok(&text) || sr_sha256(hasher, text.data, text.len, net->ruleset_hash) < 0)
         return sr_fail(err, SR_RUN_201, PATH, "out of memory for the rules");
     int result = sr_write_new_file(dirfd, "ruleset.nft", text.data, text.len);
@@ -236,17 +235,17 @@ static int apply(struct sr_net *net, const struct sr_policy *policy, const char 
     return start_cell(net, run_id, config, &text, dirfd, err);
 }
 
-int sr_net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
-                 const struct sr_net_config *config, struct sr_hasher *hasher, struct sr_net **net,
-                 struct sr_error *err)
+int net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
+              const struct net_config *config, struct sr_hasher *hasher, struct net **net,
+              struct sr_error *err)
 {
-    struct sr_net *made = calloc(1, sizeof *made);
+    struct net *made = calloc(1, sizeof *made);
     if (made == NULL)
         return sr_fail(err, SR_RUN_201, PATH, "out of memory");
     made->tap_fd = made->fd = made->pid = made->pidfd = -1;
     made->stop_fd = config->stop_fd;
     if (apply(made, policy, run_id, dirfd, config, hasher, err) < 0) {
-        sr_net_free(made);
+        net_free(made);
         return -1;
     }
     made->stop_fd = -1;
@@ -254,7 +253,7 @@ int sr_net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
     return 0;
 }
 
-int sr_net_lost(struct sr_net *net, struct sr_error *err)
+int net_lost(struct net *net, struct sr_error *err)
 {
     if (net->lost_error.code != SR_OK) {
         *err = net->lost_error;
@@ -265,11 +264,11 @@ int sr_net_lost(struct sr_net *net, struct sr_error *err)
                    net->bridge != NULL ? net->bridge : "pasta");
 }
 
-int sr_net_end(struct sr_net *net, struct sr_error *err)
+int net_end(struct net *net, struct sr_error *err)
 {
     sr_close_fd(&net->tap_fd);
     sr_close_fd(&net->fd); /* the cell ends at it */
-    sr_resolver_close(&net->resolver);
+    net_resolver_close(&net->resolver);
     if (net->pidfd >= 0 && !sr_reap(net->pid, net->pidfd, END_MSEC, NULL)) {
         pidfd_send_signal(net->pidfd, SIGKILL, NULL, 0);
         if (!sr_reap(net->pid, net->pidfd, END_MSEC, NULL))
@@ -282,22 +281,22 @@ int sr_net_end(struct sr_net *net, struct sr_error *err)
     return 0;
 }
 
-void sr_net_free(struct sr_net *net)
+void net_free(struct net *net)
 {
     struct sr_error ignored;
     if (net == NULL)
         return;
-    if (sr_net_end(net, &ignored) < 0)
+    if (net_end(net, &ignored) < 0)
         sr_close_fd(&net->pidfd); /* it is killed, and no more can be done */
     sr_close_fd(&net->tap_fd);
     sr_close_fd(&net->fd);
-    sr_net_ruleset_free(&net->ruleset);
+    net_ruleset_free(&net->ruleset);
     if (net->sample != NULL)
         munmap(net->sample, net->sample_size);
     free(net->talk.text);
     free(net->targets);
     free(net->allowed);
     free(net->blocked);
-    sr_net_names_free(net);
+    net_names_free(net);
     free(net);
 }

@@ -2,12 +2,12 @@
  * The network of a run with network.mode allowlist: names resolved, a namespace with a TAP whose
  * rules let through what the policy names, an uplink, counters.
  *
- *   1. sr_net_apply() before the VM starts. When it fails, nothing is left.
+ *   1. net_apply() before the VM starts. When it fails, nothing is left.
  *   2. net->tap_fd goes to the VMM.
- *   3. Requests (sr_net_ask_counters(), a refresh of names, sr_net_ask_release()) are sent and not
- *      waited for. Whenever net->fd is readable or sr_net_deadline() is over, sr_net_hear() says
+ *   3. Requests (net_ask_counters(), a refresh of names, net_ask_release()) are sent and not
+ *      waited for. Whenever net->fd is readable or net_deadline() is over, net_hear() says
  *      what has come. net->lost: the uplink has ended.
- *   4. The release, as soon as the last command has ended; sr_net_end(), then sr_net_free(). A
+ *   4. The release, as soon as the last command has ended; net_end(), then net_free(). A
  *      supervisor that dies before leaves nothing either (cell.c says why).
  *
  * Hosts see none of it: no link, address, rule or sysctl outside the run's namespace, but for the
@@ -26,47 +26,47 @@
 
 /* The run's addresses: of 198.18.0.0/15 (RFC 2544, benchmarks), which no host on any network
  * has. */
-#define SR_NET_GATEWAY UINT32_C(0xC6120001) /* 198.18.0.1, the TAP's */
-#define SR_NET_GUEST UINT32_C(0xC6120002)   /* 198.18.0.2 */
-#define SR_NET_UPLINK_GATEWAY UINT32_C(0xC6120005)
-#define SR_NET_UPLINK_ADDRESS UINT32_C(0xC6120006)
-#define SR_NET_UPLINK_GATEWAY_TEXT "198.18.0.5"
-#define SR_NET_UPLINK_TEXT "198.18.0.6"
-#define SR_NET_UPLINK "sr-uplink"
-#define SR_NET_RELAY "sr-udp" /* the interface of the UDP relay */
+#define NET_GATEWAY UINT32_C(0xC6120001) /* 198.18.0.1, the TAP's */
+#define NET_GUEST UINT32_C(0xC6120002)   /* 198.18.0.2 */
+#define NET_UPLINK_GATEWAY UINT32_C(0xC6120005)
+#define NET_UPLINK_ADDRESS UINT32_C(0xC6120006)
+#define NET_UPLINK_GATEWAY_TEXT "198.18.0.5"
+#define NET_UPLINK_TEXT "198.18.0.6"
+#define NET_UPLINK "sr-uplink"
+#define NET_RELAY "sr-udp" /* the interface of the UDP relay */
 /* The TAP's, at most, and that of pasta's interface: it handles a packet at a time, so large ones
  * are what makes it fast. */
-#define SR_NET_MTU_MAX 65520
+#define NET_MTU_MAX 65520
 /* Boot argument (Documentation/admin-guide/nfs/nfsroot.rst): client, gateway, mask, device; no
  * autoconfiguration. */
-#define SR_NET_BOOT_ARGUMENT "ip=198.18.0.2::198.18.0.1:255.255.255.252::eth0:off"
+#define NET_BOOT_ARGUMENT "ip=198.18.0.2::198.18.0.1:255.255.255.252::eth0:off"
 
 /* Addresses of a bridge's network that runs may have, and its gateway. A run's veth is named by its
  * address, so that the kernel lets no two runs have the same. */
-#define SR_NET_POOL_MAX 4096
-struct sr_net_pool {
+#define NET_POOL_MAX 4096
+struct net_pool {
     uint32_t first, last, gateway;
     uint8_t prefix;
 };
 
 /* Each flow is a port of the host's, of which there are some 28,000. */
-#define SR_NET_FLOWS_MAX 16384
+#define NET_FLOWS_MAX 16384
 
-struct sr_net_config { /* its strings outlive the network */
-    uid_t uid;         /* pasta of a caller that is root runs as this; 0: none */
+struct net_config { /* its strings outlive the network */
+    uid_t uid;      /* pasta of a caller that is root runs as this; 0: none */
     const char *nft, *pasta;
-    int cache;          /* as for sr_jail_files_find() */
+    int cache;          /* as for jail_files_find() */
     const char *bridge; /* interface name; NULL: the uplink is pasta */
-    struct sr_net_pool pool;
-    int stop_fd;              /* sr_net_apply() gives up when it is readable; -1: never */
+    struct net_pool pool;
+    int stop_fd;              /* net_apply() gives up when it is readable; -1: never */
     int cgroup_fd;            /* cgroup of version 2 for its processes; -1: the caller's */
     const char *resolver;     /* address of a name server, or NULL: the host's */
     uint32_t refresh_min_sec; /* names are asked again when their TTL is over, but not more often */
-    uint32_t flows_max;       /* of UDP at a time, 1..SR_NET_FLOWS_MAX */
+    uint32_t flows_max;       /* of UDP at a time, 1..NET_FLOWS_MAX */
 };
 
 /* Requests between supervisor and cell (talk.c). */
-struct sr_net_talk {
+struct net_talk {
     bool busy;          /* a request was sent and not answered, */
     int operation;      /* this one, */
     uint64_t deadline;  /* and is to be answered until then */
@@ -78,7 +78,7 @@ struct sr_net_talk {
     size_t added;  /* targets of the elements that were added last */
 };
 
-struct sr_net {
+struct net {
     char tap[16];
     uint16_t mtu; /* of the TAP, for the guest */
     int tap_fd, fd;
@@ -89,14 +89,14 @@ struct sr_net {
     uint32_t flows_max;      /* of UDP, at a time; 0: no cap */
     pid_t pid;
     int pidfd;
-    struct sr_net_target *targets;
+    struct net_target *targets;
     size_t target_count;
     uint64_t *allowed, *blocked; /* packets of each target, from the last sample */
-    struct sr_net_ruleset ruleset;
+    struct net_ruleset ruleset;
     char ruleset_hash[SR_SHA256_TEXT];
     char *hosts;                /* text for the guest's /etc/hosts, with the names of the rules */
     char *new_hosts;            /* what the last refresh adds to it */
-    bool lost;                  /* the uplink has ended, or the cell has ended it: sr_net_lost() */
+    bool lost;                  /* the uplink has ended, or the cell has ended it: net_lost() */
     struct sr_error lost_error; /* why, if the cell has said so */
 
     /* Names (names.c). */
@@ -106,16 +106,16 @@ struct sr_net {
     /* Rules by name: those of names[i] are name_rules[name_begin[i]] up to, without,
      * name_rules[name_begin[i + 1]]. */
     size_t *name_rules, *name_begin;
-    struct sr_answers known; /* every rule of a name is open at each of its addresses */
+    struct net_answers known; /* every rule of a name is open at each of its addresses */
     const char *resolver_address;
     int cgroup_fd;
     uint32_t refresh_min_sec;
-    uint64_t refresh_nsec;       /* when to ask again, monotonic; UINT64_MAX: never */
-    struct sr_resolver resolver; /* .asking: a refresh goes on */
-    size_t added;                /* targets since the network was applied, those under way too */
-    struct sr_net_talk talk;
-    struct sr_local_list own; /* the host's addresses, as of the last sample, and the run's */
-    struct sr_net_sample *sample;
+    uint64_t refresh_nsec;        /* when to ask again, monotonic; UINT64_MAX: never */
+    struct net_resolver resolver; /* .asking: a refresh goes on */
+    size_t added;                 /* targets since the network was applied, those under way too */
+    struct net_talk talk;
+    struct net_local_list own; /* the host's addresses, as of the last sample, and the run's */
+    struct net_sample *sample;
     size_t sample_size;
 };
 
@@ -124,64 +124,64 @@ struct sr_net {
  * On failure nothing is left and *net is untouched. Errors: SR-RUN-201 at launch.network.apply or
  * launch.network.dns.
  */
-int sr_net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
-                 const struct sr_net_config *config, struct sr_hasher *hasher, struct sr_net **net,
-                 struct sr_error *err) SR_MUST_CHECK;
+int net_apply(const struct sr_policy *policy, const char *run_id, int dirfd,
+              const struct net_config *config, struct sr_hasher *hasher, struct net **net,
+              struct sr_error *err) SR_MUST_CHECK;
 
 /* Asks for every counter; does nothing while another request is not answered. SR-RUN-001 at
  * monitor.network when the cell has ended. */
-int sr_net_ask_counters(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
+int net_ask_counters(struct net *net, struct sr_error *err) SR_MUST_CHECK;
 
 /* Asks for the end of the network. The cell shuts the TAP and reads the counters a last time
- * (SR_NET_COUNTED), then takes uplink and rules down and checks that they are gone
- * (SR_NET_RELEASED); the namespace and its TAP end with the cell. Call it once. SR-RUN-202 at
+ * (NET_COUNTED), then takes uplink and rules down and checks that they are gone
+ * (NET_RELEASED); the namespace and its TAP end with the cell. Call it once. SR-RUN-202 at
  * cleanup.network.release. */
-int sr_net_ask_release(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
+int net_ask_release(struct net *net, struct sr_error *err) SR_MUST_CHECK;
 
-enum sr_net_news {
-    SR_NET_NOTHING,
-    SR_NET_MORE,    /* nothing to act upon, but more may have come */
-    SR_NET_COUNTED, /* net->sample, allowed and blocked are filled */
+enum net_news {
+    NET_NOTHING,
+    NET_MORE,    /* nothing to act upon, but more may have come */
+    NET_COUNTED, /* net->sample, allowed and blocked are filled */
     /* talk.added more targets are open: the last ones of net->targets. net->new_hosts has their
      * names. */
-    SR_NET_ADDED,
-    SR_NET_RELEASED, /* everything is down; the cell ends by itself */
+    NET_ADDED,
+    NET_RELEASED, /* everything is down; the cell ends by itself */
 };
 
-/* Takes a message of the cell, without waiting. Call it until *news is SR_NET_NOTHING. Kills a cell
+/* Takes a message of the cell, without waiting. Call it until *news is NET_NOTHING. Kills a cell
  * that has not answered by the deadline. Errors: SR-RUN-202 at cleanup.network.release when a
  * release failed, else SR-RUN-201 or SR-RUN-001 at monitor.network. When the last counters cannot
- * be read the release goes on: call it again while there is a sr_net_deadline(). */
-int sr_net_hear(struct sr_net *net, enum sr_net_news *news, struct sr_error *err) SR_MUST_CHECK;
+ * be read the release goes on: call it again while there is a net_deadline(). */
+int net_hear(struct net *net, enum net_news *news, struct sr_error *err) SR_MUST_CHECK;
 
 /* Returns when the cell must have answered, monotonic; UINT64_MAX when nothing was asked. */
-uint64_t sr_net_deadline(const struct sr_net *net);
+uint64_t net_deadline(const struct net *net);
 
 /* Kills the cell, and with it all that it started, without waiting for its end. */
-void sr_net_hang_up(struct sr_net *net);
+void net_hang_up(struct net *net);
 
 /*
  * Resolve the names again, when net->refresh_nsec has come. Call start, then collect whenever
  * net->resolver.fd is readable or its deadline is over. Collect returns 1 when it is done, 0 when
- * more is to come, -1 when new targets cannot be opened; they are open when sr_net_hear() says so.
+ * more is to come, -1 when new targets cannot be opened; they are open when net_hear() says so.
  * A name that is not answered keeps its addresses.
  */
-int sr_net_refresh_start(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
-int sr_net_refresh_collect(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
+int net_refresh_start(struct net *net, struct sr_error *err) SR_MUST_CHECK;
+int net_refresh_collect(struct net *net, struct sr_error *err) SR_MUST_CHECK;
 
 /* Fills err with why the uplink is lost: SR-RUN-001 at monitor.network. Returns -1. */
-int sr_net_lost(struct sr_net *net, struct sr_error *err);
+int net_lost(struct net *net, struct sr_error *err);
 
 /* Waits until the cell and every process in its pid namespace have ended, and ends the resolver;
  * kills what does not end by itself. SR-RUN-202 at cleanup.network.release when the cell does not
  * end even so. */
-int sr_net_end(struct sr_net *net, struct sr_error *err) SR_MUST_CHECK;
+int net_end(struct net *net, struct sr_error *err) SR_MUST_CHECK;
 
 /* Releases everything; net may be NULL. */
-void sr_net_free(struct sr_net *net);
+void net_free(struct net *net);
 
 /* Removes what a dead run has left in the caller's network namespace: ports of a bridge, which stay
  * while another process keeps the namespace of their peers alive. Returns 0 or a negative errno. */
-int sr_net_sweep(const char *run_id) SR_MUST_CHECK;
+int net_sweep(const char *run_id) SR_MUST_CHECK;
 
 #endif

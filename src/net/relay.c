@@ -76,9 +76,9 @@
 struct server {
     int tun, epoll;
     uint16_t id; /* of the next IP packet to the guest */
-    struct sr_flows flows;
+    struct net_flows flows;
     struct relay_counts *counts;
-    uint8_t packet[SR_DATAGRAM_HEAD + SR_DATAGRAM_PAYLOAD_MAX];
+    uint8_t packet[NET_DATAGRAM_HEAD + NET_DATAGRAM_PAYLOAD_MAX];
 };
 
 static void count(_Atomic uint64_t *counter)
@@ -91,12 +91,12 @@ static void count(_Atomic uint64_t *counter)
 static void end_flow(struct server *server, uint32_t index)
 {
     close(server->flows.items[index].fd); /* which takes it out of the epoll set */
-    sr_flows_remove(&server->flows, index);
+    net_flows_remove(&server->flows, index);
 }
 
 /* A socket that receives from the peer only, in the epoll set as the flow that is about to be
  * added; -1 with errno. */
-static int open_socket(const struct sr_datagram_ends *ends)
+static int open_socket(const struct net_datagram_ends *ends)
 {
     const struct sockaddr_in peer = {
         .sin_family = AF_INET,
@@ -109,30 +109,30 @@ static int open_socket(const struct sr_datagram_ends *ends)
     return sr_take_fd(&fd);
 }
 
-/* The flow of a datagram, a new one if need be; SR_FLOW_NONE when it cannot be had, which is
+/* The flow of a datagram, a new one if need be; NET_FLOW_NONE when it cannot be had, which is
  * counted. */
-static uint32_t find_flow(struct server *server, const struct sr_datagram_ends *ends, uint64_t now)
+static uint32_t find_flow(struct server *server, const struct net_datagram_ends *ends, uint64_t now)
 {
-    struct sr_flows *flows = &server->flows;
+    struct net_flows *flows = &server->flows;
     struct relay_counts *counts = server->counts;
-    uint32_t index = sr_flows_find(flows, ends);
-    if (index != SR_FLOW_NONE)
+    uint32_t index = net_flows_find(flows, ends);
+    if (index != NET_FLOW_NONE)
         return index;
     if (flows->count == flows->cap) {
         count(&counts->refused);
-        return SR_FLOW_NONE;
+        return NET_FLOW_NONE;
     }
     int fd = open_socket(ends);
     if (fd < 0) {
         count(&counts->failed);
-        return SR_FLOW_NONE;
+        return NET_FLOW_NONE;
     }
-    index = sr_flows_add(flows, ends, fd, now);
+    index = net_flows_add(flows, ends, fd, now);
     struct epoll_event event = {.events = EPOLLIN, .data.u32 = index};
     if (epoll_ctl(server->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
         end_flow(server, index);
         count(&counts->failed);
-        return SR_FLOW_NONE;
+        return NET_FLOW_NONE;
     }
     count(&counts->opened);
     if (flows->count > atomic_load_explicit(&counts->peak, memory_order_relaxed))
@@ -143,9 +143,9 @@ static uint32_t find_flow(struct server *server, const struct sr_datagram_ends *
 /* The kernel has reported an ICMP error: the guest learns of it, and the flow ends. */
 static void give_up(struct server *server, uint32_t index)
 {
-    uint8_t packet[SR_UNREACHABLE_SIZE];
+    uint8_t packet[NET_UNREACHABLE_SIZE];
     count(&server->counts->unreachable);
-    sr_datagram_unreachable(packet, &server->flows.items[index].ends, server->id++);
+    net_datagram_unreachable(packet, &server->flows.items[index].ends, server->id++);
     if (write(server->tun, packet, sizeof packet) < 0)
         count(&server->counts->failed);
     end_flow(server, index);
@@ -161,13 +161,13 @@ static bool is_icmp_error(int error)
 /* Sends one datagram of the guest. An error of before takes the flow; the datagram goes on a new
  * one. A path that has become narrower is an error of before, too, but the kernel knows of it now
  * and cuts what is too large. */
-static void send_out(struct server *server, const struct sr_datagram *datagram, uint64_t now)
+static void send_out(struct server *server, const struct net_datagram *datagram, uint64_t now)
 {
     for (int tries = 0; tries < 2; tries++) {
         uint32_t index = find_flow(server, &datagram->ends, now);
-        if (index == SR_FLOW_NONE)
+        if (index == NET_FLOW_NONE)
             return;
-        sr_flows_sent(&server->flows, index, now);
+        net_flows_sent(&server->flows, index, now);
         if (send(server->flows.items[index].fd, datagram->payload, datagram->len,
                  MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
             return;
@@ -184,7 +184,7 @@ static void send_out(struct server *server, const struct sr_datagram *datagram, 
 static void on_guest(struct server *server, uint64_t now)
 {
     for (int i = 0; i < TURN; i++) {
-        struct sr_datagram datagram;
+        struct net_datagram datagram;
         ssize_t got = read(server->tun, server->packet, sizeof server->packet);
         if (got < 0 && errno != EAGAIN && errno != EINTR) {
             dprintf(STDERR_FILENO, "the UDP relay cannot read: %s\n", strerror(errno));
@@ -192,8 +192,8 @@ static void on_guest(struct server *server, uint64_t now)
         }
         if (got < 0)
             return;
-        if (sr_datagram_parse(server->packet, (size_t)got, &datagram) &&
-            datagram.ends.guest == SR_NET_GUEST)
+        if (net_datagram_parse(server->packet, (size_t)got, &datagram) &&
+            datagram.ends.guest == NET_GUEST)
             send_out(server, &datagram, now);
         else
             count(&server->counts->uncarried);
@@ -203,12 +203,13 @@ static void on_guest(struct server *server, uint64_t now)
 /* Takes what has come for a flow. */
 static void on_peer(struct server *server, uint32_t index, uint64_t now)
 {
-    const struct sr_flow *flow = &server->flows.items[index];
+    const struct net_flow *flow = &server->flows.items[index];
     for (int i = 0; i < TURN; i++) {
         struct sockaddr_in from = {0};
         socklen_t size = sizeof from;
-        ssize_t got = recvfrom(flow->fd, server->packet + SR_DATAGRAM_HEAD, SR_DATAGRAM_PAYLOAD_MAX,
-                               MSG_DONTWAIT, (struct sockaddr *)&from, &size);
+        ssize_t got =
+            recvfrom(flow->fd, server->packet + NET_DATAGRAM_HEAD, NET_DATAGRAM_PAYLOAD_MAX,
+                     MSG_DONTWAIT, (struct sockaddr *)&from, &size);
         if (got < 0 && errno == EMSGSIZE) /* a narrower path, which is no word of the peer's */
             continue;
         if (got < 0) {
@@ -221,8 +222,8 @@ static void on_peer(struct server *server, uint32_t index, uint64_t now)
             count(&server->counts->uncarried);
             continue;
         }
-        sr_flows_received(&server->flows, index, now);
-        size_t len = sr_datagram_answer(server->packet, &flow->ends, server->id++, (size_t)got);
+        net_flows_received(&server->flows, index, now);
+        size_t len = net_datagram_answer(server->packet, &flow->ends, server->id++, (size_t)got);
         if (write(server->tun, server->packet, len) < 0)
             count(&server->counts->failed);
     }
@@ -233,7 +234,7 @@ static int expire(struct server *server)
 {
     uint64_t wait, now = sr_now();
     uint32_t index;
-    while ((index = sr_flows_expired(&server->flows, now, &wait)) != SR_FLOW_NONE)
+    while ((index = net_flows_expired(&server->flows, now, &wait)) != NET_FLOW_NONE)
         end_flow(server, index);
     return wait == UINT64_MAX ? -1 : (int)(wait / SR_NSEC_PER_MSEC) + 1;
 }
@@ -283,7 +284,7 @@ _Noreturn static void live(const struct cell_plan *plan, int cell, struct relay_
         struct epoll_event event = {.events = EPOLLIN, .data.u32 = TUN_EVENT};
         good = server.tun >= 0 && server.epoll >= 0 &&
                getrandom(&seed, sizeof seed, 0) == sizeof seed &&
-               sr_flows_make(&server.flows, cap, seed) &&
+               net_flows_make(&server.flows, cap, seed) &&
                epoll_ctl(server.epoll, EPOLL_CTL_ADD, server.tun, &event) == 0;
     }
     if (good) {
@@ -323,12 +324,12 @@ int relay_start(const struct cell_plan *plan, struct relay *relay, struct sr_err
 
 int relay_connect(const struct cell_plan *plan, struct relay *relay, struct sr_error *err)
 {
-    sr_cleanup_fd int tun = cell_open_tun(SR_NET_RELAY, IFF_TUN, err);
+    sr_cleanup_fd int tun = cell_open_tun(NET_RELAY, IFF_TUN, err);
     if (tun < 0)
         return -1;
-    int result = sr_rtnl_link_up(SR_NET_RELAY, plan->mtu);
+    int result = net_rtnl_link_up(NET_RELAY, plan->mtu);
     if (result == 0)
-        result = sr_rtnl_divert_udp(plan->tap, SR_NET_RELAY);
+        result = net_rtnl_divert_udp(plan->tap, NET_RELAY);
     if (result < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the way to the UDP relay cannot be made: %s",
                        strerror(-result));
@@ -342,17 +343,17 @@ int relay_connect(const struct cell_plan *plan, struct relay *relay, struct sr_e
                           "the UDP relay did not start; what it said is in net.log");
 }
 
-void relay_read(const struct relay *relay, struct sr_net_udp *udp)
+void relay_read(const struct relay *relay, struct net_udp *udp)
 {
     const struct relay_counts *counts = relay->counts;
     struct rtnl_link_stats64 stats;
-    *udp = (struct sr_net_udp){.opened = counts->opened,
-                               .peak = counts->peak,
-                               .refused = counts->refused,
-                               .failed = counts->failed,
-                               .uncarried = counts->uncarried,
-                               .unreachable = counts->unreachable,
-                               .lost = udp->lost};
-    if (sr_rtnl_stats(SR_NET_RELAY, &stats) == 0) /* it is gone when the relay is */
+    *udp = (struct net_udp){.opened = counts->opened,
+                            .peak = counts->peak,
+                            .refused = counts->refused,
+                            .failed = counts->failed,
+                            .uncarried = counts->uncarried,
+                            .unreachable = counts->unreachable,
+                            .lost = udp->lost};
+    if (net_rtnl_stats(NET_RELAY, &stats) == 0) /* it is gone when the relay is */
         udp->lost = stats.tx_dropped;
 }

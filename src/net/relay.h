@@ -37,6 +37,6 @@ int relay_connect(const struct cell_plan *plan, struct relay *relay,
                   struct sr_error *err) SR_MUST_CHECK;
 
 /* Reads what the relay has counted. */
-void relay_read(const struct relay *relay, struct sr_net_udp *udp);
+void relay_read(const struct relay *relay, struct net_udp *udp);
 
 #endif

@@ -30,7 +30,7 @@
 /* What the child sends: answers, and one line for each name at its end. */
 struct line {
     uint32_t round;
-    struct sr_answer answer;
+    struct net_answer answer;
     uint32_t status; /* of the name, with done */
     uint32_t done;
 };
@@ -70,7 +70,7 @@ static void on_answer(void *context, int status, int timeouts, struct ares_addri
     for (const struct ares_addrinfo_node *node = found != NULL ? found->nodes : NULL; node != NULL;
          node = node->ai_next)
         if (node->ai_family == AF_INET && node->ai_addrlen >= sizeof(struct sockaddr_in) &&
-            count++ < SR_RESOLVE_MAX + 1) {
+            count++ < NET_RESOLVE_MAX + 1) {
             struct sockaddr_in address;
             memcpy(&address, node->ai_addr, sizeof address);
             put(query,
@@ -150,7 +150,7 @@ static bool open_channel(const char *server, struct sockets *sockets, ares_chann
  * Sanitized builds need more. */
 static int confine(void)
 {
-    const struct sr_jail_limit limits[] = {
+    const struct jail_limit limits[] = {
         {RLIMIT_CORE, 0},
         {RLIMIT_FSIZE, 0},
         {RLIMIT_MEMLOCK, 0},
@@ -158,13 +158,13 @@ static int confine(void)
         {RLIMIT_DATA, MEMORY_MAX},
 #endif
     };
-    if (sr_jail_limit(limits, sizeof limits / sizeof limits[0]) < 0 ||
+    if (jail_limit(limits, sizeof limits / sizeof limits[0]) < 0 ||
         prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return -1;
 #ifndef SR_WITH_FAILPOINTS
     if (jail_landlock(NULL, 0, false) < 0)
         return -1;
-    return sr_jail_filter(SR_JAIL_RESOLVER);
+    return jail_filter(JAIL_RESOLVER);
 #else
     return 0;
 #endif
@@ -184,7 +184,7 @@ _Noreturn static void live(const char *const *names, size_t count, const char *s
     if (queries == NULL || dup2(socket, STDIN_FILENO) < 0 || dup2(socket, STDOUT_FILENO) < 0 ||
         close_range(3, ~0u, 0) < 0)
         _exit(1);
-    if (sr_jail_become_nobody() < 0 ||
+    if (jail_become_nobody() < 0 ||
         prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || /* which a change of ids undoes */
         getppid() != parent || !open_channel(server, &sockets, &channel) || confine() < 0)
         _exit(1);
@@ -199,36 +199,36 @@ _Noreturn static void live(const char *const *names, size_t count, const char *s
     _exit(0);
 }
 
-int sr_answer_compare(const void *a, const void *b)
+int net_answer_compare(const void *a, const void *b)
 {
-    const struct sr_answer *x = a, *y = b;
+    const struct net_answer *x = a, *y = b;
     if (x->name != y->name)
         return x->name < y->name ? -1 : 1;
     return x->address < y->address ? -1 : x->address > y->address;
 }
 
 /* An answer may say an address twice. */
-static void sort_answers(struct sr_answers *answers)
+static void sort_answers(struct net_answers *answers)
 {
     size_t kept = 0;
     if (answers->count > 0)
-        qsort(answers->items, answers->count, sizeof *answers->items, sr_answer_compare);
+        qsort(answers->items, answers->count, sizeof *answers->items, net_answer_compare);
     for (size_t i = 0; i < answers->count; i++)
-        if (i == 0 || sr_answer_compare(&answers->items[kept - 1], &answers->items[i]) != 0)
+        if (i == 0 || net_answer_compare(&answers->items[kept - 1], &answers->items[i]) != 0)
             answers->items[kept++] = answers->items[i];
     answers->count = kept;
 }
 
-int sr_resolver_open(const char *const *names, size_t count, const char *server, int cgroup_fd,
-                     struct sr_resolver *resolver, struct sr_error *err)
+int net_resolver_open(const char *const *names, size_t count, const char *server, int cgroup_fd,
+                      struct net_resolver *resolver, struct sr_error *err)
 {
     int pair[2];
-    struct sr_resolver made = {
+    struct net_resolver made = {
         .fd = -1,
         .pidfd = -1,
         .names = names,
         .count = count,
-        .answers.items = calloc(count * SR_RESOLVE_MAX, sizeof(struct sr_answer)),
+        .answers.items = calloc(count * NET_RESOLVE_MAX, sizeof(struct net_answer)),
         .seen = calloc(count, sizeof *made.seen),
         .done = calloc(count, sizeof *made.done),
     };
@@ -247,11 +247,11 @@ int sr_resolver_open(const char *const *names, size_t count, const char *server,
     return 0;
 failed:
     sr_fail(err, SR_RUN_201, PATH, "the resolver cannot be started: %s", strerror(errno));
-    sr_resolver_close(&made);
+    net_resolver_close(&made);
     return -1;
 }
 
-int sr_resolver_ask(struct sr_resolver *resolver, bool lenient, struct sr_error *err)
+int net_resolver_ask(struct net_resolver *resolver, bool lenient, struct sr_error *err)
 {
     resolver->round++;
     if (send(resolver->fd, &resolver->round, sizeof resolver->round, MSG_DONTWAIT | MSG_NOSIGNAL) !=
@@ -268,7 +268,7 @@ int sr_resolver_ask(struct sr_resolver *resolver, bool lenient, struct sr_error 
 }
 
 /* One line of the child. Its word is checked: it has read what a stranger sent. */
-static int take(struct sr_resolver *resolver, const struct line *line, size_t *failed,
+static int take(struct net_resolver *resolver, const struct line *line, size_t *failed,
                 struct sr_error *err)
 {
     uint32_t name = line->answer.name;
@@ -283,16 +283,16 @@ static int take(struct sr_resolver *resolver, const struct line *line, size_t *f
         resolver->left--;
         return 0;
     }
-    if (resolver->seen[name] == SR_RESOLVE_MAX && resolver->lenient)
+    if (resolver->seen[name] == NET_RESOLVE_MAX && resolver->lenient)
         return 0;
-    if (resolver->seen[name]++ == SR_RESOLVE_MAX)
+    if (resolver->seen[name]++ == NET_RESOLVE_MAX)
         return sr_fail(err, SR_RUN_201, PATH, "%s has more than %d addresses",
-                       resolver->names[name], SR_RESOLVE_MAX);
+                       resolver->names[name], NET_RESOLVE_MAX);
     resolver->answers.items[resolver->answers.count++] = line->answer;
     return 0;
 }
 
-int sr_resolver_collect(struct sr_resolver *resolver, size_t *failed, struct sr_error *err)
+int net_resolver_collect(struct net_resolver *resolver, size_t *failed, struct sr_error *err)
 {
     struct line line;
     ssize_t got = 0;
@@ -321,7 +321,7 @@ int sr_resolver_collect(struct sr_resolver *resolver, size_t *failed, struct sr_
                    waiting ? "no answer within 5 s" : "the resolver failed");
 }
 
-void sr_resolver_close(struct sr_resolver *resolver)
+void net_resolver_close(struct net_resolver *resolver)
 {
     if (resolver->pidfd >= 0 && resolver->child > 0)
         pidfd_send_signal(resolver->pidfd, SIGKILL, NULL, 0);
@@ -334,5 +334,5 @@ void sr_resolver_close(struct sr_resolver *resolver)
     free(resolver->answers.items);
     free(resolver->seen);
     free(resolver->done);
-    *resolver = (struct sr_resolver){0};
+    *resolver = (struct net_resolver){0};
 }

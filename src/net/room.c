@@ -64,9 +64,9 @@ struct origin {
 
 static int furnish_for_pasta(const struct cell_plan *plan, int root, const struct origin *origin)
 {
-    if (sr_jail_root_place(root, &ROOM_NETNS[1]) < 0 ||
-        sr_jail_root_put(root, origin->netns, &ROOM_NETNS[1], MOUNT_ATTR_NOEXEC) < 0 ||
-        sr_jail_root_place(root, &TUN[1]) < 0 || mkdirat(root, "proc", 0755) < 0 ||
+    if (jail_root_place(root, &ROOM_NETNS[1]) < 0 ||
+        jail_root_put(root, origin->netns, &ROOM_NETNS[1], MOUNT_ATTR_NOEXEC) < 0 ||
+        jail_root_place(root, &TUN[1]) < 0 || mkdirat(root, "proc", 0755) < 0 ||
         mkdirat(root, "proc/self", 0755) < 0)
         return -1;
     int result = sr_write_new_file(root, &IDS[1], origin->ids, (size_t)origin->ids_len);
@@ -78,20 +78,20 @@ static int furnish(const struct cell_plan *plan, int root, const struct origin *
 {
     bool pasta = plan->bridge == NULL;
     for (size_t i = 0; i < plan->files->count; i++)
-        if (sr_jail_root_add(root, plan->files->paths[i]) < 0)
+        if (jail_root_add(root, plan->files->paths[i]) < 0)
             return -1;
 #ifdef SR_WITH_FAILPOINTS
     const char *log = getenv("SAFE_RUN_FAILPOINT_LOG");
-    if (log != NULL && sr_jail_root_place(root, log + 1) < 0)
+    if (log != NULL && jail_root_place(root, log + 1) < 0)
         return -1;
 #endif
-    if ((pasta && furnish_for_pasta(plan, root, origin) < 0) || sr_jail_root_seal(root) < 0)
+    if ((pasta && furnish_for_pasta(plan, root, origin) < 0) || jail_root_seal(root) < 0)
         return -1;
 #ifdef SR_WITH_FAILPOINTS
-    if (log != NULL && sr_jail_root_bind(root, -1, log, log + 1, 0) < 0)
+    if (log != NULL && jail_root_bind(root, -1, log, log + 1, 0) < 0)
         return -1;
 #endif
-    return pasta ? sr_jail_root_bind(root, -1, TUN, &TUN[1], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
+    return pasta ? jail_root_bind(root, -1, TUN, &TUN[1], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
                  : 0;
 }
 
@@ -105,8 +105,8 @@ int room_enter(const struct cell_plan *plan, struct sr_error *err)
     if (origin.ids_len < 0) /* a negative errno */
         errno = (int)-origin.ids_len;
     sr_cleanup_fd int root =
-        netns < 0 || origin.ids_len < 0 || SR_FAILPOINT("net.room") ? -1 : sr_jail_root_make();
-    if (root < 0 || furnish(plan, root, &origin) < 0 || sr_jail_root_enter(root) < 0)
+        netns < 0 || origin.ids_len < 0 || SR_FAILPOINT("net.room") ? -1 : jail_root_make();
+    if (root < 0 || furnish(plan, root, &origin) < 0 || jail_root_enter(root) < 0)
         return sr_fail(err, SR_RUN_201, PATH, "the net cell's root directory cannot be made: %s",
                        strerror(errno));
     return 0;
@@ -138,7 +138,7 @@ static int keep_capabilities(uint32_t kept, uint32_t inheritable)
 
 static int set_limits(void)
 {
-    const struct sr_jail_limit limits[] = {
+    const struct jail_limit limits[] = {
         {RLIMIT_CORE, 0},          {RLIMIT_MEMLOCK, 0},
         {RLIMIT_MSGQUEUE, 0},      {RLIMIT_FSIZE, FILE_MAX},
 #ifndef SR_WITH_FAILPOINTS
@@ -146,13 +146,13 @@ static int set_limits(void)
 #endif
     };
     signal(SIGXFSZ, SIG_IGN); /* a log that is full is no reason to die */
-    return sr_jail_limit(limits, sizeof limits / sizeof limits[0]);
+    return jail_limit(limits, sizeof limits / sizeof limits[0]);
 }
 
-static int filter(enum sr_jail_role role)
+static int filter(enum jail_role role)
 {
 #ifndef SR_WITH_FAILPOINTS
-    int result = sr_jail_filter(role);
+    int result = jail_filter(role);
     errno = -result;
     return result < 0 ? -1 : 0;
 #else
@@ -175,8 +175,8 @@ static int restrict_files(const struct jail_access *places, size_t count)
 /* pasta's connections are descriptors, and so its share of the host's ports is limited, too. */
 static int limit_files(uint64_t files)
 {
-    const struct sr_jail_limit limit = {RLIMIT_NOFILE, files};
-    return sr_jail_limit(&limit, 1);
+    const struct jail_limit limit = {RLIMIT_NOFILE, files};
+    return jail_limit(&limit, 1);
 }
 
 int room_confine_uplink(const struct cell_plan *plan)
@@ -188,13 +188,13 @@ int room_confine_uplink(const struct cell_plan *plan)
         sethostname(host, sizeof host - 1) < 0 || keep_capabilities(kept, 0) < 0 ||
         set_limits() < 0 || limit_files(plan->flows_max + PASTA_FILES) < 0)
         return -1;
-    return filter(SR_JAIL_UPLINK);
+    return filter(JAIL_UPLINK);
 }
 
 static int enter_empty_root(void)
 {
-    sr_cleanup_fd int root = sr_jail_root_make();
-    return root < 0 || sr_jail_root_seal(root) < 0 ? -1 : sr_jail_root_enter(root);
+    sr_cleanup_fd int root = jail_root_make();
+    return root < 0 || jail_root_seal(root) < 0 ? -1 : jail_root_enter(root);
 }
 
 /* In a user namespace it is that one's root, who has nothing there; else nobody, if there is
@@ -205,14 +205,14 @@ static int give_up_root(const struct cell_plan *plan, bool has_nobody)
         return -1;
     if (plan->new_user && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
         return -1;
-    if (!plan->new_user && has_nobody && sr_jail_become(NOBODY, NOBODY) < 0)
+    if (!plan->new_user && has_nobody && jail_become(NOBODY, NOBODY) < 0)
         return -1;
     return set_capabilities(0, 0);
 }
 
 int room_confine_relay(const struct cell_plan *plan, uint64_t files, const char **step)
 {
-    bool has_nobody = sr_jail_has_uids(NOBODY, NOBODY); /* which /proc says */
+    bool has_nobody = jail_has_uids(NOBODY, NOBODY); /* which /proc says */
     *step = "namespaces";
     if (SR_FAILPOINT("net.relay") || unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
         return -1;
@@ -231,7 +231,7 @@ int room_confine_relay(const struct cell_plan *plan, uint64_t files, const char 
 
 int room_filter_relay(void)
 {
-    return filter(SR_JAIL_RELAY);
+    return filter(JAIL_RELAY);
 }
 
 /* CAP_NET_ADMIN is ambient, too, so that nft has it. */
@@ -251,7 +251,7 @@ static int confine(const char **step)
     if (root < 0 || restrict_files(&readable, 1) < 0)
         return -1;
     *step = "seccomp";
-    return filter(SR_JAIL_NET_CELL);
+    return filter(JAIL_NET_CELL);
 }
 
 int room_confine_cell(struct sr_error *err)

@@ -22,7 +22,7 @@ static void close_socket(struct mnl_socket **socket)
 }
 #define cleanup_socket __attribute__((cleanup(close_socket)))
 
-struct mnl_socket *sr_rtnl_open(void)
+struct mnl_socket *net_rtnl_open(void)
 {
     struct mnl_socket *socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
     if (socket != NULL && mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0) {
@@ -32,7 +32,7 @@ struct mnl_socket *sr_rtnl_open(void)
     return socket;
 }
 
-int sr_netlink_ask(struct mnl_socket *socket, struct nlmsghdr *request, mnl_cb_t cb, void *data)
+int net_netlink_ask(struct mnl_socket *socket, struct nlmsghdr *request, mnl_cb_t cb, void *data)
 {
     char buffer[65536];
     if (mnl_socket_sendto(socket, request, request->nlmsg_len) < 0)
@@ -51,8 +51,8 @@ int sr_netlink_ask(struct mnl_socket *socket, struct nlmsghdr *request, mnl_cb_t
 
 static int ask(struct nlmsghdr *request, mnl_cb_t cb, void *data)
 {
-    cleanup_socket struct mnl_socket *socket = sr_rtnl_open();
-    return socket == NULL ? -errno : sr_netlink_ask(socket, request, cb, data);
+    cleanup_socket struct mnl_socket *socket = net_rtnl_open();
+    return socket == NULL ? -errno : net_netlink_ask(socket, request, cb, data);
 }
 
 static int set_link(const char *name, unsigned flags, uint32_t mtu)
@@ -69,17 +69,17 @@ static int set_link(const char *name, unsigned flags, uint32_t mtu)
     return link->ifi_index == 0 ? -ENODEV : ask(request, NULL, NULL);
 }
 
-int sr_rtnl_link_up(const char *name, uint32_t mtu)
+int net_rtnl_link_up(const char *name, uint32_t mtu)
 {
     return set_link(name, IFF_UP, mtu);
 }
 
-int sr_rtnl_link_down(const char *name)
+int net_rtnl_link_down(const char *name)
 {
     return set_link(name, 0, 0);
 }
 
-int sr_rtnl_address_add(const char *name, uint32_t address, uint8_t prefix)
+int net_rtnl_address_add(const char *name, uint32_t address, uint8_t prefix)
 {
     char buffer[256];
     struct nlmsghdr *request =
@@ -112,12 +112,12 @@ static int add_default_route(const char *name, uint32_t gateway, uint8_t table)
     return ask(request, NULL, NULL);
 }
 
-int sr_rtnl_default_route_add(const char *name, uint32_t gateway)
+int net_rtnl_default_route_add(const char *name, uint32_t gateway)
 {
     return add_default_route(name, gateway, RT_TABLE_MAIN);
 }
 
-int sr_rtnl_divert_udp(const char *from, const char *to)
+int net_rtnl_divert_udp(const char *from, const char *to)
 {
     int result = add_default_route(to, 0, UDP_TABLE);
     char buffer[256];
@@ -144,7 +144,7 @@ static int delete_link(int index)
     return result == -ENODEV ? 0 : result;
 }
 
-int sr_rtnl_link_delete(const char *name)
+int net_rtnl_link_delete(const char *name)
 {
     int index = (int)if_nametoindex(name);
     return index == 0 ? 0 : delete_link(index);
@@ -164,10 +164,10 @@ static int find_link(struct mnl_socket *socket, const char *name, int *index)
     struct ifinfomsg *link = mnl_nlmsg_put_extra_header(request, sizeof *link);
     link->ifi_family = AF_UNSPEC;
     mnl_attr_put_strz(request, IFLA_IFNAME, name);
-    return sr_netlink_ask(socket, request, take_index, index);
+    return net_netlink_ask(socket, request, take_index, index);
 }
 
-int sr_rtnl_veth_add(struct mnl_socket *host, const struct sr_rtnl_veth *veth)
+int net_rtnl_veth_add(struct mnl_socket *host, const struct net_rtnl_veth *veth)
 {
     int bridge = 0, result = find_link(host, veth->bridge, &bridge);
     if (result < 0)
@@ -193,7 +193,7 @@ int sr_rtnl_veth_add(struct mnl_socket *host, const struct sr_rtnl_veth *veth)
     mnl_attr_nest_end(request, peer);
     mnl_attr_nest_end(request, data);
     mnl_attr_nest_end(request, info);
-    result = sr_netlink_ask(host, request, NULL, NULL);
+    result = net_netlink_ask(host, request, NULL, NULL);
     if (result < 0)
         return result;
     request = netlink_request(buffer, RTM_NEWLINK,
@@ -202,7 +202,7 @@ int sr_rtnl_veth_add(struct mnl_socket *host, const struct sr_rtnl_veth *veth)
     link->ifi_family = AF_UNSPEC;
     mnl_attr_put_strz(request, IFLA_IFNAME, veth->name);
     mnl_attr_put_str(request, IFLA_IFALIAS, veth->alias);
-    return sr_netlink_ask(host, request, NULL, NULL);
+    return net_netlink_ask(host, request, NULL, NULL);
 }
 
 /* The first link found that has an alias. */
@@ -216,15 +216,15 @@ static int take_alias(const struct nlmsghdr *message, void *data)
     struct alias_search *search = data;
     const struct ifinfomsg *link = mnl_nlmsg_get_payload(message);
     const struct nlattr *attribute;
-    SR_EACH_OF_MESSAGE (attribute, message, sizeof *link)
-        if (mnl_attr_get_type(attribute) == IFLA_IFALIAS &&
-            mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) >= 0 &&
-            strcmp(mnl_attr_get_str(attribute), search->alias) == 0)
-            search->index = link->ifi_index;
+    NET_EACH_OF_MESSAGE(attribute, message, sizeof *link)
+    if (mnl_attr_get_type(attribute) == IFLA_IFALIAS &&
+        mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) >= 0 &&
+        strcmp(mnl_attr_get_str(attribute), search->alias) == 0)
+        search->index = link->ifi_index;
     return MNL_CB_OK;
 }
 
-int sr_rtnl_delete_by_alias(const char *alias)
+int net_rtnl_delete_by_alias(const char *alias)
 {
     for (;;) {
         char buffer[256];
@@ -244,16 +244,15 @@ static int take_stats(const struct nlmsghdr *message, void *data)
 {
     struct rtnl_link_stats64 *stats = data; /* older kernels know its beginning, newer ones more */
     const struct nlattr *attribute;
-    SR_EACH_OF_MESSAGE (attribute, message, sizeof(struct ifinfomsg))
-        if (mnl_attr_get_type(attribute) == IFLA_STATS64) {
-            size_t len = mnl_attr_get_payload_len(attribute);
-            memcpy(stats, mnl_attr_get_payload(attribute),
-                   len < sizeof *stats ? len : sizeof *stats);
-        }
+    NET_EACH_OF_MESSAGE(attribute, message, sizeof(struct ifinfomsg))
+    if (mnl_attr_get_type(attribute) == IFLA_STATS64) {
+        size_t len = mnl_attr_get_payload_len(attribute);
+        memcpy(stats, mnl_attr_get_payload(attribute), len < sizeof *stats ? len : sizeof *stats);
+    }
     return MNL_CB_OK;
 }
 
-int sr_rtnl_stats(const char *name, struct rtnl_link_stats64 *stats)
+int net_rtnl_stats(const char *name, struct rtnl_link_stats64 *stats)
 {
     char buffer[256];
     struct rtnl_link_stats64 found = {0};
@@ -267,7 +266,7 @@ int sr_rtnl_stats(const char *name, struct rtnl_link_stats64 *stats)
     return result;
 }
 
-int sr_rtnl_watch(uint32_t groups)
+int net_rtnl_watch(uint32_t groups)
 {
     sr_cleanup_fd int fd =
         socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
@@ -285,7 +284,7 @@ static int take_route(const struct nlmsghdr *message, void *data)
     return MNL_CB_OK;
 }
 
-int sr_rtnl_has_default_route(void)
+int net_rtnl_has_default_route(void)
 {
     char buffer[256];
     bool found = false;

@@ -8,15 +8,15 @@
 #include <string.h>
 
 struct ranges {
-    struct sr_net_element *items;
+    struct net_element *items;
     size_t count, cap;
 };
 
-static bool add(struct ranges *ranges, const struct sr_net_element *element)
+static bool add(struct ranges *ranges, const struct net_element *element)
 {
     if (ranges->items == NULL || ranges->count == ranges->cap) {
         size_t cap = ranges->cap == 0 ? 64 : ranges->cap * 2;
-        struct sr_net_element *grown = realloc(ranges->items, cap * sizeof *grown);
+        struct net_element *grown = realloc(ranges->items, cap * sizeof *grown);
         if (grown == NULL)
             return false;
         ranges->items = grown;
@@ -33,7 +33,7 @@ static int compare_ranges(const void *a, const void *b)
 }
 
 /* What no wide rule opens, sorted: the reserved ranges and the host's own addresses. */
-static struct sr_ipv4_range *closed_ranges(const struct sr_net_ruleset_input *input, size_t *count)
+static struct sr_ipv4_range *closed_ranges(const struct net_ruleset_input *input, size_t *count)
 {
     *count = sr_ipv4_reserved_count + input->own->count;
     struct sr_ipv4_range *closed = calloc(*count, sizeof *closed);
@@ -48,7 +48,7 @@ static struct sr_ipv4_range *closed_ranges(const struct sr_net_ruleset_input *in
 }
 
 /* Adds what is left of element without the closed ranges. */
-static bool add_open_parts(struct ranges *ranges, struct sr_net_element element,
+static bool add_open_parts(struct ranges *ranges, struct net_element element,
                            const struct sr_ipv4_range *closed, size_t closed_count)
 {
     uint64_t next = element.first, last = element.last;
@@ -70,9 +70,9 @@ static bool add_open_parts(struct ranges *ranges, struct sr_net_element element,
     return add(ranges, &element);
 }
 
-int sr_net_element_compare(const void *a, const void *b)
+int net_element_compare(const void *a, const void *b)
 {
-    const struct sr_net_element *x = a, *y = b;
+    const struct net_element *x = a, *y = b;
     if (x->protocol != y->protocol)
         return x->protocol < y->protocol ? -1 : 1;
     if (x->port != y->port)
@@ -82,11 +82,11 @@ int sr_net_element_compare(const void *a, const void *b)
 
 /* Open ranges while a sweep goes over them: a binary heap, the earliest target on top. */
 struct heap {
-    const struct sr_net_element **items;
+    const struct net_element **items;
     size_t count;
 };
 
-static void heap_push(struct heap *heap, const struct sr_net_element *element)
+static void heap_push(struct heap *heap, const struct net_element *element)
 {
     size_t at = heap->count++;
     for (; at > 0 && heap->items[(at - 1) / 2]->target > element->target; at = (at - 1) / 2)
@@ -96,7 +96,7 @@ static void heap_push(struct heap *heap, const struct sr_net_element *element)
 
 static void heap_pop(struct heap *heap)
 {
-    const struct sr_net_element *last = heap->items[--heap->count];
+    const struct net_element *last = heap->items[--heap->count];
     size_t at = 0, child;
     while ((child = 2 * at + 1) < heap->count) {
         if (child + 1 < heap->count && heap->items[child + 1]->target < heap->items[child]->target)
@@ -110,8 +110,7 @@ static void heap_pop(struct heap *heap)
 }
 
 /* One service's ranges, sorted by first: every address to its earliest target. */
-static bool sweep(const struct sr_net_element *in, size_t count, struct heap *heap,
-                  struct ranges *out)
+static bool sweep(const struct net_element *in, size_t count, struct heap *heap, struct ranges *out)
 {
     uint64_t at = 0;
     size_t begun = out->count;
@@ -129,12 +128,12 @@ static bool sweep(const struct sr_net_element *in, size_t count, struct heap *he
             heap_pop(heap);
         if (heap->count == 0)
             continue;
-        struct sr_net_element part = *heap->items[0];
+        struct net_element part = *heap->items[0];
         part.first = (uint32_t)at;
         if (i < count && in[i].first <= part.last)
             part.last = in[i].first - 1;
         at = (uint64_t)part.last + 1;
-        struct sr_net_element *before = out->count > begun ? &out->items[out->count - 1] : NULL;
+        struct net_element *before = out->count > begun ? &out->items[out->count - 1] : NULL;
         if (before != NULL && before->target == part.target && before->last + 1 == part.first)
             before->last = part.last;
         else if (!add(out, &part))
@@ -144,12 +143,12 @@ static bool sweep(const struct sr_net_element *in, size_t count, struct heap *he
 }
 
 /* Makes ranges disjoint; takes them. False when memory is out. */
-static bool split(struct ranges *ranges, struct sr_net_elements *elements)
+static bool split(struct ranges *ranges, struct net_elements *elements)
 {
     struct ranges out = {0};
     if (ranges->count > 0)
-        qsort(ranges->items, ranges->count, sizeof *ranges->items, sr_net_element_compare);
-    struct heap heap = {.items = malloc((ranges->count + 1) * sizeof(struct sr_net_element *))};
+        qsort(ranges->items, ranges->count, sizeof *ranges->items, net_element_compare);
+    struct heap heap = {.items = malloc((ranges->count + 1) * sizeof(struct net_element *))};
     bool good = heap.items != NULL;
     for (size_t i = 0, end; good && i < ranges->count; i = end) {
         end = i + 1;
@@ -164,21 +163,21 @@ static bool split(struct ranges *ranges, struct sr_net_elements *elements)
         free(out.items);
         return false;
     }
-    *elements = (struct sr_net_elements){out.items, out.count};
+    *elements = (struct net_elements){out.items, out.count};
     return true;
 }
 
-int sr_net_split(const struct sr_net_ruleset_input *input, struct sr_net_ruleset *ruleset,
-                 struct sr_error *err)
+int net_split(const struct net_ruleset_input *input, struct net_ruleset *ruleset,
+              struct sr_error *err)
 {
     size_t closed_count;
     sr_cleanup_free struct sr_ipv4_range *closed = closed_ranges(input, &closed_count);
     struct ranges allow = {0}, block = {0}, host = {0};
     bool good = closed != NULL;
     for (size_t i = 0; good && i < input->target_count; i++) {
-        const struct sr_net_target *target = &input->targets[i];
+        const struct net_target *target = &input->targets[i];
         uint32_t mask = sr_ipv4_mask(target->prefix);
-        struct sr_net_element element = {
+        struct net_element element = {
             .protocol = target->protocol == SR_PROTOCOL_UDP ? IPPROTO_UDP : IPPROTO_TCP,
             .port = target->port,
             .first = target->address & mask,
@@ -194,7 +193,7 @@ int sr_net_split(const struct sr_net_ruleset_input *input, struct sr_net_ruleset
         element.port = 0;
         good = good && add_open_parts(&block, element, closed, holes);
     }
-    struct sr_net_ruleset made = {0};
+    struct net_ruleset made = {0};
     if (!good) {
         free(allow.items);
         free(block.items);
@@ -204,37 +203,37 @@ int sr_net_split(const struct sr_net_ruleset_input *input, struct sr_net_ruleset
         good = split(&host, &made.host_allow) && first && second;
     }
     if (!good) {
-        sr_net_ruleset_free(&made);
+        net_ruleset_free(&made);
         return sr_fail(err, SR_RUN_201, "launch.network.apply", "out of memory for the rules");
     }
     *ruleset = made;
     return 0;
 }
 
-const struct sr_net_element *sr_net_element_find(const struct sr_net_elements *elements,
-                                                 uint8_t protocol, uint16_t port, uint32_t first)
+const struct net_element *net_element_find(const struct net_elements *elements, uint8_t protocol,
+                                           uint16_t port, uint32_t first)
 {
-    const struct sr_net_element key = {.protocol = protocol, .port = port, .first = first};
+    const struct net_element key = {.protocol = protocol, .port = port, .first = first};
     if (elements->count == 0)
         return NULL;
-    return bsearch(&key, elements->items, elements->count, sizeof key, sr_net_element_compare);
+    return bsearch(&key, elements->items, elements->count, sizeof key, net_element_compare);
 }
 
-void sr_net_ruleset_free(struct sr_net_ruleset *ruleset)
+void net_ruleset_free(struct net_ruleset *ruleset)
 {
     free(ruleset->allow.items);
     free(ruleset->block.items);
     free(ruleset->host_allow.items);
-    *ruleset = (struct sr_net_ruleset){0};
+    *ruleset = (struct net_ruleset){0};
 }
 
 /* One set's elements: single addresses, or the ranges that are wider. */
-static void elements_text(struct sr_buf *out, const struct sr_net_elements *elements, bool single)
+static void elements_text(struct sr_buf *out, const struct net_elements *elements, bool single)
 {
     char first[SR_IPV4_TEXT_MAX], last[SR_IPV4_TEXT_MAX];
     const char *before = "\n    elements = {\n      ";
     for (size_t i = 0; i < elements->count; i++) {
-        const struct sr_net_element *element = &elements->items[i];
+        const struct net_element *element = &elements->items[i];
         if ((element->first == element->last) != single)
             continue;
         sr_buf_puts(out, before);
@@ -255,22 +254,22 @@ static void elements_text(struct sr_buf *out, const struct sr_net_elements *elem
 /* A set of single addresses. With its size given the kernel makes the table once instead of growing
  * it. */
 static void address_set_text(struct sr_buf *out, const char *name, const char *type,
-                             const struct sr_net_elements *elements)
+                             const struct net_elements *elements)
 {
-    size_t size = SR_NET_MORE_TARGETS;
+    size_t size = NET_MORE_TARGETS;
     for (size_t i = 0; i < elements->count; i++)
         size += elements->items[i].first == elements->items[i].last;
     sr_buf_printf(out, "  set %s {\n    type %s\n    size %zu\n    counter", name, type, size);
     elements_text(out, elements, true);
 }
 
-void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
-                         const struct sr_net_ruleset *ruleset, struct sr_buf *out)
+void net_ruleset_text(const struct net_ruleset_input *input, const struct net_ruleset *ruleset,
+                      struct sr_buf *out)
 {
     char guest[SR_IPV4_TEXT_MAX];
     /* What is neither IPv4 nor ARP goes no further than the TAP; all frames are counted there. */
     sr_buf_printf(out,
-                  "table netdev " SR_NET_TABLE " {\n"
+                  "table netdev " NET_TABLE " {\n"
                   "  counter frames_arp { }\n"
                   "  counter frames_ipv4 { }\n"
                   "  counter frames_other { }\n"
@@ -281,7 +280,7 @@ void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
                   "    counter name frames_other drop\n"
                   "  }\n"
                   "}\n"
-                  "table inet " SR_NET_TABLE " {\n",
+                  "table inet " NET_TABLE " {\n",
                   input->tap);
     static const char *const counters[] = {"replies", "spoofed",  "established", "invalid",
                                            "denied",  "unlisted", "to_gateway"};
@@ -295,7 +294,7 @@ void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
     address_set_text(out, "block_address", "ipv4_addr", &ruleset->block);
     sr_buf_puts(out, "  set block_range {\n    type ipv4_addr\n    flags interval\n    counter");
     elements_text(out, &ruleset->block, false);
-    sr_buf_puts(out, "  set " SR_NET_HOST_SET " {\n    type ipv4_addr\n    flags interval\n  }\n"
+    sr_buf_puts(out, "  set " NET_HOST_SET " {\n    type ipv4_addr\n    flags interval\n  }\n"
                      "  set host_allow {\n    type ipv4_addr . inet_proto . inet_service");
     elements_text(out, &ruleset->host_allow, true);
     sr_buf_puts(out,
@@ -342,7 +341,7 @@ void sr_net_ruleset_text(const struct sr_net_ruleset_input *input,
         "    meta nfproto != ipv4 drop\n"
         "    ip saddr != %s counter name spoofed drop\n"
         "    oifname != %s counter name to_gateway drop\n"
-        "    ip daddr @" SR_NET_HOST_SET " jump to_host\n"
+        "    ip daddr @" NET_HOST_SET " jump to_host\n"
         "    ct state established counter name established accept\n"
         "    ct state != new counter name invalid drop\n"
         "    ip daddr . meta l4proto . th dport @allow_address accept\n"

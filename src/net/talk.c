@@ -28,7 +28,7 @@
 #define ADD_NSEC (10 * SR_NSEC_PER_SEC)
 
 /* 1: a message; 0: none is there; -EPIPE: the cell has ended. */
-static int take_message(const struct sr_net *net, struct cell_message *message, int *fd)
+static int take_message(const struct net *net, struct cell_message *message, int *fd)
 {
     ssize_t got = pass_receive(net->fd, message, sizeof *message, MSG_DONTWAIT, fd);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
@@ -38,7 +38,7 @@ static int take_message(const struct sr_net *net, struct cell_message *message, 
     return 1;
 }
 
-int talk_wait(struct sr_net *net, uint64_t deadline, struct cell_message *message, int *fd)
+int talk_wait(struct net *net, uint64_t deadline, struct cell_message *message, int *fd)
 {
     for (;;) {
         uint64_t now = sr_now();
@@ -59,7 +59,7 @@ int talk_wait(struct sr_net *net, uint64_t deadline, struct cell_message *messag
 }
 
 /* Nothing more is said to the cell, and its network is to be gone. */
-static void hang_up(struct sr_net *net)
+static void hang_up(struct net *net)
 {
     if (net->pidfd >= 0)
         pidfd_send_signal(net->pidfd, SIGKILL, NULL, 0);
@@ -69,7 +69,7 @@ static void hang_up(struct sr_net *net)
 
 /* With a request that is not answered goes the release that waits for its turn: it is never sent,
  * and has failed. */
-static int fail_request(struct sr_net *net, const char *why, struct sr_error *err)
+static int fail_request(struct net *net, const char *why, struct sr_error *err)
 {
     bool release = net->talk.releasing || net->talk.release_waits;
     hang_up(net);
@@ -78,7 +78,7 @@ static int fail_request(struct sr_net *net, const char *why, struct sr_error *er
                    "the net cell does not answer: %s", why);
 }
 
-static int send_request(struct sr_net *net, enum cell_operation operation, const char *text,
+static int send_request(struct net *net, enum cell_operation operation, const char *text,
                         size_t len, struct sr_error *err)
 {
     struct cell_message message = {.operation = operation};
@@ -95,9 +95,9 @@ static int send_request(struct sr_net *net, enum cell_operation operation, const
 }
 
 /* The next request that has waited for its turn. */
-static int go_on(struct sr_net *net, struct sr_error *err)
+static int go_on(struct net *net, struct sr_error *err)
 {
-    struct sr_net_talk *talk = &net->talk;
+    struct net_talk *talk = &net->talk;
     if (talk->busy)
         return 0;
     if (talk->release_waits) {
@@ -112,9 +112,9 @@ static int go_on(struct sr_net *net, struct sr_error *err)
     return result;
 }
 
-int talk_add(struct sr_net *net, char *text, size_t len, size_t count, struct sr_error *err)
+int talk_add(struct net *net, char *text, size_t len, size_t count, struct sr_error *err)
 {
-    if (len > SR_NET_ADD_MAX) {
+    if (len > NET_ADD_MAX) {
         free(text);
         return sr_fail(err, SR_RUN_201, "launch.network.apply", "too many new addresses at once");
     }
@@ -124,47 +124,47 @@ int talk_add(struct sr_net *net, char *text, size_t len, size_t count, struct sr
     return go_on(net, err);
 }
 
-int sr_net_ask_counters(struct sr_net *net, struct sr_error *err)
+int net_ask_counters(struct net *net, struct sr_error *err)
 {
     return net->talk.busy ? 0 : send_request(net, CELL_SAMPLE, NULL, 0, err);
 }
 
-int sr_net_ask_release(struct sr_net *net, struct sr_error *err)
+int net_ask_release(struct net *net, struct sr_error *err)
 {
     net->talk.release_waits = true;
     return go_on(net, err);
 }
 
-uint64_t sr_net_deadline(const struct sr_net *net)
+uint64_t net_deadline(const struct net *net)
 {
     return net->talk.busy ? net->talk.deadline : UINT64_MAX;
 }
 
 /* The host's addresses for names to come: the cell closes them, whatever is known here. */
-static int take_own(struct sr_net *net, struct sr_error *err)
+static int take_own(struct net *net, struct sr_error *err)
 {
-    const struct sr_local_list *own = &net->sample->own;
-    size_t count = own->count < SR_LOCAL_MAX ? own->count : SR_LOCAL_MAX;
+    const struct net_local_list *own = &net->sample->own;
+    size_t count = own->count < NET_LOCAL_MAX ? own->count : NET_LOCAL_MAX;
     for (size_t i = 0; i < count; i++)
-        if (sr_local_add(&net->own, own->ranges[i].first, own->ranges[i].last) < 0)
-            return sr_fail(err, SR_RUN_001, "monitor.network", SR_LOCAL_TOO_MANY);
+        if (net_local_add(&net->own, own->ranges[i].first, own->ranges[i].last) < 0)
+            return sr_fail(err, SR_RUN_001, "monitor.network", NET_LOCAL_TOO_MANY);
     return 0;
 }
 
 /* Counters by target. */
-static int fold_sample(struct sr_net *net, struct sr_error *err)
+static int fold_sample(struct net *net, struct sr_error *err)
 {
     memset(net->allowed, 0, net->target_count * sizeof *net->allowed);
     memset(net->blocked, 0, net->target_count * sizeof *net->blocked);
     for (size_t i = 0; i < net->sample->count; i++) {
-        const struct sr_net_count *count = &net->sample->counts[i];
-        bool allow = count->set == SR_NET_SET_ALLOW_ADDRESS || count->set == SR_NET_SET_ALLOW_RANGE,
-             block = count->set == SR_NET_SET_BLOCK_ADDRESS || count->set == SR_NET_SET_BLOCK_RANGE;
+        const struct net_count *count = &net->sample->counts[i];
+        bool allow = count->set == NET_SET_ALLOW_ADDRESS || count->set == NET_SET_ALLOW_RANGE,
+             block = count->set == NET_SET_BLOCK_ADDRESS || count->set == NET_SET_BLOCK_RANGE;
         if (!allow && !block)
             continue;
-        const struct sr_net_element *element =
-            sr_net_element_find(allow ? &net->ruleset.allow : &net->ruleset.block, count->protocol,
-                                count->port, count->first);
+        const struct net_element *element =
+            net_element_find(allow ? &net->ruleset.allow : &net->ruleset.block, count->protocol,
+                             count->port, count->first);
         if (element == NULL)
             return sr_fail(err, SR_RUN_001, "monitor.network",
                            "the kernel counts an element that no rule has");
@@ -174,10 +174,10 @@ static int fold_sample(struct sr_net *net, struct sr_error *err)
 }
 
 /* One message that the cell may send now. */
-static int take_answer(struct sr_net *net, const struct cell_message *message,
-                       enum sr_net_news *news, struct sr_error *err)
+static int take_answer(struct net *net, const struct cell_message *message, enum net_news *news,
+                       struct sr_error *err)
 {
-    struct sr_net_talk *talk = &net->talk;
+    struct net_talk *talk = &net->talk;
     bool counters = message->operation == CELL_SAMPLE;
     if (message->operation == CELL_LOST) {
         net->lost = true;
@@ -192,10 +192,10 @@ static int take_answer(struct sr_net *net, const struct cell_message *message,
     if (message->error.code != SR_OK)
         return sr_fail_as_said(err, SR_RUN_201, &message->error);
     if (counters) {
-        *news = SR_NET_COUNTED;
+        *news = NET_COUNTED;
         return take_own(net, err) < 0 ? -1 : fold_sample(net, err);
     }
-    *news = message->operation == CELL_ADD ? SR_NET_ADDED : SR_NET_RELEASED;
+    *news = message->operation == CELL_ADD ? NET_ADDED : NET_RELEASED;
     if (message->operation == CELL_ADD) {
         net->target_count += talk->adding;
         talk->added = talk->adding;
@@ -204,11 +204,11 @@ static int take_answer(struct sr_net *net, const struct cell_message *message,
     return 0;
 }
 
-int sr_net_hear(struct sr_net *net, enum sr_net_news *news, struct sr_error *err)
+int net_hear(struct net *net, enum net_news *news, struct sr_error *err)
 {
     struct cell_message message = {0};
     int got = net->fd >= 0 ? take_message(net, &message, NULL) : -EPIPE;
-    *news = SR_NET_NOTHING;
+    *news = NET_NOTHING;
     if (got < 0 && net->talk.busy)
         return fail_request(net, "it has ended", err);
     if (got < 0) {
@@ -221,8 +221,8 @@ int sr_net_hear(struct sr_net *net, enum sr_net_news *news, struct sr_error *err
                    ? fail_request(net, strerror(ETIMEDOUT), err)
                    : 0;
     int result = take_answer(net, &message, news, err);
-    if (result == 0 && *news == SR_NET_NOTHING)
-        *news = SR_NET_MORE;
+    if (result == 0 && *news == NET_NOTHING)
+        *news = NET_MORE;
     if (net->fd < 0 || (result < 0 && !net->talk.release_waits))
         return result;
     /* What failed holds no release up; one that cannot be sent is the worse failure. */
@@ -234,7 +234,7 @@ int sr_net_hear(struct sr_net *net, enum sr_net_news *news, struct sr_error *err
     return result;
 }
 
-void sr_net_hang_up(struct sr_net *net)
+void net_hang_up(struct net *net)
 {
     hang_up(net);
 }

@@ -1,6 +1,6 @@
 /*
  * Uplinks: the way of packets that the rules let through out of the run's network namespace, by its
- * interface SR_NET_UPLINK. Only the cell uses them, in this order: prepare in the host's network
+ * interface NET_UPLINK. Only the cell uses them, in this order: prepare in the host's network
  * namespace, connect in the run's own once the rules are in place, disconnect at the end. An uplink
  * ends with its cell.
  */

@@ -21,7 +21,7 @@
 
 static int prepare(struct uplink *uplink, struct sr_error *err)
 {
-    uplink->host = sr_rtnl_open();
+    uplink->host = net_rtnl_open();
     if (uplink->host == NULL)
         return sr_fail(err, SR_RUN_201, PATH, "no netlink socket: %s", strerror(errno));
     return 0;
@@ -33,25 +33,25 @@ static const char *alias_of(const char *run_id, char alias[ALIAS_MAX])
     return alias;
 }
 
-int sr_net_sweep(const char *run_id)
+int net_sweep(const char *run_id)
 {
     char alias[ALIAS_MAX];
-    return sr_rtnl_delete_by_alias(alias_of(run_id, alias));
+    return net_rtnl_delete_by_alias(alias_of(run_id, alias));
 }
 
 /* Makes the pair, with the first address of the pool that no run has: sr-up-<8 hex of the
  * address>. */
 static int add_veth(struct uplink *uplink)
 {
-    const struct sr_net_pool *pool = &uplink->plan->pool;
+    const struct net_pool *pool = &uplink->plan->pool;
     char alias[ALIAS_MAX];
     for (uint64_t at = pool->first; at <= pool->last; at++) {
         char name[IF_NAMESIZE];
         snprintf(name, sizeof name, "sr-up-%08x", (unsigned)at);
-        const struct sr_rtnl_veth veth = {
+        const struct net_rtnl_veth veth = {
             .name = name,
             .bridge = uplink->plan->bridge,
-            .peer = SR_NET_UPLINK,
+            .peer = NET_UPLINK,
             .alias = alias_of(uplink->plan->run_id, alias),
             /* Locally administered both (IEEE 802, second bit of the first byte). */
             .mac = {0xFE, 0x53, (uint8_t)(at >> 24), (uint8_t)(at >> 16), (uint8_t)(at >> 8),
@@ -59,7 +59,7 @@ static int add_veth(struct uplink *uplink)
             .peer_mac = {0x02, 0x53, (uint8_t)(at >> 24), (uint8_t)(at >> 16), (uint8_t)(at >> 8),
                          (uint8_t)at},
         };
-        int result = sr_rtnl_veth_add(uplink->host, &veth);
+        int result = net_rtnl_veth_add(uplink->host, &veth);
         if (result == 0)
             uplink->address = (uint32_t)at;
         if (result != -EEXIST)
@@ -71,7 +71,7 @@ static int add_veth(struct uplink *uplink)
 static int connect_bridge(struct uplink *uplink, struct sr_error *err)
 {
     const struct cell_plan *plan = uplink->plan;
-    const struct sr_net_pool *pool = &plan->pool;
+    const struct net_pool *pool = &plan->pool;
     int result = add_veth(uplink);
     /* From here on the cell's capabilities end at its own namespace. */
     mnl_socket_close(uplink->host);
@@ -87,13 +87,13 @@ static int connect_bridge(struct uplink *uplink, struct sr_error *err)
                        "no port of %s can be made: %s; network.uplink in the host configuration "
                        "must name a bridge of this host",
                        plan->bridge, strerror(-result));
-    result = sr_rtnl_address_add(SR_NET_UPLINK, uplink->address, pool->prefix);
+    result = net_rtnl_address_add(NET_UPLINK, uplink->address, pool->prefix);
     if (result == 0)
-        result = sr_rtnl_link_up(SR_NET_UPLINK, plan->mtu);
+        result = net_rtnl_link_up(NET_UPLINK, plan->mtu);
     if (result == 0)
-        result = sr_rtnl_default_route_add(SR_NET_UPLINK, pool->gateway);
+        result = net_rtnl_default_route_add(NET_UPLINK, pool->gateway);
     if (result == 0) {
-        uplink->links = sr_rtnl_watch(RTMGRP_LINK);
+        uplink->links = net_rtnl_watch(RTMGRP_LINK);
         result = uplink->links < 0 ? uplink->links : 0;
     }
     if (result < 0)
@@ -105,8 +105,8 @@ static int connect_bridge(struct uplink *uplink, struct sr_error *err)
 static int disconnect(struct uplink *uplink, struct sr_error *err)
 {
     (void)uplink;
-    int result = sr_rtnl_link_delete(SR_NET_UPLINK);
-    if (result == 0 && if_nametoindex(SR_NET_UPLINK) != 0)
+    int result = net_rtnl_link_delete(NET_UPLINK);
+    if (result == 0 && if_nametoindex(NET_UPLINK) != 0)
         result = -EBUSY;
     if (result < 0)
         return sr_fail(err, SR_RUN_202, "cleanup.network.release",
@@ -119,7 +119,7 @@ bool uplink_bridge_lost(const struct uplink *uplink)
     char drain[8192];
     while (read(uplink->links, drain, sizeof drain) > 0)
         ;
-    return if_nametoindex(SR_NET_UPLINK) == 0;
+    return if_nametoindex(NET_UPLINK) == 0;
 }
 
 const struct uplink_kind uplink_bridge = {prepare, connect_bridge, disconnect};

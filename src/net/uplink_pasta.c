@@ -44,8 +44,8 @@ _Noreturn static void become_pasta(const struct cell_plan *plan, int gate)
     const char *const argv[] = {
         plan->pasta, "--foreground", "--quiet", "--ipv4-only", "--config-net", "--no-map-gw",
         "--no-udp", "--no-icmp", "-u", "none", "-U", "none", "--no-dhcp", "--no-dhcpv6", "--no-ra",
-        "--no-ndp", "-t", "none", "-T", "none", "-D", "none", "-I", SR_NET_UPLINK, "-a",
-        SR_NET_UPLINK_TEXT, "-n", "30", "-g", SR_NET_UPLINK_GATEWAY_TEXT, "--netns", ROOM_NETNS,
+        "--no-ndp", "-t", "none", "-T", "none", "-D", "none", "-I", NET_UPLINK, "-a",
+        NET_UPLINK_TEXT, "-n", "30", "-g", NET_UPLINK_GATEWAY_TEXT, "--netns", ROOM_NETNS,
         /* As nobody it could not join the namespace; it gives up its capabilities and its root
                                  * directory, and filters its system calls, by itself. */
         "--runas", "0", NULL};
@@ -88,7 +88,7 @@ static int wait_for_route(struct uplink *uplink, int routes, struct sr_error *er
 {
     uint64_t deadline = sr_now() + READY_NSEC;
     for (;;) {
-        int there = sr_rtnl_has_default_route();
+        int there = net_rtnl_has_default_route();
         if (there > 0)
             return 0;
         if (there < 0)
@@ -118,7 +118,7 @@ static int connect_pasta(struct uplink *uplink, struct sr_error *err)
 {
     if (uplink->plan->relay && relay_connect(uplink->plan, &uplink->relay, err) < 0)
         return -1;
-    sr_cleanup_fd int routes = sr_rtnl_watch(RTMGRP_IPV4_ROUTE);
+    sr_cleanup_fd int routes = net_rtnl_watch(RTMGRP_IPV4_ROUTE);
     if (routes < 0)
         return sr_fail(err, SR_RUN_201, PATH, "routes cannot be watched: %s", strerror(-routes));
     if (write(uplink->gate, "", 1) != 1)

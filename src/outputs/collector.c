@@ -24,7 +24,7 @@ enum message { MESSAGE_DATA = 'd', MESSAGE_END = 'e', MESSAGE_CUT = 'c' };
 /* The worker's side. */
 struct serving {
     int socket, directory;
-    const struct sr_collector_output *outputs;
+    const struct outputs_collector_output *outputs;
     uint32_t count;
     uint64_t entries_left;
     uint8_t message[1 + PIECE];
@@ -62,7 +62,7 @@ static void unpack_one(struct serving *serving, uint32_t i)
     struct sr_error err = {0};
     char path[32];
     snprintf(path, sizeof path, "outputs[%u]", i);
-    struct sr_unpack unpack = {
+    struct outputs_unpack unpack = {
         .directory = serving->directory,
         .name = serving->outputs[i].name,
         .bytes_max = serving->outputs[i].bytes_max,
@@ -72,8 +72,8 @@ static void unpack_one(struct serving *serving, uint32_t i)
         .context = serving,
     };
     serving->over = serving->whole = false;
-    struct sr_collector_result result = {.index = i};
-    result.refused = sr_unpack(&unpack, &err) < 0;
+    struct outputs_collector_result result = {.index = i};
+    result.refused = outputs_unpack(&unpack, &err) < 0;
     result.cleared = unpack.cleared;
     if (result.refused == 0)
         serving->entries_left -= unpack.entries;
@@ -84,7 +84,7 @@ static void unpack_one(struct serving *serving, uint32_t i)
         ; /* what is still on its way of an output that was refused */
 }
 
-static int serve(void *context, struct sr_worker *worker, void *result, struct sr_error *err)
+static int serve(void *context, struct image_worker *worker, void *result, struct sr_error *err)
 {
     struct serving *serving = context;
     (void)worker, (void)result, (void)err;
@@ -93,15 +93,15 @@ static int serve(void *context, struct sr_worker *worker, void *result, struct s
     return 0;
 }
 
-int sr_collector_start(struct sr_collector *collector, int directory,
-                       const struct sr_collector_output *outputs, uint32_t count,
-                       uint64_t entries_max, int cgroup_fd, struct sr_error *err)
+int outputs_collector_start(struct outputs_collector *collector, int directory,
+                            const struct outputs_collector_output *outputs, uint32_t count,
+                            uint64_t entries_max, int cgroup_fd, struct sr_error *err)
 {
     uint64_t largest = 0;
     int pair[2];
     for (uint32_t i = 0; i < count; i++)
         largest = outputs[i].bytes_max > largest ? outputs[i].bytes_max : largest;
-    if (sr_archive_load(err) == NULL) /* the worker could not */
+    if (image_archive_load(err) == NULL) /* the worker could not */
         return -1;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return sr_fail(err, SR_RUN_001, "prepare.outputs", "no socket for the collector: %s",
@@ -112,7 +112,7 @@ int sr_collector_start(struct sr_collector *collector, int directory,
                               .outputs = outputs,
                               .count = count,
                               .entries_left = entries_max};
-    *collector = (struct sr_collector){
+    *collector = (struct outputs_collector){
         .fd = -1,
         .count = count,
         .plan = {.what = "the collector of outputs",
@@ -124,27 +124,27 @@ int sr_collector_start(struct sr_collector *collector, int directory,
                  .file_max = largest,
                  .cpu_sec = CPU_SEC},
     };
-    struct sr_worker_plan plan = collector->plan;
+    struct jail_worker_plan plan = collector->plan;
     plan.fds = &theirs;
     plan.fd_count = 1;
     plan.cgroup_fd = &cgroup_fd;
-    if (sr_worker_start(&plan, serve, &serving, 0, &collector->process, err) < 0)
+    if (jail_worker_start(&plan, serve, &serving, 0, &collector->process, err) < 0)
         return -1;
     collector->fd = sr_take_fd(&ours);
     return 0;
 }
 
 /* The worker has gone: why. */
-static int lost(struct sr_collector *collector, struct sr_error *err)
+static int lost(struct outputs_collector *collector, struct sr_error *err)
 {
     sr_close_fd(&collector->fd);
-    if (sr_worker_wait(&collector->plan, &collector->process, NULL, 0, err) == 0)
+    if (jail_worker_wait(&collector->plan, &collector->process, NULL, 0, err) == 0)
         return sr_fail(err, SR_RUN_001, "monitor.outputs", "the collector of outputs ended early");
     return -1;
 }
 
 /* 1: taken, 0: not now, -1: the worker has gone. */
-static int send_message(struct sr_collector *collector, const void *message, size_t len,
+static int send_message(struct outputs_collector *collector, const void *message, size_t len,
                         struct sr_error *err)
 {
     ssize_t put = send(collector->fd, message, len, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -153,11 +153,12 @@ static int send_message(struct sr_collector *collector, const void *message, siz
     return errno == EAGAIN || errno == EINTR ? 0 : lost(collector, err);
 }
 
-int sr_collector_flush(struct sr_collector *collector, size_t *passed, struct sr_error *err)
+int outputs_collector_flush(struct outputs_collector *collector, size_t *passed,
+                            struct sr_error *err)
 {
     uint32_t len;
     *passed = 0;
-    while (sr_collector_holds(collector)) {
+    while (outputs_collector_holds(collector)) {
         const uint8_t *at = collector->held + collector->held_start;
         memcpy(&len, at, sizeof len);
         int taken = send_message(collector, at + sizeof len, len, err);
@@ -170,7 +171,7 @@ int sr_collector_flush(struct sr_collector *collector, size_t *passed, struct sr
     return 0;
 }
 
-static void make_room(struct sr_collector *collector)
+static void make_room(struct outputs_collector *collector)
 {
     size_t start = collector->held_start;
     memmove(collector->held, collector->held + start, collector->held_end - start);
@@ -181,11 +182,12 @@ static void make_room(struct sr_collector *collector)
 
 /* Holds a message, or more of the newest one. False: what is held was never credited, so the
  * channel has let too much through. */
-static bool hold(struct sr_collector *collector, enum message kind, const uint8_t *data, size_t len)
+static bool hold(struct outputs_collector *collector, enum message kind, const uint8_t *data,
+                 size_t len)
 {
     uint32_t before = 0;
     uint8_t *last = collector->held + collector->held_last;
-    if (sr_collector_holds(collector))
+    if (outputs_collector_holds(collector))
         memcpy(&before, last, sizeof before);
     if (before == 0 || kind != MESSAGE_DATA || last[sizeof before] != MESSAGE_DATA ||
         before - 1 + len > PIECE) {
@@ -206,8 +208,8 @@ static bool hold(struct sr_collector *collector, enum message kind, const uint8_
     return true;
 }
 
-int sr_collector_feed(struct sr_collector *collector, const void *data, size_t len, size_t *passed,
-                      struct sr_error *err)
+int outputs_collector_feed(struct outputs_collector *collector, const void *data, size_t len,
+                           size_t *passed, struct sr_error *err)
 {
     const uint8_t *at = data;
     make_room(collector);
@@ -218,23 +220,23 @@ int sr_collector_feed(struct sr_collector *collector, const void *data, size_t l
                               "more of an archive than its window");
         done += piece;
     }
-    return sr_collector_flush(collector, passed, err);
+    return outputs_collector_flush(collector, passed, err);
 }
 
-int sr_collector_end(struct sr_collector *collector, bool whole, size_t *passed,
-                     struct sr_error *err)
+int outputs_collector_end(struct outputs_collector *collector, bool whole, size_t *passed,
+                          struct sr_error *err)
 {
     make_room(collector);
     collector->ended++;
     if (!hold(collector, whole ? MESSAGE_END : MESSAGE_CUT, (const uint8_t *)"", 0))
         return sr_fail_vm(err, SR_RUN_001, "monitor.channel", "more of an archive than its window");
-    return sr_collector_flush(collector, passed, err);
+    return outputs_collector_flush(collector, passed, err);
 }
 
-int sr_collector_receive(struct sr_collector *collector, struct sr_collector_result *result,
-                         struct sr_error *err)
+int outputs_collector_receive(struct outputs_collector *collector,
+                              struct outputs_collector_result *result, struct sr_error *err)
 {
-    struct sr_collector_result said;
+    struct outputs_collector_result said;
     ssize_t got = recv(collector->fd, &said, sizeof said, MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
@@ -249,8 +251,8 @@ int sr_collector_receive(struct sr_collector *collector, struct sr_collector_res
     return 1;
 }
 
-void sr_collector_stop(struct sr_collector *collector)
+void outputs_collector_stop(struct outputs_collector *collector)
 {
     sr_close_fd(&collector->fd);
-    sr_worker_kill(&collector->process);
+    jail_worker_kill(&collector->process);
 }

@@ -1,11 +1,12 @@
 /*
  * The collector: the worker that unpacks a run's outputs, and the supervisor's talk with it.
  *
- *   1. sr_collector_start() while the supervisor may still start processes that confine themselves,
- *      before the VM starts.
- *   2. For each output in turn its archive by sr_collector_feed(), then sr_collector_end().
- *   3. sr_collector_receive() when fd is readable: what became of each.
- *   4. sr_collector_stop().
+ *   1. outputs_collector_start() while the supervisor may still start processes that confine
+ *      themselves, before the VM starts.
+ *   2. For each output in turn its archive by outputs_collector_feed(), then
+ *      outputs_collector_end().
+ *   3. outputs_collector_receive() when fd is readable: what became of each.
+ *   4. outputs_collector_stop().
  *
  * Nothing blocks. What the worker does not take at once is held here, and is not credited to the
  * guest; so a window of it at most. The worker may be taken over by what it reads: what it says
@@ -25,65 +26,67 @@
 
 /* A window of the channel, and the heads of the messages it makes: there is at least a piece in
  * every two of them, or an end. */
-#define SR_COLLECTOR_HELD_MAX (256u * 1024u + 4096u)
+#define OUTPUTS_COLLECTOR_HELD_MAX (256u * 1024u + 4096u)
 
 /* What is to be collected. */
-struct sr_collector_output {
+struct outputs_collector_output {
     char name[64]; /* in the directory */
     uint64_t bytes_max;
 };
 
 /* What became of an output. */
-struct sr_collector_result {
+struct outputs_collector_result {
     uint32_t index;
     uint32_t refused; /* or could not be written; message says why */
     uint32_t cleared; /* files that lost a set-user-id, set-group-id or sticky bit */
     char message[512];
 };
 
-struct sr_collector {
+struct outputs_collector {
     int fd; /* to poll; -1: not running */
-    struct sr_worker_process process;
-    struct sr_worker_plan plan;
+    struct jail_worker_process process;
+    struct jail_worker_plan plan;
     uint32_t count, ended, answered;
     size_t held_start, held_last, held_end; /* messages, each with a head; held_last: the newest */
-    uint8_t held[SR_COLLECTOR_HELD_MAX];
+    uint8_t held[OUTPUTS_COLLECTOR_HELD_MAX];
 };
 
 /* Starts it for count outputs below directory, whose descriptor and outputs stay the caller's, with
  * at most so many entries in all, in a cgroup of version 2 (-1: the caller's). Takes collector
  * uninitialised. Errors: SR-RUN-001 at prepare.outputs. */
-int sr_collector_start(struct sr_collector *collector, int directory,
-                       const struct sr_collector_output *outputs, uint32_t count,
-                       uint64_t entries_max, int cgroup_fd, struct sr_error *err) SR_MUST_CHECK;
+int outputs_collector_start(struct outputs_collector *collector, int directory,
+                            const struct outputs_collector_output *outputs, uint32_t count,
+                            uint64_t entries_max, int cgroup_fd,
+                            struct sr_error *err) SR_MUST_CHECK;
 
 /* A piece of the archive of the output that is on; *passed is how many bytes the worker took (of
  * this and earlier ones). */
-int sr_collector_feed(struct sr_collector *collector, const void *data, size_t len, size_t *passed,
-                      struct sr_error *err) SR_MUST_CHECK;
+int outputs_collector_feed(struct outputs_collector *collector, const void *data, size_t len,
+                           size_t *passed, struct sr_error *err) SR_MUST_CHECK;
 /* The end of that output's archive; whole: it is all there. */
-int sr_collector_end(struct sr_collector *collector, bool whole, size_t *passed,
-                     struct sr_error *err) SR_MUST_CHECK;
+int outputs_collector_end(struct outputs_collector *collector, bool whole, size_t *passed,
+                          struct sr_error *err) SR_MUST_CHECK;
 /* Goes on with what is held, when fd is writable. */
-int sr_collector_flush(struct sr_collector *collector, size_t *passed,
-                       struct sr_error *err) SR_MUST_CHECK;
-static inline bool sr_collector_holds(const struct sr_collector *collector)
+int outputs_collector_flush(struct outputs_collector *collector, size_t *passed,
+                            struct sr_error *err) SR_MUST_CHECK;
+static inline bool outputs_collector_holds(const struct outputs_collector *collector)
 {
     return collector->fd >= 0 && collector->held_end > collector->held_start;
 }
 
 /* When fd is readable. 1: result is filled; 0: nothing is there yet; -1: the worker died
  * (SR-RUN-001 at monitor.outputs). */
-int sr_collector_receive(struct sr_collector *collector, struct sr_collector_result *result,
-                         struct sr_error *err) SR_MUST_CHECK;
+int outputs_collector_receive(struct outputs_collector *collector,
+                              struct outputs_collector_result *result,
+                              struct sr_error *err) SR_MUST_CHECK;
 
 /* True when every output that has ended is answered. */
-static inline bool sr_collector_idle(const struct sr_collector *collector)
+static inline bool outputs_collector_idle(const struct outputs_collector *collector)
 {
     return collector->fd < 0 || collector->answered >= collector->ended;
 }
 
 /* Ends the worker, whatever it does; again does no harm. */
-void sr_collector_stop(struct sr_collector *collector);
+void outputs_collector_stop(struct outputs_collector *collector);
 
 #endif

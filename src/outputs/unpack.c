@@ -15,8 +15,8 @@
 #define PIECE ((size_t)256 * 1024)
 
 struct unpacking {
-    struct sr_unpack *of;
-    const struct sr_archive_lib *lib;
+    struct outputs_unpack *of;
+    const struct image_archive_lib *lib;
     struct archive *archive;
     int root;   /* the output, when it is a directory */
     int parent; /* the directory of the entry before, and how long its name is in at */
@@ -61,7 +61,8 @@ static const char *relative_name(const char *name)
     for (const char *part = name + 2;; part++) {
         size_t len = strcspn(part, "/");
         if (len == 0 || len > NAME_MAX || (part[0] == '.' && len == 1) ||
-            (part[0] == '.' && part[1] == '.' && len == 2) || ++depth > SR_OUTPUT_DEPTH_MAX + 1)
+            (part[0] == '.' && part[1] == '.' && len == 2) ||
+            ++depth > OUTPUTS_OUTPUT_DEPTH_MAX + 1)
             return NULL;
         part += len;
         if (*part == '\0')
@@ -129,7 +130,7 @@ static int refuse_archive(const struct unpacking *unpacking, const char *otherwi
 
 static int make_directory(struct unpacking *unpacking, const char *at, mode_t mode)
 {
-    const struct sr_unpack *of = unpacking->of;
+    const struct outputs_unpack *of = unpacking->of;
     const char *last;
     mode = (mode & 0777) | 0700;
     if (at[0] != '\0') {
@@ -159,7 +160,7 @@ static int copy_content(struct unpacking *unpacking, const char *at, int fd, uin
 
 static int make_file(struct unpacking *unpacking, const char *at, struct archive_entry *entry)
 {
-    struct sr_unpack *of = unpacking->of;
+    struct outputs_unpack *of = unpacking->of;
     const char *last = of->name;
     int64_t size = unpacking->lib->archive_entry_size(entry);
     if (size < 0 || (uint64_t)size > of->bytes_max - of->bytes)
@@ -193,14 +194,14 @@ static int make_link(struct unpacking *unpacking, const char *at, const char *ta
 
 static int make_entry(struct unpacking *unpacking, struct archive_entry *entry)
 {
-    struct sr_unpack *of = unpacking->of;
+    struct outputs_unpack *of = unpacking->of;
     const char *name = unpacking->lib->archive_entry_pathname(entry), *at = relative_name(name);
     if (at == NULL)
         return refuse(unpacking, "refused: an entry's name leads out of the output: %.200s",
                       name != NULL ? name : "(none)");
-    if (++of->entries > SR_OUTPUT_ENTRIES_MAX)
+    if (++of->entries > EVIDENCE_OUTPUT_ENTRIES_MAX)
         return refuse(unpacking, "refused: it has more than %u files and directories",
-                      SR_OUTPUT_ENTRIES_MAX);
+                      EVIDENCE_OUTPUT_ENTRIES_MAX);
     if (of->entries > of->entries_left)
         return refuse(unpacking,
                       "refused: it has more files and directories than the %llu that this host "
@@ -229,7 +230,7 @@ static int make_entry(struct unpacking *unpacking, struct archive_entry *entry)
 
 static la_ssize_t read_piece(struct archive *archive, void *context, const void **data)
 {
-    struct sr_unpack *of = context;
+    struct outputs_unpack *of = context;
     ssize_t got = of->next(of->context, data);
     (void)archive;
     return got < 0 ? ARCHIVE_FATAL : got;
@@ -237,7 +238,7 @@ static la_ssize_t read_piece(struct archive *archive, void *context, const void 
 
 static int make_all(struct unpacking *unpacking)
 {
-    const struct sr_archive_lib *lib = unpacking->lib;
+    const struct image_archive_lib *lib = unpacking->lib;
     struct archive *archive = unpacking->archive;
     if (archive == NULL)
         return refuse(unpacking, "the archive cannot be read: out of memory");
@@ -254,12 +255,12 @@ static int make_all(struct unpacking *unpacking)
     return unpacking->of->entries > 0 ? 0 : refuse(unpacking, "refused: the archive is empty");
 }
 
-int sr_unpack(struct sr_unpack *unpack, struct sr_error *err)
+int outputs_unpack(struct outputs_unpack *unpack, struct sr_error *err)
 {
     struct unpacking unpacking = {.of = unpack, .root = -1, .parent = -1, .err = err};
     unpack->entries = unpack->cleared = 0;
     unpack->bytes = 0;
-    unpacking.lib = sr_archive_load(err);
+    unpacking.lib = image_archive_load(err);
     if (unpacking.lib == NULL)
         return -1;
     unpacking.archive = unpacking.lib->archive_read_new();

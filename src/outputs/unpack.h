@@ -18,9 +18,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define SR_OUTPUT_DEPTH_MAX 64u
+#define OUTPUTS_OUTPUT_DEPTH_MAX 64u
 
-struct sr_unpack {
+struct outputs_unpack {
     int directory;             /* where to make it */
     const char *name;          /* what it is to be called there */
     uint64_t bytes_max;        /* of the contents of its files, holes counted like data */
@@ -38,6 +38,6 @@ struct sr_unpack {
 /* Makes directory/name of it. Blocks of zeros become holes. Permissions are the archive's, as far
  * as the umask has them, and the owner's to read and write. -1 with err: what is unsafe, too much
  * or broken; something may be there then, and is to be removed. */
-int sr_unpack(struct sr_unpack *unpack, struct sr_error *err) SR_MUST_CHECK;
+int outputs_unpack(struct outputs_unpack *unpack, struct sr_error *err) SR_MUST_CHECK;
 
 #endif

@@ -9,7 +9,7 @@ struct sr_arena_chunk {
     uint64_t data[];
 };
 
-void *sr_arena_alloc(struct sr_arena *arena, size_t size)
+void *policy_arena_alloc(struct policy_arena *arena, size_t size)
 {
     size = (size + sizeof(uint64_t) - 1) / sizeof(uint64_t) * sizeof(uint64_t);
     if (arena->chunk == NULL || size > arena->size - arena->used) {
@@ -19,16 +19,16 @@ void *sr_arena_alloc(struct sr_arena *arena, size_t size)
         if (chunk == NULL)
             return NULL;
         chunk->before = arena->chunk;
-        *arena = (struct sr_arena){.chunk = chunk, .size = room};
+        *arena = (struct policy_arena){.chunk = chunk, .size = room};
     }
     void *memory = (char *)arena->chunk->data + arena->used;
     arena->used += size;
     return memory;
 }
 
-char *sr_arena_text(struct sr_arena *arena, const char *text, size_t len)
+char *policy_arena_text(struct policy_arena *arena, const char *text, size_t len)
 {
-    char *copy = sr_arena_alloc(arena, len + 1);
+    char *copy = policy_arena_alloc(arena, len + 1);
     if (copy == NULL)
         return NULL;
     memcpy(copy, text, len);
@@ -36,12 +36,12 @@ char *sr_arena_text(struct sr_arena *arena, const char *text, size_t len)
     return copy;
 }
 
-void sr_arena_free(struct sr_arena *arena)
+void policy_arena_free(struct policy_arena *arena)
 {
     while (arena->chunk != NULL) {
         struct sr_arena_chunk *before = arena->chunk->before;
         free(arena->chunk);
         arena->chunk = before;
     }
-    *arena = (struct sr_arena){0};
+    *arena = (struct policy_arena){0};
 }

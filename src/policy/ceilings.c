@@ -151,18 +151,19 @@ void sr_ceilings_check(const struct sr_policy *policy, const struct sr_ceilings 
 
 /* The node of a path like "outputs[2].max", or the last one on the way to it that is there: what is
  * not has its default. */
-static const struct sr_node *find_place(const struct sr_node *node, const char *path)
+static const struct policy_node *find_place(const struct policy_node *node, const char *path)
 {
     while (*path != '\0') {
-        const struct sr_node *next = NULL;
+        const struct policy_node *next = NULL;
         if (*path == '[') {
             char *end;
             unsigned long index = strtoul(path + 1, &end, 10);
-            next = node->kind == SR_NODE_LIST && index < node->count ? node->items[index] : NULL;
+            next =
+                node->kind == POLICY_NODE_LIST && index < node->count ? node->items[index] : NULL;
             path = end + 1;
         } else {
             size_t len = strcspn(path, ".[");
-            next = node->kind == SR_NODE_MAP ? sr_node_find(node, path, len) : NULL;
+            next = node->kind == POLICY_NODE_MAP ? policy_node_find(node, path, len) : NULL;
             path += len;
         }
         if (next == NULL)
@@ -175,15 +176,15 @@ static const struct sr_node *find_place(const struct sr_node *node, const char *
 
 static void add_breach(void *context, const char *path, const char *message)
 {
-    struct sr_checker *checker = context;
+    struct policy_checker *checker = context;
     for (size_t i = 0; i < checker->errors.count; i++)
         if (strcmp(checker->errors.items[i].path, path) == 0)
             return; /* wrong on every host */
-    sr_check_error(checker, SR_POL_003, &(const struct sr_path){NULL, path, 0},
-                   find_place(checker->root, path), "%s", message);
+    policy_check_error(checker, SR_POL_003, &(const struct policy_path){NULL, path, 0},
+                       find_place(checker->root, path), "%s", message);
 }
 
-void sr_check_ceilings(struct sr_checker *checker, const struct sr_ceilings *ceilings)
+void policy_check_ceilings(struct policy_checker *checker, const struct sr_ceilings *ceilings)
 {
     if (checker->root != NULL)
         sr_ceilings_check(&checker->policy, ceilings, add_breach, checker);

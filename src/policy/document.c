@@ -53,8 +53,8 @@ static int check_bytes(const char *text, size_t len, bool yaml, struct sr_error 
         const char *fault = character_fault(text + i, len - i, n, yaml);
         if (fault != NULL) {
             unsigned line, column;
-            sr_document_place(text, i, &line, &column);
-            sr_fail_at(err, SR_POL_002, line, column, "policy", "%s", fault);
+            policy_document_place(text, i, &line, &column);
+            policy_fail_at(err, SR_POL_002, line, column, "policy", "%s", fault);
             bool utf16 = i == 0 && len > 1 &&
                          (memcmp(text, "\xFF\xFE", 2) == 0 || memcmp(text, "\xFE\xFF", 2) == 0);
             if (utf16 && err != NULL)
@@ -84,8 +84,8 @@ static bool is_json(const char *text, size_t len, size_t start)
     return next == len || text[next] == '"' || text[next] == '}';
 }
 
-int sr_document_parse(struct sr_arena *arena, const char *text, size_t len, struct sr_node **root,
-                      struct sr_error *err)
+int policy_document_parse(struct policy_arena *arena, const char *text, size_t len,
+                          struct policy_node **root, struct sr_error *err)
 {
     if (len >= 3 &&
         memcmp(text, "\xEF\xBB\xBF", 3) == 0) { /* a byte order mark says nothing about UTF-8 */
@@ -94,11 +94,11 @@ int sr_document_parse(struct sr_arena *arena, const char *text, size_t len, stru
     }
     size_t start = skip_space(text, len, 0);
     if (start == len)
-        return sr_fail_at(err, SR_POL_001, 1, 1, "policy", "the document is empty");
+        return policy_fail_at(err, SR_POL_001, 1, 1, "policy", "the document is empty");
     bool json = is_json(text, len, start);
     if (check_bytes(text, len, !json, err) < 0)
         return -1;
     if (json)
-        return sr_document_parse_json(arena, text, len, root, err);
-    return sr_document_parse_yaml(arena, text, len, root, err);
+        return policy_document_parse_json(arena, text, len, root, err);
+    return policy_document_parse_yaml(arena, text, len, root, err);
 }

@@ -14,15 +14,15 @@
 /*
  * Reads text into a tree. Errors: SR-POL-002 at "policy" with line and column; SR-POL-001 when the
  * document is empty. Repeated keys are left to the caller, who knows the path
- * (sr_node_repeated_key()).
+ * (policy_node_repeated_key()).
  */
-int sr_document_parse(struct sr_arena *arena, const char *text, size_t len, struct sr_node **root,
-                      struct sr_error *err) SR_MUST_CHECK;
+int policy_document_parse(struct policy_arena *arena, const char *text, size_t len,
+                          struct policy_node **root, struct sr_error *err) SR_MUST_CHECK;
 
 /* The two readers behind it. */
-int sr_document_parse_yaml(struct sr_arena *arena, const char *text, size_t len,
-                           struct sr_node **root, struct sr_error *err) SR_MUST_CHECK;
-int sr_document_parse_json(struct sr_arena *arena, const char *text, size_t len,
-                           struct sr_node **root, struct sr_error *err) SR_MUST_CHECK;
+int policy_document_parse_yaml(struct policy_arena *arena, const char *text, size_t len,
+                               struct policy_node **root, struct sr_error *err) SR_MUST_CHECK;
+int policy_document_parse_json(struct policy_arena *arena, const char *text, size_t len,
+                               struct policy_node **root, struct sr_error *err) SR_MUST_CHECK;
 
 #endif

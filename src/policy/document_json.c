@@ -7,11 +7,11 @@
 #include <string.h>
 
 struct walk {
-    struct sr_arena *arena;
+    struct policy_arena *arena;
     const char *at, *end;
     unsigned line, column;
     struct sr_buf text; /* scratch for decoded strings */
-    struct sr_node_stack stack;
+    struct policy_node_stack stack;
 };
 
 static void step(struct walk *walk)
@@ -46,22 +46,24 @@ static bool string_node(struct walk *walk)
     sr_json_string((struct sr_json_slice){start, (size_t)(walk->at - start)}, &walk->text);
     if (!sr_buf_ok(&walk->text))
         return false;
-    return sr_node_push(&walk->stack, sr_node_scalar(walk->arena, SR_SCALAR_STRING,
-                                                     walk->text.data == NULL ? "" : walk->text.data,
-                                                     walk->text.len, line, column));
+    return policy_node_push(&walk->stack,
+                            policy_node_scalar(walk->arena, POLICY_SCALAR_STRING,
+                                               walk->text.data == NULL ? "" : walk->text.data,
+                                               walk->text.len, line, column));
 }
 
 static bool word_node(struct walk *walk)
 {
     const char *start = walk->at;
     unsigned line = walk->line, column = walk->column;
-    enum sr_scalar_form form = *start == 't' || *start == 'f' ? SR_SCALAR_BOOL
-                               : *start == 'n'                ? SR_SCALAR_NULL
-                                                              : SR_SCALAR_NUMBER;
+    enum policy_scalar_form form = *start == 't' || *start == 'f' ? POLICY_SCALAR_BOOL
+                                   : *start == 'n'                ? POLICY_SCALAR_NULL
+                                                                  : POLICY_SCALAR_NUMBER;
     while (walk->at < walk->end && strchr(" \t\r\n,]}", *walk->at) == NULL)
         step(walk);
-    return sr_node_push(&walk->stack, sr_node_scalar(walk->arena, form, start,
-                                                     (size_t)(walk->at - start), line, column));
+    return policy_node_push(
+        &walk->stack,
+        policy_node_scalar(walk->arena, form, start, (size_t)(walk->at - start), line, column));
 }
 
 /* Recursion is bounded by the scanner's SR_JSON_MAX_DEPTH. */
@@ -91,15 +93,15 @@ static bool value_node(struct walk *walk) // NOLINT(misc-no-recursion)
             return false;
     }
     step(walk);
-    struct sr_node *node =
-        sr_node_collection(walk->arena, map ? SR_NODE_MAP : SR_NODE_LIST, walk->stack.items + first,
-                           walk->stack.depth - first, line, column);
+    struct policy_node *node =
+        policy_node_collection(walk->arena, map ? POLICY_NODE_MAP : POLICY_NODE_LIST,
+                               walk->stack.items + first, walk->stack.depth - first, line, column);
     walk->stack.depth = first;
-    return sr_node_push(&walk->stack, node);
+    return policy_node_push(&walk->stack, node);
 }
 
-int sr_document_parse_json(struct sr_arena *arena, const char *text, size_t len,
-                           struct sr_node **root, struct sr_error *err)
+int policy_document_parse_json(struct policy_arena *arena, const char *text, size_t len,
+                               struct policy_node **root, struct sr_error *err)
 {
     struct walk walk = {.arena = arena, .at = text, .end = text + len, .line = 1, .column = 1};
     unsigned line, column;
@@ -109,10 +111,11 @@ int sr_document_parse_json(struct sr_arena *arena, const char *text, size_t len,
     enum sr_json_result result =
         sr_json_scan(walk.at, len - start, SR_JSON_LAST | SR_JSON_REPEATS, &scan);
     if (result != SR_JSON_OK) {
-        sr_document_place(text, result == SR_JSON_BAD ? start + scan.error_at : len, &line,
-                          &column);
-        sr_fail_at(err, SR_POL_002, line, column, "policy", "not valid JSON: %s",
-                   result == SR_JSON_BAD ? scan.error : "the document ends before its value does");
+        policy_document_place(text, result == SR_JSON_BAD ? start + scan.error_at : len, &line,
+                              &column);
+        policy_fail_at(err, SR_POL_002, line, column, "policy", "not valid JSON: %s",
+                       result == SR_JSON_BAD ? scan.error
+                                             : "the document ends before its value does");
         if (err != NULL)
             strcpy(err->hint,
                    "a document that begins with {\" is read as JSON, which has no comments "
@@ -128,7 +131,7 @@ int sr_document_parse_json(struct sr_arena *arena, const char *text, size_t len,
         return sr_fail(err, SR_POL_001, "policy", "out of memory");
     skip_space(&walk);
     if (walk.at < walk.end)
-        return sr_fail_at(err, SR_POL_002, walk.line, walk.column, "policy",
-                          "not valid JSON: there is more behind the document's value");
+        return policy_fail_at(err, SR_POL_002, walk.line, walk.column, "policy",
+                              "not valid JSON: there is more behind the document's value");
     return 0;
 }

@@ -13,23 +13,23 @@ static const char no_tags[] = "tags are not allowed; the field decides the type"
 struct anchor {
     struct anchor *next;
     const char *name;
-    struct sr_node *node; /* NULL while it is being read: an alias to it would be a cycle */
+    struct policy_node *node; /* NULL while it is being read: an alias to it would be a cycle */
 };
 
 struct open_collection {
-    enum sr_node_kind kind;
+    enum policy_node_kind kind;
     unsigned line, column;
     size_t first; /* of its children on the stack */
     struct anchor *anchor;
 };
 
 struct reader {
-    struct sr_arena *arena;
+    struct policy_arena *arena;
     struct sr_error *err;
     const char *text; /* the document */
     size_t len;
-    struct sr_node_stack stack;   /* children of collections still open */
-    struct open_collection *open; /* SR_DOCUMENT_MAX_DEPTH of them */
+    struct policy_node_stack stack; /* children of collections still open */
+    struct open_collection *open;   /* POLICY_DOCUMENT_MAX_DEPTH of them */
     size_t open_count;
     struct anchor *anchors;
     unsigned anchor_count;
@@ -39,8 +39,8 @@ struct reader {
 
 static int refuse(struct reader *reader, const yaml_mark_t *mark, const char *what)
 {
-    return sr_fail_at(reader->err, SR_POL_002, (unsigned)mark->line + 1, (unsigned)mark->column + 1,
-                      "policy", "%s", what);
+    return policy_fail_at(reader->err, SR_POL_002, (unsigned)mark->line + 1,
+                          (unsigned)mark->column + 1, "policy", "%s", what);
 }
 
 static int no_memory(struct reader *reader)
@@ -48,9 +48,9 @@ static int no_memory(struct reader *reader)
     return sr_fail(reader->err, SR_POL_001, "policy", "out of memory");
 }
 
-static int push(struct reader *reader, struct sr_node *node)
+static int push(struct reader *reader, struct policy_node *node)
 {
-    return sr_node_push(&reader->stack, node) ? 0 : no_memory(reader);
+    return policy_node_push(&reader->stack, node) ? 0 : no_memory(reader);
 }
 
 /* True when the next node is a key of the innermost map. */
@@ -59,7 +59,7 @@ static bool at_key(const struct reader *reader)
     if (reader->open_count == 0)
         return false;
     const struct open_collection *open = &reader->open[reader->open_count - 1];
-    return open->kind == SR_NODE_MAP && (reader->stack.depth - open->first) % 2 == 0;
+    return open->kind == POLICY_NODE_MAP && (reader->stack.depth - open->first) % 2 == 0;
 }
 
 /* Remembers an anchor (*anchor NULL when there is none); a name may be used again, the latest
@@ -72,8 +72,9 @@ static int new_anchor(struct reader *reader, const yaml_mark_t *mark, const yaml
         return 0;
     if (reader->anchor_count++ == MAX_ANCHORS)
         return refuse(reader, mark, "the document has more than 1000 anchors");
-    struct anchor *made = sr_arena_alloc(reader->arena, sizeof *made);
-    const char *copy = sr_arena_text(reader->arena, (const char *)name, strlen((const char *)name));
+    struct anchor *made = policy_arena_alloc(reader->arena, sizeof *made);
+    const char *copy =
+        policy_arena_text(reader->arena, (const char *)name, strlen((const char *)name));
     if (made == NULL || copy == NULL)
         return no_memory(reader);
     *made = (struct anchor){.next = reader->anchors, .name = copy};
@@ -90,8 +91,8 @@ static int take_scalar(struct reader *reader, const yaml_event_t *event)
     if (new_anchor(reader, &event->start_mark, event->data.scalar.anchor, &anchor) < 0)
         return -1;
     bool plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
-    struct sr_node *node = sr_node_scalar(
-        reader->arena, plain ? SR_SCALAR_PLAIN : SR_SCALAR_STRING,
+    struct policy_node *node = policy_node_scalar(
+        reader->arena, plain ? POLICY_SCALAR_PLAIN : POLICY_SCALAR_STRING,
         (const char *)event->data.scalar.value, event->data.scalar.length,
         (unsigned)event->start_mark.line + 1, (unsigned)event->start_mark.column + 1);
     if (anchor != NULL)
@@ -109,29 +110,30 @@ static int take_alias(struct reader *reader, const yaml_event_t *event)
     if (anchor->node == NULL)
         return refuse(reader, &event->start_mark, "this alias stands inside what it names");
     bool key = at_key(reader);
-    if (key && anchor->node->kind != SR_NODE_SCALAR)
+    if (key && anchor->node->kind != POLICY_NODE_SCALAR)
         return refuse(reader, &event->start_mark, "a key must be a plain text");
     if (__builtin_add_overflow(reader->aliased, anchor->node->nodes, &reader->aliased) ||
-        reader->aliased > SR_DOCUMENT_MAX_ALIASED)
+        reader->aliased > POLICY_DOCUMENT_MAX_ALIASED)
         return refuse(reader, &event->start_mark,
                       "the document's aliases expand to more than 10000 nodes");
     if (!key)
         return push(reader, anchor->node);
-    const struct sr_node *text =
+    const struct policy_node *text =
         anchor->node; /* a key is a node of its own: it belongs to one map */
-    return push(reader, sr_node_scalar(reader->arena, text->form, text->text, text->len,
-                                       (unsigned)event->start_mark.line + 1,
-                                       (unsigned)event->start_mark.column + 1));
+    return push(reader, policy_node_scalar(reader->arena, text->form, text->text, text->len,
+                                           (unsigned)event->start_mark.line + 1,
+                                           (unsigned)event->start_mark.column + 1));
 }
 
-static int open_collection(struct reader *reader, enum sr_node_kind kind, const yaml_mark_t *mark,
-                           const yaml_char_t *anchor, const yaml_char_t *tag)
+static int open_collection(struct reader *reader, enum policy_node_kind kind,
+                           const yaml_mark_t *mark, const yaml_char_t *anchor,
+                           const yaml_char_t *tag)
 {
     if (tag != NULL)
         return refuse(reader, mark, no_tags);
     if (at_key(reader))
         return refuse(reader, mark, "a key must be a plain text");
-    if (reader->open_count == SR_DOCUMENT_MAX_DEPTH)
+    if (reader->open_count == POLICY_DOCUMENT_MAX_DEPTH)
         return refuse(reader, mark, "the document nests deeper than 64 levels");
     struct open_collection *open = &reader->open[reader->open_count];
     *open = (struct open_collection){
@@ -149,9 +151,9 @@ static int open_collection(struct reader *reader, enum sr_node_kind kind, const 
 static int close_collection(struct reader *reader)
 {
     const struct open_collection *open = &reader->open[--reader->open_count];
-    struct sr_node *node =
-        sr_node_collection(reader->arena, open->kind, reader->stack.items + open->first,
-                           reader->stack.depth - open->first, open->line, open->column);
+    struct policy_node *node =
+        policy_node_collection(reader->arena, open->kind, reader->stack.items + open->first,
+                               reader->stack.depth - open->first, open->line, open->column);
     reader->stack.depth = open->first;
     if (open->anchor != NULL)
         open->anchor->node = node;
@@ -171,10 +173,10 @@ static int take_event(struct reader *reader, const yaml_event_t *event)
     case YAML_ALIAS_EVENT:
         return take_alias(reader, event);
     case YAML_SEQUENCE_START_EVENT:
-        return open_collection(reader, SR_NODE_LIST, &event->start_mark,
+        return open_collection(reader, POLICY_NODE_LIST, &event->start_mark,
                                event->data.sequence_start.anchor, event->data.sequence_start.tag);
     case YAML_MAPPING_START_EVENT:
-        return open_collection(reader, SR_NODE_MAP, &event->start_mark,
+        return open_collection(reader, POLICY_NODE_MAP, &event->start_mark,
                                event->data.mapping_start.anchor, event->data.mapping_start.tag);
     case YAML_SEQUENCE_END_EVENT:
     case YAML_MAPPING_END_EVENT:
@@ -209,11 +211,11 @@ static int parser_error(struct reader *reader, const yaml_parser_t *parser)
     unsigned line = (unsigned)parser->problem_mark.line + 1,
              column = (unsigned)parser->problem_mark.column + 1;
     if (parser->error == YAML_READER_ERROR) /* it knows bytes, not places */
-        sr_document_place(reader->text, parser->problem_offset, &line, &column);
+        policy_document_place(reader->text, parser->problem_offset, &line, &column);
     unsigned tab = tab_in_indentation(reader, line);
     if (tab > 0) {
-        sr_fail_at(reader->err, SR_POL_002, line, tab, "policy",
-                   "not valid YAML: a tab in the indentation");
+        policy_fail_at(reader->err, SR_POL_002, line, tab, "policy",
+                       "not valid YAML: a tab in the indentation");
         if (reader->err != NULL)
             strcpy(reader->err->hint, "indent with spaces only");
         return -1;
@@ -224,8 +226,8 @@ static int parser_error(struct reader *reader, const yaml_parser_t *parser)
                  parser->context_mark.line + 1);
     else if (parser->context != NULL)
         snprintf(context, sizeof context, ", %s", parser->context);
-    sr_fail_at(reader->err, SR_POL_002, line, column, "policy", "not valid YAML: %s%s",
-               parser->problem, context);
+    policy_fail_at(reader->err, SR_POL_002, line, column, "policy", "not valid YAML: %s%s",
+                   parser->problem, context);
     if (reader->err != NULL && parser->context != NULL &&
         strcmp(parser->context, "while scanning for the next token") == 0)
         strcpy(reader->err->hint, "a text that begins with @, ` or % is quoted");
@@ -255,18 +257,18 @@ static int refuse_tag_directives(const char *text, size_t len, struct sr_error *
     while ((at = memmem(at, len - (size_t)(at - text), word, strlen(word))) != NULL) {
         unsigned line, column;
         if (at == text || at[-1] == '\n') {
-            sr_document_place(text, (size_t)(at - text), &line, &column);
-            return sr_fail_at(err, SR_POL_002, line, column, "policy", "%s", no_tags);
+            policy_document_place(text, (size_t)(at - text), &line, &column);
+            return policy_fail_at(err, SR_POL_002, line, column, "policy", "%s", no_tags);
         }
         at += strlen(word);
     }
     return 0;
 }
 
-int sr_document_parse_yaml(struct sr_arena *arena, const char *text, size_t len,
-                           struct sr_node **root, struct sr_error *err)
+int policy_document_parse_yaml(struct policy_arena *arena, const char *text, size_t len,
+                               struct policy_node **root, struct sr_error *err)
 {
-    struct open_collection open[SR_DOCUMENT_MAX_DEPTH] = {{0}};
+    struct open_collection open[POLICY_DOCUMENT_MAX_DEPTH] = {{0}};
     struct reader reader = {.arena = arena, .err = err, .text = text, .len = len, .open = open};
     if (refuse_tag_directives(text, len, err) < 0)
         return -1;
@@ -280,7 +282,7 @@ int sr_document_parse_yaml(struct sr_arena *arena, const char *text, size_t len,
     if (result == 0 && reader.stack.items != NULL && reader.stack.depth > 0)
         *root = reader.stack.items[0];
     else if (result == 0)
-        result = sr_fail_at(err, SR_POL_001, 1, 1, "policy", "the document is empty");
+        result = policy_fail_at(err, SR_POL_001, 1, 1, "policy", "the document is empty");
     free(reader.stack.items);
     return result;
 }

@@ -7,15 +7,15 @@
 #include <stdio.h>
 #include <string.h>
 
-void sr_path_render(const struct sr_path *path, char *text, size_t size)
+void policy_path_render(const struct policy_path *path, char *text, size_t size)
 {
-    const struct sr_path *parts[SR_DOCUMENT_MAX_DEPTH];
+    const struct policy_path *parts[POLICY_DOCUMENT_MAX_DEPTH];
     size_t count = 0, len = 0;
-    for (; path != NULL && count < SR_DOCUMENT_MAX_DEPTH; path = path->parent)
+    for (; path != NULL && count < POLICY_DOCUMENT_MAX_DEPTH; path = path->parent)
         parts[count++] = path;
     text[0] = '\0';
     while (count > 0 && len < size) {
-        const struct sr_path *part = parts[--count];
+        const struct policy_path *part = parts[--count];
         int n = part->name == NULL
                     ? snprintf(text + len, size - len, "[%zu]", part->index)
                     : snprintf(text + len, size - len, "%s%s", len > 0 ? "." : "", part->name);
@@ -23,7 +23,7 @@ void sr_path_render(const struct sr_path *path, char *text, size_t size)
     }
 }
 
-static struct sr_error *add(struct sr_checker *checker, struct sr_findings *findings)
+static struct sr_error *add(struct policy_checker *checker, struct policy_findings *findings)
 {
     if (findings->count == findings->cap) {
         size_t cap = findings->cap == 0 ? 8 : findings->cap * 2;
@@ -39,8 +39,8 @@ static struct sr_error *add(struct sr_checker *checker, struct sr_findings *find
 }
 
 __attribute__((format(printf, 6, 0))) static void
-report(struct sr_checker *checker, struct sr_findings *findings, enum sr_code code,
-       const struct sr_path *path, const struct sr_node *node, const char *fmt, va_list ap)
+report(struct policy_checker *checker, struct policy_findings *findings, enum sr_code code,
+       const struct policy_path *path, const struct policy_node *node, const char *fmt, va_list ap)
 {
     if (findings->full)
         return;
@@ -48,21 +48,22 @@ report(struct sr_checker *checker, struct sr_findings *findings, enum sr_code co
     if (item == NULL)
         return;
     char where[sizeof item->path];
-    sr_path_render(path, where, sizeof where);
+    policy_path_render(path, where, sizeof where);
     sr_vfail(item, code, where[0] != '\0' ? where : "policy", fmt, ap);
     if (node != NULL) {
         item->line = node->line;
         item->column = node->column;
     }
-    if (findings->count > SR_FINDINGS_MAX) {
+    if (findings->count > POLICY_FINDINGS_MAX) {
         findings->full = true;
         snprintf(item->message, sizeof item->message, "and more: only the first %d are shown",
-                 SR_FINDINGS_MAX);
+                 POLICY_FINDINGS_MAX);
     }
 }
 
-void sr_check_error(struct sr_checker *checker, enum sr_code code, const struct sr_path *path,
-                    const struct sr_node *node, const char *fmt, ...)
+void policy_check_error(struct policy_checker *checker, enum sr_code code,
+                        const struct policy_path *path, const struct policy_node *node,
+                        const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -70,8 +71,9 @@ void sr_check_error(struct sr_checker *checker, enum sr_code code, const struct 
     va_end(ap);
 }
 
-void sr_check_warn(struct sr_checker *checker, enum sr_code code, const struct sr_path *path,
-                   const struct sr_node *node, const char *fmt, ...)
+void policy_check_warn(struct policy_checker *checker, enum sr_code code,
+                       const struct policy_path *path, const struct policy_node *node,
+                       const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -79,7 +81,7 @@ void sr_check_warn(struct sr_checker *checker, enum sr_code code, const struct s
     va_end(ap);
 }
 
-void sr_check_hint(struct sr_checker *checker, const char *fmt, ...)
+void policy_check_hint(struct policy_checker *checker, const char *fmt, ...)
 {
     if (checker->errors.count == 0 || checker->errors.full)
         return;
@@ -91,10 +93,10 @@ void sr_check_hint(struct sr_checker *checker, const char *fmt, ...)
     sr_make_printable(last->hint);
 }
 
-bool sr_node_is_null(const struct sr_node *node)
+bool policy_node_is_null(const struct policy_node *node)
 {
     static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
-    if (node->kind != SR_NODE_SCALAR || node->form == SR_SCALAR_STRING ||
+    if (node->kind != POLICY_NODE_SCALAR || node->form == POLICY_SCALAR_STRING ||
         strchr("~nN", node->text[0]) == NULL)
         return false; /* strchr() finds the NUL of an empty text too */
     for (size_t i = 0; i < sizeof nulls / sizeof nulls[0]; i++)
@@ -103,64 +105,66 @@ bool sr_node_is_null(const struct sr_node *node)
     return false;
 }
 
-static const char *kind_name(const struct sr_node *node)
+static const char *kind_name(const struct policy_node *node)
 {
-    if (sr_node_is_null(node))
+    if (policy_node_is_null(node))
         return "null";
-    static const char *const forms[] = {[SR_SCALAR_PLAIN] = "a plain value",
-                                        [SR_SCALAR_STRING] = "a text",
-                                        [SR_SCALAR_NUMBER] = "a number",
-                                        [SR_SCALAR_BOOL] = "true or false"};
-    if (node->kind == SR_NODE_SCALAR)
+    static const char *const forms[] = {[POLICY_SCALAR_PLAIN] = "a plain value",
+                                        [POLICY_SCALAR_STRING] = "a text",
+                                        [POLICY_SCALAR_NUMBER] = "a number",
+                                        [POLICY_SCALAR_BOOL] = "true or false"};
+    if (node->kind == POLICY_NODE_SCALAR)
         return forms[node->form];
-    return node->kind == SR_NODE_LIST ? "a list" : "a map";
+    return node->kind == POLICY_NODE_LIST ? "a list" : "a map";
 }
 
-static void report_missing(struct sr_checker *checker, const struct sr_path *path,
-                           const struct sr_node *place)
+static void report_missing(struct policy_checker *checker, const struct policy_path *path,
+                           const struct policy_node *place)
 {
-    sr_check_error(checker, SR_POL_001, path, place, "this field is required");
+    policy_check_error(checker, SR_POL_001, path, place, "this field is required");
 }
 
-static void report_unknown(struct sr_checker *checker, const struct sr_node *key,
-                           const struct sr_path *path, const char *const *known)
+static void report_unknown(struct policy_checker *checker, const struct policy_node *key,
+                           const struct policy_path *path, const char *const *known)
 {
-    const struct sr_path at = {path, key->text, 0};
+    const struct policy_path at = {path, key->text, 0};
     if (strlen(key->text) != key->len) {
-        sr_check_error(checker, SR_POL_002, &at, key, "a name must not contain a NUL character");
+        policy_check_error(checker, SR_POL_002, &at, key,
+                           "a name must not contain a NUL character");
         return;
     }
-    sr_check_error(checker, SR_POL_002, &at, key, "there is no such field");
+    policy_check_error(checker, SR_POL_002, &at, key, "there is no such field");
     const char *nearest = sr_nearest_name(key->text, known);
     if (nearest != NULL)
-        sr_check_hint(checker, "did you mean '%s'?", nearest);
-    else if (sr_node_is(key, "<<"))
-        sr_check_hint(checker, "YAML's merge keys are not read; an alias stands for a whole value");
+        policy_check_hint(checker, "did you mean '%s'?", nearest);
+    else if (policy_node_is(key, "<<"))
+        policy_check_hint(checker,
+                          "YAML's merge keys are not read; an alias stands for a whole value");
 }
 
-bool sr_field_map(struct sr_checker *checker, const struct sr_node *node,
-                  const struct sr_path *path, const char *const *known, bool required,
-                  const struct sr_node *place)
+bool policy_field_map(struct policy_checker *checker, const struct policy_node *node,
+                      const struct policy_path *path, const char *const *known, bool required,
+                      const struct policy_node *place)
 {
     if (node == NULL) {
         if (required)
             report_missing(checker, path, place);
         return false;
     }
-    if (node->kind != SR_NODE_MAP) {
-        sr_check_error(checker, SR_POL_002, path, node, "must be a map of fields, not %s",
-                       kind_name(node));
+    if (node->kind != POLICY_NODE_MAP) {
+        policy_check_error(checker, SR_POL_002, path, node, "must be a map of fields, not %s",
+                           kind_name(node));
         return false;
     }
     size_t state = 0;
-    const struct sr_node *key;
-    while ((key = sr_node_repeated_key(node, &state)) != NULL)
-        sr_check_error(checker, SR_POL_002, &(struct sr_path){path, key->text, 0}, key,
-                       "this key is given twice");
+    const struct policy_node *key;
+    while ((key = policy_node_repeated_key(node, &state)) != NULL)
+        policy_check_error(checker, SR_POL_002, &(struct policy_path){path, key->text, 0}, key,
+                           "this key is given twice");
     for (size_t i = 0; known != NULL && i < node->count; i++) {
         key = node->items[2 * i];
         size_t k = 0;
-        while (known[k] != NULL && (known[k][0] != key->text[0] || !sr_node_is(key, known[k])))
+        while (known[k] != NULL && (known[k][0] != key->text[0] || !policy_node_is(key, known[k])))
             k++;
         if (known[k] == NULL)
             report_unknown(checker, key, path, known);
@@ -168,118 +172,122 @@ bool sr_field_map(struct sr_checker *checker, const struct sr_node *node,
     return true;
 }
 
-bool sr_field_list(struct sr_checker *checker, const struct sr_node *node,
-                   const struct sr_path *path, bool required, const struct sr_node *place)
+bool policy_field_list(struct policy_checker *checker, const struct policy_node *node,
+                       const struct policy_path *path, bool required,
+                       const struct policy_node *place)
 {
     if (node == NULL) {
         if (required) {
             report_missing(checker, path, place);
-            sr_check_hint(checker, "an empty list is written []");
+            policy_check_hint(checker, "an empty list is written []");
         }
         return false;
     }
-    if (node->kind == SR_NODE_LIST)
+    if (node->kind == POLICY_NODE_LIST)
         return true;
-    sr_check_error(checker, SR_POL_002, path, node, "must be a list, not %s", kind_name(node));
-    sr_check_hint(checker, "an empty list is written []");
+    policy_check_error(checker, SR_POL_002, path, node, "must be a list, not %s", kind_name(node));
+    policy_check_hint(checker, "an empty list is written []");
     return false;
 }
 
-bool sr_field_at_most(struct sr_checker *checker, const struct sr_node *node,
-                      const struct sr_path *path, size_t max)
+bool policy_field_at_most(struct policy_checker *checker, const struct policy_node *node,
+                          const struct policy_path *path, size_t max)
 {
     if (node->count <= max)
         return true;
-    sr_check_error(checker, SR_POL_002, path, node, "has %zu items; at most %zu are allowed",
-                   node->count, max);
+    policy_check_error(checker, SR_POL_002, path, node, "has %zu items; at most %zu are allowed",
+                       node->count, max);
     return false;
 }
 
-const char *sr_field_any_text(struct sr_checker *checker, const struct sr_node *node,
-                              const struct sr_path *path)
+const char *policy_field_any_text(struct policy_checker *checker, const struct policy_node *node,
+                                  const struct policy_path *path)
 {
-    bool text = node->kind == SR_NODE_SCALAR &&
-                (node->form == SR_SCALAR_STRING || node->form == SR_SCALAR_PLAIN);
-    if (text && node->form == SR_SCALAR_PLAIN && sr_node_is_null(node)) {
-        sr_check_error(checker, SR_POL_002, path, node, "must be a text, not null");
-        sr_check_hint(checker, "an empty text is written \"\"");
+    bool text = node->kind == POLICY_NODE_SCALAR &&
+                (node->form == POLICY_SCALAR_STRING || node->form == POLICY_SCALAR_PLAIN);
+    if (text && node->form == POLICY_SCALAR_PLAIN && policy_node_is_null(node)) {
+        policy_check_error(checker, SR_POL_002, path, node, "must be a text, not null");
+        policy_check_hint(checker, "an empty text is written \"\"");
         return NULL;
     }
     if (!text) {
-        sr_check_error(checker, SR_POL_002, path, node, "must be a text, not %s", kind_name(node));
+        policy_check_error(checker, SR_POL_002, path, node, "must be a text, not %s",
+                           kind_name(node));
         return NULL;
     }
     if (memchr(node->text, '\0', node->len) != NULL) {
-        sr_check_error(checker, SR_POL_002, path, node, "must not contain a NUL character");
+        policy_check_error(checker, SR_POL_002, path, node, "must not contain a NUL character");
         return NULL;
     }
     return node->text;
 }
 
-const char *sr_field_text(struct sr_checker *checker, const struct sr_node *node,
-                          const struct sr_path *path, bool required, const struct sr_node *place)
+const char *policy_field_text(struct policy_checker *checker, const struct policy_node *node,
+                              const struct policy_path *path, bool required,
+                              const struct policy_node *place)
 {
     if (node == NULL) {
         if (required)
             report_missing(checker, path, place);
         return NULL;
     }
-    if (node->kind == SR_NODE_SCALAR && node->form == SR_SCALAR_PLAIN && sr_node_is_null(node)) {
-        sr_check_error(checker, SR_POL_001, path, node, "must not be blank");
+    if (node->kind == POLICY_NODE_SCALAR && node->form == POLICY_SCALAR_PLAIN &&
+        policy_node_is_null(node)) {
+        policy_check_error(checker, SR_POL_001, path, node, "must not be blank");
         return NULL;
     }
-    const char *text = sr_field_any_text(checker, node, path);
+    const char *text = policy_field_any_text(checker, node, path);
     if (text != NULL && text[strspn(text, " \t\r\n\v\f")] == '\0') {
-        sr_check_error(checker, SR_POL_001, path, node, "must not be blank");
+        policy_check_error(checker, SR_POL_001, path, node, "must not be blank");
         return NULL;
     }
     return text;
 }
 
-bool sr_field_integer(struct sr_checker *checker, const struct sr_node *node,
-                      const struct sr_path *path, enum sr_code code, uint64_t min, uint64_t max,
-                      uint64_t *value)
+bool policy_field_integer(struct policy_checker *checker, const struct policy_node *node,
+                          const struct policy_path *path, enum sr_code code, uint64_t min,
+                          uint64_t max, uint64_t *value)
 {
-    bool number = node->kind == SR_NODE_SCALAR &&
-                  (node->form == SR_SCALAR_PLAIN || node->form == SR_SCALAR_NUMBER);
+    bool number = node->kind == POLICY_NODE_SCALAR &&
+                  (node->form == POLICY_SCALAR_PLAIN || node->form == POLICY_SCALAR_NUMBER);
     bool digits = number && node->len > 0 && strspn(node->text, "0123456789") == node->len;
     if (!digits || (node->text[0] == '0' && node->len > 1)) {
-        sr_check_error(checker, code, path, node, "must be a whole number from %ju to %ju",
-                       (uintmax_t)min, (uintmax_t)max);
-        if (node->kind == SR_NODE_SCALAR && node->form == SR_SCALAR_STRING)
-            sr_check_hint(checker, "write the number without quotes");
+        policy_check_error(checker, code, path, node, "must be a whole number from %ju to %ju",
+                           (uintmax_t)min, (uintmax_t)max);
+        if (node->kind == POLICY_NODE_SCALAR && node->form == POLICY_SCALAR_STRING)
+            policy_check_hint(checker, "write the number without quotes");
         return false;
     }
     uint64_t sum = 0;
     for (const char *at = node->text; *at != '\0' && sum <= max; at++)
         sum = sum * 10 + (uint64_t)(*at - '0');
     if (node->len > 18 || sum < min || sum > max) {
-        sr_check_error(checker, code, path, node, "must be from %ju to %ju", (uintmax_t)min,
-                       (uintmax_t)max);
+        policy_check_error(checker, code, path, node, "must be from %ju to %ju", (uintmax_t)min,
+                           (uintmax_t)max);
         return false;
     }
     *value = sum;
     return true;
 }
 
-bool sr_field_bool(struct sr_checker *checker, const struct sr_node *node,
-                   const struct sr_path *path, bool *value)
+bool policy_field_bool(struct policy_checker *checker, const struct policy_node *node,
+                       const struct policy_path *path, bool *value)
 {
-    bool may = node->kind == SR_NODE_SCALAR &&
-               (node->form == SR_SCALAR_PLAIN || node->form == SR_SCALAR_BOOL);
+    bool may = node->kind == POLICY_NODE_SCALAR &&
+               (node->form == POLICY_SCALAR_PLAIN || node->form == POLICY_SCALAR_BOOL);
     if (may && (strcmp(node->text, "true") == 0 || strcmp(node->text, "false") == 0)) {
         *value = node->text[0] == 't';
         return true;
     }
-    sr_check_error(checker, SR_POL_002, path, node, "must be true or false");
+    policy_check_error(checker, SR_POL_002, path, node, "must be true or false");
     return false;
 }
 
-int sr_field_choice(struct sr_checker *checker, const struct sr_node *node,
-                    const struct sr_path *path, const char *const *names, enum sr_code code,
-                    bool required, const struct sr_node *place)
+int policy_field_choice(struct policy_checker *checker, const struct policy_node *node,
+                        const struct policy_path *path, const char *const *names, enum sr_code code,
+                        bool required, const struct policy_node *place)
 {
-    const char *text = sr_field_text(checker, node, path, required, place);
+    const char *text = policy_field_text(checker, node, path, required, place);
     if (text == NULL)
         return -1;
     for (int i = 0; names[i] != NULL; i++)
@@ -290,10 +298,10 @@ int sr_field_choice(struct sr_checker *checker, const struct sr_node *node,
         size_t len = strlen(list);
         snprintf(list + len, sizeof list - len, "%s%s", i > 0 ? " or " : "", names[i]);
     }
-    sr_check_error(checker, code, path, node, "must be %s", list);
+    policy_check_error(checker, code, path, node, "must be %s", list);
     const char *nearest = sr_nearest_name(text, names);
     if (nearest != NULL)
-        sr_check_hint(checker, "did you mean '%s'?", nearest);
+        policy_check_hint(checker, "did you mean '%s'?", nearest);
     return -1;
 }
 
@@ -305,16 +313,18 @@ static const struct {
 } size_units[] = {{"Ki", "Ki", 10}, {"Mi", "Mi", 20}, {"Gi", "Gi", 30},
                   {"K", "Ki", 10},  {"M", "Mi", 20},  {"G", "Gi", 30}};
 
-const char *sr_field_size(struct sr_checker *checker, const struct sr_node *node,
-                          const struct sr_path *path, bool required, bool zero_ok,
-                          const struct sr_node *place, uint64_t *bytes)
+const char *policy_field_size(struct policy_checker *checker, const struct policy_node *node,
+                              const struct policy_path *path, bool required, bool zero_ok,
+                              const struct policy_node *place, uint64_t *bytes)
 {
-    if (zero_ok && node != NULL && node->kind == SR_NODE_SCALAR && sr_node_is(node, "0")) {
+    if (zero_ok && node != NULL && node->kind == POLICY_NODE_SCALAR && policy_node_is(node, "0")) {
         *bytes = 0;
         return "0";
     }
-    bool number = node != NULL && node->kind == SR_NODE_SCALAR && node->form == SR_SCALAR_NUMBER;
-    const char *text = number ? node->text : sr_field_text(checker, node, path, required, place);
+    bool number =
+        node != NULL && node->kind == POLICY_NODE_SCALAR && node->form == POLICY_SCALAR_NUMBER;
+    const char *text =
+        number ? node->text : policy_field_text(checker, node, path, required, place);
     if (text == NULL)
         return NULL;
     size_t digits = strspn(text, "0123456789");
@@ -331,14 +341,14 @@ const char *sr_field_size(struct sr_checker *checker, const struct sr_node *node
         char canonical[20];
         int len = snprintf(canonical, sizeof canonical, "%.*s%s", (int)digits, text,
                            size_units[i].canonical);
-        const char *copy = sr_arena_text(&checker->arena, canonical, (size_t)len);
+        const char *copy = policy_arena_text(&checker->arena, canonical, (size_t)len);
         checker->out_of_memory = checker->out_of_memory || copy == NULL;
         return copy;
     }
-    sr_check_error(checker, SR_POL_002, path, node,
-                   "must be a size like 256Mi (an integer and Ki, Mi or Gi)");
+    policy_check_error(checker, SR_POL_002, path, node,
+                       "must be a size like 256Mi (an integer and Ki, Mi or Gi)");
     if (digits > 0 && text[digits] == '\0')
-        sr_check_hint(checker, "the unit is missing; Mi are mebibytes");
+        policy_check_hint(checker, "the unit is missing; Mi are mebibytes");
     return NULL;
 }
 
@@ -347,42 +357,42 @@ static int compare_pairs(const void *a, const void *b)
     return strcmp(((const struct sr_pair *)a)->key, ((const struct sr_pair *)b)->key);
 }
 
-bool sr_field_pair(struct sr_checker *checker, const struct sr_node *key,
-                   const struct sr_node *value, const struct sr_path *path, const char *forbidden,
-                   struct sr_pair *pair)
+bool policy_field_pair(struct policy_checker *checker, const struct policy_node *key,
+                       const struct policy_node *value, const struct policy_path *path,
+                       const char *forbidden, struct sr_pair *pair)
 {
-    const struct sr_path at = {path, key->text, 0};
+    const struct policy_path at = {path, key->text, 0};
     if (key->len == 0 || memchr(key->text, '\0', key->len) != NULL)
-        sr_check_error(checker, SR_POL_002, &at, key,
-                       "a name must not be empty or contain a NUL character");
+        policy_check_error(checker, SR_POL_002, &at, key,
+                           "a name must not be empty or contain a NUL character");
     else if (key->text[strcspn(key->text, forbidden)] != '\0')
-        sr_check_error(checker, SR_POL_002, &at, key, "a name must not contain '%c'",
-                       key->text[strcspn(key->text, forbidden)]);
-    *pair = (struct sr_pair){key->text, sr_field_any_text(checker, value, &at)};
+        policy_check_error(checker, SR_POL_002, &at, key, "a name must not contain '%c'",
+                           key->text[strcspn(key->text, forbidden)]);
+    *pair = (struct sr_pair){key->text, policy_field_any_text(checker, value, &at)};
     return pair->value != NULL;
 }
 
-void sr_pairs_sort(struct sr_pair *pairs, size_t count)
+void policy_pairs_sort(struct sr_pair *pairs, size_t count)
 {
     qsort(pairs, count, sizeof *pairs, compare_pairs);
 }
 
-void sr_field_pairs(struct sr_checker *checker, const struct sr_node *node,
-                    const struct sr_path *path, const char *forbidden, const struct sr_pair **pairs,
-                    size_t *count)
+void policy_field_pairs(struct policy_checker *checker, const struct policy_node *node,
+                        const struct policy_path *path, const char *forbidden,
+                        const struct sr_pair **pairs, size_t *count)
 {
-    if (!sr_field_map(checker, node, path, NULL, false, NULL))
+    if (!policy_field_map(checker, node, path, NULL, false, NULL))
         return;
-    struct sr_pair *list = sr_arena_alloc(&checker->arena, node->count * sizeof *list);
+    struct sr_pair *list = policy_arena_alloc(&checker->arena, node->count * sizeof *list);
     if (list == NULL) {
         checker->out_of_memory = true;
         return;
     }
     size_t good = 0;
     for (size_t i = 0; i < node->count; i++)
-        good += sr_field_pair(checker, node->items[2 * i], node->items[2 * i + 1], path, forbidden,
-                              &list[good]);
-    sr_pairs_sort(list, good);
+        good += policy_field_pair(checker, node->items[2 * i], node->items[2 * i + 1], path,
+                                  forbidden, &list[good]);
+    policy_pairs_sort(list, good);
     *pairs = list;
     *count = good;
 }

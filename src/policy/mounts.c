@@ -51,7 +51,7 @@ static bool real_path(int fd, char path[PATH_MAX])
 }
 
 /* A copy of the path that the kernel knows the descriptor's file by; NULL when it has none. */
-static const char *real_path_copy(struct sr_checker *checker, int fd)
+static const char *real_path_copy(struct policy_checker *checker, int fd)
 {
     char real[PATH_MAX];
     if (fd < 0 || !real_path(fd, real))
@@ -60,21 +60,21 @@ static const char *real_path_copy(struct sr_checker *checker, int fd)
         errno = EILSEQ;
         return NULL;
     }
-    const char *copy = sr_arena_text(&checker->arena, real, strlen(real));
+    const char *copy = policy_arena_text(&checker->arena, real, strlen(real));
     checker->out_of_memory = checker->out_of_memory || copy == NULL;
     return copy;
 }
 
 /* A prefix of the allowlist, which may be a link, as the kernel finds it; NULL when there is
  * nothing: that allows nothing. */
-static const char *resolve_prefix(struct sr_checker *checker, const char *prefix)
+static const char *resolve_prefix(struct policy_checker *checker, const char *prefix)
 {
     sr_cleanup_fd int fd = open_path(AT_FDCWD, prefix);
     return real_path_copy(checker, fd);
 }
 
 /* The directory in which relative paths begin; -1 with errno. */
-static int open_directory(struct sr_checker *checker)
+static int open_directory(struct policy_checker *checker)
 {
     if (checker->directory_fd < 0)
         checker->directory_fd = open(checker->sources->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -130,8 +130,9 @@ static bool is_ours(const char *path, const char *home)
 }
 
 /* What is wrong with an opened source, or NULL, and when it was changed last. */
-static const char *source_fault(const struct sr_checker *checker, int fd,
-                                const struct sr_mount_allowlist *allowlist, int64_t *changed_nsec)
+static const char *source_fault(const struct policy_checker *checker, int fd,
+                                const struct policy_mount_allowlist *allowlist,
+                                int64_t *changed_nsec)
 {
     const struct sr_policy *policy = &checker->policy;
     char path[PATH_MAX];
@@ -156,34 +157,35 @@ static const char *source_fault(const struct sr_checker *checker, int fd,
     return NULL;
 }
 
-static void hint_at_allowlist(struct sr_checker *checker,
-                              const struct sr_mount_allowlist *allowlist)
+static void hint_at_allowlist(struct policy_checker *checker,
+                              const struct policy_mount_allowlist *allowlist)
 {
     static const char other[] = "--allow-mount DIR allows another directory";
     size_t count = allowlist->host_count;
     if (count == 0)
-        sr_check_hint(checker, "no directory of the allowlist exists; %s", other);
+        policy_check_hint(checker, "no directory of the allowlist exists; %s", other);
     else if (count == 1)
-        sr_check_hint(checker, "allowed is what lies in %s; %s", allowlist->host[0], other);
+        policy_check_hint(checker, "allowed is what lies in %s; %s", allowlist->host[0], other);
     else
-        sr_check_hint(checker, "allowed is what lies in %s or in %zu more; %s", allowlist->host[0],
-                      count - 1, other);
+        policy_check_hint(checker, "allowed is what lies in %s or in %zu more; %s",
+                          allowlist->host[0], count - 1, other);
 }
 
 /* Opens a file of the host and keeps the descriptor if the allowlist lets it be seen. */
-static void judge(struct sr_checker *checker, const struct sr_node *node,
-                  const struct sr_path *path, const char *file,
-                  const struct sr_mount_allowlist *allowlist, struct sr_mount *mount)
+static void judge(struct policy_checker *checker, const struct policy_node *node,
+                  const struct policy_path *path, const char *file,
+                  const struct policy_mount_allowlist *allowlist, struct sr_mount *mount)
 {
     bool relative = file[0] != '/';
     if (has_dot_dot(file)) {
-        sr_check_error(checker, SR_POL_101, path, node, "must be a path without '..'");
+        policy_check_error(checker, SR_POL_101, path, node, "must be a path without '..'");
         return;
     }
     if (relative && checker->sources->directory == NULL) {
-        sr_check_error(checker, SR_POL_101, path, node,
-                       "must be an absolute path: a policy from standard input has no directory "
-                       "for it to begin in");
+        policy_check_error(
+            checker, SR_POL_101, path, node,
+            "must be an absolute path: a policy from standard input has no directory "
+            "for it to begin in");
         return;
     }
     if (!allowlist->usable)
@@ -192,114 +194,122 @@ static void judge(struct sr_checker *checker, const struct sr_node *node,
     sr_cleanup_fd int fd = directory == -1 ? -1 : open_path(directory, file);
     if (fd < 0) {
         if (errno == ENOENT)
-            sr_check_error(checker, SR_POL_101, path, node, "does not exist on this host");
+            policy_check_error(checker, SR_POL_101, path, node, "does not exist on this host");
         else if (errno == ELOOP)
-            sr_check_error(checker, SR_POL_101, path, node,
-                           "leads through a link of /proc, in a circle, or through more than 40 "
-                           "links");
+            policy_check_error(
+                checker, SR_POL_101, path, node,
+                "leads through a link of /proc, in a circle, or through more than 40 "
+                "links");
         else
-            sr_check_error(checker, SR_POL_101, path, node, "cannot be opened: %s",
-                           strerror(errno));
+            policy_check_error(checker, SR_POL_101, path, node, "cannot be opened: %s",
+                               strerror(errno));
         return;
     }
     const char *fault = source_fault(checker, fd, allowlist, &mount->changed_nsec);
     if (fault != NULL) {
-        sr_check_error(checker, SR_POL_101, path, node, "what this resolves to %s", fault);
+        policy_check_error(checker, SR_POL_101, path, node, "what this resolves to %s", fault);
         hint_at_allowlist(checker, allowlist);
         return;
     }
     mount->fd = sr_take_fd(&fd);
 }
 
-static void check_target(struct sr_checker *checker, const struct sr_node *node,
-                         const struct sr_path *path, const struct sr_mount_allowlist *allowlist,
-                         struct sr_mount *mount)
+static void check_target(struct policy_checker *checker, const struct policy_node *node,
+                         const struct policy_path *path,
+                         const struct policy_mount_allowlist *allowlist, struct sr_mount *mount)
 {
-    const char *fault = sr_path_fault(node->text);
+    const char *fault = policy_path_fault(node->text);
     if (fault != NULL) {
-        sr_check_error(checker, SR_POL_102, path, node, "%s", fault);
+        policy_check_error(checker, SR_POL_102, path, node, "%s", fault);
         return;
     }
-    char *target = sr_path_normalize(&checker->arena, node->text);
+    char *target = policy_path_normalize(&checker->arena, node->text);
     if (target == NULL) {
         checker->out_of_memory = true;
         return;
     }
     mount->target = target;
-    if (sr_path_protected(target)) {
-        sr_check_error(checker, SR_POL_102, path, node, "%.100s is a protected place of the guest",
-                       target);
+    if (policy_path_protected(target)) {
+        policy_check_error(checker, SR_POL_102, path, node,
+                           "%.100s is a protected place of the guest", target);
         return;
     }
     bool allowed = false;
     for (size_t i = 0; i < allowlist->guest_count; i++)
         allowed = allowed || sr_path_within(target, allowlist->guest[i]);
     if (!allowed && allowlist->usable)
-        sr_check_error(checker, SR_POL_102, path, node, "%.100s is outside the guest allowlist",
-                       target);
+        policy_check_error(checker, SR_POL_102, path, node, "%.100s is outside the guest allowlist",
+                           target);
 }
 
 /* Mounts are made in order: a later one on the target of an earlier one, or above it, leaves
  * nothing of that to see. */
-static void compare_targets(struct sr_checker *checker, const struct sr_node *node,
-                            const struct sr_path *path, const struct sr_mount *mounts, size_t index)
+static void compare_targets(struct policy_checker *checker, const struct policy_node *node,
+                            const struct policy_path *path, const struct sr_mount *mounts,
+                            size_t index)
 {
     for (size_t j = 0; j < index && mounts[index].target != NULL; j++) {
         if (mounts[j].target == NULL || !sr_path_within(mounts[j].target, mounts[index].target))
             continue;
         if (strcmp(mounts[index].target, mounts[j].target) == 0)
-            sr_check_error(checker, SR_POL_003, path, node, "mounts[%zu] has the same target", j);
+            policy_check_error(checker, SR_POL_003, path, node, "mounts[%zu] has the same target",
+                               j);
         else
-            sr_check_warn(checker, SR_POL_003, path, node,
-                          "hides mounts[%zu], whose target lies below; name that one after this",
-                          j);
+            policy_check_warn(
+                checker, SR_POL_003, path, node,
+                "hides mounts[%zu], whose target lies below; name that one after this", j);
         break;
     }
 }
 
 /* The field under its name or its alias; both at once are one too many. */
-static const struct sr_node *aliased(struct sr_checker *checker, const struct sr_node *map,
-                                     const struct sr_path *path, const char *name,
-                                     const char *alias)
+static const struct policy_node *aliased(struct policy_checker *checker,
+                                         const struct policy_node *map,
+                                         const struct policy_path *path, const char *name,
+                                         const char *alias)
 {
-    const struct sr_node *value = sr_node_get(map, name), *other = sr_node_get(map, alias);
+    const struct policy_node *value = policy_node_get(map, name),
+                             *other = policy_node_get(map, alias);
     if (value != NULL && other != NULL)
-        sr_check_error(checker, SR_POL_002, &(struct sr_path){path, alias, 0}, other,
-                       "is another name of %s, which is given too", name);
+        policy_check_error(checker, SR_POL_002, &(struct policy_path){path, alias, 0}, other,
+                           "is another name of %s, which is given too", name);
     return value != NULL ? value : other;
 }
 
-static void check_mount(struct sr_checker *checker, const struct sr_node *node,
-                        const struct sr_path *path, const struct sr_mount_allowlist *allowlist,
-                        struct sr_mount *mounts, size_t index)
+static void check_mount(struct policy_checker *checker, const struct policy_node *node,
+                        const struct policy_path *path,
+                        const struct policy_mount_allowlist *allowlist, struct sr_mount *mounts,
+                        size_t index)
 {
     struct sr_mount *mount = &mounts[index];
     static const char *const known[] = {"source",    "target",   "read_only", "hostPath",
                                         "guestPath", "readOnly", NULL};
-    const struct sr_path source = {path, "source", 0}, target = {path, "target", 0},
-                         read_only = {path, "read_only", 0};
-    if (!sr_field_map(checker, node, path, known, true, node))
+    const struct policy_path source = {path, "source", 0}, target = {path, "target", 0},
+                             read_only = {path, "read_only", 0};
+    if (!policy_field_map(checker, node, path, known, true, node))
         return;
-    const struct sr_node *value = aliased(checker, node, path, "source", "hostPath");
-    if (sr_field_text(checker, value, &source, true, node) != NULL)
+    const struct policy_node *value = aliased(checker, node, path, "source", "hostPath");
+    if (policy_field_text(checker, value, &source, true, node) != NULL)
         judge(checker, value, &source, mount->source = value->text, allowlist, mount);
     value = aliased(checker, node, path, "target", "guestPath");
-    if (sr_field_text(checker, value, &target, true, node) != NULL)
+    if (policy_field_text(checker, value, &target, true, node) != NULL)
         check_target(checker, value, &target, allowlist, mount);
     compare_targets(checker, value, &target, mounts, index);
     value = aliased(checker, node, path, "read_only", "readOnly");
     bool is_read_only = true;
-    if (value != NULL && sr_field_bool(checker, value, &read_only, &is_read_only) && !is_read_only)
-        sr_check_error(checker, SR_POL_103, &read_only, value,
-                       "must be true: a writable mount of the host is never granted");
+    if (value != NULL && policy_field_bool(checker, value, &read_only, &is_read_only) &&
+        !is_read_only)
+        policy_check_error(checker, SR_POL_103, &read_only, value,
+                           "must be true: a writable mount of the host is never granted");
 }
 
 /* The built-in prefix is looked up only when there is something to judge: else no file is touched.
  * prefix is what it needs. */
-static struct sr_mount_allowlist
-resolve(struct sr_checker *checker, const struct sr_mount_allowlist *allowlist, const char **prefix)
+static struct policy_mount_allowlist resolve(struct policy_checker *checker,
+                                             const struct policy_mount_allowlist *allowlist,
+                                             const char **prefix)
 {
-    struct sr_mount_allowlist resolved = *allowlist;
+    struct policy_mount_allowlist resolved = *allowlist;
     if (allowlist->built_in) {
         *prefix = resolve_prefix(checker, allowlist->host[0]);
         resolved.host = prefix;
@@ -308,35 +318,36 @@ resolve(struct sr_checker *checker, const struct sr_mount_allowlist *allowlist, 
     return resolved;
 }
 
-void sr_check_host_file(struct sr_checker *checker, const struct sr_node *node,
-                        const struct sr_path *path, const char *file,
-                        const struct sr_mount_allowlist *allowlist, struct sr_mount *found)
+void policy_check_host_file(struct policy_checker *checker, const struct policy_node *node,
+                            const struct policy_path *path, const char *file,
+                            const struct policy_mount_allowlist *allowlist, struct sr_mount *found)
 {
     const char *prefix = NULL;
-    const struct sr_mount_allowlist resolved = resolve(checker, allowlist, &prefix);
+    const struct policy_mount_allowlist resolved = resolve(checker, allowlist, &prefix);
     *found = (struct sr_mount){.fd = -1};
     judge(checker, node, path, file, &resolved, found);
 }
 
-void sr_check_mounts(struct sr_checker *checker, const struct sr_node *node,
-                     const struct sr_path *root, const struct sr_mount_allowlist *allowlist)
+void policy_check_mounts(struct policy_checker *checker, const struct policy_node *node,
+                         const struct policy_path *root,
+                         const struct policy_mount_allowlist *allowlist)
 {
-    const struct sr_path path = {root, "mounts", 0};
-    if (!sr_field_list(checker, node, &path, false, NULL) || node->count == 0 ||
-        !sr_field_at_most(checker, node, &path, SR_MOUNTS_MAX))
+    const struct policy_path path = {root, "mounts", 0};
+    if (!policy_field_list(checker, node, &path, false, NULL) || node->count == 0 ||
+        !policy_field_at_most(checker, node, &path, SR_MOUNTS_MAX))
         return;
-    struct sr_mount *mounts = sr_arena_alloc(&checker->arena, node->count * sizeof *mounts);
+    struct sr_mount *mounts = policy_arena_alloc(&checker->arena, node->count * sizeof *mounts);
     if (mounts == NULL) {
         checker->out_of_memory = true;
         return;
     }
     checker->policy.mounts = mounts;
     const char *prefix = NULL;
-    const struct sr_mount_allowlist resolved = resolve(checker, allowlist, &prefix);
+    const struct policy_mount_allowlist resolved = resolve(checker, allowlist, &prefix);
     for (size_t i = 0; i < node->count; i++) {
         mounts[i] = (struct sr_mount){.fd = -1};
         checker->policy.mount_count = i + 1; /* what is open so far is owned by the check */
-        const struct sr_path item = {&path, NULL, i};
+        const struct policy_path item = {&path, NULL, i};
         check_mount(checker, node->items[i], &item, &resolved, mounts, i);
     }
 }
@@ -348,36 +359,36 @@ void sr_check_mounts(struct sr_checker *checker, const struct sr_node *node,
 static const char *const default_host[] = {"/var/lib/safe-run"};
 static const char *const default_guest[] = {"/data"};
 
-static void allowlist_error(struct sr_checker *checker, const struct sr_path *path,
-                            const struct sr_node *node, const char *what)
+static void allowlist_error(struct policy_checker *checker, const struct policy_path *path,
+                            const struct policy_node *node, const char *what)
 {
-    sr_check_error(checker, SR_POL_101, path, node, "%s", what);
+    policy_check_error(checker, SR_POL_101, path, node, "%s", what);
 }
 
-static bool read_prefixes(struct sr_checker *checker, const struct sr_node *root, const char *field,
-                          bool host, const char *const **list, size_t *count)
+static bool read_prefixes(struct policy_checker *checker, const struct policy_node *root,
+                          const char *field, bool host, const char *const **list, size_t *count)
 {
-    const struct sr_path top = {NULL, "mountAllowlist", 0}, path = {&top, field, 0};
-    const struct sr_node *node = sr_node_get(root, field);
-    if (node == NULL || node->kind != SR_NODE_LIST) {
+    const struct policy_path top = {NULL, "mountAllowlist", 0}, path = {&top, field, 0};
+    const struct policy_node *node = policy_node_get(root, field);
+    if (node == NULL || node->kind != POLICY_NODE_LIST) {
         allowlist_error(checker, &path, node != NULL ? node : root,
                         "must be a list of absolute paths");
         return false;
     }
-    const char **prefixes = sr_arena_alloc(&checker->arena, node->count * sizeof *prefixes);
+    const char **prefixes = policy_arena_alloc(&checker->arena, node->count * sizeof *prefixes);
     bool good = prefixes != NULL;
     size_t found = 0;
     for (size_t i = 0; prefixes != NULL && i < node->count; i++) {
-        const struct sr_node *item = node->items[i];
-        if (item->kind != SR_NODE_SCALAR || item->text[0] != '/' ||
+        const struct policy_node *item = node->items[i];
+        if (item->kind != POLICY_NODE_SCALAR || item->text[0] != '/' ||
             strlen(item->text) != item->len) {
-            allowlist_error(checker, &(struct sr_path){&path, NULL, i}, item,
+            allowlist_error(checker, &(struct policy_path){&path, NULL, i}, item,
                             "must be an absolute path");
             good = false;
             continue;
         }
         prefixes[found] = host ? resolve_prefix(checker, item->text)
-                               : sr_path_normalize(&checker->arena, item->text);
+                               : policy_path_normalize(&checker->arena, item->text);
         if (prefixes[found] != NULL)
             found++;
         else if (!host)
@@ -389,54 +400,55 @@ static bool read_prefixes(struct sr_checker *checker, const struct sr_node *root
     return good;
 }
 
-static void read_allowlist(struct sr_checker *checker, const char *path,
-                           struct sr_mount_allowlist *allowlist)
+static void read_allowlist(struct policy_checker *checker, const char *path,
+                           struct policy_mount_allowlist *allowlist)
 {
     static const char *const known[] = {"schemaVersion", "hostAllowPrefixes", "guestAllowPrefixes",
                                         NULL};
-    const struct sr_path top = {NULL, "mountAllowlist", 0};
-    const struct sr_path file_path = {&top, "file", 0};
+    const struct policy_path top = {NULL, "mountAllowlist", 0};
+    const struct policy_path file_path = {&top, "file", 0};
     sr_cleanup_free char *text = NULL;
     size_t len;
     struct sr_error err = {0};
-    struct sr_node *root;
+    struct policy_node *root;
     if (sr_policy_read_owned(path, &text, &len, &err) < 0 ||
-        sr_document_parse(&checker->arena, text, len, &root, &err) < 0) {
-        sr_check_error(checker, SR_POL_101, &file_path,
-                       &(const struct sr_node){.line = err.line, .column = err.column},
-                       "%.200s: %s", path, err.message);
-        sr_check_hint(checker, "%s", err.hint);
+        policy_document_parse(&checker->arena, text, len, &root, &err) < 0) {
+        policy_check_error(checker, SR_POL_101, &file_path,
+                           &(const struct policy_node){.line = err.line, .column = err.column},
+                           "%.200s: %s", path, err.message);
+        policy_check_hint(checker, "%s", err.hint);
         return;
     }
-    if (root->kind != SR_NODE_MAP) {
+    if (root->kind != POLICY_NODE_MAP) {
         allowlist_error(checker, &file_path, root, "must be a map");
         return;
     }
     bool good = true;
     size_t state = 0;
-    const struct sr_node *key;
-    while ((key = sr_node_repeated_key(root, &state)) != NULL) {
-        allowlist_error(checker, &(struct sr_path){&top, key->text, 0}, key,
+    const struct policy_node *key;
+    while ((key = policy_node_repeated_key(root, &state)) != NULL) {
+        allowlist_error(checker, &(struct policy_path){&top, key->text, 0}, key,
                         "this key is given twice");
         good = false;
     }
     for (size_t i = 0; i < root->count; i++) {
         size_t k = 0;
         key = root->items[2 * i];
-        while (known[k] != NULL && !sr_node_is(key, known[k]))
+        while (known[k] != NULL && !policy_node_is(key, known[k]))
             k++;
         if (known[k] == NULL) {
-            allowlist_error(checker, &(struct sr_path){&top, key->text, 0}, key,
+            allowlist_error(checker, &(struct policy_path){&top, key->text, 0}, key,
                             "there is no such field");
             const char *nearest = sr_nearest_name(key->text, known);
             if (nearest != NULL)
-                sr_check_hint(checker, "did you mean '%s'?", nearest);
+                policy_check_hint(checker, "did you mean '%s'?", nearest);
             good = false;
         }
     }
-    const struct sr_node *schema = sr_node_get(root, "schemaVersion");
-    if (schema == NULL || schema->kind != SR_NODE_SCALAR || !sr_node_is(schema, ALLOWLIST_SCHEMA)) {
-        allowlist_error(checker, &(struct sr_path){&top, "schemaVersion", 0},
+    const struct policy_node *schema = policy_node_get(root, "schemaVersion");
+    if (schema == NULL || schema->kind != POLICY_NODE_SCALAR ||
+        !policy_node_is(schema, ALLOWLIST_SCHEMA)) {
+        allowlist_error(checker, &(struct policy_path){&top, "schemaVersion", 0},
                         schema != NULL ? schema : root, "must be " ALLOWLIST_SCHEMA);
         good = false;
     }
@@ -451,34 +463,35 @@ static void read_allowlist(struct sr_checker *checker, const char *path,
 
 /* What the caller granted by name has to be there: a word misspelt is not to allow nothing in
  * silence. */
-static void load_grants(struct sr_checker *checker)
+static void load_grants(struct policy_checker *checker)
 {
     const struct sr_policy_sources *sources = checker->sources;
-    const char **granted = sr_arena_alloc(&checker->arena, sources->allow_count * sizeof *granted);
+    const char **granted =
+        policy_arena_alloc(&checker->arena, sources->allow_count * sizeof *granted);
     checker->out_of_memory = checker->out_of_memory || granted == NULL;
     size_t count = 0;
     for (size_t i = 0; granted != NULL && i < sources->allow_count; i++) {
-        const struct sr_path list = {NULL, "allowMount", 0}, path = {&list, NULL, i};
+        const struct policy_path list = {NULL, "allowMount", 0}, path = {&list, NULL, i};
         granted[count] = resolve_prefix(checker, sources->allow[i]);
         if (granted[count] != NULL)
             count++;
         else
-            sr_check_error(checker, SR_POL_101, &path, NULL, "%.200s cannot be opened: %s",
-                           sources->allow[i], strerror(errno));
+            policy_check_error(checker, SR_POL_101, &path, NULL, "%.200s cannot be opened: %s",
+                               sources->allow[i], strerror(errno));
     }
     checker->policy.granted = granted;
     checker->policy.granted_count = count;
 }
 
-void sr_allowlist_load(struct sr_checker *checker, struct sr_mount_allowlist *allowlist)
+void policy_allowlist_load(struct policy_checker *checker, struct policy_mount_allowlist *allowlist)
 {
     const char *path = checker->sources->allowlist;
-    *allowlist = (struct sr_mount_allowlist){.host = default_host,
-                                             .host_count = 1,
-                                             .guest = default_guest,
-                                             .guest_count = 1,
-                                             .usable = true,
-                                             .built_in = true};
+    *allowlist = (struct policy_mount_allowlist){.host = default_host,
+                                                 .host_count = 1,
+                                                 .guest = default_guest,
+                                                 .guest_count = 1,
+                                                 .usable = true,
+                                                 .built_in = true};
     if (checker->sources->allow_count > 0)
         load_grants(checker);
     if (path == NULL)

@@ -31,7 +31,7 @@ static bool is_number(const char *label)
     return label[strspn(label, "0123456789")] == '\0';
 }
 
-const char *sr_host_fault(const char *name)
+const char *policy_host_fault(const char *name)
 {
     size_t len = strlen(name);
     const char *label = name;
@@ -56,99 +56,103 @@ const char *sr_host_fault(const char *name)
 }
 
 /* A text of a rule, or NULL (reported): every fault of a rule has the rules' code. */
-static const char *rule_text(struct sr_checker *checker, const struct sr_node *node,
-                             const struct sr_path *path)
+static const char *rule_text(struct policy_checker *checker, const struct policy_node *node,
+                             const struct policy_path *path)
 {
-    if (node->kind == SR_NODE_SCALAR && !sr_node_is_null(node) &&
-        (node->form == SR_SCALAR_PLAIN || node->form == SR_SCALAR_STRING) && node->len > 0 &&
-        strspn(node->text, " \t\r\n\v\f") < node->len && strlen(node->text) == node->len)
+    if (node->kind == POLICY_NODE_SCALAR && !policy_node_is_null(node) &&
+        (node->form == POLICY_SCALAR_PLAIN || node->form == POLICY_SCALAR_STRING) &&
+        node->len > 0 && strspn(node->text, " \t\r\n\v\f") < node->len &&
+        strlen(node->text) == node->len)
         return node->text;
-    sr_check_error(checker, SR_POL_201, path, node, "must be a text, and not blank");
+    policy_check_error(checker, SR_POL_201, path, node, "must be a text, and not blank");
     return NULL;
 }
 
-static void check_host(struct sr_checker *checker, const struct sr_node *node,
-                       const struct sr_path *path, struct sr_egress *rule)
+static void check_host(struct policy_checker *checker, const struct policy_node *node,
+                       const struct policy_path *path, struct sr_egress *rule)
 {
     const char *name = rule_text(checker, node, path);
     if (name == NULL)
         return;
-    const char *fault = sr_host_fault(name);
+    const char *fault = policy_host_fault(name);
     if (fault != NULL) {
-        sr_check_error(checker, SR_POL_201, path, node, "'%.100s' %s", name, fault);
+        policy_check_error(checker, SR_POL_201, path, node, "'%.100s' %s", name, fault);
         return;
     }
-    char *lower = sr_arena_text(&checker->arena, name, strlen(name));
+    char *lower = policy_arena_text(&checker->arena, name, strlen(name));
     checker->out_of_memory = checker->out_of_memory || lower == NULL;
     for (char *at = lower; at != NULL && *at != '\0'; at++)
         *at = (char)tolower((unsigned char)*at);
     rule->host = lower;
 }
 
-static void check_cidr(struct sr_checker *checker, const struct sr_node *node,
-                       const struct sr_path *path, struct sr_egress *rule)
+static void check_cidr(struct policy_checker *checker, const struct policy_node *node,
+                       const struct policy_path *path, struct sr_egress *rule)
 {
     const char *text = rule_text(checker, node, path);
     if (text == NULL)
         return;
     if (!parse_cidr(text, &rule->address, &rule->prefix)) {
-        sr_check_error(checker, SR_POL_201, path, node,
-                       "'%.60s' is not an IPv4 prefix a.b.c.d/0..32", text);
+        policy_check_error(checker, SR_POL_201, path, node,
+                           "'%.60s' is not an IPv4 prefix a.b.c.d/0..32", text);
         if (strchr(text, ':') != NULL)
-            sr_check_hint(checker, "IPv6 is denied in the guest altogether");
+            policy_check_hint(checker, "IPv6 is denied in the guest altogether");
         else if (strchr(text, '/') == NULL)
-            sr_check_hint(checker, "a single address is written with /32");
+            policy_check_hint(checker, "a single address is written with /32");
         return;
     }
     rule->cidr = text;
     uint32_t network = rule->address & sr_ipv4_mask(rule->prefix);
     char written[SR_IPV4_TEXT_MAX];
     if (network != rule->address)
-        sr_check_warn(checker, SR_POL_201, path, node, "host bits are set; the rule covers %s/%u",
-                      sr_ipv4_format(network, written), rule->prefix);
+        policy_check_warn(checker, SR_POL_201, path, node,
+                          "host bits are set; the rule covers %s/%u",
+                          sr_ipv4_format(network, written), rule->prefix);
     if (!sr_ipv4_opens_nothing(rule->address, rule->prefix))
         return;
     const char *first = sr_ipv4_find_reserved(network)->name,
                *last = sr_ipv4_find_reserved(network | ~sr_ipv4_mask(rule->prefix))->name;
-    sr_check_warn(checker, SR_POL_201, path, node, "opens nothing: %s %s%s%s",
-                  rule->prefix < 32 ? "a rule wider than /32 never opens" : "no rule opens", first,
-                  first != last ? " or " : "", first != last ? last : "");
+    policy_check_warn(checker, SR_POL_201, path, node, "opens nothing: %s %s%s%s",
+                      rule->prefix < 32 ? "a rule wider than /32 never opens" : "no rule opens",
+                      first, first != last ? " or " : "", first != last ? last : "");
 }
 
-static void check_rule(struct sr_checker *checker, const struct sr_node *node,
-                       const struct sr_path *path, struct sr_egress *rule)
+static void check_rule(struct policy_checker *checker, const struct policy_node *node,
+                       const struct policy_path *path, struct sr_egress *rule)
 {
     static const char *const known[] = {"protocol", "host", "cidr", "port", NULL};
-    if (!sr_field_map(checker, node, path, known, true, node))
+    if (!policy_field_map(checker, node, path, known, true, node))
         return;
-    const struct sr_path protocol = {path, "protocol", 0}, host = {path, "host", 0},
-                         cidr = {path, "cidr", 0}, port = {path, "port", 0};
-    const struct sr_node *value = sr_node_get(node, "protocol");
+    const struct policy_path protocol = {path, "protocol", 0}, host = {path, "host", 0},
+                             cidr = {path, "cidr", 0}, port = {path, "port", 0};
+    const struct policy_node *value = policy_node_get(node, "protocol");
     if (value == NULL) {
-        sr_check_error(checker, SR_POL_201, &protocol, node, "this field is required: tcp or udp");
+        policy_check_error(checker, SR_POL_201, &protocol, node,
+                           "this field is required: tcp or udp");
     } else if (rule_text(checker, value, &protocol) != NULL) {
-        int choice = sr_field_choice(checker, value, &protocol, protocols, SR_POL_201, true, node);
+        int choice =
+            policy_field_choice(checker, value, &protocol, protocols, SR_POL_201, true, node);
         rule->protocol = choice == 1 ? SR_PROTOCOL_UDP : SR_PROTOCOL_TCP;
     }
-    const struct sr_node *host_node = sr_node_get(node, "host"),
-                         *cidr_node = sr_node_get(node, "cidr");
+    const struct policy_node *host_node = policy_node_get(node, "host"),
+                             *cidr_node = policy_node_get(node, "cidr");
     if ((host_node == NULL) == (cidr_node == NULL)) {
         const char *what = host_node == NULL ? "a rule needs a host or a cidr"
                                              : "a rule has a host or a cidr, not both";
-        sr_check_error(checker, SR_POL_201, &host, host_node != NULL ? host_node : node, "%s",
-                       what);
-        sr_check_error(checker, SR_POL_201, &cidr, cidr_node != NULL ? cidr_node : node, "%s",
-                       what);
+        policy_check_error(checker, SR_POL_201, &host, host_node != NULL ? host_node : node, "%s",
+                           what);
+        policy_check_error(checker, SR_POL_201, &cidr, cidr_node != NULL ? cidr_node : node, "%s",
+                           what);
     }
     if (host_node != NULL)
         check_host(checker, host_node, &host, rule);
     if (cidr_node != NULL)
         check_cidr(checker, cidr_node, &cidr, rule);
     uint64_t number;
-    value = sr_node_get(node, "port");
+    value = policy_node_get(node, "port");
     if (value == NULL)
-        sr_check_error(checker, SR_POL_201, &port, node, "this field is required: 1 to 65535");
-    else if (sr_field_integer(checker, value, &port, SR_POL_201, 1, 65535, &number))
+        policy_check_error(checker, SR_POL_201, &port, node, "this field is required: 1 to 65535");
+    else if (policy_field_integer(checker, value, &port, SR_POL_201, 1, 65535, &number))
         rule->port = (uint16_t)number;
 }
 
@@ -197,11 +201,12 @@ static bool covers(const struct sr_egress *wide, const struct sr_egress *narrow)
            ((wide->address ^ narrow->address) & sr_ipv4_mask(wide->prefix)) == 0;
 }
 
-static void warn_superfluous(struct sr_checker *checker, const struct sr_node *list,
-                             const struct sr_path *path)
+static void warn_superfluous(struct policy_checker *checker, const struct policy_node *list,
+                             const struct policy_path *path)
 {
     const struct sr_policy *policy = &checker->policy;
-    struct ranked *order = sr_arena_alloc(&checker->arena, policy->egress_count * sizeof *order);
+    struct ranked *order =
+        policy_arena_alloc(&checker->arena, policy->egress_count * sizeof *order);
     if (order == NULL) {
         checker->out_of_memory = true;
         return;
@@ -218,11 +223,11 @@ static void warn_superfluous(struct sr_checker *checker, const struct sr_node *l
             bool same = covers(order[i].rule, wide->rule);
             size_t later = same && wide->index > order[i].index ? wide->index : order[i].index;
             size_t other = later == order[i].index ? wide->index : order[i].index;
-            sr_check_warn(checker, SR_POL_201, &(struct sr_path){path, NULL, later},
-                          list->items[later],
-                          same ? "this rule repeats network.egress[%zu]"
-                               : "this rule is covered by the wider network.egress[%zu]",
-                          other);
+            policy_check_warn(checker, SR_POL_201, &(struct policy_path){path, NULL, later},
+                              list->items[later],
+                              same ? "this rule repeats network.egress[%zu]"
+                                   : "this rule is covered by the wider network.egress[%zu]",
+                              other);
             if (same)
                 continue;
         }
@@ -230,26 +235,26 @@ static void warn_superfluous(struct sr_checker *checker, const struct sr_node *l
     }
 }
 
-void sr_check_network(struct sr_checker *checker, const struct sr_node *node,
-                      const struct sr_path *root, const struct sr_node *document)
+void policy_check_network(struct policy_checker *checker, const struct policy_node *node,
+                          const struct policy_path *root, const struct policy_node *document)
 {
     static const char *const known[] = {"mode", "egress", NULL};
-    const struct sr_path path = {root, "network", 0}, mode = {&path, "mode", 0},
-                         egress = {&path, "egress", 0};
-    if (!sr_field_map(checker, node, &path, known, true, document))
+    const struct policy_path path = {root, "network", 0}, mode = {&path, "mode", 0},
+                             egress = {&path, "egress", 0};
+    if (!policy_field_map(checker, node, &path, known, true, document))
         return;
-    int choice =
-        sr_field_choice(checker, sr_node_get(node, "mode"), &mode, modes, SR_POL_002, true, node);
-    const struct sr_node *list = sr_node_get(node, "egress");
-    bool is_list = sr_field_list(checker, list, &egress, false, node);
+    int choice = policy_field_choice(checker, policy_node_get(node, "mode"), &mode, modes,
+                                     SR_POL_002, true, node);
+    const struct policy_node *list = policy_node_get(node, "egress");
+    bool is_list = policy_field_list(checker, list, &egress, false, node);
     size_t count = is_list ? list->count : 0;
     checker->policy.network_mode = choice == 1 ? SR_NETWORK_ALLOWLIST : SR_NETWORK_NONE;
     if (choice == 0 && count > 0)
-        sr_check_error(checker, SR_POL_201, &egress, list, "mode none has no egress rules");
+        policy_check_error(checker, SR_POL_201, &egress, list, "mode none has no egress rules");
     if (choice == 1 && (list == NULL || (is_list && count == 0)))
-        sr_check_error(checker, SR_POL_201, &egress, list != NULL ? list : node,
-                       "mode allowlist needs at least one egress rule");
-    struct sr_egress *rules = sr_arena_alloc(&checker->arena, count * sizeof *rules);
+        policy_check_error(checker, SR_POL_201, &egress, list != NULL ? list : node,
+                           "mode allowlist needs at least one egress rule");
+    struct sr_egress *rules = policy_arena_alloc(&checker->arena, count * sizeof *rules);
     if (rules == NULL) {
         checker->out_of_memory = true;
         return;
@@ -257,7 +262,7 @@ void sr_check_network(struct sr_checker *checker, const struct sr_node *node,
     size_t errors = checker->errors.count;
     for (size_t i = 0; i < count; i++) {
         rules[i] = (struct sr_egress){.line = list->items[i]->line};
-        check_rule(checker, list->items[i], &(struct sr_path){&egress, NULL, i}, &rules[i]);
+        check_rule(checker, list->items[i], &(struct policy_path){&egress, NULL, i}, &rules[i]);
     }
     checker->policy.egress = rules;
     checker->policy.egress_count = count;

@@ -5,30 +5,30 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-struct sr_node *sr_node_scalar(struct sr_arena *arena, enum sr_scalar_form form, const char *text,
-                               size_t len, unsigned line, unsigned column)
+struct policy_node *policy_node_scalar(struct policy_arena *arena, enum policy_scalar_form form,
+                                       const char *text, size_t len, unsigned line, unsigned column)
 {
-    struct sr_node *node =
-        sr_arena_alloc(arena, sizeof *node + len + 1); /* its text lies behind it */
+    struct policy_node *node =
+        policy_arena_alloc(arena, sizeof *node + len + 1); /* its text lies behind it */
     if (node == NULL)
         return NULL;
     char *copy = (char *)(node + 1);
     memcpy(copy, text, len);
     copy[len] = '\0';
-    *node = (struct sr_node){
-        .kind = SR_NODE_SCALAR, .form = form, .line = line, .column = column, .nodes = 1};
+    *node = (struct policy_node){
+        .kind = POLICY_NODE_SCALAR, .form = form, .line = line, .column = column, .nodes = 1};
     node->text = copy;
     node->len = len;
     return node;
 }
 
-bool sr_node_push(struct sr_node_stack *stack, struct sr_node *node)
+bool policy_node_push(struct policy_node_stack *stack, struct policy_node *node)
 {
     if (node == NULL)
         return false;
     if (stack->items == NULL || stack->depth == stack->cap) {
         size_t cap = stack->cap == 0 ? 64 : stack->cap * 2;
-        struct sr_node **grown = realloc(stack->items, cap * sizeof(struct sr_node *));
+        struct policy_node **grown = realloc(stack->items, cap * sizeof(struct policy_node *));
         if (grown == NULL)
             return false;
         stack->items = grown;
@@ -38,15 +38,15 @@ bool sr_node_push(struct sr_node_stack *stack, struct sr_node *node)
     return true;
 }
 
-static bool same_key(const struct sr_node *a, const struct sr_node *b)
+static bool same_key(const struct policy_node *a, const struct policy_node *b)
 {
     return a->len == b->len && memcmp(a->text, b->text, a->len) == 0;
 }
 
 static int compare_keys(const void *a, const void *b)
 {
-    const struct sr_node *x = *(const struct sr_node *const *)a,
-                         *y = *(const struct sr_node *const *)b;
+    const struct policy_node *x = *(const struct policy_node *const *)a,
+                             *y = *(const struct policy_node *const *)b;
     size_t n = x->len < y->len ? x->len : y->len;
     int order = memcmp(x->text, y->text, n);
     if (order == 0)
@@ -58,7 +58,7 @@ static int compare_keys(const void *a, const void *b)
 
 /* Marks the keys that repeat an earlier one. Few are compared with each other; of many a copy is
  * sorted, because a hostile document can hold a hundred thousand. False when memory is out. */
-static bool mark_repeated(struct sr_node *const *items, size_t item_count)
+static bool mark_repeated(struct policy_node *const *items, size_t item_count)
 {
     size_t count = item_count / 2;
     if (count <= 16) {
@@ -67,7 +67,7 @@ static bool mark_repeated(struct sr_node *const *items, size_t item_count)
                 items[2 * i]->repeated = same_key(items[2 * j], items[2 * i]);
         return true;
     }
-    sr_cleanup_free struct sr_node **keys = malloc(count * sizeof *keys);
+    sr_cleanup_free struct policy_node **keys = malloc(count * sizeof *keys);
     if (keys == NULL)
         return false;
     for (size_t i = 0; i < count; i++)
@@ -78,47 +78,49 @@ static bool mark_repeated(struct sr_node *const *items, size_t item_count)
     return true;
 }
 
-struct sr_node *sr_node_collection(struct sr_arena *arena, enum sr_node_kind kind,
-                                   struct sr_node *const *items, size_t item_count, unsigned line,
-                                   unsigned column)
+struct policy_node *policy_node_collection(struct policy_arena *arena, enum policy_node_kind kind,
+                                           struct policy_node *const *items, size_t item_count,
+                                           unsigned line, unsigned column)
 {
-    struct sr_node *node = sr_arena_alloc(arena, sizeof *node);
-    struct sr_node **copy = sr_arena_alloc(arena, item_count * sizeof *copy);
-    if (node == NULL || copy == NULL || (kind == SR_NODE_MAP && !mark_repeated(items, item_count)))
+    struct policy_node *node = policy_arena_alloc(arena, sizeof *node);
+    struct policy_node **copy = policy_arena_alloc(arena, item_count * sizeof *copy);
+    if (node == NULL || copy == NULL ||
+        (kind == POLICY_NODE_MAP && !mark_repeated(items, item_count)))
         return NULL;
-    *node = (struct sr_node){.kind = kind, .line = line, .column = column, .nodes = 1};
+    *node = (struct policy_node){.kind = kind, .line = line, .column = column, .nodes = 1};
     for (size_t i = 0; i < item_count; i++) {
         copy[i] = items[i];
         if (__builtin_add_overflow(node->nodes, items[i]->nodes, &node->nodes))
             node->nodes = UINT32_MAX;
     }
     node->items = copy;
-    node->count = kind == SR_NODE_MAP ? item_count / 2 : item_count;
+    node->count = kind == POLICY_NODE_MAP ? item_count / 2 : item_count;
     return node;
 }
 
-const struct sr_node *sr_node_find(const struct sr_node *map, const char *key, size_t len)
+const struct policy_node *policy_node_find(const struct policy_node *map, const char *key,
+                                           size_t len)
 {
     for (size_t i = 0; i < map->count; i++) {
-        const struct sr_node *name = map->items[2 * i];
+        const struct policy_node *name = map->items[2 * i];
         if (name->len == len && memcmp(name->text, key, len) == 0)
             return map->items[2 * i + 1];
     }
     return NULL;
 }
 
-const struct sr_node *sr_node_repeated_key(const struct sr_node *map, size_t *state)
+const struct policy_node *policy_node_repeated_key(const struct policy_node *map, size_t *state)
 {
     while (*state < map->count) {
-        const struct sr_node *key = map->items[2 * (*state)++];
+        const struct policy_node *key = map->items[2 * (*state)++];
         if (key->repeated)
             return key;
     }
     return NULL;
 }
 
-int sr_fail_at(struct sr_error *err, enum sr_code code, unsigned line, unsigned column,
-               const char *path, const char *fmt, ...)
+int policy_fail_at(struct sr_error *err, enum sr_code code, unsigned line, unsigned column,
+                   const char *path, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -131,7 +133,7 @@ int sr_fail_at(struct sr_error *err, enum sr_code code, unsigned line, unsigned 
     return -1;
 }
 
-void sr_document_place(const char *text, size_t offset, unsigned *line, unsigned *column)
+void policy_document_place(const char *text, size_t offset, unsigned *line, unsigned *column)
 {
     *line = *column = 1;
     for (size_t i = 0; i < offset; i++) {

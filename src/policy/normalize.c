@@ -19,10 +19,10 @@ static int utf16_order(const void *a, const void *b)
 }
 
 /* Pairs are sorted by bytes; canonical JSON sorts by UTF-16 code units, which can differ. */
-static void pairs(struct sr_checker *checker, struct sr_buf *out, const struct sr_pair *list,
+static void pairs(struct policy_checker *checker, struct sr_buf *out, const struct sr_pair *list,
                   size_t count)
 {
-    struct sr_pair *sorted = sr_arena_alloc(&checker->arena, count * sizeof *sorted);
+    struct sr_pair *sorted = policy_arena_alloc(&checker->arena, count * sizeof *sorted);
     if (sorted == NULL) {
         out->failed = true;
         return;
@@ -51,11 +51,11 @@ static int variable_order(const void *a, const void *b)
     return sr_jcs_compare(((const struct variable *)a)->name, ((const struct variable *)b)->name);
 }
 
-static void environment(struct sr_checker *checker, struct sr_buf *out,
+static void environment(struct policy_checker *checker, struct sr_buf *out,
                         const struct sr_policy *policy)
 {
     size_t count = policy->env_count + policy->secret_count;
-    struct variable *all = sr_arena_alloc(&checker->arena, count * sizeof *all);
+    struct variable *all = policy_arena_alloc(&checker->arena, count * sizeof *all);
     if (all == NULL) {
         out->failed = true;
         return;
@@ -138,7 +138,8 @@ static void resources(struct sr_buf *out, const struct sr_policy *policy)
     sr_buf_puts(out, "}}");
 }
 
-static void runtime(struct sr_checker *checker, struct sr_buf *out, const struct sr_policy *policy)
+static void runtime(struct policy_checker *checker, struct sr_buf *out,
+                    const struct sr_policy *policy)
 {
     char user[32];
     snprintf(user, sizeof user, "%u:%u", policy->uid, policy->gid);
@@ -157,7 +158,7 @@ static void runtime(struct sr_checker *checker, struct sr_buf *out, const struct
     sr_buf_putc(out, '}');
 }
 
-void sr_check_normalize(struct sr_checker *checker)
+void policy_check_normalize(struct policy_checker *checker)
 {
     struct sr_policy *policy = &checker->policy;
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;

@@ -4,7 +4,7 @@
 #include <limits.h>
 #include <string.h>
 
-const char *sr_path_fault(const char *path)
+const char *policy_path_fault(const char *path)
 {
     if (path[0] != '/')
         return "must be an absolute path in the guest";
@@ -19,9 +19,9 @@ const char *sr_path_fault(const char *path)
     return NULL;
 }
 
-char *sr_path_normalize(struct sr_arena *arena, const char *path)
+char *policy_path_normalize(struct policy_arena *arena, const char *path)
 {
-    char *out = sr_arena_alloc(arena, strlen(path) + 2);
+    char *out = policy_arena_alloc(arena, strlen(path) + 2);
     if (out == NULL)
         return NULL;
     size_t len = 0;
@@ -44,7 +44,7 @@ char *sr_path_normalize(struct sr_arena *arena, const char *path)
     return out;
 }
 
-bool sr_path_protected(const char *path)
+bool policy_path_protected(const char *path)
 {
     static const char *const places[] = {"/proc", "/sys",  "/dev", "/run",   "/boot", "/etc",
                                          "/bin",  "/sbin", "/lib", "/lib64", "/usr"};

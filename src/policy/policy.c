@@ -25,7 +25,7 @@ static int compare_places(const void *a, const void *b)
 }
 
 /* Document order. Sorting pointers and not the items keeps equal places in the order of finding. */
-static bool sort_findings(struct sr_findings *findings)
+static bool sort_findings(struct policy_findings *findings)
 {
     if (findings->count < 2)
         return true;
@@ -46,16 +46,16 @@ static bool sort_findings(struct sr_findings *findings)
     return true;
 }
 
-static void add_error(struct sr_checker *checker, const struct sr_error *err)
+static void add_error(struct policy_checker *checker, const struct sr_error *err)
 {
-    sr_check_error(checker, err->code, NULL,
-                   &(const struct sr_node){.line = err->line, .column = err->column}, "%s",
-                   err->message);
+    policy_check_error(checker, err->code, NULL,
+                       &(const struct policy_node){.line = err->line, .column = err->column}, "%s",
+                       err->message);
     if (err->hint[0] != '\0')
-        sr_check_hint(checker, "%s", err->hint);
+        policy_check_hint(checker, "%s", err->hint);
 }
 
-static void publish(struct sr_checker *checker, struct sr_check *check)
+static void publish(struct policy_checker *checker, struct sr_check *check)
 {
     *check = (struct sr_check){
         .errors = checker->errors.items,
@@ -67,10 +67,10 @@ static void publish(struct sr_checker *checker, struct sr_check *check)
     };
 }
 
-static int finish(struct sr_checker *checker, struct sr_check *check, struct sr_error *err)
+static int finish(struct policy_checker *checker, struct sr_check *check, struct sr_error *err)
 {
     if (checker->errors.count == 0 && !checker->out_of_memory)
-        sr_check_normalize(checker);
+        policy_check_normalize(checker);
     if (checker->out_of_memory || !sort_findings(&checker->errors) ||
         !sort_findings(&checker->warnings)) {
         check->owner = checker;
@@ -83,8 +83,8 @@ static int finish(struct sr_checker *checker, struct sr_check *check, struct sr_
 
 int sr_policy_hold(struct sr_check *check, const struct sr_ceilings *ceilings, struct sr_error *err)
 {
-    struct sr_checker *checker = check->owner;
-    sr_check_ceilings(checker, ceilings);
+    struct policy_checker *checker = check->owner;
+    policy_check_ceilings(checker, ceilings);
     if (checker->out_of_memory || !sort_findings(&checker->errors))
         return sr_fail(err, SR_POL_001, "policy", "out of memory");
     publish(checker, check);
@@ -95,32 +95,32 @@ int sr_policy_check(const char *text, size_t len, const struct sr_policy_sources
                     struct sr_check *check, struct sr_error *err)
 {
     static const struct sr_policy_sources built_in = {0};
-    struct sr_checker *checker = calloc(1, sizeof *checker);
+    struct policy_checker *checker = calloc(1, sizeof *checker);
     if (checker == NULL)
         return sr_fail(err, SR_POL_001, "policy", "out of memory");
     checker->policy.image_fd = checker->directory_fd = -1;
     checker->sources = sources != NULL ? sources : &built_in;
     struct sr_error parse = {0};
-    struct sr_node *root;
-    struct sr_mount_allowlist allowlist;
-    sr_allowlist_load(checker, &allowlist);
+    struct policy_node *root;
+    struct policy_mount_allowlist allowlist;
+    policy_allowlist_load(checker, &allowlist);
     if (checker->sources->allow_env_count > 0)
-        sr_check_allowed_env(checker);
+        policy_check_allowed_env(checker);
     if (len > SR_POLICY_MAX_BYTES) {
         sr_fail(&parse, SR_POL_002, "policy", "the document is larger than 1 MiB");
         add_error(checker, &parse);
-    } else if (sr_document_parse(&checker->arena, text, len, &root, &parse) < 0) {
+    } else if (policy_document_parse(&checker->arena, text, len, &root, &parse) < 0) {
         add_error(checker, &parse);
     } else {
         checker->root = root;
-        sr_check_document(checker, root, &allowlist);
+        policy_check_document(checker, root, &allowlist);
     }
     return finish(checker, check, err);
 }
 
 void sr_check_free(struct sr_check *check)
 {
-    struct sr_checker *checker = check->owner;
+    struct policy_checker *checker = check->owner;
     if (checker != NULL) {
         for (size_t i = 0; i < checker->policy.mount_count; i++) {
             int fd = checker->policy.mounts[i].fd;
@@ -135,7 +135,7 @@ void sr_check_free(struct sr_check *check)
         free(checker->json);
         free(checker->errors.items);
         free(checker->warnings.items);
-        sr_arena_free(&checker->arena);
+        policy_arena_free(&checker->arena);
         free(checker);
     }
     *check = (struct sr_check){0};

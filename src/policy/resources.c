@@ -21,20 +21,21 @@ enum {
 
 /* The value of a resource's max, and its path in max; NULL when there is none (reported when
  * required). */
-static const struct sr_node *find_max(struct sr_checker *checker, const struct sr_node *resources,
-                                      const struct sr_path *resource, struct sr_path *max,
-                                      bool required)
+static const struct policy_node *find_max(struct policy_checker *checker,
+                                          const struct policy_node *resources,
+                                          const struct policy_path *resource,
+                                          struct policy_path *max, bool required)
 {
     static const char *const known[] = {"max", NULL};
-    const struct sr_node *node = sr_node_get(resources, resource->name);
-    *max = (struct sr_path){resource, "max", 0};
-    if (node != NULL && node->kind == SR_NODE_SCALAR && !sr_node_is_null(node))
+    const struct policy_node *node = policy_node_get(resources, resource->name);
+    *max = (struct policy_path){resource, "max", 0};
+    if (node != NULL && node->kind == POLICY_NODE_SCALAR && !policy_node_is_null(node))
         return node;
-    if (!sr_field_map(checker, node, resource, known, required, resources))
+    if (!policy_field_map(checker, node, resource, known, required, resources))
         return NULL;
-    const struct sr_node *value = sr_node_get(node, "max");
+    const struct policy_node *value = policy_node_get(node, "max");
     if (value == NULL)
-        sr_check_error(checker, SR_POL_001, max, node, "this field is required");
+        policy_check_error(checker, SR_POL_001, max, node, "this field is required");
     return value;
 }
 
@@ -71,17 +72,18 @@ static bool parse_cpus(const char *text, uint64_t *quota)
     return *quota >= QUOTA_MIN;
 }
 
-static void check_cpu(struct sr_checker *checker, const struct sr_node *resources,
-                      const struct sr_path *parent)
+static void check_cpu(struct policy_checker *checker, const struct policy_node *resources,
+                      const struct policy_path *parent)
 {
-    const struct sr_path path = {parent, "cpu", 0};
-    struct sr_path max;
+    const struct policy_path path = {parent, "cpu", 0};
+    struct policy_path max;
     struct sr_policy *policy = &checker->policy;
-    const struct sr_node *value = find_max(checker, resources, &path, &max, true);
+    const struct policy_node *value = find_max(checker, resources, &path, &max, true);
     if (value == NULL)
         return;
-    bool number = value->kind == SR_NODE_SCALAR && value->form == SR_SCALAR_NUMBER;
-    const char *text = number ? value->text : sr_field_text(checker, value, &max, true, resources);
+    bool number = value->kind == POLICY_NODE_SCALAR && value->form == POLICY_SCALAR_NUMBER;
+    const char *text =
+        number ? value->text : policy_field_text(checker, value, &max, true, resources);
     if (text == NULL)
         return;
     if (parse_cpus(text, &policy->cpu_quota_usec)) {
@@ -89,65 +91,67 @@ static void check_cpu(struct sr_checker *checker, const struct sr_node *resource
         int len = snprintf(canonical, sizeof canonical, "%ju %d", (uintmax_t)policy->cpu_quota_usec,
                            CPU_PERIOD);
         policy->cpu_period_usec = CPU_PERIOD;
-        text = sr_arena_text(&checker->arena, canonical, (size_t)len);
+        text = policy_arena_text(&checker->arena, canonical, (size_t)len);
         checker->out_of_memory = checker->out_of_memory || text == NULL;
     } else if (!parse_quota(text, &policy->cpu_quota_usec, &policy->cpu_period_usec)) {
-        sr_check_error(checker, SR_POL_002, &max, value,
-                       "must be a number of CPUs like 1.5, or \"<quota|max> <period>\" in "
-                       "microseconds, quota from 1000, period 1000 to 1000000");
-        sr_check_hint(checker, "one CPU is 1 or \"100000 100000\"");
+        policy_check_error(checker, SR_POL_002, &max, value,
+                           "must be a number of CPUs like 1.5, or \"<quota|max> <period>\" in "
+                           "microseconds, quota from 1000, period 1000 to 1000000");
+        policy_check_hint(checker, "one CPU is 1 or \"100000 100000\"");
         return;
     }
     policy->cpu_max = text;
     if (policy->cpu_quota_usec == 0)
-        sr_check_warn(checker, SR_POL_003, &max, value, "max sets no limit but the VM's one CPU");
+        policy_check_warn(checker, SR_POL_003, &max, value,
+                          "max sets no limit but the VM's one CPU");
     else if (policy->cpu_quota_usec < policy->cpu_period_usec / BOOT_SHARE)
-        sr_check_error(checker, SR_POL_003, &max, value,
-                       "is less than a tenth of a CPU, with which a guest does not boot");
+        policy_check_error(checker, SR_POL_003, &max, value,
+                           "is less than a tenth of a CPU, with which a guest does not boot");
     else if (policy->cpu_quota_usec > VCPU_MAX * policy->cpu_period_usec)
-        sr_check_error(checker, SR_POL_003, &max, value,
-                       "is more than the %d CPUs a guest can have", VCPU_MAX);
+        policy_check_error(checker, SR_POL_003, &max, value,
+                           "is more than the %d CPUs a guest can have", VCPU_MAX);
 }
 
-static void check_memory(struct sr_checker *checker, const struct sr_node *resources,
-                         const struct sr_path *parent)
+static void check_memory(struct policy_checker *checker, const struct policy_node *resources,
+                         const struct policy_path *parent)
 {
-    const struct sr_path path = {parent, "memory", 0};
-    struct sr_path max;
+    const struct policy_path path = {parent, "memory", 0};
+    struct policy_path max;
     struct sr_policy *policy = &checker->policy;
-    const struct sr_node *value = find_max(checker, resources, &path, &max, true);
+    const struct policy_node *value = find_max(checker, resources, &path, &max, true);
     if (value == NULL)
         return;
     policy->memory_max =
-        sr_field_size(checker, value, &max, true, false, resources, &policy->memory_bytes);
+        policy_field_size(checker, value, &max, true, false, resources, &policy->memory_bytes);
     if (policy->memory_max == NULL)
         return;
     if (policy->memory_bytes < MEMORY_MIN_MIB * MIB)
-        sr_check_error(checker, SR_POL_003, &max, value, "is less than the %d MiB a guest needs",
-                       MEMORY_MIN_MIB);
+        policy_check_error(checker, SR_POL_003, &max, value,
+                           "is less than the %d MiB a guest needs", MEMORY_MIN_MIB);
     else if (policy->memory_bytes > MEMORY_MAX)
-        sr_check_error(checker, SR_POL_003, &max, value,
-                       "is more than the 1024 GiB a guest can have");
+        policy_check_error(checker, SR_POL_003, &max, value,
+                           "is more than the 1024 GiB a guest can have");
 }
 
-void sr_check_resources(struct sr_checker *checker, const struct sr_node *node,
-                        const struct sr_path *root, const struct sr_node *document)
+void policy_check_resources(struct policy_checker *checker, const struct policy_node *node,
+                            const struct policy_path *root, const struct policy_node *document)
 {
     static const char *const known[] = {"cpu", "memory", "pids", "disk", NULL};
-    const struct sr_path path = {root, "resources", 0}, pids = {&path, "pids", 0},
-                         disk = {&path, "disk", 0};
+    const struct policy_path path = {root, "resources", 0}, pids = {&path, "pids", 0},
+                             disk = {&path, "disk", 0};
     struct sr_policy *policy = &checker->policy;
-    if (!sr_field_map(checker, node, &path, known, true, document))
+    if (!policy_field_map(checker, node, &path, known, true, document))
         return;
     check_cpu(checker, node, &path);
     check_memory(checker, node, &path);
-    struct sr_path max;
-    const struct sr_node *value = find_max(checker, node, &pids, &max, false);
+    struct policy_path max;
+    const struct policy_node *value = find_max(checker, node, &pids, &max, false);
     uint64_t count;
-    if (value != NULL && sr_field_integer(checker, value, &max, SR_POL_002, 1, PIDS_MAX, &count))
+    if (value != NULL &&
+        policy_field_integer(checker, value, &max, SR_POL_002, 1, PIDS_MAX, &count))
         policy->pids_max = (uint32_t)count;
     value = find_max(checker, node, &disk, &max, false);
     if (value != NULL)
         policy->disk_max =
-            sr_field_size(checker, value, &max, true, true, node, &policy->disk_bytes);
+            policy_field_size(checker, value, &max, true, true, node, &policy->disk_bytes);
 }

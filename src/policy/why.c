@@ -39,7 +39,7 @@ int sr_destination_parse(const char *text, struct sr_destination *destination, s
     const char *rest = sr_ipv4_parse(made.name, &made.address);
     if (rest != NULL && *rest == '\0')
         made.name[0] = '\0';
-    else if (sr_host_fault(made.name) != NULL)
+    else if (policy_host_fault(made.name) != NULL)
         return refuse(err, "the host is neither an IPv4 address nor a DNS name");
     *destination = made;
     return 0;

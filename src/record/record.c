@@ -1,10 +1,10 @@
 /*
  * Theory of operation
  *
- * The register knows of a run before there is anything else of it, so that whoever starts next finds
- * what is not finished. Its entry is locked as long as the run lives: unlike the run's directory it
- * lies where nobody has anything to move or remove. The lock in the directory is how ps and gc tell a
- * live run from a dead one's remains.
+ * The register knows of a run before there is anything else of it, so that whoever starts next
+ * finds what is not finished. Its entry is locked as long as the run lives: unlike the run's
+ * directory it lies where nobody has anything to move or remove. The lock in the directory is how
+ * ps and gc tell a live run from a dead one's remains.
  *
  * A file in the directory holds room on the disk for the end of the evidence (record_owe()). It is
  * removed when that is about to be written: by the run, or by gc when the run has died. A report
@@ -44,8 +44,8 @@ struct record {
     int reserve; /* -1: nothing is held */
     uint64_t reserved, owed;
     struct sr_hasher *hasher;
-    struct sr_event_log *log; /* NULL: not begun */
-    struct sr_key *key;       /* NULL: nobody signs */
+    struct evidence_event_log *log; /* NULL: not begun */
+    struct sr_key *key;             /* NULL: nobody signs */
 };
 
 struct record *record_new(void)
@@ -66,8 +66,8 @@ void record_free(struct record *record)
 {
     if (record == NULL)
         return;
-    sr_event_log_close(record->log);
-    sr_key_free(record->key);
+    evidence_event_log_close(record->log);
+    evidence_key_free(record->key);
     sr_hasher_free(record->hasher);
     sr_close_fd(&record->lock);
     sr_close_fd(&record->reserve);
@@ -238,7 +238,7 @@ struct sr_hasher *record_hasher(struct record *record)
 
 int record_begin(struct record *record, uint32_t types, struct sr_error *err)
 {
-    return sr_event_log_create(record->directory, record->id, types, &record->log, err);
+    return evidence_event_log_create(record->directory, record->id, types, &record->log, err);
 }
 
 bool record_has_begun(const struct record *record)
@@ -267,7 +267,7 @@ static int hold(struct record *record, uint64_t bytes, struct sr_error *err)
 
 static int follow(struct record *record, struct sr_error *err)
 {
-    uint64_t needed = record->owed + sr_event_log_bytes(record->log);
+    uint64_t needed = record->owed + evidence_event_log_bytes(record->log);
     if (record->reserve < 0 || needed <= record->reserved)
         return 0;
     return hold(record, needed + STEP_BYTES, err);
@@ -292,33 +292,34 @@ void record_spend(struct record *record)
     runs_drop_reserve(record->directory);
 }
 
-int record_event(struct record *record, enum sr_stage stage, enum sr_event_type type,
+int record_event(struct record *record, enum evidence_stage stage, enum sr_event_type type,
                  json_t *payload, struct sr_error *err)
 {
     if (payload == NULL)
         return sr_fail(err, SR_EVD_001, "events",
                        "the payload of %s cannot be built: out of memory",
                        sr_event_type_name(type));
-    return sr_event_append(record->log, stage, type, payload, err) < 0 ? -1 : follow(record, err);
+    return evidence_event_append(record->log, stage, type, payload, err) < 0 ? -1
+                                                                             : follow(record, err);
 }
 
 int record_barrier(struct record *record, struct sr_error *err)
 {
-    return sr_event_log_sync(record->log, err);
+    return evidence_event_log_sync(record->log, err);
 }
 
 int64_t record_now(const struct record *record)
 {
     char text[SR_TIMESTAMP_TEXT];
     int64_t nsec = 0;
-    sr_event_log_now(record->log, text);
+    evidence_event_log_now(record->log, text);
     (void)sr_timestamp_parse(text, sizeof text - 1, &nsec);
     return nsec;
 }
 
 uint64_t record_event_bytes(const struct record *record)
 {
-    return sr_event_log_bytes(record->log);
+    return evidence_event_log_bytes(record->log);
 }
 
 int record_file(struct record *record, const char *name, const void *data, size_t len,
@@ -342,30 +343,31 @@ int record_stream(struct record *record, const char *name, struct sr_error *err)
 
 int record_load_key(struct record *record, const char *path, struct sr_error *err)
 {
-    return sr_key_load_private(path, &record->key, err);
+    return evidence_key_load_private(path, &record->key, err);
 }
 
-int record_seal(struct record *record, const struct sr_report_facts *facts, struct sr_error *err)
+int record_seal(struct record *record, const struct evidence_report_facts *facts,
+                struct sr_error *err)
 {
-    struct sr_report_facts all = *facts;
-    struct sr_report_file files[RUNS_VOUCHED];
+    struct evidence_report_facts all = *facts;
+    struct evidence_report_file files[RUNS_VOUCHED];
     char hashes[RUNS_VOUCHED][SR_SHA256_TEXT];
     all.run_id = record->id;
     all.files = files;
     all.file_count = runs_hash_files(record->directory, record->hasher, files, hashes);
-    return sr_report_write(record->directory, &all, record->log, err);
+    return evidence_report_write(record->directory, &all, record->log, err);
 }
 
 int record_sign(struct record *record, struct sr_error *err)
 {
     if (record->key == NULL)
         return 0;
-    return sr_attest(record->directory, SR_REPORT_FILE, record->key, err) < 0 ? -1 : 1;
+    return evidence_attest(record->directory, EVIDENCE_REPORT_FILE, record->key, err) < 0 ? -1 : 1;
 }
 
 const char *record_key_id(const struct record *record)
 {
-    return sr_key_id(record->key);
+    return evidence_key_id(record->key);
 }
 
 void record_close(struct record *record)

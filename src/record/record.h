@@ -7,8 +7,8 @@
  *   2. record_begin(): the event log. record_event(), and record_barrier() where something must not
  *      happen before what was said of it is on disk. record_file() and record_stream() for all else
  *      that lies in the directory. record_owe() holds room on the disk for what is still to come.
- *   3. record_spend() gives that room back, for the closing events; record_seal() writes the report,
- *      record_sign() signs it, record_close() takes the run out of the register.
+ *   3. record_spend() gives that room back, for the closing events; record_seal() writes the
+ *      report, record_sign() signs it, record_close() takes the run out of the register.
  *   4. record_free() at any time. A record that was not closed stays in the register: gc closes it.
  *      record_abandon() removes one that was not begun.
  *
@@ -59,12 +59,12 @@ int record_entry(const struct record *record);
 struct sr_hasher *record_hasher(struct record *record);
 
 /* Begins the event log, with these types (bits by enum sr_event_type). Errors:
- * sr_event_log_create()'s. */
+ * evidence_event_log_create()'s. */
 int record_begin(struct record *record, uint32_t types, struct sr_error *err) SR_MUST_CHECK;
 bool record_has_begun(const struct record *record);
 
 /* Appends an event; takes payload, NULL being one for which memory was out. Errors: SR-EVD-001. */
-int record_event(struct record *record, enum sr_stage stage, enum sr_event_type type,
+int record_event(struct record *record, enum evidence_stage stage, enum sr_event_type type,
                  json_t *payload, struct sr_error *err) SR_MUST_CHECK;
 
 /* Returns when all events so far are on disk. Errors: SR-EVD-001. */
@@ -93,14 +93,15 @@ int record_stream(struct record *record, const char *name, struct sr_error *err)
 int record_owe(struct record *record, uint64_t bytes, struct sr_error *err) SR_MUST_CHECK;
 void record_spend(struct record *record);
 
-/* Loads the private key that signs the report. Errors: sr_key_load_private()'s. */
+/* Loads the private key that signs the report. Errors: evidence_key_load_private()'s. */
 int record_load_key(struct record *record, const char *path, struct sr_error *err) SR_MUST_CHECK;
 
-/* Writes the report; of facts the record fills run_id and files. Errors: sr_report_write()'s. */
-int record_seal(struct record *record, const struct sr_report_facts *facts,
+/* Writes the report; of facts the record fills run_id and files. Errors:
+ * evidence_report_write()'s. */
+int record_seal(struct record *record, const struct evidence_report_facts *facts,
                 struct sr_error *err) SR_MUST_CHECK;
 
-/* Signs the report. 1: signed; 0: there is no key; -1 with sr_attest()'s errors. */
+/* Signs the report. 1: signed; 0: there is no key; -1 with evidence_attest()'s errors. */
 int record_sign(struct record *record, struct sr_error *err) SR_MUST_CHECK;
 /* Of the key that was loaded; the record's. */
 const char *record_key_id(const struct record *record);

@@ -11,9 +11,9 @@ bool run_tell_progress(void *context, const char *what, uint64_t done, uint64_t 
     return !run_interrupted(run);
 }
 
-struct sr_artifact_context run_artifact_context(struct run *run)
+struct host_artifact_context run_artifact_context(struct run *run)
 {
-    return (struct sr_artifact_context){
+    return (struct host_artifact_context){
         .config = &run->config,
         .hasher = record_hasher(run->record),
         .scratch_fd = record_directory(run->record),

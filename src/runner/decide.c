@@ -16,8 +16,9 @@ static struct run_verdict failed(enum run_reason reason, enum sr_cause cause, in
 
 static struct run_verdict refused(uint32_t status)
 {
-    struct run_verdict verdict = failed(RUN_REASON_REFUSED, SR_CAUSE_SETUP,
-                                        status == SR_REFUSED_MOUNT ? SR_EXIT_FAILED : (int)status);
+    struct run_verdict verdict =
+        failed(RUN_REASON_REFUSED, SR_CAUSE_SETUP,
+               status == CHANNEL_REFUSED_MOUNT ? SR_EXIT_FAILED : (int)status);
     verdict.cause_by_guest = verdict.status_by_guest = true;
     return verdict;
 }

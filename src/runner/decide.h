@@ -39,8 +39,9 @@ struct run_facts {
     bool interrupted;    /* a SIGINT came; the first goes to the command, if it runs */
 
     /* What the guest says. */
-    uint32_t refused; /* enum sr_refused: why it did not start the command; 0: it does not say so */
-    bool exited;      /* the command ended, in the way that the next three tell */
+    uint32_t
+        refused; /* enum channel_refused: why it did not start the command; 0: it does not say so */
+    bool exited; /* the command ended, in the way that the next three tell */
     uint32_t exit_code, exit_signal;
     bool guest_oom; /* the guest's kernel killed a process for memory */
 

@@ -72,16 +72,16 @@ static void update(struct denials *denials, struct denial *denial, uint64_t pack
     denial->last = now;
 }
 
-void denials_take(struct denials *denials, const struct sr_net_sample *sample, int64_t asked,
+void denials_take(struct denials *denials, const struct net_sample *sample, int64_t asked,
                   int64_t now)
 {
     for (size_t i = 0; i < sample->count; i++) {
-        const struct sr_net_count *count = &sample->counts[i];
-        if (count->set == SR_NET_SET_FLOWS || count->set == SR_NET_SET_ODD_FLOWS)
+        const struct net_count *count = &sample->counts[i];
+        if (count->set == NET_SET_FLOWS || count->set == NET_SET_ODD_FLOWS)
             update(denials, find(denials, count->protocol, count->first, count->port),
                    count->packets, now);
     }
-    uint64_t others = sample->totals[SR_NET_UNLISTED];
+    uint64_t others = sample->totals[NET_UNLISTED];
     if (others > 0)
         update(denials, find(denials, OTHERS, 0, 0), others, now);
     denials->sampled = asked;

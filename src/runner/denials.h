@@ -30,7 +30,7 @@ struct denials *denials_new(int64_t now);
 void denials_free(struct denials *denials);
 
 /* Takes a sample that was read between asked and now. */
-void denials_take(struct denials *denials, const struct sr_net_sample *sample, int64_t asked,
+void denials_take(struct denials *denials, const struct net_sample *sample, int64_t asked,
                   int64_t now);
 
 /*

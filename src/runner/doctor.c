@@ -131,7 +131,7 @@ static bool try_tcg(struct doctor *doctor, struct trial *trial)
     return is_good(trial);
 }
 
-static void try_kvm(struct doctor *doctor, const struct sr_host_config *config)
+static void try_kvm(struct doctor *doctor, const struct host_config *config)
 {
     int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (fd < 0) {
@@ -146,7 +146,7 @@ static void try_kvm(struct doctor *doctor, const struct sr_host_config *config)
     if (is_good(&trial))
         say(doctor, "kvm", SR_DOCTOR_OK, "a guest ran its command and was gone in %u ms",
             trial.msec);
-    else if (sr_kvm_state(config->qemu) == SR_KVM_BROKEN) /* the run has found that out */
+    else if (host_kvm_state(config->qemu) == HOST_KVM_BROKEN) /* the run has found that out */
         say(doctor, "kvm", SR_DOCTOR_WARNING,
             "no guest comes up under KVM, so they run emulated: %s", trial.result.error.message);
     else
@@ -247,9 +247,9 @@ bool sr_doctor(const char *workdir_base,
                void (*tell)(void *context, const struct sr_doctor_check *check), void *context)
 {
     struct doctor doctor = {.base = workdir_base, .tell = tell, .context = context};
-    struct sr_host_config config;
+    struct host_config config;
     struct sr_error err;
-    if (sr_host_config_load(&config, &err) < 0) {
+    if (host_config_load(&config, &err) < 0) {
         say(&doctor, "config", SR_DOCTOR_FAILURE, "%s: %s", err.path, err.message);
         return false;
     }

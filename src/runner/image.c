@@ -65,7 +65,7 @@ static const char *advice(const struct run_image *image)
     if (image->is_stored)
         return "'safe-run image build' makes it again";
     return strcmp(image->from, "path") == 0 ? "the policy names it (runtime.image)"
-                                            : SR_ARTIFACT_ADVICE;
+                                            : HOST_ARTIFACT_ADVICE;
 }
 
 int run_open_image(struct run *run, struct sr_error *err)
@@ -80,15 +80,15 @@ int run_open_image(struct run *run, struct sr_error *err)
             "there is no image %s, neither in a store nor at %s; safe-run image ls shows "
             "what there is, safe-run image build makes one",
             name, image->path);
-    const struct sr_known_hash known = {image->stored.identity, image->stored.digest};
-    const struct sr_artifact_plan plan = {
+    const struct host_known_hash known = {image->stored.identity, image->stored.digest};
+    const struct host_artifact_plan plan = {
         .path = image->path,
         .what = "image",
         .advice = advice(image),
         .known = image->is_stored ? &known : NULL,
     };
-    const struct sr_artifact_context artifacts = run_artifact_context(run);
-    if (sr_artifact_open(&run->image.rootfs, &plan, &artifacts, err) < 0)
+    const struct host_artifact_context artifacts = run_artifact_context(run);
+    if (host_artifact_open(&run->image.rootfs, &plan, &artifacts, err) < 0)
         return -1;
     struct stat judged;
     int judged_fd = run->options->policy->image_fd;

@@ -7,8 +7,8 @@
  *
  * Invariants:
  *   - The command was handed over only after every event before it is durable (run.c).
- *   - No process that stops holds the run: each deadline is somebody's, the net cell's for an answer
- *     among them.
+ *   - No process that stops holds the run: each deadline is somebody's, the net cell's for an
+ *     answer among them.
  *   - The network goes down when the command has ended, or its time is over: before outputs are
  *     collected. Samples go on until the VM is gone.
  */
@@ -53,10 +53,10 @@ static int on_signal(void *owner, struct sr_error *err)
 }
 
 /* The guest's word, which is kept apart. */
-static json_t *guest_usage_facts(const struct sr_frame_usage *said)
+static json_t *guest_usage_facts(const struct channel_frame_usage *said)
 {
     struct facts facts = facts_new();
-    fact_text(&facts, SR_OBSERVED_BY, SR_OBSERVED_GUEST);
+    fact_text(&facts, EVIDENCE_OBSERVED_BY, EVIDENCE_OBSERVED_GUEST);
     fact_count(&facts, "cpuUsageUsec", said->cpu_usec);
     fact_count(&facts, "memoryUsedBytes", said->memory_bytes);
     return facts_end(&facts);
@@ -65,8 +65,8 @@ static json_t *guest_usage_facts(const struct sr_frame_usage *said)
 /* closing: the last one, for which there is always room. */
 static int sample(struct run *run, bool closing, struct sr_error *err)
 {
-    struct sr_cgroup_usage usage;
-    const struct sr_frame_usage *said = session_guest_usage(run->session);
+    struct cgroup_usage usage;
+    const struct channel_frame_usage *said = session_guest_usage(run->session);
     const char *source;
     if (!closing && !run_has_event_room(run))
         return 0;
@@ -81,11 +81,11 @@ static int sample(struct run *run, bool closing, struct sr_error *err)
         fact_count(&facts, "helperCpuUsec", usage.helper_cpu_usec);
     if (said != NULL)
         fact_take(&facts, "guest", guest_usage_facts(said));
-    return record_event(run->record, SR_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED, facts_end(&facts),
-                        err);
+    return record_event(run->record, EVIDENCE_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED,
+                        facts_end(&facts), err);
 }
 
-int run_frame(void *context, const struct sr_channel_event *event, struct sr_error *err)
+int run_frame(void *context, const struct channel_event *event, struct sr_error *err)
 {
     return session_take(((struct run *)context)->session, event, err);
 }
@@ -135,7 +135,7 @@ static int wants_net(const void *owner, uint32_t *events)
     return network->net == NULL || network->state == RUN_NET_CLOSED ? -1 : network->net->fd;
 }
 
-static uint64_t net_deadline(const void *owner)
+static uint64_t cell_deadline(const void *owner)
 {
     return run_network_deadline(owner);
 }
@@ -158,7 +158,7 @@ static int wants_resolver(const void *owner, uint32_t *events)
 static uint64_t names_deadline(const void *owner)
 {
     const struct run *run = owner;
-    const struct sr_net *net = run->network.net;
+    const struct net *net = run->network.net;
     if (run->network.state != RUN_NET_OPEN || session_phase(run->session) != SESSION_RUNNING ||
         net->talk.adding > 0)
         return LOOP_NEVER;
@@ -179,7 +179,7 @@ int run_monitor_open(struct run *run, struct sr_error *err)
     };
     static const struct loop_timer timers[RUN_TIMERS] = {
         {.deadline = names_deadline, .due = on_names},
-        {.deadline = net_deadline, .due = on_net},
+        {.deadline = cell_deadline, .due = on_net},
         {.deadline = sample_deadline, .due = on_sample_deadline},
     };
     run->samples.deadline = LOOP_NEVER;
@@ -225,7 +225,7 @@ int run_monitor(struct run *run, struct sr_error *err)
         if (machine_flush(run->machine, err) < 0 || loop_step(&run->loop, err) < 0)
             return -1;
         if (run->network.state == RUN_NET_OPEN && run->network.net->lost)
-            return sr_net_lost(run->network.net, err);
+            return net_lost(run->network.net, err);
     }
     return 0;
 }

@@ -30,7 +30,7 @@ static struct facts mount_facts(const struct sr_mount *mount)
 
 static int record_applied(struct run *run, size_t i, struct sr_error *err)
 {
-    const struct sr_input *input = &run->mounts.inputs[i];
+    const struct host_input *input = &run->mounts.inputs[i];
     struct facts facts = mount_facts(&run->options->policy->mounts[i]);
     fact_text(&facts, "imageHash", input->hash);
     fact_count(&facts, "imageBytes", input->image_bytes);
@@ -38,8 +38,8 @@ static int record_applied(struct run *run, size_t i, struct sr_error *err)
     fact_count(&facts, "files", input->files);
     fact_count(&facts, "skipped", input->skipped);
     fact_flag(&facts, "reused", input->reused);
-    return record_event(run->record, SR_STAGE_MOUNT, SR_EVENT_MOUNT_APPLIED, facts_end(&facts),
-                        err);
+    return record_event(run->record, EVIDENCE_STAGE_MOUNT, SR_EVENT_MOUNT_APPLIED,
+                        facts_end(&facts), err);
 }
 
 static int record_checked(struct run *run, const struct sr_mount *mount,
@@ -47,16 +47,16 @@ static int record_checked(struct run *run, const struct sr_mount *mount,
 {
     struct facts facts = mount_facts(mount);
     if (fault->code == SR_OK)
-        return record_event(run->record, SR_STAGE_MOUNT, SR_EVENT_MOUNT_VALIDATED,
+        return record_event(run->record, EVIDENCE_STAGE_MOUNT, SR_EVENT_MOUNT_VALIDATED,
                             facts_end(&facts), err);
     fact_text(&facts, "errorCode", sr_code_name(fault->code));
     fact_text(&facts, "message", fault->message);
-    return record_event(run->record, SR_STAGE_MOUNT, SR_EVENT_MOUNT_REJECTED, facts_end(&facts),
-                        err);
+    return record_event(run->record, EVIDENCE_STAGE_MOUNT, SR_EVENT_MOUNT_REJECTED,
+                        facts_end(&facts), err);
 }
 
 static void warn_of_skipped(const struct run *run, const struct sr_mount *mount,
-                            const struct sr_input *input)
+                            const struct host_input *input)
 {
     char text[512];
     if (input->skipped == 0 || run->options->warn == NULL)
@@ -85,10 +85,10 @@ static void find_places(const struct run *run, struct run_places *places)
 {
     char path[PATH_MAX + 8];
     struct sr_error none;
-    sr_cleanup_fd int cache = sr_cache_open();
+    sr_cleanup_fd int cache = host_cache_open();
     /* The first input would make its store only after this. */
     sr_cleanup_fd int store =
-        run->options->policy->mount_count > 0 ? sr_input_store_open(&run->config) : -1;
+        run->options->policy->mount_count > 0 ? host_input_store_open(&run->config) : -1;
     (void)store;
     snprintf(path, sizeof path, "%s/..", run->result->run_dir);
     add_place(places, path);
@@ -100,11 +100,11 @@ static void find_places(const struct run *run, struct run_places *places)
     snprintf(path, sizeof path, "/proc/self/fd/%d/copies", cache);
     add_place(places, cache >= 0 ? path : "");
     add_place(places, run->config.copies);
-    if (sr_host_archive_root(&run->config, path))
+    if (host_archive_root(&run->config, path))
         add_place(places, path);
     add_place(places, run->config.archive.key);
     add_place(places, run->config.sign_key);
-    if (sr_host_state_path("env.key", path))
+    if (host_state_path("env.key", path))
         add_place(places, path);
     add_place(places, run->config.env_key);
 }
@@ -142,7 +142,7 @@ static int open_all(struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
     const int helpers = machine_helpers_cgroup(run->machine);
-    const struct sr_input_context context = {
+    const struct host_input_context context = {
         .config = &run->config,
         .hasher = record_hasher(run->record),
         .scratch_fd = record_directory(run->record),
@@ -159,8 +159,8 @@ static int open_all(struct run *run, struct sr_error *err)
         struct sr_error fault = {0};
         int result = run_refuse_ours(run, mount->fd, mount->source, &fault) < 0 ? -1
                      : first.code == SR_OK
-                         ? sr_input_open(mount, &context, &run->mounts.inputs[i], &fault)
-                         : sr_input_check(mount, &fault);
+                         ? host_input_open(mount, &context, &run->mounts.inputs[i], &fault)
+                         : host_input_check(mount, &fault);
         if (run->options->meter != NULL)
             run->options->meter(run->options->progress_context, mount->source, 1, 1);
         if (record_checked(run, mount, &fault, err) < 0)
@@ -192,9 +192,9 @@ int run_mounts_apply(struct run *run, struct sr_error *err)
         return -1;
     if (SR_FAILPOINT("mounts.apply"))
         return sr_fail(err, SR_RUN_101, "mount.apply", "told to fail");
-    if (sr_inputs_arrange(run->mounts.inputs, count, record_directory(run->record),
-                          run->mounts.disks, &run->mounts.disk_count, &run->mounts.joined_fd,
-                          err) < 0)
+    if (host_inputs_arrange(run->mounts.inputs, count, record_directory(run->record),
+                            run->mounts.disks, &run->mounts.disk_count, &run->mounts.joined_fd,
+                            err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++)
         if (record_applied(run, i, err) < 0)
@@ -209,7 +209,7 @@ void run_mounts_specify(const struct run *run, struct sr_buf *spec)
         sr_buf_append(&input, &run->mounts.inputs[i].where, sizeof run->mounts.inputs[i].where);
         sr_buf_puts(&input, run->options->policy->mounts[i].target);
         spec->failed = spec->failed || !sr_buf_ok(&input);
-        sr_spec_bytes(spec, SR_SPEC_INPUT, input.data, input.len);
+        channel_spec_bytes(spec, CHANNEL_SPEC_INPUT, input.data, input.len);
     }
 }
 

@@ -23,7 +23,7 @@ enum { DENIALS_AT_ONCE = 64, DENIALS_MEANWHILE = 8192 };
  * rule it comes from. */
 static struct facts target_facts(const struct run *run, size_t index)
 {
-    const struct sr_net_target *target = &run->network.net->targets[index];
+    const struct net_target *target = &run->network.net->targets[index];
     const struct sr_egress *rule = &run->options->policy->egress[target->rule];
     char address[SR_IPV4_TEXT_MAX], text[32];
     struct facts facts = facts_new();
@@ -31,7 +31,7 @@ static struct facts target_facts(const struct run *run, size_t index)
              sr_ipv4_format(target->address & sr_ipv4_mask(target->prefix), address),
              target->prefix);
     fact_text(&facts, "tap", run->network.net->tap);
-    fact_text(&facts, "table", SR_NET_TABLE);
+    fact_text(&facts, "table", NET_TABLE);
     fact_text(&facts, "chain", "forward");
     fact_text(&facts, "protocol", sr_protocol_name(target->protocol));
     fact_text(&facts, "target", text);
@@ -41,7 +41,8 @@ static struct facts target_facts(const struct run *run, size_t index)
     return facts;
 }
 
-static int record_target(struct run *run, enum sr_stage stage, size_t index, struct sr_error *err)
+static int record_target(struct run *run, enum evidence_stage stage, size_t index,
+                         struct sr_error *err)
 {
     struct facts facts = target_facts(run, index);
     return record_event(run->record, stage, SR_EVENT_NETWORK_RULE_APPLIED, facts_end(&facts), err);
@@ -51,24 +52,24 @@ static struct facts table_facts(const struct run *run)
 {
     struct facts facts = facts_new();
     fact_text(&facts, "tap", run->network.net->tap);
-    fact_text(&facts, "table", SR_NET_TABLE);
+    fact_text(&facts, "table", NET_TABLE);
     fact_add_text(&facts, "chains", "forward");
     fact_count(&facts, "rulesTotal", run->network.net->target_count);
     return facts;
 }
 
-const char *run_uplink(const struct run *run, char text[SR_UPLINK_TEXT_MAX])
+const char *run_uplink(const struct run *run, char text[RUNNER_UPLINK_TEXT_MAX])
 {
     if (run->network.net != NULL && run->network.net->bridge != NULL)
-        snprintf(text, SR_UPLINK_TEXT_MAX, "bridge:%s", run->network.net->bridge);
+        snprintf(text, RUNNER_UPLINK_TEXT_MAX, "bridge:%s", run->network.net->bridge);
     else
-        snprintf(text, SR_UPLINK_TEXT_MAX, "%s", run->network.net != NULL ? "pasta" : "none");
+        snprintf(text, RUNNER_UPLINK_TEXT_MAX, "%s", run->network.net != NULL ? "pasta" : "none");
     return text;
 }
 
 static json_t *plan_facts(const struct run *run)
 {
-    char uplink[SR_UPLINK_TEXT_MAX], address[SR_IPV4_TEXT_MAX];
+    char uplink[RUNNER_UPLINK_TEXT_MAX], address[SR_IPV4_TEXT_MAX];
     struct facts facts = table_facts(run);
     fact_text(&facts, "mode", "allowlist");
     fact_text(&facts, "rulesetHash", run->network.net->ruleset_hash);
@@ -86,8 +87,8 @@ int run_network_apply(struct run *run, struct sr_error *err)
     const struct sr_policy *policy = run->options->policy;
     if (policy->network_mode == SR_NETWORK_NONE)
         return 0;
-    sr_cleanup_fd int cache = sr_cache_open();
-    const struct sr_net_config config = {
+    sr_cleanup_fd int cache = host_cache_open();
+    const struct net_config config = {
         .cache = cache,
         .stop_fd = run->signals.fd,
         .cgroup_fd = machine_helpers_cgroup(run->machine),
@@ -111,8 +112,8 @@ int run_network_apply(struct run *run, struct sr_error *err)
                            strerror(errno), packages[i][1]);
     }
     sr_tell(&run->tell, "setting up the network: %zu rules", policy->egress_count);
-    if (sr_net_apply(policy, run->result->run_id, record_directory(run->record), &config,
-                     record_hasher(run->record), &run->network.net, err) < 0)
+    if (net_apply(policy, run->result->run_id, record_directory(run->record), &config,
+                  record_hasher(run->record), &run->network.net, err) < 0)
         return -1;
     run->network.state = RUN_NET_OPEN;
     run->network.hits = calloc(run->network.net->target_count, sizeof *run->network.hits);
@@ -121,11 +122,11 @@ int run_network_apply(struct run *run, struct sr_error *err)
         return sr_fail(err, SR_RUN_201, "launch.network.apply", "out of memory");
     if (run_refuse_many_targets(run, err) < 0 || run_owe(run, err) < 0)
         return -1;
-    if (record_event(run->record, SR_STAGE_NETWORK, SR_EVENT_NETWORK_PLAN_GENERATED,
+    if (record_event(run->record, EVIDENCE_STAGE_NETWORK, SR_EVENT_NETWORK_PLAN_GENERATED,
                      plan_facts(run), err) < 0)
         return -1;
     for (size_t i = 0; i < run->network.net->target_count; i++)
-        if (record_target(run, SR_STAGE_NETWORK, i, err) < 0)
+        if (record_target(run, EVIDENCE_STAGE_NETWORK, i, err) < 0)
             return -1;
     return 0;
 }
@@ -133,7 +134,7 @@ int run_network_apply(struct run *run, struct sr_error *err)
 /* New addresses of names: recorded before the guest can learn of them. */
 static int take_new_targets(struct run *run, size_t added, struct sr_error *err)
 {
-    struct sr_net *net = run->network.net;
+    struct net *net = run->network.net;
     struct run_hits *hits = realloc(run->network.hits, net->target_count * sizeof *hits);
     if (hits == NULL)
         return sr_fail(err, SR_RUN_001, "monitor.network", "out of memory");
@@ -142,26 +143,25 @@ static int take_new_targets(struct run *run, size_t added, struct sr_error *err)
         return -1;
     for (size_t i = net->target_count - added; i < net->target_count; i++) {
         hits[i] = (struct run_hits){0};
-        if (record_target(run, SR_STAGE_MONITOR, i, err) < 0)
+        if (record_target(run, EVIDENCE_STAGE_MONITOR, i, err) < 0)
             return -1;
     }
     if (added > 0)
-        sr_channel_send_hosts(machine_channel(run->machine), net->new_hosts,
-                              strlen(net->new_hosts));
+        channel_send_hosts(machine_channel(run->machine), net->new_hosts, strlen(net->new_hosts));
     return 0;
 }
 
 int run_network_refresh(struct run *run, struct sr_error *err)
 {
-    struct sr_net *net = run->network.net;
+    struct net *net = run->network.net;
     struct sr_error gone = {0};
     if (net->resolver.asking)
-        return sr_net_refresh_collect(net, err) < 0 ? -1 : 0;
+        return net_refresh_collect(net, err) < 0 ? -1 : 0;
     if (!run_has_event_room(run)) {
         net->refresh_nsec = UINT64_MAX; /* a new address could not be recorded, so none passes */
         return 0;
     }
-    if (sr_net_refresh_start(net, &gone) < 0) /* no new address is let through any more */
+    if (net_refresh_start(net, &gone) < 0) /* no new address is let through any more */
         sr_tell(&run->tell, "names are not asked for again: %s", gone.message);
     return 0;
 }
@@ -182,8 +182,8 @@ static int record_hits(struct run *run, bool last, struct sr_error *err)
         struct facts hit = target_facts(run, i);
         fact_count(&hit, "allowedHits", allowed);
         fact_count(&hit, "blockedHits", blocked);
-        if (record_event(run->record, SR_STAGE_MONITOR, SR_EVENT_NETWORK_RULE_HIT, facts_end(&hit),
-                         err) < 0)
+        if (record_event(run->record, EVIDENCE_STAGE_MONITOR, SR_EVENT_NETWORK_RULE_HIT,
+                         facts_end(&hit), err) < 0)
             return -1;
         recorded++;
     }
@@ -193,7 +193,7 @@ static int record_hits(struct run *run, bool last, struct sr_error *err)
 
 static int tell_denial(void *context, json_t *payload, struct sr_error *err)
 {
-    return record_event(((const struct run *)context)->record, SR_STAGE_MONITOR,
+    return record_event(((const struct run *)context)->record, EVIDENCE_STAGE_MONITOR,
                         SR_EVENT_NETWORK_FLOW_DENIED, payload, err);
 }
 
@@ -215,31 +215,31 @@ static int record_denials(struct run *run, bool last, struct sr_error *err)
 /* Every frame that the guest sent, and what became of it. What none of the counters has seen the
  * kernel's own checks stopped (bad checksums, martian addresses), or it was a fragment, counted
  * once when whole. */
-static json_t *frame_facts(const struct sr_net_sample *sample, uint64_t allowed)
+static json_t *frame_facts(const struct net_sample *sample, uint64_t allowed)
 {
     const uint64_t *totals = sample->totals;
-    uint64_t known = totals[SR_NET_FRAMES_ARP] + totals[SR_NET_FRAMES_OTHER] + allowed +
-                     totals[SR_NET_ESTABLISHED] + totals[SR_NET_SPOOFED] + totals[SR_NET_INVALID] +
-                     totals[SR_NET_DENIED] + totals[SR_NET_TO_GATEWAY];
+    uint64_t known = totals[NET_FRAMES_ARP] + totals[NET_FRAMES_OTHER] + allowed +
+                     totals[NET_ESTABLISHED] + totals[NET_SPOOFED] + totals[NET_INVALID] +
+                     totals[NET_DENIED] + totals[NET_TO_GATEWAY];
     struct facts facts = facts_new();
     fact_count(&facts, "sent", sample->tap_received);
-    fact_count(&facts, "arp", totals[SR_NET_FRAMES_ARP]);
-    fact_count(&facts, "notIpv4", totals[SR_NET_FRAMES_OTHER]);
+    fact_count(&facts, "arp", totals[NET_FRAMES_ARP]);
+    fact_count(&facts, "notIpv4", totals[NET_FRAMES_OTHER]);
     fact_count(&facts, "allowed", allowed);
-    fact_count(&facts, "established", totals[SR_NET_ESTABLISHED]);
-    fact_count(&facts, "denied", totals[SR_NET_DENIED]);
-    fact_count(&facts, "spoofed", totals[SR_NET_SPOOFED]);
-    fact_count(&facts, "invalid", totals[SR_NET_INVALID]);
-    fact_count(&facts, "toGateway", totals[SR_NET_TO_GATEWAY]);
-    fact_count(&facts, "replies", totals[SR_NET_REPLIES]);
+    fact_count(&facts, "established", totals[NET_ESTABLISHED]);
+    fact_count(&facts, "denied", totals[NET_DENIED]);
+    fact_count(&facts, "spoofed", totals[NET_SPOOFED]);
+    fact_count(&facts, "invalid", totals[NET_INVALID]);
+    fact_count(&facts, "toGateway", totals[NET_TO_GATEWAY]);
+    fact_count(&facts, "replies", totals[NET_REPLIES]);
     fact_integer(&facts, "unaccounted", (int64_t)sample->tap_received - (int64_t)known);
     return facts_end(&facts);
 }
 
 /* What became of UDP behind the rules: by the relay that carries it. */
-static json_t *udp_facts(const struct sr_net *net)
+static json_t *udp_facts(const struct net *net)
 {
-    const struct sr_net_udp *udp = &net->sample->udp;
+    const struct net_udp *udp = &net->sample->udp;
     struct facts facts = facts_new();
     fact_count(&facts, "flowsMax", net->flows_max);
     fact_count(&facts, "flows", udp->opened);
@@ -280,7 +280,7 @@ int run_network_sample(struct run *run, struct sr_error *err)
     if (run->network.net == NULL || run->network.state != RUN_NET_OPEN)
         return 0;
     note_request(run);
-    return sr_net_ask_counters(run->network.net, err);
+    return net_ask_counters(run->network.net, err);
 }
 
 static void add_removed(struct facts *facts, const char *what, const char *check)
@@ -295,10 +295,10 @@ static void add_removed(struct facts *facts, const char *what, const char *check
  * src/net/cell.c). */
 static void record_removed(const struct run *run, struct facts *facts)
 {
-    char uplink[SR_UPLINK_TEXT_MAX];
+    char uplink[RUNNER_UPLINK_TEXT_MAX];
     static const char gone[] = "deleted, and not listed by the kernel any more";
-    add_removed(facts, "table inet " SR_NET_TABLE, gone);
-    add_removed(facts, "table netdev " SR_NET_TABLE, gone);
+    add_removed(facts, "table inet " NET_TABLE, gone);
+    add_removed(facts, "table netdev " NET_TABLE, gone);
     add_removed(facts, run_uplink(run, uplink),
                 run->network.net->bridge != NULL ? gone
                                                  : "killed; run.cleaned says that it has ended");
@@ -313,7 +313,7 @@ static int record_failure(struct run *run, const struct sr_error *failure, struc
         run->network.failure = *failure;
     fact_text(&facts, "errorCode", sr_code_name(failure->code));
     fact_text(&facts, "message", failure->message);
-    return record_event(run->record, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_CLEANUP_FAILED,
+    return record_event(run->record, EVIDENCE_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_CLEANUP_FAILED,
                         facts_end(&facts), err);
 }
 
@@ -329,7 +329,7 @@ static int record_release(struct run *run, struct sr_error *err)
         fact_take(&facts, "udp", udp_facts(run->network.net));
     record_removed(run, &facts);
     run->network.state = RUN_NET_CLOSED;
-    return record_event(run->record, SR_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_RELEASED,
+    return record_event(run->record, EVIDENCE_STAGE_CLEANUP, SR_EVENT_NETWORK_RULE_RELEASED,
                         facts_end(&facts), err);
 }
 
@@ -349,18 +349,18 @@ static int take_failure(struct run *run, const struct sr_error *failure, struct 
     return record_failure(run, failure, err);
 }
 
-static int take_news(struct run *run, enum sr_net_news news, struct sr_error *err)
+static int take_news(struct run *run, enum net_news news, struct sr_error *err)
 {
     bool last = run->network.state == RUN_NET_CLOSING;
     switch (news) {
-    case SR_NET_COUNTED:
+    case NET_COUNTED:
         return take_counters(run, last, err);
-    case SR_NET_ADDED:
+    case NET_ADDED:
         return take_new_targets(run, run->network.net->talk.added, err);
-    case SR_NET_RELEASED:
+    case NET_RELEASED:
         return record_release(run, err);
-    case SR_NET_NOTHING:
-    case SR_NET_MORE:
+    case NET_NOTHING:
+    case NET_MORE:
         break;
     }
     return 0;
@@ -368,10 +368,10 @@ static int take_news(struct run *run, enum sr_net_news news, struct sr_error *er
 
 int run_network_hear(struct run *run, struct sr_error *err)
 {
-    enum sr_net_news news = SR_NET_MORE;
-    while (news != SR_NET_NOTHING && run->network.state != RUN_NET_CLOSED) {
+    enum net_news news = NET_MORE;
+    while (news != NET_NOTHING && run->network.state != RUN_NET_CLOSED) {
         struct sr_error failure = {0};
-        int result = sr_net_hear(run->network.net, &news, &failure);
+        int result = net_hear(run->network.net, &news, &failure);
         if (result < 0 ? take_failure(run, &failure, err) < 0 : take_news(run, news, err) < 0)
             return -1;
     }
@@ -381,7 +381,7 @@ int run_network_hear(struct run *run, struct sr_error *err)
 uint64_t run_network_deadline(const struct run *run)
 {
     return run->network.state == RUN_NET_OPEN || run->network.state == RUN_NET_CLOSING
-               ? sr_net_deadline(run->network.net)
+               ? net_deadline(run->network.net)
                : UINT64_MAX;
 }
 
@@ -392,8 +392,7 @@ int run_network_close(struct run *run, struct sr_error *err)
         return 0;
     run->network.state = RUN_NET_CLOSING;
     note_request(run);
-    return sr_net_ask_release(run->network.net, &failure) == 0 ? 0
-                                                               : take_failure(run, &failure, err);
+    return net_ask_release(run->network.net, &failure) == 0 ? 0 : take_failure(run, &failure, err);
 }
 
 int run_network_settle(struct run *run, struct sr_error *err)
@@ -414,7 +413,7 @@ int run_network_settle(struct run *run, struct sr_error *err)
         if (run->network.state == RUN_NET_CLOSING &&
             (sr_now() >= hurry || run_next_signal(run, &number))) {
             struct sr_error failure;
-            sr_net_hang_up(run->network.net);
+            net_hang_up(run->network.net);
             sr_fail(&failure, SR_RUN_202, "cleanup.network.release",
                     "a signal ended the waiting for the net cell");
             if (take_failure(run, &failure, err) < 0)
@@ -427,14 +426,14 @@ int run_network_settle(struct run *run, struct sr_error *err)
 int run_network_end(struct run *run, struct sr_error *err)
 {
     struct sr_error failure = {0};
-    if (run->network.net == NULL || sr_net_end(run->network.net, &failure) == 0)
+    if (run->network.net == NULL || net_end(run->network.net, &failure) == 0)
         return 0;
     return record_failure(run, &failure, err);
 }
 
 void run_network_release(struct run *run)
 {
-    sr_net_free(run->network.net);
+    net_free(run->network.net);
     free(run->network.hits);
     denials_free(run->network.denials);
 }

@@ -19,7 +19,7 @@
 struct ending {
     struct machine_outcome vm;
     struct machine_times times;
-    struct sr_cgroup_usage usage;
+    struct cgroup_usage usage;
     struct session_outcome command;
 };
 
@@ -51,16 +51,17 @@ static void forget_failure(struct run *run)
 /* The guest did not start the command, and says why. */
 static void explain_refusal(struct run *run, const struct session_outcome *command)
 {
-    bool mount = command->refused == SR_REFUSED_MOUNT;
-    const char *path = mount                                  ? "mount.apply"
-                       : command->refused == SR_REFUSED_SETUP ? "prepare.guest"
-                                                              : "runtime.command";
+    bool mount = command->refused == CHANNEL_REFUSED_MOUNT;
+    const char *path = mount                                       ? "mount.apply"
+                       : command->refused == CHANNEL_REFUSED_SETUP ? "prepare.guest"
+                                                                   : "runtime.command";
     run->word = command->refusal;
     run->word.decides = true;
     run->word.outcome = "refused";
     run->word.status = command->refused;
-    sr_fail(&run->error, mount ? SR_RUN_101 : SR_RUN_001, path, "%s", sr_refusal_sentence(path));
-    if (command->refused == SR_REFUSED_NOT_FOUND &&
+    sr_fail(&run->error, mount ? SR_RUN_101 : SR_RUN_001, path, "%s",
+            evidence_refusal_sentence(path));
+    if (command->refused == CHANNEL_REFUSED_NOT_FOUND &&
         strchr(run->options->policy->command, ' ') != NULL)
         snprintf(run->error.hint, sizeof run->error.hint,
                  "runtime.command is the program alone; its arguments belong in runtime.args");
@@ -157,13 +158,13 @@ static json_t *log_facts(const struct machine_log *log)
 
 static const char *observer(bool guest)
 {
-    return guest ? SR_OBSERVED_GUEST : SR_OBSERVED_HOST;
+    return guest ? EVIDENCE_OBSERVED_GUEST : EVIDENCE_OBSERVED_HOST;
 }
 
-static json_t *guest_facts(const struct sr_frame_exit *said)
+static json_t *guest_facts(const struct channel_frame_exit *said)
 {
     struct facts facts = facts_new();
-    fact_text(&facts, SR_OBSERVED_BY, SR_OBSERVED_GUEST);
+    fact_text(&facts, EVIDENCE_OBSERVED_BY, EVIDENCE_OBSERVED_GUEST);
     fact_count(&facts, "exitCode", said->exit_code);
     fact_count(&facts, "signal", said->signal);
     fact_count(&facts, "userUsec", said->user_usec);
@@ -177,16 +178,16 @@ static json_t *guest_facts(const struct sr_frame_exit *said)
 static void add_contradictions(struct facts *payload)
 {
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
-    struct sr_exit_facts facts;
-    struct sr_contradiction found[SR_CONTRADICTIONS_MAX];
+    struct evidence_exit_facts facts;
+    struct evidence_contradiction found[EVIDENCE_CONTRADICTIONS_MAX];
     if (payload->object == NULL)
         return;
     sr_jcs_value(&text, payload->object);
     fact_take(payload, "contradictions", sr_buf_ok(&text) ? json_array() : NULL);
     if (!sr_buf_ok(&text))
         return;
-    sr_exit_facts_read((struct sr_json_slice){text.data, text.len}, &facts);
-    size_t count = sr_contradictions(&facts, found);
+    evidence_exit_facts_read((struct sr_json_slice){text.data, text.len}, &facts);
+    size_t count = evidence_contradictions(&facts, found);
     for (size_t i = 0; i < count; i++) {
         struct facts one = facts_new();
         fact_text(&one, "about", found[i].about);
@@ -253,7 +254,7 @@ static json_t *exit_facts(const struct run *run, const struct ending *end)
     const char *stopped = end->vm.told.stopped;
     struct facts facts = facts_new();
     fact_integer(&facts, "exitCode", run->result->exit_code);
-    fact_text(&facts, SR_EXIT_OBSERVED_BY, observer(run->verdict.status_by_guest));
+    fact_text(&facts, EVIDENCE_EXIT_OBSERVED_BY, observer(run->verdict.status_by_guest));
     fact_flag(&facts, "timedOut", command->timed_out);
     fact_count(&facts, "sampleCount", run->samples.count);
     if (how->known)
@@ -288,7 +289,7 @@ static int close_network(struct run *run, struct sr_error *err)
         return -1;
     struct sr_error failure = run->network.failure;
     bool lost = run->network.net != NULL && run->network.net->lost &&
-                sr_net_lost(run->network.net, &failure) < 0;
+                net_lost(run->network.net, &failure) < 0;
     run->facts.network_failed =
         lost || (failure.code != SR_OK && failure.code != SR_RUN_202); /* that is for the end */
     judge_failure(run, &failure);
@@ -312,12 +313,12 @@ static json_t *failure_facts(const struct run *run)
     const struct sr_error *failure = &run->error;
     struct facts facts = facts_new();
     fact_text(&facts, "reason", sr_cause_name(run->result->cause));
-    fact_text(&facts, SR_REASON_OBSERVED_BY, observer(run->verdict.cause_by_guest));
+    fact_text(&facts, EVIDENCE_REASON_OBSERVED_BY, observer(run->verdict.cause_by_guest));
     fact_text(&facts, "errorCode", sr_code_name(failure->code));
     fact_text(&facts, "path", failure->path);
     fact_text(&facts, "message", failure->message);
-    fact_text(&facts, SR_MESSAGE_OBSERVED_BY, SR_OBSERVED_HOST);
-    fact_text(&facts, SR_OBSERVED_BY, observer(run->word.decides));
+    fact_text(&facts, EVIDENCE_MESSAGE_OBSERVED_BY, EVIDENCE_OBSERVED_HOST);
+    fact_text(&facts, EVIDENCE_OBSERVED_BY, observer(run->word.decides));
     machine_word_record(&run->word, &facts);
     return facts_end(&facts);
 }
@@ -337,29 +338,29 @@ static int write_closing_events(struct run *run, const struct ending *end, struc
         return -1;
     if (session_record(run->session, err) < 0)
         return -1;
-    if (end->times.launched != 0 && record_event(run->record, SR_STAGE_MONITOR, SR_EVENT_VM_EXITED,
-                                                 exit_facts(run, end), err) < 0)
+    if (end->times.launched != 0 && record_event(run->record, EVIDENCE_STAGE_MONITOR,
+                                                 SR_EVENT_VM_EXITED, exit_facts(run, end), err) < 0)
         return -1;
     if (end_network(run, err) < 0)
         return -1;
-    if (record_event(run->record, SR_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, cleaned_facts(run), err) <
-        0)
+    if (record_event(run->record, EVIDENCE_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, cleaned_facts(run),
+                     err) < 0)
         return -1;
-    if (run->error.code != SR_OK && record_event(run->record, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
-                                                 failure_facts(run), err) < 0)
+    if (run->error.code != SR_OK && record_event(run->record, EVIDENCE_STAGE_CLEANUP,
+                                                 SR_EVENT_RUN_FAILED, failure_facts(run), err) < 0)
         return -1;
     return record_barrier(run->record, err);
 }
 
 static int write_report(struct run *run, const struct ending *end, struct sr_error *err)
 {
-    const struct sr_frame_exit *exit = end->command.exited ? &end->command.exit : NULL;
+    const struct channel_frame_exit *exit = end->command.exited ? &end->command.exit : NULL;
     const struct sr_policy *policy = run->options->policy;
     const struct sr_run_result *result = run->result;
     struct machine_limits_text limits;
     machine_limits_text(run->machine, &limits);
-    char uplink[SR_UPLINK_TEXT_MAX];
-    const struct sr_report_facts facts = {
+    char uplink[RUNNER_UPLINK_TEXT_MAX];
+    const struct evidence_report_facts facts = {
         .exit_code = result->exit_code,
         .kernel_hash = end->vm.kernel_hash,
         .rootfs_hash = run->image.rootfs.hash,
@@ -419,7 +420,7 @@ static void leave_host(struct run *run)
 {
     struct sr_error ignored;
     if (run->network.net != NULL)
-        (void)!sr_net_end(run->network.net, &ignored);
+        (void)!net_end(run->network.net, &ignored);
     machine_release(run->machine);
 }
 

@@ -156,34 +156,34 @@ static json_t *compile_facts(const struct run *run)
     struct facts facts = facts_new();
     fact_text(&facts, "policyHash", run->policy_hash);
     fact_text(&facts, "commandHash", run->command_hash);
-    fact_text(&facts, SR_OBSERVERS, SR_OBSERVERS_FIELD);
+    fact_text(&facts, EVIDENCE_OBSERVERS, EVIDENCE_OBSERVERS_FIELD);
     return facts_end(&facts);
 }
 
 int run_prepare(struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
-    if (sr_host_config_load(&run->config, err) < 0 || hold_to_ceilings(run, err) < 0 ||
+    if (host_config_load(&run->config, err) < 0 || hold_to_ceilings(run, err) < 0 ||
         sr_compile(policy, &run->bundle, err) < 0)
         return -1;
     if (open_record(run, err) < 0 || record_begin(run->record, run->bundle.events, err) < 0 ||
         run_owe(run, err) < 0 || write_documents(run, err) < 0 || record_command(run, err) < 0)
         return -1;
-    if (sr_policy_hash(record_hasher(run->record), policy->json, policy->json_len,
-                       run->policy_hash) < 0)
+    if (evidence_policy_hash(record_hasher(run->record), policy->json, policy->json_len,
+                             run->policy_hash) < 0)
         return sr_fail(err, SR_RUN_001, "prepare", "the policy cannot be hashed: out of memory");
     struct sr_error missing = {0}; /* said after what the run asked for is recorded */
     bool found = run_choose_image(run, &missing) == 0 && run_secrets_take(run, &missing) == 0;
-    if (record_event(run->record, SR_STAGE_COMPILE, SR_EVENT_COMPILE, compile_facts(run), err) <
-            0 ||
-        record_event(run->record, SR_STAGE_PREPARE, SR_EVENT_RUN_PREPARED, prepared_facts(run),
-                     err) < 0)
+    if (record_event(run->record, EVIDENCE_STAGE_COMPILE, SR_EVENT_COMPILE, compile_facts(run),
+                     err) < 0 ||
+        record_event(run->record, EVIDENCE_STAGE_PREPARE, SR_EVENT_RUN_PREPARED,
+                     prepared_facts(run), err) < 0)
         return -1;
     if (!found) {
         *err = missing;
         return -1;
     }
-    const struct sr_artifact_context artifacts = run_artifact_context(run);
+    const struct host_artifact_context artifacts = run_artifact_context(run);
     if (refuse_two_stdins(run, err) < 0 || load_key(run, err) < 0 ||
         machine_check(run->machine, &artifacts, err) < 0 || run_open_image(run, err) < 0 ||
         machine_prepare(run->machine, run->result->limits_why, sizeof run->result->limits_why,

@@ -1,9 +1,10 @@
-/* How much room on the disk the end of a run's evidence takes: its closing events and its report. */
+/* How much room on the disk the end of a run's evidence takes: closing events and report. */
 #include "runner/run_state.h"
 
 #include "runner/denials.h"
 
-/* Closing events and a report without any: network counters, streams, limits, checks, the attestation. */
+/* Closing events and a report without any: network counters, streams, limits, checks, the
+ * attestation. */
 #define BASE_BYTES (UINT64_C(128) << 10)
 /* What closing tells of an address of a rule; of a rule, while it is not known how many it has. */
 #define TARGET_BYTES (UINT64_C(1) << 10)

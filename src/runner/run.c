@@ -27,12 +27,12 @@
 /* Until init has said hello; the VM may have been told to end before that. */
 static int boot(struct run *run, struct sr_error *err)
 {
-    const struct sr_net *net = run->network.net;
+    const struct net *net = run->network.net;
     const struct machine_devices devices = {
         .rootfs = &run->image.rootfs,
         .disks = run->mounts.disks,
         .disk_count = run->mounts.disk_count,
-        .network = net != NULL ? SR_NET_BOOT_ARGUMENT : NULL,
+        .network = net != NULL ? NET_BOOT_ARGUMENT : NULL,
         .tap_fd = net != NULL ? net->tap_fd : -1,
         .mtu = net != NULL ? net->mtu : 0,
     };

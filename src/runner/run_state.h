@@ -45,7 +45,7 @@ struct run_image {
     bool is_stored;
     struct sr_image stored;        /* when it is */
     struct sr_effective effective; /* policy and image together */
-    struct sr_artifact rootfs;
+    struct host_artifact rootfs;
 };
 
 /* A value of the environment on its way to the guest. */
@@ -64,7 +64,7 @@ struct run_secrets {
 /* The host's files for the guest. */
 struct run_mounts {
     struct run_places *places; /* mounts.c's; NULL: none yet */
-    struct sr_input *inputs;   /* one for each mount of the policy; NULL: none yet */
+    struct host_input *inputs; /* one for each mount of the policy; NULL: none yet */
     int disks[VMM_INPUTS_MAX], joined_fd;
     size_t disk_count;
 };
@@ -82,7 +82,7 @@ enum run_net_state {
 };
 
 struct run_network {
-    struct sr_net *net;    /* NULL: mode none, or not yet */
+    struct net *net;       /* NULL: mode none, or not yet */
     struct run_hits *hits; /* of each of its targets */
     struct denials *denials;
     unsigned denials_told;  /* of them, while the command ran */
@@ -113,7 +113,7 @@ struct run {
     const struct sr_run_options *options;
     struct sr_run_result *result;
     struct sr_tell tell;
-    struct sr_host_config config;
+    struct host_config config;
     struct sr_bundle bundle;
     uint32_t timeout_sec;
     struct record *record;
@@ -139,7 +139,7 @@ struct run {
 int run_prepare(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 
 /* artifacts.c: how an artefact is opened (host/host.h). */
-struct sr_artifact_context run_artifact_context(struct run *run);
+struct host_artifact_context run_artifact_context(struct run *run);
 /* Tells the user how far a copy is; false when a signal ends the run. context: the run. */
 bool run_tell_progress(void *context, const char *what, uint64_t done, uint64_t total);
 
@@ -181,8 +181,8 @@ void run_mounts_release(struct run *run);
  * when the last command has ended, settle when the VM is gone, end in the end. */
 int run_network_apply(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* Writes "none", "pasta" or "bridge:<name>" into text and returns it. */
-#define SR_UPLINK_TEXT_MAX 32
-const char *run_uplink(const struct run *run, char text[SR_UPLINK_TEXT_MAX]);
+#define RUNNER_UPLINK_TEXT_MAX 32
+const char *run_uplink(const struct run *run, char text[RUNNER_UPLINK_TEXT_MAX]);
 int run_network_sample(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 /* Starts asking for names again, or goes on with it: when net->refresh_nsec has come, the resolver
  * has something, or its deadline is over. */
@@ -214,13 +214,13 @@ void run_release_signals(const sigset_t *ours, const sigset_t *before);
 bool run_next_signal(struct run *run, int *number);
 bool run_interrupted(struct run *run);
 
-/* monitor.c: makes the loop, with machine and session in it; serves it until the VM is gone. -1: the
- * run failed, err says how; the VM may still be there. */
+/* monitor.c: makes the loop, with machine and session in it; serves it until the VM is gone. -1:
+ * the run failed, err says how; the VM may still be there. */
 int run_monitor_open(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 int run_monitor(struct run *run, struct sr_error *err) SR_MUST_CHECK;
 void run_monitor_close(struct run *run);
 /* What machine and session call (their plans). context: the run. */
-int run_frame(void *context, const struct sr_channel_event *event, struct sr_error *err);
+int run_frame(void *context, const struct channel_event *event, struct sr_error *err);
 int run_started(void *context, struct sr_error *err);
 int run_exited(void *context, struct sr_error *err);
 int run_silenced(void *context, struct sr_error *err);

@@ -115,7 +115,7 @@ static int take_file(struct run *run, const struct sr_secret *secret, struct run
 }
 
 /* The computation that docs/EVIDENCE.md has for whoever checks a value. */
-static int record(struct run *run, const unsigned char key[SR_ENV_KEY_SIZE],
+static int record(struct run *run, const unsigned char key[HOST_ENV_KEY_SIZE],
                   const struct sr_secret *secret, struct run_secret *value, struct sr_error *err)
 {
     char salt[sizeof run->secrets.salt];
@@ -123,7 +123,7 @@ static int record(struct run *run, const unsigned char key[SR_ENV_KEY_SIZE],
     const struct iovec pieces[] = {{salt, sizeof salt},
                                    {(char *)secret->name, strlen(secret->name) + 1},
                                    {value->text, value->len}};
-    return sr_hmac_sha256(key, SR_ENV_KEY_SIZE, pieces, 3, value->hmac) == 0
+    return sr_hmac_sha256(key, HOST_ENV_KEY_SIZE, pieces, 3, value->hmac) == 0
                ? 0
                : fail(secret, err, "its HMAC cannot be computed: out of memory");
 }
@@ -131,14 +131,14 @@ static int record(struct run *run, const unsigned char key[SR_ENV_KEY_SIZE],
 int run_secrets_take(struct run *run, struct sr_error *err)
 {
     const struct sr_policy *policy = run->options->policy;
-    unsigned char key[SR_ENV_KEY_SIZE], salt[(sizeof run->secrets.salt - 1) / 2];
+    unsigned char key[HOST_ENV_KEY_SIZE], salt[(sizeof run->secrets.salt - 1) / 2];
     if (policy->secret_count == 0)
         return 0;
     run->secrets.values = calloc(policy->secret_count, sizeof *run->secrets.values);
     if (run->secrets.values == NULL || getrandom(salt, sizeof salt, 0) != sizeof salt)
         return sr_fail(err, SR_RUN_001, "runtime.env", "out of memory, or of random bytes");
     sr_hex(salt, sizeof salt, run->secrets.salt);
-    int result = sr_host_env_key(&run->config, key, err);
+    int result = host_env_key(&run->config, key, err);
     for (size_t i = 0; result == 0 && i < policy->secret_count; i++) {
         const struct sr_secret *secret = &policy->secrets[i];
         struct run_secret *value = &run->secrets.values[i];
@@ -176,7 +176,7 @@ void run_secrets_specify(const struct run *run, struct sr_buf *spec)
         sr_buf_printf(&pair, "%s=", policy->secrets[i].name);
         sr_buf_append(&pair, run->secrets.values[i].text, run->secrets.values[i].len);
         spec->failed = spec->failed || !sr_buf_ok(&pair);
-        sr_spec_bytes(spec, SR_SPEC_ENV, pair.data, pair.len);
+        channel_spec_bytes(spec, CHANNEL_SPEC_ENV, pair.data, pair.len);
     }
 }
 

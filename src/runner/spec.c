@@ -13,55 +13,55 @@ int run_send_spec(struct run *run, struct sr_error *err)
     unsigned char entropy[64];
     if (getrandom(entropy, sizeof entropy, 0) != sizeof entropy)
         return sr_fail(err, SR_RUN_001, "launch.entropy", "the kernel gives no random bytes");
-    sr_spec_text(&spec, SR_SPEC_COMMAND, policy->command);
+    channel_spec_text(&spec, CHANNEL_SPEC_COMMAND, policy->command);
     for (size_t i = 0; i < policy->arg_count; i++)
-        sr_spec_text(&spec, SR_SPEC_ARG, policy->args[i]);
+        channel_spec_text(&spec, CHANNEL_SPEC_ARG, policy->args[i]);
     for (const char *const *more = run->options->more_args; more != NULL && *more != NULL; more++)
-        sr_spec_text(&spec, SR_SPEC_ARG, *more);
+        channel_spec_text(&spec, CHANNEL_SPEC_ARG, *more);
     const struct sr_image_config *config = &run->image.stored.config;
     bool has_path = false;
     for (size_t i = 0; i < config->env_count; i++)
         if (sr_policy_lets_env(policy, config->env[i])) {
-            sr_spec_text(&spec, SR_SPEC_ENV, config->env[i]);
+            channel_spec_text(&spec, CHANNEL_SPEC_ENV, config->env[i]);
             has_path = has_path || strncmp(config->env[i], "PATH=", 5) == 0;
         }
     for (size_t i = 0; i < policy->env_count; i++) {
         sr_cleanup_buf struct sr_buf pair = SR_BUF_INIT;
         sr_buf_printf(&pair, "%s=%s", policy->env[i].key, policy->env[i].value);
-        sr_spec_bytes(&spec, SR_SPEC_ENV, pair.data, pair.len);
+        channel_spec_bytes(&spec, CHANNEL_SPEC_ENV, pair.data, pair.len);
         has_path = has_path || strcmp(policy->env[i].key, "PATH") == 0;
     }
     run_secrets_specify(run, &spec);
     for (size_t i = 0; i < policy->secret_count; i++)
         has_path = has_path || strcmp(policy->secrets[i].name, "PATH") == 0;
     if (!has_path)
-        sr_spec_text(&spec, SR_SPEC_ENV,
-                     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    sr_spec_text(&spec, SR_SPEC_WORKDIR, run->image.effective.workdir);
+        channel_spec_text(&spec, CHANNEL_SPEC_ENV,
+                          "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    channel_spec_text(&spec, CHANNEL_SPEC_WORKDIR, run->image.effective.workdir);
     const uint32_t user[2] = {run->image.effective.uid, run->image.effective.gid};
-    sr_spec_bytes(&spec, SR_SPEC_USER, user, sizeof user);
-    sr_spec_bytes(&spec, SR_SPEC_PIDS, &policy->pids_max, sizeof policy->pids_max);
-    sr_spec_bytes(&spec, SR_SPEC_DISK, &policy->disk_bytes, sizeof policy->disk_bytes);
-    sr_spec_bytes(&spec, SR_SPEC_ENTROPY, entropy, sizeof entropy);
-    sr_spec_text(&spec, SR_SPEC_HOSTNAME, "safe-run");
+    channel_spec_bytes(&spec, CHANNEL_SPEC_USER, user, sizeof user);
+    channel_spec_bytes(&spec, CHANNEL_SPEC_PIDS, &policy->pids_max, sizeof policy->pids_max);
+    channel_spec_bytes(&spec, CHANNEL_SPEC_DISK, &policy->disk_bytes, sizeof policy->disk_bytes);
+    channel_spec_bytes(&spec, CHANNEL_SPEC_ENTROPY, entropy, sizeof entropy);
+    channel_spec_text(&spec, CHANNEL_SPEC_HOSTNAME, "safe-run");
     if (run->network.net != NULL)
-        sr_spec_text(&spec, SR_SPEC_HOSTS, run->network.net->hosts);
+        channel_spec_text(&spec, CHANNEL_SPEC_HOSTS, run->network.net->hosts);
     if (run->options->with_stdin)
-        sr_spec_bytes(&spec, SR_SPEC_STDIN, "", 0);
+        channel_spec_bytes(&spec, CHANNEL_SPEC_STDIN, "", 0);
     if (policy->stdin_path != NULL)
-        sr_spec_text(&spec, SR_SPEC_STDIN_FILE, policy->stdin_path);
+        channel_spec_text(&spec, CHANNEL_SPEC_STDIN_FILE, policy->stdin_path);
     run_mounts_specify(run, &spec);
     for (size_t i = 0; i < policy->output_count; i++)
-        sr_spec_text(&spec, SR_SPEC_OUTPUT, policy->outputs[i].path);
+        channel_spec_text(&spec, CHANNEL_SPEC_OUTPUT, policy->outputs[i].path);
     const uint64_t clock = sr_clock_nsec(CLOCK_REALTIME);
-    sr_spec_bytes(&spec, SR_SPEC_CLOCK, &clock, sizeof clock);
+    channel_spec_bytes(&spec, CHANNEL_SPEC_CLOCK, &clock, sizeof clock);
     if (!sr_buf_ok(&spec))
         return sr_fail(err, SR_RUN_001, "launch", "out of memory");
-    if (spec.len > SR_SPEC_MAX)
+    if (spec.len > CHANNEL_SPEC_MAX)
         return sr_fail(err, SR_RUN_001, "prepare.runtime",
                        "command, arguments and environment are %zu bytes; %u are "
                        "the most that fits",
-                       spec.len, SR_SPEC_MAX);
+                       spec.len, CHANNEL_SPEC_MAX);
     session_start(run->session, spec.data, spec.len);
     run_secrets_drop(run);
     return 0;

@@ -23,19 +23,19 @@
 #define ALL_TYPES ((1u << SR_EVENT_TYPE_COUNT) - 1)
 
 /* Sorted, as reports want them. */
-static const char *const vouched[RUNS_VOUCHED] = {"bundle.json", "command.json", SR_OUTPUT_MANIFEST,
-                                                  "policy.json", "ruleset.nft",  "stderr.log",
-                                                  "stdout.log"};
+static const char *const vouched[RUNS_VOUCHED] = {
+    "bundle.json", "command.json", EVIDENCE_OUTPUT_MANIFEST, "policy.json", "ruleset.nft",
+    "stderr.log",  "stdout.log"};
 
 size_t runs_hash_files(int dirfd, struct sr_hasher *hasher,
-                       struct sr_report_file files[RUNS_VOUCHED],
+                       struct evidence_report_file files[RUNS_VOUCHED],
                        char hashes[RUNS_VOUCHED][SR_SHA256_TEXT])
 {
     size_t count = 0;
     for (size_t i = 0; i < RUNS_VOUCHED; i++) {
         sr_cleanup_fd int fd = openat(dirfd, vouched[i], O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         if (fd >= 0 && sr_sha256_fd(hasher, fd, hashes[count]) == 0) {
-            files[count] = (struct sr_report_file){vouched[i], hashes[count]};
+            files[count] = (struct evidence_report_file){vouched[i], hashes[count]};
             count++;
         }
     }
@@ -73,7 +73,7 @@ static void take_event(struct remains *remains, const json_t *event)
 /* The log is checked by now: its chain holds up to its end. */
 static void read_events(int dirfd, struct remains *remains)
 {
-    sr_cleanup_fd int fd = openat(dirfd, SR_EVENTS_FILE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    sr_cleanup_fd int fd = openat(dirfd, EVIDENCE_EVENTS_FILE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     sr_cleanup_file FILE *file = fd >= 0 ? fdopen(sr_take_fd(&fd), "r") : NULL;
     sr_cleanup_free char *line = NULL;
     size_t size = 0;
@@ -93,7 +93,7 @@ static json_t *load_policy(int dirfd)
 }
 
 /* To be released when facts is not needed any more. */
-static json_t *read_policy(int dirfd, struct sr_report_facts *facts)
+static json_t *read_policy(int dirfd, struct evidence_report_facts *facts)
 {
     json_t *policy = load_policy(dirfd);
     const json_t *network = json_object_get(policy, "network");
@@ -106,14 +106,14 @@ static json_t *read_policy(int dirfd, struct sr_report_facts *facts)
     return policy;
 }
 
-static int write_report(int dirfd, struct sr_event_log *log, struct sr_hasher *hasher,
+static int write_report(int dirfd, struct evidence_event_log *log, struct sr_hasher *hasher,
                         struct sr_error *err)
 {
     struct remains remains = {0};
-    struct sr_report_file files[RUNS_VOUCHED];
+    struct evidence_report_file files[RUNS_VOUCHED];
     char hashes[RUNS_VOUCHED][SR_SHA256_TEXT];
     read_events(dirfd, &remains);
-    struct sr_report_facts facts = {
+    struct evidence_report_facts facts = {
         .started_at = remains.started[0] != '\0' ? remains.started : NULL,
         .exit_code = SR_EXIT_FAILED,
         .kernel_hash = remains.kernel_hash,
@@ -129,7 +129,7 @@ static int write_report(int dirfd, struct sr_event_log *log, struct sr_hasher *h
         .uplink = remains.uplink[0] != '\0' ? remains.uplink : "none",
     };
     json_t *policy = read_policy(dirfd, &facts);
-    int result = sr_report_write(dirfd, &facts, log, err);
+    int result = evidence_report_write(dirfd, &facts, log, err);
     json_decref(policy);
     return result;
 }
@@ -171,32 +171,32 @@ static json_t *failure_facts(uint64_t dropped)
 
 int runs_close(int dirfd, const char *id, struct sr_error *err)
 {
-    struct sr_event_log *log;
+    struct evidence_event_log *log;
     uint64_t dropped;
     struct sr_hasher *hasher = sr_hasher_new();
     if (hasher == NULL)
         return sr_fail(err, SR_EVD_002, "report", "out of memory");
     runs_drop_reserve(dirfd);
-    if (sr_event_log_reopen(dirfd, id, ALL_TYPES, &log, &dropped, err) < 0) {
+    if (evidence_event_log_reopen(dirfd, id, ALL_TYPES, &log, &dropped, err) < 0) {
         sr_hasher_free(hasher);
         return -1;
     }
-    int result =
-        sr_event_append(log, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED, failure_facts(dropped), err);
+    int result = evidence_event_append(log, EVIDENCE_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
+                                       failure_facts(dropped), err);
     if (result == 0)
         result = write_report(dirfd, log, hasher, err);
-    sr_event_log_close(log);
+    evidence_event_log_close(log);
     sr_hasher_free(hasher);
     return result;
 }
 
 int runs_sign(int dirfd, struct sr_error *err)
 {
-    struct sr_host_config config;
+    struct host_config config;
     sr_cleanup_key struct sr_key *key = NULL;
     if (faccessat(dirfd, SR_ATTESTATION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
         return 0;
-    if (sr_host_config_load(&config, err) < 0)
+    if (host_config_load(&config, err) < 0)
         return -1;
     json_t *policy = load_policy(dirfd);
     bool wanted = config.sign ||
@@ -205,9 +205,9 @@ int runs_sign(int dirfd, struct sr_error *err)
     if (!wanted ||
         config.sign_key[0] == '\0') /* a policy that requires it without a key has not run */
         return 0;
-    return sr_key_load_private(config.sign_key, &key, err) < 0
+    return evidence_key_load_private(config.sign_key, &key, err) < 0
                ? -1
-               : sr_attest(dirfd, SR_REPORT_FILE, key, err);
+               : evidence_attest(dirfd, EVIDENCE_REPORT_FILE, key, err);
 }
 
 /* Truncates first: a process that was forked with it open would keep what is only unlinked. */

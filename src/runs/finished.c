@@ -74,7 +74,7 @@ static void read_summary(int dirfd, struct sr_any_run *run)
     struct stat st;
     int64_t exit_code;
     sr_cleanup_free char *text = malloc(TAIL);
-    sr_cleanup_fd int fd = sr_open_below(dirfd, SR_REPORT_FILE);
+    sr_cleanup_fd int fd = sr_open_below(dirfd, EVIDENCE_REPORT_FILE);
     if (text == NULL || fd < 0 || fstat(fd, &st) < 0)
         return;
     ssize_t len = sr_read_full(fd, text, TAIL, st.st_size > TAIL ? st.st_size - TAIL : 0);
@@ -138,7 +138,7 @@ static bool look_at(int base_fd, const char *id, struct sr_any_run *run)
     if (dirfd < 0)
         return false;
     *run = (struct sr_any_run){.started = runs_start_of(id),
-                               .finished = report_time(dirfd, SR_REPORT_FILE)};
+                               .finished = report_time(dirfd, EVIDENCE_REPORT_FILE)};
     snprintf(run->id, sizeof run->id, "%s", id);
     if (run->finished != 0) {
         run->state = SR_RUN_FINISHED;
@@ -219,7 +219,7 @@ struct search {
 static void take_newest(struct search *search, int base_fd, const char *id)
 {
     char report[64];
-    snprintf(report, sizeof report, "%s/" SR_REPORT_FILE, id);
+    snprintf(report, sizeof report, "%s/" EVIDENCE_REPORT_FILE, id);
     int64_t when = report_time(base_fd, report);
     if (when == 0 || when < search->newest ||
         (when == search->newest && strcmp(id, search->found) < 0))
@@ -254,7 +254,7 @@ static int check_found(int base_fd, const struct search *search, struct sr_error
                        search->count, search->name, search->list,
                        search->count > CANDIDATES ? ", ..." : "");
     sr_cleanup_fd int dirfd = runs_open_own(base_fd, search->found);
-    if (dirfd < 0 || report_time(dirfd, SR_REPORT_FILE) != 0)
+    if (dirfd < 0 || report_time(dirfd, EVIDENCE_REPORT_FILE) != 0)
         return 0; /* whoever opens its report will be told */
     return runs_pid_of_live(dirfd) > 0
                ? sr_fail(err, SR_RUN_001, "run", "%s still runs and has no report yet",

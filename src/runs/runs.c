@@ -31,7 +31,7 @@
 #define NEWBORN_SEC 60
 /* Of an entry in the register: as many paths as a run records, twice over (a scope of
  * systemd's). */
-#define RECORD_MAX (2 * SR_CGROUP_TREES * (PATH_MAX + 1) + 1)
+#define RECORD_MAX (2 * CGROUP_TREES * (PATH_MAX + 1) + 1)
 /* A run on its way out: no run any more, whatever of it is still there. */
 #define REMOVED ".removed-"
 
@@ -77,17 +77,17 @@ static int refuse_register(const char *base, int error, struct sr_error *err)
 {
     bool strange = error == -EPERM || error == -EACCES;
     return sr_fail(err, SR_RUN_001, PATH,
-                   "%s/" SR_OPEN_DIR " cannot be used: %s; --workdir-base names another base", base,
-                   strange ? "the runs there are somebody else's" : strerror(-error));
+                   "%s/" RUNS_OPEN_DIR " cannot be used: %s; --workdir-base names another base",
+                   base, strange ? "the runs there are somebody else's" : strerror(-error));
 }
 
 int runs_open_register(int base_fd, const char *base, struct sr_error *err)
 {
-    if (mkdirat(base_fd, SR_OPEN_DIR, 0700) < 0 && errno != EEXIST)
+    if (mkdirat(base_fd, RUNS_OPEN_DIR, 0700) < 0 && errno != EEXIST)
         return sr_fail(err, SR_RUN_001, PATH,
                        "%s cannot be written to: %s; --workdir-base names another", base,
                        strerror(errno));
-    int fd = runs_open_own(base_fd, SR_OPEN_DIR);
+    int fd = runs_open_own(base_fd, RUNS_OPEN_DIR);
     return fd < 0 ? refuse_register(base, fd, err) : fd;
 }
 
@@ -206,7 +206,7 @@ static void fail_dead(struct dead_run *run, const struct sr_gc_options *options,
 static void clear_remains(struct dead_run *run, const struct sr_gc_options *options)
 {
     struct sr_error error;
-    int result = sr_net_sweep(run->id);
+    int result = net_sweep(run->id);
     if (result < 0) {
         sr_fail(&error, SR_RUN_001, "gc.network", "the interfaces of %s cannot be removed: %s",
                 run->id, strerror(-result));
@@ -215,7 +215,7 @@ static void clear_remains(struct dead_run *run, const struct sr_gc_options *opti
     char paths[RECORD_MAX];
     ssize_t len = sr_read_full(run->entry, paths, sizeof paths - 1, 0);
     paths[len > 0 ? len : 0] = '\0';
-    result = len < 0 ? (int)len : sr_cgroup_sweep(run->id, paths);
+    result = len < 0 ? (int)len : cgroup_sweep(run->id, paths);
     if (result < 0) {
         sr_fail(&error, SR_RUN_001, "gc.cgroup", "the cgroup of %s cannot be removed: %s", run->id,
                 strerror(-result));
@@ -263,8 +263,8 @@ static int close_dead(int base_fd, int register_fd, const char *id,
     int dead = open_dead(base_fd, id, &dirfd, &lock);
     if (dead <= 0)
         return dead == 0 ? 0 : tell_unknown(options, id, dead);
-    int log = dirfd < 0 ? 0 : look_for(dirfd, SR_EVENTS_FILE),
-        report = dirfd < 0 ? 0 : look_for(dirfd, SR_REPORT_FILE);
+    int log = dirfd < 0 ? 0 : look_for(dirfd, EVIDENCE_EVENTS_FILE),
+        report = dirfd < 0 ? 0 : look_for(dirfd, EVIDENCE_REPORT_FILE);
     if (log < 0 || report < 0)
         return tell_unknown(options, id, log < 0 ? log : report);
     struct dead_run run = {.id = id,
@@ -290,12 +290,12 @@ static int close_dead(int base_fd, int register_fd, const char *id,
 
 int runs_close_dead(int base_fd, const struct sr_gc_options *options)
 {
-    sr_cleanup_fd int register_fd = runs_open_own(base_fd, SR_OPEN_DIR);
+    sr_cleanup_fd int register_fd = runs_open_own(base_fd, RUNS_OPEN_DIR);
     if (register_fd == -ENOENT || register_fd == -EPERM) /* whoever uses that refuses it */
         return 0;
     DIR *dir = register_fd < 0 ? NULL : sr_open_list(register_fd);
     if (dir == NULL)
-        return tell_unlisted(options, SR_OPEN_DIR, register_fd < 0 ? register_fd : -errno);
+        return tell_unlisted(options, RUNS_OPEN_DIR, register_fd < 0 ? register_fd : -errno);
     int failures = 0;
     for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
         if (runs_is_id(entry->d_name))
@@ -312,8 +312,8 @@ static int remove_old(int base_fd, const char *id, const struct sr_gc_options *o
     if (dead < 0 && dirfd != -EACCES) /* which is somebody else's, too */
         return tell_unknown(options, id, dead);
     if (dead <= 0 || dirfd < 0 || look_for(dirfd, "keep") != 0 ||
-        age_of(dirfd, SR_REPORT_FILE) < options->older_than_sec ||
-        look_for(dirfd, SR_REPORT_FILE) == 0)
+        age_of(dirfd, EVIDENCE_REPORT_FILE) < options->older_than_sec ||
+        look_for(dirfd, EVIDENCE_REPORT_FILE) == 0)
         return 0;
     int result = options->dry_run ? 0 : remove_run(base_fd, id);
     if (result < 0)
@@ -344,7 +344,7 @@ int runs_open_base(const char *base, int *fd, struct sr_error *err)
     *fd = runs_open_place(path, err);
     if (*fd < 0 && *fd != -ENOENT)
         return -1;
-    sr_cleanup_fd int own = *fd < 0 ? -ENOENT : runs_open_own(*fd, SR_OPEN_DIR);
+    sr_cleanup_fd int own = *fd < 0 ? -ENOENT : runs_open_own(*fd, RUNS_OPEN_DIR);
     return own < 0 && own != -ENOENT ? refuse_register(path, own, err) : 0;
 }
 
@@ -352,14 +352,14 @@ int runs_open_base(const char *base, int *fd, struct sr_error *err)
  * is for the next run to complain of. */
 static void trim_cache(const struct sr_gc_options *options)
 {
-    struct sr_host_config config;
+    struct host_config config;
     struct sr_error err;
-    if (options->dry_run || sr_host_config_load(&config, &err) < 0)
+    if (options->dry_run || host_config_load(&config, &err) < 0)
         return;
-    sr_cleanup_fd int cache = sr_cache_open(), inputs = sr_input_store_open(&config),
-                      copies = sr_copies_open(&config);
+    sr_cleanup_fd int cache = host_cache_open(), inputs = host_input_store_open(&config),
+                      copies = host_copies_open(&config);
     if (inputs >= 0)
-        sr_input_store_trim(inputs, config.inputs_max, options->older_than_sec);
+        host_input_store_trim(inputs, config.inputs_max, options->older_than_sec);
     if (copies >= 0)
         kept_trim(copies, config.copies_max, options->older_than_sec);
     if (cache < 0)
@@ -377,7 +377,7 @@ int sr_runs_gc(const char *base, const struct sr_gc_options *options, struct sr_
         return 0;
     int failures = runs_close_dead(base_fd, options);
     if (!options->dry_run)
-        sr_cgroup_sweep_empty(NEWBORN_SEC);
+        cgroup_sweep_empty(NEWBORN_SEC);
     trim_cache(options);
     DIR *dir = sr_open_list(base_fd);
     if (dir == NULL)
@@ -481,7 +481,7 @@ int sr_runs_list(const char *base, struct sr_live_run **runs, size_t *count, str
     *count = 0;
     if (runs_open_base(base, &base_fd, err) < 0)
         return -1;
-    int fd = base_fd < 0 ? -1 : openat(base_fd, SR_OPEN_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = base_fd < 0 ? -1 : openat(base_fd, RUNS_OPEN_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
         if (!runs_is_id(entry->d_name))

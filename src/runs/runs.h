@@ -8,7 +8,7 @@
 #include "evidence/report.h"
 #include "saferun/runs.h"
 
-#define SR_OPEN_DIR ".open"
+#define RUNS_OPEN_DIR ".open"
 
 /* An output that is not finished: run id, index. And the file in the run directory that says where,
  * if it is not outputs/. */
@@ -61,7 +61,7 @@ uint64_t runs_birth_of(pid_t pid);
  * entries. */
 enum { RUNS_VOUCHED = 7 };
 size_t runs_hash_files(int dirfd, struct sr_hasher *hasher,
-                       struct sr_report_file files[RUNS_VOUCHED],
+                       struct evidence_report_file files[RUNS_VOUCHED],
                        char hashes[RUNS_VOUCHED][SR_SHA256_TEXT]);
 
 /* Removes the outputs that a dead run has not finished. 0 or a negative errno. */
@@ -71,7 +71,7 @@ int runs_drop_parts(int dirfd, const char *id) SR_MUST_CHECK;
 int runs_close(int dirfd, const char *id, struct sr_error *err) SR_MUST_CHECK;
 
 /* Signs a dead run's report as the run would have, by the host's wish (sign) or its policy's; what
- * is signed already stays. The errors of sr_host_config_load(), sr_key_load_private() and
+ * is signed already stays. The errors of host_config_load(), evidence_key_load_private() and
  * sr_report_attest(). */
 int runs_sign(int dirfd, struct sr_error *err) SR_MUST_CHECK;
 

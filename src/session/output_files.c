@@ -28,7 +28,7 @@ void output_files_begin(struct output_files *files, uint32_t index, const char *
 
 static int fail(struct sr_error *err, int error)
 {
-    return sr_fail(err, SR_EVD_001, "outputs", SR_OUTPUT_MANIFEST " cannot be written: %s",
+    return sr_fail(err, SR_EVD_001, "outputs", EVIDENCE_OUTPUT_MANIFEST " cannot be written: %s",
                    strerror(error));
 }
 
@@ -45,9 +45,9 @@ static int flush(struct output_files *files, struct sr_error *err)
 }
 
 static int add_line(struct output_files *files, const char *output,
-                    const struct sr_output_file *file, struct sr_error *err)
+                    const struct evidence_output_file *file, struct sr_error *err)
 {
-    sr_output_manifest_line(&files->lines, output, file);
+    evidence_output_manifest_line(&files->lines, output, file);
     return files->lines.len < FLUSH ? 0 : flush(files, err);
 }
 
@@ -55,7 +55,7 @@ static int add_line(struct output_files *files, const char *output,
 static int move_entry(struct output_files *files, const char *output, const json_t *entry,
                       struct sr_error *err)
 {
-    struct sr_output_file file = {.path = sr_member_text(entry, "path")};
+    struct evidence_output_file file = {.path = sr_member_text(entry, "path")};
     snprintf(file.hash, sizeof file.hash, "%s", sr_member_text(entry, "sha256"));
     return add_line(files, output, &file, err);
 }
@@ -63,7 +63,7 @@ static int move_entry(struct output_files *files, const char *output, const json
 /* There are too many: from now on all of them are in the manifest. */
 static int begin_manifest(struct output_files *files, struct sr_error *err)
 {
-    files->fd = openat(files->dirfd, SR_OUTPUT_MANIFEST,
+    files->fd = openat(files->dirfd, EVIDENCE_OUTPUT_MANIFEST,
                        O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (files->fd < 0)
         return fail(err, errno);
@@ -90,13 +90,13 @@ static size_t length_as_json(const char *path)
     return sr_buf_ok(&text) ? text.len : 0;
 }
 
-static bool list_entry(struct output_files *files, const struct sr_output_file *file)
+static bool list_entry(struct output_files *files, const struct evidence_output_file *file)
 {
     static const char rest[] = "{\"path\":,\"sha256\":\"\",\"size\":9007199254740991},";
     json_t **entries = &files->entries[files->at];
     size_t len = length_as_json(file->path), text = len + sizeof rest + SR_SHA256_TEXT;
-    if (len == 0 || files->listed == SR_OUTPUT_LISTED_MAX ||
-        files->text + text > SR_OUTPUT_LISTED_TEXT)
+    if (len == 0 || files->listed == EVIDENCE_OUTPUT_LISTED_MAX ||
+        files->text + text > EVIDENCE_OUTPUT_LISTED_TEXT)
         return false;
     if (*entries == NULL)
         *entries = json_array();
@@ -111,7 +111,7 @@ static bool list_entry(struct output_files *files, const struct sr_output_file *
     return true;
 }
 
-int output_files_add(void *context, const struct sr_output_file *file, struct sr_error *err)
+int output_files_add(void *context, const struct evidence_output_file *file, struct sr_error *err)
 {
     struct output_files *files = context;
     if (files->fd < 0 && list_entry(files, file))

@@ -1,10 +1,11 @@
 /*
  * What files the outputs of a run have, each with its own SHA-256: in the events of the outputs
- * while they are few, else in SR_OUTPUT_MANIFEST in the run directory (output_digest.h). A path
- * that is no UTF-8 cannot be in an event either.
+ * while they are few, else in EVIDENCE_OUTPUT_MANIFEST in the run directory (output_digest.h). A
+ * path that is no UTF-8 cannot be in an event either.
  *
- *   for each output: output_files_begin(), listen to sr_output_digest(), output_files_drop() if it
- *   is not kept after all output_files_end() output_files_entries() or output_files_manifest()
+ *   for each output: output_files_begin(), listen to evidence_output_digest(), output_files_drop()
+ *   if it is not kept after all output_files_end() output_files_entries() or
+ *   output_files_manifest()
  */
 #ifndef SR_SESSION_OUTPUT_FILES_H
 #define SR_SESSION_OUTPUT_FILES_H
@@ -29,7 +30,7 @@ struct output_files {
 
 void output_files_init(struct output_files *files, int run_dirfd);
 void output_files_begin(struct output_files *files, uint32_t index, const char *name);
-sr_on_output_file
+evidence_on_output_file
     output_files_add; /* context is files; SR-EVD-001 when the manifest cannot be written */
 /* Forgets what was added since output_files_begin(). */
 void output_files_drop(struct output_files *files);

@@ -43,21 +43,21 @@ struct output {
     uint32_t cleared;         /* files that lost a set-user-id, set-group-id or sticky bit */
     struct sr_error error;    /* why it is not there */
     struct machine_word word; /* what the guest said of that */
-    struct sr_output_digest digest;
+    struct evidence_output_digest digest;
 };
 
 struct session_outputs {
     int directory;
     uint32_t count;
     bool made; /* the directory that --output-dir names was not there */
-    struct sr_collector collector;
+    struct outputs_collector collector;
     uint32_t turn; /* the output that the guest sends */
     bool cut;      /* whose time was over: the guest was told */
     /* Of all of them, of this one, and for the guest's next word; LOOP_NEVER: the command still
      * runs. */
     uint64_t deadline, turn_deadline, idle_deadline;
-    uint64_t entries;                  /* of those that are there */
-    struct sr_collector_output *parts; /* names and sizes of what is not finished */
+    uint64_t entries;                       /* of those that are there */
+    struct outputs_collector_output *parts; /* names and sizes of what is not finished */
     struct output_files files;
     struct output items[];
 };
@@ -217,9 +217,9 @@ int session_prepare_outputs(struct session *session, struct sr_error *err)
                            outputs->items[i].name, session->plan.output_dir);
     if (note_directory(session, err) < 0 || try_directory(session, outputs, err) < 0)
         return -1;
-    return sr_collector_start(&outputs->collector, outputs->directory, outputs->parts, count,
-                              session->plan.config->ceilings.output_entries,
-                              machine_helpers_cgroup(session->plan.machine), err);
+    return outputs_collector_start(&outputs->collector, outputs->directory, outputs->parts, count,
+                                   session->plan.config->ceilings.output_entries,
+                                   machine_helpers_cgroup(session->plan.machine), err);
 }
 
 /* Why an output is not there; the first reason counts. */
@@ -234,7 +234,7 @@ __attribute__((format(printf, 2, 3))) static void lose(struct output *output, co
 
 /* The same by the guest's word. */
 static void lose_by_guest(struct output *output, const char *outcome, const char *says,
-                          const char *where, const struct sr_channel_event *event)
+                          const char *where, const struct channel_event *event)
 {
     if (output->error.code != SR_OK)
         return;
@@ -247,46 +247,47 @@ static void lose_by_guest(struct output *output, const char *outcome, const char
 static void lose_rest(struct session *session, const struct sr_error *why)
 {
     struct session_outputs *outputs = session->outputs;
-    sr_collector_stop(&outputs->collector);
+    outputs_collector_stop(&outputs->collector);
     for (uint32_t i = outputs->collector.answered; i < outputs->count; i++) {
         outputs->items[i].refused = true;
         lose(&outputs->items[i], "%s", why->message);
     }
-    if (machine_channel(session->plan.machine)->state == SR_CHANNEL_COLLECTING)
-        sr_channel_send_enough(machine_channel(session->plan.machine),
-                               machine_channel(session->plan.machine)->collected);
+    if (machine_channel(session->plan.machine)->state == CHANNEL_COLLECTING)
+        channel_send_enough(machine_channel(session->plan.machine),
+                            machine_channel(session->plan.machine)->collected);
 }
 
-static void take_archive(struct session *session, const struct sr_channel_event *event)
+static void take_archive(struct session *session, const struct channel_event *event)
 {
     struct session_outputs *outputs = session->outputs;
     struct sr_error why = {0};
     size_t passed = event->len; /* of what is refused the rest is taken and dropped */
     if (!outputs->items[event->output].refused &&
-        sr_collector_feed(&outputs->collector, event->data, event->len, &passed, &why) < 0) {
+        outputs_collector_feed(&outputs->collector, event->data, event->len, &passed, &why) < 0) {
         lose_rest(session, &why);
         passed = event->len;
     }
-    sr_channel_credit(machine_channel(session->plan.machine), SR_STREAM_ARCHIVE, passed);
+    channel_credit(machine_channel(session->plan.machine), CHANNEL_STREAM_ARCHIVE, passed);
 }
 
-static void take_end(struct session *session, const struct sr_channel_event *event)
+static void take_end(struct session *session, const struct channel_event *event)
 {
     struct session_outputs *outputs = session->outputs;
     struct output *output = &outputs->items[event->output];
     const char *where = session->plan.policy->outputs[event->output].path;
     struct sr_error why = {0};
     size_t passed;
-    if (event->status == SR_COLLECTED_MISSING)
-        lose_by_guest(output, "missing", SR_GUEST_SAYS_MISSING, where, event);
-    else if (event->status == SR_COLLECTED_FAILED)
-        lose_by_guest(output, "unreadable", SR_GUEST_SAYS_UNREADABLE, where, event);
+    if (event->status == CHANNEL_COLLECTED_MISSING)
+        lose_by_guest(output, "missing", EVIDENCE_GUEST_SAYS_MISSING, where, event);
+    else if (event->status == CHANNEL_COLLECTED_FAILED)
+        lose_by_guest(output, "unreadable", EVIDENCE_GUEST_SAYS_UNREADABLE, where, event);
     if (outputs->collector.fd < 0)
         return;
-    if (sr_collector_end(&outputs->collector, event->status == SR_COLLECTED_OK, &passed, &why) < 0)
+    if (outputs_collector_end(&outputs->collector, event->status == CHANNEL_COLLECTED_OK, &passed,
+                              &why) < 0)
         lose_rest(session, &why);
     else
-        sr_channel_credit(machine_channel(session->plan.machine), SR_STREAM_ARCHIVE, passed);
+        channel_credit(machine_channel(session->plan.machine), CHANNEL_STREAM_ARCHIVE, passed);
 }
 
 static uint64_t timeout_nsec(const struct session *session, uint32_t i)
@@ -310,14 +311,14 @@ void session_outputs_begin(struct session *session)
     begin_turn(session, 0, now);
 }
 
-int session_outputs_take(struct session *session, const struct sr_channel_event *event,
+int session_outputs_take(struct session *session, const struct channel_event *event,
                          struct sr_error *err)
 {
     struct session_outputs *outputs = session->outputs;
     if (outputs == NULL || event->output >= outputs->count)
         return sr_fail_vm(err, SR_RUN_001, "monitor.channel", "an output that nobody asked for");
     outputs->idle_deadline = sr_now() + IDLE_NSEC;
-    if (event->type == SR_CHANNEL_ARCHIVE) {
+    if (event->type == CHANNEL_ARCHIVE) {
         take_archive(session, event);
         return 0;
     }
@@ -327,7 +328,7 @@ int session_outputs_take(struct session *session, const struct sr_channel_event 
     return 0;
 }
 
-static void take_result(struct session *session, const struct sr_collector_result *result)
+static void take_result(struct session *session, const struct outputs_collector_result *result)
 {
     struct output *output = &session->outputs->items[result->index];
     output->cleared = result->cleared;
@@ -336,47 +337,47 @@ static void take_result(struct session *session, const struct sr_collector_resul
         return;
     output->refused = true;
     lose(output, "%s", result->message);
-    if (machine_channel(session->plan.machine)->state == SR_CHANNEL_COLLECTING &&
+    if (machine_channel(session->plan.machine)->state == CHANNEL_COLLECTING &&
         machine_channel(session->plan.machine)->collected == result->index)
-        sr_channel_send_enough(machine_channel(session->plan.machine), result->index);
+        channel_send_enough(machine_channel(session->plan.machine), result->index);
 }
 
 void session_outputs_ready(struct session *session)
 {
-    struct sr_collector *collector = &session->outputs->collector;
-    struct sr_collector_result result;
+    struct outputs_collector *collector = &session->outputs->collector;
+    struct outputs_collector_result result;
     struct sr_error why = {0};
     size_t passed;
     if (collector->fd < 0)
         return;
-    if (sr_collector_flush(collector, &passed, &why) < 0) {
+    if (outputs_collector_flush(collector, &passed, &why) < 0) {
         lose_rest(session, &why);
         return;
     }
-    sr_channel_credit(machine_channel(session->plan.machine), SR_STREAM_ARCHIVE, passed);
+    channel_credit(machine_channel(session->plan.machine), CHANNEL_STREAM_ARCHIVE, passed);
     int got = 1;
     while (got > 0 && collector->answered < session->outputs->count) {
-        got = sr_collector_receive(collector, &result, &why);
+        got = outputs_collector_receive(collector, &result, &why);
         if (got > 0)
             take_result(session, &result);
     }
     if (got < 0)
         lose_rest(session, &why);
-    else if (collector->answered == session->outputs->count && !sr_collector_holds(collector))
-        sr_collector_stop(collector);
+    else if (collector->answered == session->outputs->count && !outputs_collector_holds(collector))
+        outputs_collector_stop(collector);
 }
 
 int session_outputs_fd(const struct session *session, bool *writable)
 {
     if (session->outputs == NULL)
         return -1;
-    *writable = sr_collector_holds(&session->outputs->collector);
+    *writable = outputs_collector_holds(&session->outputs->collector);
     return session->outputs->collector.fd;
 }
 
 bool session_outputs_pending(const struct session *session)
 {
-    return session->outputs != NULL && !sr_collector_idle(&session->outputs->collector);
+    return session->outputs != NULL && !outputs_collector_idle(&session->outputs->collector);
 }
 
 uint64_t session_outputs_limit_nsec(const struct session *session)
@@ -390,9 +391,8 @@ uint64_t session_outputs_limit_nsec(const struct session *session)
 uint64_t session_outputs_deadline(const struct session *session)
 {
     const struct session_outputs *outputs = session->outputs;
-    if (outputs == NULL ||
-        (machine_channel(session->plan.machine)->state != SR_CHANNEL_COLLECTING &&
-         !session_outputs_pending(session)))
+    if (outputs == NULL || (machine_channel(session->plan.machine)->state != CHANNEL_COLLECTING &&
+                            !session_outputs_pending(session)))
         return LOOP_NEVER;
     uint64_t nearest = outputs->deadline;
     if (outputs->turn_deadline < nearest)
@@ -409,7 +409,7 @@ __attribute__((format(printf, 2, 3))) static void give_up(struct session *sessio
     va_start(ap, fmt);
     vsnprintf(why, sizeof why, fmt, ap);
     va_end(ap);
-    sr_collector_stop(&session->outputs->collector);
+    outputs_collector_stop(&session->outputs->collector);
     for (uint32_t i = 0; i < session->outputs->count; i++)
         if (!session->outputs->items[i].collected)
             lose(&session->outputs->items[i], "not collected: %s", why);
@@ -420,9 +420,9 @@ bool session_outputs_late(struct session *session)
     struct session_outputs *outputs = session->outputs;
     struct output *output = &outputs->items[outputs->turn];
     uint64_t now = sr_now();
-    bool sending = machine_channel(session->plan.machine)->state == SR_CHANNEL_COLLECTING &&
+    bool sending = machine_channel(session->plan.machine)->state == CHANNEL_COLLECTING &&
                    machine_listens(session->plan.machine);
-    if (sr_collector_holds(&outputs->collector) || session_outputs_pending(session)) {
+    if (outputs_collector_holds(&outputs->collector) || session_outputs_pending(session)) {
         give_up(session, "the collector of outputs did not answer in time");
         return true;
     }
@@ -440,7 +440,7 @@ bool session_outputs_late(struct session *session)
     else {
         outputs->cut = output->refused = true;
         outputs->turn_deadline = now + CUT_NSEC;
-        sr_channel_send_enough(machine_channel(session->plan.machine), outputs->turn);
+        channel_send_enough(machine_channel(session->plan.machine), outputs->turn);
         return false;
     }
     return true;
@@ -450,7 +450,7 @@ bool session_outputs_late(struct session *session)
 static void hold_entries(const struct session *session, struct output *output)
 {
     const uint64_t max = session->plan.config->ceilings.output_entries;
-    const struct sr_output_digest *digest = &output->digest;
+    const struct evidence_output_digest *digest = &output->digest;
     uint64_t entries = digest->files + digest->directories + digest->links;
     if (entries > max - session->outputs->entries)
         lose(output,
@@ -475,14 +475,14 @@ static void finish(struct session *session, uint32_t i)
     struct session_outputs *outputs = session->outputs;
     struct output *output = &outputs->items[i];
     const char *part = outputs->parts[i].name;
-    const struct sr_output_listener listener = {output_files_add, &outputs->files};
+    const struct evidence_output_listener listener = {output_files_add, &outputs->files};
     output_files_begin(&outputs->files, i, output->name);
     if (output->error.code == SR_OK && !output->collected)
         lose(output, "not collected: the guest ended before");
     if (output->error.code == SR_OK)
-        (void)!sr_output_digest(outputs->directory, part, output->path, outputs->parts[i].bytes_max,
-                                record_hasher(session->plan.record), &listener, &output->digest,
-                                &output->error);
+        (void)!evidence_output_digest(
+            outputs->directory, part, output->path, outputs->parts[i].bytes_max,
+            record_hasher(session->plan.record), &listener, &output->digest, &output->error);
     if (output->error.code == SR_OK)
         hold_entries(session, output);
     if (output->error.code == SR_OK)
@@ -504,7 +504,7 @@ void session_conclude(struct session *session)
 {
     if (session->outputs == NULL)
         return;
-    sr_collector_stop(&session->outputs->collector);
+    outputs_collector_stop(&session->outputs->collector);
     for (uint32_t i = 0;
          machine_times(session->plan.machine).launched != 0 && i < session->outputs->count; i++)
         finish(session, i);
@@ -526,7 +526,7 @@ const struct sr_error *session_outputs_failure(const struct session *session,
 static void describe(const struct session_outputs *outputs, uint32_t i, struct facts *facts)
 {
     const struct output *output = &outputs->items[i];
-    const struct sr_output_digest *digest = &output->digest;
+    const struct evidence_output_digest *digest = &output->digest;
     const char *manifest = output_files_manifest(&outputs->files);
     fact_count(facts, "files", digest->files);
     fact_count(facts, "directories", digest->directories);
@@ -549,7 +549,7 @@ static int record(struct session *session, uint32_t i, struct sr_error *err)
     fact_text(&facts, "name", output->name);
     fact_count(&facts, "max", session->outputs->parts[i].bytes_max);
     fact_flag(&facts, "collected", there);
-    fact_text(&facts, SR_OBSERVED_BY, SR_OBSERVED_HOST);
+    fact_text(&facts, EVIDENCE_OBSERVED_BY, EVIDENCE_OBSERVED_HOST);
     if (there) {
         describe(session->outputs, i, &facts);
     } else {
@@ -557,7 +557,7 @@ static int record(struct session *session, uint32_t i, struct sr_error *err)
         fact_text(&facts, "message", output->error.message);
         machine_word_record(&output->word, &facts);
     }
-    return record_event(session->plan.record, SR_STAGE_MONITOR, SR_EVENT_OUTPUT_COLLECTED,
+    return record_event(session->plan.record, EVIDENCE_STAGE_MONITOR, SR_EVENT_OUTPUT_COLLECTED,
                         facts_end(&facts), err);
 }
 
@@ -588,7 +588,7 @@ void session_outputs_release(struct session *session)
 {
     if (session->outputs == NULL)
         return;
-    sr_collector_stop(&session->outputs->collector);
+    outputs_collector_stop(&session->outputs->collector);
     sr_close_fd(&session->outputs->directory);
     output_files_free(&session->outputs->files);
     free(session->outputs->parts);

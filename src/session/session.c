@@ -26,8 +26,8 @@ void session_free(struct session *session)
     if (session == NULL)
         return;
     session_outputs_release(session);
-    sr_sink_close(&session->out);
-    sr_sink_close(&session->err);
+    session_sink_close(&session->out);
+    session_sink_close(&session->err);
     free(session);
 }
 
@@ -38,15 +38,15 @@ int session_open_streams(struct session *session, struct sr_error *err)
     int log = record_stream(session->plan.record, "stdout.log", err);
     if (log < 0)
         return -1;
-    sr_sink_open(&session->out, "stdout", options->stdout_fd, log, max);
+    session_sink_open(&session->out, "stdout", options->stdout_fd, log, max);
     log = record_stream(session->plan.record, "stderr.log", err);
     if (log < 0)
         return -1;
-    sr_sink_open(&session->err, "stderr", options->stderr_fd, log, max);
+    session_sink_open(&session->err, "stderr", options->stderr_fd, log, max);
     return 0;
 }
 
-static struct sr_channel *channel(const struct session *session)
+static struct channel *channel(const struct session *session)
 {
     return machine_channel(session->plan.machine);
 }
@@ -54,8 +54,7 @@ static struct sr_channel *channel(const struct session *session)
 void session_start(struct session *session, const void *spec, size_t len)
 {
     session->phase = SESSION_STARTING;
-    sr_channel_send_start(channel(session), spec, len,
-                          (uint32_t)session->plan.policy->output_count);
+    channel_send_start(channel(session), spec, len, (uint32_t)session->plan.policy->output_count);
 }
 
 enum session_phase session_phase(const struct session *session)
@@ -66,7 +65,7 @@ enum session_phase session_phase(const struct session *session)
 void session_signal(struct session *session, int number)
 {
     if (session->phase == SESSION_RUNNING)
-        sr_channel_send_signal(channel(session), (uint32_t)number);
+        channel_send_signal(channel(session), (uint32_t)number);
 }
 
 void session_ask_to_end(struct session *session, int number)
@@ -82,11 +81,11 @@ void session_ask_to_end(struct session *session, int number)
 
 bool session_is_pending(const struct session *session)
 {
-    return sr_sink_holds(&session->out) || sr_sink_holds(&session->err) ||
+    return session_sink_holds(&session->out) || session_sink_holds(&session->err) ||
            session_outputs_pending(session);
 }
 
-const struct sr_frame_usage *session_guest_usage(const struct session *session)
+const struct channel_frame_usage *session_guest_usage(const struct session *session)
 {
     return session->has_guest_usage ? &session->guest_usage : NULL;
 }
@@ -129,57 +128,58 @@ static int begin_collecting(struct session *session, struct sr_error *err)
     return session->plan.silenced(session->plan.context, err);
 }
 
-static int take_output(struct session *session, const struct sr_channel_event *event,
+static int take_output(struct session *session, const struct channel_event *event,
                        struct sr_error *err)
 {
-    struct sr_sink *sink = event->stream == SR_STREAM_STDOUT ? &session->out : &session->err;
+    struct session_sink *sink =
+        event->stream == CHANNEL_STREAM_STDOUT ? &session->out : &session->err;
     bool was_gone = sink->reader_gone;
     size_t passed;
-    if (sr_sink_write(sink, event->data, event->len, &passed, err) < 0)
+    if (session_sink_write(sink, event->data, event->len, &passed, err) < 0)
         return -1;
     if (sink->reader_gone && !was_gone)
-        sr_channel_send_close(channel(session), event->stream);
-    sr_channel_credit(channel(session), event->stream, passed);
+        channel_send_close(channel(session), event->stream);
+    channel_credit(channel(session), event->stream, passed);
     return 0;
 }
 
-static int take_exit(struct session *session, const struct sr_frame_exit *end, struct sr_error *err)
+static int take_exit(struct session *session, const struct channel_frame_exit *end,
+                     struct sr_error *err)
 {
     session->exited = true;
     session->exit = *end;
     if (session->plan.exited(session->plan.context, err) < 0)
         return -1;
-    return channel(session)->state == SR_CHANNEL_COLLECTING ? begin_collecting(session, err)
-                                                            : be_over(session, err);
+    return channel(session)->state == CHANNEL_COLLECTING ? begin_collecting(session, err)
+                                                         : be_over(session, err);
 }
 
-int session_take(struct session *session, const struct sr_channel_event *event,
-                 struct sr_error *err)
+int session_take(struct session *session, const struct channel_event *event, struct sr_error *err)
 {
     switch (event->type) {
-    case SR_CHANNEL_STARTED:
+    case CHANNEL_STARTED:
         session->phase = SESSION_RUNNING;
         session->started = sr_now();
         return session->plan.started(session->plan.context, err);
-    case SR_CHANNEL_REFUSED:
+    case CHANNEL_REFUSED:
         session->refused = event->status;
         machine_word_take(&session->refusal, event->data, event->len);
         return be_over(session, err);
-    case SR_CHANNEL_OUTPUT:
+    case CHANNEL_OUTPUT:
         return take_output(session, event, err);
-    case SR_CHANNEL_USAGE:
+    case CHANNEL_USAGE:
         session->guest_usage = event->usage;
         session->has_guest_usage = true;
         break;
-    case SR_CHANNEL_EXIT:
+    case CHANNEL_EXIT:
         return take_exit(session, &event->exit, err);
-    case SR_CHANNEL_ARCHIVE:
-    case SR_CHANNEL_COLLECTED:
-        if (channel(session)->state == SR_CHANNEL_ENDED && be_over(session, err) < 0)
+    case CHANNEL_ARCHIVE:
+    case CHANNEL_COLLECTED:
+        if (channel(session)->state == CHANNEL_ENDED && be_over(session, err) < 0)
             return -1;
         return session_outputs_take(session, event, err);
-    case SR_CHANNEL_HELLO: /* the machine's */
-    case SR_CHANNEL_STDIN_CREDIT:
+    case CHANNEL_HELLO: /* the machine's */
+    case CHANNEL_STDIN_CREDIT:
         break;
     }
     return 0;
@@ -188,15 +188,15 @@ int session_take(struct session *session, const struct sr_channel_event *event,
 static int wants_stdin(const void *owner, uint32_t *events)
 {
     const struct session *session = owner;
-    *events = sr_channel_stdin_room(channel(session)) > 0 ? EPOLLIN : 0;
+    *events = channel_stdin_room(channel(session)) > 0 ? EPOLLIN : 0;
     return session->stdin_open ? session->plan.options->stdin_fd : -1;
 }
 
 static int on_stdin(void *owner, struct sr_error *err)
 {
     struct session *session = owner;
-    char chunk[SR_FRAME_MAX_PAYLOAD];
-    size_t room = sr_channel_stdin_room(channel(session));
+    char chunk[CHANNEL_FRAME_MAX_PAYLOAD];
+    size_t room = channel_stdin_room(channel(session));
     if (room == 0)
         return 0;
     ssize_t got = read(session->plan.options->stdin_fd, chunk, room);
@@ -206,17 +206,17 @@ static int on_stdin(void *owner, struct sr_error *err)
         return sr_fail(err, SR_RUN_001, "monitor.stdin", "stdin cannot be read: %s",
                        strerror(errno));
     if (got > 0) {
-        sr_channel_send_stdin(channel(session), chunk, (size_t)got);
+        channel_send_stdin(channel(session), chunk, (size_t)got);
         return 0;
     }
     session->stdin_open = false;
-    sr_channel_send_stdin_eof(channel(session));
+    channel_send_stdin_eof(channel(session));
     return 0;
 }
 
-static int sink_wants(const struct sr_sink *sink, uint32_t *events)
+static int sink_wants(const struct session_sink *sink, uint32_t *events)
 {
-    *events = sr_sink_holds(sink) ? EPOLLOUT : 0;
+    *events = session_sink_holds(sink) ? EPOLLOUT : 0;
     return sink->user_fd;
 }
 
@@ -230,28 +230,28 @@ static int wants_stderr(const void *owner, uint32_t *events)
     return sink_wants(&((const struct session *)owner)->err, events);
 }
 
-static int flush_sink(struct session *session, struct sr_sink *sink, enum sr_stream stream,
-                      struct sr_error *err)
+static int flush_sink(struct session *session, struct session_sink *sink,
+                      enum channel_stream stream, struct sr_error *err)
 {
     size_t passed;
-    if (sr_sink_flush(sink, &passed, err) < 0)
+    if (session_sink_flush(sink, &passed, err) < 0)
         return -1;
     if (sink->reader_gone)
-        sr_channel_send_close(channel(session), stream);
-    sr_channel_credit(channel(session), stream, passed);
+        channel_send_close(channel(session), stream);
+    channel_credit(channel(session), stream, passed);
     return 0;
 }
 
 static int on_stdout(void *owner, struct sr_error *err)
 {
     struct session *session = owner;
-    return flush_sink(session, &session->out, SR_STREAM_STDOUT, err);
+    return flush_sink(session, &session->out, CHANNEL_STREAM_STDOUT, err);
 }
 
 static int on_stderr(void *owner, struct sr_error *err)
 {
     struct session *session = owner;
-    return flush_sink(session, &session->err, SR_STREAM_STDERR, err);
+    return flush_sink(session, &session->err, CHANNEL_STREAM_STDERR, err);
 }
 
 static int wants_outputs(const void *owner, uint32_t *events)

@@ -39,7 +39,7 @@ enum session_phase {
 
 /* All of it is the caller's and lives as long as the session. */
 struct session_plan {
-    const struct sr_host_config *config;
+    const struct host_config *config;
     const struct sr_policy *policy;
     const struct sr_run_options *options; /* descriptors, output_dir */
     char *output_dir;                     /* PATH_MAX bytes: where outputs are left is put there */
@@ -69,8 +69,8 @@ void session_free(struct session *session);
 /* Opens stdout.log and stderr.log. SR-RUN-001 at prepare.workdir. */
 int session_open_streams(struct session *session, struct sr_error *err) SR_MUST_CHECK;
 
-/* Opens the directory for outputs and starts their collector; nothing without outputs. SR-RUN-001 at
- * prepare.outputs or outputs[i].path. */
+/* Opens the directory for outputs and starts their collector; nothing without outputs. SR-RUN-001
+ * at prepare.outputs or outputs[i].path. */
 int session_prepare_outputs(struct session *session, struct sr_error *err) SR_MUST_CHECK;
 /* The directory; -1: none. */
 int session_outputs_directory(const struct session *session);
@@ -83,14 +83,14 @@ void session_start(struct session *session, const void *spec, size_t len);
 enum session_phase session_phase(const struct session *session);
 
 /* What init sends. Errors: SR-RUN-001 at monitor.*. */
-int session_take(struct session *session, const struct sr_channel_event *event,
+int session_take(struct session *session, const struct channel_event *event,
                  struct sr_error *err) SR_MUST_CHECK;
 
 /* Sends the command a signal, if it runs. */
 void session_signal(struct session *session, int number);
 
-/* What a command gets when its time is over: between SIGTERM and the end of its VM; with outputs the
- * same again between SIGKILL and that. */
+/* What a command gets when its time is over: between SIGTERM and the end of its VM; with outputs
+ * the same again between SIGKILL and that. */
 #define SESSION_GRACE_NSEC (2 * SR_NSEC_PER_SEC)
 
 /* Asks the command to end and gives it the grace; without a command there is nobody to ask, and the
@@ -101,7 +101,7 @@ void session_ask_to_end(struct session *session, int number);
 bool session_is_pending(const struct session *session);
 
 /* The guest's last word on what it uses; NULL: there is none. */
-const struct sr_frame_usage *session_guest_usage(const struct session *session);
+const struct channel_frame_usage *session_guest_usage(const struct session *session);
 
 /* Hashes what is there of outputs, gives it its name or removes it. */
 void session_conclude(struct session *session);
@@ -115,8 +115,8 @@ struct session_outcome {
     uint64_t started, ended; /* CLOCK_MONOTONIC; 0: it did not, or had not when the VM ended */
     bool timed_out;
     bool exited; /* exit is init's word */
-    struct sr_frame_exit exit;
-    uint32_t refused; /* enum sr_refused: why init did not start it; 0: it does not say so */
+    struct channel_frame_exit exit;
+    uint32_t refused; /* enum channel_refused: why init did not start it; 0: it does not say so */
     struct machine_word refusal;
     struct machine_log out, err;
     uint64_t grace_nsec;   /* that it had */

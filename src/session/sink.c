@@ -11,10 +11,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-void sr_sink_open(struct sr_sink *sink, const char *name, int user_fd, int log_fd, uint64_t log_max)
+void session_sink_open(struct session_sink *sink, const char *name, int user_fd, int log_fd,
+                       uint64_t log_max)
 {
-    *sink =
-        (struct sr_sink){.name = name, .user_fd = user_fd, .log_fd = log_fd, .log_max = log_max};
+    *sink = (struct session_sink){
+        .name = name, .user_fd = user_fd, .log_fd = log_fd, .log_max = log_max};
     struct stat st;
     if (user_fd < 0)
         return;
@@ -36,7 +37,7 @@ void sr_sink_open(struct sr_sink *sink, const char *name, int user_fd, int log_f
 }
 
 /* How many bytes the user's descriptor took: 0 when it would block or its reader has gone. */
-static ssize_t put(struct sr_sink *sink, const uint8_t *data, size_t len)
+static ssize_t put(struct session_sink *sink, const uint8_t *data, size_t len)
 {
     ssize_t result;
     if (sink->socket) {
@@ -61,7 +62,7 @@ static ssize_t put(struct sr_sink *sink, const uint8_t *data, size_t len)
     return -1;
 }
 
-static int write_error(const struct sr_sink *sink, struct sr_error *err, const char *what,
+static int write_error(const struct session_sink *sink, struct sr_error *err, const char *what,
                        int error)
 {
     char path[32];
@@ -69,10 +70,10 @@ static int write_error(const struct sr_sink *sink, struct sr_error *err, const c
     return sr_fail(err, SR_RUN_001, path, "%s cannot be written: %s", what, strerror(error));
 }
 
-int sr_sink_flush(struct sr_sink *sink, size_t *passed, struct sr_error *err)
+int session_sink_flush(struct session_sink *sink, size_t *passed, struct sr_error *err)
 {
     size_t before = sink->held_start;
-    while (sr_sink_holds(sink) && !sink->reader_gone) {
+    while (session_sink_holds(sink) && !sink->reader_gone) {
         ssize_t n = put(sink, sink->held + sink->held_start, sink->held_end - sink->held_start);
         if (n < 0)
             return write_error(sink, err, sink->name, errno);
@@ -83,12 +84,12 @@ int sr_sink_flush(struct sr_sink *sink, size_t *passed, struct sr_error *err)
     if (sink->reader_gone)
         sink->held_start = sink->held_end;
     *passed = sink->held_start - before;
-    if (!sr_sink_holds(sink))
+    if (!session_sink_holds(sink))
         sink->held_start = sink->held_end = 0;
     return 0;
 }
 
-static int write_log(struct sr_sink *sink, const void *data, size_t len, struct sr_error *err)
+static int write_log(struct session_sink *sink, const void *data, size_t len, struct sr_error *err)
 {
     uint64_t room = sink->log_max - sink->logged;
     if (len > room)
@@ -100,8 +101,8 @@ static int write_log(struct sr_sink *sink, const void *data, size_t len, struct 
     return 0;
 }
 
-int sr_sink_write(struct sr_sink *sink, const void *data, size_t len, size_t *passed,
-                  struct sr_error *err)
+int session_sink_write(struct session_sink *sink, const void *data, size_t len, size_t *passed,
+                       struct sr_error *err)
 {
     const uint8_t *at = data;
     sink->bytes += len;
@@ -112,7 +113,7 @@ int sr_sink_write(struct sr_sink *sink, const void *data, size_t len, size_t *pa
         return 0;
     }
     size_t taken = 0;
-    while (!sr_sink_holds(sink) && taken < len && !sink->reader_gone) {
+    while (!session_sink_holds(sink) && taken < len && !sink->reader_gone) {
         ssize_t n = put(sink, at + taken, len - taken);
         if (n < 0)
             return write_error(sink, err, sink->name, errno);
@@ -136,7 +137,7 @@ int sr_sink_write(struct sr_sink *sink, const void *data, size_t len, size_t *pa
     return 0;
 }
 
-void sr_sink_close(struct sr_sink *sink)
+void session_sink_close(struct session_sink *sink)
 {
     if (sink->owned)
         sr_close_fd(&sink->user_fd);

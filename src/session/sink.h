@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct sr_sink {
+struct session_sink {
     const char *name; /* "stdout": for errors */
     int user_fd;      /* where to write; -1: nowhere (any more) */
     bool owned;       /* user_fd is ours to close */
@@ -28,28 +28,29 @@ struct sr_sink {
     int log_fd;
     uint64_t bytes, logged, log_max;
     size_t held_start, held_end;
-    uint8_t held[SR_CHANNEL_WINDOW];
+    uint8_t held[CHANNEL_WINDOW];
 };
 
 /* user_fd may be -1. Takes log_fd. */
-void sr_sink_open(struct sr_sink *sink, const char *name, int user_fd, int log_fd,
-                  uint64_t log_max);
+void session_sink_open(struct session_sink *sink, const char *name, int user_fd, int log_fd,
+                       uint64_t log_max);
 
 /*
  * Takes len bytes in. *passed is how many bytes left the sink (credit for the guest). Errors:
  * SR-RUN-001 at monitor.<name> when the log or the user's descriptor cannot be written.
  */
-int sr_sink_write(struct sr_sink *sink, const void *data, size_t len, size_t *passed,
-                  struct sr_error *err) SR_MUST_CHECK;
+int session_sink_write(struct session_sink *sink, const void *data, size_t len, size_t *passed,
+                       struct sr_error *err) SR_MUST_CHECK;
 
 /* Writes what is held, as far as the descriptor takes it. */
-int sr_sink_flush(struct sr_sink *sink, size_t *passed, struct sr_error *err) SR_MUST_CHECK;
+int session_sink_flush(struct session_sink *sink, size_t *passed,
+                       struct sr_error *err) SR_MUST_CHECK;
 
-static inline bool sr_sink_holds(const struct sr_sink *sink)
+static inline bool session_sink_holds(const struct session_sink *sink)
 {
     return sink->held_end > sink->held_start;
 }
 
-void sr_sink_close(struct sr_sink *sink);
+void session_sink_close(struct session_sink *sink);
 
 #endif

@@ -3,9 +3,9 @@
  * driver's files knows its arguments or its protocol.
  *
  *   1. Fill struct vmm_spec; every descriptor in it stays the caller's.
- *   2. driver->start() forks, into the jail if there is one, and executes the VMM. It inherits those
- *      descriptors and nothing else, dies with its parent (parent-death signal), and leads a session
- *      of its own, so that a terminal's Ctrl-C does not reach it.
+ *   2. driver->start() forks, into the jail if there is one, and executes the VMM. It inherits
+ *      those descriptors and nothing else, dies with its parent (parent-death signal), and leads a
+ *      session of its own, so that a terminal's Ctrl-C does not reach it.
  *   3. vmm->channel_fd, console_fd and log_fd are connected byte streams, and the caller's to take.
  *      Watch vmm->pidfd for the end, and vmm->control_fd for what driver->on_control() reads.
  *   4. vmm_kill() at any time, then vmm_reap(); driver->describe() tells what is known of it until
@@ -40,12 +40,12 @@ struct vmm_spec {
     int kernel_fd, initrd_fd, rootfs_fd;
     int input_fds[VMM_INPUTS_MAX]; /* more disks, read-only, behind the root image's */
     size_t input_count;
-    const char *kernel, *initrd;     /* their paths, for the jail */
-    const char *network;             /* the kernel's ip= argument; NULL: no network */
-    int tap_fd;                      /* with it: a TAP without IFF_VNET_HDR */
-    uint16_t mtu;                    /* of both ends */
-    const struct sr_jail_plan *jail; /* without its binds; NULL: none */
-    const struct sr_cgroup *cgroup;
+    const char *kernel, *initrd;  /* their paths, for the jail */
+    const char *network;          /* the kernel's ip= argument; NULL: no network */
+    int tap_fd;                   /* with it: a TAP without IFF_VNET_HDR */
+    uint16_t mtu;                 /* of both ends */
+    const struct jail_plan *jail; /* without its binds; NULL: none */
+    const struct cgroup *cgroup;
 };
 
 struct vmm_driver;

@@ -1,9 +1,9 @@
 /*
  * Theory of operation
  *
- * QEMU is given everything by descriptor, at numbers fixed in qemu.h, so its command line is the same
- * for every run of a policy and names no path of the run. Between clone and exec the child, in this
- * order: leaves the terminal's session; moves the descriptors to their numbers and closes all
+ * QEMU is given everything by descriptor, at numbers fixed in qemu.h, so its command line is the
+ * same for every run of a policy and names no path of the run. Between clone and exec the child, in
+ * this order: leaves the terminal's session; moves the descriptors to their numbers and closes all
  * others; enters the jail (src/jail/jail.c), where kernel and initrd, whose descriptors they come
  * from, are files; executes. QEMU's own seccomp filter denies it to start processes, change its
  * identity or its scheduling.
@@ -34,8 +34,8 @@ struct ends {
     int qmp, channel, console, log;
 };
 
-/* Puts the descriptors at 0..VMM_QEMU_FD_END-1. First all out of the way, so that none is overwritten by
- * another. */
+/* Puts the descriptors at 0..VMM_QEMU_FD_END-1. First all out of the way, so that none is
+ * overwritten by another. */
 static int place_descriptors(const struct vmm_spec *spec, const struct ends *ends)
 {
     int wanted[VMM_QEMU_FD_END] = {
@@ -53,8 +53,7 @@ static int place_descriptors(const struct vmm_spec *spec, const struct ends *end
     for (size_t i = 0; i < VMM_INPUTS_MAX; i++)
         wanted[VMM_QEMU_FD_INPUTS + i] = i < spec->input_count ? spec->input_fds[i] : ends->log;
     for (int i = 0; i < VMM_QEMU_FD_END; i++)
-        if (wanted[i] < 0 ||
-            (wanted[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, VMM_QEMU_FD_END)) < 0)
+        if (wanted[i] < 0 || (wanted[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, VMM_QEMU_FD_END)) < 0)
             return -1;
     for (int i = 0; i < VMM_QEMU_FD_END; i++)
         if (dup2(wanted[i], i) < 0)
@@ -69,15 +68,15 @@ static int place_descriptors(const struct vmm_spec *spec, const struct ends *end
 
 static int limit_stacks(void)
 {
-    const struct sr_jail_limit limit = {RLIMIT_STACK, STACK_MAX};
-    return sr_jail_limit(&limit, 1);
+    const struct jail_limit limit = {RLIMIT_STACK, STACK_MAX};
+    return jail_limit(&limit, 1);
 }
 
 /* The last thing before the program: what starts it may have more memory than it is to get. */
 static int limit_memory(const struct vmm_spec *spec)
 {
-    const struct sr_jail_limit limit = {RLIMIT_DATA, spec->data_max};
-    return spec->data_max == 0 ? 0 : sr_jail_limit(&limit, 1);
+    const struct jail_limit limit = {RLIMIT_DATA, spec->data_max};
+    return spec->data_max == 0 ? 0 : jail_limit(&limit, 1);
 }
 
 /* Without a jail: dies with its parent all the same, and gains no privileges. */
@@ -86,19 +85,19 @@ static int go_unjailed(const char **step)
     const struct rlimit no_core = {0, 0};
     *step = "process";
     if (setrlimit(RLIMIT_CORE, &no_core) < 0 || jail_raise_oom_score() < 0 ||
-        sr_jail_die_with_parent(VMM_QEMU_FD_QMP) < 0)
+        jail_die_with_parent(VMM_QEMU_FD_QMP) < 0)
         return -1;
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
 static int go_to_jail(const struct vmm_spec *spec, const char **step)
 {
-    struct sr_jail_plan plan = *spec->jail;
-    plan.binds[0] = (struct sr_jail_bind){VMM_QEMU_FD_KERNEL, spec->kernel, "kernel"};
-    plan.binds[1] = (struct sr_jail_bind){VMM_QEMU_FD_INITRD, spec->initrd, "initrd"};
+    struct jail_plan plan = *spec->jail;
+    plan.binds[0] = (struct jail_bind){VMM_QEMU_FD_KERNEL, spec->kernel, "kernel"};
+    plan.binds[1] = (struct jail_bind){VMM_QEMU_FD_INITRD, spec->initrd, "initrd"};
     plan.bind_count = 2;
     plan.parent = VMM_QEMU_FD_QMP;
-    if (sr_jail_enter(&plan, step) < 0)
+    if (jail_enter(&plan, step) < 0)
         return -1;
     close(VMM_QEMU_FD_KERNEL);
     close(VMM_QEMU_FD_INITRD);
@@ -114,7 +113,7 @@ _Noreturn static void become_qemu(const struct vmm_spec *spec, char *const *argv
     setsid();
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
-    if (sr_cgroup_enter(spec->cgroup) == 0 && chdir("/") == 0 && limit_stacks() == 0 &&
+    if (cgroup_enter(spec->cgroup) == 0 && chdir("/") == 0 && limit_stacks() == 0 &&
         place_descriptors(spec, ends) == 0 &&
         (spec->jail != NULL ? go_to_jail(spec, &step) : go_unjailed(&step)) == 0 &&
         limit_memory(spec) == 0) {
@@ -152,12 +151,12 @@ static int launch(const struct vmm_spec *spec, const struct qemu *qemu, const st
                   struct vmm *vmm, struct sr_error *err)
 {
     int pidfd = -1;
-    pid_t pid = spec->jail != NULL ? sr_jail_clone(spec->jail, &pidfd)
+    pid_t pid = spec->jail != NULL ? jail_clone(spec->jail, &pidfd)
                                    : sr_fork_into(spec->cgroup->v2_fd, &pidfd);
     if (pid < 0)
         return sr_fail_vm(
             err, SR_RUN_002, "launch.vm", "the VMM cannot be started: %s%s",
-            spec->jail == NULL ? strerror(errno) : sr_jail_clone_fault(errno, spec->jail->new_user),
+            spec->jail == NULL ? strerror(errno) : jail_clone_fault(errno, spec->jail->new_user),
             spec->jail == NULL ? "" : "; jail.mode: none in the host configuration forgoes them");
     if (pid == 0)
         become_qemu(spec, (char *const *)qemu->args.argv, ends);

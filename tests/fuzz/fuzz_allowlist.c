@@ -13,17 +13,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (fd < 0 || write(fd, data, size) != (ssize_t)size)
         return 0;
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    struct sr_checker *checker = calloc(1, sizeof *checker);
+    struct policy_checker *checker = calloc(1, sizeof *checker);
     if (checker == NULL)
         return 0;
-    struct sr_mount_allowlist allowlist;
+    struct policy_mount_allowlist allowlist;
     checker->sources = &(const struct sr_policy_sources){.allowlist = path};
-    sr_allowlist_load(checker, &allowlist);
+    policy_allowlist_load(checker, &allowlist);
     if (allowlist.usable == (checker->errors.count > 0))
         abort(); /* usable, or an error that says why not */
     free(checker->errors.items);
     free(checker->warnings.items);
-    sr_arena_free(&checker->arena);
+    policy_arena_free(&checker->arena);
     free(checker);
     return 0;
 }

@@ -32,14 +32,14 @@ static int file_of(const void *data, size_t size, char path[32])
 
 static void read_envelope(const char *text, size_t size)
 {
-    sr_cleanup_envelope struct sr_envelope envelope = SR_ENVELOPE_INIT;
+    sr_cleanup_envelope struct evidence_envelope envelope = EVIDENCE_ENVELOPE_INIT;
     sr_cleanup_buf struct sr_buf again = SR_BUF_INIT;
     struct sr_error err;
-    if (sr_envelope_parse(text, size, &envelope, &err) < 0) {
+    if (evidence_envelope_parse(text, size, &envelope, &err) < 0) {
         must(err.code == SR_EVD_304 && strncmp(err.path, "attestation", 11) == 0);
         return;
     }
-    sr_envelope_write(&envelope, &again);
+    evidence_envelope_write(&envelope, &again);
     must(again.len == size && memcmp(again.data, text, size) == 0);
 }
 
@@ -54,16 +54,16 @@ static void read_statement(const char *text, size_t size)
         "-----END PUBLIC KEY-----\n";
     static const char report[] =
         "{\"artifacts\":{\"files\":{\"a\":\"sha256:00\",\"b\":1}},\"events\":[],\"runId\":\"r\"}";
-    sr_cleanup_envelope struct sr_envelope envelope = SR_ENVELOPE_INIT;
+    sr_cleanup_envelope struct evidence_envelope envelope = EVIDENCE_ENVELOPE_INIT;
     sr_cleanup_buf struct sr_buf signed_text = SR_BUF_INIT;
     sr_cleanup_key struct sr_key *key = NULL;
     struct sr_error err;
     if (size == 0)
         return;
     sr_buf_append(&envelope.payload, text, size);
-    must(sr_key_parse(pem, strlen(pem), true, &key, &err) == 0 &&
-         sr_envelope_sign(&envelope, key, &err) == 0);
-    sr_envelope_write(&envelope, &signed_text);
+    must(evidence_key_parse(pem, strlen(pem), true, &key, &err) == 0 &&
+         evidence_envelope_sign(&envelope, key, &err) == 0);
+    evidence_envelope_write(&envelope, &signed_text);
 
     char attestation[32], key_path[32], report_path[32];
     const char *const keys[] = {key_path};
@@ -86,10 +86,10 @@ static void read_key(const char *text, size_t size, bool is_private)
 {
     sr_cleanup_key struct sr_key *key = NULL;
     struct sr_error err;
-    if (sr_key_parse(text, size, is_private, &key, &err) < 0)
+    if (evidence_key_parse(text, size, is_private, &key, &err) < 0)
         must(err.code == SR_EVD_003 && key == NULL);
     else
-        must(strlen(sr_key_id(key)) == SR_KEY_ID_SIZE - 1);
+        must(strlen(evidence_key_id(key)) == EVIDENCE_KEY_ID_SIZE - 1);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -90,11 +90,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct {
         uint8_t letter;
-        enum sr_build_kind kind;
-    } kinds[] = {{'o', SR_BUILD_OCI_ARCHIVE},
-                 {'d', SR_BUILD_DOCKER_ARCHIVE},
-                 {'t', SR_BUILD_TAR},
-                 {'l', SR_BUILD_OCI_ARCHIVE}};
+        enum image_build_kind kind;
+    } kinds[] = {{'o', IMAGE_BUILD_OCI_ARCHIVE},
+                 {'d', IMAGE_BUILD_DOCKER_ARCHIVE},
+                 {'t', IMAGE_BUILD_TAR},
+                 {'l', IMAGE_BUILD_OCI_ARCHIVE}};
     const struct sr_image_build build = {.bytes_max = 1 << 20, .entries_max = 1000};
     size_t k = 0;
     while (size > 0 && k < 4 && kinds[k].letter != data[0])
@@ -108,10 +108,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         put_image(source, data + 1, size - 1);
     else
         put(source, data + 1, size - 1);
-    struct sr_built built;
+    struct image_built built;
     json_t *config;
     struct sr_error err = {0};
-    if (sr_build_unconfined(&build, kinds[k].kind, source, "", image, &built, &config, &err) == 0) {
+    if (image_build_unconfined(&build, kinds[k].kind, source, "", image, &built, &config, &err) ==
+        0) {
         if (built.counts.bytes > build.bytes_max || built.counts.directories == 0 ||
             built.counts.image_bytes % 4096 != 0 || !json_is_object(config))
             abort();

@@ -75,7 +75,7 @@ static void hear(void *context, const char *topic, const char *sentence)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    sr_cleanup_reading struct sr_reading reading = SR_READING_INIT;
+    sr_cleanup_reading struct evidence_reading reading = EVIDENCE_READING_INIT;
     sr_cleanup_buf struct sr_buf shown = SR_BUF_INIT, page = SR_BUF_INIT;
     struct sr_error err;
     char path[32];
@@ -83,18 +83,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int fd = memfd_create("input", MFD_CLOEXEC);
     must(fd >= 0 && write(fd, data, size) == (ssize_t)size);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    if (sr_reading_open(path, NULL, NULL, &reading, &err) == 0) {
-        const struct sr_show_options options = {.width = 40 + (unsigned)(size % 80)};
-        sr_show(&reading, &options, &shown);
+    if (evidence_reading_open(path, NULL, NULL, &reading, &err) == 0) {
+        const struct evidence_show_options options = {.width = 40 + (unsigned)(size % 80)};
+        evidence_show(&reading, &options, &shown);
         check_text(&shown);
         must(shown.len < 1024 * 1024);
-        must(sr_html(&reading, "0", &page) == 0);
+        must(evidence_html(&reading, "0", &page) == 0);
         check_text(&page);
         check_page(&page);
         must(page.len < 2 * 1024 * 1024);
-        sr_diff(&reading, &reading, hear, NULL, &differs);
+        evidence_diff(&reading, &reading, hear, NULL, &differs);
         must(!differs);
-        if (sr_ocsf_export(reading.fd, "0", take_record, NULL, &err) < 0)
+        if (evidence_ocsf_export(reading.fd, "0", take_record, NULL, &err) < 0)
             must(err.code == SR_EVD_301);
     }
     close(fd);

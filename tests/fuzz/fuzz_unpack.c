@@ -72,14 +72,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct sr_error err = {0};
     if (base_fd < 0)
         make_base();
-    struct sr_unpack unpack = {.directory = inner_fd,
-                               .name = "out",
-                               .bytes_max = 65536,
-                               .entries_left = 64,
-                               .path = "outputs[0].path",
-                               .next = next,
-                               .context = &input};
-    int result = sr_unpack(&unpack, &err);
+    struct outputs_unpack unpack = {.directory = inner_fd,
+                                    .name = "out",
+                                    .bytes_max = 65536,
+                                    .entries_left = 64,
+                                    .path = "outputs[0].path",
+                                    .next = next,
+                                    .context = &input};
+    int result = outputs_unpack(&unpack, &err);
     if ((result < 0) != (err.code != SR_OK) || unpack.bytes > unpack.bytes_max)
         abort();
     expect_only(base_fd, "inner");

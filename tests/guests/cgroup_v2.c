@@ -35,7 +35,7 @@ static double now(void)
 }
 
 /* A child in the cgroup. */
-static pid_t born_in(const struct sr_cgroup *cgroup)
+static pid_t born_in(const struct cgroup *cgroup)
 {
     struct clone_args how = {.flags = CLONE_INTO_CGROUP,
                              .exit_signal = SIGCHLD,
@@ -45,34 +45,34 @@ static pid_t born_in(const struct sr_cgroup *cgroup)
 
 static char recorded[PATH_MAX + 2]; /* by the last create() */
 
-static struct sr_cgroup create(const char *id, const char *what)
+static struct cgroup create(const char *id, const char *what)
 {
-    const struct sr_cgroup_limits limits = {
+    const struct cgroup_limits limits = {
         .cpu_quota_usec = 50000, .cpu_period_usec = 100000, .memory_bytes = 32 << 20, .pids = 8};
-    struct sr_cgroup cgroup;
+    struct cgroup cgroup;
     struct sr_error err = {0};
     int record = memfd_create("record", MFD_CLOEXEC);
-    int result = sr_cgroup_create(&cgroup, id, &limits, record, &err);
+    int result = cgroup_create(&cgroup, id, &limits, record, &err);
     recorded[0] = '\0';
     check("its path is recorded", pread(record, recorded, sizeof recorded - 1, 0) > 0);
     close(record);
     check(what, result == 0);
     if (result < 0)
         printf("# %s: %s\n", err.path, err.message);
-    for (int c = 0; c < SR_CONTROLLER_COUNT; c++) {
-        const char *holder = sr_cgroup_holder(&cgroup, (enum sr_controller)c);
+    for (int c = 0; c < CGROUP_CONTROLLER_COUNT; c++) {
+        const char *holder = cgroup_holder(&cgroup, (enum cgroup_controller)c);
         check("every controller is of version 2",
               holder != NULL && strcmp(holder, "cgroup v2") == 0);
     }
     check("the limit on CPU time is set when it is asked for",
-          sr_cgroup_limit_cpu(&cgroup, &err) == 0 && cgroup.cpu_fd < 0);
+          cgroup_limit_cpu(&cgroup, &err) == 0 && cgroup.cpu_fd < 0);
     return cgroup;
 }
 
 static void limits_hold(void)
 {
-    struct sr_cgroup cgroup = create("limits", "create");
-    struct sr_cgroup_usage usage;
+    struct cgroup cgroup = create("limits", "create");
+    struct cgroup_usage usage;
     pid_t busy = born_in(&cgroup);
     if (busy == 0)
         for (;;)
@@ -80,7 +80,7 @@ static void limits_hold(void)
     double start = now();
     sleep(3);
     double took = now() - start;
-    check("read", sr_cgroup_read(&cgroup, &usage) == 0);
+    check("read", cgroup_read(&cgroup, &usage) == 0);
     double share = (double)usage.cpu_usec / 1e6 / took;
     printf("# half a core: %.3f\n", share);
     check("cpu.max of half a core", share > 0.45 && share < 0.55);
@@ -94,7 +94,7 @@ static void limits_hold(void)
     int status = 0;
     waitpid(hungry, &status, 0);
     check("memory.max kills", WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    check("and is counted", sr_cgroup_read(&cgroup, &usage) == 0 && usage.oom_kills >= 1);
+    check("and is counted", cgroup_read(&cgroup, &usage) == 0 && usage.oom_kills >= 1);
 
     pid_t bomb = born_in(&cgroup);
     if (bomb == 0) {
@@ -114,31 +114,31 @@ static void limits_hold(void)
     char other[] = ROOT "/safe-run-limits/vmm\n" ROOT "\n/tmp/safe-run-limits\n";
     mkdir("/tmp", 0755);
     mkdir("/tmp/safe-run-limits", 0755);
-    check("a sweep elsewhere finds nothing", sr_cgroup_sweep("limits", other) == 0);
+    check("a sweep elsewhere finds nothing", cgroup_sweep("limits", other) == 0);
     check("and removes nothing",
           access("/tmp/safe-run-limits", F_OK) == 0 && access(ROOT "/safe-run-limits", F_OK) == 0);
     chown(ROOT "/safe-run-limits", 1000, 1000);
     char own[sizeof recorded];
     memcpy(own, recorded, sizeof own);
-    check("nor somebody else's", sr_cgroup_sweep("limits", own) == 0);
+    check("nor somebody else's", cgroup_sweep("limits", own) == 0);
     chown(ROOT "/safe-run-limits", 0, 0);
-    check("a sweep that kills what is left", sr_cgroup_sweep("limits", recorded) == 1);
+    check("a sweep that kills what is left", cgroup_sweep("limits", recorded) == 1);
     check("and leaves nothing", access(ROOT "/safe-run-limits", F_OK) < 0);
-    check("remove what is gone", sr_cgroup_remove(&cgroup) == 0);
+    check("remove what is gone", cgroup_remove(&cgroup) == 0);
 }
 
 /* Helpers share the VMM's time, not its memory, and can be left behind. */
 static void helpers_hold(void)
 {
-    struct sr_cgroup cgroup = create("helpers", "create for helpers");
-    struct sr_cgroup_usage usage;
+    struct cgroup cgroup = create("helpers", "create for helpers");
+    struct cgroup_usage usage;
     struct sr_error err = {0};
     int pidfd = -1, in_vmm;
-    check("helpers are held", sr_cgroup_holds_helpers(&cgroup));
+    check("helpers are held", cgroup_holds_helpers(&cgroup));
     double start = now();
-    check("the caller joins", sr_cgroup_join(&cgroup, 2, &err) == 0);
+    check("the caller joins", cgroup_join(&cgroup, 2, &err) == 0);
     printf("# joining took %.1f ms\n", (now() - start) * 1000);
-    check("once", sr_cgroup_join(&cgroup, 2, &err) == 0);
+    check("once", cgroup_join(&cgroup, 2, &err) == 0);
     check("it is there",
           access(ROOT "/safe-run-helpers/helpers", F_OK) == 0 && cgroup.trees[0].joined);
     pid_t busy = born_in(&cgroup);
@@ -153,7 +153,7 @@ static void helpers_hold(void)
     while (now() - start < 3)
         ; /* so does the caller */
     double took = now() - start;
-    check("read with helpers", sr_cgroup_read(&cgroup, &usage) == 0 && usage.helpers_counted);
+    check("read with helpers", cgroup_read(&cgroup, &usage) == 0 && usage.helpers_counted);
     double share = (double)(usage.cpu_usec + usage.helper_cpu_usec) / 1e6 / took;
     printf("# all of them: %.3f\n", share);
     check("cpu.max holds all of them", share > 0.40 && share < 0.60 && usage.helper_cpu_usec > 0);
@@ -165,21 +165,21 @@ static void helpers_hold(void)
     memset(memory, 1, 48 << 20);
     free(memory);
     check("memory.max is the VMM's alone",
-          sr_cgroup_read(&cgroup, &usage) == 0 && usage.oom_kills == 0);
+          cgroup_read(&cgroup, &usage) == 0 && usage.oom_kills == 0);
     in_vmm = access(ROOT "/safe-run-helpers/vmm/memory.max", F_OK) == 0;
     check("which has one", in_vmm);
     start = now();
-    check("remove with the caller in it", sr_cgroup_remove(&cgroup) == 0);
+    check("remove with the caller in it", cgroup_remove(&cgroup) == 0);
     printf("# leaving took %.1f ms\n", (now() - start) * 1000);
     check("nothing of it is left", access(ROOT "/safe-run-helpers", F_OK) < 0);
 }
 
 static void forgotten_ones(void)
 {
-    struct sr_cgroup cgroup = create("sr-known", "create one that stays empty");
-    check("an empty one that somebody holds stays", sr_cgroup_sweep_empty(0) == 0);
+    struct cgroup cgroup = create("sr-known", "create one that stays empty");
+    check("an empty one that somebody holds stays", cgroup_sweep_empty(0) == 0);
     sr_close_fd(&cgroup.trees[0].fd); /* as by the death of its run */
-    check("one that nobody holds goes", sr_cgroup_sweep_empty(0) == 1);
+    check("one that nobody holds goes", cgroup_sweep_empty(0) == 1);
 }
 
 /* An ordinary user's session below a directory that is the user's. */
@@ -202,21 +202,21 @@ static void delegation(void)
         fclose(procs);
         setgid(1000);
         setuid(1000);
-        struct sr_cgroup cgroup = create("delegated", "create as a user");
+        struct cgroup cgroup = create("delegated", "create as a user");
         check("below what is delegated", access(ROOT "/user/safe-run-delegated", F_OK) == 0);
         pid_t child = born_in(&cgroup);
         if (child == 0)
             _exit(0);
         int status;
         check("a child in it", child > 0 && waitpid(child, &status, 0) == child && status == 0);
-        check("remove as a user", sr_cgroup_remove(&cgroup) == 0);
+        check("remove as a user", cgroup_remove(&cgroup) == 0);
         /* As in a scope that systemd gave: the process is in it, and nothing above is handed
          * down. */
-        check("make room", sr_cgroup_make_room("session") == 0);
-        check("in one that is not there", sr_cgroup_make_room("session") == -ENOENT);
+        check("make room", cgroup_make_room("session") == 0);
+        check("in one that is not there", cgroup_make_room("session") == -ENOENT);
         cgroup = create("scoped", "create where there is room");
         check("in the scope", access(ROOT "/user/session/safe-run-scoped", F_OK) == 0);
-        check("remove from the scope", sr_cgroup_remove(&cgroup) == 0);
+        check("remove from the scope", cgroup_remove(&cgroup) == 0);
         _exit(0);
     }
     waitpid(pid, NULL, 0);
@@ -224,12 +224,12 @@ static void delegation(void)
     if (pid == 0) {
         setgid(1001);
         setuid(1001);
-        struct sr_cgroup cgroup;
-        const struct sr_cgroup_limits limits = {.memory_bytes = 32 << 20, .pids = 8};
+        struct cgroup cgroup;
+        const struct cgroup_limits limits = {.memory_bytes = 32 << 20, .pids = 8};
         struct sr_error err = {0};
         check("a user without delegation has none, and that is no error",
-              sr_cgroup_create(&cgroup, "none", &limits, -1, &err) == 0 &&
-                  sr_cgroup_holder(&cgroup, SR_CONTROLLER_MEMORY) == NULL && cgroup.v2_fd < 0);
+              cgroup_create(&cgroup, "none", &limits, -1, &err) == 0 &&
+                  cgroup_holder(&cgroup, CGROUP_CONTROLLER_MEMORY) == NULL && cgroup.v2_fd < 0);
         _exit(0);
     }
     waitpid(pid, NULL, 0);

@@ -21,18 +21,18 @@ static struct channel channel; /* large, and there is one */
 
 static inline void hello(uint32_t version)
 {
-    const struct sr_frame_hello hello = {SR_CHANNEL_MAGIC, version};
+    const struct channel_frame_hello hello = {CHANNEL_MAGIC, version};
     memcpy(channel.out.payload, &hello, sizeof hello);
-    channel_send(&channel, SR_FRAME_HELLO, sizeof hello);
+    channel_send(&channel, CHANNEL_FRAME_HELLO, sizeof hello);
 }
 
 /* Says hello and takes the specification. */
 static inline void meet(void)
 {
-    struct sr_frame_header header = {0};
+    struct channel_frame_header header = {0};
     const uint8_t *payload;
-    hello(SR_CHANNEL_VERSION);
-    while (header.type != SR_FRAME_START) {
+    hello(CHANNEL_VERSION);
+    while (header.type != CHANNEL_FRAME_START) {
         if (!channel_next(&channel, &header, &payload)) {
             channel_fill(&channel);
             continue;
@@ -45,18 +45,19 @@ static inline void meet(void)
 static inline void start(void)
 {
     meet();
-    channel_send(&channel, SR_FRAME_STARTED, 0);
+    channel_send(&channel, CHANNEL_FRAME_STARTED, 0);
 }
 
-static inline struct sr_frame_header header_of(uint8_t type, uint32_t len)
+static inline struct channel_frame_header header_of(uint8_t type, uint32_t len)
 {
-    return (struct sr_frame_header){.length = len, .type = type, .session = sr_frame_session(type)};
+    return (struct channel_frame_header){
+        .length = len, .type = type, .session = channel_frame_session(type)};
 }
 
 static inline void output(size_t len)
 {
     memset(channel.out.payload, 'x', len);
-    channel_send(&channel, SR_FRAME_STDOUT, len);
+    channel_send(&channel, CHANNEL_FRAME_STDOUT, len);
 }
 
 /* Never says anything. */
@@ -85,7 +86,7 @@ static inline void floods(void)
 {
     start();
     for (;;)
-        output(SR_FRAME_MAX_PAYLOAD);
+        output(CHANNEL_FRAME_MAX_PAYLOAD);
 }
 
 /* Sends bytes that are no frames. */
@@ -101,14 +102,14 @@ static inline void babbles(void)
 /* Speaks a protocol from the future. */
 static inline void futuristic(void)
 {
-    hello(SR_CHANNEL_VERSION + 1);
+    hello(CHANNEL_VERSION + 1);
     silent();
 }
 
 /* Speaks the protocol before this one. */
 static inline void outdated(void)
 {
-    hello(SR_CHANNEL_VERSION - 1);
+    hello(CHANNEL_VERSION - 1);
     silent();
 }
 
@@ -116,9 +117,11 @@ static inline void outdated(void)
 static inline void strays(void)
 {
     struct __attribute__((packed)) {
-        struct sr_frame_header header;
+        struct channel_frame_header header;
         char byte;
-    } frame = {.header = {.length = 1, .type = SR_FRAME_STDOUT, .session = SR_SESSION_COMMAND + 1},
+    } frame = {.header = {.length = 1,
+                          .type = CHANNEL_FRAME_STDOUT,
+                          .session = CHANNEL_SESSION_COMMAND + 1},
                .byte = 'x'};
     start();
     if (write(channel.fd, &frame, sizeof frame) == sizeof frame)
@@ -129,12 +132,12 @@ static inline void strays(void)
 static inline void lingers(void)
 {
     struct __attribute__((packed)) {
-        struct sr_frame_header ended;
-        struct sr_frame_exit exit;
-        struct sr_frame_header more;
+        struct channel_frame_header ended;
+        struct channel_frame_exit exit;
+        struct channel_frame_header more;
         char text[10];
-    } frames = {.ended = header_of(SR_FRAME_EXIT, sizeof frames.exit),
-                .more = header_of(SR_FRAME_STDOUT, sizeof frames.text)};
+    } frames = {.ended = header_of(CHANNEL_FRAME_EXIT, sizeof frames.exit),
+                .more = header_of(CHANNEL_FRAME_STDOUT, sizeof frames.text)};
     start();
     if (write(channel.fd, &frames, sizeof frames) == sizeof frames)
         silent();
@@ -144,19 +147,19 @@ static inline void lingers(void)
 static inline void stays(void)
 {
     start();
-    memset(channel.out.payload, 0, sizeof(struct sr_frame_exit));
-    channel_send(&channel, SR_FRAME_EXIT, sizeof(struct sr_frame_exit));
+    memset(channel.out.payload, 0, sizeof(struct channel_frame_exit));
+    channel_send(&channel, CHANNEL_FRAME_EXIT, sizeof(struct channel_frame_exit));
     silent();
 }
 
 /* Claims to have used more than its machine has. */
 static inline void boasts(void)
 {
-    const struct sr_frame_exit lie = {
+    const struct channel_frame_exit lie = {
         .user_usec = UINT64_C(1) << 40, .max_rss_kib = UINT64_C(1) << 40, .oom_kills = 7};
     start();
     memcpy(channel.out.payload, &lie, sizeof lie);
-    channel_send(&channel, SR_FRAME_EXIT, sizeof lie);
+    channel_send(&channel, CHANNEL_FRAME_EXIT, sizeof lie);
     power_off();
 }
 
@@ -168,30 +171,30 @@ static inline void draws(void)
     const uint32_t status = 126;
     memcpy(channel.out.payload, &status, sizeof status);
     memcpy(channel.out.payload + sizeof status, sentence, sizeof sentence - 1);
-    channel_send(&channel, SR_FRAME_REFUSED, sizeof status + sizeof sentence - 1);
+    channel_send(&channel, CHANNEL_FRAME_REFUSED, sizeof status + sizeof sentence - 1);
     silent();
 }
 
 /* -- Outputs
  * -------------------------------------------------------------------------------------- */
 
-static size_t window = SR_CHANNEL_WINDOW;
+static size_t window = CHANNEL_WINDOW;
 static bool enough;
 
 /* Takes what the host says until there is room for len bytes of archives, or it has had enough of
  * this one. */
 static inline bool may_send(size_t len, uint32_t index)
 {
-    struct sr_frame_header header;
+    struct channel_frame_header header;
     const uint8_t *payload;
     while (window < len && !enough) {
         if (!channel_next(&channel, &header, &payload)) {
             channel_fill(&channel);
             continue;
         }
-        if (header.type == SR_FRAME_CREDIT)
-            window += ((const struct sr_frame_credit *)payload)->bytes;
-        if (header.type == SR_FRAME_ENOUGH && *(const uint32_t *)payload == index)
+        if (header.type == CHANNEL_FRAME_CREDIT)
+            window += ((const struct channel_frame_credit *)payload)->bytes;
+        if (header.type == CHANNEL_FRAME_ENOUGH && *(const uint32_t *)payload == index)
             enough = true;
         channel_done(&channel, &header);
     }
@@ -204,7 +207,7 @@ static inline void archive(uint32_t index, const void *data, size_t len)
         return;
     memcpy(channel.out.payload, data, len);
     window -= len;
-    channel_send(&channel, SR_FRAME_ARCHIVE, len);
+    channel_send(&channel, CHANNEL_FRAME_ARCHIVE, len);
 }
 
 /* An entry of an archive, of mode and of this many links, that says it has size bytes. */
@@ -224,14 +227,14 @@ static inline void entry(uint32_t index, const char *name, unsigned mode, const 
 static inline void collected(uint32_t result)
 {
     memcpy(channel.out.payload, &result, sizeof result);
-    channel_send(&channel, SR_FRAME_COLLECTED, sizeof result);
+    channel_send(&channel, CHANNEL_FRAME_COLLECTED, sizeof result);
     enough = false;
 }
 
 static inline void trailer(uint32_t index)
 {
     entry(index, "TRAILER!!!", 0, "", 0, 1);
-    collected(SR_COLLECTED_OK);
+    collected(CHANNEL_COLLECTED_OK);
 }
 
 static inline void entry_and_end(uint32_t index, const char *name, unsigned mode,
@@ -245,8 +248,8 @@ static inline void entry_and_end(uint32_t index, const char *name, unsigned mode
 static inline void end(void)
 {
     start();
-    memset(channel.out.payload, 0, sizeof(struct sr_frame_exit));
-    channel_send(&channel, SR_FRAME_EXIT, sizeof(struct sr_frame_exit));
+    memset(channel.out.payload, 0, sizeof(struct channel_frame_exit));
+    channel_send(&channel, CHANNEL_FRAME_EXIT, sizeof(struct channel_frame_exit));
 }
 
 /* Has outputs that want to be elsewhere, and one that is good. test_outputs.py knows their
@@ -268,18 +271,18 @@ static inline void smuggles(void)
     for (; !enough;) /* noise without an end */
         archive(i, noise, sizeof noise);
     i++;
-    collected(SR_COLLECTED_CUT);
+    collected(CHANNEL_COLLECTED_CUT);
     entry(i, "o", S_IFDIR | 0755, "", 0, 1);
     for (unsigned n = 0; n < 1000000 && !enough; n++) {
         snprintf(name, sizeof name, "o/%u", n);
         entry(i, name, S_IFREG | 0644, "", 0, 1);
     }
     i++;
-    collected(SR_COLLECTED_CUT);
+    collected(CHANNEL_COLLECTED_CUT);
     entry(i, "o", S_IFDIR | 0755, "", 0, 1); /* ends in the middle, and says it is all */
-    collected(SR_COLLECTED_OK);
+    collected(CHANNEL_COLLECTED_OK);
     i++;
-    collected(SR_COLLECTED_OK); /* says it is there, and sends nothing */
+    collected(CHANNEL_COLLECTED_OK); /* says it is there, and sends nothing */
     i++;
     entry_and_end(i++, "o/new\nline\xff\x1b[2J", S_IFREG | 0644, "good", 1);
     power_off();
@@ -324,8 +327,8 @@ static inline void calls(void)
         int len = snprintf(text, sizeof text, "%d\n", i);
         sendto(fd, text, (size_t)len, 0, (const struct sockaddr *)&to, sizeof to);
         if (i == 0) {
-            memset(channel.out.payload, 0, sizeof(struct sr_frame_exit));
-            channel_send(&channel, SR_FRAME_EXIT, sizeof(struct sr_frame_exit));
+            memset(channel.out.payload, 0, sizeof(struct channel_frame_exit));
+            channel_send(&channel, CHANNEL_FRAME_EXIT, sizeof(struct channel_frame_exit));
         }
         if (i >= 0)
             archive(0, "0", 1);
@@ -337,26 +340,26 @@ static inline void calls(void)
 static inline void crumbles(void)
 {
     static struct __attribute__((packed)) {
-        struct sr_frame_header header;
+        struct channel_frame_header header;
         char byte;
     } frames[4000];
-    size_t credit = SR_CHANNEL_WINDOW;
+    size_t credit = CHANNEL_WINDOW;
     const size_t count = sizeof frames / sizeof frames[0];
     for (size_t i = 0; i < count; i++) {
-        frames[i].header = header_of(SR_FRAME_STDOUT, 1);
+        frames[i].header = header_of(CHANNEL_FRAME_STDOUT, 1);
         frames[i].byte = 'x';
     }
     start();
     for (;;) {
-        struct sr_frame_header header;
+        struct channel_frame_header header;
         const uint8_t *payload;
         while (credit < count) {
             if (!channel_next(&channel, &header, &payload)) {
                 channel_fill(&channel);
                 continue;
             }
-            if (header.type == SR_FRAME_CREDIT)
-                credit += ((const struct sr_frame_credit *)payload)->bytes;
+            if (header.type == CHANNEL_FRAME_CREDIT)
+                credit += ((const struct channel_frame_credit *)payload)->bytes;
             channel_done(&channel, &header);
         }
         for (size_t done = 0; done < sizeof frames;) {

@@ -19,7 +19,7 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 CODE = re.compile(r"SR-[A-Z]{3}-[0-9]{3}")
 # A field of a report, as src/evidence/verify_fields.c has it: parent, name, whether it
 # may be absent.
-FIELD = r'\{("\w*"|\w+), ("\w+"|SR_\w+), KIND_\w+, (true|false)\}'
+FIELD = r'\{("\w*"|\w+), ("\w+"|[A-Z]+_\w+), KIND_\w+, (true|false)\}'
 # These build no payloads of events: frames, the VMM's protocol, answers, and what is only read.
 NO_PAYLOADS = ("cli", "vmm", "archive", "policy", "common", "evidence", "image", "channel")
 
@@ -98,8 +98,8 @@ def functions(text):
 
 @functools.cache
 def observer_names():
-    """Macros for names of members: {"SR_OBSERVED_BY": "observedBy"}."""
-    return dict(re.findall(r'^#define (SR_\w+) "(\w+)"$', "\n".join(sources().values()), re.M))
+    """Macros for names of members: {"EVIDENCE_OBSERVED_BY": "observedBy"}."""
+    return dict(re.findall(r'^#define ([A-Z]+_\w+) "(\w+)"$', "\n".join(sources().values()), re.M))
 
 
 def members_in(code):
@@ -111,7 +111,7 @@ def members_in(code):
     found_names = set()
     for one in calls:
         found_names |= set(re.findall(r'"([a-z][A-Za-z0-9_]+)"', one))
-        found_names |= {observer_names()[name] for name in re.findall(r"\bSR_\w+\b", one)
+        found_names |= {observer_names()[name] for name in re.findall(r"\b[A-Z]+_\w+\b", one)
                         if name in observer_names()}
     return found_names
 
@@ -163,8 +163,8 @@ class Documents(unittest.TestCase):
         one = next(iter(timed))
         written = written - timed | {one.replace("%s", phase, 1) for phase in phases}
         self.assertEqual(told, written)
-        says = re.search(r'#define SR_GUEST_SAYS "([^"]*)"', code)[1]
-        written = set(re.findall(r'SR_GUEST_SAYS(?: |\s*\\\s*)"([^"]+)"', code))
+        says = re.search(r'#define EVIDENCE_GUEST_SAYS "([^"]*)"', code)[1]
+        written = set(re.findall(r'EVIDENCE_GUEST_SAYS(?: |\s*\\\s*)"([^"]+)"', code))
         written = {(says + rest).rstrip() for rest in written - {says}}
         self.assertGreaterEqual(len(written), 5)
         table = rows(section("The host's sentences about the guest's word"))
@@ -172,8 +172,8 @@ class Documents(unittest.TestCase):
 
 
 class Payloads(unittest.TestCase):
-    """record_event() and sr_event_append() write events; functions of the same file, and public ones
-    of others, make payloads."""
+    """record_event() and evidence_event_append() write events; functions of the same file, and
+    public ones of others, make payloads."""
 
     def documented(self):
         """{type: names}, those of nested members too."""
@@ -215,7 +215,7 @@ class Payloads(unittest.TestCase):
     def writings(self, code, makers):
         """(macro of the type, code that makes the payload): the call that writes the event, or
         what is around all such calls where the payload is a variable."""
-        writers = re.finditer(r"\b(?:record_event|sr_event_append)\(", code)
+        writers = re.finditer(r"\b(?:record_event|evidence_event_append)\(", code)
         calls = [call(code, match.end() - 1) for match in writers]
         around = functools.reduce(lambda left, one: left.replace(one, ""), calls, code)
         for one in calls:
@@ -245,7 +245,8 @@ class Payloads(unittest.TestCase):
     def test_each_is_documented(self):
         documented, written = self.documented(), self.written()
         self.assertGreater(sum(bool(fields) for fields in written.values()), 14)
-        # The guest's word (machine_word_record()) has these only where the guest can refuse something.
+        # The guest's word (machine_word_record()) has these only where the guest can refuse
+        # something.
         common = {"observedBy", "host", "guest", "outcome", "status"}
         for kind, fields in written.items():
             with self.subTest(kind):
@@ -300,7 +301,8 @@ class Reports(unittest.TestCase):
         self.assertLessEqual(set(table), literals)
 
     def test_run_json(self):
-        code = functions(next(text for text in sources().values() if "sr_cmd_run(int argc" in text))
+        code = functions(next(text for text in sources().values()
+                              if "cli_cmd_run(int argc" in text))
         written = members_in(code["print_json"])
         table = rows(section("`run --json`"))
         documented = {word for row in table for word in words(row[0])} | {"finished", "failed"}

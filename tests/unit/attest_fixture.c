@@ -22,11 +22,11 @@ int open_attested(void **state)
     struct sr_error err;
     fixture_open(&a.run);
     fixture_report(&a.run, 2);
-    must_succeed(sr_key_generate(fixture_path(&a.run, "one"), &a.key, &err), &err);
-    must_succeed(sr_key_generate(fixture_path(&a.run, "two"), &a.other, &err), &err);
+    must_succeed(evidence_key_generate(fixture_path(&a.run, "one"), &a.key, &err), &err);
+    must_succeed(evidence_key_generate(fixture_path(&a.run, "two"), &a.other, &err), &err);
     snprintf(a.key_path, sizeof a.key_path, "%s/one.pub", a.run.path);
     snprintf(a.other_path, sizeof a.other_path, "%s/two.pub", a.run.path);
-    must_succeed(sr_attest(a.run.dir, SR_REPORT_FILE, a.key, &err), &err);
+    must_succeed(evidence_attest(a.run.dir, EVIDENCE_REPORT_FILE, a.key, &err), &err);
     a.envelope = fixture_read(&a.run, SR_ATTESTATION_FILE, &a.len);
     *state = &a;
     return 0;
@@ -36,8 +36,8 @@ int close_attested(void **state)
 {
     struct attested *a = *state;
     free(a->envelope);
-    sr_key_free(a->key);
-    sr_key_free(a->other);
+    evidence_key_free(a->key);
+    evidence_key_free(a->other);
     fixture_close(&a->run);
     return 0;
 }
@@ -47,15 +47,16 @@ void verify_attested(struct attested *a, const char *const *keys, size_t count,
 {
     const struct sr_verify_options options = {
         .dirfd = &a->run.dir,
-        .events_path = SR_EVENTS_FILE,
+        .events_path = EVIDENCE_EVENTS_FILE,
         .attestation_path = SR_ATTESTATION_FILE,
         .key_paths = keys,
         .key_count = count,
     };
     struct sr_error err;
     memset(result, 0, sizeof *result);
-    must_succeed(sr_report_verify(fixture_path(&a->run, SR_REPORT_FILE), &options, result, &err),
-                 &err);
+    must_succeed(
+        sr_report_verify(fixture_path(&a->run, EVIDENCE_REPORT_FILE), &options, result, &err),
+        &err);
     assert_string_equal(result->checks[result->check_count - 1].name, "signature");
 }
 

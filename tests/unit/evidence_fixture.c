@@ -51,48 +51,50 @@ static void remove_all(int dirfd)
 
 void fixture_close(struct fixture *fixture)
 {
-    sr_event_log_close(fixture->log);
+    evidence_event_log_close(fixture->log);
     remove_all(fixture->dir);
     close(fixture->dir);
     must(rmdir(fixture->path) == 0, "rmdir");
 }
 
-static void append(struct fixture *fixture, enum sr_stage stage, enum sr_event_type type,
+static void append(struct fixture *fixture, enum evidence_stage stage, enum sr_event_type type,
                    json_t *payload)
 {
     struct sr_error err;
-    if (sr_event_append(fixture->log, stage, type, payload, &err) < 0)
+    if (evidence_event_append(fixture->log, stage, type, payload, &err) < 0)
         must(false, err.message);
 }
 
 void fixture_events(struct fixture *fixture, unsigned samples)
 {
     struct sr_error err;
-    if (sr_event_log_create(fixture->dir, FIXTURE_RUN_ID, ALL_EVENTS, &fixture->log, &err) < 0)
+    if (evidence_event_log_create(fixture->dir, FIXTURE_RUN_ID, ALL_EVENTS, &fixture->log, &err) <
+        0)
         must(false, err.message);
-    append(fixture, SR_STAGE_COMPILE, SR_EVENT_COMPILE, json_pack("{s:s}", "observers", "field"));
-    append(fixture, SR_STAGE_PREPARE, SR_EVENT_RUN_PREPARED,
+    append(fixture, EVIDENCE_STAGE_COMPILE, SR_EVENT_COMPILE,
+           json_pack("{s:s}", "observers", "field"));
+    append(fixture, EVIDENCE_STAGE_PREPARE, SR_EVENT_RUN_PREPARED,
            json_pack("{s:s,s:i}", "workdir", "/x \"quoted\" \x1f \xe2\x82\xac", "timeoutSec", 300));
-    append(fixture, SR_STAGE_MOUNT, SR_EVENT_MOUNT_VALIDATED,
+    append(fixture, EVIDENCE_STAGE_MOUNT, SR_EVENT_MOUNT_VALIDATED,
            json_pack("{s:s,s:s,s:b}", "source", "/srv/a", "target", "/data/a", "read_only", 1));
-    append(fixture, SR_STAGE_MOUNT, SR_EVENT_MOUNT_REJECTED,
+    append(fixture, EVIDENCE_STAGE_MOUNT, SR_EVENT_MOUNT_REJECTED,
            json_pack("{s:s,s:s,s:b,s:s,s:s}", "source", "/srv/b", "target", "/data/b", "read_only",
                      1, "errorCode", "SR-POL-101", "message", "\"/srv/b\" does not exist"));
-    append(fixture, SR_STAGE_NETWORK, SR_EVENT_NETWORK_PLAN_GENERATED,
+    append(fixture, EVIDENCE_STAGE_NETWORK, SR_EVENT_NETWORK_PLAN_GENERATED,
            json_pack("{s:s,s:s,s:s,s:[s],s:i}", "mode", "allowlist", "tap", "sr-tap-12345678",
                      "table", "safe_run", "chains", "forward", "rulesTotal", 2));
-    append(fixture, SR_STAGE_LAUNCH, SR_EVENT_VM_STARTED,
+    append(fixture, EVIDENCE_STAGE_LAUNCH, SR_EVENT_VM_STARTED,
            json_pack("{s:i,s:s}", "pid", 4711, "launcher", "qemu"));
     for (unsigned i = 0; i < samples; i++)
-        append(fixture, SR_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED,
+        append(fixture, EVIDENCE_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED,
                json_pack("{s:I,s:I}", "cpuUsageUsec", (json_int_t)i * 1000 + 17,
                          "memoryCurrentBytes", (json_int_t)104857600 + i));
     for (int i = 0; i < 2; i++)
-        append(fixture, SR_STAGE_MONITOR, SR_EVENT_NETWORK_RULE_HIT,
+        append(fixture, EVIDENCE_STAGE_MONITOR, SR_EVENT_NETWORK_RULE_HIT,
                json_pack("{s:s,s:s,s:s,s:s,s:s,s:i,s:i,s:i}", "tap", "sr-tap-12345678", "table",
                          "safe_run", "chain", "forward", "protocol", "tcp", "target", "1.1.1.1",
                          "port", 443 + i, "allowedHits", 3, "blockedHits", i));
-    append(fixture, SR_STAGE_MONITOR, SR_EVENT_VM_EXITED,
+    append(fixture, EVIDENCE_STAGE_MONITOR, SR_EVENT_VM_EXITED,
            json_pack(
                "{s:i,s:s,s:b,s:i,s:i,s:i,s:i,s:i,s:{s:s,s:i,s:i},s:[],s:{s:s,s:i,s:i,s:i,s:i,s:i,"
                "s:i}}",
@@ -101,8 +103,8 @@ void fixture_events(struct fixture *fixture, unsigned samples)
                "vmm", "endedBy", "safe-run", "status", 0, "signal", 9, "contradictions", "guest",
                "observedBy", "guest", "exitCode", 0, "signal", 0, "userUsec", 1, "systemUsec", 1,
                "maxRssKib", 1, "oomKills", 0));
-    append(fixture, SR_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, json_object());
-    if (sr_event_log_sync(fixture->log, &err) < 0)
+    append(fixture, EVIDENCE_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, json_object());
+    if (evidence_event_log_sync(fixture->log, &err) < 0)
         must(false, err.message);
 }
 
@@ -112,9 +114,9 @@ json_t *fixture_failure(const char *reason)
                      "messageObservedBy", "host");
 }
 
-struct sr_report_facts fixture_facts(void)
+struct evidence_report_facts fixture_facts(void)
 {
-    return (struct sr_report_facts){
+    return (struct evidence_report_facts){
         .exit_code = 0,
         .kernel_hash = "sha256:1111111111111111111111111111111111111111111111111111111111111111",
         .rootfs_hash = "sha256:2222222222222222222222222222222222222222222222222222222222222222",
@@ -144,16 +146,16 @@ void fixture_report(struct fixture *fixture, unsigned samples)
     struct sr_error err;
     struct sr_hasher *hasher = sr_hasher_new();
     must(hasher != NULL && sr_sha256(hasher, asked, strlen(asked), command) == 0 &&
-             sr_policy_hash(hasher, FIXTURE_POLICY, strlen(FIXTURE_POLICY), policy) == 0,
+             evidence_policy_hash(hasher, FIXTURE_POLICY, strlen(FIXTURE_POLICY), policy) == 0,
          "hash");
     sr_hasher_free(hasher);
     fixture_events(fixture, samples);
-    struct sr_report_facts facts = fixture_facts();
+    struct evidence_report_facts facts = fixture_facts();
     facts.policy_hash = policy;
     facts.command_hash = command;
-    if (sr_report_write(fixture->dir, &facts, fixture->log, &err) < 0)
+    if (evidence_report_write(fixture->dir, &facts, fixture->log, &err) < 0)
         must(false, err.message);
-    sr_event_log_close(fixture->log);
+    evidence_event_log_close(fixture->log);
     fixture->log = NULL;
 }
 

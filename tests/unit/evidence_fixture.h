@@ -14,7 +14,7 @@
 struct fixture {
     char path[64]; /* of the run directory */
     int dir;
-    struct sr_event_log *log;
+    struct evidence_event_log *log;
 };
 
 /* Makes an empty run directory below $TMPDIR, /dev/shm or /tmp. Aborts the test on failure, like
@@ -26,7 +26,7 @@ void fixture_close(struct fixture *fixture);
 /* Writes the events of an ordinary allowlist run, with this many resource.sampled. */
 void fixture_events(struct fixture *fixture, unsigned samples);
 /* The facts that go with them. */
-struct sr_report_facts fixture_facts(void);
+struct evidence_report_facts fixture_facts(void);
 /* The payload of a run.failed that the host saw. */
 json_t *fixture_failure(const char *reason);
 /* Events and report, log closed. */

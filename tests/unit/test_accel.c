@@ -14,13 +14,13 @@
 /* Whether a VMM could have had more CPU in 1.5 s, in which these times passed, in microseconds. */
 static bool free_for(uint64_t idle_usec, uint64_t disk_usec, uint64_t used_usec)
 {
-    const struct sr_cpu_times from = {
+    const struct host_cpu_times from = {
         .known = true, .idle_usec = 700 * SEC, .disk_usec = 3 * SEC, .nsec = 9000 * SEC};
-    struct sr_cpu_times to = from;
+    struct host_cpu_times to = from;
     to.idle_usec += idle_usec;
     to.disk_usec += disk_usec;
     to.nsec += 1500 * SEC;
-    return sr_cpu_was_free(&from, &to, used_usec);
+    return host_cpu_was_free(&from, &to, used_usec);
 }
 
 static void on_an_idle_host_silence_counts(void **state)
@@ -55,18 +55,18 @@ static void nor_where_the_disk_is_waited_for(void **state)
 static void what_is_not_known_proves_nothing(void **state)
 {
     (void)state;
-    const struct sr_cpu_times none = {0},
-                              some = {.known = true, .idle_usec = 100 * SEC, .nsec = SEC};
-    assert_false(sr_cpu_was_free(&none, &none, 10 * SEC));
-    assert_false(sr_cpu_was_free(&none, &some, 10 * SEC));
-    assert_false(sr_cpu_was_free(&some, &none, 10 * SEC));
-    assert_false(sr_cpu_was_free(&some, &some, 10 * SEC));
+    const struct host_cpu_times none = {0},
+                                some = {.known = true, .idle_usec = 100 * SEC, .nsec = SEC};
+    assert_false(host_cpu_was_free(&none, &none, 10 * SEC));
+    assert_false(host_cpu_was_free(&none, &some, 10 * SEC));
+    assert_false(host_cpu_was_free(&some, &none, 10 * SEC));
+    assert_false(host_cpu_was_free(&some, &some, 10 * SEC));
 }
 
 static void the_kernel_tells_the_times(void **state)
 {
     (void)state;
-    const struct sr_cpu_times now = sr_cpu_times();
+    const struct host_cpu_times now = host_cpu_times();
     assert_true(now.known);
     assert_true(now.nsec > 0);
     /* CPUs that are offline have idle times too. */

@@ -25,8 +25,8 @@
 
 static bool is_entry(const char *line)
 {
-    struct sr_log_entry entry;
-    return sr_log_entry_parse(line, strlen(line), &entry);
+    struct archive_log_entry entry;
+    return archive_log_entry_parse(line, strlen(line), &entry);
 }
 
 static void an_entry_comes_back(void **state)
@@ -36,13 +36,13 @@ static void an_entry_comes_back(void **state)
         "{\"bundleId\":\"" HASH "\",\"kind\":\"stored\",\"original\":\"" HASH
         "\",\"report\":\"" HASH "\",\"retention\":\"12h\",\"runId\":\"a "
         "\\\"b\\\"\",\"storedAt\":\"2026-01-02T03:04:05.000000000Z\"}";
-    struct sr_log_entry entry;
-    assert_true(sr_log_entry_parse(stored, strlen(stored), &entry));
+    struct archive_log_entry entry;
+    assert_true(archive_log_entry_parse(stored, strlen(stored), &entry));
     assert_false(entry.pruned);
     assert_string_equal(entry.run_id, "a \"b\"");
-    assert_int_equal(sr_log_expiry(&entry), INT64_C(1767366245) * 1000000000);
-    snprintf(entry.retention, sizeof entry.retention, SR_LOG_FOREVER);
-    assert_int_equal(sr_log_expiry(&entry), INT64_MAX);
+    assert_int_equal(archive_log_expiry(&entry), INT64_C(1767366245) * 1000000000);
+    snprintf(entry.retention, sizeof entry.retention, ARCHIVE_LOG_FOREVER);
+    assert_int_equal(archive_log_expiry(&entry), INT64_MAX);
     assert_true(is_entry("{" ID "," PRUNED ",\"leaf\":7," AT "}"));
 }
 
@@ -111,9 +111,9 @@ static void what_an_entry_says_of_its_origin_goes_together(void **state)
 
 static bool is_manifest(const char *text)
 {
-    struct sr_manifest *manifest = calloc(1, sizeof *manifest);
+    struct archive_manifest *manifest = calloc(1, sizeof *manifest);
     struct sr_hasher *hasher = sr_hasher_new();
-    bool is = sr_manifest_parse(text, strlen(text), hasher, manifest);
+    bool is = archive_manifest_parse(text, strlen(text), hasher, manifest);
     sr_hasher_free(hasher);
     free(manifest);
     return is;
@@ -150,17 +150,18 @@ static void a_manifest_has_one_spelling(void **state)
 static void a_tar_header_has_one_spelling(void **state)
 {
     (void)state;
-    struct sr_tar_entry entry = {.prefix = "some/directory", .name = "a.file", .size = 123456789};
-    struct sr_tar_entry found;
-    unsigned char block[SR_TAR_BLOCK];
-    sr_tar_header(&entry, block);
-    assert_true(sr_tar_parse(block, &found));
+    struct archive_tar_entry entry = {
+        .prefix = "some/directory", .name = "a.file", .size = 123456789};
+    struct archive_tar_entry found;
+    unsigned char block[ARCHIVE_TAR_BLOCK];
+    archive_tar_header(&entry, block);
+    assert_true(archive_tar_parse(block, &found));
     assert_string_equal(found.name, entry.name);
     assert_string_equal(found.prefix, entry.prefix);
     assert_int_equal(found.size, entry.size);
-    for (size_t i = 0; i < SR_TAR_BLOCK * 8; i++) {
+    for (size_t i = 0; i < ARCHIVE_TAR_BLOCK * 8; i++) {
         block[i / 8] ^= (unsigned char)(1U << i % 8);
-        assert_false(sr_tar_parse(block, &found));
+        assert_false(archive_tar_parse(block, &found));
         block[i / 8] ^= (unsigned char)(1U << i % 8);
     }
 }
@@ -174,10 +175,10 @@ static void text_of(unsigned run, unsigned modulus, char text[16])
     snprintf(text, 16, "%u", run % modulus);
 }
 
-static void fill(struct sr_index *index)
+static void fill(struct archive_index *index)
 {
     struct sr_error err;
-    assert_int_equal(sr_index_begin(index, &err), 0);
+    assert_int_equal(archive_index_begin(index, &err), 0);
     for (unsigned run = 0; run < RUNS; run++) {
         char id[72], started[40], text[16];
         snprintf(id, sizeof id, "sha256:%064x", run);
@@ -188,18 +189,20 @@ static void fill(struct sr_index *index)
                                            .started = started,
                                            .stored = started,
                                            .retention = "1d"};
-        assert_int_equal(sr_index_add_run(index, &row, &err), 0);
+        assert_int_equal(archive_index_add_run(index, &row, &err), 0);
         text_of(run, 2, text);
-        assert_int_equal(sr_index_add_fact(index, SR_FACT_POLICY, text, strlen(text), run, &err),
-                         0);
+        assert_int_equal(
+            archive_index_add_fact(index, ARCHIVE_FACT_POLICY, text, strlen(text), run, &err), 0);
         text_of(run, 30, text);
-        assert_int_equal(sr_index_add_fact(index, SR_FACT_CAUSE, text, strlen(text), run, &err), 0);
+        assert_int_equal(
+            archive_index_add_fact(index, ARCHIVE_FACT_CAUSE, text, strlen(text), run, &err), 0);
         text_of(run, 7, text);
-        assert_int_equal(sr_index_add_fact(index, SR_FACT_LABEL, text, strlen(text), run, &err), 0);
+        assert_int_equal(
+            archive_index_add_fact(index, ARCHIVE_FACT_LABEL, text, strlen(text), run, &err), 0);
         if (run % 5 == 0)
-            assert_int_equal(sr_index_prune(index, run, started, &err), 0);
+            assert_int_equal(archive_index_prune(index, run, started, &err), 0);
     }
-    assert_int_equal(sr_index_commit(index, 1000, RUNS, &err), 0);
+    assert_int_equal(archive_index_commit(index, 1000, RUNS, &err), 0);
 }
 
 struct hits {
@@ -219,9 +222,9 @@ static void note_hit(void *context, const struct sr_archive_run *run)
 static void a_search_finds_what_there_is(void **state)
 {
     (void)state;
-    struct sr_index *index;
+    struct archive_index *index;
     struct sr_error err;
-    assert_int_equal(sr_index_open_in_memory(&index, &err), 0);
+    assert_int_equal(archive_index_open_in_memory(&index, &err), 0);
     fill(index);
     for (unsigned mask = 0; mask < 32; mask++) {
         static const char *const labels[] = {"3"};
@@ -236,7 +239,7 @@ static void a_search_finds_what_there_is(void **state)
             .until = mask & 8 ? "2026-01-18" : NULL,
             .with_pruned = mask & 16,
         };
-        assert_int_equal(sr_index_search(index, &query, note_hit, &hits, &more, &err), 0);
+        assert_int_equal(archive_index_search(index, &query, note_hit, &hits, &more, &err), 0);
         assert_false(more);
         for (unsigned run = 0; run < RUNS; run++) {
             unsigned day = run % 28 + 1;
@@ -248,28 +251,28 @@ static void a_search_finds_what_there_is(void **state)
         }
     }
     uint64_t bytes, entries;
-    assert_int_equal(sr_index_position(index, &bytes, &entries, &err), 0);
+    assert_int_equal(archive_index_position(index, &bytes, &entries, &err), 0);
     assert_int_equal(bytes, 1000);
     assert_int_equal(entries, RUNS);
-    sr_index_close(index);
+    archive_index_close(index);
 }
 
 static void a_limit_says_that_there_are_more(void **state)
 {
     (void)state;
-    struct sr_index *index;
+    struct archive_index *index;
     struct sr_error err;
-    assert_int_equal(sr_index_open_in_memory(&index, &err), 0);
+    assert_int_equal(archive_index_open_in_memory(&index, &err), 0);
     fill(index);
     for (unsigned limit = 248; limit <= 251; limit++) {
         struct hits hits = {.count = 0};
         bool more;
         const struct sr_archive_query query = {.policy = "1", .with_pruned = true, .limit = limit};
-        assert_int_equal(sr_index_search(index, &query, note_hit, &hits, &more, &err), 0);
+        assert_int_equal(archive_index_search(index, &query, note_hit, &hits, &more, &err), 0);
         assert_int_equal(hits.count, limit < 250 ? limit : 250);
         assert_int_equal(more, limit < 250);
     }
-    sr_index_close(index);
+    archive_index_close(index);
 }
 
 int main(void)

@@ -27,9 +27,9 @@ struct fixture {
     char dir[64], source[96];
     int fd;
     struct sr_hasher *hasher;
-    struct sr_host_config config;
-    struct sr_artifact_context context;
-    struct sr_artifact artifact;
+    struct host_config config;
+    struct host_artifact_context context;
+    struct host_artifact artifact;
     struct sr_error err;
 };
 
@@ -45,7 +45,7 @@ static int begin(void **state)
     f->fd = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     f->hasher = sr_hasher_new();
     f->config.copies_max = UINT64_C(1) << 30;
-    f->context = (struct sr_artifact_context){
+    f->context = (struct host_artifact_context){
         .config = &f->config, .hasher = f->hasher, .scratch_fd = f->fd};
     f->artifact.fd = -1;
     snprintf(cache, sizeof cache, "%s/cache", f->dir);
@@ -84,15 +84,15 @@ static void put_image(const struct fixture *f, mode_t mode)
     close(put(f, "image", 'A', 2, mode));
 }
 
-static int open_as(struct fixture *f, const struct sr_artifact_plan *plan)
+static int open_as(struct fixture *f, const struct host_artifact_plan *plan)
 {
     sr_close_fd(&f->artifact.fd);
-    return sr_artifact_open(&f->artifact, plan, &f->context, &f->err);
+    return host_artifact_open(&f->artifact, plan, &f->context, &f->err);
 }
 
 static void open_image(struct fixture *f)
 {
-    const struct sr_artifact_plan plan = {.path = f->source, .what = "image", .advice = "none"};
+    const struct host_artifact_plan plan = {.path = f->source, .what = "image", .advice = "none"};
     if (open_as(f, &plan) < 0)
         fail_msg("%s: %s", f->err.path, f->err.message);
 }
@@ -270,7 +270,7 @@ static void one_content_is_one_copy(void **state)
 static void without_a_place_to_keep_copies_an_image_runs_and_a_kernel_does_not(void **state)
 {
     struct fixture *f = *state;
-    const struct sr_artifact_plan kernel = {
+    const struct host_artifact_plan kernel = {
         .path = f->source, .what = "kernel", .advice = "none", .by_path = true};
     char hash[SR_SHA256_TEXT];
     put_image(f, 0666);
@@ -306,7 +306,7 @@ static void copies_are_bounded_and_those_in_use_stay(void **state)
     assert_in_range(count_entries(f, "cache/copies", ""), 2, 2 * 5);
     close(held);
     sr_close_fd(&f->artifact.fd);
-    sr_cleanup_fd int copies = sr_copies_open(&f->config);
+    sr_cleanup_fd int copies = host_copies_open(&f->config);
     kept_trim(copies, 0, -1);
     assert_int_equal(count_entries(f, "cache/copies", ""), 0);
 }
@@ -315,7 +315,7 @@ static void kept_images_are_bounded_in_number(void **state)
 {
     struct fixture *f = *state;
     char name[KEPT_NAME];
-    sr_cleanup_fd int copies = sr_copies_open(&f->config);
+    sr_cleanup_fd int copies = host_copies_open(&f->config);
     for (int i = 0; i < KEPT_COUNT_MAX + 40; i++) { /* as many runs would leave them */
         snprintf(name, sizeof name, "%d.img", i);
         close(openat(copies, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0444));
@@ -354,7 +354,7 @@ static void gc_removes_memos_that_are_old_and_those_of_other_names(void **state)
     put_image(f, 0644);
     let_settle(f, "image");
     open_image(f);
-    sr_cleanup_fd int cache = sr_cache_open();
+    sr_cleanup_fd int cache = host_cache_open();
     char name[SR_MEMO_NAME], path[80];
     sr_memo_name("hash", f->artifact.device, f->artifact.inode, name);
     snprintf(path, sizeof path, "cache/%s", name);

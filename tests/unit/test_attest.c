@@ -30,12 +30,12 @@ static void a_report_that_changed_since(void **state)
     struct attested *a = *state;
     struct sr_error err;
     size_t len;
-    char *report = fixture_read(&a->run, SR_REPORT_FILE, &len);
+    char *report = fixture_read(&a->run, EVIDENCE_REPORT_FILE, &len);
     sr_cleanup_buf struct sr_buf more = SR_BUF_INIT;
     sr_buf_append(&more, report, len);
     sr_buf_putc(&more, '\n');
     fixture_write(&a->run, SR_ATTESTATION_FILE, a->envelope, a->len);
-    fixture_write(&a->run, SR_REPORT_FILE, more.data, more.len);
+    fixture_write(&a->run, EVIDENCE_REPORT_FILE, more.data, more.len);
     sr_cleanup_verification struct sr_verification result;
     const char *const keys[] = {a->key_path};
     verify_attested(a, keys, 1, &result);
@@ -43,7 +43,7 @@ static void a_report_that_changed_since(void **state)
     assert_false(result.checks[result.check_count - 1].ok);
     /* ... cannot be attested either. */
     unlinkat(a->run.dir, SR_ATTESTATION_FILE, 0);
-    assert_int_equal(sr_attest(a->run.dir, SR_REPORT_FILE, a->key, &err), -1);
+    assert_int_equal(evidence_attest(a->run.dir, EVIDENCE_REPORT_FILE, a->key, &err), -1);
     assert_int_equal(err.code, SR_EVD_302);
     assert_int_equal(faccessat(a->run.dir, SR_ATTESTATION_FILE, F_OK, 0), -1);
     free(report);
@@ -54,27 +54,28 @@ static void what_is_not_attested(void **state)
     struct attested *a = *state;
     struct sr_error err;
     size_t len;
-    char *events = fixture_read(&a->run, SR_EVENTS_FILE, &len);
+    char *events = fixture_read(&a->run, EVIDENCE_EVENTS_FILE, &len);
     unlinkat(a->run.dir, SR_ATTESTATION_FILE, 0);
-    fixture_write(&a->run, SR_EVENTS_FILE, events, len - 1); /* other events lie beside it */
-    assert_int_equal(sr_attest(a->run.dir, SR_REPORT_FILE, a->key, &err), -1);
+    fixture_write(&a->run, EVIDENCE_EVENTS_FILE, events, len - 1); /* other events lie beside it */
+    assert_int_equal(evidence_attest(a->run.dir, EVIDENCE_REPORT_FILE, a->key, &err), -1);
     assert_int_equal(err.code, SR_EVD_303);
-    fixture_write(&a->run, SR_EVENTS_FILE, events, len);
+    fixture_write(&a->run, EVIDENCE_EVENTS_FILE, events, len);
     fixture_write(&a->run, "policy.json", "{}", 2); /* another policy does */
-    assert_int_equal(sr_attest(a->run.dir, SR_REPORT_FILE, a->key, &err), -1);
+    assert_int_equal(evidence_attest(a->run.dir, EVIDENCE_REPORT_FILE, a->key, &err), -1);
     assert_int_equal(err.code, SR_EVD_302);
     fixture_write(&a->run, "policy.json", FIXTURE_POLICY, strlen(FIXTURE_POLICY));
-    assert_int_equal(sr_attest(a->run.dir, "none.json", a->key, &err), -1);
+    assert_int_equal(evidence_attest(a->run.dir, "none.json", a->key, &err), -1);
     assert_int_equal(err.code, SR_EVD_002);
     assert_int_equal(faccessat(a->run.dir, SR_ATTESTATION_FILE, F_OK, 0), -1);
 
     fixture_write(&a->run, SR_ATTESTATION_FILE, "{}\n", 3); /* somebody's file is not overwritten */
-    assert_int_equal(sr_attest(a->run.dir, SR_REPORT_FILE, a->key, &err), -1);
+    assert_int_equal(evidence_attest(a->run.dir, EVIDENCE_REPORT_FILE, a->key, &err), -1);
     assert_int_equal(err.code, SR_EVD_304);
     unlinkat(a->run.dir, SR_ATTESTATION_FILE, 0);
-    must_succeed(sr_attest(a->run.dir, SR_REPORT_FILE, a->key, &err), &err);
-    unlinkat(a->run.dir, SR_EVENTS_FILE, 0); /* the statement would be another without events */
-    assert_int_equal(sr_attest(a->run.dir, SR_REPORT_FILE, a->other, &err), -1);
+    must_succeed(evidence_attest(a->run.dir, EVIDENCE_REPORT_FILE, a->key, &err), &err);
+    unlinkat(a->run.dir, EVIDENCE_EVENTS_FILE,
+             0); /* the statement would be another without events */
+    assert_int_equal(evidence_attest(a->run.dir, EVIDENCE_REPORT_FILE, a->other, &err), -1);
     assert_int_equal(err.code, SR_EVD_304);
     free(events);
 }
@@ -111,7 +112,8 @@ static void an_attestation_is_there_whole_or_not_at_all(void **state)
         size_t files = count_files(&a->run);
         for (size_t bytes = 0; bytes < a->len; bytes += 13) {
             limit_file_size(bytes);
-            int result = sr_attest(a->run.dir, SR_REPORT_FILE, existing ? a->other : a->key, &err);
+            int result = evidence_attest(a->run.dir, EVIDENCE_REPORT_FILE,
+                                         existing ? a->other : a->key, &err);
             limit_file_size(RLIM_INFINITY);
             assert_int_equal(result, -1);
             assert_int_equal(err.code, SR_EVD_002);
@@ -133,10 +135,10 @@ static void a_link_under_the_temporary_name_is_not_followed(void **state)
     snprintf(temporary, sizeof temporary, "." SR_ATTESTATION_FILE ".%d", (int)getpid());
     fixture_write(&a->run, "victim", "precious", 8);
     assert_int_equal(linkat(a->run.dir, "victim", a->run.dir, temporary, 0), 0);
-    must_succeed(sr_attest(a->run.dir, SR_REPORT_FILE, a->other, &err), &err);
+    must_succeed(evidence_attest(a->run.dir, EVIDENCE_REPORT_FILE, a->other, &err), &err);
     assert_int_equal(symlinkat("victim", a->run.dir, temporary), 0);
     unlinkat(a->run.dir, SR_ATTESTATION_FILE, 0);
-    must_succeed(sr_attest(a->run.dir, SR_REPORT_FILE, a->key, &err), &err);
+    must_succeed(evidence_attest(a->run.dir, EVIDENCE_REPORT_FILE, a->key, &err), &err);
     char *victim = fixture_read(&a->run, "victim", &len);
     assert_string_equal(victim, "precious");
     free(victim);
@@ -159,7 +161,7 @@ static void keys_and_files_that_cannot_be_read(void **state)
     };
     fixture_write(&a->run, SR_ATTESTATION_FILE, a->envelope, a->len);
     fixture_write(&a->run, "large", "", 0);
-    assert_int_equal(truncate(fixture_path(&a->run, "large"), (off_t)SR_ENVELOPE_MAX + 1), 0);
+    assert_int_equal(truncate(fixture_path(&a->run, "large"), (off_t)EVIDENCE_ENVELOPE_MAX + 1), 0);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const char *key = cases[i].key != NULL ? cases[i].key : a->key_path;
         const struct sr_verify_options options = {.dirfd = &a->run.dir,
@@ -169,7 +171,8 @@ static void keys_and_files_that_cannot_be_read(void **state)
         sr_cleanup_verification struct sr_verification result = {0};
         struct sr_error err;
         must_succeed(
-            sr_report_verify(fixture_path(&a->run, SR_REPORT_FILE), &options, &result, &err), &err);
+            sr_report_verify(fixture_path(&a->run, EVIDENCE_REPORT_FILE), &options, &result, &err),
+            &err);
         assert_false(result.valid);
         assert_int_equal(result.errors[0].code, cases[i].code);
         assert_string_equal(result.errors[0].path, cases[i].path);
@@ -188,7 +191,7 @@ static void the_golden_attestation(void **state)
     static const char *const files[] = {"run_report.json", "events.jsonl", "policy.json",
                                         "stdout.log", "signer.pem"};
     const char *golden = getenv("SR_GOLDEN");
-    char path[512], key_path[512], id[SR_KEY_ID_SIZE];
+    char path[512], key_path[512], id[EVIDENCE_KEY_ID_SIZE];
     struct fixture from = {.log = NULL}, run;
     struct sr_error err;
     assert_non_null(golden);
@@ -224,17 +227,18 @@ static void the_golden_attestation(void **state)
     assert_non_null(strstr(made, id));
 
     /* An output's hash is the one that its event tells. */
-    sr_cleanup_envelope struct sr_envelope envelope = SR_ENVELOPE_INIT, forged = SR_ENVELOPE_INIT;
+    sr_cleanup_envelope struct evidence_envelope envelope = EVIDENCE_ENVELOPE_INIT,
+                                                 forged = EVIDENCE_ENVELOPE_INIT;
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
     sr_cleanup_key struct sr_key *key = NULL;
-    must_succeed(sr_envelope_parse(made, len, &envelope, &err), &err);
+    must_succeed(evidence_envelope_parse(made, len, &envelope, &err), &err);
     char *digest = strstr(envelope.payload.data, "\"safeRunOutputV1\":\"");
     assert_non_null(digest);
     digest[20] = digest[20] == '0' ? '1' : '0';
     sr_buf_append(&forged.payload, envelope.payload.data, envelope.payload.len);
-    must_succeed(sr_key_load_private(fixture_path(&run, "signer.pem"), &key, &err), &err);
-    must_succeed(sr_envelope_sign(&forged, key, &err), &err);
-    sr_envelope_write(&forged, &text);
+    must_succeed(evidence_key_load_private(fixture_path(&run, "signer.pem"), &key, &err), &err);
+    must_succeed(evidence_envelope_sign(&forged, key, &err), &err);
+    evidence_envelope_write(&forged, &text);
     fixture_write(&run, SR_ATTESTATION_FILE, text.data, text.len);
     const struct sr_verify_options beside = {.dirfd = &run.dir,
                                              .attestation_path = SR_ATTESTATION_FILE,

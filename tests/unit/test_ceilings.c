@@ -190,11 +190,11 @@ static void ceilings_are_read(void **state)
         {"processes", "4194304", AT(processes), 4194304},
 #undef AT
     };
-    char why[SR_CEILING_WHY];
+    char why[HOST_CEILING_WHY];
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct sr_ceilings ceilings = {0};
         uint64_t value;
-        assert_int_equal(sr_ceilings_read(&ceilings, cases[i].name, cases[i].text, why), 1);
+        assert_int_equal(host_ceilings_read(&ceilings, cases[i].name, cases[i].text, why), 1);
         memcpy(&value, (char *)&ceilings + cases[i].at, sizeof value);
         assert_int_equal(value, cases[i].value);
     }
@@ -229,14 +229,14 @@ static void what_is_no_ceiling_is_refused_with_the_range(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct sr_ceilings ceilings = {0};
         const struct sr_ceilings before = ceilings;
-        char why[SR_CEILING_WHY] = "";
-        assert_int_equal(sr_ceilings_read(&ceilings, cases[i][0], cases[i][1], why), -1);
+        char why[HOST_CEILING_WHY] = "";
+        assert_int_equal(host_ceilings_read(&ceilings, cases[i][0], cases[i][1], why), -1);
         assert_string_equal(why, cases[i][2]);
         assert_memory_equal(&ceilings, &before, sizeof before);
     }
     struct sr_ceilings ceilings = {0};
-    char why[SR_CEILING_WHY];
-    assert_int_equal(sr_ceilings_read(&ceilings, "cpu", "1", why), 0);
+    char why[HOST_CEILING_WHY];
+    assert_int_equal(host_ceilings_read(&ceilings, "cpu", "1", why), 0);
 }
 
 /* Whatever the machine, what it spares is what a configuration could say. */
@@ -244,14 +244,14 @@ static void the_defaults_are_ceilings(void **state)
 {
     (void)state;
     struct sr_ceilings ceilings, again;
-    char text[SR_SIZE_TEXT], why[SR_CEILING_WHY];
-    sr_ceilings_default(&ceilings);
+    char text[SR_SIZE_TEXT], why[HOST_CEILING_WHY];
+    host_ceilings_default(&ceilings);
     assert_in_range(ceilings.memory_bytes, 64 * MIB, UINT64_C(1) << 40);
     assert_int_equal(
-        sr_ceilings_read(&again, "memory", sr_size_text(ceilings.memory_bytes, text), why), 1);
+        host_ceilings_read(&again, "memory", sr_size_text(ceilings.memory_bytes, text), why), 1);
     assert_int_equal(again.memory_bytes, ceilings.memory_bytes);
-    assert_int_equal(sr_ceilings_read(&again, "cpus", sr_cpus_text(ceilings.milli_cpus, text), why),
-                     1);
+    assert_int_equal(
+        host_ceilings_read(&again, "cpus", sr_cpus_text(ceilings.milli_cpus, text), why), 1);
     assert_int_equal(again.milli_cpus, ceilings.milli_cpus);
     assert_true(ceilings.disk_bytes >= 1024 * MIB && ceilings.output_bytes >= 1024 * MIB);
     assert_int_equal(ceilings.time_sec, 86400);

@@ -127,12 +127,12 @@ _Noreturn static void be_supervisor(struct place *place, uid_t user)
         for (;;)
             pause();
     place->pidfd = pidfd_open(place->child, 0);
-    const struct sr_jail_self self = {
+    const struct jail_self self = {
         .write = {place->run},
         .write_count = 1,
         .tree = -1,
     };
-    MUST(sr_jail_confine_self(&self, &step) == 0);
+    MUST(jail_confine_self(&self, &step) == 0);
 
     MUST(openat(place->run, "made", O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600) >= 0);
     MUST(syscall(SYS_setns, place->pidfd, CLONE_NEWNS) < 0);
@@ -313,19 +313,19 @@ static void be_vmm(void)
 static void test_other_roles_can_do_what_they_are_for(void **state)
 {
     static const struct {
-        enum sr_jail_role role;
+        enum jail_role role;
         void (*be)(void);
     } roles[] = {
-        {SR_JAIL_NET_CELL, be_net_cell}, {SR_JAIL_UPLINK, be_uplink}, {SR_JAIL_RELAY, be_relay},
-        {SR_JAIL_RESOLVER, be_resolver}, {SR_JAIL_WORKER, be_worker}, {SR_JAIL_READER, be_reader},
-        {SR_JAIL_WRITER, be_reader},     {SR_JAIL_VMM, be_vmm},
+        {JAIL_NET_CELL, be_net_cell}, {JAIL_UPLINK, be_uplink}, {JAIL_RELAY, be_relay},
+        {JAIL_RESOLVER, be_resolver}, {JAIL_WORKER, be_worker}, {JAIL_READER, be_reader},
+        {JAIL_WRITER, be_reader},     {JAIL_VMM, be_vmm},
     };
     (void)state;
     for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++) {
         int status;
         pid_t pid = fork();
         if (pid == 0) {
-            MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && sr_jail_filter(roles[i].role) == 0);
+            MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && jail_filter(roles[i].role) == 0);
             roles[i].be();
             _exit(0);
         }

@@ -12,7 +12,7 @@
 #define MIB (UINT64_C(1) << 20)
 
 /* An honest end: half a second of CPU in a VM that lived for one. */
-static const struct sr_exit_facts honest = {
+static const struct evidence_exit_facts honest = {
     .wall_usec = SECOND,
     .vcpus = 1,
     .ram_bytes = 256 * MIB,
@@ -22,11 +22,11 @@ static const struct sr_exit_facts honest = {
     .guest_rss_bytes = 64 * MIB,
 };
 
-static void expect(const struct sr_exit_facts *facts, const char *about, uint64_t guest,
+static void expect(const struct evidence_exit_facts *facts, const char *about, uint64_t guest,
                    uint64_t host)
 {
-    struct sr_contradiction found[SR_CONTRADICTIONS_MAX];
-    size_t count = sr_contradictions(facts, found);
+    struct evidence_contradiction found[EVIDENCE_CONTRADICTIONS_MAX];
+    size_t count = evidence_contradictions(facts, found);
     if (about == NULL) {
         assert_int_equal(count, 0);
         return;
@@ -43,7 +43,7 @@ static void expect(const struct sr_exit_facts *facts, const char *about, uint64_
 static void an_honest_guest_is_not_contradicted(void **state)
 {
     (void)state;
-    struct sr_exit_facts facts = honest;
+    struct evidence_exit_facts facts = honest;
     expect(&facts, NULL, 0, 0);
     facts.guest_cpu_usec = SECOND; /* it ran all the time */
     facts.guest_rss_bytes = 256 * MIB;
@@ -56,7 +56,7 @@ static void an_honest_guest_is_not_contradicted(void **state)
 static void more_cpu_time_than_there_was(void **state)
 {
     (void)state;
-    struct sr_exit_facts facts = honest;
+    struct evidence_exit_facts facts = honest;
     facts.guest_cpu_usec = 2 * SECOND;
     expect(&facts, "cpu", 2 * SECOND, SECOND);
     facts.vcpus = 2;
@@ -70,7 +70,7 @@ static void more_cpu_time_than_there_was(void **state)
 static void a_process_larger_than_its_machine(void **state)
 {
     (void)state;
-    struct sr_exit_facts facts = honest;
+    struct evidence_exit_facts facts = honest;
     facts.guest_rss_bytes = 256 * MIB + 1024;
     expect(&facts, "memory", 256 * MIB + 1024, 256 * MIB);
 }
@@ -78,7 +78,7 @@ static void a_process_larger_than_its_machine(void **state)
 static void a_good_end_of_a_machine_that_died(void **state)
 {
     (void)state;
-    struct sr_exit_facts facts = honest;
+    struct evidence_exit_facts facts = honest;
     facts.vmm_signal = 11;
     expect(&facts, "exit", 0, 11);
     facts.vmm_signal = 0;
@@ -93,10 +93,10 @@ static void a_good_end_of_a_machine_that_died(void **state)
 static void nothing_is_held_against_what_is_not_known(void **state)
 {
     (void)state;
-    struct sr_exit_facts facts = {
+    struct evidence_exit_facts facts = {
         .guest_spoke = true, .guest_cpu_usec = UINT64_MAX, .guest_rss_bytes = UINT64_MAX};
     expect(&facts, NULL, 0, 0);
-    facts = (struct sr_exit_facts){
+    facts = (struct evidence_exit_facts){
         .vmm_end_known = true, .vmm_signal = 9, .host_oom_kills = 1, .wall_usec = 1, .vcpus = 1};
     expect(&facts, NULL, 0, 0); /* the guest has not said anything */
 }
@@ -104,30 +104,30 @@ static void nothing_is_held_against_what_is_not_known(void **state)
 static void all_at_once(void **state)
 {
     (void)state;
-    struct sr_contradiction found[SR_CONTRADICTIONS_MAX];
-    struct sr_exit_facts facts = honest;
+    struct evidence_contradiction found[EVIDENCE_CONTRADICTIONS_MAX];
+    struct evidence_exit_facts facts = honest;
     facts.guest_cpu_usec = facts.guest_rss_bytes = UINT64_MAX;
     facts.vmm_signal = 9;
     facts.host_oom_kills = 1;
     facts.timed = true;
     facts.command.used_usec = facts.collect.used_usec = facts.end.used_usec = UINT64_MAX;
-    assert_int_equal(sr_contradictions(&facts, found), SR_CONTRADICTIONS_MAX);
+    assert_int_equal(evidence_contradictions(&facts, found), EVIDENCE_CONTRADICTIONS_MAX);
 }
 
 static void a_phase_that_took_longer_than_it_may(void **state)
 {
     (void)state;
-    struct sr_contradiction found[SR_CONTRADICTIONS_MAX];
-    struct sr_exit_facts facts = honest;
+    struct evidence_contradiction found[EVIDENCE_CONTRADICTIONS_MAX];
+    struct evidence_exit_facts facts = honest;
     facts.timed = true;
-    facts.command = (struct sr_exit_time){SECOND, 3 * SECOND};
+    facts.command = (struct evidence_exit_time){SECOND, 3 * SECOND};
     facts.collect =
-        (struct sr_exit_time){7 * SECOND, 2 * SECOND}; /* what is forgiven, and no more */
-    facts.end = (struct sr_exit_time){0, 10 * SECOND};
-    assert_int_equal(sr_contradictions(&facts, found), 0);
+        (struct evidence_exit_time){7 * SECOND, 2 * SECOND}; /* what is forgiven, and no more */
+    facts.end = (struct evidence_exit_time){0, 10 * SECOND};
+    assert_int_equal(evidence_contradictions(&facts, found), 0);
     facts.guest_spoke = false; /* it need not have: the clock is the host's */
     facts.collect.used_usec++;
-    assert_int_equal(sr_contradictions(&facts, found), 1);
+    assert_int_equal(evidence_contradictions(&facts, found), 1);
     assert_string_equal(found[0].about, "collect");
     assert_string_equal(found[0].names[0], "used");
     assert_string_equal(found[0].names[1], "limit");
@@ -136,10 +136,10 @@ static void a_phase_that_took_longer_than_it_may(void **state)
     assert_string_equal(found[0].message, "the collection of outputs took 7000001 us; its limits "
                                           "allow 2000000 us, and 5 s are forgiven");
     facts.collect.limit_usec = UINT64_MAX; /* hostile numbers do not wrap around */
-    assert_int_equal(sr_contradictions(&facts, found), 0);
+    assert_int_equal(evidence_contradictions(&facts, found), 0);
     facts.command.used_usec = 9 * SECOND;
     facts.timed = false;
-    assert_int_equal(sr_contradictions(&facts, found), 0);
+    assert_int_equal(evidence_contradictions(&facts, found), 0);
 }
 
 static void times_are_read_from_the_event(void **state)
@@ -149,8 +149,8 @@ static void times_are_read_from_the_event(void **state)
         "{\"durations\":{\"bootUsec\":1,\"collectUsec\":4,\"commandUsec\":2,\"endUsec\":8,"
         "\"wallUsec\":15},\"limits\":{\"collectUsec\":5,\"endUsec\":6,\"graceUsec\":7,"
         "\"timeoutSec\":3}}";
-    struct sr_exit_facts facts;
-    sr_exit_facts_read((struct sr_json_slice){text, sizeof text - 1}, &facts);
+    struct evidence_exit_facts facts;
+    evidence_exit_facts_read((struct sr_json_slice){text, sizeof text - 1}, &facts);
     assert_true(facts.timed);
     assert_int_equal(facts.command.used_usec, 3);
     assert_int_equal(facts.command.limit_usec, 3 * SECOND + 7);
@@ -159,7 +159,7 @@ static void times_are_read_from_the_event(void **state)
     assert_int_equal(facts.end.used_usec, 8);
     assert_int_equal(facts.end.limit_usec, 6);
     static const char half[] = "{\"durations\":{\"endUsec\":8}}";
-    sr_exit_facts_read((struct sr_json_slice){half, sizeof half - 1}, &facts);
+    evidence_exit_facts_read((struct sr_json_slice){half, sizeof half - 1}, &facts);
     assert_false(facts.timed);
 }
 
@@ -170,8 +170,8 @@ static void facts_are_read_from_the_event(void **state)
         "{\"guest\":{\"maxRssKib\":9007199254740991,\"systemUsec\":2,\"userUsec\":40},"
         "\"guestRamBytes\":1024,\"hostOomKills\":-1,\"vcpus\":3,\"vmm\":{\"endedBy\":\"safe-run\","
         "\"signal\":9,\"status\":\"x\"},\"wallUsec\":7}";
-    struct sr_exit_facts facts;
-    sr_exit_facts_read((struct sr_json_slice){text, sizeof text - 1}, &facts);
+    struct evidence_exit_facts facts;
+    evidence_exit_facts_read((struct sr_json_slice){text, sizeof text - 1}, &facts);
     assert_true(facts.guest_spoke && facts.vmm_end_known && facts.vmm_ended_by_us);
     assert_int_equal(facts.guest_cpu_usec, 42);
     assert_int_equal(facts.guest_rss_bytes, UINT64_C(9007199254740991) * 1024);
@@ -181,7 +181,7 @@ static void facts_are_read_from_the_event(void **state)
     assert_int_equal(facts.vmm_signal, 9);
     assert_int_equal(facts.vmm_status, 0);
     assert_int_equal(facts.wall_usec, 7);
-    sr_exit_facts_read((struct sr_json_slice){"{}", 2}, &facts);
+    evidence_exit_facts_read((struct sr_json_slice){"{}", 2}, &facts);
     assert_false(facts.guest_spoke || facts.vmm_end_known);
 }
 

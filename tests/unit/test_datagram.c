@@ -14,19 +14,19 @@ static const uint8_t question[] = {0x45, 0,    0,   31, 0, 1,  0x40, 0,  64,  17
                                    0x9C, 0x40, 0,   53, 0, 11, 0,    0,          /* UDP */
                                    'a',  's',  'k'};
 
-static const struct sr_datagram_ends ends = {
+static const struct net_datagram_ends ends = {
     .guest = 0xC6120002, .peer = 0xC6336407, .guest_port = 40000, .peer_port = 53};
 
 static void a_datagram_is_read(void **state)
 {
     (void)state;
-    struct sr_datagram datagram;
-    assert_true(sr_datagram_parse(question, sizeof question, &datagram));
+    struct net_datagram datagram;
+    assert_true(net_datagram_parse(question, sizeof question, &datagram));
     assert_memory_equal(&datagram.ends, &ends, sizeof ends);
     assert_int_equal(datagram.len, 3);
     assert_memory_equal(datagram.payload, "ask", 3);
     for (size_t len = 0; len < sizeof question; len++) /* cut off anywhere */
-        assert_false(sr_datagram_parse(question, len, &datagram));
+        assert_false(net_datagram_parse(question, len, &datagram));
 }
 
 static void what_is_not_carried_is_refused(void **state)
@@ -58,27 +58,27 @@ static void what_is_not_carried_is_refused(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         uint8_t packet[sizeof question];
-        struct sr_datagram datagram;
+        struct net_datagram datagram;
         memcpy(packet, question, sizeof packet);
         packet[cases[i].at] = cases[i].value;
-        if (sr_datagram_parse(packet, sizeof packet, &datagram))
+        if (net_datagram_parse(packet, sizeof packet, &datagram))
             fail_msg("%s", cases[i].what);
     }
     uint8_t packet[sizeof question];
-    struct sr_datagram datagram;
+    struct net_datagram datagram;
     memcpy(packet, question, sizeof packet);
     packet[20] = packet[21] = 0; /* from no port, so that there is nowhere to answer to */
-    assert_false(sr_datagram_parse(packet, sizeof packet, &datagram));
+    assert_false(net_datagram_parse(packet, sizeof packet, &datagram));
 }
 
 static void a_payload_that_is_shorter_than_its_packet_is_read_as_it_says(void **state)
 {
     (void)state;
     uint8_t packet[sizeof question];
-    struct sr_datagram datagram;
+    struct net_datagram datagram;
     memcpy(packet, question, sizeof packet);
     packet[25] = 10;
-    assert_true(sr_datagram_parse(packet, sizeof packet, &datagram));
+    assert_true(net_datagram_parse(packet, sizeof packet, &datagram));
     assert_int_equal(datagram.len, 2);
 }
 
@@ -96,18 +96,18 @@ static void an_answer_comes_from_the_peer(void **state)
 {
     (void)state;
     static uint8_t packet[65535];
-    for (size_t len = 0; len <= SR_DATAGRAM_PAYLOAD_MAX; len += 2339) {
-        struct sr_datagram datagram;
+    for (size_t len = 0; len <= NET_DATAGRAM_PAYLOAD_MAX; len += 2339) {
+        struct net_datagram datagram;
         for (size_t i = 0; i < len; i++)
-            packet[SR_DATAGRAM_HEAD + i] = (uint8_t)(i * 7 + len);
-        size_t total = sr_datagram_answer(packet, &ends, 7, len);
-        assert_int_equal(total, SR_DATAGRAM_HEAD + len);
+            packet[NET_DATAGRAM_HEAD + i] = (uint8_t)(i * 7 + len);
+        size_t total = net_datagram_answer(packet, &ends, 7, len);
+        assert_int_equal(total, NET_DATAGRAM_HEAD + len);
         assert_int_equal(folded(0, packet, 20), 0xFFFF);
         assert_int_equal(folded(folded(17 + 8 + len, packet + 12, 8), packet + 20, total - 20),
                          0xFFFF);
-        assert_true(sr_datagram_parse(packet, total, &datagram));
-        const struct sr_datagram_ends back = {ends.peer, ends.guest, ends.peer_port,
-                                              ends.guest_port};
+        assert_true(net_datagram_parse(packet, total, &datagram));
+        const struct net_datagram_ends back = {ends.peer, ends.guest, ends.peer_port,
+                                               ends.guest_port};
         assert_memory_equal(&datagram.ends, &back, sizeof back);
         assert_int_equal(datagram.len, len);
     }
@@ -116,28 +116,28 @@ static void an_answer_comes_from_the_peer(void **state)
 static void a_checksum_of_zero_is_sent_as_all_ones(void **state)
 {
     (void)state;
-    uint8_t packet[SR_DATAGRAM_HEAD + 2] = {0};
-    sr_datagram_answer(packet, &ends, 0, 2);
+    uint8_t packet[NET_DATAGRAM_HEAD + 2] = {0};
+    net_datagram_answer(packet, &ends, 0, 2);
     /* What is missing to all ones, as the payload. */
     packet[28] = packet[26];
     packet[29] = packet[27];
-    sr_datagram_answer(packet, &ends, 0, 2);
+    net_datagram_answer(packet, &ends, 0, 2);
     assert_int_equal(packet[26] << 8 | packet[27], 0xFFFF);
 }
 
 static void an_error_is_about_what_was_sent(void **state)
 {
     (void)state;
-    uint8_t packet[SR_UNREACHABLE_SIZE];
-    struct sr_datagram datagram;
-    sr_datagram_unreachable(packet, &ends, 3);
+    uint8_t packet[NET_UNREACHABLE_SIZE];
+    struct net_datagram datagram;
+    net_datagram_unreachable(packet, &ends, 3);
     assert_int_equal(folded(0, packet, 20), 0xFFFF);
     assert_int_equal(folded(0, packet + 20, 36), 0xFFFF);
     assert_int_equal(packet[9], 1);
     assert_memory_equal(packet + 20, "\3\3", 2);
     assert_memory_equal(packet + 12, question + 16, 4);
     assert_memory_equal(packet + 16, question + 12, 4);
-    assert_true(sr_datagram_parse(packet + 28, 28, &datagram));
+    assert_true(net_datagram_parse(packet + 28, 28, &datagram));
     assert_memory_equal(&datagram.ends, &ends, sizeof ends);
 }
 

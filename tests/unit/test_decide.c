@@ -29,8 +29,8 @@ enum { THERE = 1, LOST = 2, LOST_BY_GUEST = 4 };
 
 /* The values that an axis of the combinations takes; the index of each is its bit above. */
 static const int signals[] = {0, SIGINT, SIGTERM, SIGHUP};
-static const uint32_t refusals[] = {0, SR_REFUSED_SETUP, SR_REFUSED_NOT_EXEC, SR_REFUSED_NOT_FOUND,
-                                    SR_REFUSED_MOUNT};
+static const uint32_t refusals[] = {0, CHANNEL_REFUSED_SETUP, CHANNEL_REFUSED_NOT_EXEC,
+                                    CHANNEL_REFUSED_NOT_FOUND, CHANNEL_REFUSED_MOUNT};
 static const struct {
     bool exited;
     uint32_t code, signal;

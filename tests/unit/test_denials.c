@@ -16,7 +16,7 @@
 enum { SECOND = 1000000000, CAP = 5000 };
 
 struct kernel {
-    struct sr_net_sample *sample;
+    struct net_sample *sample;
     struct denials *denials;
     json_t *told; /* payloads */
     bool fails;
@@ -46,11 +46,11 @@ static void count(struct kernel *k, uint8_t protocol, uint32_t address, uint16_t
                   uint64_t packets)
 {
     k->sample->counts[k->sample->count++] =
-        (struct sr_net_count){.set = port == 0 ? SR_NET_SET_ODD_FLOWS : SR_NET_SET_FLOWS,
-                              .protocol = protocol,
-                              .first = address,
-                              .port = port,
-                              .packets = packets};
+        (struct net_count){.set = port == 0 ? NET_SET_ODD_FLOWS : NET_SET_FLOWS,
+                           .protocol = protocol,
+                           .first = address,
+                           .port = port,
+                           .packets = packets};
 }
 
 /* What was counted since the last call came at this second, and was asked for at another. */
@@ -145,7 +145,7 @@ static void what_is_beyond_the_limit_comes_later_and_none_is_lost(void **state)
         count(k, IPPROTO_TCP, 0x0A000000 + i, 80, 1);
     for (unsigned i = 0; i < 256; i++)
         count(k, (uint8_t)(i % 200 + 50), 0x0A000000 + i, 0, 1);
-    k->sample->totals[SR_NET_UNLISTED] = 77;
+    k->sample->totals[NET_UNLISTED] = 77;
     take(k, 1);
     assert_int_equal(tell(k, 100), 100);
     assert_told(k, 99, "tcp", "10.0.0.99", 80, 1, 0, 1);

@@ -37,12 +37,12 @@ static void expect_fault_after(struct attested *a, const char *old, const char *
 static void expect_payload_fault(struct attested *a, const char *payload, size_t len,
                                  const char *path)
 {
-    sr_cleanup_envelope struct sr_envelope envelope = SR_ENVELOPE_INIT;
+    sr_cleanup_envelope struct evidence_envelope envelope = EVIDENCE_ENVELOPE_INIT;
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
     struct sr_error err;
     sr_buf_append(&envelope.payload, payload, len);
-    must_succeed(sr_envelope_sign(&envelope, a->key, &err), &err);
-    sr_envelope_write(&envelope, &text);
+    must_succeed(evidence_envelope_sign(&envelope, a->key, &err), &err);
+    evidence_envelope_write(&envelope, &text);
     expect_fault(a, text.data, text.len, path);
 }
 
@@ -51,10 +51,10 @@ static void expect_payload_fault(struct attested *a, const char *payload, size_t
 static void expect_statement_fault(struct attested *a, const char *old, const char *new,
                                    const char *path)
 {
-    sr_cleanup_envelope struct sr_envelope envelope = SR_ENVELOPE_INIT;
+    sr_cleanup_envelope struct evidence_envelope envelope = EVIDENCE_ENVELOPE_INIT;
     sr_cleanup_buf struct sr_buf payload = SR_BUF_INIT;
     struct sr_error err;
-    must_succeed(sr_envelope_parse(a->envelope, a->len, &envelope, &err), &err);
+    must_succeed(evidence_envelope_parse(a->envelope, a->len, &envelope, &err), &err);
     const char *at = strstr(envelope.payload.data, old);
     assert_non_null(at);
     sr_buf_append(&payload, envelope.payload.data, (size_t)(at - envelope.payload.data));
@@ -111,18 +111,20 @@ static void other_spellings_of_the_same_envelope(void **state)
     expect_fault_after(a, "\"keyid\":\"", "\"keyid\":null,\"n\":\"", "attestation.signatures[0]");
     expect_fault_after(a, "\"payload\":\"", "\"payload\":\"\",\"payload\":\"",
                        "attestation.payload");
-    expect_fault_after(a, SR_ENVELOPE_PAYLOAD_TYPE, "application/json", "attestation.payloadType");
-    expect_fault_after(a, SR_ENVELOPE_PAYLOAD_TYPE, "", "attestation.payloadType");
+    expect_fault_after(a, EVIDENCE_ENVELOPE_PAYLOAD_TYPE, "application/json",
+                       "attestation.payloadType");
+    expect_fault_after(a, EVIDENCE_ENVELOPE_PAYLOAD_TYPE, "", "attestation.payloadType");
     /* '/' may be escaped in JSON, but not in its canonical form. */
     expect_fault_after(a, "application/", "application\\/", "attestation");
     expect_fault(a, "", 0, "attestation");
     expect_fault(a, "[]\n", 3, "attestation");
     expect_fault(a, "null\n", 5, "attestation");
     static const char empty[] =
-        "{\"payload\":\"\",\"payloadType\":\"" SR_ENVELOPE_PAYLOAD_TYPE "\",\"signatures\":[]}\n";
+        "{\"payload\":\"\",\"payloadType\":\"" EVIDENCE_ENVELOPE_PAYLOAD_TYPE
+        "\",\"signatures\":[]}\n";
     expect_fault(a, empty, strlen(empty), "attestation.payload");
     static const char unsigned_one[] =
-        "{\"payload\":\"e30=\",\"payloadType\":\"" SR_ENVELOPE_PAYLOAD_TYPE
+        "{\"payload\":\"e30=\",\"payloadType\":\"" EVIDENCE_ENVELOPE_PAYLOAD_TYPE
         "\",\"signatures\":[]}\n";
     expect_fault(a, unsigned_one, strlen(unsigned_one), "attestation.signatures");
 }
@@ -163,9 +165,10 @@ static void several_signatures(void **state)
     struct sr_error err;
     size_t len;
     fixture_write(&a->run, SR_ATTESTATION_FILE, a->envelope, a->len);
-    must_succeed(sr_attest(a->run.dir, SR_REPORT_FILE, a->other, &err), &err);
+    must_succeed(evidence_attest(a->run.dir, EVIDENCE_REPORT_FILE, a->other, &err), &err);
     char *both = fixture_read(&a->run, SR_ATTESTATION_FILE, &len);
-    must_succeed(sr_attest(a->run.dir, SR_REPORT_FILE, a->key, &err), &err); /* is there already */
+    must_succeed(evidence_attest(a->run.dir, EVIDENCE_REPORT_FILE, a->key, &err),
+                 &err); /* is there already */
     size_t again_len;
     char *again = fixture_read(&a->run, SR_ATTESTATION_FILE, &again_len);
     assert_int_equal(len, again_len);
@@ -221,7 +224,7 @@ static void what_a_keyid_is_worth(void **state)
     const int sig_len = (int)(strstr(sig, "}") - sig);
     char zeros[128], signatures[1024];
     sr_cleanup_buf struct sr_buf encoded = SR_BUF_INIT;
-    const unsigned char no_signature[SR_KEY_SIGNATURE_SIZE] = {0};
+    const unsigned char no_signature[EVIDENCE_KEY_SIGNATURE_SIZE] = {0};
     sr_base64_encode(&encoded, no_signature, sizeof no_signature);
     snprintf(zeros, sizeof zeros, "\"sig\":\"%s\"", encoded.data);
 
@@ -240,19 +243,19 @@ static void what_a_keyid_is_worth(void **state)
     sr_verification_free(&result);
 
     /* Another's: it was changed, because nobody signs under another's name. */
-    snprintf(signatures, sizeof signatures, "{\"keyid\":\"%s\",%.*s}", sr_key_id(a->other), sig_len,
-             sig);
+    snprintf(signatures, sizeof signatures, "{\"keyid\":\"%s\",%.*s}", evidence_key_id(a->other),
+             sig_len, sig);
     write_signatures(a, signatures);
     verify_attested(a, keys, 1, &result);
     assert_false(result.valid);
     assert_string_equal(result.errors[0].path, "attestation.signatures[0].keyid");
-    assert_non_null(strstr(result.errors[0].message, sr_key_id(a->key)));
+    assert_non_null(strstr(result.errors[0].message, evidence_key_id(a->key)));
     assert_non_null(strstr(result.errors[0].message, "its keyid was changed to"));
     sr_verification_free(&result);
 
     /* The key's own, and it is not the key's: an error, whoever else has signed. */
     snprintf(signatures, sizeof signatures, "{%.*s},{\"keyid\":\"%s\",%s}", sig_len, sig,
-             sr_key_id(a->key), zeros);
+             evidence_key_id(a->key), zeros);
     write_signatures(a, signatures);
     verify_attested(a, keys, 1, &result);
     assert_false(result.valid);
@@ -261,7 +264,7 @@ static void what_a_keyid_is_worth(void **state)
 
     /* More than are looked at. */
     sr_cleanup_buf struct sr_buf many = SR_BUF_INIT;
-    for (int i = 0; i < SR_ENVELOPE_MAX_SIGNATURES + 1; i++)
+    for (int i = 0; i < EVIDENCE_ENVELOPE_MAX_SIGNATURES + 1; i++)
         sr_buf_printf(&many, "%s{%.*s}", i > 0 ? "," : "", sig_len, sig);
     write_signatures(a, many.data);
     verify_attested(a, keys, 1, &result);
@@ -307,16 +310,17 @@ static void a_statement_that_is_not_of_this_report(void **state)
 static void a_statement_of_a_later_version(void **state)
 {
     struct attested *a = *state;
-    sr_cleanup_envelope struct sr_envelope envelope = SR_ENVELOPE_INIT, later = SR_ENVELOPE_INIT;
+    sr_cleanup_envelope struct evidence_envelope envelope = EVIDENCE_ENVELOPE_INIT,
+                                                 later = EVIDENCE_ENVELOPE_INIT;
     sr_cleanup_buf struct sr_buf text = SR_BUF_INIT;
     struct sr_error err;
-    must_succeed(sr_envelope_parse(a->envelope, a->len, &envelope, &err), &err);
+    must_succeed(evidence_envelope_parse(a->envelope, a->len, &envelope, &err), &err);
     sr_buf_puts(&later.payload, "{ \"new\":{},\"_type\"");
     sr_buf_puts(&later.payload, strstr(envelope.payload.data, "\"_type\"") + 7);
     later.payload.len -= 2; /* "]}" */
     sr_buf_puts(&later.payload, ",{\"name\":\"new\",\"digest\":{\"sha256\":\"00\"}}]}");
-    must_succeed(sr_envelope_sign(&later, a->key, &err), &err);
-    sr_envelope_write(&later, &text);
+    must_succeed(evidence_envelope_sign(&later, a->key, &err), &err);
+    evidence_envelope_write(&later, &text);
     assert_true(envelope_is_good(a, text.data, text.len, a->key_path, NULL));
 
     /* What is at hand of such a subject is compared. */
@@ -329,8 +333,9 @@ static void a_statement_of_a_later_version(void **state)
                                               .key_paths = keys,
                                               .key_count = 1};
     sr_cleanup_verification struct sr_verification result = {0};
-    must_succeed(sr_report_verify(fixture_path(&a->run, SR_REPORT_FILE), &options, &result, &err),
-                 &err);
+    must_succeed(
+        sr_report_verify(fixture_path(&a->run, EVIDENCE_REPORT_FILE), &options, &result, &err),
+        &err);
     assert_false(result.valid);
     assert_string_equal(result.errors[0].path, "attestation.payload.subject[2]");
 }

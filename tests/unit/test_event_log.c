@@ -51,40 +51,40 @@ static int teardown(void **state)
 static void open_log(struct fixture *f, uint32_t types)
 {
     struct sr_error err;
-    assert_int_equal(sr_event_log_create(f->dir, FIXTURE_RUN_ID, types, &f->log, &err), 0);
+    assert_int_equal(evidence_event_log_create(f->dir, FIXTURE_RUN_ID, types, &f->log, &err), 0);
 }
 
 static void append_sample(struct fixture *f, int i)
 {
     struct sr_error err;
     assert_int_equal(
-        sr_event_append(f->log, SR_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED,
-                        json_pack("{s:i,s:i}", "cpuUsageUsec", i, "memoryCurrentBytes", 4096),
-                        &err),
+        evidence_event_append(f->log, EVIDENCE_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED,
+                              json_pack("{s:i,s:i}", "cpuUsageUsec", i, "memoryCurrentBytes", 4096),
+                              &err),
         0);
 }
 
 static void sync_log(struct fixture *f)
 {
     struct sr_error err;
-    assert_int_equal(sr_event_log_sync(f->log, &err), 0);
+    assert_int_equal(evidence_event_log_sync(f->log, &err), 0);
 }
 
 static void close_log(struct fixture *f)
 {
-    sr_event_log_close(f->log);
+    evidence_event_log_close(f->log);
     f->log = NULL;
 }
 
 static int reopen_log(struct fixture *f, uint64_t *dropped, struct sr_error *err)
 {
-    return sr_event_log_reopen(f->dir, FIXTURE_RUN_ID, ALL_EVENTS, &f->log, dropped, err);
+    return evidence_event_log_reopen(f->dir, FIXTURE_RUN_ID, ALL_EVENTS, &f->log, dropped, err);
 }
 
 static off_t file_size(const struct fixture *f)
 {
     struct stat st;
-    return fstatat(f->dir, SR_EVENTS_FILE, &st, AT_SYMLINK_NOFOLLOW) < 0 ? -1 : st.st_size;
+    return fstatat(f->dir, EVIDENCE_EVENTS_FILE, &st, AT_SYMLINK_NOFOLLOW) < 0 ? -1 : st.st_size;
 }
 
 /* The rule of the contract, written out by hand: hashPrev|timestamp|runId|stage|type|payload. */
@@ -96,9 +96,9 @@ static void hash_follows_the_contract(void **state)
     append_sample(f, 2);
     sync_log(f);
     size_t len;
-    char *text = fixture_read(f, SR_EVENTS_FILE, &len);
+    char *text = fixture_read(f, EVIDENCE_EVENTS_FILE, &len);
     struct sr_hasher *hasher = sr_hasher_new();
-    char previous[SR_SHA256_TEXT] = SR_HASH_ZERO;
+    char previous[SR_SHA256_TEXT] = EVIDENCE_HASH_ZERO;
     int i = 0;
     for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
         char timestamp[64], hashed[512], self[SR_SHA256_TEXT], expected[1024];
@@ -128,12 +128,13 @@ static void every_event_says_who_saw_it(void **state)
     struct sr_error err;
     open_log(f, ALL_EVENTS);
     append_sample(f, 1);
-    assert_int_equal(sr_event_append(f->log, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
-                                     json_pack("{s:s}", SR_OBSERVED_BY, SR_OBSERVED_GUEST), &err),
+    assert_int_equal(evidence_event_append(
+                         f->log, EVIDENCE_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
+                         json_pack("{s:s}", EVIDENCE_OBSERVED_BY, EVIDENCE_OBSERVED_GUEST), &err),
                      0);
     sync_log(f);
     size_t len;
-    char *text = fixture_read(f, SR_EVENTS_FILE, &len);
+    char *text = fixture_read(f, EVIDENCE_EVENTS_FILE, &len);
     char *second = strchr(text, '\n') + 1;
     assert_non_null(strstr(second, "{\"observedBy\":\"guest\"}"));
     *second = '\0';
@@ -144,13 +145,14 @@ static void every_event_says_who_saw_it(void **state)
 static void the_file_is_private_and_new(void **state)
 {
     struct fixture *f = *state;
-    struct sr_event_log *second;
+    struct evidence_event_log *second;
     struct sr_error err;
     struct stat st;
     open_log(f, ALL_EVENTS);
-    assert_int_equal(fstatat(f->dir, SR_EVENTS_FILE, &st, 0), 0);
+    assert_int_equal(fstatat(f->dir, EVIDENCE_EVENTS_FILE, &st, 0), 0);
     assert_int_equal(st.st_mode & 07777, 0600);
-    assert_int_equal(sr_event_log_create(f->dir, FIXTURE_RUN_ID, ALL_EVENTS, &second, &err), -1);
+    assert_int_equal(evidence_event_log_create(f->dir, FIXTURE_RUN_ID, ALL_EVENTS, &second, &err),
+                     -1);
     assert_int_equal(err.code, SR_EVD_001);
     assert_string_equal(err.path, "events");
 }
@@ -161,10 +163,11 @@ static void types_that_are_not_wanted_are_not_written(void **state)
     struct sr_error err;
     open_log(f, 1u << SR_EVENT_RUN_CLEANED);
     append_sample(f, 1);
-    assert_int_equal(
-        sr_event_append(f->log, SR_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED, json_object(), &err), 0);
+    assert_int_equal(evidence_event_append(f->log, EVIDENCE_STAGE_CLEANUP, SR_EVENT_RUN_CLEANED,
+                                           json_object(), &err),
+                     0);
     sync_log(f);
-    assert_int_equal(sr_event_log_state(f->log).count, 1);
+    assert_int_equal(evidence_event_log_state(f->log).count, 1);
 }
 
 static void payloads_that_no_report_can_hold_are_refused(void **state)
@@ -187,8 +190,9 @@ static void payloads_that_no_report_can_hold_are_refused(void **state)
     free(long_text);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct sr_error err = {0};
-        assert_int_equal(
-            sr_event_append(f->log, SR_STAGE_MONITOR, SR_EVENT_VM_STARTED, bad[i], &err), -1);
+        assert_int_equal(evidence_event_append(f->log, EVIDENCE_STAGE_MONITOR, SR_EVENT_VM_STARTED,
+                                               bad[i], &err),
+                         -1);
         assert_int_equal(err.code, SR_EVD_001);
         assert_string_equal(err.path, "events");
     }
@@ -197,7 +201,7 @@ static void payloads_that_no_report_can_hold_are_refused(void **state)
     close_log(f);
     struct sr_error err;
     assert_int_equal(reopen_log(f, NULL, &err), 0);
-    assert_int_equal(sr_event_log_state(f->log).count, 1);
+    assert_int_equal(evidence_event_log_state(f->log).count, 1);
 }
 
 static void nothing_is_written_before_the_barrier(void **state)
@@ -208,7 +212,7 @@ static void nothing_is_written_before_the_barrier(void **state)
     assert_int_equal(file_size(f), 0);
     sync_log(f);
     assert_true(file_size(f) > 0);
-    assert_int_equal(file_size(f), sr_event_log_state(f->log).size);
+    assert_int_equal(file_size(f), evidence_event_log_state(f->log).size);
 }
 
 static void many_events_do_not_pile_up_in_memory(void **state)
@@ -217,17 +221,17 @@ static void many_events_do_not_pile_up_in_memory(void **state)
     open_log(f, ALL_EVENTS);
     for (int i = 0; i < 2000; i++)
         append_sample(f, i);
-    assert_true((size_t)file_size(f) >= SR_EVENT_LOG_HOLD);
+    assert_true((size_t)file_size(f) >= EVIDENCE_EVENT_LOG_HOLD);
 }
 
 static void one_writer_at_a_time(void **state)
 {
     struct fixture *f = *state;
-    struct sr_event_log *second;
+    struct evidence_event_log *second;
     struct sr_error err;
     open_log(f, ALL_EVENTS);
-    assert_int_equal(sr_event_log_reopen(f->dir, FIXTURE_RUN_ID, ALL_EVENTS, &second, NULL, &err),
-                     -1);
+    assert_int_equal(
+        evidence_event_log_reopen(f->dir, FIXTURE_RUN_ID, ALL_EVENTS, &second, NULL, &err), -1);
     assert_int_equal(err.code, SR_EVD_001);
     assert_string_equal(err.path, "events.lock");
     close_log(f);
@@ -237,7 +241,7 @@ static void one_writer_at_a_time(void **state)
 static void last_timestamp(const struct fixture *f, char text[SR_TIMESTAMP_TEXT])
 {
     size_t len;
-    char *all = fixture_read(f, SR_EVENTS_FILE, &len), *found = all;
+    char *all = fixture_read(f, EVIDENCE_EVENTS_FILE, &len), *found = all;
     for (char *next; (next = strstr(found, "\"timestamp\":\"")) != NULL;)
         found = next + 13;
     memcpy(text, found, SR_TIMESTAMP_TEXT - 1);
@@ -301,7 +305,7 @@ static void every_torn_tail_is_removed(void **state)
     fixture_events(f, 1);
     close_log(f);
     size_t len;
-    char *whole = fixture_read(f, SR_EVENTS_FILE, &len);
+    char *whole = fixture_read(f, EVIDENCE_EVENTS_FILE, &len);
     for (size_t cut = 0; cut <= len; cut++) {
         struct sr_error err = {0};
         uint64_t dropped = 99, lines = 0;
@@ -311,17 +315,17 @@ static void every_torn_tail_is_removed(void **state)
                 lines++;
                 good = i + 1;
             }
-        fixture_write(f, SR_EVENTS_FILE, whole, cut);
+        fixture_write(f, EVIDENCE_EVENTS_FILE, whole, cut);
         if (reopen_log(f, &dropped, &err) < 0)
             fail_msg("cut at %zu: %s %s", cut, err.path, err.message);
         assert_int_equal(dropped, cut - good);
-        assert_int_equal(sr_event_log_state(f->log).count, lines);
+        assert_int_equal(evidence_event_log_state(f->log).count, lines);
         assert_int_equal(file_size(f), good);
         append_sample(f, 7);
         sync_log(f);
         close_log(f);
         assert_int_equal(reopen_log(f, &dropped, &err), 0);
-        assert_int_equal(sr_event_log_state(f->log).count, lines + 1);
+        assert_int_equal(evidence_event_log_state(f->log).count, lines + 1);
         assert_int_equal(dropped, 0);
         close_log(f);
     }
@@ -336,12 +340,12 @@ static void a_hole_left_by_a_power_failure_is_removed(void **state)
     fixture_events(f, 1);
     close_log(f);
     size_t len;
-    char *text = fixture_read(f, SR_EVENTS_FILE, &len);
+    char *text = fixture_read(f, EVIDENCE_EVENTS_FILE, &len);
     size_t line = (size_t)(strchr(text, '\n') - text) + 1;
     memset(text + line + 20, 0, 600); /* the second line and more */
-    fixture_write(f, SR_EVENTS_FILE, text, len);
+    fixture_write(f, EVIDENCE_EVENTS_FILE, text, len);
     assert_int_equal(reopen_log(f, &dropped, &err), 0);
-    assert_int_equal(sr_event_log_state(f->log).count, 1);
+    assert_int_equal(evidence_event_log_state(f->log).count, 1);
     assert_int_equal(dropped, len - line);
     free(text);
 }
@@ -353,18 +357,18 @@ static void damage_that_is_no_crash_is_refused(void **state)
     fixture_events(f, 1);
     close_log(f);
     size_t len;
-    char *text = fixture_read(f, SR_EVENTS_FILE, &len);
+    char *text = fixture_read(f, EVIDENCE_EVENTS_FILE, &len);
     char *second = strchr(text, '\n') + 1;
     char *digit = strstr(second, "\"timeoutSec\":3") + 13;
     *digit = '4';
-    fixture_write(f, SR_EVENTS_FILE, text, len);
+    fixture_write(f, EVIDENCE_EVENTS_FILE, text, len);
     assert_int_equal(reopen_log(f, NULL, &err), -1);
     assert_int_equal(err.code, SR_EVD_001);
     assert_string_equal(err.path, "events[1]");
     assert_int_equal(file_size(f), len); /* nothing was cut away */
     *digit = '3';
     text[len - 2] = ' '; /* the last line, which has its newline */
-    fixture_write(f, SR_EVENTS_FILE, text, len);
+    fixture_write(f, EVIDENCE_EVENTS_FILE, text, len);
     assert_int_equal(reopen_log(f, NULL, &err), -1);
     free(text);
 }
@@ -375,10 +379,11 @@ static void the_log_of_another_run_is_refused(void **state)
     struct sr_error err;
     fixture_events(f, 0);
     close_log(f);
-    assert_int_equal(sr_event_log_reopen(f->dir, "sr-other", ALL_EVENTS, &f->log, NULL, &err), -1);
+    assert_int_equal(evidence_event_log_reopen(f->dir, "sr-other", ALL_EVENTS, &f->log, NULL, &err),
+                     -1);
     assert_string_equal(err.path, "events[0]");
-    assert_int_equal(unlinkat(f->dir, SR_EVENTS_FILE, 0), 0);
-    assert_int_equal(symlinkat("/dev/zero", f->dir, SR_EVENTS_FILE), 0);
+    assert_int_equal(unlinkat(f->dir, EVIDENCE_EVENTS_FILE, 0), 0);
+    assert_int_equal(symlinkat("/dev/zero", f->dir, EVIDENCE_EVENTS_FILE), 0);
     assert_int_equal(reopen_log(f, NULL, &err), -1);
     assert_string_equal(err.path, "events");
 }
@@ -406,7 +411,7 @@ static void a_failed_barrier_loses_nothing(void **state)
         append_sample(f, 2);
         append_sample(f, 3);
         limit_file_size((rlim_t)first + room);
-        int result = sr_event_log_sync(f->log, &err);
+        int result = evidence_event_log_sync(f->log, &err);
         limit_file_size(RLIM_INFINITY);
         if (result < 0) {
             assert_int_equal(err.code, SR_EVD_001);
@@ -416,12 +421,12 @@ static void a_failed_barrier_loses_nothing(void **state)
             sync_log(f); /* there is room again */
         }
         uint64_t count = result < 0 ? 4 : 3;
-        assert_int_equal(sr_event_log_state(f->log).count, count);
+        assert_int_equal(evidence_event_log_state(f->log).count, count);
         close_log(f);
         assert_int_equal(reopen_log(f, NULL, &err), 0);
-        assert_int_equal(sr_event_log_state(f->log).count, count);
+        assert_int_equal(evidence_event_log_state(f->log).count, count);
         close_log(f);
-        assert_int_equal(unlinkat(f->dir, SR_EVENTS_FILE, 0), 0);
+        assert_int_equal(unlinkat(f->dir, EVIDENCE_EVENTS_FILE, 0), 0);
         if (result == 0 && room > 0)
             return; /* everything fitted */
     }
@@ -441,22 +446,22 @@ static int fill_a_disk(const struct fixture *f)
     uint64_t count = 0;
     full.dir = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (full.dir < 0 ||
-        sr_event_log_create(full.dir, FIXTURE_RUN_ID, ALL_EVENTS, &full.log, &err) < 0)
+        evidence_event_log_create(full.dir, FIXTURE_RUN_ID, ALL_EVENTS, &full.log, &err) < 0)
         return 1;
     for (int i = 0; i < 1000; i++) {
-        if (sr_event_append(full.log, SR_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED,
-                            json_pack("{s:i}", "cpuUsageUsec", i), &err) < 0)
+        if (evidence_event_append(full.log, EVIDENCE_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED,
+                                  json_pack("{s:i}", "cpuUsageUsec", i), &err) < 0)
             return 2;
-        if (sr_event_log_sync(full.log, &err) < 0)
+        if (evidence_event_log_sync(full.log, &err) < 0)
             break;
-        count = sr_event_log_state(full.log).count;
+        count = evidence_event_log_state(full.log).count;
     }
     if (err.code != SR_EVD_001 || strstr(err.message, strerror(ENOSPC)) == NULL || count == 0)
         return 3;
     close_log(&full);
     if (reopen_log(&full, NULL, &err) < 0)
         return 4;
-    return sr_event_log_state(full.log).count == count ? 0 : 5;
+    return evidence_event_log_state(full.log).count == count ? 0 : 5;
 }
 
 static void a_full_disk_keeps_what_was_acknowledged(void **state)
@@ -481,13 +486,13 @@ static void a_full_disk_keeps_what_was_acknowledged(void **state)
 static void write_until_killed(struct fixture *f, int fd)
 {
     struct sr_error err;
-    if (sr_event_log_create(f->dir, FIXTURE_RUN_ID, ALL_EVENTS, &f->log, &err) < 0)
+    if (evidence_event_log_create(f->dir, FIXTURE_RUN_ID, ALL_EVENTS, &f->log, &err) < 0)
         _exit(1);
     for (int i = 0;; i++) {
-        if (sr_event_append(f->log, SR_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED,
-                            json_pack("{s:i}", "cpuUsageUsec", i), &err) < 0)
+        if (evidence_event_append(f->log, EVIDENCE_STAGE_MONITOR, SR_EVENT_RESOURCE_SAMPLED,
+                                  json_pack("{s:i}", "cpuUsageUsec", i), &err) < 0)
             _exit(2);
-        if (i % 3 == 0 && (sr_event_log_sync(f->log, &err) < 0 || write(fd, "x", 1) != 1))
+        if (i % 3 == 0 && (evidence_event_log_sync(f->log, &err) < 0 || write(fd, "x", 1) != 1))
             _exit(3);
     }
 }
@@ -517,17 +522,17 @@ static void a_killed_writer_loses_nothing_acknowledged(void **state)
         struct sr_error err = {0};
         if (reopen_log(f, NULL, &err) < 0)
             fail_msg("round %d: %s %s", round, err.path, err.message);
-        uint64_t count = sr_event_log_state(f->log).count;
+        uint64_t count = evidence_event_log_state(f->log).count;
         assert_true(count >= acknowledged * 3 - 2); /* events 0, 3, 6, ... are barriers */
-        assert_int_equal(sr_event_append(f->log, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
-                                         json_pack("{s:s}", "reason", "setup"), &err),
+        assert_int_equal(evidence_event_append(f->log, EVIDENCE_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
+                                               json_pack("{s:s}", "reason", "setup"), &err),
                          0);
         sync_log(f);
         close_log(f);
         assert_int_equal(reopen_log(f, NULL, &err), 0);
-        assert_int_equal(sr_event_log_state(f->log).count, count + 1);
+        assert_int_equal(evidence_event_log_state(f->log).count, count + 1);
         close_log(f);
-        assert_int_equal(unlinkat(f->dir, SR_EVENTS_FILE, 0), 0);
+        assert_int_equal(unlinkat(f->dir, EVIDENCE_EVENTS_FILE, 0), 0);
     }
 }
 

@@ -21,7 +21,7 @@ struct fixture {
     char path[64];
     struct sr_run_options options;
     struct sr_run_result result;
-    struct sr_net net;
+    struct net net;
     struct run run;
     struct sr_error err;
 };
@@ -54,7 +54,8 @@ static int unmake(void **state)
 
 static void record(struct fixture *f, enum sr_event_type type, json_t *payload)
 {
-    assert_int_equal(record_event(f->run.record, SR_STAGE_MONITOR, type, payload, &f->err), 0);
+    assert_int_equal(record_event(f->run.record, EVIDENCE_STAGE_MONITOR, type, payload, &f->err),
+                     0);
 }
 
 static void record_target(struct fixture *f, enum sr_event_type type, size_t i)
@@ -88,7 +89,7 @@ static void samples_stop_at_the_ceiling_and_are_counted(void **state)
     assert_int_equal(f->run.samples.omitted, 3);
     assert_int_equal(record_barrier(f->run.record, &f->err), 0);
     struct stat st;
-    assert_int_equal(fstatat(record_directory(f->run.record), SR_EVENTS_FILE, &st, 0), 0);
+    assert_int_equal(fstatat(record_directory(f->run.record), EVIDENCE_EVENTS_FILE, &st, 0), 0);
     assert_int_equal(st.st_size, record_event_bytes(f->run.record));
 }
 

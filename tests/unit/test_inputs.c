@@ -32,9 +32,9 @@ struct fixture {
     char dir[64];
     int fd;
     struct sr_hasher *hasher;
-    struct sr_host_config config;
+    struct host_config config;
     struct sr_check check;
-    struct sr_input input;
+    struct host_input input;
     struct sr_error err;
 };
 
@@ -86,9 +86,9 @@ static int forget(void **state)
 
 static int open_input(struct fixture *f)
 {
-    const struct sr_input_context context = {
+    const struct host_input_context context = {
         .config = &f->config, .hasher = f->hasher, .scratch_fd = f->fd};
-    return sr_input_open(&f->check.policy->mounts[0], &context, &f->input, &f->err);
+    return host_input_open(&f->check.policy->mounts[0], &context, &f->input, &f->err);
 }
 
 static void expect_refusal(struct fixture *f, const char *words)
@@ -153,7 +153,7 @@ static void more_images_than_disks_share_the_last(void **state)
 {
     enum { COUNT = VMM_INPUTS_MAX + 3 };
     struct fixture *f = *state;
-    struct sr_input inputs[COUNT];
+    struct host_input inputs[COUNT];
     int disks[VMM_INPUTS_MAX], joined = -1;
     size_t count;
     for (int i = 0; i < COUNT; i++) {
@@ -161,18 +161,18 @@ static void more_images_than_disks_share_the_last(void **state)
         snprintf(name, sizeof name, "image%d", i);
         memset(text, 'a' + i, sizeof text);
         /* Half of them on another file system than what they are joined into. */
-        inputs[i] = (struct sr_input){
+        inputs[i] = (struct host_input){
             .fd = i % 2 == 0 ? memfd_create(name, MFD_CLOEXEC)
                              : openat(f->fd, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600),
             .image_bytes = 5000 + (uint64_t)i};
         assert_int_equal(sr_write_all(inputs[i].fd, text, 5000 + (size_t)i), 0);
     }
-    assert_int_equal(sr_inputs_arrange(inputs, COUNT, f->fd, disks, &count, &joined, &f->err), 0);
+    assert_int_equal(host_inputs_arrange(inputs, COUNT, f->fd, disks, &count, &joined, &f->err), 0);
     assert_int_equal(count, VMM_INPUTS_MAX);
     assert_int_equal(disks[VMM_INPUTS_MAX - 1], joined);
     for (int i = 0; i < COUNT; i++) {
         char first = 0, last = 0;
-        const struct sr_spec_input *where = &inputs[i].where;
+        const struct channel_spec_input *where = &inputs[i].where;
         int fd = disks[where->disk];
         assert_int_equal(where->length == 0, fd != joined);
         assert_int_equal(where->offset % 4096, 0);

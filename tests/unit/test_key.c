@@ -52,7 +52,7 @@ static struct sr_key *parse(const char *text, bool is_private)
 {
     struct sr_key *key;
     struct sr_error err;
-    if (sr_key_parse(text, strlen(text), is_private, &key, &err) < 0)
+    if (evidence_key_parse(text, strlen(text), is_private, &key, &err) < 0)
         fail_msg("%s", err.message);
     return key;
 }
@@ -61,7 +61,7 @@ static void refuse(const char *text, size_t len, bool is_private, const char *be
 {
     struct sr_key *key = NULL;
     struct sr_error err;
-    assert_int_equal(sr_key_parse(text, len, is_private, &key, &err), -1);
+    assert_int_equal(evidence_key_parse(text, len, is_private, &key, &err), -1);
     assert_null(key);
     assert_int_equal(err.code, SR_EVD_003);
     assert_string_equal(err.path, "key");
@@ -74,12 +74,13 @@ static void the_key_of_the_rfc(void **state)
     (void)state;
     sr_cleanup_key struct sr_key *one = parse(rfc_private, true);
     sr_cleanup_key struct sr_key *other = parse(rfc_public, false);
-    assert_memory_equal(sr_key_public(one), sr_key_public(other), SR_KEY_PUBLIC_SIZE);
-    assert_int_equal(sr_key_public(one)[0], 0x19);
+    assert_memory_equal(evidence_key_public(one), evidence_key_public(other),
+                        EVIDENCE_KEY_PUBLIC_SIZE);
+    assert_int_equal(evidence_key_public(one)[0], 0x19);
     /* openssl pkey -pubin -outform DER | sha256sum */
-    assert_string_equal(sr_key_id(one),
+    assert_string_equal(evidence_key_id(one),
                         "a1e9156054e04fac899ae9f275132cdc07a5dbc4ea2c2ad3a1ffc6e0d253681f");
-    assert_string_equal(sr_key_id(one), sr_key_id(other));
+    assert_string_equal(evidence_key_id(one), evidence_key_id(other));
 }
 
 static void signs_and_verifies(void **state)
@@ -87,19 +88,19 @@ static void signs_and_verifies(void **state)
     (void)state;
     sr_cleanup_key struct sr_key *one = parse(rfc_private, true);
     sr_cleanup_key struct sr_key *other = parse(rfc_public, false);
-    unsigned char signature[SR_KEY_SIGNATURE_SIZE], wrong[SR_KEY_SIGNATURE_SIZE];
+    unsigned char signature[EVIDENCE_KEY_SIGNATURE_SIZE], wrong[EVIDENCE_KEY_SIGNATURE_SIZE];
     struct sr_error err;
-    assert_int_equal(sr_key_sign(one, "message", 7, signature, &err), 0);
-    assert_true(sr_key_verify(other, "message", 7, signature, sizeof signature));
-    assert_false(sr_key_verify(other, "massage", 7, signature, sizeof signature));
-    assert_false(sr_key_verify(other, "message", 6, signature, sizeof signature));
-    assert_false(sr_key_verify(other, "message", 7, signature, sizeof signature - 1));
+    assert_int_equal(evidence_key_sign(one, "message", 7, signature, &err), 0);
+    assert_true(evidence_key_verify(other, "message", 7, signature, sizeof signature));
+    assert_false(evidence_key_verify(other, "massage", 7, signature, sizeof signature));
+    assert_false(evidence_key_verify(other, "message", 6, signature, sizeof signature));
+    assert_false(evidence_key_verify(other, "message", 7, signature, sizeof signature - 1));
     for (size_t bit = 0; bit < 8 * sizeof signature; bit++) {
         memcpy(wrong, signature, sizeof wrong);
         wrong[bit / 8] ^= (unsigned char)(1u << (bit % 8));
-        assert_false(sr_key_verify(other, "message", 7, wrong, sizeof wrong));
+        assert_false(evidence_key_verify(other, "message", 7, wrong, sizeof wrong));
     }
-    assert_int_equal(sr_key_sign(other, "message", 7, signature, &err), -1);
+    assert_int_equal(evidence_key_sign(other, "message", 7, signature, &err), -1);
     assert_int_equal(err.code, SR_EVD_003);
 }
 
@@ -112,9 +113,9 @@ static void the_signature_of_the_rfc(void **state)
                               "-----END PRIVATE KEY-----\n";
     static const unsigned char expected[4] = {0x62, 0x91, 0xd6, 0x57};
     sr_cleanup_key struct sr_key *key = parse(pem, true);
-    unsigned char signature[SR_KEY_SIGNATURE_SIZE];
+    unsigned char signature[EVIDENCE_KEY_SIGNATURE_SIZE];
     struct sr_error err;
-    assert_int_equal(sr_key_sign(key, "\xaf\x82", 2, signature, &err), 0);
+    assert_int_equal(evidence_key_sign(key, "\xaf\x82", 2, signature, &err), 0);
     assert_memory_equal(signature, expected, sizeof expected);
 }
 
@@ -122,15 +123,15 @@ static void a_forked_child_has_no_private_half(void **state)
 {
     (void)state;
     sr_cleanup_key struct sr_key *key = parse(rfc_private, true);
-    unsigned char signature[SR_KEY_SIGNATURE_SIZE] = {0};
+    unsigned char signature[EVIDENCE_KEY_SIGNATURE_SIZE] = {0};
     struct sr_error err;
     pid_t child = fork();
     if (child == 0)
-        _exit(sr_key_sign(key, "m", 1, signature, &err) == -1 && signature[0] == 0 ? 0 : 1);
+        _exit(evidence_key_sign(key, "m", 1, signature, &err) == -1 && signature[0] == 0 ? 0 : 1);
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
-    assert_int_equal(sr_key_sign(key, "m", 1, signature, &err), 0);
+    assert_int_equal(evidence_key_sign(key, "m", 1, signature, &err), 0);
 }
 
 static void what_is_no_key(void **state)
@@ -171,29 +172,31 @@ static void generated_files(void **state)
     snprintf(path, sizeof path, "%s", fixture_path(fixture, "k"));
     snprintf(public_path, sizeof public_path, "%s.pub", path);
     umask(022);
-    assert_int_equal(sr_key_generate(path, &key, &err), 0);
+    assert_int_equal(evidence_key_generate(path, &key, &err), 0);
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode, S_IFREG | 0600);
     assert_int_equal(stat(public_path, &st), 0);
     assert_int_equal(st.st_mode, S_IFREG | 0644);
 
     sr_cleanup_key struct sr_key *one = NULL, *other = NULL;
-    unsigned char signature[SR_KEY_SIGNATURE_SIZE];
-    assert_int_equal(sr_key_load_private(path, &one, &err), 0);
-    assert_int_equal(sr_key_load_public(public_path, &other, &err), 0);
-    assert_int_equal(sr_key_sign(one, "m", 1, signature, &err), 0);
-    assert_true(sr_key_verify(other, "m", 1, signature, sizeof signature));
-    assert_string_equal(sr_key_id(key), sr_key_id(other));
-    sr_key_free(key);
+    unsigned char signature[EVIDENCE_KEY_SIGNATURE_SIZE];
+    assert_int_equal(evidence_key_load_private(path, &one, &err), 0);
+    assert_int_equal(evidence_key_load_public(public_path, &other, &err), 0);
+    assert_int_equal(evidence_key_sign(one, "m", 1, signature, &err), 0);
+    assert_true(evidence_key_verify(other, "m", 1, signature, sizeof signature));
+    assert_string_equal(evidence_key_id(key), evidence_key_id(other));
+    evidence_key_free(key);
 
-    assert_int_equal(sr_key_generate(path, &again, &err), -1); /* never over one that exists */
+    assert_int_equal(evidence_key_generate(path, &again, &err),
+                     -1); /* never over one that exists */
     assert_int_equal(unlink(public_path), 0);
-    assert_int_equal(sr_key_generate(path, &again, &err), -1);
+    assert_int_equal(evidence_key_generate(path, &again, &err), -1);
     assert_int_equal(access(public_path, F_OK), -1); /* nor half of one */
     assert_null(again);
-    assert_int_equal(sr_key_load_private(path, &again, &err), 0); /* the old one is as it was */
-    assert_string_equal(sr_key_id(again), sr_key_id(one));
-    sr_key_free(again);
+    assert_int_equal(evidence_key_load_private(path, &again, &err),
+                     0); /* the old one is as it was */
+    assert_string_equal(evidence_key_id(again), evidence_key_id(one));
+    evidence_key_free(again);
     assert_int_equal(unlink(path), 0);
 }
 
@@ -212,7 +215,7 @@ static void a_key_is_made_whole_or_not_at_all(void **state)
     for (rlim_t bytes = 0; bytes < strlen(rfc_private); bytes++) {
         struct rlimit less = {bytes, limit.rlim_max};
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &less), 0);
-        int result = sr_key_generate(path, &key, &err);
+        int result = evidence_key_generate(path, &key, &err);
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
         assert_int_equal(result, -1);
         assert_null(key);
@@ -224,28 +227,29 @@ static void a_key_is_made_whole_or_not_at_all(void **state)
 static void files_that_are_refused(void **state)
 {
     struct fixture *fixture = *state;
-    static char large[SR_KEY_MAX_FILE + 2];
+    static char large[EVIDENCE_KEY_MAX_FILE + 2];
     struct sr_key *key = NULL;
     struct sr_error err;
     fixture_write(fixture, "open", rfc_private, strlen(rfc_private));
     for (unsigned mode = 0; mode < 0100; mode++) {
         assert_int_equal(chmod(fixture_path(fixture, "open"), 0600 | mode), 0);
         int expected = mode == 0 ? 0 : -1;
-        assert_int_equal(sr_key_load_private(fixture_path(fixture, "open"), &key, &err), expected);
+        assert_int_equal(evidence_key_load_private(fixture_path(fixture, "open"), &key, &err),
+                         expected);
         if (mode == 0)
-            sr_key_free(key);
+            evidence_key_free(key);
     }
     assert_non_null(strstr(err.message, "chmod 600"));
     memset(large, 'x', sizeof large);
     fixture_write(fixture, "large", large, sizeof large);
-    assert_int_equal(sr_key_load_public(fixture_path(fixture, "large"), &key, &err), -1);
+    assert_int_equal(evidence_key_load_public(fixture_path(fixture, "large"), &key, &err), -1);
     assert_non_null(strstr(err.message, "too large"));
     assert_int_equal(mkfifo(fixture_path(fixture, "fifo"), 0600), 0);
-    assert_int_equal(sr_key_load_private(fixture_path(fixture, "fifo"), &key, &err), -1);
+    assert_int_equal(evidence_key_load_private(fixture_path(fixture, "fifo"), &key, &err), -1);
     assert_non_null(strstr(err.message, "regular"));
-    assert_int_equal(sr_key_load_private("/dev/zero", &key, &err), -1);
-    assert_int_equal(sr_key_load_private(fixture->path, &key, &err), -1);
-    assert_int_equal(sr_key_load_private(fixture_path(fixture, "none"), &key, &err), -1);
+    assert_int_equal(evidence_key_load_private("/dev/zero", &key, &err), -1);
+    assert_int_equal(evidence_key_load_private(fixture->path, &key, &err), -1);
+    assert_int_equal(evidence_key_load_private(fixture_path(fixture, "none"), &key, &err), -1);
     assert_string_equal(err.path, "key");
 }
 

@@ -12,19 +12,19 @@
 
 #include <cmocka.h>
 
-static struct sr_local local;
+static struct net_local local;
 
 static int make_empty(void **state)
 {
     (void)state;
-    local = (struct sr_local){.fd = -1};
+    local = (struct net_local){.fd = -1};
     return 0;
 }
 
 static void assert_ranges(const char *text)
 {
     sr_cleanup_buf struct sr_buf out = SR_BUF_INIT;
-    sr_local_text(&local.own, &out);
+    net_local_text(&local.own, &out);
     assert_true(sr_buf_ok(&out));
     sr_buf_putc(&out, '\0');
     assert_string_equal(out.data, text);
@@ -39,18 +39,18 @@ static void no_address_is_an_empty_set(void **state)
 static void what_overlaps_or_touches_becomes_one(void **state)
 {
     (void)state;
-    assert_int_equal(sr_local_add(&local.own, 0x0A000005, 0x0A000005), 1);
-    assert_int_equal(sr_local_add(&local.own, 0x7F000001, 0x7F000001), 1);
-    assert_int_equal(sr_local_add(&local.own, 0x7F000000, 0x7FFFFFFF), 1);
-    assert_int_equal(sr_local_add(&local.own, 0x7F000001, 0x7F000001), 0);
-    assert_int_equal(sr_local_add(&local.own, 0x0A000003, 0x0A000003), 1);
+    assert_int_equal(net_local_add(&local.own, 0x0A000005, 0x0A000005), 1);
+    assert_int_equal(net_local_add(&local.own, 0x7F000001, 0x7F000001), 1);
+    assert_int_equal(net_local_add(&local.own, 0x7F000000, 0x7FFFFFFF), 1);
+    assert_int_equal(net_local_add(&local.own, 0x7F000001, 0x7F000001), 0);
+    assert_int_equal(net_local_add(&local.own, 0x0A000003, 0x0A000003), 1);
     assert_ranges("flush set inet safe_run host\nadd element inet safe_run host { 10.0.0.3, "
                   "10.0.0.5, 127.0.0.0-127.255.255.255 }\n");
-    assert_int_equal(sr_local_add(&local.own, 0x0A000004, 0x0A000004), 1);
+    assert_int_equal(net_local_add(&local.own, 0x0A000004, 0x0A000004), 1);
     assert_int_equal(local.own.count, 2);
-    assert_int_equal(sr_local_add(&local.own, 0, UINT32_MAX), 1);
-    assert_int_equal(sr_local_add(&local.own, UINT32_MAX, UINT32_MAX), 0);
-    assert_int_equal(sr_local_add(&local.own, 0, 0), 0);
+    assert_int_equal(net_local_add(&local.own, 0, UINT32_MAX), 1);
+    assert_int_equal(net_local_add(&local.own, UINT32_MAX, UINT32_MAX), 0);
+    assert_int_equal(net_local_add(&local.own, 0, 0), 0);
     assert_ranges("flush set inet safe_run host\nadd element inet safe_run host { "
                   "0.0.0.0-255.255.255.255 }\n");
 }
@@ -71,7 +71,7 @@ static void any_order_gives_the_addresses_that_were_added(void **state)
                 more = more || !own[at];
                 own[at] = true;
             }
-            assert_int_equal(sr_local_add(&local.own, first, last), more);
+            assert_int_equal(net_local_add(&local.own, first, last), more);
         }
         for (size_t i = 1; i < local.own.count; i++)
             assert_true(local.own.ranges[i - 1].last + 1 < local.own.ranges[i].first);
@@ -110,20 +110,20 @@ static void what_the_kernel_tells_is_taken_when_it_is_the_hosts(void **state)
     len += put_route(bytes + len, RTN_LOCAL, 100, RTPROT_BOOT, "0.0.0.0", 0);    /* of a proxy */
     len += put_route(bytes + len, RTN_UNICAST, RT_TABLE_MAIN, RTPROT_KERNEL, "10.9.0.0", 16);
     len += put_route(bytes + len, RTN_LOCAL, RT_TABLE_LOCAL, RTPROT_BOOT, "10.2.0.0", 33);
-    assert_int_equal(sr_local_take(&local, bytes, len), 1);
+    assert_int_equal(net_local_take(&local, bytes, len), 1);
     assert_ranges("flush set inet safe_run host\nadd element inet safe_run host { 10.0.0.1, "
                   "10.0.0.3, 10.1.0.0-10.1.255.255 }\n");
-    assert_int_equal(sr_local_take(&local, bytes, len), 0);
+    assert_int_equal(net_local_take(&local, bytes, len), 0);
     for (size_t cut = 0; cut < len; cut++) { /* no byte beyond the end is looked at */
         char *part = malloc(cut > 0 ? cut : 1);
         assert_non_null(part);
         memcpy(part, bytes, cut);
-        assert_int_equal(sr_local_take(&local, part, cut), 0);
+        assert_int_equal(net_local_take(&local, part, cut), 0);
         free(part);
     }
-    assert_true(sr_local_has(&local.own, 0x0A01FFFF));
-    assert_false(sr_local_has(&local.own, 0x0A020000));
-    assert_false(sr_local_has(&local.own, 0x0A000002));
+    assert_true(net_local_has(&local.own, 0x0A01FFFF));
+    assert_false(net_local_has(&local.own, 0x0A020000));
+    assert_false(net_local_has(&local.own, 0x0A000002));
 }
 
 static void the_end_and_the_faults_of_an_answer_are_known(void **state)
@@ -134,29 +134,29 @@ static void the_end_and_the_faults_of_an_answer_are_known(void **state)
     local.asked = true;
     message->nlmsg_type = NLMSG_DONE;
     message->nlmsg_flags = NLM_F_DUMP_INTR;
-    assert_int_equal(sr_local_take(&local, bytes, message->nlmsg_len), 0);
+    assert_int_equal(net_local_take(&local, bytes, message->nlmsg_len), 0);
     assert_false(local.asked);
     assert_true(local.unknown);
     message->nlmsg_type = NLMSG_ERROR;
-    assert_int_equal(sr_local_take(&local, bytes, message->nlmsg_len), -EPROTO);
+    assert_int_equal(net_local_take(&local, bytes, message->nlmsg_len), -EPROTO);
     message->nlmsg_type = NLMSG_DONE; /* with what has ended it early */
     memcpy(mnl_nlmsg_put_extra_header(message, sizeof(int)), &(int){-EMSGSIZE}, sizeof(int));
-    assert_int_equal(sr_local_take(&local, bytes, message->nlmsg_len), -EMSGSIZE);
+    assert_int_equal(net_local_take(&local, bytes, message->nlmsg_len), -EMSGSIZE);
     message = mnl_nlmsg_put_header(bytes);
     message->nlmsg_type = NLMSG_ERROR;
     struct nlmsgerr *error = mnl_nlmsg_put_extra_header(message, sizeof *error);
     error->error = -EPERM;
-    assert_int_equal(sr_local_take(&local, bytes, message->nlmsg_len), -EPERM);
+    assert_int_equal(net_local_take(&local, bytes, message->nlmsg_len), -EPERM);
 }
 
 static void there_are_no_more_than_there_is_room_for(void **state)
 {
     (void)state;
-    for (uint32_t i = 0; i < SR_LOCAL_MAX; i++)
-        assert_int_equal(sr_local_add(&local.own, i * 2, i * 2), 1);
-    assert_int_equal(sr_local_add(&local.own, SR_LOCAL_MAX * 2, SR_LOCAL_MAX * 2), -E2BIG);
-    assert_int_equal(sr_local_add(&local.own, 1, 1), 1); /* which makes two of them one */
-    assert_int_equal(local.own.count, SR_LOCAL_MAX - 1);
+    for (uint32_t i = 0; i < NET_LOCAL_MAX; i++)
+        assert_int_equal(net_local_add(&local.own, i * 2, i * 2), 1);
+    assert_int_equal(net_local_add(&local.own, NET_LOCAL_MAX * 2, NET_LOCAL_MAX * 2), -E2BIG);
+    assert_int_equal(net_local_add(&local.own, 1, 1), 1); /* which makes two of them one */
+    assert_int_equal(local.own.count, NET_LOCAL_MAX - 1);
 }
 
 int main(void)

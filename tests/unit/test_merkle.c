@@ -31,7 +31,7 @@ static const struct {
 enum { VECTORS = sizeof vectors / sizeof vectors[0] };
 
 static struct sr_hasher *hasher;
-static struct sr_merkle_hash leaves[LEAVES];
+static struct archive_merkle_hash leaves[LEAVES];
 
 static size_t from_hex(const char *hex, unsigned char *bytes)
 {
@@ -44,11 +44,11 @@ static size_t from_hex(const char *hex, unsigned char *bytes)
     return len;
 }
 
-static void expect_hash(const struct sr_merkle_hash *hash, const char *hex)
+static void expect_hash(const struct archive_merkle_hash *hash, const char *hex)
 {
-    unsigned char bytes[SR_MERKLE_HASH];
-    assert_int_equal(from_hex(hex, bytes), SR_MERKLE_HASH);
-    assert_memory_equal(hash->bytes, bytes, SR_MERKLE_HASH);
+    unsigned char bytes[ARCHIVE_MERKLE_HASH];
+    assert_int_equal(from_hex(hex, bytes), ARCHIVE_MERKLE_HASH);
+    assert_memory_equal(hash->bytes, bytes, ARCHIVE_MERKLE_HASH);
 }
 
 static int set_up(void **state)
@@ -56,7 +56,7 @@ static int set_up(void **state)
     (void)state;
     hasher = sr_hasher_new();
     for (unsigned i = 0; i < LEAVES; i++)
-        if (sr_merkle_leaf(hasher, &i, sizeof i, &leaves[i]) < 0)
+        if (archive_merkle_leaf(hasher, &i, sizeof i, &leaves[i]) < 0)
             return -1;
     return hasher == NULL;
 }
@@ -71,23 +71,23 @@ static int tear_down(void **state)
 static void the_empty_tree(void **state)
 {
     (void)state;
-    struct sr_merkle_tree tree = {0};
-    struct sr_merkle_hash root;
-    assert_int_equal(sr_merkle_root(hasher, &tree, &root), 0);
+    struct archive_merkle_tree tree = {0};
+    struct archive_merkle_hash root;
+    assert_int_equal(archive_merkle_root(hasher, &tree, &root), 0);
     expect_hash(&root, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 }
 
 static void known_roots(void **state)
 {
     (void)state;
-    struct sr_merkle_tree tree = {0};
+    struct archive_merkle_tree tree = {0};
     for (int i = 0; i < VECTORS; i++) {
         unsigned char entry[16];
-        struct sr_merkle_hash leaf, root;
+        struct archive_merkle_hash leaf, root;
         size_t len = from_hex(vectors[i].entry, entry);
-        assert_int_equal(sr_merkle_leaf(hasher, entry, len, &leaf), 0);
-        assert_int_equal(sr_merkle_append(hasher, &tree, &leaf), 0);
-        assert_int_equal(sr_merkle_root(hasher, &tree, &root), 0);
+        assert_int_equal(archive_merkle_leaf(hasher, entry, len, &leaf), 0);
+        assert_int_equal(archive_merkle_append(hasher, &tree, &leaf), 0);
+        assert_int_equal(archive_merkle_root(hasher, &tree, &root), 0);
         expect_hash(&root, vectors[i].root);
     }
 }
@@ -101,21 +101,21 @@ static void known_proof(void **state)
         "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
         "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4",
     };
-    struct sr_merkle_hash eight[VECTORS], path[SR_MERKLE_DEPTH];
+    struct archive_merkle_hash eight[VECTORS], path[ARCHIVE_MERKLE_DEPTH];
     size_t count;
     for (int i = 0; i < VECTORS; i++) {
         unsigned char entry[16];
         size_t len = from_hex(vectors[i].entry, entry);
-        assert_int_equal(sr_merkle_leaf(hasher, entry, len, &eight[i]), 0);
+        assert_int_equal(archive_merkle_leaf(hasher, entry, len, &eight[i]), 0);
     }
-    assert_int_equal(sr_merkle_prove(hasher, eight, VECTORS, 0, path, &count), 0);
+    assert_int_equal(archive_merkle_prove(hasher, eight, VECTORS, 0, path, &count), 0);
     assert_int_equal(count, 3);
     for (size_t i = 0; i < count; i++)
         expect_hash(&path[i], expected[i]);
 }
 
 /* MTH as RFC 6962 defines it, word by word. */
-static void define(const struct sr_merkle_hash *of, size_t n, struct sr_merkle_hash *root)
+static void define(const struct archive_merkle_hash *of, size_t n, struct archive_merkle_hash *root)
 {
     if (n == 1) {
         *root = of[0];
@@ -124,7 +124,7 @@ static void define(const struct sr_merkle_hash *of, size_t n, struct sr_merkle_h
     size_t k = 1;
     while (2 * k < n)
         k *= 2;
-    struct sr_merkle_hash halves[2];
+    struct archive_merkle_hash halves[2];
     define(of, k, &halves[0]);
     define(of + k, n - k, &halves[1]);
     sr_hasher_reset(hasher);
@@ -136,17 +136,17 @@ static void define(const struct sr_merkle_hash *of, size_t n, struct sr_merkle_h
 static void every_leaf_of_every_tree_is_proved(void **state)
 {
     (void)state;
-    struct sr_merkle_tree tree = {0};
+    struct archive_merkle_tree tree = {0};
     for (size_t n = 1; n <= LEAVES; n++) {
-        struct sr_merkle_hash root, definition, path[SR_MERKLE_DEPTH];
+        struct archive_merkle_hash root, definition, path[ARCHIVE_MERKLE_DEPTH];
         size_t count;
-        assert_int_equal(sr_merkle_append(hasher, &tree, &leaves[n - 1]), 0);
-        assert_int_equal(sr_merkle_root(hasher, &tree, &root), 0);
+        assert_int_equal(archive_merkle_append(hasher, &tree, &leaves[n - 1]), 0);
+        assert_int_equal(archive_merkle_root(hasher, &tree, &root), 0);
         define(leaves, n, &definition);
-        assert_true(sr_merkle_same(&root, &definition));
+        assert_true(archive_merkle_same(&root, &definition));
         for (size_t i = 0; i < n; i++) {
-            assert_int_equal(sr_merkle_prove(hasher, leaves, n, i, path, &count), 0);
-            assert_true(sr_merkle_includes(hasher, &leaves[i], i, n, path, count, &root));
+            assert_int_equal(archive_merkle_prove(hasher, leaves, n, i, path, &count), 0);
+            assert_true(archive_merkle_includes(hasher, &leaves[i], i, n, path, count, &root));
         }
     }
 }
@@ -155,29 +155,31 @@ static void nothing_else_is_proved(void **state)
 {
     (void)state;
     enum { N = 21 };
-    struct sr_merkle_hash root, path[SR_MERKLE_DEPTH + 1];
+    struct archive_merkle_hash root, path[ARCHIVE_MERKLE_DEPTH + 1];
     size_t count;
     define(leaves, N, &root);
     for (size_t i = 0; i < N; i++) {
-        assert_int_equal(sr_merkle_prove(hasher, leaves, N, i, path, &count), 0);
+        assert_int_equal(archive_merkle_prove(hasher, leaves, N, i, path, &count), 0);
         path[count] = root;
         for (size_t other = 0; other < N; other++) {
             if (other == i)
                 continue;
-            assert_false(sr_merkle_includes(hasher, &leaves[other], i, N, path, count, &root));
-            assert_false(sr_merkle_includes(hasher, &leaves[i], other, N, path, count, &root));
+            assert_false(archive_merkle_includes(hasher, &leaves[other], i, N, path, count, &root));
+            assert_false(archive_merkle_includes(hasher, &leaves[i], other, N, path, count, &root));
         }
-        for (size_t bit = 0; bit < count * SR_MERKLE_HASH * 8; bit += 7) {
-            unsigned char *byte = &path[bit / 8 / SR_MERKLE_HASH].bytes[bit / 8 % SR_MERKLE_HASH];
+        for (size_t bit = 0; bit < count * ARCHIVE_MERKLE_HASH * 8; bit += 7) {
+            unsigned char *byte =
+                &path[bit / 8 / ARCHIVE_MERKLE_HASH].bytes[bit / 8 % ARCHIVE_MERKLE_HASH];
             *byte ^= (unsigned char)(1U << bit % 8);
-            assert_false(sr_merkle_includes(hasher, &leaves[i], i, N, path, count, &root));
+            assert_false(archive_merkle_includes(hasher, &leaves[i], i, N, path, count, &root));
             *byte ^= (unsigned char)(1U << bit % 8);
         }
-        assert_false(sr_merkle_includes(hasher, &leaves[i], i, N, path, count - 1, &root));
-        assert_false(sr_merkle_includes(hasher, &leaves[i], i, N, path, count + 1, &root));
-        assert_false(sr_merkle_includes(hasher, &leaves[i], N, N, path, count, &root));
-        assert_false(sr_merkle_includes(hasher, &leaves[i], i, UINT64_MAX, path, count, &root));
-        assert_false(sr_merkle_includes(hasher, &leaves[i], i, 0, path, count, &root));
+        assert_false(archive_merkle_includes(hasher, &leaves[i], i, N, path, count - 1, &root));
+        assert_false(archive_merkle_includes(hasher, &leaves[i], i, N, path, count + 1, &root));
+        assert_false(archive_merkle_includes(hasher, &leaves[i], N, N, path, count, &root));
+        assert_false(
+            archive_merkle_includes(hasher, &leaves[i], i, UINT64_MAX, path, count, &root));
+        assert_false(archive_merkle_includes(hasher, &leaves[i], i, 0, path, count, &root));
     }
 }
 

@@ -32,13 +32,13 @@ static int set_up(void **state)
     (void)state;
     struct sr_error err;
     hasher = sr_hasher_new();
-    return hasher == NULL || sr_key_parse(pem, strlen(pem), true, &key, &err) < 0;
+    return hasher == NULL || evidence_key_parse(pem, strlen(pem), true, &key, &err) < 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    sr_key_free(key);
+    evidence_key_free(key);
     sr_hasher_free(hasher);
     return 0;
 }
@@ -47,7 +47,7 @@ static bool opens(const char *note, size_t len)
 {
     size_t text_len;
     struct sr_error err;
-    return sr_note_open(key, NAME, note, len, "note", &text_len, &err) == 0;
+    return archive_note_open(key, NAME, note, len, "note", &text_len, &err) == 0;
 }
 
 static void the_note_that_others_sign(void **state)
@@ -56,12 +56,12 @@ static void the_note_that_others_sign(void **state)
     sr_cleanup_buf struct sr_buf note = SR_BUF_INIT, expected = SR_BUF_INIT, vkey = SR_BUF_INIT;
     struct sr_error err;
     size_t text_len;
-    assert_int_equal(sr_note_sign(key, NAME, text, &note, &err), 0);
+    assert_int_equal(archive_note_sign(key, NAME, text, &note, &err), 0);
     sr_buf_printf(&expected, "%s\n%s", text, signature);
     assert_string_equal(note.data, expected.data);
-    assert_int_equal(sr_note_open(key, NAME, note.data, note.len, "note", &text_len, &err), 0);
+    assert_int_equal(archive_note_open(key, NAME, note.data, note.len, "note", &text_len, &err), 0);
     assert_int_equal(text_len, strlen(text));
-    assert_int_equal(sr_note_verifier(key, NAME, &vkey), 0);
+    assert_int_equal(archive_note_verifier(key, NAME, &vkey), 0);
     assert_string_equal(vkey.data, verifier);
 }
 
@@ -98,34 +98,35 @@ static void a_note_by_somebody_else_is_refused(void **state)
     struct sr_error err;
     size_t text_len;
     sr_buf_printf(&note, "%s\n%s", text, signature);
-    assert_int_equal(sr_note_open(key, "Peter", note.data, note.len, "here", &text_len, &err), -1);
+    assert_int_equal(archive_note_open(key, "Peter", note.data, note.len, "here", &text_len, &err),
+                     -1);
     assert_string_equal(err.path, "here");
     assert_non_null(strstr(err.message, "is not signed by Peter"));
 }
 
-static struct sr_checkpoint some_checkpoint(void)
+static struct archive_checkpoint some_checkpoint(void)
 {
-    struct sr_checkpoint checkpoint = {.size = 17};
-    memset(checkpoint.root.bytes, 0x5a, SR_MERKLE_HASH);
+    struct archive_checkpoint checkpoint = {.size = 17};
+    memset(checkpoint.root.bytes, 0x5a, ARCHIVE_MERKLE_HASH);
     return checkpoint;
 }
 
 static void a_checkpoint_comes_back(void **state)
 {
     (void)state;
-    const struct sr_checkpoint checkpoint = some_checkpoint();
-    struct sr_checkpoint found;
+    const struct archive_checkpoint checkpoint = some_checkpoint();
+    struct archive_checkpoint found;
     sr_cleanup_buf struct sr_buf note = SR_BUF_INIT;
     struct sr_error err;
-    char origin[SR_NOTE_NAME];
-    sr_checkpoint_origin(key, origin);
-    assert_int_equal(sr_checkpoint_sign(key, &checkpoint, &note, &err), 0);
+    char origin[ARCHIVE_NOTE_NAME];
+    archive_checkpoint_origin(key, origin);
+    assert_int_equal(archive_checkpoint_sign(key, &checkpoint, &note, &err), 0);
     assert_memory_equal(note.data, origin, strlen(origin));
     assert_memory_equal(note.data + strlen(origin),
                         "\n17\nWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlo=\n\n", 50);
-    assert_int_equal(sr_checkpoint_open(key, note.data, note.len, "c", &found, &err), 0);
+    assert_int_equal(archive_checkpoint_open(key, note.data, note.len, "c", &found, &err), 0);
     assert_int_equal(found.size, 17);
-    assert_true(sr_merkle_same(&found.root, &checkpoint.root));
+    assert_true(archive_merkle_same(&found.root, &checkpoint.root));
 }
 
 /* What is signed but is no checkpoint of this log. */
@@ -141,58 +142,58 @@ static void a_checkpoint_must_be_one(void **state)
         "%s\n17\nWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpa\n",
         "x%s\n17\nWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlo=\n",
     };
-    char origin[SR_NOTE_NAME], body[256];
-    sr_checkpoint_origin(key, origin);
+    char origin[ARCHIVE_NOTE_NAME], body[256];
+    archive_checkpoint_origin(key, origin);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         sr_cleanup_buf struct sr_buf note = SR_BUF_INIT;
-        struct sr_checkpoint found;
+        struct archive_checkpoint found;
         struct sr_error err;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
         snprintf(body, sizeof body, bad[i], origin);
 #pragma GCC diagnostic pop
-        assert_int_equal(sr_note_sign(key, origin, body, &note, &err), 0);
-        assert_int_equal(sr_checkpoint_open(key, note.data, note.len, "c", &found, &err), -1);
+        assert_int_equal(archive_note_sign(key, origin, body, &note, &err), 0);
+        assert_int_equal(archive_checkpoint_open(key, note.data, note.len, "c", &found, &err), -1);
         assert_int_equal(err.code, SR_EVD_303);
     }
 }
 
 /* A log of 13 leaves and the proof of leaf 4 in it. */
-static void make_proof(struct sr_buf *note, struct sr_proof *proof)
+static void make_proof(struct sr_buf *note, struct archive_proof *proof)
 {
-    struct sr_merkle_hash leaves[13];
-    struct sr_merkle_tree tree = {0};
-    struct sr_checkpoint checkpoint = {.size = 13};
+    struct archive_merkle_hash leaves[13];
+    struct archive_merkle_tree tree = {0};
+    struct archive_checkpoint checkpoint = {.size = 13};
     struct sr_error err;
     for (unsigned i = 0; i < 13; i++) {
         char leaf[16];
         int len = snprintf(leaf, sizeof leaf, "leaf %u", i);
-        assert_int_equal(sr_merkle_leaf(hasher, leaf, (size_t)len, &leaves[i]), 0);
-        assert_int_equal(sr_merkle_append(hasher, &tree, &leaves[i]), 0);
+        assert_int_equal(archive_merkle_leaf(hasher, leaf, (size_t)len, &leaves[i]), 0);
+        assert_int_equal(archive_merkle_append(hasher, &tree, &leaves[i]), 0);
     }
-    assert_int_equal(sr_merkle_root(hasher, &tree, &checkpoint.root), 0);
-    assert_int_equal(sr_checkpoint_sign(key, &checkpoint, note, &err), 0);
-    *proof = (struct sr_proof){.index = 4, .note = note->data, .note_len = note->len};
-    assert_int_equal(sr_merkle_prove(hasher, leaves, 13, 4, proof->path, &proof->count), 0);
+    assert_int_equal(archive_merkle_root(hasher, &tree, &checkpoint.root), 0);
+    assert_int_equal(archive_checkpoint_sign(key, &checkpoint, note, &err), 0);
+    *proof = (struct archive_proof){.index = 4, .note = note->data, .note_len = note->len};
+    assert_int_equal(archive_merkle_prove(hasher, leaves, 13, 4, proof->path, &proof->count), 0);
 }
 
 static bool proves(const char *proof_text, size_t len)
 {
-    struct sr_proof proof;
-    struct sr_checkpoint checkpoint;
+    struct archive_proof proof;
+    struct archive_checkpoint checkpoint;
     struct sr_error err;
     sr_cleanup_buf struct sr_buf leaf = SR_BUF_INIT;
-    return sr_proof_parse(proof_text, len, &proof, &leaf, &err) == 0 &&
-           sr_proof_check(hasher, key, &proof, leaf.data, leaf.len, &checkpoint, &err) == 0;
+    return archive_proof_parse(proof_text, len, &proof, &leaf, &err) == 0 &&
+           archive_proof_check(hasher, key, &proof, leaf.data, leaf.len, &checkpoint, &err) == 0;
 }
 
 static void a_proof_comes_back_and_nothing_else_does(void **state)
 {
     (void)state;
     sr_cleanup_buf struct sr_buf note = SR_BUF_INIT, out = SR_BUF_INIT;
-    struct sr_proof proof;
+    struct archive_proof proof;
     make_proof(&note, &proof);
-    sr_proof_write(&proof, "leaf 4", 6, &out);
+    archive_proof_write(&proof, "leaf 4", 6, &out);
     assert_true(proves(out.data, out.len));
     for (size_t i = 0; i < out.len; i++)
         for (int bit = 0; bit < 8; bit++) {

@@ -64,18 +64,19 @@ static void put_many(struct outputs_run *run, const char *output, unsigned count
 }
 
 static void list(struct outputs_run *run, uint32_t index, const char *name,
-                 struct sr_output_digest *digest)
+                 struct evidence_output_digest *digest)
 {
     struct sr_error err;
-    const struct sr_output_listener listener = {output_files_add, &run->files};
+    const struct evidence_output_listener listener = {output_files_add, &run->files};
     sr_cleanup_fd int dir = openat(run->f.dir, "outputs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     output_files_begin(&run->files, index, name);
     assert_int_equal(
-        sr_output_digest(dir, name, "p", UINT32_MAX, run->hasher, &listener, digest, &err), 0);
+        evidence_output_digest(dir, name, "p", UINT32_MAX, run->hasher, &listener, digest, &err),
+        0);
 }
 
 static void append(struct outputs_run *run, uint32_t index, const char *name,
-                   const struct sr_output_digest *digest)
+                   const struct evidence_output_digest *digest)
 {
     struct sr_error err;
     json_t *payload =
@@ -84,27 +85,29 @@ static void append(struct outputs_run *run, uint32_t index, const char *name,
                   "links", (json_int_t)digest->links, "bytes", (json_int_t)digest->bytes, "hash",
                   digest->hash, "entries", output_files_entries(&run->files, index), "manifest",
                   output_files_manifest(&run->files));
-    assert_int_equal(
-        sr_event_append(run->f.log, SR_STAGE_MONITOR, SR_EVENT_OUTPUT_COLLECTED, payload, &err), 0);
+    assert_int_equal(evidence_event_append(run->f.log, EVIDENCE_STAGE_MONITOR,
+                                           SR_EVENT_OUTPUT_COLLECTED, payload, &err),
+                     0);
 }
 
 /* Lists the outputs and writes events and report. */
 static void seal(struct outputs_run *run, const char *const *names, uint32_t count)
 {
     struct sr_error err;
-    struct sr_output_digest digests[4];
+    struct evidence_output_digest digests[4];
     for (uint32_t i = 0; i < count; i++)
         list(run, i, names[i], &digests[i]);
     assert_int_equal(output_files_end(&run->files, run->hasher, &err), 0);
-    assert_int_equal(sr_event_log_create(run->f.dir, FIXTURE_RUN_ID, ALL_EVENTS, &run->f.log, &err),
-                     0);
+    assert_int_equal(
+        evidence_event_log_create(run->f.dir, FIXTURE_RUN_ID, ALL_EVENTS, &run->f.log, &err), 0);
     for (uint32_t i = 0; i < count; i++)
         append(run, i, names[i], &digests[i]);
-    assert_int_equal(sr_event_append(run->f.log, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
-                                     fixture_failure("setup"), &err),
+    assert_int_equal(evidence_event_append(run->f.log, EVIDENCE_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
+                                           fixture_failure("setup"), &err),
                      0);
-    struct sr_report_facts facts = fixture_facts();
-    const struct sr_report_file file = {SR_OUTPUT_MANIFEST, output_files_manifest(&run->files)};
+    struct evidence_report_facts facts = fixture_facts();
+    const struct evidence_report_file file = {EVIDENCE_OUTPUT_MANIFEST,
+                                              output_files_manifest(&run->files)};
     facts.files = &file;
     facts.file_count = file.hash != NULL;
     facts.policy_hash = NULL;
@@ -112,7 +115,7 @@ static void seal(struct outputs_run *run, const char *const *names, uint32_t cou
     facts.guest_spoke = facts.cause_by_guest = facts.status_by_guest = false;
     facts.exit_code = 125;
     facts.code = -1;
-    assert_int_equal(sr_report_write(run->f.dir, &facts, run->f.log, &err), 0);
+    assert_int_equal(evidence_report_write(run->f.dir, &facts, run->f.log, &err), 0);
 }
 
 static bool verify(struct outputs_run *run, const struct sr_verify_options *options,
@@ -120,7 +123,7 @@ static bool verify(struct outputs_run *run, const struct sr_verify_options *opti
 {
     struct sr_error err;
     sr_cleanup_verification struct sr_verification result = {0};
-    sr_cleanup_fd int report = openat(run->f.dir, SR_REPORT_FILE, O_RDONLY | O_CLOEXEC);
+    sr_cleanup_fd int report = openat(run->f.dir, EVIDENCE_REPORT_FILE, O_RDONLY | O_CLOEXEC);
     assert_int_equal(sr_report_verify_fd(report, options, &result, &err), 0);
     snprintf(first, 400, "%s", "");
     if (result.error_count > 0)
@@ -164,7 +167,7 @@ static void few_files_are_in_the_events(void **state)
     assert_true(json_equal(entries, expected));
     json_decref(entries);
     json_decref(expected);
-    assert_int_equal(faccessat(run.f.dir, SR_OUTPUT_MANIFEST, F_OK, 0), -1);
+    assert_int_equal(faccessat(run.f.dir, EVIDENCE_OUTPUT_MANIFEST, F_OK, 0), -1);
     expect_valid(&run);
     put(&run, "two", "ho");
     expect_error(&run, "events[1].payload.entries: outputs/two: expected \"sha256:");
@@ -179,34 +182,34 @@ static void many_files_are_in_the_manifest(void **state)
     struct sr_error err;
     size_t len;
     open_run(&run);
-    put_many(&run, "one", SR_OUTPUT_LISTED_MAX);
+    put_many(&run, "one", EVIDENCE_OUTPUT_LISTED_MAX);
     put(&run, "two", "hi");
     seal(&run, names, 2);
     assert_null(output_files_entries(&run.files, 0));
-    char *manifest = fixture_read(&run.f, SR_OUTPUT_MANIFEST, &len);
+    char *manifest = fixture_read(&run.f, EVIDENCE_OUTPUT_MANIFEST, &len);
     const char *last = HI "  two\n";
     assert_string_equal(manifest + len - strlen(last), last);
     size_t lines = 0;
     for (size_t i = 0; i < len; i++)
         lines += manifest[i] == '\n';
-    assert_int_equal(lines, SR_OUTPUT_LISTED_MAX + 1);
+    assert_int_equal(lines, EVIDENCE_OUTPUT_LISTED_MAX + 1);
     expect_valid(&run);
 
     put(&run, "one/0999", "998\n");
     expect_error(&run, "outputs/one: expected sha256:");
     put(&run, "one/0999", "999\n");
     manifest[0] = manifest[0] == '0' ? '1' : '0';
-    fixture_write(&run.f, SR_OUTPUT_MANIFEST, manifest, len);
+    fixture_write(&run.f, EVIDENCE_OUTPUT_MANIFEST, manifest, len);
     expect_error(&run, "artifacts.files[\"outputs.manifest\"]");
     free(manifest);
 
     /* One that is there already was made by somebody else, and is not written to. */
-    struct sr_output_file file = {.path = "x"};
+    struct evidence_output_file file = {.path = "x"};
     struct output_files second;
     output_files_init(&second, run.f.dir);
     output_files_begin(&second, 0, "one");
     int result = 0;
-    for (unsigned i = 0; result == 0 && i <= SR_OUTPUT_LISTED_MAX; i++)
+    for (unsigned i = 0; result == 0 && i <= EVIDENCE_OUTPUT_LISTED_MAX; i++)
         result = output_files_add(&second, &file, &err);
     assert_int_equal(result, -1);
     assert_int_equal(err.code, SR_EVD_001);
@@ -222,11 +225,11 @@ static void a_manifest_that_is_not_of_the_files_is_found(void **state)
     static const char *const names[] = {"one"};
     struct outputs_run run;
     open_run(&run);
-    put_many(&run, "one", SR_OUTPUT_LISTED_MAX + 1);
-    struct sr_output_file more = {.path = "forged", .hash = "sha256:" HI};
+    put_many(&run, "one", EVIDENCE_OUTPUT_LISTED_MAX + 1);
+    struct evidence_output_file more = {.path = "forged", .hash = "sha256:" HI};
     struct sr_error err;
     output_files_begin(&run.files, 0, "none");
-    for (unsigned i = 0; i <= SR_OUTPUT_LISTED_MAX; i++)
+    for (unsigned i = 0; i <= EVIDENCE_OUTPUT_LISTED_MAX; i++)
         assert_int_equal(output_files_add(&run.files, &more, &err), 0);
     seal(&run, names, 1);
     expect_error(&run, "outputs.manifest: expected sha256:");
@@ -237,19 +240,19 @@ static void what_is_dropped_is_in_neither(void **state)
 {
     (void)state;
     struct outputs_run run;
-    struct sr_output_digest digest;
+    struct evidence_output_digest digest;
     struct sr_error err;
     size_t len;
     open_run(&run);
     put(&run, "first", "hi");
-    put_many(&run, "second", SR_OUTPUT_LISTED_MAX + 500);
+    put_many(&run, "second", EVIDENCE_OUTPUT_LISTED_MAX + 500);
     put(&run, "third", "hi");
     list(&run, 0, "first", &digest);
     list(&run, 1, "second", &digest);
     output_files_drop(&run.files);
     list(&run, 2, "third", &digest);
     assert_int_equal(output_files_end(&run.files, run.hasher, &err), 0);
-    char *manifest = fixture_read(&run.f, SR_OUTPUT_MANIFEST, &len);
+    char *manifest = fixture_read(&run.f, EVIDENCE_OUTPUT_MANIFEST, &len);
     assert_string_equal(manifest, HI "  first\n" HI "  third\n");
     free(manifest);
     close_run(&run);
@@ -270,7 +273,7 @@ static void names_may_be_any_bytes(void **state)
 {
     (void)state;
     struct outputs_run run;
-    struct sr_output_digest digest;
+    struct evidence_output_digest digest;
     struct sr_error err;
     size_t len;
     open_run(&run);
@@ -279,7 +282,7 @@ static void names_may_be_any_bytes(void **state)
     put(&run, "o/\xff", "hi");
     list(&run, 0, "o", &digest);
     assert_int_equal(output_files_end(&run.files, run.hasher, &err), 0);
-    char *manifest = fixture_read(&run.f, SR_OUTPUT_MANIFEST, &len);
+    char *manifest = fixture_read(&run.f, EVIDENCE_OUTPUT_MANIFEST, &len);
     assert_string_equal(manifest, "\\" HI "  o/a\\\\b\\nc\n" HI "  o/\xff\n");
     free(manifest);
     close_run(&run);
@@ -295,7 +298,7 @@ static void long_paths_go_to_the_manifest(void **state)
     char path[4001];
     memset(path, 1, sizeof path - 1); /* six bytes each in JSON */
     path[sizeof path - 1] = '\0';
-    struct sr_output_file file = {.path = path, .hash = "sha256:" HI};
+    struct evidence_output_file file = {.path = path, .hash = "sha256:" HI};
     fixture_open(&f);
     output_files_init(&files, f.dir);
     output_files_begin(&files, 0, "o");
@@ -328,12 +331,13 @@ static void a_statement_has_each_file(void **state)
     seal(&run, names, 2);
     sr_cleanup_key struct sr_key *key = NULL;
     snprintf(key_path, sizeof key_path, "%s/key", run.f.path);
-    assert_int_equal(sr_key_generate(key_path, &key, &err), 0);
-    if (sr_report_attest(run.f.dir, SR_REPORT_FILE, key_path, id, &err) < 0)
+    assert_int_equal(evidence_key_generate(key_path, &key, &err), 0);
+    if (sr_report_attest(run.f.dir, EVIDENCE_REPORT_FILE, key_path, id, &err) < 0)
         fail_msg("%s: %s", err.path, err.message);
     char *text = fixture_read(&run.f, SR_ATTESTATION_FILE, &len);
-    sr_cleanup_envelope struct sr_envelope envelope = SR_ENVELOPE_INIT, forged = SR_ENVELOPE_INIT;
-    assert_int_equal(sr_envelope_parse(text, len, &envelope, &err), 0);
+    sr_cleanup_envelope struct evidence_envelope envelope = EVIDENCE_ENVELOPE_INIT,
+                                                 forged = EVIDENCE_ENVELOPE_INIT;
+    assert_int_equal(evidence_envelope_parse(text, len, &envelope, &err), 0);
     char *payload = envelope.payload.data;
     assert_true(has(payload, "{\"digest\":{\"sha256\":\"" HI "\"},\"name\":\"outputs/one/a\"}"));
     assert_true(has(payload, "\"sha256\":\"" HI "\"},\"name\":\"outputs/two\"}"));
@@ -350,8 +354,8 @@ static void a_statement_has_each_file(void **state)
     digest[0] = digest[0] == '0' ? '1' : '0';
     sr_buf_append(&forged.payload, payload, envelope.payload.len);
     sr_cleanup_buf struct sr_buf signed_text = SR_BUF_INIT;
-    assert_int_equal(sr_envelope_sign(&forged, key, &err), 0);
-    sr_envelope_write(&forged, &signed_text);
+    assert_int_equal(evidence_envelope_sign(&forged, key, &err), 0);
+    evidence_envelope_write(&forged, &signed_text);
     fixture_write(&run.f, SR_ATTESTATION_FILE, signed_text.data, signed_text.len);
     assert_false(verify(&run, &options, first));
     assert_non_null(strstr(first, "outputs/one/a"));
@@ -403,27 +407,29 @@ static void entries_that_cannot_be_are_found_without_the_files(void **state)
         struct fixture f;
         struct sr_error err;
         fixture_open(&f);
-        assert_int_equal(sr_event_log_create(f.dir, FIXTURE_RUN_ID, ALL_EVENTS, &f.log, &err), 0);
+        assert_int_equal(evidence_event_log_create(f.dir, FIXTURE_RUN_ID, ALL_EVENTS, &f.log, &err),
+                         0);
         json_t *payload =
             json_pack("{s:s,s:b,s:i,s:i,s:i,s:i,s:s}", "name", "out", "collected", 1, "files", 1,
                       "directories", 0, "links", 0, "bytes", 2, "hash", "sha256:" HI);
         json_t *more = json_loads(cases[i].members, 0, NULL);
         assert_int_equal(json_object_update(payload, more), 0);
         json_decref(more);
-        assert_int_equal(
-            sr_event_append(f.log, SR_STAGE_MONITOR, SR_EVENT_OUTPUT_COLLECTED, payload, &err), 0);
-        assert_int_equal(sr_event_append(f.log, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
-                                         fixture_failure("setup"), &err),
+        assert_int_equal(evidence_event_append(f.log, EVIDENCE_STAGE_MONITOR,
+                                               SR_EVENT_OUTPUT_COLLECTED, payload, &err),
                          0);
-        struct sr_report_facts facts = fixture_facts();
+        assert_int_equal(evidence_event_append(f.log, EVIDENCE_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
+                                               fixture_failure("setup"), &err),
+                         0);
+        struct evidence_report_facts facts = fixture_facts();
         facts.policy_hash = NULL;
         facts.cause = "setup";
         facts.guest_spoke = facts.cause_by_guest = facts.status_by_guest = false;
         facts.exit_code = 125;
         facts.code = -1;
-        assert_int_equal(sr_report_write(f.dir, &facts, f.log, &err), 0);
+        assert_int_equal(evidence_report_write(f.dir, &facts, f.log, &err), 0);
         sr_cleanup_verification struct sr_verification result = {0};
-        sr_cleanup_fd int report = openat(f.dir, SR_REPORT_FILE, O_RDONLY | O_CLOEXEC);
+        sr_cleanup_fd int report = openat(f.dir, EVIDENCE_REPORT_FILE, O_RDONLY | O_CLOEXEC);
         assert_int_equal(sr_report_verify_fd(report, NULL, &result, &err), 0);
         char first[400] = "";
         if (result.error_count > 0)

@@ -19,7 +19,7 @@ struct fixture {
     char path[64];
     int fd;
     struct sr_hasher *hasher;
-    struct sr_pack_options options;
+    struct image_pack_options options;
     char skipped[256];
     char big[400000];
 };
@@ -46,8 +46,8 @@ static int set_up(void **state)
     assert_int_equal(sr_write_new_file(fixture.fd, "small", "hello\n", 6), 0);
     assert_int_equal(linkat(fixture.fd, "small", fixture.fd, "sub/hard", 0), 0);
     assert_int_equal(symlinkat("../small", fixture.fd, "sub/soft"), 0);
-    fixture.options = (struct sr_pack_options){
-        .compressor = SR_SQFS_ZSTD,
+    fixture.options = (struct image_pack_options){
+        .compressor = IMAGE_SQFS_ZSTD,
         .threads = 1,
         .code = SR_RUN_101,
         .path = "mounts[0].source",
@@ -71,11 +71,11 @@ static int tear_down(void **state)
     return rmdir(fixture->path);
 }
 
-static int pack(struct fixture *fixture, int source, struct sr_pack_result *result,
+static int pack(struct fixture *fixture, int source, struct image_pack_result *result,
                 struct sr_error *err)
 {
     int image = memfd_create("image", MFD_CLOEXEC);
-    int done = sr_pack(source, "SOURCE", image, &fixture->options, fixture->hasher, result, err);
+    int done = image_pack(source, "SOURCE", image, &fixture->options, fixture->hasher, result, err);
     char magic[4] = "";
     if (done == 0)
         assert_int_equal(pread(image, magic, sizeof magic, 0), sizeof magic);
@@ -87,7 +87,7 @@ static int pack(struct fixture *fixture, int source, struct sr_pack_result *resu
 static void a_directory_becomes_an_image(void **state)
 {
     struct fixture *fixture = *state;
-    struct sr_pack_result result;
+    struct image_pack_result result;
     struct sr_error err = {0};
     assert_int_equal(pack(fixture, fixture->fd, &result, &err), 0);
     assert_int_equal(result.counts.files, 3); /* a hard link is no file of its own */
@@ -101,7 +101,7 @@ static void a_directory_becomes_an_image(void **state)
 static void threads_do_not_show_in_the_bytes(void **state)
 {
     struct fixture *fixture = *state;
-    struct sr_pack_result one, four;
+    struct image_pack_result one, four;
     struct sr_error err = {0};
     assert_int_equal(pack(fixture, fixture->fd, &one, &err), 0);
     fixture->options.threads = 4;
@@ -112,7 +112,7 @@ static void threads_do_not_show_in_the_bytes(void **state)
 static void an_o_path_descriptor_will_do(void **state)
 {
     struct fixture *fixture = *state;
-    struct sr_pack_result result, other;
+    struct image_pack_result result, other;
     struct sr_error err = {0};
     int directory = open(fixture->path, O_PATH | O_CLOEXEC);
     int file = openat(fixture->fd, "small", O_PATH | O_CLOEXEC);
@@ -129,7 +129,7 @@ static void an_o_path_descriptor_will_do(void **state)
 static void owners_can_be_replaced(void **state)
 {
     struct fixture *fixture = *state;
-    struct sr_pack_result theirs, ours;
+    struct image_pack_result theirs, ours;
     struct sr_error err = {0};
     assert_int_equal(pack(fixture, fixture->fd, &theirs, &err), 0);
     fixture->options.own = true;
@@ -141,7 +141,7 @@ static void owners_can_be_replaced(void **state)
 static void special_files_are_left_out_and_told(void **state)
 {
     struct fixture *fixture = *state;
-    struct sr_pack_result with, without;
+    struct image_pack_result with, without;
     struct sr_error err = {0};
     /* Times of the directory too, which a new entry changes. */
     const struct timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
@@ -158,7 +158,7 @@ static void special_files_are_left_out_and_told(void **state)
 static void limits_hold(void **state)
 {
     struct fixture *fixture = *state;
-    struct sr_pack_result result;
+    struct image_pack_result result;
     struct sr_error err = {0};
     fixture->options.bytes_max = sizeof fixture->big;
     assert_int_equal(pack(fixture, fixture->fd, &result, &err), -1);
@@ -173,19 +173,19 @@ static void limits_hold(void **state)
 static void a_fingerprint_tells_a_change(void **state)
 {
     struct fixture *fixture = *state;
-    struct sr_fingerprint before, same, after;
+    struct image_fingerprint before, same, after;
     struct sr_error err = {0};
-    const struct sr_pack_options *options = &fixture->options;
-    assert_int_equal(sr_pack_fingerprint(fixture->fd, "S", options, fixture->hasher, &before, &err),
-                     0);
-    assert_int_equal(sr_pack_fingerprint(fixture->fd, "S", options, fixture->hasher, &same, &err),
-                     0);
+    const struct image_pack_options *options = &fixture->options;
+    assert_int_equal(
+        image_pack_fingerprint(fixture->fd, "S", options, fixture->hasher, &before, &err), 0);
+    assert_int_equal(
+        image_pack_fingerprint(fixture->fd, "S", options, fixture->hasher, &same, &err), 0);
     assert_string_equal(before.hash, same.hash);
     assert_false(before.settled); /* it was made just now */
     assert_int_equal(before.entries, 6);
     assert_int_equal(fchmodat(fixture->fd, "sub/big", 0400, 0), 0);
-    assert_int_equal(sr_pack_fingerprint(fixture->fd, "S", options, fixture->hasher, &after, &err),
-                     0);
+    assert_int_equal(
+        image_pack_fingerprint(fixture->fd, "S", options, fixture->hasher, &after, &err), 0);
     assert_string_not_equal(before.hash, after.hash);
 }
 

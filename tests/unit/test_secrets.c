@@ -275,10 +275,10 @@ static void the_host_lists_variables(void **state)
     };
     assert_int_equal(setenv("SAFE_RUN_CONFIG", at("config"), 1), 0);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct sr_host_config config;
+        struct host_config config;
         struct sr_error err = {0};
         write_file(at("config"), cases[i].text);
-        assert_int_equal(sr_host_config_load(&config, &err), cases[i].path == NULL ? 0 : -1);
+        assert_int_equal(host_config_load(&config, &err), cases[i].path == NULL ? 0 : -1);
         if (cases[i].path != NULL)
             assert_string_equal(err.path, cases[i].path);
         else
@@ -312,8 +312,8 @@ static void hmacs_are_those_of_rfc_4231(void **state)
 static void the_key_is_made_once_for_its_owner_alone(void **state)
 {
     (void)state;
-    struct sr_host_config config = {.env_key = ""};
-    unsigned char keys[2][SR_ENV_KEY_SIZE], zeros[SR_ENV_KEY_SIZE] = {0};
+    struct host_config config = {.env_key = ""};
+    unsigned char keys[2][HOST_ENV_KEY_SIZE], zeros[HOST_ENV_KEY_SIZE] = {0};
     struct sr_error err;
     struct stat st;
     snprintf(config.env_key, sizeof config.env_key, "%s", at("env.key"));
@@ -322,7 +322,7 @@ static void the_key_is_made_once_for_its_owner_alone(void **state)
     for (int i = 0; i < 4; i++) { /* first runs at once */
         children[i] = fork();
         if (children[i] == 0)
-            _exit(sr_host_env_key(&config, keys[0], &err) == 0 ? 0 : 1);
+            _exit(host_env_key(&config, keys[0], &err) == 0 ? 0 : 1);
     }
     for (int i = 0; i < 4; i++) {
         int status;
@@ -330,22 +330,22 @@ static void the_key_is_made_once_for_its_owner_alone(void **state)
         assert_int_equal(status, 0);
     }
     umask(mask);
-    assert_int_equal(sr_host_env_key(&config, keys[0], &err), 0);
-    assert_int_equal(sr_host_env_key(&config, keys[1], &err), 0);
-    assert_memory_equal(keys[0], keys[1], SR_ENV_KEY_SIZE);
-    assert_memory_not_equal(keys[0], zeros, SR_ENV_KEY_SIZE);
+    assert_int_equal(host_env_key(&config, keys[0], &err), 0);
+    assert_int_equal(host_env_key(&config, keys[1], &err), 0);
+    assert_memory_equal(keys[0], keys[1], HOST_ENV_KEY_SIZE);
+    assert_memory_not_equal(keys[0], zeros, HOST_ENV_KEY_SIZE);
     assert_int_equal(stat(at("env.key"), &st), 0);
     assert_int_equal(st.st_mode, S_IFREG | 0600);
-    assert_int_equal(st.st_size, SR_ENV_KEY_SIZE);
+    assert_int_equal(st.st_size, HOST_ENV_KEY_SIZE);
 }
 
 static void assert_no_key(const char *path, const char *why)
 {
-    struct sr_host_config config = {.env_key = ""};
-    unsigned char key[SR_ENV_KEY_SIZE];
+    struct host_config config = {.env_key = ""};
+    unsigned char key[HOST_ENV_KEY_SIZE];
     struct sr_error err = {0};
     snprintf(config.env_key, sizeof config.env_key, "%s", path);
-    assert_int_equal(sr_host_env_key(&config, key, &err), -1);
+    assert_int_equal(host_env_key(&config, key, &err), -1);
     assert_int_equal(err.code, SR_EVD_003);
     assert_string_equal(err.path, "env.key");
     assert_non_null(strstr(err.message, why));

@@ -17,13 +17,13 @@
 struct fixture {
     struct sr_buf text;
     unsigned count;
-    struct sr_summary *summary;
+    struct evidence_summary *summary;
 };
 
 static int setup(void **state)
 {
     static struct fixture fixture;
-    fixture = (struct fixture){.summary = sr_summary_new()};
+    fixture = (struct fixture){.summary = evidence_summary_new()};
     assert_non_null(fixture.summary);
     *state = &fixture;
     return 0;
@@ -33,7 +33,7 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     sr_buf_free(&f->text);
-    sr_summary_free(f->summary);
+    evidence_summary_free(f->summary);
     return 0;
 }
 
@@ -54,14 +54,14 @@ __attribute__((format(printf, 4, 5))) static void event(struct fixture *f, unsig
     sr_buf_putc(&f->text, '}');
 }
 
-static const struct sr_summary *read_report(struct fixture *f)
+static const struct evidence_summary *read_report(struct fixture *f)
 {
     struct sr_error err;
     sr_buf_puts(&f->text, "]}");
     assert_true(sr_buf_ok(&f->text));
     int fd = memfd_create("report", MFD_CLOEXEC);
     assert_int_equal(pwrite(fd, f->text.data, f->text.len, 0), f->text.len);
-    if (sr_summary_read(f->summary, fd, &err) < 0)
+    if (evidence_summary_read(f->summary, fd, &err) < 0)
         fail_msg("%s: %s", err.path, err.message);
     close(fd);
     return f->summary;
@@ -70,13 +70,13 @@ static const struct sr_summary *read_report(struct fixture *f)
 static void samples_are_merged_and_keep_peak_and_end(void **state)
 {
     struct fixture *f = *state;
-    const unsigned count = 10 * SR_SUMMARY_POINTS + 3;
+    const unsigned count = 10 * EVIDENCE_SUMMARY_POINTS + 3;
     for (unsigned i = 0; i < count; i++)
         event(f, i, "resource.sampled", "{\"cpuUsageUsec\":%u,\"memoryCurrentBytes\":%u}", i * 10,
               i == 1234 ? 999999 : 1000 + i % 7);
-    const struct sr_summary *s = read_report(f);
+    const struct evidence_summary *s = read_report(f);
     assert_int_equal(s->counts[SR_EVENT_RESOURCE_SAMPLED], count);
-    assert_in_range(s->point_count, SR_SUMMARY_POINTS / 2, SR_SUMMARY_POINTS);
+    assert_in_range(s->point_count, EVIDENCE_SUMMARY_POINTS / 2, EVIDENCE_SUMMARY_POINTS);
     assert_int_equal(s->points_each, 16);
     assert_int_equal(s->peak_memory_bytes, 999999);
     uint64_t most = 0;
@@ -100,26 +100,26 @@ static void a_long_time_line_keeps_its_ends(void **state)
     struct fixture *f = *state;
     for (unsigned i = 0; i < 1000; i++)
         event(f, i, "output.collected", "{\"path\":\"/%u\"}", i);
-    const struct sr_summary *s = read_report(f);
-    const size_t kept = SR_SUMMARY_FIRST_STEPS + SR_SUMMARY_LAST_STEPS;
+    const struct evidence_summary *s = read_report(f);
+    const size_t kept = EVIDENCE_SUMMARY_FIRST_STEPS + EVIDENCE_SUMMARY_LAST_STEPS;
     assert_int_equal(s->step_count, 1000);
-    assert_int_equal(sr_summary_steps(s), kept);
+    assert_int_equal(evidence_summary_steps(s), kept);
     for (size_t i = 0; i < kept; i++) {
         char expected[64];
         snprintf(expected, sizeof expected, "output /%zu collected",
-                 i < SR_SUMMARY_FIRST_STEPS ? i : 1000 - kept + i);
-        assert_string_equal(sr_summary_step(s, i)->text, expected);
+                 i < EVIDENCE_SUMMARY_FIRST_STEPS ? i : 1000 - kept + i);
+        assert_string_equal(evidence_summary_step(s, i)->text, expected);
     }
 }
 
 static void a_short_time_line_is_whole(void **state)
 {
     struct fixture *f = *state;
-    for (unsigned i = 0; i < SR_SUMMARY_FIRST_STEPS + 7; i++)
+    for (unsigned i = 0; i < EVIDENCE_SUMMARY_FIRST_STEPS + 7; i++)
         event(f, i, "output.collected", "{\"path\":\"/%u\"}", i);
-    const struct sr_summary *s = read_report(f);
-    assert_int_equal(sr_summary_steps(s), SR_SUMMARY_FIRST_STEPS + 7);
-    assert_string_equal(sr_summary_step(s, SR_SUMMARY_FIRST_STEPS + 6)->text,
+    const struct evidence_summary *s = read_report(f);
+    assert_int_equal(evidence_summary_steps(s), EVIDENCE_SUMMARY_FIRST_STEPS + 7);
+    assert_string_equal(evidence_summary_step(s, EVIDENCE_SUMMARY_FIRST_STEPS + 6)->text,
                         "output /106 collected");
 }
 
@@ -139,14 +139,14 @@ static void rules_that_were_hit_have_a_place_however_many_there_are(void **state
               "{\"protocol\":\"udp\",\"target\":\"198.19.%u.%u/32\",\"port\":1,\"allowedHits\":1,"
               "\"blockedHits\":0}",
               i / 250, i % 250);
-    const struct sr_summary *s = read_report(f);
-    assert_int_equal(s->target_count, SR_SUMMARY_TARGETS);
-    assert_int_equal(s->more_targets, 2000 - SR_SUMMARY_TARGETS / 2);
-    const struct sr_summary_target *hit = &s->targets[SR_SUMMARY_TARGETS / 2];
+    const struct evidence_summary *s = read_report(f);
+    assert_int_equal(s->target_count, EVIDENCE_SUMMARY_TARGETS);
+    assert_int_equal(s->more_targets, 2000 - EVIDENCE_SUMMARY_TARGETS / 2);
+    const struct evidence_summary_target *hit = &s->targets[EVIDENCE_SUMMARY_TARGETS / 2];
     assert_string_equal(hit->target, "198.18.7.249/32");
     assert_int_equal(hit->allowed, 6);
     assert_int_equal(hit->blocked, 3);
-    assert_int_equal(s->more_allowed, 300 - (SR_SUMMARY_TARGETS / 2 - 1));
+    assert_int_equal(s->more_allowed, 300 - (EVIDENCE_SUMMARY_TARGETS / 2 - 1));
 }
 
 static void the_largest_denied_flows_are_kept(void **state)
@@ -160,14 +160,14 @@ static void the_largest_denied_flows_are_kept(void **state)
               i % 250, i, packets);
         all += packets;
     }
-    const struct sr_summary *s = read_report(f);
-    assert_int_equal(s->flow_count, SR_SUMMARY_FLOWS);
+    const struct evidence_summary *s = read_report(f);
+    assert_int_equal(s->flow_count, EVIDENCE_SUMMARY_FLOWS);
     for (size_t i = 0; i < s->flow_count; i++) {
         assert_int_equal(s->flows[i].packets, 1000 - i);
         kept += s->flows[i].packets;
     }
     assert_int_equal(s->flow_packets, all);
-    assert_int_equal(s->more_flows, 1000 - SR_SUMMARY_FLOWS);
+    assert_int_equal(s->more_flows, 1000 - EVIDENCE_SUMMARY_FLOWS);
     assert_int_equal(s->more_flow_packets, all - kept);
 }
 
@@ -178,7 +178,7 @@ static void sums_stop_where_json_numbers_do(void **state)
         event(f, 0, "network.rule.hit",
               "{\"protocol\":\"tcp\",\"target\":\"a\",\"port\":1,\"allowedHits\":9007199254740991,"
               "\"blockedHits\":-1}");
-    const struct sr_summary *s = read_report(f);
+    const struct evidence_summary *s = read_report(f);
     assert_int_equal(s->targets[0].allowed, SR_JSON_MAX_INTEGER);
     assert_int_equal(s->targets[0].blocked, 0);
 }
@@ -202,29 +202,29 @@ static void texts_are_cut_at_characters(void **state)
         {"", ""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        sr_take_string((struct sr_json_slice){cases[i].json, strlen(cases[i].json)}, text,
-                       sizeof text);
+        evidence_take_string((struct sr_json_slice){cases[i].json, strlen(cases[i].json)}, text,
+                             sizeof text);
         assert_string_equal(text, cases[i].expected);
     }
 }
 
 static void quantities(void **state)
 {
-    char text[SR_QUANTITY];
+    char text[EVIDENCE_QUANTITY];
     (void)state;
-    assert_string_equal(sr_bytes_text(0, text), "0 bytes");
-    assert_string_equal(sr_bytes_text(1, text), "1 byte");
-    assert_string_equal(sr_bytes_text(1023, text), "1023 bytes");
-    assert_string_equal(sr_bytes_text(1536, text), "1.5 KiB");
-    assert_string_equal(sr_bytes_text(UINT64_C(256) << 20, text), "256.0 MiB");
-    assert_string_equal(sr_bytes_text(SR_JSON_MAX_INTEGER, text), "7.9 PiB");
-    assert_string_equal(sr_usec_text(0, text), "0 ms");
-    assert_string_equal(sr_usec_text(999, text), "999 us");
-    assert_string_equal(sr_usec_text(999999, text), "1000 ms");
-    assert_string_equal(sr_usec_text(1500000, text), "1.50 s");
-    assert_string_equal(sr_when_text("2026-01-02T03:04:05.000000006Z", text),
+    assert_string_equal(evidence_bytes_text(0, text), "0 bytes");
+    assert_string_equal(evidence_bytes_text(1, text), "1 byte");
+    assert_string_equal(evidence_bytes_text(1023, text), "1023 bytes");
+    assert_string_equal(evidence_bytes_text(1536, text), "1.5 KiB");
+    assert_string_equal(evidence_bytes_text(UINT64_C(256) << 20, text), "256.0 MiB");
+    assert_string_equal(evidence_bytes_text(SR_JSON_MAX_INTEGER, text), "7.9 PiB");
+    assert_string_equal(evidence_usec_text(0, text), "0 ms");
+    assert_string_equal(evidence_usec_text(999, text), "999 us");
+    assert_string_equal(evidence_usec_text(999999, text), "1000 ms");
+    assert_string_equal(evidence_usec_text(1500000, text), "1.50 s");
+    assert_string_equal(evidence_when_text("2026-01-02T03:04:05.000000006Z", text),
                         "2026-01-02 03:04:05 UTC");
-    assert_string_equal(sr_when_text("unix:1.5", text), "unix:1.5");
+    assert_string_equal(evidence_when_text("unix:1.5", text), "unix:1.5");
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -24,7 +24,7 @@ struct fixture {
     size_t at;
     uint32_t nlink;
     uint64_t bytes_max, entries_left;
-    struct sr_unpack unpack;
+    struct outputs_unpack unpack;
     struct sr_error err;
 };
 
@@ -88,14 +88,14 @@ static ssize_t next(void *context, const void **data)
 static int unpack(struct fixture *f)
 {
     entry(f, "TRAILER!!!", 0, "");
-    f->unpack = (struct sr_unpack){.directory = f->directory,
-                                   .name = "out",
-                                   .bytes_max = f->bytes_max,
-                                   .entries_left = f->entries_left,
-                                   .path = "outputs[0].path",
-                                   .next = next,
-                                   .context = f};
-    return sr_unpack(&f->unpack, &f->err);
+    f->unpack = (struct outputs_unpack){.directory = f->directory,
+                                        .name = "out",
+                                        .bytes_max = f->bytes_max,
+                                        .entries_left = f->entries_left,
+                                        .path = "outputs[0].path",
+                                        .next = next,
+                                        .context = f};
+    return outputs_unpack(&f->unpack, &f->err);
 }
 
 static void expect_refusal(struct fixture *f, const char *words)
@@ -283,7 +283,7 @@ static void too_many_entries_are_refused(void **state)
     struct fixture *f = *state;
     char name[16];
     directory(f);
-    for (unsigned i = 0; i < SR_OUTPUT_ENTRIES_MAX; i++) {
+    for (unsigned i = 0; i < EVIDENCE_OUTPUT_ENTRIES_MAX; i++) {
         snprintf(name, sizeof name, "o/%u", i);
         entry(f, name, S_IFREG | 0644, "");
     }
@@ -351,7 +351,7 @@ static void too_deep_is_refused(void **state)
     struct fixture *f = *state;
     char name[400] = "o";
     directory(f);
-    for (unsigned i = 0; i < SR_OUTPUT_DEPTH_MAX + 2; i++) {
+    for (unsigned i = 0; i < OUTPUTS_OUTPUT_DEPTH_MAX + 2; i++) {
         strcat(name, "/d");
         entry(f, name, S_IFDIR | 0755, "");
     }
@@ -377,14 +377,14 @@ static void an_archive_that_is_cut_off_is_refused_at_every_byte(void **state)
         struct fixture *g = NULL;
         assert_int_equal(make((void **)&g), 0);
         sr_buf_append(&g->archive, f->archive.data, len);
-        g->unpack = (struct sr_unpack){.directory = g->directory,
-                                       .name = "out",
-                                       .bytes_max = 1000,
-                                       .entries_left = 10,
-                                       .path = "outputs[0].path",
-                                       .next = next,
-                                       .context = g};
-        assert_int_equal(sr_unpack(&g->unpack, &g->err), -1);
+        g->unpack = (struct outputs_unpack){.directory = g->directory,
+                                            .name = "out",
+                                            .bytes_max = 1000,
+                                            .entries_left = 10,
+                                            .path = "outputs[0].path",
+                                            .next = next,
+                                            .context = g};
+        assert_int_equal(outputs_unpack(&g->unpack, &g->err), -1);
         unmake((void **)&g);
     }
 }
@@ -407,7 +407,7 @@ static void the_digest_is_over_records_in_order(void **state)
                                   "lc\0"
                                   "a\0";
     char expected[SR_SHA256_TEXT];
-    struct sr_output_digest digest;
+    struct evidence_output_digest digest;
     sr_cleanup_hasher struct sr_hasher *hasher = sr_hasher_new();
     directory(f);
     entry(f, "o/c", S_IFLNK | 0777, "a");
@@ -415,16 +415,16 @@ static void the_digest_is_over_records_in_order(void **state)
     entry(f, "o/b/x", S_IFREG | 0755, "");
     entry(f, "o/a", S_IFREG | 0644, "hi");
     assert_int_equal(unpack(f), 0);
-    assert_int_equal(sr_output_digest(f->directory, "out", "p", 2, hasher, NULL, &digest, &f->err),
-                     0);
+    assert_int_equal(
+        evidence_output_digest(f->directory, "out", "p", 2, hasher, NULL, &digest, &f->err), 0);
     assert_int_equal(sr_sha256(hasher, records, sizeof records - 1, expected), 0);
     assert_string_equal(digest.hash, expected);
     assert_int_equal(digest.files, 2);
     assert_int_equal(digest.directories, 1);
     assert_int_equal(digest.links, 1);
     assert_int_equal(digest.bytes, 2);
-    assert_int_equal(sr_output_digest(f->directory, "out", "p", 1, hasher, NULL, &digest, &f->err),
-                     -1);
+    assert_int_equal(
+        evidence_output_digest(f->directory, "out", "p", 1, hasher, NULL, &digest, &f->err), -1);
     assert_string_equal(f->err.message, "out/a makes it more than 1 bytes");
 }
 

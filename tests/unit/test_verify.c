@@ -42,13 +42,13 @@ static void what_we_write_verifies(void **state)
     fixture_open(&f);
     fixture_report(&f, 1000);
     char events[128];
-    snprintf(events, sizeof events, "%s", fixture_path(&f, SR_EVENTS_FILE));
+    snprintf(events, sizeof events, "%s", fixture_path(&f, EVIDENCE_EVENTS_FILE));
     fixture_write(&f, "policy.json", FIXTURE_POLICY, strlen(FIXTURE_POLICY));
     struct sr_verify_options options = {.events_path = events, .artifacts_dir = f.path};
     sr_cleanup_verification struct sr_verification result = {0};
     struct sr_error err;
-    assert_int_equal(sr_report_verify(fixture_path(&f, SR_REPORT_FILE), &options, &result, &err),
-                     0);
+    assert_int_equal(
+        sr_report_verify(fixture_path(&f, EVIDENCE_REPORT_FILE), &options, &result, &err), 0);
     assert_true(result.valid);
     assert_int_equal(result.check_count, 8);
     assert_string_equal(result.run_id, FIXTURE_RUN_ID);

@@ -316,7 +316,8 @@ static void verify_with_files(struct fixture *f, struct sr_verification *result)
     struct sr_verify_options options = {.artifacts_dir = f->path};
     struct sr_error err;
     memset(result, 0, sizeof *result);
-    assert_int_equal(sr_report_verify(fixture_path(f, SR_REPORT_FILE), &options, result, &err), 0);
+    assert_int_equal(
+        sr_report_verify(fixture_path(f, EVIDENCE_REPORT_FILE), &options, result, &err), 0);
 }
 
 static void files_are_hashed_again(void **state)
@@ -329,17 +330,18 @@ static void files_are_hashed_again(void **state)
     struct sr_hasher *hasher = sr_hasher_new();
     assert_int_equal(sr_sha256(hasher, "kernel", 6, kernel), 0);
     assert_int_equal(sr_sha256(hasher, "out", 3, out), 0);
-    assert_int_equal(sr_policy_hash(hasher, FIXTURE_POLICY, strlen(FIXTURE_POLICY), policy), 0);
+    assert_int_equal(evidence_policy_hash(hasher, FIXTURE_POLICY, strlen(FIXTURE_POLICY), policy),
+                     0);
     sr_hasher_free(hasher);
     fixture_open(&f);
     fixture_events(&f, 1);
-    struct sr_report_facts facts = fixture_facts();
-    struct sr_report_file files[] = {{"outputs/a", out}, {"stdout.log", out}};
+    struct evidence_report_facts facts = fixture_facts();
+    struct evidence_report_file files[] = {{"outputs/a", out}, {"stdout.log", out}};
     facts.kernel_hash = kernel;
     facts.policy_hash = policy;
     facts.files = files;
     facts.file_count = 2;
-    assert_int_equal(sr_report_write(f.dir, &facts, f.log, &err), 0);
+    assert_int_equal(evidence_report_write(f.dir, &facts, f.log, &err), 0);
 
     fixture_write(&f, "vmlinux", "kernel", 6);
     fixture_write(&f, "policy.json", FIXTURE_POLICY "\n", strlen(FIXTURE_POLICY) + 1);
@@ -379,12 +381,13 @@ static void names_that_leave_the_directory_are_not_opened(void **state)
     struct sr_verification result;
     fixture_open(&f);
     fixture_events(&f, 0);
-    struct sr_report_facts facts = fixture_facts();
-    struct sr_report_file files[] = {
-        {"../../etc/passwd", SR_HASH_ZERO}, {"/etc/passwd", SR_HASH_ZERO}, {"dev", SR_HASH_ZERO}};
+    struct evidence_report_facts facts = fixture_facts();
+    struct evidence_report_file files[] = {{"../../etc/passwd", EVIDENCE_HASH_ZERO},
+                                           {"/etc/passwd", EVIDENCE_HASH_ZERO},
+                                           {"dev", EVIDENCE_HASH_ZERO}};
     facts.files = files;
     facts.file_count = 3;
-    assert_int_equal(sr_report_write(f.dir, &facts, f.log, &err), 0);
+    assert_int_equal(evidence_report_write(f.dir, &facts, f.log, &err), 0);
     assert_int_equal(symlinkat("/dev/zero", f.dir, "dev"), 0);
     verify_with_files(&f, &result);
     assert_false(result.valid);
@@ -413,26 +416,28 @@ static void open_with_output(struct fixture *f, const char *name)
     assert_int_equal(sr_sha256(hasher, records, sizeof records - 1, hash), 0);
     sr_hasher_free(hasher);
     fixture_open(f);
-    assert_int_equal(sr_event_log_create(f->dir, FIXTURE_RUN_ID, ALL_EVENTS, &f->log, &err), 0);
-    assert_int_equal(sr_event_append(f->log, SR_STAGE_MONITOR, SR_EVENT_OUTPUT_COLLECTED,
-                                     json_pack("{s:s,s:b,s:i,s:i,s:i,s:i,s:s}", "name", name,
-                                               "collected", 1, "files", 1, "directories", 1,
-                                               "links", 1, "bytes", 2, "hash", hash),
-                                     &err),
+    assert_int_equal(evidence_event_log_create(f->dir, FIXTURE_RUN_ID, ALL_EVENTS, &f->log, &err),
+                     0);
+    assert_int_equal(evidence_event_append(f->log, EVIDENCE_STAGE_MONITOR,
+                                           SR_EVENT_OUTPUT_COLLECTED,
+                                           json_pack("{s:s,s:b,s:i,s:i,s:i,s:i,s:s}", "name", name,
+                                                     "collected", 1, "files", 1, "directories", 1,
+                                                     "links", 1, "bytes", 2, "hash", hash),
+                                           &err),
                      0);
     assert_int_equal(
-        sr_event_append(f->log, SR_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
-                        json_pack("{s:s,s:s,s:s}", "reason", "setup", "reasonObservedBy", "host",
-                                  "messageObservedBy", "host"),
-                        &err),
+        evidence_event_append(f->log, EVIDENCE_STAGE_CLEANUP, SR_EVENT_RUN_FAILED,
+                              json_pack("{s:s,s:s,s:s}", "reason", "setup", "reasonObservedBy",
+                                        "host", "messageObservedBy", "host"),
+                              &err),
         0);
-    struct sr_report_facts facts = fixture_facts();
+    struct evidence_report_facts facts = fixture_facts();
     facts.policy_hash = hash;
     facts.cause = "setup";
     facts.guest_spoke = facts.cause_by_guest = facts.status_by_guest = false;
     facts.exit_code = 125;
     facts.code = -1;
-    assert_int_equal(sr_report_write(f->dir, &facts, f->log, &err), 0);
+    assert_int_equal(evidence_report_write(f->dir, &facts, f->log, &err), 0);
     assert_int_equal(mkdirat(f->dir, "outputs", 0700), 0);
     assert_int_equal(mkdirat(f->dir, "outputs/out", 0700), 0);
     fixture_write(f, "outputs/out/a", "hi", 2);

@@ -18,9 +18,9 @@
 #include <cmocka.h>
 // clang-format on
 
-static struct sr_worker_plan plan(void)
+static struct jail_worker_plan plan(void)
 {
-    return (struct sr_worker_plan){
+    return (struct jail_worker_plan){
         .what = "the worker",
         .code = SR_RUN_101,
         .path = "test.worker",
@@ -32,7 +32,7 @@ static struct sr_worker_plan plan(void)
     };
 }
 
-static int add_up(void *context, struct sr_worker *worker, void *result, struct sr_error *err)
+static int add_up(void *context, struct image_worker *worker, void *result, struct sr_error *err)
 {
     (void)worker, (void)err;
     *(int *)result = *(int *)context + 1;
@@ -42,14 +42,14 @@ static int add_up(void *context, struct sr_worker *worker, void *result, struct 
 static void a_result_comes_back(void **state)
 {
     (void)state;
-    struct sr_worker_plan how = plan();
+    struct jail_worker_plan how = plan();
     int number = 41, result = 0;
     struct sr_error err = {0};
-    assert_int_equal(sr_worker_run(&how, add_up, &number, &result, sizeof result, &err), 0);
+    assert_int_equal(jail_worker_run(&how, add_up, &number, &result, sizeof result, &err), 0);
     assert_int_equal(result, 42);
 }
 
-static int complain(void *context, struct sr_worker *worker, void *result, struct sr_error *err)
+static int complain(void *context, struct image_worker *worker, void *result, struct sr_error *err)
 {
     (void)context, (void)worker, (void)result;
     return sr_fail(err, SR_OPS_106, "some.path", "twice \x1b[31mthere");
@@ -58,17 +58,17 @@ static int complain(void *context, struct sr_worker *worker, void *result, struc
 static void an_error_crosses_whole_and_printable(void **state)
 {
     (void)state;
-    struct sr_worker_plan how = plan();
+    struct jail_worker_plan how = plan();
     struct sr_error err = {0};
     int result = 7;
-    assert_int_equal(sr_worker_run(&how, complain, NULL, &result, sizeof result, &err), -1);
+    assert_int_equal(jail_worker_run(&how, complain, NULL, &result, sizeof result, &err), -1);
     assert_int_equal(err.code, SR_OPS_106);
     assert_string_equal(err.path, "some.path");
     assert_string_equal(err.message, "twice ?[31mthere");
     assert_int_equal(result, 7);
 }
 
-static int die(void *context, struct sr_worker *worker, void *result, struct sr_error *err)
+static int die(void *context, struct image_worker *worker, void *result, struct sr_error *err)
 {
     (void)worker, (void)result, (void)err;
     signal(*(int *)context, SIG_DFL);
@@ -79,33 +79,33 @@ static int die(void *context, struct sr_worker *worker, void *result, struct sr_
 static void a_death_is_an_error_with_a_sentence(void **state)
 {
     (void)state;
-    struct sr_worker_plan how = plan();
+    struct jail_worker_plan how = plan();
     struct sr_error err = {0};
     int result, number = SIGKILL;
-    assert_int_equal(sr_worker_run(&how, die, &number, &result, sizeof result, &err), -1);
+    assert_int_equal(jail_worker_run(&how, die, &number, &result, sizeof result, &err), -1);
     assert_string_equal(err.message, "the worker was ended by signal 9 (Killed)");
     assert_int_equal(err.code, SR_RUN_101);
     number = 0; /* no signal: it just ends */
-    assert_int_equal(sr_worker_run(&how, die, &number, &result, sizeof result, &err), -1);
+    assert_int_equal(jail_worker_run(&how, die, &number, &result, sizeof result, &err), -1);
     assert_string_equal(err.message, "the worker ended without a result");
 }
 
-static int spin(void *context, struct sr_worker *worker, void *result, struct sr_error *err)
+static int spin(void *context, struct image_worker *worker, void *result, struct sr_error *err)
 {
     (void)context, (void)result, (void)err;
     for (uint64_t i = 0; i < UINT64_MAX; i++)
-        sr_worker_progress(worker, i, 0);
+        jail_worker_progress(worker, i, 0);
     return 0;
 }
 
 static void cpu_time_is_limited(void **state)
 {
     (void)state;
-    struct sr_worker_plan how = plan();
+    struct jail_worker_plan how = plan();
     struct sr_error err = {0};
     int result;
     how.cpu_sec = 1;
-    assert_int_equal(sr_worker_run(&how, spin, NULL, &result, sizeof result, &err), -1);
+    assert_int_equal(jail_worker_run(&how, spin, NULL, &result, sizeof result, &err), -1);
     assert_string_equal(err.message, "the worker took more than 1 s of CPU time");
 }
 
@@ -118,23 +118,23 @@ static bool stop_at_third(void *context, uint64_t done, uint64_t total)
 static void progress_can_end_it(void **state)
 {
     (void)state;
-    struct sr_worker_plan how = plan();
+    struct jail_worker_plan how = plan();
     struct sr_error err = {0};
     int result, calls = 0;
     how.progress = stop_at_third;
     how.context = &calls;
-    assert_int_equal(sr_worker_run(&how, spin, NULL, &result, sizeof result, &err), -1);
+    assert_int_equal(jail_worker_run(&how, spin, NULL, &result, sizeof result, &err), -1);
     assert_string_equal(err.message, "the worker was told to stop");
     assert_int_equal(calls, 3);
 }
 
-static int note(void *context, struct sr_worker *worker, void *result, struct sr_error *err)
+static int note(void *context, struct image_worker *worker, void *result, struct sr_error *err)
 {
     (void)context, (void)err;
-    static char text[SR_WORKER_NOTE_MAX];
+    static char text[JAIL_WORKER_NOTE_MAX];
     memset(text, 'x', sizeof text);
-    sr_worker_note(worker, 3, "word", 4);
-    sr_worker_note(worker, 4, text, sizeof text);
+    jail_worker_note(worker, 3, "word", 4);
+    jail_worker_note(worker, 4, text, sizeof text);
     *(int *)result = 1;
     return 0;
 }
@@ -148,14 +148,14 @@ static void take_note(void *context, unsigned kind, const void *data, size_t len
 static void notes_arrive(void **state)
 {
     (void)state;
-    struct sr_worker_plan how = plan();
+    struct jail_worker_plan how = plan();
     struct sr_error err = {0};
     size_t sum = 0;
     int result;
     how.note = take_note;
     how.context = &sum;
-    assert_int_equal(sr_worker_run(&how, note, NULL, &result, sizeof result, &err), 0);
-    assert_int_equal(sum, 3 * 4 + 4 * SR_WORKER_NOTE_MAX);
+    assert_int_equal(jail_worker_run(&how, note, NULL, &result, sizeof result, &err), 0);
+    assert_int_equal(sum, 3 * 4 + 4 * JAIL_WORKER_NOTE_MAX);
 }
 
 /* What a worker of a kind finds when it tries. */
@@ -170,7 +170,7 @@ static int outcome(long result)
     return result < 0 ? errno : 0;
 }
 
-static int attempt(void *context, struct sr_worker *worker, void *result, struct sr_error *err)
+static int attempt(void *context, struct image_worker *worker, void *result, struct sr_error *err)
 {
     (void)worker, (void)err;
     struct attempts *tried = result;
@@ -224,7 +224,7 @@ static void remove_place(struct place *place)
 static struct attempts run_attempts(bool reads, bool writes)
 {
     struct place place = make_place();
-    struct sr_worker_plan how = plan();
+    struct jail_worker_plan how = plan();
     struct sr_error err = {0};
     struct attempts tried, wish = {
                                .read_dir = openat(place.fd, "read", O_RDONLY | O_DIRECTORY),
@@ -238,7 +238,7 @@ static struct attempts run_attempts(bool reads, bool writes)
     how.write_dir = writes ? wish.write_dir : -1;
     how.read_any = reads;
     signal(SIGXFSZ, SIG_IGN);
-    assert_int_equal(sr_worker_run(&how, attempt, &wish, &tried, sizeof tried, &err), 0);
+    assert_int_equal(jail_worker_run(&how, attempt, &wish, &tried, sizeof tried, &err), 0);
     close(wish.read_dir);
     close(wish.write_dir);
     close(wish.kept);
@@ -283,7 +283,7 @@ static void a_writer_writes_below_its_directory_only(void **state)
 }
 
 #ifndef __SANITIZE_ADDRESS__ /* whose shadow is beyond every limit */
-static int eat(void *context, struct sr_worker *worker, void *result, struct sr_error *err)
+static int eat(void *context, struct image_worker *worker, void *result, struct sr_error *err)
 {
     (void)context, (void)worker;
     void *volatile memory = malloc(128 << 20);
@@ -294,10 +294,10 @@ static int eat(void *context, struct sr_worker *worker, void *result, struct sr_
 static void memory_is_limited(void **state)
 {
     (void)state;
-    struct sr_worker_plan how = plan();
+    struct jail_worker_plan how = plan();
     struct sr_error err = {0};
     int result;
-    assert_int_equal(sr_worker_run(&how, eat, NULL, &result, sizeof result, &err), -1);
+    assert_int_equal(jail_worker_run(&how, eat, NULL, &result, sizeof result, &err), -1);
     assert_int_equal(err.code, SR_OPS_105);
 }
 #endif

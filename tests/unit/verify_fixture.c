@@ -71,7 +71,7 @@ json_t *load_sealed(void)
 void verify_resealed(json_t *report, struct sr_verification *result)
 {
     struct sr_hasher *hasher = sr_hasher_new();
-    char hash[SR_SHA256_TEXT] = SR_HASH_ZERO;
+    char hash[SR_SHA256_TEXT] = EVIDENCE_HASH_ZERO;
     size_t i;
     json_t *event;
     json_array_foreach(json_object_get(report, "events"), i, event)
