@@ -263,25 +263,9 @@ static void address_set_text(struct sr_buf *out, const char *name, const char *t
     elements_text(out, elements, true);
 }
 
-void net_ruleset_text(const struct net_ruleset_input *input, const struct net_ruleset *ruleset,
-                      struct sr_buf *out)
+/* Counters, and what addresses are allowed, blocked and the host's. */
+static void sets_text(const struct net_ruleset *ruleset, struct sr_buf *out)
 {
-    char guest[SR_IPV4_TEXT_MAX];
-    /* What is neither IPv4 nor ARP goes no further than the TAP; all frames are counted there. */
-    sr_buf_printf(out,
-                  "table netdev " NET_TABLE " {\n"
-                  "  counter frames_arp { }\n"
-                  "  counter frames_ipv4 { }\n"
-                  "  counter frames_other { }\n"
-                  "  chain ingress {\n"
-                  "    type filter hook ingress device \"%s\" priority 0; policy drop;\n"
-                  "    ether type arp counter name frames_arp accept\n"
-                  "    ether type ip counter name frames_ipv4 accept\n"
-                  "    counter name frames_other drop\n"
-                  "  }\n"
-                  "}\n"
-                  "table inet " NET_TABLE " {\n",
-                  input->tap);
     static const char *const counters[] = {"replies", "spoofed",  "established", "invalid",
                                            "denied",  "unlisted", "to_gateway"};
     for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
@@ -302,22 +286,12 @@ void net_ruleset_text(const struct net_ruleset_input *input, const struct net_ru
                 "    flags dynamic\n    counter\n  }\n"
                 "  set odd_flows {\n    type ipv4_addr . inet_proto\n    size 256\n"
                 "    flags dynamic\n    counter\n  }\n");
-    /* Before the kernel looks at a packet at all: it would answer one that it cannot route with an
-     * ICMP error to its source, wherever that is, and follow its options. Priority -500 is before
-     * fragments are put together. */
-    sr_buf_printf(out,
-                  "  chain prerouting {\n"
-                  "    type filter hook prerouting priority -500; policy accept;\n"
-                  "    iifname != \"%s\" accept\n"
-                  "    ip saddr != %s counter name spoofed drop\n"
-                  "    ip hdrlength > 5 counter name invalid drop\n"
-                  "  }\n",
-                  input->tap, sr_ipv4_format(input->guest, guest));
-    char ways[64]; /* out of the namespace: nft's text for one interface or two */
-    if (input->relay != NULL)
-        snprintf(ways, sizeof ways, "{ \"%s\", \"%s\" }", input->uplink, input->relay);
-    else
-        snprintf(ways, sizeof ways, "\"%s\"", input->uplink);
+}
+
+/* ways: out of the namespace, nft's text for one interface or two. */
+static void forward_text(const struct net_ruleset_input *input, const char *guest, const char *ways,
+                         struct sr_buf *out)
+{
     /* An address that has become the host's is open to rules for it alone, whatever was under way
      * to it before. What is too short to have a port is not open, either. */
     sr_buf_printf(
@@ -357,6 +331,45 @@ void net_ruleset_text(const struct net_ruleset_input *input, const struct net_ru
                       "    oifname \"%s\" meta l4proto != udp drop\n"
                       "  }\n",
                       input->uplink, input->relay);
+}
+
+void net_ruleset_text(const struct net_ruleset_input *input, const struct net_ruleset *ruleset,
+                      struct sr_buf *out)
+{
+    char guest[SR_IPV4_TEXT_MAX], ways[64];
+    sr_ipv4_format(input->guest, guest);
+    /* What is neither IPv4 nor ARP goes no further than the TAP; all frames are counted there. */
+    sr_buf_printf(out,
+                  "table netdev " NET_TABLE " {\n"
+                  "  counter frames_arp { }\n"
+                  "  counter frames_ipv4 { }\n"
+                  "  counter frames_other { }\n"
+                  "  chain ingress {\n"
+                  "    type filter hook ingress device \"%s\" priority 0; policy drop;\n"
+                  "    ether type arp counter name frames_arp accept\n"
+                  "    ether type ip counter name frames_ipv4 accept\n"
+                  "    counter name frames_other drop\n"
+                  "  }\n"
+                  "}\n"
+                  "table inet " NET_TABLE " {\n",
+                  input->tap);
+    sets_text(ruleset, out);
+    /* Before the kernel looks at a packet at all: it would answer one that it cannot route with an
+     * ICMP error to its source, wherever that is, and follow its options. Priority -500 is before
+     * fragments are put together. */
+    sr_buf_printf(out,
+                  "  chain prerouting {\n"
+                  "    type filter hook prerouting priority -500; policy accept;\n"
+                  "    iifname != \"%s\" accept\n"
+                  "    ip saddr != %s counter name spoofed drop\n"
+                  "    ip hdrlength > 5 counter name invalid drop\n"
+                  "  }\n",
+                  input->tap, guest);
+    if (input->relay != NULL)
+        snprintf(ways, sizeof ways, "{ \"%s\", \"%s\" }", input->uplink, input->relay);
+    else
+        snprintf(ways, sizeof ways, "\"%s\"", input->uplink);
+    forward_text(input, guest, ways, out);
     sr_buf_printf(out,
                   "  chain input {\n"
                   "    type filter hook input priority 0; policy accept;\n"
