@@ -62,6 +62,8 @@ static int arm(const struct loop *loop, struct loop_source *source, int fd, uint
     struct epoll_event event = {.events = events, .data.ptr = source};
     int how = source->armed == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
     int result = epoll_ctl(loop->epoll_fd, how, fd, &event) < 0 ? -errno : 0;
+    if (result == -EEXIST) /* another source has this descriptor now: it is asked for again */
+        return 0;
     if (result < 0 && result != -EPERM)
         return result;
     source->is_file = result == -EPERM;

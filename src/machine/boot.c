@@ -259,10 +259,10 @@ static int fail_silent_vm(struct machine *machine, struct sr_error *err)
                       log[0] != '\0' ? log : "it said nothing");
 }
 
-/* Until hello, or the VM's end. */
+/* Until hello, or until all that the VM said before its end is read. */
 static int await_hello(struct machine *machine, struct sr_error *err)
 {
-    while (machine->phase == MACHINE_BOOTING && !machine_is_over(machine))
+    while (!machine->heard && !machine_is_over(machine))
         if (machine_flush(machine, err) < 0 || loop_step(machine->plan.loop, err) < 0)
             return -1;
     return 0;
@@ -279,21 +279,21 @@ static int boot_once(struct machine *machine, enum vmm_accel accel, const char *
         (last && machine_confine(machine, tree, err) < 0))
         return -1;
     int result = await_hello(machine, err);
-    if (result == 0 && machine->phase == MACHINE_READY)
+    if (result == 0 && machine->heard)
         return 0;
     *retry = !machine->asked && (result == 0 || err->code == SR_RUN_002);
-    if (machine->asked)
-        return 0;
-    return result < 0 ? -1 : fail_silent_vm(machine, err);
+    if (machine->asked || result < 0)
+        return result;
+    return fail_silent_vm(machine, err);
 }
 
 /* Remembers what a boot under KVM has shown. */
-static void learn(const struct machine *machine, bool retry)
+static void learn(const struct machine *machine, bool up, bool retry)
 {
     const char *qemu = machine->plan.config->qemu;
-    enum host_kvm_state learnt = machine->phase == MACHINE_READY ? HOST_KVM_WORKS
-                                 : retry && blames_kvm(machine)  ? HOST_KVM_BROKEN
-                                                                 : HOST_KVM_UNKNOWN;
+    enum host_kvm_state learnt = up                             ? HOST_KVM_WORKS
+                                 : retry && blames_kvm(machine) ? HOST_KVM_BROKEN
+                                                                : HOST_KVM_UNKNOWN;
     if (learnt != HOST_KVM_UNKNOWN && learnt != host_kvm_state(qemu))
         host_kvm_remember(qemu, learnt);
 }
@@ -309,7 +309,7 @@ int machine_boot(struct machine *machine, const struct machine_devices *devices,
         return -1;
     int result = boot_once(machine, accel, reason, !fallback, tree, &retry, err);
     if (accel == VMM_ACCEL_KVM)
-        learn(machine, retry);
+        learn(machine, result == 0 && machine->heard, retry);
     char why[300];
     if (result < 0 && retry && machine->plan.policy->require_kvm) {
         snprintf(why, sizeof why, "%s", err->message);

@@ -55,6 +55,7 @@ struct machine {
     struct machine_times times;
     struct machine_word word; /* of the guest that did not come up */
 
+    bool heard; /* its hello */
     bool ended_by_us, forced;
     bool asked; /* by machine_end(), to end */
     /* When a VM was started under an accelerator on trial; else not known. */

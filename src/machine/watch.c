@@ -61,6 +61,7 @@ int machine_hear(struct machine *machine, struct sr_error *err)
             /* The caller has something to do before anything else is heard. The last word of a VM
              * that is gone may be its hello. */
             machine->boot_deadline = LOOP_NEVER;
+            machine->heard = true;
             if (machine->phase == MACHINE_BOOTING)
                 machine->phase = MACHINE_READY;
             return 0;
@@ -221,7 +222,7 @@ void machine_leave(struct machine *machine)
 {
     uint64_t now = sr_now();
     machine->phase = MACHINE_GONE;
-    machine->boot_deadline = machine->end_deadline = LOOP_NEVER;
+    machine->end_deadline = LOOP_NEVER;
     if (machine->times.ended == 0)
         machine->times.ended = now;
     machine->times.gone = now;
@@ -234,7 +235,7 @@ void machine_begin(struct machine *machine)
     if (machine->times.launched == 0)
         machine->times.launched = sr_now();
     machine->times.ended = machine->times.gone = 0;
-    machine->ended_by_us = machine->forced = machine->silent = false;
+    machine->heard = machine->ended_by_us = machine->forced = machine->silent = false;
     machine->end_deadline = LOOP_NEVER;
     machine->phase = MACHINE_BOOTING;
 }

@@ -152,7 +152,7 @@ static int make_directory(struct record *record, int place, const char *base, co
     if (result < 0)
         return sr_fail(err, SR_RUN_001, PATH, "a run directory cannot be made in %s: %s", base,
                        strerror(errno));
-    snprintf(record->path, sizeof record->path, "%.*s/%s", PATH_MAX - 34, path, id);
+    snprintf(record->path, sizeof record->path, "%.*s/%s", PATH_MAX - 33, path, id);
     record->directory = openat(place, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (record->directory < 0 || fsync(place) < 0)
         return sr_fail(err, SR_RUN_001, PATH, "the run directory %s/%s cannot be used: %s", base,

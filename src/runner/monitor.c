@@ -140,9 +140,15 @@ static uint64_t cell_deadline(const void *owner)
     return run_network_deadline(owner);
 }
 
+static int refuse_lost_uplink(struct run *run, struct sr_error *err)
+{
+    struct run_network *network = &run->network;
+    return network->state == RUN_NET_OPEN && network->net->lost ? net_lost(network->net, err) : 0;
+}
+
 static int on_net(void *owner, struct sr_error *err)
 {
-    return run_network_hear(owner, err);
+    return run_network_hear(owner, err) < 0 ? -1 : refuse_lost_uplink(owner, err);
 }
 
 static int wants_resolver(const void *owner, uint32_t *events)
@@ -224,8 +230,6 @@ int run_monitor(struct run *run, struct sr_error *err)
     while (!over(run)) {
         if (machine_flush(run->machine, err) < 0 || loop_step(&run->loop, err) < 0)
             return -1;
-        if (run->network.state == RUN_NET_OPEN && run->network.net->lost)
-            return net_lost(run->network.net, err);
     }
     return 0;
 }

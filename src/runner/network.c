@@ -120,10 +120,11 @@ int run_network_apply(struct run *run, struct sr_error *err)
     run->network.denials = denials_new(record_now(run->record));
     if (run->network.hits == NULL || run->network.denials == NULL)
         return sr_fail(err, SR_RUN_201, "launch.network.apply", "out of memory");
-    if (run_refuse_many_targets(run, err) < 0 || run_owe(run, err) < 0)
+    if (run_refuse_many_targets(run, err) < 0)
         return -1;
     if (record_event(run->record, EVIDENCE_STAGE_NETWORK, SR_EVENT_NETWORK_PLAN_GENERATED,
-                     plan_facts(run), err) < 0)
+                     plan_facts(run), err) < 0 ||
+        run_owe(run, err) < 0)
         return -1;
     for (size_t i = 0; i < run->network.net->target_count; i++)
         if (record_target(run, EVIDENCE_STAGE_NETWORK, i, err) < 0)

@@ -224,8 +224,13 @@ static uint64_t usec(uint64_t nsec)
 static json_t *duration_facts(const struct ending *end)
 {
     const struct machine_times *vm = &end->times;
-    uint64_t ended = end->command.ended != 0 ? end->command.ended : vm->ended;
-    uint64_t began = end->command.started != 0 ? end->command.started : ended;
+    /* What init says when its VM is ending already does not make that longer. */
+    uint64_t ended = vm->ended, began;
+    if (end->command.ended != 0 && end->command.ended < ended)
+        ended = end->command.ended;
+    began = ended;
+    if (end->command.started != 0 && end->command.started < ended)
+        began = end->command.started;
     struct facts facts = facts_new();
     fact_count(&facts, "bootUsec", usec(began - vm->launched));
     fact_count(&facts, "commandUsec", usec(ended - began));

@@ -409,10 +409,12 @@ __attribute__((format(printf, 2, 3))) static void give_up(struct session *sessio
     va_start(ap, fmt);
     vsnprintf(why, sizeof why, fmt, ap);
     va_end(ap);
-    outputs_collector_stop(&session->outputs->collector);
-    for (uint32_t i = 0; i < session->outputs->count; i++)
-        if (!session->outputs->items[i].collected)
-            lose(&session->outputs->items[i], "not collected: %s", why);
+    struct session_outputs *outputs = session->outputs;
+    outputs_collector_stop(&outputs->collector);
+    outputs->deadline = outputs->turn_deadline = outputs->idle_deadline = LOOP_NEVER;
+    for (uint32_t i = 0; i < outputs->count; i++)
+        if (!outputs->items[i].collected)
+            lose(&outputs->items[i], "not collected: %s", why);
 }
 
 bool session_outputs_late(struct session *session)

@@ -68,9 +68,15 @@ void session_signal(struct session *session, int number)
         channel_send_signal(channel(session), (uint32_t)number);
 }
 
+static bool has_vm(const struct session *session)
+{
+    enum machine_phase phase = machine_phase(session->plan.machine);
+    return phase == MACHINE_BOOTING || phase == MACHINE_READY;
+}
+
 void session_ask_to_end(struct session *session, int number)
 {
-    if (session->phase != SESSION_RUNNING) {
+    if (session->phase != SESSION_RUNNING || !has_vm(session)) {
         machine_end(session->plan.machine, true);
         return;
     }
@@ -269,12 +275,6 @@ static int on_outputs(void *owner, struct sr_error *err)
     return 0;
 }
 
-static bool has_vm(const struct session *session)
-{
-    enum machine_phase phase = machine_phase(session->plan.machine);
-    return phase == MACHINE_BOOTING || phase == MACHINE_READY;
-}
-
 /* From the first VM's start to the command's end. */
 static uint64_t timeout_deadline(const void *owner)
 {
@@ -310,15 +310,15 @@ static int on_outputs_deadline(void *owner, struct sr_error *err)
 
 static uint64_t kill_deadline(const void *owner)
 {
-    const struct session *session = owner;
-    return has_vm(session) ? session->kill_deadline : LOOP_NEVER;
+    return ((const struct session *)owner)->kill_deadline;
 }
 
 static int on_kill_deadline(void *owner, struct sr_error *err)
 {
     struct session *session = owner;
     (void)err;
-    if (session->phase == SESSION_RUNNING && session->outputs != NULL && !session->asked_hard) {
+    if (session->phase == SESSION_RUNNING && has_vm(session) && session->outputs != NULL &&
+        !session->asked_hard) {
         session->asked_hard = true; /* what it left can still be had */
         session_signal(session, SIGKILL);
         session->kill_deadline = sr_now() + SESSION_GRACE_NSEC;

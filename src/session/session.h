@@ -93,8 +93,8 @@ void session_signal(struct session *session, int number);
  * the same again between SIGKILL and that. */
 #define SESSION_GRACE_NSEC (2 * SR_NSEC_PER_SEC)
 
-/* Asks the command to end and gives it the grace; without a command there is nobody to ask, and the
- * VM ends at once. */
+/* Asks the command to end and gives it the grace. Without a command there is nobody to ask: the VM
+ * ends at once, and what the caller has not taken of its output is dropped. */
 void session_ask_to_end(struct session *session, int number);
 
 /* The caller has not taken all output yet, or the collector has not answered. */

@@ -1,8 +1,10 @@
 """What goes wrong: missing parts, hostile guests, dying VMMs, full disks. Always the right code and
 path, a report where one can be written, and nothing left running."""
+import fcntl
 import os
 import signal
 import subprocess
+import termios
 import time
 
 from harness import BUILD, SAFE_RUN, SANITIZED, SafeRunTest, policy, shell
@@ -411,6 +413,24 @@ class KilledVmm(SafeRunTest):
         os.kill(self.vmm_pids()[0], signal.SIGKILL)
         run = self.finish(process)
         self.assertEqual((run.status, run.cause), (125, "vmm"))
+
+    def test_nobody_waits_for_a_reader_when_the_vm_is_gone(self):
+        """Output that the VM left is held for a reader who does not take it, until safe-run is
+        asked to end."""
+        process = self.start(shell("cat /dev/zero"))
+        count = bytearray(4)
+
+        def is_full():
+            fcntl.ioctl(process.stdout.fileno(), termios.FIONREAD, count)
+            return int.from_bytes(count, "little") >= 65536
+        self.wait_for(is_full)
+        vmm = self.vmm_pids()[0]
+        os.kill(vmm, signal.SIGKILL)
+        self.wait_for(lambda: b") Z " in open(f"/proc/{vmm}/stat", "rb").read())
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+        run = self.finish(process)
+        self.assertEqual((run.status, run.cause), (143, "interrupted"))
 
     def test_a_stopped_vmm_ends_by_the_timeout(self):
         process = self.start(shell("echo up; sleep 100", timeout=8))
