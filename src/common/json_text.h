@@ -75,13 +75,14 @@ enum {
 enum sr_json_result sr_json_scan(const char *text, size_t len, unsigned how,
                                  struct sr_json_scan *scan);
 
-/* The member with this name (plain ASCII) of the object that was scanned, or NULL; only for who has
- * refused an object with more members than a scan keeps. Exact for text in canonical form; a key
- * spelled with escapes is not found. */
+/* Returns the member with this name (plain ASCII) of the object that was scanned, or NULL. Call
+ * only after rejecting objects with more than SR_JSON_MAX_MEMBERS members. Exact for text in
+ * canonical form; a key spelled with escapes is not found. */
 const struct sr_json_member *sr_json_find(const struct sr_json_scan *scan, const char *name);
 
-/* The value of that member, however many there are; an empty slice when object is no object or has
- * none. object is a value that a scan found OK; exact for one in canonical form. */
+/* Returns the value of that member, however many members there are; an empty slice when object is
+ * not an object or has no such member. object is a value that a scan found OK. Exact for canonical
+ * form. */
 struct sr_json_slice sr_json_get(struct sr_json_slice object, const char *name);
 
 /*

@@ -12,22 +12,22 @@
  * others may write to (mode 0777)". */
 #define SR_OWNER_TEXT 320
 
-/* Judges what fd (O_PATH will do) is. 0; -EPERM with why; or another negative errno with its text
- * in why. */
+/* Judges what fd is; a descriptor opened with O_PATH is enough. Returns 0; -EPERM with why; or
+ * another negative errno with its text in why. */
 int sr_judge_owner(int fd, char why[SR_OWNER_TEXT]) SR_MUST_CHECK;
 
-/* Judges a directory, and that nobody else can put another in its place: every directory above it
- * belongs to the caller, to root or to whom "/" belongs to, and only they may write to it, or it is
- * sticky. Returns as sr_judge_owner(). */
+/* Judges a directory, and whether somebody else could put another in its place: every directory
+ * above it must belong to the caller, to root or to the owner of "/", and nobody else may write to
+ * it unless it is sticky. Returns as sr_judge_owner(). */
 int sr_judge_place(int dirfd, char why[SR_OWNER_TEXT]) SR_MUST_CHECK;
 
-/* Opens a directory that sr_judge_place() finds nothing wrong with. A descriptor, or as
+/* Opens a directory, which must pass sr_judge_place(). Returns a descriptor, or as
  * sr_judge_owner(). */
 int sr_open_place(const char *path, char why[SR_OWNER_TEXT]) SR_MUST_CHECK;
 
-/* Opens a file for reading that sr_judge_owner() finds nothing wrong with, and whose name nobody
- * else can give to another: of the directory that path names it in holds what sr_judge_place() says
- * of those above. A descriptor, or as sr_judge_owner(). */
+/* Opens a file for reading, which must pass sr_judge_owner(), in a directory that must pass what
+ * sr_judge_place() asks of the directories above: nobody else can put another file in its place.
+ * Returns a descriptor, or as sr_judge_owner(). */
 int sr_open_owned(const char *path, char why[SR_OWNER_TEXT]) SR_MUST_CHECK;
 
 #endif

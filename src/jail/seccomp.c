@@ -398,7 +398,7 @@ static int add_for_uplink(scmp_filter_ctx filter)
                                          SCMP_A2(SCMP_CMP_MASKED_EQ, UINT32_MAX, NETLINK_ROUTE));
 }
 
-/* UDP by IPv4, to whom the socket is connected: sendto(2) without an address. */
+/* UDP by IPv4, to the address that the socket is connected to: sendto(2) without one. */
 static int add_for_relay(scmp_filter_ctx filter)
 {
     const scmp_datum_t type = SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC;

@@ -8,10 +8,10 @@
  *   3. outputs_collector_receive() when fd is readable: what became of each.
  *   4. outputs_collector_stop().
  *
- * Nothing blocks. What the worker does not take at once is held here, and is not credited to the
- * guest; so a window of it at most. The worker may be taken over by what it reads: what it says
- * about an output is a reason for refusing it at best, and what is there in the end the supervisor
- * looks at itself.
+ * Nothing blocks. What the worker does not take at once is held here and is not credited to the
+ * guest, so it is a window at most. What the worker reads may take it over: its answer can only
+ * make the supervisor refuse an output, and the supervisor itself looks at what is there in the
+ * end.
  */
 #ifndef SR_OUTPUTS_COLLECTOR_H
 #define SR_OUTPUTS_COLLECTOR_H
@@ -59,14 +59,14 @@ int outputs_collector_start(struct outputs_collector *collector, int directory,
                             uint64_t entries_max, int cgroup_fd,
                             struct sr_error *err) SR_MUST_CHECK;
 
-/* A piece of the archive of the output that is on; *passed is how many bytes the worker took (of
- * this and earlier ones). */
+/* Takes a piece of the current output's archive; *passed is how many bytes the worker took, of this
+ * and earlier pieces. */
 int outputs_collector_feed(struct outputs_collector *collector, const void *data, size_t len,
                            size_t *passed, struct sr_error *err) SR_MUST_CHECK;
-/* The end of that output's archive; whole: it is all there. */
+/* Takes the end of that output's archive; whole: all of it came. */
 int outputs_collector_end(struct outputs_collector *collector, bool whole, size_t *passed,
                           struct sr_error *err) SR_MUST_CHECK;
-/* Goes on with what is held, when fd is writable. */
+/* Sends what is held. Call when fd is writable. */
 int outputs_collector_flush(struct outputs_collector *collector, size_t *passed,
                             struct sr_error *err) SR_MUST_CHECK;
 static inline bool outputs_collector_holds(const struct outputs_collector *collector)
@@ -74,8 +74,8 @@ static inline bool outputs_collector_holds(const struct outputs_collector *colle
     return collector->fd >= 0 && collector->held_end > collector->held_start;
 }
 
-/* When fd is readable. 1: result is filled; 0: nothing is there yet; -1: the worker died
- * (SR-RUN-001 at monitor.outputs). */
+/* Call when fd is readable. Returns 1 with result filled; 0 when nothing is there yet; -1 when the
+ * worker died (SR-RUN-001 at monitor.outputs). */
 int outputs_collector_receive(struct outputs_collector *collector,
                               struct outputs_collector_result *result,
                               struct sr_error *err) SR_MUST_CHECK;

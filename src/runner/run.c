@@ -52,8 +52,8 @@ static int boot(struct run *run, struct sr_error *err)
     return run_send_spec(run, err);
 }
 
-/* All that comes before the VM. A signal meanwhile ends the run, and is the reason for whatever was
- * given up (outcome.c). */
+/* All that comes before the VM. A signal meanwhile ends the run, and overrides any error that it
+ * caused (outcome.c). */
 static int prepare(struct run *run, struct sr_error *err)
 {
     if (run_monitor_open(run, err) < 0)
