@@ -114,7 +114,7 @@ static struct run_facts gather(const struct run *run, const struct ending *end)
         .launched = end->times.launched != 0,
         .host_oom = end->usage.oom_kills > 0,
         .vmm_killed = WIFSIGNALED(end->vm.how.status),
-        .forced = machine_was_forced(run->machine),
+        .forced = machine_was_forced(run->machine) && end->vm.ended_by_us,
         .timed_out = command->timed_out,
         .ended_by_signal = run->signals.ended_by,
         .interrupted = run->signals.interrupts > 0,
