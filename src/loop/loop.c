@@ -23,17 +23,26 @@ void loop_close(struct loop *loop)
     loop->timers = NULL;
 }
 
-void loop_add(struct loop *loop, struct loop_source *source)
+void loop_add(struct loop *loop, struct loop_source *sources, const struct loop_source *kinds,
+              size_t count, void *owner)
 {
-    source->fd = -1;
-    *loop->last_source = source;
-    loop->last_source = &source->next;
+    for (size_t i = 0; i < count; i++) {
+        sources[i] = (struct loop_source){
+            .wants = kinds[i].wants, .ready = kinds[i].ready, .owner = owner, .fd = -1};
+        *loop->last_source = &sources[i];
+        loop->last_source = &sources[i].next;
+    }
 }
 
-void loop_add_timer(struct loop *loop, struct loop_timer *timer)
+void loop_add_timers(struct loop *loop, struct loop_timer *timers, const struct loop_timer *kinds,
+                     size_t count, void *owner)
 {
-    *loop->last_timer = timer;
-    loop->last_timer = &timer->next;
+    for (size_t i = 0; i < count; i++) {
+        timers[i] =
+            (struct loop_timer){.deadline = kinds[i].deadline, .due = kinds[i].due, .owner = owner};
+        *loop->last_timer = &timers[i];
+        loop->last_timer = &timers[i].next;
+    }
 }
 
 void loop_renew(struct loop *loop, struct loop_source *source)

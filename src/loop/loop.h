@@ -2,8 +2,8 @@
  * The event loop of one thread: descriptors and deadlines, each with the function that it concerns.
  *
  *   1. loop_open().
- *   2. Sources and timers live in their owners. loop_add() and loop_add_timer() make them known, in
- *      the order in which they are to be served.
+ *   2. Sources and timers live in their owners. loop_add() and loop_add_timers() make them known,
+ *      in the order in which they are to be served.
  *   3. loop_step(), again and again: asks every source and timer what it waits for, waits until
  *      something of that happens, and calls what it concerns.
  *   4. loop_close(). Owners may be gone by then.
@@ -18,6 +18,7 @@
 #include "saferun/error.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* A deadline that does not come. Deadlines are nanoseconds of CLOCK_MONOTONIC. */
@@ -57,10 +58,12 @@ struct loop {
 int loop_open(struct loop *loop) SR_MUST_CHECK;
 void loop_close(struct loop *loop);
 
-/* Adds what is the caller's and must live as long as loop_step() is called; its owner's fields are
- * filled, the others 0. */
-void loop_add(struct loop *loop, struct loop_source *source);
-void loop_add_timer(struct loop *loop, struct loop_timer *timer);
+/* Adds count sources or timers, which are owner's and must live as long as loop_step() is called.
+ * kinds has their functions; nothing else of it is looked at. */
+void loop_add(struct loop *loop, struct loop_source *sources, const struct loop_source *kinds,
+              size_t count, void *owner);
+void loop_add_timers(struct loop *loop, struct loop_timer *timers, const struct loop_timer *kinds,
+                     size_t count, void *owner);
 
 /* Forgets the source's descriptor, which is closed or about to be: the next may have its number. */
 void loop_renew(struct loop *loop, struct loop_source *source);

@@ -259,14 +259,6 @@ void machine_watch(struct machine *machine)
         {.deadline = boot_deadline, .due = on_boot_deadline},
         {.deadline = end_deadline, .due = on_end_deadline},
     };
-    for (size_t i = 0; i < MACHINE_SOURCES; i++) {
-        machine->sources[i] = sources[i];
-        machine->sources[i].owner = machine;
-        loop_add(machine->plan.loop, &machine->sources[i]);
-    }
-    for (size_t i = 0; i < MACHINE_TIMERS; i++) {
-        machine->timers[i] = timers[i];
-        machine->timers[i].owner = machine;
-        loop_add_timer(machine->plan.loop, &machine->timers[i]);
-    }
+    loop_add(machine->plan.loop, machine->sources, sources, MACHINE_SOURCES, machine);
+    loop_add_timers(machine->plan.loop, machine->timers, timers, MACHINE_TIMERS, machine);
 }

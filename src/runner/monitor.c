@@ -194,18 +194,10 @@ int run_monitor_open(struct run *run, struct sr_error *err)
     if (result < 0 || run->signals.fd < 0)
         return sr_fail(err, SR_RUN_001, "prepare.monitor", "the event loop cannot be set up: %s",
                        strerror(result < 0 ? -result : errno));
-    for (size_t i = 0; i < RUN_SOURCES; i++) {
-        run->sources[i] = sources[i];
-        run->sources[i].owner = run;
-        loop_add(&run->loop, &run->sources[i]);
-    }
+    loop_add(&run->loop, run->sources, sources, RUN_SOURCES, run);
     machine_watch(run->machine);
     session_watch(run->session);
-    for (size_t i = 0; i < RUN_TIMERS; i++) {
-        run->timers[i] = timers[i];
-        run->timers[i].owner = run;
-        loop_add_timer(&run->loop, &run->timers[i]);
-    }
+    loop_add_timers(&run->loop, run->timers, timers, RUN_TIMERS, run);
     return 0;
 }
 
@@ -227,9 +219,8 @@ int run_monitor(struct run *run, struct sr_error *err)
 {
     if (machine_hear(run->machine, err) < 0) /* what came right behind hello */
         return -1;
-    while (!over(run)) {
+    while (!over(run))
         if (machine_flush(run->machine, err) < 0 || loop_step(&run->loop, err) < 0)
             return -1;
-    }
     return 0;
 }

@@ -342,14 +342,6 @@ void session_watch(struct session *session)
         {.deadline = outputs_deadline, .due = on_outputs_deadline},
         {.deadline = kill_deadline, .due = on_kill_deadline},
     };
-    for (size_t i = 0; i < SESSION_SOURCES; i++) {
-        session->sources[i] = sources[i];
-        session->sources[i].owner = session;
-        loop_add(session->plan.loop, &session->sources[i]);
-    }
-    for (size_t i = 0; i < SESSION_TIMERS; i++) {
-        session->timers[i] = timers[i];
-        session->timers[i].owner = session;
-        loop_add_timer(session->plan.loop, &session->timers[i]);
-    }
+    loop_add(session->plan.loop, session->sources, sources, SESSION_SOURCES, session);
+    loop_add_timers(session->plan.loop, session->timers, timers, SESSION_TIMERS, session);
 }

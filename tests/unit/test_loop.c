@@ -47,10 +47,9 @@ static int reader_ready(void *owner, struct sr_error *err)
 
 static void reader_add(struct loop *loop, struct reader *reader, int fd)
 {
+    const struct loop_source kind = {.wants = reader_wants, .ready = reader_ready};
     *reader = (struct reader){.fd = fd, .events = EPOLLIN};
-    reader->source =
-        (struct loop_source){.wants = reader_wants, .ready = reader_ready, .owner = reader};
-    loop_add(loop, &reader->source);
+    loop_add(loop, &reader->source, &kind, 1, reader);
 }
 
 struct alarm {
@@ -76,10 +75,9 @@ static int alarm_due(void *owner, struct sr_error *err)
 
 static void alarm_add(struct loop *loop, struct alarm *alarm, uint64_t at)
 {
+    const struct loop_timer kind = {.deadline = alarm_deadline, .due = alarm_due};
     *alarm = (struct alarm){.at = at};
-    alarm->timer =
-        (struct loop_timer){.deadline = alarm_deadline, .due = alarm_due, .owner = alarm};
-    loop_add_timer(loop, &alarm->timer);
+    loop_add_timers(loop, &alarm->timer, &kind, 1, alarm);
 }
 
 static int setup(void **state)
