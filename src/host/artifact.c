@@ -2,7 +2,6 @@
 
 #include "common/fs.h"
 #include "common/memo.h"
-#include "common/owner.h"
 #include "host/copy.h"
 #include "host/kept.h"
 

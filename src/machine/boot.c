@@ -7,8 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/random.h>
-#include <sys/socket.h>
 
 /* How long an accelerator that nobody has seen work may keep a guest silent, when TCG is tried
  * after it. A guest under working KVM says hello within 0.2 s. */

@@ -20,6 +20,7 @@
 
 #include "cgroup/cgroup.h"
 #include "channel/channel.h"
+#include "common/clock.h"
 #include "common/tell.h"
 #include "host/host.h"
 #include "loop/loop.h"

@@ -1,8 +1,6 @@
 /* How files of the host are opened, copied and hashed on behalf of a run. */
 #include "runner/run_state.h"
 
-#include "common/clock.h"
-
 bool run_tell_progress(void *context, const char *what, uint64_t done, uint64_t total)
 {
     struct run *run = context;

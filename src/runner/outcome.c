@@ -4,13 +4,11 @@
  */
 #include "runner/run_state.h"
 
-#include "common/clock.h"
 #include "common/failpoint.h"
 #include "common/jcs.h"
 #include "evidence/attest.h"
 #include "evidence/contradiction.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>

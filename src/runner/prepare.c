@@ -1,6 +1,5 @@
 #include "runner/run_state.h"
 
-#include "common/failpoint.h"
 #include "common/fs.h"
 #include "common/jcs.h"
 #include "evidence/report.h"
@@ -8,13 +7,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/random.h>
-#include <sys/stat.h>
-#include <time.h>
 
 static int open_record(struct run *run, struct sr_error *err)
 {

@@ -21,9 +21,6 @@
 #include "common/clock.h"
 #include "common/failpoint.h"
 
-#include <stdio.h>
-#include <string.h>
-
 /* Until init has said hello; the VM may have been told to end before that. */
 static int boot(struct run *run, struct sr_error *err)
 {

@@ -1,8 +1,6 @@
 /* The signals that safe-run itself gets while it runs something. */
 #include "runner/run_state.h"
 
-#include <errno.h>
-#include <string.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>

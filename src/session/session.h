@@ -16,6 +16,7 @@
 #define SR_SESSION_SESSION_H
 
 #include "channel/channel.h"
+#include "common/clock.h"
 #include "common/tell.h"
 #include "host/host.h"
 #include "loop/loop.h"
