@@ -53,12 +53,7 @@ static bool take_vmm(const char *value, void *field)
 
 #define AT(field) offsetof(struct run_arguments, field)
 static const struct cli_option run_options[] = {
-    {.name = "policy",
-     .at = AT(policy),
-     .take = cli_option_text,
-     .value = "P",
-     .help = "the policy (YAML or JSON), - for standard input",
-     .required = true},
+    CLI_POLICY_OPTION(struct run_arguments),
     CLI_POLICY_GRANT_OPTIONS(struct run_arguments),
     {.name = "stdin",
      .at = AT(options.with_stdin),

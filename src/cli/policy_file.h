@@ -29,6 +29,13 @@ struct cli_policy_grants {
                               or empty */
     struct cli_option_texts allow_mount, allow_env;
 };
+/* An entry of a table of options, for a command that takes no operand; the arguments have it as
+ * policy. */
+#define CLI_POLICY_OPTION(arguments)                                                               \
+    {                                                                                              \
+        .name = "policy", .at = offsetof(arguments, policy), .take = cli_option_text,              \
+        .value = "P", .help = "the policy (YAML or JSON), - for standard input", .required = true  \
+    }
 /* Three entries of a table of options; the arguments have them as grants. */
 #define CLI_POLICY_GRANT_OPTIONS(arguments)                                                        \
     {.name = "mount-allowlist",                                                                    \
