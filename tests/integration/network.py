@@ -245,6 +245,10 @@ class NetworkTest(SafeRunTest):
     def wait_until_closed(self, process, words):
         self.wait_for(lambda: words in self.closed_by(process))
 
+    def name_of(self, pid):
+        """What a process is called; pasta's is another in Debian 13, and here that of 12."""
+        return re.sub("^pasta", "passt", self.read(f"/proc/{pid}/comm").strip())
+
     def residue(self):
         """What the runs of this test have left on its host: links, rules, mounts, processes. A
         namespace lives by these."""
@@ -260,9 +264,7 @@ class NetworkTest(SafeRunTest):
                   if pid in self.vmm_pids()]
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
-                with open(f"/proc/{pid}/comm", encoding="ascii") as file:
-                    # what it is called by Debian 12 and 13
-                    name = re.sub("^pasta", "passt", file.read().strip())
+                name = self.name_of(pid)
                 with open(f"/proc/{pid}/environ", "rb") as file:
                     ours = self.dir.encode() in file.read()
                 logs = any(os.readlink(f"/proc/{pid}/fd/{fd}").startswith(self.dir)

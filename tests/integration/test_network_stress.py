@@ -1,7 +1,6 @@
 """Networks that die at any moment, and many at once. SR_STRESS=1 makes twenty kills at each step
 (some 20 minutes)."""
 import os
-import re
 import signal
 import time
 import unittest
@@ -40,7 +39,7 @@ class Killed(NetworkTest):
     def processes(self, pid):
         """(pid, name) of a process and all below it."""
         try:
-            yield pid, re.sub("^pasta", "passt", self.read(f"/proc/{pid}/comm").strip())
+            yield pid, self.name_of(pid)
             below = self.children(pid)
         except OSError:  # it is gone
             return
